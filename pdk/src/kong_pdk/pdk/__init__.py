@@ -1,0 +1,1 @@
+"""The face of the PDK that plugin authors import."""

@@ -1,0 +1,20 @@
+"""What can be wrong with the bytes of a peer or with the arguments of a call."""
+
+from __future__ import annotations
+
+
+class WireError(Exception):
+    """The bytes are not of the protocol: the connection that brought them is to be closed."""
+
+
+class UnknownMethod(WireError):
+    """ProtoBuf:1 has no messages for this PDK method."""
+
+    def __init__(self, method: str) -> None:
+        """:param method: the dotted name, ``kong.request.get_body`` for example."""
+        super().__init__(f"{method} is not one of the methods that Kong's interface file names")
+        self.method = method
+
+
+class ArgumentError(TypeError):
+    """The arguments do not fit into the message of a method: they were not sent."""

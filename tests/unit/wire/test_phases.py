@@ -1,0 +1,34 @@
+"""The table of phases."""
+
+from __future__ import annotations
+
+import pytest
+from kong_pdk.wire.phases import allowed, depends_on_subsystem, phases_of
+
+
+@pytest.mark.parametrize(
+    ("method", "phase", "verdict"),
+    [
+        ("kong.request.get_header", "access", True),
+        ("kong.request.get_header", "log", True),
+        ("kong.request.get_header", "preread", False),
+        ("kong.request.get_header", "certificate", False),
+        ("kong.request.get_method", "log", False),
+        ("kong.request.get_method", "certificate", None),
+        ("kong.nosuch.function", "access", None),
+        ("kong.request.get_header", "nosuch", None),
+    ],
+)
+def test_verdicts_are_those_measured(method, phase, verdict):
+    assert allowed(method, phase) is verdict
+
+
+def test_the_log_of_a_stream_has_verdicts_of_its_own():
+    assert allowed("kong.client.get_protocol", "log", "http") is False
+    assert allowed("kong.client.get_protocol", "log", "stream") is True
+    assert depends_on_subsystem("kong.client.get_protocol")
+    assert not depends_on_subsystem("kong.ctx.shared.get")
+
+
+def test_the_phases_of_a_call():
+    assert phases_of("kong.response.exit") == ("rewrite", "access", "response", "preread")
