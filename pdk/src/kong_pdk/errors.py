@@ -1,0 +1,23 @@
+"""The exceptions that plugin authors meet."""
+
+from __future__ import annotations
+
+
+class PDKError(Exception):
+    """A PDK call failed, in a plugin that asked for exceptions instead of ``(value, err)``."""
+
+
+class PhaseError(PDKError):
+    """A PDK call in a phase in which Kong refuses it; it was not sent.
+
+    Raised in both styles: Kong would answer the request with a 500, and in ``log`` leak data of this
+    request into later ones.
+    """
+
+    def __init__(self, method: str, phase: str, phases: tuple[str, ...]) -> None:
+        """:param phases: those in which the call works."""
+        works = f"it works in {', '.join(phases)}" if phases else "no phase of a plugin server can call it"
+        super().__init__(f"{method} cannot be called in the {phase} phase; {works}")
+        self.method = method
+        self.phase = phase
+        self.phases = phases

@@ -1,0 +1,70 @@
+"""How errors in a configuration are written: on one line as by Kong's Admin API, or as about a declarative file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Field (or, in lists, entry counted from 1) -> Kong's message, or the errors inside it.
+Errors = dict[str | int, Any]
+
+
+def format_errors(errors: Errors, path: str = "") -> str:
+    """The line that Kong writes: ``schema violation (config.message: expected a string)``.
+
+    ``errors`` are those of an entity, such as ``{"config": errors}`` with what :func:`validate_config` found in a
+    plugin's configuration; or those of the field ``path``.
+    """
+    if path:
+        errors = {path: errors}
+    lines = [str(error) for error in errors.get("@entity", ())]
+    for key in sorted((key for key in errors if key != "@entity"), key=str):
+        lines.extend(_entity_lines(key, errors[key]))
+    if len(lines) == 1:
+        return f"schema violation ({lines[0]})"
+    return f"{len(lines)} schema violations ({'; '.join(lines)})"
+
+
+def _entity_lines(key: str | int, error: Any) -> list[str]:
+    if isinstance(error, dict):
+        return [f"{key}.{each}: {_pretty(error[each])}" for each in sorted(error, key=str)]
+    return [f"{key}: {error}"]
+
+
+def format_declarative_errors(errors: Errors, item: str = "", indent: str = "") -> str:
+    """The lines that Kong prints about a declarative file: ``in 'plugins':``, ``- in entry 1 of 'plugins':`` ...
+
+    ``errors`` are those of the whole file; ``item`` and ``indent`` are for errors that stand inside others.
+    """
+    lines: list[str] = []
+    for key, error in errors.items():
+        place = f"{indent}- in entry {key} of '{item}'" if isinstance(key, int) else f"{indent}in '{key}'"
+        inner = _numbered(error)
+        if isinstance(inner, dict):
+            lines.append(f"{place}:")
+            lines.append(format_declarative_errors(inner, str(key), indent + "  "))
+        else:
+            lines.append(f"{place}: {inner}")
+    return "\n".join(lines)
+
+
+def _numbered(error: Any) -> Any:
+    return dict(enumerate(error, 1)) if isinstance(error, list) else error
+
+
+def _pretty(error: Any) -> str:
+    """An error as text; nested ones as Lua writes a table, on one line."""
+    error = _numbered(error)
+    if not isinstance(error, dict):
+        return str(error)
+    parts: list[str] = []
+    for key in sorted(error, key=lambda key: (isinstance(key, str), key)):
+        inner = _numbered(error[key])
+        text = _pretty(inner) if isinstance(inner, dict) else f'"{inner}"'
+        parts.append(text if key == len(parts) + 1 else f"{_lua_key(key)} = {text}")
+    return "{ " + ", ".join(parts) + " }"
+
+
+def _lua_key(key: str | int) -> str:
+    if isinstance(key, int):
+        return f"[{key}]"
+    return key if key.isidentifier() else f'["{key}"]'

@@ -1,0 +1,96 @@
+"""Finds the plugins of a folder, without running any of their code."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from kong_pdk.plugin import names
+from kong_pdk.plugin.description import Source
+from kong_pdk.plugin.outline import Binding, Outline
+from kong_pdk.plugin.problem import PluginError, Problem
+
+# `..data` and `..2026_11_23_...` of a Kubernetes ConfigMap begin with a dot too.
+_PASSED_OVER = (".", "_")
+_NO_PLUGINS = frozenset({"tests"})
+
+
+def find(folder: Path) -> tuple[list[Source], list[Problem]]:
+    """The plugins of ``folder`` in the order of their names, and everything that is wrong with the folder.
+
+    A plugin is a file ``NAME.py``, or a folder ``NAME`` with ``NAME.py``, ``plugin.py`` or ``__init__.py``, that
+    binds ``Plugin``. Where only the import can tell (``from x import *``) the file counts as a plugin here. Plugins
+    with a problem are not among the sources. Raises nothing: a folder that cannot be read is a problem.
+    """
+    problems: list[Problem] = []
+    sources: list[Source] = []
+    for entry in _entries(folder, problems):
+        try:
+            source = _source(entry)
+        except PluginError as error:
+            problems.extend(error.problems)
+            continue
+        if source:
+            sources.append(source)
+    wrong = [problem for source in sources if (problem := names.check(source))]
+    wrong.extend(names.collisions(sources))
+    refused = {problem.plugin for problem in wrong}
+    return [source for source in sources if source.name not in refused], problems + wrong
+
+
+def _entries(folder: Path, problems: list[Problem]) -> list[Path]:
+    try:
+        listed = sorted(folder.iterdir())
+    except FileNotFoundError:
+        cure = "create it, mount it there, or name another folder (KONG_PYTHON_PLUGINS_DIR)"
+        problems.append(Problem(folder, None, "plugin folder does not exist", cure))
+        return []
+    except NotADirectoryError:
+        problems.append(Problem(folder, None, "plugin folder is not a folder", "name the folder that the file is in"))
+        return []
+    except OSError as error:
+        message = f"plugin folder cannot be read ({error.strerror})"
+        cure = "let the user that runs the server read and enter it (chmod a+rx)"
+        problems.append(Problem(folder, None, message, cure))
+        return []
+    return [entry for entry in listed if not entry.name.startswith(_PASSED_OVER) and entry.name not in _NO_PLUGINS]
+
+
+def _source(entry: Path) -> Source | None:
+    """The plugin that an entry of the folder is. Raises :class:`PluginError` if it cannot be told."""
+    try:
+        is_folder = stat.S_ISDIR(entry.stat().st_mode)
+    except OSError:
+        is_folder = False
+    if is_folder:
+        return _source_in(entry)
+    if entry.suffix == ".py" and _may_bind_plugin(entry, entry.stem):
+        return Source(entry.stem, entry)
+    return None
+
+
+def _source_in(folder: Path) -> Source | None:
+    name = folder.name
+    try:
+        present = {entry.name for entry in folder.iterdir()}
+        folder_is_open = os.access(folder, os.X_OK)
+    except OSError:
+        present, folder_is_open = set(), False
+    if not folder_is_open:
+        cure = "let the user that runs the server read and enter it (chmod a+rx)"
+        raise PluginError([Problem(folder, None, "folder cannot be read", cure, name)])
+    for candidate in (f"{name}.py", "plugin.py", "__init__.py"):
+        if candidate in present and _may_bind_plugin(folder / candidate, name):
+            return Source(name, folder / candidate)
+    return None
+
+
+def _may_bind_plugin(file: Path, name: str) -> bool:
+    outline = Outline.parse(file, name)
+    if outline.binds("Plugin") is not Binding.NO:
+        return True
+    if misnamed := outline.misnamed():
+        message = f'class "{misnamed.name}" handles a phase of Kong, but is not named Plugin'
+        raise PluginError([Problem(file, misnamed.lineno, message, 'name it "Plugin"', name)])
+    return False

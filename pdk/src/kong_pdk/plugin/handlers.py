@@ -1,0 +1,128 @@
+"""Which phases a ``Plugin`` class handles, and whether Kong's call of each handler can work."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from kong_pdk.plugin.description import PHASES
+from kong_pdk.plugin.problem import Problem
+
+# Phases of Lua plugins that a plugin server is never asked for.
+_LUA_ONLY = {"header_filter": "response", "body_filter": "response"}
+
+# How alike a method's name and a phase's must be for a typing error: `acces`, not `success`.
+_ALIKE = 0.84
+
+
+class Handlers:
+    """The handlers of one class, and everything that is wrong with the class."""
+
+    def __init__(self, name: str, file: Path, cls: object, line: int | None) -> None:
+        self._name = name
+        self._file = file
+        self._line = line
+        self.phases: tuple[str, ...] = ()
+        self.problems: list[Problem] = []
+        if isinstance(cls, type):
+            self._check_class(cls)
+        else:
+            message = f"Plugin is {_article(type(cls).__name__)}, not a class"
+            self._problem(message, "define class Plugin with a method for each phase")
+
+    def _check_class(self, cls: type) -> None:
+        self.phases = tuple(phase for phase in PHASES if getattr(cls, phase, None) is not None)
+        self._check_constructor(cls)
+        for phase in self.phases:
+            self._check_handler(cls, phase)
+        misspelt = list(self._misspelt(cls))
+        self.problems.extend(misspelt)
+        if not self.phases and not misspelt:
+            self._problem("Plugin has no phase", f"define a method for at least one of {', '.join(PHASES)}")
+
+    def _problem(self, message: str, cure: str, code: Callable[..., Any] | None = None) -> None:
+        file, line = _place(code)
+        self.problems.append(Problem(file or self._file, line or self._line, message, cure, self._name))
+
+    def _check_constructor(self, cls: type) -> None:
+        if inspect.isabstract(cls):
+            names = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+            self._problem(f"Plugin is abstract ({names})", "define its abstract methods")
+            return
+        if _accepts(cls, 1) is False:
+            cure = "write def __init__(self, config): self.config = config"
+            self._problem("Plugin cannot be made from the configuration alone", cure, vars(cls).get("__init__"))
+
+    def _check_handler(self, cls: type, phase: str) -> None:
+        static = inspect.getattr_static(cls, phase)
+        handler = getattr(cls, phase)
+        write = f"write def {phase}(self, kong)"
+        if not callable(handler):
+            self._problem(
+                f'Plugin has the phase "{phase}", which is {_article(type(handler).__name__)}, no method', write
+            )
+            return
+        if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
+            self._problem(f'phase "{phase}" is async', f"{write}, without async and await", handler)
+        elif inspect.isgeneratorfunction(handler):
+            self._problem(f'phase "{phase}" has a yield, so calling it runs nothing', "remove the yield", handler)
+        # What is no method, such as an object that can be called, is not given the instance.
+        method = hasattr(type(static), "__get__") and not isinstance(static, staticmethod | classmethod)
+        if _accepts(handler, 2 if method else 1) is False:
+            message = f'phase "{phase}" takes {inspect.signature(handler)}, but is called with kong alone'
+            self._problem(message, write, handler)
+
+    def _misspelt(self, cls: type) -> Iterator[Problem]:
+        for name in sorted(set(dir(cls)) - set(PHASES)):
+            method = inspect.getattr_static(cls, name, None)
+            if name.startswith("_") or not inspect.isfunction(method):
+                continue
+            phase = _meant(name, self.phases)
+            # A helper that is called another way was not meant to be a phase.
+            if phase is None or (self.phases and _accepts(method, 2) is False):
+                continue
+            file, line = _place(method)
+            where = file or self._file
+            if name in _LUA_ONLY:
+                message = f'method "{name}" is a phase of Lua plugins that plugin servers do not have'
+                yield Problem(where, line, message, f'use the phase "{phase}"', self._name)
+            else:
+                message = f'method "{name}" is no phase'
+                cure = f'did you mean "{phase}"? (a helper\'s name may begin with "_")'
+                yield Problem(where, line, message, cure, self._name)
+
+
+def _meant(name: str, present: tuple[str, ...]) -> str | None:
+    """The phase that a method's name was meant to be."""
+    if name in _LUA_ONLY:
+        return _LUA_ONLY[name]
+    found = difflib.get_close_matches(name.lower(), PHASES, n=1, cutoff=_ALIKE)
+    # Beside the phase itself, `logs` is more likely a helper of `log` than a typing error.
+    return found[0] if found and found[0] not in present else None
+
+
+def _accepts(function: Callable[..., Any], arguments: int) -> bool | None:
+    """Whether a call with so many positional arguments works; None where that cannot be told."""
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):
+        return None
+    try:
+        signature.bind(*range(arguments))
+    except TypeError:
+        return False
+    return True
+
+
+def _place(function: Callable[..., Any] | None) -> tuple[Path | None, int | None]:
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    if code is None or code.co_filename.startswith("<"):
+        return None, None
+    return Path(code.co_filename), code.co_firstlineno
+
+
+def _article(name: str) -> str:
+    return f"an {name}" if name[0].lower() in "aeiou" else f"a {name}"

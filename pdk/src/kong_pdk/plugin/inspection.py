@@ -1,0 +1,256 @@
+"""Loads each plugin of a folder in a process of its own, to learn what it is without running its code here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kong_pdk.plugin.description import Description, Source
+from kong_pdk.plugin.discovery import find
+from kong_pdk.plugin.loading import load
+from kong_pdk.plugin.printed import Printed, Take
+from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
+
+_AT_ONCE = 2
+
+# A result is a few kilobytes; what is larger is a mistake that must not fill the memory of process 1.
+_MAX_RESULT = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a folder holds: the plugins that can be served, and everything that is wrong."""
+
+    plugins: list[Description] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def inspect(folder: Path, timeout: float = 30.0, printed: Take | None = None) -> Inspection:
+    """Find and load every plugin of ``folder``, each in a forked child, for ``timeout`` seconds at most.
+
+    The calling process imports no plugin code and should have no threads. A plugin that ends its process, crashes
+    or hangs is a problem under its name. What plugins print goes to ``printed``, or to stderr. When this returns,
+    the children and what they started in their process group are gone.
+    """
+    sources, problems = find(folder)
+    plugins: list[Description] = []
+    for result in _results(sources, timeout, printed):
+        if isinstance(result, Description):
+            plugins.append(result)
+        else:
+            problems.extend(result)
+    order = [source.name for source in sources]
+    plugins.sort(key=lambda plugin: order.index(plugin.name))
+    problems.sort(key=lambda problem: (str(problem.file), problem.line or 0))
+    return Inspection(plugins, problems)
+
+
+def _results(sources: list[Source], timeout: float, printed: Take | None) -> Iterator[Description | list[Problem]]:
+    waiting = list(reversed(sources))
+    running: list[_Child] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < _AT_ONCE:
+                source = waiting.pop()
+                try:
+                    running.append(_Child(source, timeout, printed))
+                except OSError as error:
+                    yield [_no_process(source, error)]
+            _read(running)
+            for child in [child for child in running if child.is_over()]:
+                running.remove(child)
+                yield child.result()
+    finally:
+        for child in running:
+            child.end()
+
+
+def _read(running: list[_Child]) -> None:
+    """Wait until a child has written something, has ended or is late."""
+    if not running:
+        return
+    remaining = min(child.deadline for child in running) - time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        for child in running:
+            selector.register(child.pipe, selectors.EVENT_READ, child.read)
+            if child.printed and not child.printed.ended:
+                selector.register(child.printed, selectors.EVENT_READ, child.printed.read)
+        for key, _ in selector.select(max(remaining, 0)):
+            key.data()
+
+
+def _no_process(source: Source, error: OSError) -> Problem:
+    message = f"plugin cannot be loaded in a process of its own ({error.strerror})"
+    return Problem(source.file, None, message, "allow more processes and open files", source.name)
+
+
+class _Child:
+    """A child process that loads one plugin and writes what it found into a pipe."""
+
+    def __init__(self, source: Source, timeout: float, take: Take | None) -> None:
+        self._source = source
+        self._timeout = timeout
+        self._received = bytearray()
+        self._closed = False
+        with contextlib.ExitStack() as opened:
+            self.printed = Printed(source.name, take) if take else None
+            if self.printed:
+                opened.callback(self.printed.close)
+            self.pipe, writing = os.pipe()
+            opened.callback(os.close, self.pipe)
+            opened.callback(os.close, writing)
+            self._pid = _fork()
+            opened.pop_all()
+        if self._pid == 0:
+            _run_child(source, writing, timeout, self.printed.writing if self.printed else 2)
+        os.close(writing)
+        if self.printed:
+            self.printed.forked()
+        self.deadline = time.monotonic() + timeout
+
+    def read(self) -> None:
+        """Take what the child has written."""
+        chunk = os.read(self.pipe, 65536)
+        self._received += chunk
+        self._closed = not chunk
+
+    def is_over(self) -> bool:
+        """Whether there is a whole result, or none to come."""
+        whole = self._received.endswith(b"\n") or len(self._received) > _MAX_RESULT
+        return whole or self._closed or time.monotonic() >= self.deadline
+
+    def result(self) -> Description | list[Problem]:
+        """What the child found, or the problem that it is."""
+        whole = self._received.endswith(b"\n")
+        status = self.end(wait=self._closed and not whole)
+        if not whole:
+            return [self._failure(status)]
+        try:
+            data = json.loads(self._received)
+            if "plugin" in data:
+                return Description.from_dict(data["plugin"])
+            return [Problem.from_dict(problem) for problem in data["problems"]]
+        except (ValueError, TypeError, KeyError):
+            return [self._problem("import wrote into the pipe of the server", "close no file that it did not open")]
+
+    def end(self, wait: bool = False) -> int | None:
+        """Kill what is left of the child's process group, reap the child, and return its wait status.
+
+        ``wait``: the child is ending by itself; its own status is wanted.
+        """
+        os.close(self.pipe)
+        status = self._status_by_itself() if wait else None
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            if status is None:
+                os.kill(self._pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            if status is None:
+                os.waitpid(self._pid, 0)
+        if self.printed:
+            self.printed.close()
+        return status
+
+    def _status_by_itself(self) -> int | None:
+        while time.monotonic() < self.deadline:
+            try:
+                pid, status = os.waitpid(self._pid, os.WNOHANG)
+            except ChildProcessError:
+                return None
+            if pid:
+                return status
+            time.sleep(0.002)
+        return None
+
+    def _failure(self, status: int | None) -> Problem:
+        if len(self._received) > _MAX_RESULT:
+            return self._problem("the schema is too large", "make it smaller")
+        if status is None and time.monotonic() < self.deadline:
+            # The caller ignores SIGCHLD, or reaped the child itself.
+            return self._problem("import ends the process", "remove the call of os._exit")
+        if status is None:
+            cure = "wait for nothing while the module is imported; begin it in Plugin.__init__"
+            return self._problem(f"import did not end within {self._timeout:g} s", cure)
+        if os.WIFSIGNALED(status):
+            name = signal.Signals(os.WTERMSIG(status)).name
+            return self._problem(
+                f"import crashes the process ({name})", "find the library that crashes, and replace it"
+            )
+        code = os.waitstatus_to_exitcode(status)
+        return self._problem(f"import ends the process (exit code {code})", "remove the call of os._exit")
+
+    def _problem(self, message: str, cure: str) -> Problem:
+        return Problem(self._source.file, None, message, cure, self._source.name)
+
+
+def _fork() -> int:
+    # What is still buffered would be written by the child as well.
+    _flush()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of threads in the caller, who knows.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # A plugin may have closed or removed them.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+
+
+def _run_child(source: Source, writing: int, timeout: float, output: int) -> NoReturn:
+    """Load the plugin, write the result, and end without a word to anything that the parent had set up."""
+    try:
+        _detach(timeout, output)
+        data = json.dumps(_loaded(source)).encode("ascii") + b"\n"
+        _flush()
+        while data:
+            data = data[os.write(writing, data) :]
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        _flush()
+        raise
+    finally:
+        os._exit(70)
+
+
+def _loaded(source: Source) -> dict[str, Any]:
+    try:
+        return {"plugin": load(source).describe().to_dict()}
+    except NotAPlugin:
+        return {"problems": []}
+    except PluginError as error:
+        return {"problems": [problem.to_dict() for problem in error.problems]}
+
+
+def _detach(timeout: float, output: int) -> None:
+    """Leave the parent's process group, signal handlers, input and output behind."""
+    os.setpgid(0, 0)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # Ends this process even if nobody is left to do it.
+    signal.alarm(int(timeout) + 5)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    sys.stdin = os.fdopen(0, closefd=False)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    # Nothing is to appear in the plugin folder: it may be read only, or watched.
+    sys.dont_write_bytecode = True

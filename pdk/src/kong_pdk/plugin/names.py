@@ -1,0 +1,57 @@
+"""Which names a plugin may have, so that Kong and its configuration keys can tell it from every other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+from kong_pdk.plugin.description import Source
+from kong_pdk.plugin.problem import Problem
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
+
+# In Kong's `plugins` option these two words do not name a plugin.
+_WORDS_OF_KONG = frozenset({"bundled", "off"})
+
+
+@cache
+def bundled() -> frozenset[str]:
+    """The plugins that Kong 3.9 brings along; a plugin server's plugin of such a name would never run."""
+    return frozenset((Path(__file__).parent / "bundled.txt").read_text("ascii").split())
+
+
+def key(name: str) -> str:
+    """The form in which Kong's configuration keys hold a name: ``My-Plugin`` and ``my_plugin`` are one there."""
+    return name.lower().replace("-", "_")
+
+
+def check(source: Source) -> Problem | None:
+    """What is wrong with the name of one plugin, if anything."""
+    name = source.name
+    if not _NAME.match(name):
+        message = f'plugin name "{name}" is not made of a-z, 0-9, "-" and "_" alone, beginning with a letter or a digit'
+        suggestion = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "my-plugin"
+        return Problem(source.file, None, message, f'rename it, for example to "{suggestion}"', name)
+    if name in bundled():
+        message = f'plugin name "{name}" is that of a plugin bundled with Kong, which would run in its place'
+        return Problem(source.file, None, message, f'rename it, for example to "my-{name}"', name)
+    if name in _WORDS_OF_KONG:
+        message = f'plugin name "{name}" has a meaning of its own in Kong\'s option "plugins"'
+        return Problem(source.file, None, message, f'rename it, for example to "my-{name}"', name)
+    return None
+
+
+def collisions(sources: Iterable[Source]) -> Iterator[Problem]:
+    """A problem for each plugin whose name Kong's configuration keys cannot tell from another's."""
+    by_key: dict[str, list[Source]] = {}
+    for source in sources:
+        by_key.setdefault(key(source.name), []).append(source)
+    for rivals in by_key.values():
+        for source in rivals if len(rivals) > 1 else ():
+            others = " and ".join(f'"{other.name}" ({other.file})' for other in rivals if other is not source)
+            message = (
+                f'plugin name "{source.name}" collides with {others}: Kong takes "-" and "_" for one, and any case'
+            )
+            yield Problem(source.file, None, message, "rename one of them", source.name)

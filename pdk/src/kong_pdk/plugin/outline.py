@@ -1,0 +1,188 @@
+"""A plugin's source read but not run: whether it binds ``Plugin``, and on which lines its definitions stand."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import errno
+import stat
+import warnings
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+
+from kong_pdk.plugin.description import PHASES
+from kong_pdk.plugin.problem import PluginError, Problem
+
+# A larger source takes many seconds and hundreds of megabytes to parse; it is a mistake or an attack.
+_MAX_BYTES = 1024 * 1024
+
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+class Binding(Enum):
+    """Whether a module has a name after its import, as far as its source shows."""
+
+    NO = "no"
+    MAYBE = "maybe"
+    YES = "yes"
+
+
+def read_source(file: Path, plugin: str | None = None) -> bytes:
+    """The bytes of a source file. Raises :class:`PluginError` if it cannot be read or is no sane source."""
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise _unreadable(file, "is not a regular file", "remove it or replace it by a file", plugin)
+        if status.st_size > _MAX_BYTES:
+            size = f"has {status.st_size} bytes; a plugin's source may have {_MAX_BYTES}"
+            raise _unreadable(file, size, "move data out of the source", plugin)
+        return file.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, f"cannot be read ({error.strerror})", _cure_for(error), plugin) from None
+
+
+def _unreadable(file: Path, message: str, cure: str, plugin: str | None) -> PluginError:
+    return PluginError([Problem(file, None, message, cure, plugin)])
+
+
+def _cure_for(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "let the user that runs the server read it (chmod a+r)"
+    if error.errno in (errno.ENOENT, errno.ELOOP):
+        return "mend or remove the link"
+    return "mend or remove the file"
+
+
+class Outline:
+    """The syntax tree of one source file and what can be told from it."""
+
+    def __init__(self, file: Path, source: bytes, tree: ast.Module) -> None:
+        self.file = file
+        self.source = source
+        self.tree = tree
+
+    @classmethod
+    def parse(cls, file: Path, plugin: str | None = None) -> Outline:
+        """Read and parse ``file``; raises :class:`PluginError` with the line of a syntax error."""
+        source = read_source(file, plugin)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tree = ast.parse(source, str(file))
+        except SyntaxError as error:
+            raise PluginError([syntax_problem(file, error, plugin)]) from None
+        except ValueError:
+            line = source.count(b"\n", 0, source.find(b"\0")) + 1
+            message = "syntax error: the source has a null byte"
+            raise PluginError([Problem(file, line, message, "save the file as UTF-8 text", plugin)]) from None
+        except (RecursionError, MemoryError):
+            message = "syntax error: the source is nested too deeply to be parsed"
+            raise PluginError([Problem(file, None, message, "nest it less deeply", plugin)]) from None
+        return cls(file, source, tree)
+
+    def binds(self, name: str) -> Binding:
+        """Whether the module has ``name`` after its import: MAYBE behind an ``if`` or an ``import *``."""
+        found = Binding.NO
+        for node, conditional in _module_level(self.tree.body):
+            if name in _bound_names(node):
+                if not conditional:
+                    return Binding.YES
+                found = Binding.MAYBE
+            elif isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+                found = Binding.MAYBE
+        return found
+
+    def misnamed(self) -> ast.ClassDef | None:
+        """A class with a phase as a method and nearly the name ``Plugin``."""
+        for node in self.tree.body:
+            if isinstance(node, ast.ClassDef) and difflib.get_close_matches(node.name.lower(), ["plugin"], cutoff=0.8):
+                methods = {each.name for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+                if methods.intersection(PHASES):
+                    return node
+        return None
+
+    def line_of(self, name: str) -> int | None:
+        """The line on which the module last binds ``name``."""
+        lines = [getattr(node, "lineno", 0) for node, _ in _module_level(self.tree.body) if name in _bound_names(node)]
+        return lines[-1] if lines else None
+
+    def line_in(self, name: str, path: Sequence[int | str]) -> int | None:
+        """The line of a part of the literal bound to ``name``: ``(0, "message", "type")`` is an item, then keys.
+
+        Names of other module-level literals are followed. The nearest part that is written out counts.
+        """
+        node: ast.expr | None = self._literals.get(name)
+        line = self.line_of(name)
+        for step in path:
+            found = self._part(node, step)
+            if found is None:
+                break
+            line, node = found
+        return line
+
+    @cached_property
+    def _literals(self) -> dict[str, ast.expr]:
+        literals: dict[str, ast.expr] = {}
+        for node, _ in _module_level(self.tree.body):
+            if isinstance(node, ast.Assign):
+                literals.update((t.id, node.value) for t in node.targets if isinstance(t, ast.Name))
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+                literals[node.target.id] = node.value
+        return literals
+
+    def _part(self, node: ast.expr | None, step: int | str) -> tuple[int, ast.expr] | None:
+        seen: set[str] = set()
+        while isinstance(node, ast.Name) and node.id not in seen:
+            seen.add(node.id)
+            node = self._literals.get(node.id)
+        if isinstance(node, ast.List | ast.Tuple) and isinstance(step, int):
+            if step < len(node.elts) and not any(isinstance(elt, ast.Starred) for elt in node.elts[: step + 1]):
+                return node.elts[step].lineno, node.elts[step]
+        elif isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and key.value == step:
+                    return key.lineno, value
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
+            for keyword in node.keywords:
+                if keyword.arg == step:
+                    return keyword.lineno, keyword.value
+        return None
+
+
+def syntax_problem(file: Path, error: SyntaxError, plugin: str | None) -> Problem:
+    """The problem that a syntax error is, with the file and the line that Python names."""
+    text = error.text.strip()[:80] if error.text else ""
+    message = f"syntax error: {error.msg}" + (f" in `{text}`" if text else "")
+    cure = "mend this line, or the one before it"
+    if "codec can't decode" in error.msg or "unknown encoding" in error.msg or "encoding" in error.msg:
+        cure = "save the file as UTF-8, or name its encoding in its first line: # -*- coding: latin-1 -*-"
+    where = Path(error.filename) if error.filename and not error.filename.startswith("<") else file
+    return Problem(where, error.lineno or None, message, cure, plugin)
+
+
+def _module_level(body: Sequence[ast.AST]) -> Iterator[tuple[ast.AST, bool]]:
+    """Every node that runs at import in the module's own scope, and whether it stands behind an ``if``."""
+    pending = [(node, False) for node in reversed(body)]
+    while pending:
+        node, conditional = pending.pop()
+        yield node, conditional
+        if isinstance(node, _SCOPES + _COMPREHENSIONS):
+            continue
+        conditional = conditional or isinstance(node, ast.If)
+        pending.extend((child, conditional) for child in reversed(list(ast.iter_child_nodes(node))))
+
+
+def _bound_names(node: ast.AST) -> set[str]:
+    """The names that this one node binds."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        return {node.id}
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return {node.name}
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+    if isinstance(node, ast.MatchAs | ast.MatchStar) and node.name:
+        return {node.name}
+    return set()

@@ -1,0 +1,51 @@
+"""Plugins whose class is at hand, in a file that serves itself."""
+
+from __future__ import annotations
+
+import pytest
+from kong_pdk.plugin import PluginError, given
+
+Schema = ({"message": {"type": "string"}},)
+version = "3.2.1"
+
+
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def access(self, kong):
+        pass
+
+
+class Misspelt:
+    def acces(self, kong):
+        pass
+
+
+def test_what_is_not_given_comes_from_the_module():
+    plugin = given("my-plugin", Plugin, None, 5, None)
+    assert (plugin.version, plugin.priority, plugin.schema) == ("3.2.1", 5, Schema)
+    assert plugin.phases == ("access",)
+    assert plugin.file.name == "test_given.py"
+
+
+def test_what_is_given_wins():
+    plugin = given("my-plugin", Plugin, "1.0.0", 5, [{"limit": {"type": "number"}}])
+    assert (plugin.version, plugin.schema) == ("1.0.0", ({"limit": {"type": "number"}},))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("My Plugin", Plugin, None, 5, None), "my-plugin"),
+        (("key-auth", Plugin, None, 5, None), "bundled"),
+        (("my-plugin", Misspelt, None, 5, None), 'did you mean "access"'),
+        (("my-plugin", Plugin, "1", 5, None), "x.y.z"),
+        (("my-plugin", Plugin, None, "5", None), "integer"),
+        (("my-plugin", Plugin, None, 5, [5]), "Schema"),
+    ],
+)
+def test_mistakes_are_those_of_a_folder(arguments, words):
+    with pytest.raises(PluginError, match=words) as raised:
+        given(*arguments)
+    assert "test_given.py" in str(raised.value)
