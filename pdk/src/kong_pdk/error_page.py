@@ -1,0 +1,60 @@
+"""Kong's error page: the gateway imitates it, and a plugin server writes it where Kong cannot be asked to."""
+
+from __future__ import annotations
+
+import re
+
+UNEXPECTED = "An unexpected error occurred"
+"""Kong's words for a 500."""
+
+_JSON = "application/json; charset=utf-8"
+_HTML = "text/html; charset=utf-8"
+_XML = "application/xml; charset=utf-8"
+_PLAIN = "text/plain; charset=utf-8"
+_TYPES = {
+    "text/html": _HTML,
+    "text/*": _HTML,
+    "application/json": _JSON,
+    "application/*": _JSON,
+    "*/*": _JSON,
+    "application/xml": _XML,
+    "text/plain": _PLAIN,
+}
+# Each with its part that names the request: Kong before 3.5 has no ids of requests.
+_TEMPLATES = {
+    _JSON: ('{{\n  "message":"{message}"{part}\n}}', ',\n  "request_id":"{id}"'),
+    _HTML: (
+        '<!doctype html>\n<html>\n  <head>\n    <meta charset="utf-8">\n    <title>Error</title>\n  </head>\n'
+        "  <body>\n    <h1>Error</h1>\n    <p>{message}.</p>\n{part}  </body>\n</html>\n",
+        "    <p>request_id: {id}</p>\n",
+    ),
+    _XML: (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<error>\n  <message>{message}</message>\n{part}</error>',
+        "  <requestid>{id}</requestid>\n",
+    ),
+    _PLAIN: ("{message}\n{part}", "request_id: {id}\n"),
+}
+_QUALITY = re.compile(r";\s*q\s*=\s*(1(?:\.0{1,3})?|0(?:\.\d{1,3})?)")
+
+
+def media_type(accept: str | None) -> str:
+    """The content type of an error page for a client's ``Accept`` (None: it sent none)."""
+    best, quality = _JSON, 0.0
+    for entry in (accept or "").lower().split(","):
+        name = entry.partition(";")[0].strip()
+        found = _QUALITY.search(entry)
+        weight = float(found[1]) if found else 1.0
+        if name in _TYPES and weight > quality:
+            best, quality = _TYPES[name], weight
+    return best
+
+
+def error_page(accept: str | None, message: str, request_id: str | None) -> tuple[str, bytes]:
+    """The content type and body of ``kong.response.error`` and of Kong's own errors.
+
+    ``request_id`` is None where there is none.
+    """
+    kind = media_type(accept)
+    page, part = _TEMPLATES[kind]
+    text = page.format(message=message, part="" if request_id is None else part.format(id=request_id))
+    return kind, text.encode("utf-8", "surrogateescape")

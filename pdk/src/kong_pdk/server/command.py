@@ -1,0 +1,192 @@
+"""The command lines of plugin servers: of a folder's (``kong-python-pluginserver``) and of a single file's."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from kong_pdk import __version__, logs
+from kong_pdk.plugin import Plugin, PluginError, Problem, dump, find, inspect, load
+from kong_pdk.server.listener import ListenError
+from kong_pdk.server.server import serve
+
+_log = logging.getLogger(__name__)
+_PREFIX = "/usr/local/kong"
+_FOLDER_SOCKET = "python_pluginserver.sock"
+_END_SECONDS = 1.0
+_Protocol = Literal["MsgPack:1", "ProtoBuf:1"]
+_PROTOCOLS: Mapping[str, _Protocol] = {"msgpack": "MsgPack:1", "protobuf": "ProtoBuf:1"}
+
+
+def _parser(program: str, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(program, description=description, allow_abbrev=False)
+    parser.add_argument("--version", "-version", action="version", version=f"kong-python {__version__}")
+    parser.add_argument(
+        "-p", "--kong-prefix", "-kong-prefix", metavar="DIR", default=os.environ.get("KONG_PREFIX") or _PREFIX,
+        help="the directory of the socket: Kong's prefix (default: KONG_PREFIX, else %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--socket-name", "-socket-name", metavar="FILE", help="the socket's name in that directory")
+    parser.add_argument(
+        "--protocol", "-protocol", choices=sorted(_PROTOCOLS), default="msgpack",
+        help="the protocol that a dump asks Kong to speak (default: %(default)s); the server answers both",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-lua-style", "-no-lua-style", action="store_true",
+        help="PDK calls give values and raise PDKError, instead of giving (value, err)",
+    )  # fmt: skip
+    parser.add_argument("-v", "--verbose", "-verbose", action="store_true", help="log each event and PDK call")
+    return parser
+
+
+def folder_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``kong-python-pluginserver``: serve, or dump, the plugins of a folder.
+
+    :param argv: the arguments; those of the process where None.
+    :return: the exit status.
+    """
+    parser = _parser("kong-python-pluginserver", "Serves a folder of Python plugins to Kong.")
+    parser.add_argument(
+        "-d", "--plugins-directory", "-plugins-directory", metavar="DIR", default="/usr/local/kong/python-plugins",
+        help="the folder of the plugins (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--plugin", "-plugin", metavar="NAME", action="append", help="serve this one of them only; may be repeated"
+    )
+    parser.add_argument("--dump-plugin-info", "-dump-plugin-info", metavar="NAME", help="print one as JSON, and end")
+    parser.add_argument(
+        "--dump-all-plugins", "-dump-all-plugins", "--dump", "-dump", action="store_true",
+        help="print all of them as JSON, and end",
+    )  # fmt: skip
+    options = parser.parse_args(argv)
+    wanted = options.plugin or ([options.dump_plugin_info] if options.dump_plugin_info else None)
+    logs.configure(wanted[0] if wanted and len(wanted) == 1 else "pluginserver", options.verbose)
+    folder = Path(options.plugins_directory)
+    if options.dump_plugin_info or options.dump_all_plugins:
+        return _dump_folder(folder, wanted, _PROTOCOLS[options.protocol])
+    plugins = _load_folder(folder, wanted)
+    if plugins is None:
+        return 1
+    if options.no_lua_style:
+        plugins = [replace(plugin, lua_style=False) for plugin in plugins]
+    return _serve(plugins, [Path(options.kong_prefix) / (options.socket_name or _FOLDER_SOCKET)])
+
+
+def _dump_folder(folder: Path, wanted: list[str] | None, protocol: _Protocol) -> int:
+    inspection = inspect(folder)
+    found = [plugin for plugin in inspection.plugins if wanted is None or plugin.name in wanted]
+    _report(inspection.problems, wanted)
+    if not found:
+        _report_missing(wanted or (), folder)
+        return 1
+    _print_alone(dump(found, protocol))
+    return 0
+
+
+def _load_folder(folder: Path, wanted: list[str] | None) -> list[Plugin] | None:
+    """Load the plugins of a folder; say what is wrong with those that do not load.
+
+    :return: None where there is nothing to serve, or one that was asked for is not there.
+    """
+    sources, problems = find(folder)
+    plugins: list[Plugin] = []
+    for source in sources:
+        if wanted is None or source.name in wanted:
+            try:
+                plugins.append(load(source))
+            except PluginError as error:
+                problems.extend(error.problems)
+    _report(problems, wanted)
+    missing = set(wanted or ()) - {plugin.name for plugin in plugins}
+    if missing or not plugins:
+        _report_missing(missing, folder)
+        return None
+    return plugins
+
+
+def _report(problems: Iterable[Problem], wanted: list[str] | None) -> None:
+    for problem in problems:
+        if wanted is None or problem.plugin in (None, *wanted):
+            _log.error("%s", problem)
+
+
+def _report_missing(names: Iterable[str], folder: Path) -> None:
+    listed = ", ".join(sorted(names))
+    _log.error("there is no %s in %s", f"plugin {listed} that works" if listed else "working plugin", folder)
+
+
+def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str] | None = None) -> int:
+    """Run a plugin's file as a server of its own: serve it, or dump it.
+
+    :param checked: gives the plugin, or raises PluginError.
+    :return: the exit status.
+    """
+    parser = _parser(name, f"Serves the plugin {name} to Kong.")
+    parser.add_argument("--dump", "-dump", "--dump-all-plugins", action="store_true", help="print it as JSON, and end")
+    options = parser.parse_args(argv)
+    if options.dump:
+        _drop_printed()
+    logs.configure(name, options.verbose)
+    try:
+        served = checked()
+    except PluginError as error:
+        for problem in error.problems:
+            _log.error("%s", problem)
+        return 1
+    if options.dump:
+        _print_alone(dump([served.describe()], _PROTOCOLS[options.protocol]))
+        return 0
+    if options.no_lua_style:
+        served = replace(served, lua_style=False)
+    # Kong looks for NAME.socket; NAME.sock is where kong-pdk listened, so that configurations name it
+    names = [options.socket_name] if options.socket_name else [f"{name}.socket", f"{name}.sock"]
+    return _serve([served], [Path(options.kong_prefix) / socket for socket in names])
+
+
+def _print_alone(text: str) -> None:
+    _drop_printed()
+    print(text, flush=True)
+
+
+def _drop_printed() -> None:
+    """Send to standard error what the plugin has printed and is still in the buffer: a dump is to stand alone."""
+    with contextlib.suppress(OSError, ValueError):
+        output = os.dup(1)
+        os.dup2(2, 1)
+        try:
+            sys.stdout.flush()
+        finally:
+            os.dup2(output, 1)
+            os.close(output)
+
+
+def _serve(plugins: list[Plugin], paths: list[Path]) -> int:
+    logs.restore()
+    try:
+        idle = serve(plugins, paths)
+    except ListenError as error:
+        _log.error("%s", error)
+        return 1
+    finally:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # a plugin may have closed it
+            sys.stdout.flush()
+    if not idle:
+        _end()
+    # The interpreter waits for threads and processes that a plugin left behind, some of which never end.
+    watch = threading.Timer(_END_SECONDS, _end)
+    watch.daemon = True
+    with contextlib.suppress(RuntimeError):  # no more threads
+        watch.start()
+    return 0
+
+
+def _end() -> None:
+    logging.shutdown()
+    os._exit(0)

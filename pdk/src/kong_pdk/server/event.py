@@ -1,0 +1,162 @@
+"""Events over MsgPack:1: a handler on its thread, and the answers to its calls from any connection."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import queue
+import random
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from kong_pdk.server.exits import EventEnded
+from kong_pdk.server.results import from_msgpack
+from kong_pdk.wire.errors import ArgumentError
+from kong_pdk.wire.msgpack import encode_response
+
+STEP_SECONDS = 60.0
+"""How long a handler waits for the value of a call. Kong says nothing when it refuses one; its own limit is as long."""
+
+BODY_SECONDS = 600.0
+"""The same for the request's body, which a slow client may still be sending."""
+
+PATIENCE_SECONDS = 5.0
+"""After so long a handler that waits for Kong makes room for another event, where there is no room otherwise."""
+
+_FIRST_IDS = 2**30
+_MOST_GONE = 4096
+_BODIES = frozenset({"kong.request.get_raw_body", "kong.request.get_body"})
+_ENDED = object()
+
+
+class Abandoned(Exception):
+    """The event ended without another call or an end."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__(event.id)
+        self.event = event
+
+
+class Event:
+    """One run of a handler, and its way to Kong (a :class:`~kong_pdk.server.bridge.Channel`)."""
+
+    def __init__(self, id: int, phase: str) -> None:
+        """:param id: by which Kong names it in steps."""
+        self.id = id
+        self.phase = phase
+        self.waits_since: float | None = None
+        self._outputs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._values: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.gone = False
+        """Whether the handler waits no longer for Kong, which may still come back."""
+
+    def call(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
+        """See :class:`kong_pdk.server.bridge.Channel`."""
+        self.waits_since = time.monotonic()
+        self._put(method, args)
+        try:
+            value = self._values.get(timeout=BODY_SECONDS if method in _BODIES else STEP_SECONDS)
+        except queue.Empty:
+            self.gone = True
+        self.waits_since = None
+        if self.gone or value is _ENDED:
+            raise EventEnded
+        data, error = value
+        return (None, error) if error is not None else from_msgpack(method, data)
+
+    def leave(self, method: str, args: Sequence[object]) -> None:
+        """See :class:`kong_pdk.server.bridge.Channel`."""
+        self._put(method, args)
+
+    def _put(self, method: str, args: Sequence[object]) -> None:
+        if self.gone:
+            raise EventEnded
+        call = {"Method": method, "Args": list(args)}
+        try:
+            encode_response(0, None, call)  # here, where the author's line is on the stack
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ArgumentError(f"{method}: an argument cannot be sent to Kong: {error}") from error
+        self._outputs.put({"Data": call, "EventId": self.id})
+
+    def finish(self) -> None:
+        """Say that the handler is done."""
+        self._outputs.put({"Data": "ret", "EventId": self.id})
+
+    def next_output(self) -> dict[str, Any]:
+        """Wait for the handler's next call, or its end.
+
+        :raises Abandoned: there is neither.
+        """
+        output = self._outputs.get()
+        if output is _ENDED:
+            raise Abandoned(self)
+        return dict(output)
+
+    def deliver(self, value: Any, error: str | None = None) -> None:
+        """Give the handler the value of its call."""
+        self._values.put((value, error))
+
+    def abandon(self) -> None:
+        """Unwind the handler: Kong is gone, or has long not answered."""
+        self.gone = True
+        self.waits_since = None
+        self._values.put(_ENDED)
+
+    def close(self) -> None:
+        """Let go whoever waits for an output that will not come."""
+        self._outputs.put(_ENDED)
+
+
+class Events:
+    """The events under way, by id."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        # Not at 1: a step for a server that crashed must not be taken for one of an event of its successor.
+        self._ids = itertools.count(random.randrange(1, _FIRST_IDS))
+        self._events: dict[int, Event] = {}
+        self._gone: dict[int, str] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, phase: str) -> Event:
+        """Make an event with an id of its own."""
+        with self._lock:
+            event = Event(next(self._ids), phase)
+            self._events[event.id] = event
+            return event
+
+    def get(self, id: int) -> Event | None:
+        """Look an event up."""
+        return self._events.get(id)
+
+    def phase_of_gone(self, id: int) -> str | None:
+        """Give the phase of an event whose handler did not wait for Kong until its end; None for other ids."""
+        return self._gone.get(id)
+
+    def end(self, event: Event) -> None:
+        """Forget an event whose handler is done."""
+        with self._lock:
+            self._events.pop(event.id, None)
+            if event.gone:
+                self._gone[event.id] = event.phase
+                while len(self._gone) > _MOST_GONE:
+                    del self._gone[next(iter(self._gone))]
+        event.close()
+
+    def abandon_oldest(self) -> None:
+        """Unwind the handler that has waited longest for Kong, if that is long: Kong refused its call, most likely."""
+        with self._lock:
+            since = {event: event.waits_since for event in self._events.values()}
+        waiting = [(moment, event) for event, moment in since.items() if moment is not None]
+        moment, oldest = min(waiting, key=lambda each: each[0], default=(math.inf, None))
+        if oldest is not None and time.monotonic() - moment > PATIENCE_SECONDS:
+            oldest.abandon()
+
+    def abandon_all(self) -> None:
+        """Unwind every handler that waits for Kong, which has left."""
+        with self._lock:
+            events = list(self._events.values())
+        for event in events:
+            event.abandon()

@@ -1,0 +1,62 @@
+"""Runs an author's handler for one event, and answers in good order whatever it does."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+
+from kong_pdk.exception_text import describe
+from kong_pdk.plugin import PHASES, authors_line
+from kong_pdk.server import failure
+from kong_pdk.server.bridge import Bridge, Channel
+from kong_pdk.server.exits import EventEnded
+from kong_pdk.server.instances import Instance
+
+_log = logging.getLogger(__name__)
+
+
+def run_handler(instance: Instance, phase: str, channel: Channel) -> bool:
+    """Run the handler of a phase.
+
+    :return: whether Kong still waits for the end of the event; False after an exit or a refusal.
+    """
+    bridge = Bridge(channel, phase, instance.plugin.lua_style)
+    started = time.perf_counter()
+    try:
+        handler = getattr(instance.handler, phase, None) if phase in PHASES else None
+        if handler is not None:
+            handler(bridge.kong)
+    except EventEnded:
+        return False
+    except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
+        bridge.close()
+        return _fail(instance, phase, None if bridge.ended else channel, error)
+    finally:
+        bridge.close()
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s %s, %.3f ms", instance.plugin.name, phase, (time.perf_counter() - started) * 1000)
+    return not bridge.ended  # a handler can swallow anything, by a bare except
+
+
+def _fail(instance: Instance, phase: str, channel: Channel | None, error: BaseException) -> bool:
+    where = _place(instance, error)
+    details = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+    _log.error("%s: the %s handler raised %s (%s)\n%s", instance.plugin.name, phase, describe(error), where, details)
+    if phase == "log":  # the client has its answer, and Kong refuses to make another one here
+        return True
+    if channel is None:  # it raised after the answer was made
+        return False
+    try:
+        failure.answer(channel, phase)
+    except EventEnded:
+        return False
+    return True
+
+
+def _place(instance: Instance, error: BaseException) -> str:
+    file, line = authors_line(instance.plugin.file, error)
+    if line is None:  # a call that does not fit the handler, for example: it was made here
+        frames = traceback.extract_tb(error.__traceback__)
+        return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(file)
+    return f"{file}:{line}"

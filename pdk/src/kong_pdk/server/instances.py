@@ -1,0 +1,164 @@
+"""Instances: plugins with a configuration. Their ids come from their content."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from typing import Any
+
+from kong_pdk.plugin import Plugin
+from kong_pdk.wire.text import decode
+
+IDLE_SECONDS = 3600.0
+"""An instance without events for so long is forgotten; Kong has it made again when it needs it."""
+
+MAKING_SECONDS = 60.0
+"""How long a worker of Kong waits for the instance that is being made for another one; its own limit is as long."""
+
+_INTERNAL = ("route_id", "service_id", "consumer_id", "plugin_instance_name")
+_IDS = 2**31 - 1  # the id's field is a signed 32-bit integer
+
+
+class InstanceError(Exception):
+    """An instance that cannot be made; the message says why."""
+
+
+@dataclass
+class Instance:
+    """One plugin with one configuration."""
+
+    id: int
+    plugin: Plugin
+    config: dict[str, Any]
+    internal: dict[str, Any]
+    handler: Any
+    started_at: float = field(default_factory=time.time)
+    used_at: float = field(default_factory=time.monotonic)
+
+
+class Instances:
+    """The instances of a server's plugins, safe to use from many threads."""
+
+    def __init__(self, plugins: Iterable[Plugin]) -> None:
+        """:param plugins: those that this server serves."""
+        self.plugins = {plugin.name: plugin for plugin in plugins}
+        self._instances: dict[int, Instance] = {}
+        self._digests: dict[int, bytes] = {}
+        self._making: dict[int, Future[Instance]] = {}
+        self._lock = threading.Lock()
+
+    def start(self, name: str, config: bytes) -> Instance:
+        """Make an instance, or give the one that there is of this content.
+
+        :param config: a JSON object, Kong's internal keys included.
+        :raises InstanceError: no such plugin, or no JSON object.
+        :raises Exception: whatever the plugin's ``__init__`` raises.
+        """
+        plugin = self.plugins.get(name)
+        if plugin is None:
+            raise InstanceError(f"there is no plugin {name} here, only {', '.join(sorted(self.plugins)) or 'none'}")
+        parsed = _parse(name, config)
+        digest = _digest(name, parsed)
+        with self._lock:
+            self._forget_idle()
+            id = self._free_id(digest)
+            known = self._instances.get(id)
+            if known is not None:
+                known.used_at = time.monotonic()
+                return known
+            making = self._making.get(id)
+            if making is None:
+                self._digests[id] = digest
+                made = self._making[id] = Future()
+        if making is not None:  # for another worker of Kong: __init__ runs once
+            return _wait(name, making)
+        self._make(id, plugin, parsed, made)
+        return made.result()
+
+    def _make(self, id: int, plugin: Plugin, config: dict[str, Any], made: Future[Instance]) -> None:
+        mine, internal = _split(plugin, config)
+        try:
+            # A copy: what a plugin puts into its configuration is nothing to tell Kong.
+            instance = Instance(id, plugin, mine, internal, plugin.cls(copy.deepcopy(mine)))
+        except BaseException as error:  # noqa: BLE001  # it is raised by result()
+            with self._lock:
+                del self._making[id]
+                self._digests.pop(id, None)
+            made.set_exception(error)
+            return
+        with self._lock:
+            del self._making[id]
+            self._instances[id] = instance
+        made.set_result(instance)
+
+    def get(self, id: int) -> Instance | None:
+        """Look an instance up by its id, for an event."""
+        found = self._instances.get(id)
+        if found is not None:
+            found.used_at = time.monotonic()
+        return found
+
+    def close(self, id: int) -> Instance | None:
+        """Forget an instance. Closing one that is not there is no error: Kong may be late."""
+        with self._lock:
+            self._digests.pop(id, None)
+            return self._instances.pop(id, None)
+
+    def all(self) -> list[Instance]:
+        """List the instances there are."""
+        with self._lock:
+            return list(self._instances.values())
+
+    def _free_id(self, digest: bytes) -> int:
+        """Take the id from the digest, the next one if another content has it."""
+        id = int.from_bytes(digest[:4], "big") % _IDS + 1
+        while self._digests.get(id, digest) != digest:
+            id = id % _IDS + 1
+        return id
+
+    def _forget_idle(self) -> None:
+        limit = time.monotonic() - IDLE_SECONDS
+        for id in [id for id, instance in self._instances.items() if instance.used_at < limit]:
+            del self._instances[id]
+            self._digests.pop(id, None)
+
+
+def _wait(name: str, making: Future[Instance]) -> Instance:
+    try:
+        return making.result(MAKING_SECONDS)
+    except FutureTimeout:
+        if making.done():  # it is the exception of the plugin's __init__
+            raise
+        raise InstanceError(f"{name}: __init__ has not returned after {MAKING_SECONDS:g} s") from None
+
+
+def _parse(name: str, config: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(decode(config) or "{}")
+    except (ValueError, RecursionError) as error:
+        raise InstanceError(f"the configuration of {name} is not JSON: {error}") from error
+    if parsed == []:  # an empty Lua table
+        parsed = {}
+    if not isinstance(parsed, dict):
+        raise InstanceError(f"the configuration of {name} is no JSON object")
+    return parsed
+
+
+def _digest(name: str, config: dict[str, Any]) -> bytes:
+    content = json.dumps([name, config], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).digest()
+
+
+def _split(plugin: Plugin, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part the user's keys from Kong's internal ones."""
+    declared = {name for entry in plugin.schema for name in entry}
+    kongs = {key for key in config if key not in declared and (key.startswith("__") or key in _INTERNAL)}
+    mine = {key: value for key, value in config.items() if key not in kongs}
+    return mine, {key: config[key] for key in kongs}

@@ -1,0 +1,212 @@
+"""MsgPack:1 on one connection: requests are answered in order; events run on threads of their own.
+
+The steps of an event may come on any connection, so what waits for them is the event, not a connection.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from kong_pdk.server import administration, failure
+from kong_pdk.server.activity import Activity
+from kong_pdk.server.event import Abandoned, Event, Events
+from kong_pdk.server.handler import run_handler
+from kong_pdk.server.instances import Instance, Instances
+from kong_pdk.wire.calls import CloseInstance, GetInstanceStatus, GetPluginInfo, StartInstance
+from kong_pdk.wire.errors import WireError
+from kong_pdk.wire.msgpack import Messages, Request, encode_response
+from kong_pdk.wire.text import encode
+
+_log = logging.getLogger(__name__)
+_CHUNK = 64 * 1024
+_STEPS = "plugin.Step"
+MOST_HANDLERS = 1024
+FREE_SECONDS = 10.0
+"""How long an event waits for a thread when all have a handler."""
+
+_LOOK_SECONDS = 0.05
+
+
+class CallError(Exception):
+    """A request that is answered by an error."""
+
+
+class NoHandler(Exception):
+    """Nobody runs the handler of an event, so that its request must not go on."""
+
+    def __init__(self, event_id: int, phase: str) -> None:
+        super().__init__(event_id, phase)
+        self.phase = phase
+        # In `log` the client has its answer, and Kong refuses to make another one.
+        call = {"Method": failure.method(phase), "Args": [500]}
+        self.output = {"Data": "ret" if phase == "log" else call, "EventId": event_id}
+
+
+class MsgpackServer:
+    """What the connections of a server share: its instances and the events under way."""
+
+    def __init__(self, instances: Instances, activity: Activity) -> None:
+        """:param instances: those of the server, whichever protocol started them."""
+        self._instances = instances
+        self._activity = activity
+        self._events = Events()
+        self._threads = ThreadPoolExecutor(MOST_HANDLERS, "handler")
+        self._free = threading.Semaphore(MOST_HANDLERS)
+
+    def serve(self, connection: socket.socket, received: bytes) -> None:
+        """Serve a connection until Kong closes it.
+
+        :param received: what was read of it so far.
+        """
+        messages = Messages()
+        try:
+            data = received
+            while data:
+                for message in messages.feed(data):
+                    if not isinstance(message, Request):
+                        raise WireError(f"a {type(message).__name__} instead of a request")
+                    with self._activity:
+                        self._answer(connection, message)
+                data = connection.recv(_CHUNK)
+        except WireError as error:
+            _log.error("closed a connection of a peer that does not speak MsgPack:1: %s", error)
+        except OSError:
+            pass  # Kong closed it
+
+    def _answer(self, connection: socket.socket, request: Request) -> None:
+        event: Event | None = None
+        try:
+            if request.method == "plugin.HandleEvent":
+                event = self._begin(request)
+                response = encode_response(request.id, None, event.next_output())
+            elif request.method.startswith(_STEPS):
+                event = self._step(request)
+                response = encode_response(request.id, None, event.next_output())
+            else:
+                response = _encode(request, self._administer(request))
+        except CallError as error:
+            response = encode_response(request.id, str(error), None)
+        except NoHandler as error:
+            response = encode_response(request.id, None, error.output)
+        except Abandoned as error:
+            response = encode_response(request.id, None, NoHandler(error.event.id, error.event.phase).output)
+        try:
+            connection.sendall(response)
+        except OSError:
+            if event is not None:
+                event.abandon()
+            raise
+
+    def _begin(self, request: Request) -> Event:
+        order = _mapping(request)
+        instance = self._instances.get(_integer(order, "InstanceId"))
+        if instance is None:  # Kong looks for these words, starts the instance anew and sends the event again
+            raise CallError(f"no plugin instance {order.get('InstanceId')}")
+        event = self._events.begin(str(order.get("EventName", "")))
+        try:
+            self._submit(event, instance)
+        except NoHandler:
+            _log.error("all %d threads are busy: the %s handler cannot run", MOST_HANDLERS, event.phase)
+            event.abandon()
+            self._events.end(event)
+            raise
+        return event
+
+    def _submit(self, event: Event, instance: Instance) -> None:
+        deadline = time.monotonic() + FREE_SECONDS
+        while not self._free.acquire(timeout=_LOOK_SECONDS):
+            if time.monotonic() > deadline:
+                raise NoHandler(event.id, event.phase)
+            self._events.abandon_oldest()
+        try:
+            self._threads.submit(self._run, event, instance)
+        except RuntimeError as error:  # no more threads; the executor keeps the event, which _run then passes over
+            raise NoHandler(event.id, event.phase) from error
+
+    def _run(self, event: Event, instance: Instance) -> None:
+        try:
+            with self._activity:
+                if not event.gone and run_handler(instance, event.phase, event):
+                    event.finish()
+        finally:
+            self._events.end(event)
+            self._free.release()
+
+    def abandon_events(self) -> None:
+        """Unwind the handlers that wait for Kong, which has left."""
+        self._events.abandon_all()
+
+    def _step(self, request: Request) -> Event:
+        order = _mapping(request)
+        id = _integer(order, "EventId")
+        event = self._events.get(id)
+        if event is None or event.gone:
+            phase = event.phase if event else self._events.phase_of_gone(id)
+            if phase is not None:
+                _log.error("Kong came back to a %s handler that waited no longer", phase)
+                raise NoHandler(id, phase)
+            raise CallError(f"no event {id}: it has ended")
+        event.deliver(order.get("Data"), order.get("Error") if request.method == "plugin.StepError" else None)
+        return event
+
+    def _administer(self, request: Request) -> Any:
+        if request.method == "plugin.StartInstance":
+            return self._start(_mapping(request))
+        if request.method == "plugin.GetStatus":
+            return administration.server_status(self._instances)
+        argument = request.args[0] if request.args else None
+        if request.method == "plugin.CloseInstance" and isinstance(argument, int):
+            status = administration.answer_call(self._instances, CloseInstance(argument))
+            return {"Name": getattr(status, "name", ""), "Id": argument}
+        if request.method == "plugin.GetInstanceStatus" and isinstance(argument, int):
+            return self._describe(GetInstanceStatus(argument), f"no plugin instance {argument}")
+        if request.method == "plugin.GetPluginInfo" and isinstance(argument, str):
+            return self._describe(GetPluginInfo(argument), f"there is no plugin {argument} here")
+        raise CallError(f"there is no method {request.method} with such arguments")
+
+    def _start(self, order: dict[str, Any]) -> dict[str, Any]:
+        config = order.get("Config", "")
+        text = encode(config) if isinstance(config, str) else config
+        if not isinstance(text, bytes):
+            raise CallError("StartInstance needs Config, a JSON text")
+        status, reason = administration.start(self._instances, StartInstance(str(order.get("Name", "")), text))
+        if status is None:
+            _log.error("%s", reason)
+            raise CallError(reason.splitlines()[0])
+        instance = self._instances.get(status.instance_id)
+        used = {**instance.internal, **instance.config} if instance else {}
+        return {"Name": status.name, "Id": status.instance_id, "StartTime": status.started_at, "Config": used}
+
+    def _describe(self, call: GetInstanceStatus | GetPluginInfo, missing: str) -> dict[str, Any]:
+        answer = administration.answer_call(self._instances, call)
+        if answer is None:
+            raise CallError(missing)
+        names = {"instance_id": "Id", "started_at": "StartTime"}
+        described = {names.get(key, key.capitalize()): value for key, value in vars(answer).items()}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in described.items()}
+
+
+def _encode(request: Request, result: Any) -> bytes:
+    try:
+        return encode_response(request.id, None, result)
+    except (TypeError, ValueError, OverflowError) as error:  # JSON has values that MessagePack has not
+        raise CallError(f"{request.method}: the answer cannot be sent: {error}") from error
+
+
+def _mapping(request: Request) -> dict[str, Any]:
+    argument = request.args[0] if request.args else None
+    if not isinstance(argument, dict):
+        raise CallError(f"{request.method} needs a map")
+    return argument
+
+
+def _integer(order: dict[str, Any], key: str) -> int:
+    value = order.get(key)
+    if not isinstance(value, int):
+        raise CallError(f"{key} must be a number")
+    return value

@@ -1,0 +1,159 @@
+"""ProtoBuf:1 on one connection: a thread reads it and runs the handlers of its events, one after another."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from kong_pdk.server.activity import Activity
+from kong_pdk.server.administration import answer_call, start
+from kong_pdk.server.exits import EventEnded
+from kong_pdk.server.handler import run_handler
+from kong_pdk.server.instances import Instances
+from kong_pdk.server.results import from_protobuf, query_argument
+from kong_pdk.wire import pdk
+from kong_pdk.wire.calls import HandleEvent, StartInstance
+from kong_pdk.wire.errors import UnknownMethod, WireError
+from kong_pdk.wire.phases import functions
+from kong_pdk.wire.protobuf import Frames, decode_call, encode_return, frame
+from kong_pdk.wire.text import encode
+
+_log = logging.getLogger(__name__)
+_CHUNK = 64 * 1024
+_CURE = "set KONG_PYTHON_PROTOCOL=msgpack (or --protocol msgpack)"
+
+
+def _why_unknown(method: str) -> str:
+    if method in functions():
+        return (
+            f"{method} is not among the methods of an unmodified Kong's interface file, "
+            f"so it cannot be called over ProtoBuf:1; {_CURE}"
+        )
+    guess = difflib.get_close_matches(method, functions(), n=1, cutoff=0.85)
+    meant = f"did you mean {guess[0]}?" if guess else f"if a newer Kong has it, {_CURE}"
+    return f"Kong 3.9 has no function {method}; {meant}"
+
+
+class ConnectionClosed(Exception):
+    """Kong closed the connection."""
+
+
+class _Stream:
+    """The frames of a connection."""
+
+    def __init__(self, connection: socket.socket, received: bytes) -> None:
+        self._connection = connection
+        self._frames = Frames()
+        self._ready = self._frames.feed(received)
+
+    def read(self) -> bytes:
+        """Wait for the next message.
+
+        :raises ConnectionClosed: there will be none.
+        :raises WireError: what came is none.
+        """
+        while not self._ready:
+            try:
+                data = self._connection.recv(_CHUNK)
+            except OSError as error:
+                raise ConnectionClosed from error
+            if not data:
+                raise ConnectionClosed
+            self._ready = self._frames.feed(data)
+        return self._ready.pop(0)
+
+    def write(self, *payloads: bytes) -> None:
+        """Send messages.
+
+        :raises ConnectionClosed: nobody is there to read them.
+        """
+        try:
+            self._connection.sendall(b"".join(frame(payload) for payload in payloads))
+        except OSError as error:
+            raise ConnectionClosed from error
+
+
+class _Channel:
+    """The PDK calls of one event, on the connection that brought it."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+
+    def call(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
+        """See :class:`kong_pdk.server.bridge.Channel`."""
+        if method == "kong.request.get_query_arg" and len(args) == 1:
+            return query_argument(args[0], lambda: self.call("kong.request.get_query", ())[0]), None
+        payload = self._arguments(method, args)
+        try:
+            self._stream.write(encode(method), payload)
+            reply = self._stream.read()
+        except ConnectionClosed:
+            raise EventEnded from None
+        return from_protobuf(method, pdk.decode_result(method, reply))
+
+    def leave(self, method: str, args: Sequence[object]) -> None:
+        """See :class:`kong_pdk.server.bridge.Channel`."""
+        payload = self._arguments(method, args)
+        try:
+            self._stream.write(encode(method), payload)
+        except ConnectionClosed:
+            raise EventEnded from None
+
+    @staticmethod
+    def _arguments(method: str, args: Sequence[object]) -> bytes:
+        try:
+            return pdk.encode_arguments(method, args)
+        except UnknownMethod as error:
+            error.args = (_why_unknown(method),)
+            raise
+
+
+def serve(connection: socket.socket, received: bytes, instances: Instances, activity: Activity) -> None:
+    """Serve a connection until Kong closes it.
+
+    :param received: what was read of it so far.
+    """
+    try:
+        stream = _Stream(connection, received)
+        open_still = True
+        while open_still:
+            payload = stream.read()
+            with activity:
+                open_still = _serve_call(stream, instances, payload)
+    except ConnectionClosed:
+        pass
+    except WireError as error:
+        _log.error("closed a connection of a peer that does not speak ProtoBuf:1: %s", error)
+
+
+def _serve_call(stream: _Stream, instances: Instances, payload: bytes) -> bool:
+    """Answer a call.
+
+    :return: whether the connection stays open; closing it is the protocol's way to say no.
+    """
+    sequence, call = decode_call(payload)
+    if isinstance(call, HandleEvent):
+        return _serve_event(stream, instances, sequence, call)
+    if isinstance(call, StartInstance):
+        status, reason = start(instances, call)
+        if status is None:
+            _log.error("%s", reason)
+            return False
+        stream.write(encode_return(sequence, status))
+        return True
+    stream.write(encode_return(sequence, answer_call(instances, call)))
+    return True
+
+
+def _serve_event(stream: _Stream, instances: Instances, sequence: int, call: HandleEvent) -> bool:
+    instance = instances.get(call.instance_id)
+    if instance is None:  # Kong starts it anew and sends the event again
+        _log.info("there is no instance %d here: Kong is to start it anew", call.instance_id)
+        return False
+    if run_handler(instance, call.event_name, _Channel(stream)):
+        stream.write(b"", encode_return(sequence, None))
+    # else Kong closes the connection when it has answered its client, which may take a while: the next read sees it
+    return True

@@ -1,0 +1,63 @@
+"""A plugin server in this process, and Kong's side of both protocols."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kong_pdk.plugin import PHASES, Plugin
+from kong_pdk.server.server import Server
+from unit.server.fake_kong import DEADLINE, FakeKong, MsgpackKong, ProtobufKong
+
+
+class Serve:
+    """Serves classes as plugin ``probe``, each on a socket of its own, whose path it gives."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: dict[Path, tuple[Server, Future[bool]]] = {}
+
+    def __call__(self, cls: type, **attributes: Any) -> Path:
+        phases = tuple(phase for phase in PHASES if hasattr(cls, phase))
+        given: dict[str, Any] = {"version": "1.0.0", "priority": 1, "schema": (), **attributes}
+        plugin = Plugin("probe", Path(__file__), cls, phases=phases, **given)
+        path = self._folder / f"{len(self._running)}.sock"
+        server = Server([plugin], [path])
+        ended: Future[bool] = Future()
+        threading.Thread(target=lambda: ended.set_result(server.run())).start()
+        self._running[path] = (server, ended)
+        return path
+
+    def stop(self, path: Path) -> bool:
+        """Stop a server; whether all its handlers came to their end."""
+        server, ended = self._running[path]
+        server.stop()
+        return ended.result(DEADLINE)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Serve a class as plugin ``probe``; gives the socket's path, and stops the servers at the end."""
+    serving = Serve(tmp_path)
+    yield serving
+    for path in serving._running:
+        serving.stop(path)
+
+
+@pytest.fixture(params=[ProtobufKong, MsgpackKong], ids=lambda kind: kind.name)
+def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[Path], FakeKong]]:
+    """Connect to a server, over one protocol and the other."""
+    opened: list[FakeKong] = []
+
+    def open(path: Path) -> FakeKong:
+        kong: FakeKong = request.param(path)
+        opened.append(kong)
+        return kong
+
+    yield open
+    for kong in opened:
+        kong.close()

@@ -1,0 +1,284 @@
+"""What becomes of connections: bytes in any pieces, peers that talk nonsense or go away."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from kong_pdk.server import event as event_module
+from kong_pdk.server import msgpack as msgpack_module
+from kong_pdk.wire import calls, protobuf
+from kong_pdk.wire.msgpack import encode_request
+from unit.server.fake_kong import DEADLINE, MsgpackKong, ProtobufKong, RpcError
+
+
+class Quiet:
+    def __init__(self, config):
+        self.config = config
+
+    def access(self, kong):
+        kong.request.get_header("x")
+
+
+def raw(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(DEADLINE)
+    connection.connect(str(path))
+    return connection
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x94\x00\xff\xff\xff\xff\xff\xff",
+        b"\x94\x00\x01\xa1x\xc0",  # a request whose arguments are no list
+        b"\x94\x00\xc1\xc1",
+        b"\xff\xff\xff\xff" * 4,
+        b"\x05\x00\x00\x00hello",
+        b"\x00\x00\x00\x00",
+        bytes(range(256)),
+    ],
+)
+def test_garbage_costs_its_sender_the_connection_and_nobody_else(serve, connect, garbage):
+    path = serve(Quiet)
+    kong = connect(path)
+    instance = kong.start("probe")
+    with raw(path) as bad:
+        bad.sendall(garbage)
+        with contextlib.suppress(ConnectionError):  # closed with unread bytes is a reset
+            bad.shutdown(socket.SHUT_WR)
+            while bad.recv(4096):
+                pass
+    assert kong.event(instance, "access")
+
+
+def test_a_connection_that_says_nothing_harms_nobody(serve, connect):
+    path = serve(Quiet)
+    with raw(path):
+        kong = connect(path)
+        assert kong.event(kong.start("probe"), "access")
+
+
+@pytest.mark.parametrize("protocol", ["msgpack", "protobuf"])
+def test_bytes_may_come_one_by_one(serve, protocol):
+    order = encode_request(7, "plugin.GetStatus", [])
+    if protocol == "protobuf":
+        order = protobuf.frame(protobuf.encode_call(7, calls.GetPluginNames()))
+    with raw(serve(Quiet)) as connection:
+        for byte in order:
+            connection.sendall(bytes([byte]))
+        assert connection.recv(4096)
+
+
+def test_a_first_message_of_any_length_is_told_from_messagepack(serve):
+    """The length of this one begins as a request of MsgPack:1 does."""
+    kong = ProtobufKong(serve(Quiet))
+    message = {"a": ""}
+    empty = len(protobuf.encode_call(1, calls.StartInstance("probe", json.dumps(message).encode())))
+    message["a"] = "x" * (0x10094 - empty - 4)  # the two lengths in it take two bytes more each
+    sent = protobuf.encode_call(1, calls.StartInstance("probe", json.dumps(message).encode()))
+    assert len(sent) == 0x10094
+    assert kong.start("probe", message)
+    kong.close()
+
+
+def test_steps_may_come_on_other_connections(serve):
+    path = serve(Quiet)
+    first, second = MsgpackKong(path), MsgpackKong(path)
+    instance = first.start("probe")
+    output = first.ask("plugin.HandleEvent", {"InstanceId": instance, "EventName": "access"})
+    assert output["Data"]["Method"] == "kong.request.get_header"
+    # the first connection is free for another event meanwhile
+    assert first.event(instance, "access", {"kong.request.get_header": "y"})
+    assert second.ask("plugin.Step", {"EventId": output["EventId"], "Data": "x"})["Data"] == "ret"
+    first.close()
+    second.close()
+
+
+def test_an_event_that_kong_abandons_is_let_go(serve, monkeypatch):
+    monkeypatch.setattr(event_module, "STEP_SECONDS", 0.05)
+    unwound = threading.Event()
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            try:
+                kong.request.get_header("x")
+            finally:
+                unwound.set()
+
+    kong = MsgpackKong(serve(Plugin))
+    output = kong.ask("plugin.HandleEvent", {"InstanceId": kong.start("probe"), "EventName": "access"})
+    assert unwound.wait(DEADLINE)
+    # the plugin has not had its say: the request must not go on
+    late = kong.ask("plugin.Step", {"EventId": output["EventId"], "Data": "late"})
+    assert late["Data"] == {"Method": "kong.response.error", "Args": [500]}
+    kong.close()
+
+
+def test_a_late_value_in_log_ends_the_event(serve, monkeypatch):
+    monkeypatch.setattr(event_module, "STEP_SECONDS", 0.05)
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def log(self, kong):
+            try:
+                kong.request.get_header("x")
+            finally:
+                unwound.set()
+
+    unwound = threading.Event()
+    kong = MsgpackKong(serve(Plugin))
+    output = kong.ask("plugin.HandleEvent", {"InstanceId": kong.start("probe"), "EventName": "log"})
+    assert unwound.wait(DEADLINE)
+    assert kong.ask("plugin.Step", {"EventId": output["EventId"]})["Data"] == "ret"
+    kong.close()
+
+
+def test_a_step_for_an_event_of_another_server_is_refused(serve):
+    path = serve(Quiet)
+    kong = MsgpackKong(path)
+    output = kong.ask("plugin.HandleEvent", {"InstanceId": kong.start("probe"), "EventName": "access"})
+    other = MsgpackKong(serve(Quiet))
+    assert other.ask("plugin.HandleEvent", {"InstanceId": other.start("probe"), "EventName": "access"})
+    with pytest.raises(RpcError, match="no event"):
+        other.ask("plugin.Step", {"EventId": output["EventId"], "Data": "of another request"})
+    kong.close()
+    other.close()
+
+
+def test_events_that_kong_abandons_make_room_for_others(serve, monkeypatch):
+    """Clients that make Kong refuse calls must not keep the plugin from other requests."""
+    monkeypatch.setattr(msgpack_module, "MOST_HANDLERS", 4)
+    monkeypatch.setattr(event_module, "PATIENCE_SECONDS", 0.0)
+    kong = MsgpackKong(serve(Quiet))
+    instance = kong.start("probe")
+    abandoned = [kong.ask("plugin.HandleEvent", {"InstanceId": instance, "EventName": "access"}) for _ in range(40)]
+    assert kong.event(instance, "access", {"kong.request.get_header": "y"})
+    late = kong.ask("plugin.Step", {"EventId": abandoned[0]["EventId"], "Data": "late"})
+    assert late["Data"]["Method"] == "kong.response.error"
+    kong.close()
+
+
+def test_an_event_for_which_there_is_no_thread_fails_closed(serve, monkeypatch):
+    monkeypatch.setattr(msgpack_module, "MOST_HANDLERS", 1)
+    monkeypatch.setattr(msgpack_module, "FREE_SECONDS", 0.05)
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            begun.set()
+            assert go_on.wait(DEADLINE)
+
+        def log(self, kong):
+            pass
+
+    path = serve(Plugin)
+    first, second = MsgpackKong(path), MsgpackKong(path)
+    instance = first.start("probe")
+    busy = threading.Thread(target=first.event, args=(instance, "access"))
+    busy.start()
+    assert begun.wait(DEADLINE)
+    assert not second.event(instance, "access")
+    assert second.made == [("kong.response.error", [500])]
+    assert second.event(instance, "log")
+    go_on.set()
+    busy.join(DEADLINE)
+    first.close()
+    second.close()
+
+
+def test_a_stopped_server_waits_for_no_kong_that_has_left(serve):
+    path = serve(Quiet)
+    kong = MsgpackKong(path)
+    kong.ask("plugin.HandleEvent", {"InstanceId": kong.start("probe"), "EventName": "access"})
+    kong.close()
+    assert serve.stop(path)
+
+
+def test_a_kong_that_goes_away_in_an_event_unwinds_the_handler(serve, connect):
+    unwound = threading.Event()
+    begun = threading.Event()
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            begun.set()
+            try:
+                kong.request.get_header("x")
+                kong.request.get_header("y")
+            finally:
+                unwound.set()
+
+    path = serve(Plugin)
+    kong = ProtobufKong(path)
+    kong.send(calls.HandleEvent(kong.start("probe"), "access"))
+    assert begun.wait(DEADLINE)
+    kong.close()
+    assert unwound.wait(DEADLINE)
+
+
+@pytest.mark.parametrize(
+    ("method", "args"),
+    [
+        ("plugin.NoSuch", []),
+        ("plugin.HandleEvent", []),
+        ("plugin.HandleEvent", [{"InstanceId": "x"}]),
+        ("plugin.Step", [{"EventId": 999}]),
+        ("plugin.CloseInstance", ["x"]),
+        ("plugin.StartInstance", [{"Name": "probe", "Config": 5}]),
+        ("plugin.StartInstance", [{"Name": "probe", "Config": "{"}]),
+        ("plugin.StartInstance", [{"Name": "other", "Config": "{}"}]),
+        ("plugin.GetPluginInfo", ["other"]),
+        ("plugin.GetInstanceStatus", [12345]),
+    ],
+)
+def test_a_wrong_request_is_answered_with_an_error(serve, method, args):
+    kong = MsgpackKong(serve(Quiet))
+    with pytest.raises(RpcError):
+        kong.ask(method, *args)
+    assert kong.event(kong.start("probe"), "access")
+    kong.close()
+
+
+def test_status_calls_over_msgpack(serve):
+    kong = MsgpackKong(serve(Quiet))
+    instance = kong.start("probe", {"a": 1, "__seq__": 3})
+    status = kong.ask("plugin.GetStatus")
+    assert status["Pid"] == os.getpid()
+    assert [entry["Id"] for entry in status["Plugins"]["probe"]["Instances"]] == [instance]
+    info = kong.ask("plugin.GetPluginInfo", "probe")
+    assert (info["Name"], info["Phases"], info["Version"], info["Priority"]) == ("probe", ["access"], "1.0.0", 1)
+    described = kong.ask("plugin.GetInstanceStatus", instance)
+    assert (described["Name"], described["Id"]) == ("probe", instance)
+    assert described["StartTime"] <= time.time()
+    assert kong.ask("plugin.CloseInstance", instance) == {"Name": "probe", "Id": instance}
+    kong.close()
+
+
+def test_status_calls_over_protobuf(serve):
+    kong = ProtobufKong(serve(Quiet))
+    instance = kong.start("probe")
+    assert kong.ask(calls.GetPluginNames()) == calls.PluginNames(("probe",))
+    info = kong.ask(calls.GetPluginInfo("probe"))
+    assert (info.name, info.phases, info.version, info.priority) == ("probe", ("access",), "1.0.0", 1)
+    assert kong.ask(calls.GetInstanceStatus(instance)).instance_id == instance
+    assert kong.ask(calls.GetInstanceStatus(instance + 1)) is None
+    assert kong.ask(calls.CloseInstance(instance)).instance_id == instance
+    kong.close()
