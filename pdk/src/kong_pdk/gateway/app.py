@@ -1,0 +1,242 @@
+"""Takes a client's request through Kong's phases and gives it its response."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+import traceback
+from dataclasses import dataclass, field
+
+import httpcore
+
+from kong_pdk.gateway.access_log import AccessLog
+from kong_pdk.gateway.answer import exit_headers, final, may_have_body, merge, with_length
+from kong_pdk.gateway.balancer import Balancer
+from kong_pdk.gateway.body import ClientBody, ClientGone, ClientTooSlow, Receive
+from kong_pdk.gateway.client import Client, ClientStuck, Scope, Send, protocol_of, request_of
+from kong_pdk.gateway.connections import Connections
+from kong_pdk.gateway.errors import bodiless_page, header, nginx_error
+from kong_pdk.gateway.exchange import Exchange, Exit, ServiceResponse
+from kong_pdk.gateway.forwarding import response_headers
+from kong_pdk.gateway.node import Node
+from kong_pdk.gateway.phases import run_log, run_phase
+from kong_pdk.gateway.plugins import Registry
+from kong_pdk.gateway.router import Router
+from kong_pdk.gateway.routing import route
+from kong_pdk.gateway.upstream import Failure, Sender
+
+# What nginx logs for a client that left before its response.
+CLIENT_CLOSED_REQUEST = 499
+_REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
+
+
+@dataclass
+class Generation:
+    """All that one configuration means; a request keeps the one it began with.
+
+    ``active`` counts the requests that are still with it.
+    """
+
+    node: Node
+    router: Router
+    registry: Registry
+    balancer: Balancer
+    active: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def enter(self) -> None:
+        """A request begins."""
+        self.active += 1
+        self.idle.clear()
+
+    def leave(self) -> None:
+        """A request is over, its log phase included."""
+        self.active -= 1
+        if not self.active:
+            self.idle.set()
+
+    async def drained(self) -> None:
+        """Wait until no request is with this configuration."""
+        while self.active:
+            await self.idle.wait()
+
+
+class Application:
+    """The proxy's ASGI application. ``generation`` is replaced by a reload."""
+
+    def __init__(self, generation: Generation, connections: Connections, access_log: AccessLog) -> None:
+        self.generation = generation
+        self.access_log = access_log
+        self._connections = connections
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        generation = self.generation
+        settings = generation.node.settings
+        headers = protocol_of(scope).conn.headers
+        body = ClientBody(receive, headers, settings.prefix / "client_body_temp", settings.body_buffer_size)
+        request = request_of(scope, body.read)
+        exchange = Exchange(generation.node, request, secrets.token_hex(16))
+        exchange.upstream.method = request.method
+        exchange.upstream.raw_query = request.raw_query
+        exchange.upstream.headers = list(request.headers)
+        statistics = generation.node.statistics
+        statistics.requests += 1
+        statistics.writing += 1
+        work = _Work(generation, exchange, body, Client(scope, send), self._connections)
+        generation.enter()
+        try:
+            try:
+                await work.run()
+            finally:
+                statistics.writing -= 1
+            self.access_log.write(exchange, work.status, work.client.sent)
+            await run_log(exchange, generation.registry)
+        finally:
+            generation.leave()
+            body.close()
+
+
+class _Work:
+    """One request on its way."""
+
+    def __init__(
+        self, generation: Generation, exchange: Exchange, body: ClientBody, client: Client, connections: Connections
+    ) -> None:
+        self.client = client
+        self.status = CLIENT_CLOSED_REQUEST
+        self._generation = generation
+        self._exchange = exchange
+        self._body = body
+        self._connections = connections
+
+    async def run(self) -> None:
+        """From the first phase to the last byte of the response; failures become Kong's pages."""
+        try:
+            answer = await self._phases()
+            if answer is not None and not self.client.gone:
+                await self._exit(answer)
+        except ClientGone:
+            self.client.gone = True
+        except ClientStuck:
+            self.client.abort()
+        if self.client.gone:
+            self._exchange.response.status = self.status = CLIENT_CLOSED_REQUEST
+
+    async def _phases(self) -> Exit | None:
+        """None when the upstream's response was sent, or what to answer instead."""
+        exchange, registry = self._exchange, self._generation.registry
+        try:
+            if exchange.request.method in _REFUSED_METHODS:
+                return nginx_error(exchange, 405)
+            await run_phase(exchange, "rewrite", registry)
+            exchange.response.source = "exit"
+            route(exchange, self._generation.router)
+            await run_phase(exchange, "access", registry)
+            await self.client.cancelled_when_gone(self._proxy)
+            await self._finish_buffered()
+        except Exit as answer:
+            return answer
+        except ClientTooSlow:
+            return nginx_error(exchange, 408)
+        except (ClientGone, ClientStuck):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets Kong's 500
+            return self._unexpected(error)
+        return None
+
+    def _unexpected(self, error: Exception) -> Exit:
+        text = f"unexpected {type(error).__name__}: {error}"
+        if not isinstance(error, OSError):
+            text += "\n" + "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        self._exchange.node.log.write("error", f'{text}, request_id: "{self._exchange.request_id}"')
+        return nginx_error(self._exchange, 500)
+
+    async def _proxy(self) -> None:
+        exchange = self._exchange
+        began = time.time()
+        exchange.proxy_latency = int((began - exchange.start_time) * 1000)
+        sender = Sender(self._connections, self._generation.balancer, exchange, self._body)
+        answer = await sender.send()
+        received = answer.response
+        try:
+            exchange.upstream_latency = int((time.time() - began) * 1000)
+            exchange.response.source = "service"
+            headers = response_headers(received.headers)
+            exchange.service_response = ServiceResponse(received.status, headers)
+            exchange.response.status = received.status
+            exchange.response.headers = merge(exchange.response.headers, headers)
+            if exchange.upstream.buffering or self._generation.registry.has(exchange, "response"):
+                exchange.service_response.body = await self._read_whole(received)
+            else:
+                await self._streamed(received)
+        finally:
+            await answer.close()
+
+    async def _read_whole(self, answer: httpcore.Response) -> bytes:
+        try:
+            return await answer.aread()
+        except Failure as error:
+            self._exchange.service_response = None
+            self._exchange.response.headers = []
+            raise self._broken(error) from error
+
+    async def _finish_buffered(self) -> None:
+        """Run ``response`` on an answer that is there as a whole. The client may leave; the plugins go on."""
+        exchange = self._exchange
+        service = exchange.service_response
+        if service is None or service.body is None or self.client.gone:
+            return
+        await run_phase(exchange, "response", self._generation.registry)
+        status = exchange.response.status or service.status
+        body = service.body if exchange.response.body is None else exchange.response.body
+        if exchange.request.method != "HEAD":
+            exchange.response.headers = with_length(exchange.response.headers, status, body)
+        await self._send(status, body)
+
+    def _broken(self, error: Exception) -> Exit:
+        self._exchange.node.log.write("error", f"upstream prematurely closed connection: {error}")
+        return nginx_error(self._exchange, 504 if isinstance(error, httpcore.TimeoutException) else 502)
+
+    async def _streamed(self, answer: httpcore.Response) -> None:
+        exchange = self._exchange
+        await self._start(answer.status)
+        try:
+            async for piece in answer.aiter_stream():
+                await self.client.write(piece, more=True)
+        except Failure as error:
+            exchange.node.log.write(
+                "error",
+                f"upstream broke off its response ({type(error).__name__}: {error}), "
+                f'request_id: "{exchange.request_id}"',
+            )
+            self.client.abort()
+            return
+        await self.client.write(b"", more=False)
+
+    async def _exit(self, answer: Exit) -> None:
+        exchange = self._exchange
+        if self.client.started:
+            self.client.abort()
+            return
+        content_type, body = None, answer.body
+        if body is None:
+            accept = header(exchange.request.headers, b"accept")
+            accept = accept or exchange.node.settings.error_default_type
+            content_type, body = bodiless_page(answer.status, accept, exchange.request_id)
+        if answer.status < 200:
+            exchange.node.log.write("error", f"a plugin has answered with {answer.status}, which ends no response")
+            answer = nginx_error(exchange, 500)
+            body = answer.body or b""
+        exchange.response.headers = exit_headers(exchange, answer, content_type, body)
+        exchange.response.status = answer.status
+        await self._send(answer.status, body)
+
+    async def _start(self, status: int) -> None:
+        self.status = status
+        self._exchange.response.headers = final(self._exchange)
+        await self.client.start(status, self._exchange.response.headers)
+
+    async def _send(self, status: int, body: bytes) -> None:
+        await self._start(status)
+        await self.client.write(body if may_have_body(status) else b"", more=False)

@@ -1,0 +1,59 @@
+"""Chooses the address that a request goes to: the service's own, or the next target of an upstream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kong_pdk.gateway.entities import Config, Target, Upstream
+
+
+class NoPeer(Exception):
+    """An upstream has no target that takes traffic."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to connect, and the name that goes into the Host header."""
+
+    host: str
+    port: int
+    name: str
+
+
+class _Ring:
+    """Smooth weighted round robin, as nginx does it: no target gets two turns while another waits for one."""
+
+    def __init__(self, targets: tuple[Target, ...]) -> None:
+        self._targets = [target for target in targets if target.weight > 0]
+        self._turns = [0] * len(self._targets)
+        self._total = sum(target.weight for target in self._targets)
+
+    def next(self) -> Target:
+        if not self._targets:
+            raise NoPeer
+        for index, target in enumerate(self._targets):
+            self._turns[index] += target.weight
+        chosen = max(range(len(self._turns)), key=self._turns.__getitem__)
+        self._turns[chosen] -= self._total
+        return self._targets[chosen]
+
+
+class Balancer:
+    """The rings of all upstreams of a configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._upstreams: dict[str, tuple[Upstream, _Ring]] = {
+            name.lower(): (upstream, _Ring(upstream.targets)) for name, upstream in config.upstreams_by_name.items()
+        }
+
+    def next(self, host: str, port: int) -> Address:
+        """The address for one try. ``host`` is an upstream's name, a host name or an IP address.
+
+        Raises :class:`NoPeer`.
+        """
+        found = self._upstreams.get(host.lower())
+        if found is None:
+            return Address(host, port, host)
+        upstream, ring = found
+        target = ring.next()
+        return Address(target.host, target.port, upstream.host_header or target.host)

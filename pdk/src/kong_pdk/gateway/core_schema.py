@@ -1,0 +1,241 @@
+"""The fields of Kong's core entities, written as Kong writes a plugin's schema, so that one check serves both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Field = dict[str, Any]
+Fields = tuple[Field, ...]
+
+FORMATS = ("1.1", "2.1", "3.0")
+META = ("_format_version", "_transform", "_comment", "_ignore", "_info", "_workspace")
+# In an entity these are for people and tools.
+ANNOTATIONS = ("_comment", "_ignore")
+
+_PROTOCOLS = ["grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp"]
+_STRING: Field = {"type": "string"}
+_TEXT_LIST: Field = {"type": "array", "elements": _STRING}
+_TAGS: Field = {"type": "set", "elements": {"type": "string", "len_min": 1}}
+_FLAG_OFF: Field = {"type": "boolean", "default": False}
+_FLAG_ON: Field = {"type": "boolean", "default": True}
+_TIMEOUT: Field = {"type": "integer", "default": 60000, "between": [1, 2147483646]}
+_PORT: Field = {"type": "integer", "between": [0, 65535]}
+
+_NAME: Field = {
+    "type": "string",
+    "match_none": [{"pattern": "[^%w%.%-%_~\x80-\xff]", "err": "invalid value: the only accepted ascii "
+                    "characters are alphanumerics or ., -, _, and ~"}],
+}  # fmt: skip
+_HOST: Field = {"type": "string", "required": True, "len_min": 1}
+_PATH: Field = {
+    "type": "string",
+    "starts_with": "/",
+    "match_none": [{"pattern": "//", "err": "must not have empty segments"}],
+}
+_ROUTER_PATH: Field = {
+    "type": "string",
+    "match_any": {
+        "patterns": ["^/", "^~/"],
+        "err": "should start with: / (fixed path) or ~/ (regex path)",
+    },
+    "match_none": [{"pattern": "^/.*//", "err": "must not have empty segments"}],
+}
+_IDENTITY: Fields = (
+    {"id": {"type": "string", "uuid": True}},
+    {"created_at": {"type": "integer"}},
+    {"updated_at": {"type": "integer"}},
+    {"tags": _TAGS},
+)
+
+
+def _protocols(default: list[str]) -> Field:
+    return {
+        "type": "set",
+        "required": True,
+        "len_min": 1,
+        "default": default,
+        "elements": {"type": "string", "one_of": _PROTOCOLS},
+        "mutually_exclusive_subsets": [
+            ["http", "https"],
+            ["tcp", "tls", "udp"],
+            ["tls_passthrough"],
+            ["grpc", "grpcs"],
+        ],
+    }
+
+
+SERVICES: Fields = (
+    *_IDENTITY,
+    {"name": _NAME},
+    {"url": _STRING},
+    {"retries": {"type": "integer", "default": 5, "between": [0, 32767]}},
+    {"protocol": {"type": "string", "required": True, "default": "http", "one_of": _PROTOCOLS}},
+    {"host": _HOST},
+    {"port": {**_PORT, "required": True, "default": 80}},
+    {"path": _PATH},
+    {"connect_timeout": _TIMEOUT},
+    {"write_timeout": _TIMEOUT},
+    {"read_timeout": _TIMEOUT},
+    {"client_certificate": _STRING},
+    {"tls_verify": {"type": "boolean"}},
+    {"tls_verify_depth": {"type": "integer", "between": [0, 64]}},
+    {"ca_certificates": {"type": "array", "elements": {"type": "string", "uuid": True}}},
+    {"enabled": {**_FLAG_ON, "required": True}},
+)
+
+ROUTES: Fields = (
+    *_IDENTITY,
+    {"name": _NAME},
+    {"protocols": _protocols(["http", "https"])},
+    {"methods": {"type": "set", "elements": {"type": "string", "match": "^%u+$"}}},
+    {"hosts": {"type": "array", "elements": {"type": "string", "len_min": 1}}},
+    {"paths": {"type": "array", "elements": _ROUTER_PATH}},
+    {
+        "headers": {
+            "type": "map",
+            "keys": {
+                "type": "string",
+                "match_none": [
+                    {
+                        "pattern": "^[Hh][Oo][Ss][Tt]$",
+                        "err": "cannot contain 'host' header, which must be specified in the 'hosts' attribute",
+                    }
+                ],
+            },
+            "values": _TEXT_LIST,
+        }
+    },
+    {"snis": {"type": "set", "elements": _STRING}},
+    {"sources": {"type": "set", "elements": {"type": "record", "fields": [{"ip": _STRING}, {"port": _PORT}]}}},
+    {
+        "destinations": {
+            "type": "set",
+            "elements": {"type": "record", "fields": [{"ip": _STRING}, {"port": _PORT}]},
+        }
+    },
+    {
+        "https_redirect_status_code": {
+            "type": "integer",
+            "required": True,
+            "default": 426,
+            "one_of": [426, 301, 302, 307, 308],
+        }
+    },
+    {"regex_priority": {"type": "integer", "default": 0}},
+    {"strip_path": {**_FLAG_ON, "required": True}},
+    {"path_handling": {"type": "string", "default": "v0", "one_of": ["v0", "v1"]}},
+    {"preserve_host": {**_FLAG_OFF, "required": True}},
+    {"request_buffering": {**_FLAG_ON, "required": True}},
+    {"response_buffering": {**_FLAG_ON, "required": True}},
+)
+
+UPSTREAMS: Fields = (
+    *_IDENTITY,
+    {"name": {"type": "string", "required": True, "len_min": 1}},
+    {
+        "algorithm": {
+            "type": "string",
+            "default": "round-robin",
+            "one_of": ["consistent-hashing", "least-connections", "round-robin", "latency"],
+        }
+    },
+    {"slots": {"type": "integer", "default": 10000, "between": [10, 65536]}},
+    {"host_header": _STRING},
+    {"client_certificate": _STRING},
+    {"use_srv_name": _FLAG_OFF},
+)
+
+TARGETS: Fields = (
+    *_IDENTITY,
+    {"target": {"type": "string", "required": True, "len_min": 1}},
+    {"weight": {"type": "integer", "default": 100, "between": [0, 65535]}},
+)
+
+CONSUMERS: Fields = (*_IDENTITY, {"username": _STRING}, {"custom_id": _STRING})
+
+KEYAUTH_CREDENTIALS: Fields = (*_IDENTITY, {"key": {"type": "string", "len_min": 1}}, {"ttl": {"type": "integer"}})
+
+PLUGINS: Fields = (
+    *_IDENTITY,
+    {"name": {"type": "string", "required": True, "len_min": 1}},
+    {"instance_name": _NAME},
+    {"protocols": {**_protocols(["grpc", "grpcs", "http", "https"]), "mutually_exclusive_subsets": []}},
+    {"enabled": {**_FLAG_ON, "required": True}},
+)
+
+FIELDS: dict[str, Fields] = {
+    "services": SERVICES,
+    "routes": ROUTES,
+    "upstreams": UPSTREAMS,
+    "targets": TARGETS,
+    "consumers": CONSUMERS,
+    "keyauth_credentials": KEYAUTH_CREDENTIALS,
+    "plugins": PLUGINS,
+}
+
+# Which entities may stand inside of which, and under which field they then find the outer one.
+NESTED: dict[str, dict[str, str]] = {
+    "services": {"routes": "service", "plugins": "service"},
+    "routes": {"plugins": "route"},
+    "upstreams": {"targets": "upstream"},
+    "consumers": {"keyauth_credentials": "consumer", "plugins": "consumer"},
+}
+
+# Fields that name another entity, and where that is declared.
+FOREIGN: dict[str, dict[str, str]] = {
+    "routes": {"service": "services"},
+    "targets": {"upstream": "upstreams"},
+    "keyauth_credentials": {"consumer": "consumers"},
+    "plugins": {"service": "services", "route": "routes", "consumer": "consumers"},
+}
+
+# Fields and entities that Kong knows and this gateway has no use for; their contents are not looked at.
+PASSED_OVER: dict[str, frozenset[str]] = {
+    "upstreams": frozenset(
+        {
+            "healthchecks",
+            "hash_on",
+            "hash_fallback",
+            "hash_on_header",
+            "hash_fallback_header",
+            "hash_on_cookie",
+            "hash_on_cookie_path",
+            "hash_on_query_arg",
+            "hash_fallback_query_arg",
+            "hash_on_uri_capture",
+            "hash_fallback_uri_capture",
+        }
+    ),
+    "plugins": frozenset({"config", "ordering", "consumer_group"}),
+    "consumers": frozenset(
+        {
+            "acls",
+            "basicauth_credentials",
+            "consumer_groups",
+            "groups",
+            "hmacauth_credentials",
+            "jwt_secrets",
+            "oauth2_credentials",
+        }
+    ),
+}
+OTHER_ENTITIES = frozenset(
+    {
+        "acls",
+        "basicauth_credentials",
+        "ca_certificates",
+        "certificates",
+        "consumer_groups",
+        "filter_chains",
+        "hmacauth_credentials",
+        "jwt_secrets",
+        "key_sets",
+        "keys",
+        "oauth2_credentials",
+        "oauth2_tokens",
+        "parameters",
+        "plugin_configs",
+        "snis",
+        "vaults",
+    }
+)

@@ -1,0 +1,84 @@
+"""Reads a declarative configuration (``kong.yml``) and judges it by Kong's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from kong_pdk.gateway.builder import build
+from kong_pdk.gateway.core_schema import Field
+from kong_pdk.gateway.document import Document, DocumentError
+from kong_pdk.gateway.entities import Config
+from kong_pdk.gateway.entries import Entries, Fault
+from kong_pdk.gateway.references import resolve
+from kong_pdk.gateway.settings import Settings
+from kong_pdk.plugin import Problem
+
+Schemas = Mapping[str, Iterable[Field] | None]
+
+_STRING_NAME = Path("declarative_config_string")
+
+
+class DeclarativeError(Exception):
+    """A declarative configuration is not as Kong wants it; ``problems`` has all that is wrong, at least one."""
+
+    def __init__(self, file: Path, problems: Sequence[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(problems)
+        listed = "\n".join(map(str, self.problems))
+        super().__init__(f"error parsing declarative config file {file}:\n{listed}")
+
+
+def load_declarative(path: Path, schemas: Schemas) -> Config:
+    """The configuration in a file, YAML or JSON (``.json``).
+
+    ``schemas`` has the configuration fields of each enabled plugin, ``key-auth`` among them; None for a plugin
+    whose fields are not known, so that its configuration is taken as it is.
+    Raises :class:`DeclarativeError`.
+    """
+    try:
+        document = Document.read(path)
+    except DocumentError as error:
+        raise DeclarativeError(path, [Problem(path, error.line, str(error))]) from error
+    return _judge(path, document, schemas)
+
+
+def load_settings(settings: Settings, schemas: Schemas) -> Config:
+    """The configuration that the settings name; an empty one where they name none.
+
+    Raises :class:`DeclarativeError`.
+    """
+    if settings.declarative_config is not None:
+        return load_declarative(settings.declarative_config, schemas)
+    if settings.declarative_config_string is not None:
+        try:
+            document = Document(settings.declarative_config_string)
+        except DocumentError as error:
+            raise DeclarativeError(_STRING_NAME, [Problem(_STRING_NAME, error.line, str(error))]) from error
+        return _judge(_STRING_NAME, document, schemas)
+    return Config()
+
+
+def _judge(path: Path, document: Document, schemas: Schemas) -> Config:
+    entries = Entries(schemas)
+    entries.collect(document.value)
+    entries.faults.extend(resolve(entries.all))
+    if entries.faults:
+        raise DeclarativeError(path, _problems(path, document, entries.faults))
+    return build(entries.all, entries.notices)
+
+
+def _problems(path: Path, document: Document, faults: Iterable[Fault]) -> list[Problem]:
+    problems = [Problem(path, document.line(fault.place), _text(fault), fault.cure) for fault in faults]
+    return sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)
+
+
+def _text(fault: Fault) -> str:
+    """Kong's message with the way to its place, for example ``in services 1: in routes 2: in paths 1: ...``."""
+    words: list[str] = []
+    for step in fault.place:
+        if isinstance(step, int) and words:
+            words[-1] += f" {step + 1}"
+        else:
+            words.append(f"in {step}")
+    return ": ".join([*words, fault.message])

@@ -1,0 +1,280 @@
+"""Takes a declarative configuration apart into entries, each checked by itself and put into Kong's flat form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from kong_pdk.gateway import paths
+from kong_pdk.gateway.core_schema import (
+    ANNOTATIONS,
+    FIELDS,
+    FOREIGN,
+    FORMATS,
+    META,
+    NESTED,
+    OTHER_ENTITIES,
+    PASSED_OVER,
+    Field,
+)
+from kong_pdk.gateway.document import Place
+from kong_pdk.gateway.router import compile_regex
+from kong_pdk.plugin import bundled, validate_config
+
+_HOST = re.compile(r"[A-Za-z0-9*_.\[\]:-]+")
+# A path of format 1.1 or 2.1 with anything else in it was a regular expression.
+_FIXED_PATH = re.compile(r"[a-zA-Z0-9.\-_~/%]*")
+
+
+_ONLY_KEY_AUTH = "of Kong's bundled plugins the embedded gateway has key-auth alone"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong at a place of the document."""
+
+    place: Place
+    message: str
+    cure: str | None = None
+
+
+@dataclass
+class Entry:
+    """One entity. ``values`` have their defaults; ``references`` are as they were written."""
+
+    kind: str
+    place: Place
+    values: dict[str, Any]
+    parents: dict[str, Entry] = field(default_factory=dict)
+    references: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    has_own_id: bool = False
+
+
+class Entries:
+    """Collects ``all`` entries of a document, with the ``faults`` found in them."""
+
+    def __init__(self, schemas: Mapping[str, Iterable[Field] | None]) -> None:
+        self._schemas = schemas
+        self._old_paths = False
+        self.all: list[Entry] = []
+        self.faults: list[Fault] = []
+        self.notices: list[str] = []
+
+    def collect(self, document: Any) -> None:
+        """Take a whole document apart."""
+        if not isinstance(document, dict):
+            self.faults.append(Fault((), "expected a record", "begin the file with _format_version"))
+            return
+        self._meta(document)
+        for kind, value in document.items():
+            if kind in FIELDS:
+                self._list(kind, value, (kind,), {})
+            elif kind in OTHER_ENTITIES:
+                self.notices.append(f"{kind} are passed over: the embedded gateway has none")
+            elif kind not in META:
+                self.faults.append(Fault((kind,), "unknown field"))
+
+    def _meta(self, document: dict[str, Any]) -> None:
+        version = document.get("_format_version")
+        if version is None:
+            self.faults.append(Fault((), "in _format_version: required field missing", 'add _format_version: "3.0"'))
+        elif not isinstance(version, str):
+            self.faults.append(Fault(("_format_version",), "expected a string", "put it in quotes"))
+        elif version not in FORMATS:
+            self.faults.append(Fault(("_format_version",), f"expected one of: {', '.join(FORMATS)}"))
+        self._old_paths = version in FORMATS[:-1]
+        if not isinstance(document.get("_transform", True), bool):
+            self.faults.append(Fault(("_transform",), "expected a boolean"))
+
+    def _list(self, kind: str, value: Any, place: Place, parents: dict[str, Entry]) -> None:
+        if value is None or value == {}:
+            return
+        if not isinstance(value, list):
+            self.faults.append(Fault(place, "expected an array"))
+            return
+        for index, each in enumerate(value):
+            self._entry(kind, each, (*place, index), parents)
+
+    def _entry(self, kind: str, value: Any, place: Place, parents: dict[str, Entry]) -> None:
+        if kind == "targets" and isinstance(value, str):
+            value = {"target": value}
+        if not isinstance(value, dict):
+            self.faults.append(Fault(place, "expected a record"))
+            return
+        nested, foreign = NESTED.get(kind, {}), FOREIGN.get(kind, {})
+        passed_over = PASSED_OVER.get(kind, frozenset())
+        aside = {*nested, *foreign, *passed_over, *ANNOTATIONS}
+        own = {name: each for name, each in value.items() if name not in aside}
+        entry = Entry(kind, place, {}, parents)
+        entry.references = {name: value[name] for name in foreign if value.get(name) is not None}
+        self._shorthand(kind, own, place)
+        entry.values, errors = validate_config(FIELDS[kind], own)
+        self.faults.extend(_faults(errors, place))
+        entry.has_own_id = isinstance(entry.values.get("id"), str)
+        self._checks(entry, value)
+        self.all.append(entry)
+        for name, field_name in nested.items():
+            self._list(name, value.get(name), (*place, name), {**_inherited(name, parents), field_name: entry})
+
+    def _shorthand(self, kind: str, own: dict[str, Any], place: Place) -> None:
+        """A service's ``url`` stands for protocol, host, port and path."""
+        url = own.pop("url", None) if kind == "services" else None
+        if url is None:
+            return
+        try:
+            if not isinstance(url, str):
+                raise ValueError("expected a string")
+            parts = urlsplit(url)
+            if not parts.hostname:
+                raise ValueError("missing host in url")
+            port = parts.port
+        except ValueError as error:
+            self.faults.append(Fault((*place, "url"), str(error)))
+            own.setdefault("host", "invalid")
+            return
+        default = 443 if parts.scheme in {"https", "grpcs", "tls"} else 80
+        own["protocol"], own["host"] = parts.scheme, parts.hostname
+        own["port"] = default if port is None else port
+        if parts.path:
+            own["path"] = parts.path
+
+    def _checks(self, entry: Entry, written: dict[str, Any]) -> None:
+        if entry.kind == "routes":
+            self.faults.extend(_route_faults(entry, self._old_paths))
+            for name in ("snis", "sources", "destinations"):
+                if entry.values.get(name):
+                    self.notices.append(f"{name} of a route are passed over: the embedded gateway has no such match")
+        elif entry.kind == "consumers" and not (entry.values.get("username") or entry.values.get("custom_id")):
+            message = "at least one of these fields must be non-empty: 'custom_id', 'username'"
+            self.faults.append(Fault(entry.place, message))
+        elif entry.kind == "targets":
+            self.faults.extend(_target_faults(entry))
+        elif entry.kind == "plugins":
+            self._plugin(entry, written.get("config"))
+
+    def _plugin(self, entry: Entry, config: Any) -> None:
+        name = entry.values.get("name")
+        if not isinstance(name, str):
+            return
+        if name not in self._schemas:
+            message = f"plugin '{name}' not enabled; add it to the 'plugins' configuration property"
+            self.faults.append(Fault((*entry.place, "name"), message, _ONLY_KEY_AUTH if name in bundled() else None))
+            return
+        place = (*entry.place, "config")
+        if config is not None and not isinstance(config, dict) and config != []:
+            self.faults.append(Fault(place, "expected a record"))
+            return
+        fields = self._schemas[name]
+        if fields is None:
+            self.notices.append(f"the configuration of plugin {name} is not checked: its schema is not known here")
+            entry.config = config if isinstance(config, dict) else {}
+            return
+        entry.config, errors = validate_config(fields, config or {})
+        self.faults.extend(_faults(errors, place))
+
+
+def _inherited(kind: str, parents: dict[str, Entry]) -> dict[str, Entry]:
+    """A plugin of a route inside a service is the route's alone."""
+    return {} if kind == "plugins" else parents
+
+
+def _faults(errors: Mapping[str | int, Any], place: Place) -> Iterator[Fault]:
+    for key, error in errors.items():
+        if key == "@entity":
+            for message in error if isinstance(error, list) else [error]:
+                yield Fault(place, str(message))
+            continue
+        inner = (*place, key - 1 if isinstance(key, int) else key)
+        if isinstance(error, dict):
+            yield from _faults(error, inner)
+        else:
+            for message in error if isinstance(error, list) else [error]:
+                yield Fault(inner, str(message))
+
+
+def _route_faults(entry: Entry, old_paths: bool) -> Iterator[Fault]:
+    values = entry.values
+    protocols = values.get("protocols")
+    if isinstance(protocols, list) and not any(isinstance(protocol, dict) for protocol in protocols):
+        yield from _route_conditions(entry, protocols)
+    written = values.get("paths")
+    if isinstance(written, list):
+        values["paths"] = written = [_modern(path) if old_paths else path for path in written]
+        for index, path in enumerate(written):
+            yield from _path_faults(path, (*entry.place, "paths", index))
+    hosts = values.get("hosts")
+    for index, host in enumerate(hosts if isinstance(hosts, list) else ()):
+        if message := _host_fault(host):
+            yield Fault((*entry.place, "hosts", index), message)
+    headers = values.get("headers")
+    for name, expected in (headers if isinstance(headers, dict) else {}).items():
+        if isinstance(expected, list) and len(expected) == 1 and str(expected[0]).startswith("~*"):
+            yield from _regex_faults(str(expected[0])[2:], (*entry.place, "headers", name))
+
+
+def _route_conditions(entry: Entry, protocols: list[Any]) -> Iterator[Fault]:
+    wanted = ["methods", "hosts", "headers", "paths"]
+    if {"https", "grpcs", "tls"}.intersection(protocols):
+        wanted.append("snis")
+    protocol = "https" if "https" in protocols else "http"
+    if protocol in protocols and not any(entry.values.get(name) for name in wanted):
+        names = ", ".join(f"'{name}'" for name in wanted)
+        yield Fault(entry.place, f"must set one of {names} when 'protocols' is '{protocol}'")
+
+
+def _host_fault(host: Any) -> str | None:
+    if not isinstance(host, str) or not host:
+        return None
+    if host.count("*") > 1:
+        return "invalid wildcard: must have at most one wildcard"
+    if "*" in host and not (host.startswith("*.") or host.endswith(".*")):
+        return "invalid wildcard: must be placed at leftmost or rightmost label"
+    if not _HOST.fullmatch(host):
+        return f"invalid hostname: {host}"
+    return None
+
+
+def _modern(path: Any) -> Any:
+    """A path of format 1.1 or 2.1 as 3.0 writes it."""
+    return f"~{path}" if isinstance(path, str) and not _FIXED_PATH.fullmatch(path) else path
+
+
+def _path_faults(path: Any, place: Place) -> Iterator[Fault]:
+    if not isinstance(path, str):
+        return
+    if path.startswith("~"):
+        yield from _regex_faults(path[1:], place)
+    elif path.startswith("/"):
+        raw = path.encode()
+        normal = paths.normalize(raw).decode("utf-8", "surrogateescape")
+        if normal != path and "//" not in path:
+            yield Fault(place, f"non-normalized path, consider use '{normal}' instead")
+
+
+def _regex_faults(pattern: str, place: Place) -> Iterator[Fault]:
+    try:
+        compile_regex(pattern)
+    except re.error as error:
+        yield Fault(place, f"invalid regex: '{pattern}' ({error})")
+
+
+def _target_faults(entry: Entry) -> Iterator[Fault]:
+    target = entry.values.get("target")
+    if isinstance(target, str) and split_target(target) is None:
+        yield Fault((*entry.place, "target"), f"Invalid target ('{target}'); not a valid hostname or ip address")
+
+
+def split_target(target: str) -> tuple[str, int] | None:
+    """Host and port of a target; port 8000 where it has none. None if it is no address."""
+    try:
+        parts = urlsplit(f"//{target}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not host or parts.path or parts.query or parts.username is not None or " " in target:
+        return None
+    return host, 8000 if port is None else port

@@ -1,0 +1,89 @@
+"""The pages that Kong and nginx send when something other than the upstream answers."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from kong_pdk.error_page import UNEXPECTED, error_page
+from kong_pdk.gateway.exchange import Exchange, Exit, RawHeaders
+
+# Kong's words where they differ from "first word capitalised" of the standard phrase.
+_MESSAGES = {
+    418: "I'm a teapot",
+    421: "Misdirected request",
+    425: "Too early",
+    494: "Request header or cookie too large",
+    500: UNEXPECTED,
+    502: "An invalid response was received from the upstream server",
+    503: "The upstream server is currently unavailable",
+    504: "The upstream server is timing out",
+    413: "Payload too large",
+    414: "URI too long",
+    416: "Range not satisfiable",
+    422: "Unprocessable entity",
+}
+
+# What nginx hands to Kong's error handler; it has pages of its own for the rest.
+_HANDLED_BY_KONG = {400, 404, 405, 408, 411, 412, 413, 414, 417, 494, 500, 502, 503, 504}
+_NGINX_PHRASES = {
+    401: "Authorization Required",
+    405: "Not Allowed",
+    408: "Request Time-out",
+    413: "Request Entity Too Large",
+    414: "Request-URI Too Large",
+    416: "Requested Range Not Satisfiable",
+    421: "Misdirected Request",
+    503: "Service Temporarily Unavailable",
+    504: "Gateway Time-out",
+}
+_NGINX_PAGES = {
+    301, 302, 303, 307, 308, *range(400, 417), 421, 429, 500, 501, 502, 503, 504, 505, 507,
+} - {407}  # fmt: skip
+
+
+def message_of(status: int) -> str:
+    """Kong's message for a status that no plugin gave words for."""
+    known = _MESSAGES.get(status)
+    if known is not None:
+        return known
+    try:
+        return HTTPStatus(status).phrase.capitalize().replace("Http", "HTTP").replace("-uri", "-URI")
+    except ValueError:
+        return f"The upstream server responded with {status}"
+
+
+def bodiless_page(status: int, accept: str | None, request_id: str) -> tuple[str | None, bytes]:
+    """What the client gets for ``ngx.exit`` without a body: content type (None: none) and body."""
+    if status in _HANDLED_BY_KONG:
+        return error_page(accept, message_of(status), request_id)
+    if status not in _NGINX_PAGES:
+        return None, b""
+    phrase = f"{status} {_NGINX_PHRASES.get(status) or HTTPStatus(status).phrase}"
+    page = (
+        f"<html>\r\n<head><title>{phrase}</title></head>\r\n<body>\r\n"
+        f"<center><h1>{phrase}</h1></center>\r\n</body>\r\n</html>\r\n"
+    )
+    return "text/html; charset=UTF-8", page.encode()
+
+
+def header(headers: RawHeaders, name: bytes) -> str | None:
+    """The first value of a header (``name`` in lower case), or None."""
+    for key, value in headers:
+        if key.lower() == name:
+            return value.decode("utf-8", "surrogateescape")
+    return None
+
+
+def error_exit(exchange: Exchange, status: int, message: str | None = None, headers: RawHeaders | None = None) -> Exit:
+    """The answer of ``kong.response.error``, in the form that the client's ``Accept`` asks for."""
+    accept = header(exchange.request.headers, b"accept")
+    kind, body = error_page(accept, message_of(status) if message is None else message, exchange.request_id)
+    return Exit(status, body, [(b"Content-Type", kind.encode()), *(headers or [])])
+
+
+def nginx_error(exchange: Exchange, status: int) -> Exit:
+    """The answer to an error that nginx, not a plugin, has found: Kong's error handler gives it its form."""
+    exchange.response.source = "error"
+    accept = header(exchange.request.headers, b"accept") or exchange.node.settings.error_default_type
+    kind, body = error_page(accept, message_of(status), exchange.request_id)
+    return Exit(status, body, [(b"Content-Type", kind.encode())])

@@ -1,0 +1,220 @@
+"""The embedded gateway: it serves a declarative configuration, for development and tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kong_pdk.gateway.access_log import AccessLog
+from kong_pdk.gateway.app import Application, Generation
+from kong_pdk.gateway.balancer import Balancer
+from kong_pdk.gateway.connections import Connections
+from kong_pdk.gateway.declarative import DeclarativeError, load_settings
+from kong_pdk.gateway.entities import Config
+from kong_pdk.gateway.key_auth import KEY_AUTH
+from kong_pdk.gateway.listeners import Address, Listeners
+from kong_pdk.gateway.logs import ErrorLog, Stream, open_stream
+from kong_pdk.gateway.node import Node, Statistics
+from kong_pdk.gateway.plugins import Handler, Registry
+from kong_pdk.gateway.router import Router
+from kong_pdk.gateway.servers import PluginServerError, PluginServers
+from kong_pdk.gateway.settings import BUNDLED, Settings, SettingsError
+from kong_pdk.gateway.status import Status
+from kong_pdk.gateway.tls import load_certificates, server_context
+
+WHAT_IT_IS = "this is the kong-python embedded gateway for development and tests, not Kong"
+_GRACE = 60.0
+# How long requests of the configuration before a reload may still need its plugin servers, in seconds.
+_RETIREMENT = 60.0
+
+
+class GatewayError(Exception):
+    """The gateway cannot start, or cannot take a new configuration: what is wrong, and the cure."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    generation: Generation
+    servers: PluginServers
+
+
+class Gateway:
+    """A gateway in this event loop.
+
+    ``environment`` is what query and start commands of plugin servers run in (None: that of this process).
+    """
+
+    def __init__(
+        self, settings: Settings, log: ErrorLog | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._settings = settings
+        self._owns_log = log is None
+        self._log = log or ErrorLog(None)
+        self._environment = os.environ if environment is None else environment
+        self._id = settings.node_id or str(uuid.uuid4())
+        self._statistics = Statistics()
+        self._started_at = time.time()
+        self._connections = Connections()
+        self._access_stream: Stream | None = None
+        self._loaded: _Loaded | None = None
+        self._application: Application | None = None
+        self._proxy: Listeners | None = None
+        self._status: Listeners | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where clients reach the proxy."""
+        return list(self._proxy.addresses) if self._proxy else []
+
+    @property
+    def status_addresses(self) -> list[Address]:
+        """Where the status endpoint is."""
+        return list(self._status.addresses) if self._status else []
+
+    async def start(self) -> None:
+        """Load the configuration and listen. Raises :class:`GatewayError`; then nothing is left running."""
+        try:
+            await self._start()
+        except (DeclarativeError, PluginServerError, SettingsError, OSError) as error:
+            await self.stop(grace=0)
+            raise GatewayError(str(error)) from error
+        except BaseException:
+            await self.stop(grace=0)
+            raise
+
+    async def reload(self, settings: Settings) -> None:
+        """Take a new configuration; requests in flight finish with the one they began with.
+
+        Certificates and the log's level are taken too; the addresses of listeners, the logs and the prefix stay as
+        they are. Raises :class:`GatewayError`; then the old configuration
+        goes on serving.
+        """
+        async with self._reloading:
+            old, application = self._loaded, self._application
+            if old is None or application is None:
+                raise GatewayError("the gateway does not run; start it first")
+            try:
+                new = await self._load(settings)
+                if self._tls is not None:
+                    load_certificates(self._tls, settings)
+                await self._start_servers(new)
+            except (DeclarativeError, PluginServerError, SettingsError, OSError) as error:
+                raise GatewayError(str(error)) from error
+            self._say_what_stays(settings)
+            self._log.set_level(settings.log_level)
+            self._loaded, self._settings = new, settings
+            application.generation = new.generation
+            task = asyncio.create_task(self._retire(old))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    async def stop(self, grace: float = _GRACE, graceful: bool = True) -> None:
+        """Close the listeners, let requests in flight finish for ``grace`` seconds, stop the plugin servers.
+
+        Without ``graceful`` requests are cut off at once, also those that another ``stop`` is waiting for.
+        """
+        patience = grace if graceful else 0.0
+        for listeners in (self._proxy, self._status):
+            if listeners is not None:
+                await listeners.close(patience)
+        for task in list(self._retiring):
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            await loaded.servers.stop()
+        await self._connections.close()
+        self._close_logs()
+
+    async def _start(self) -> None:
+        settings = self._settings
+        if self._owns_log:
+            self._log = ErrorLog(_open("proxy_error_log", settings), settings.log_level)
+        self._log.write("notice", WHAT_IT_IS)
+        if settings.admin_listen not in {None, "off"}:
+            self._log.write("notice", "admin_listen is passed over: the embedded gateway has no Admin API")
+        self._access_stream = _open("proxy_access_log", settings)
+        self._loaded = await self._load(settings)
+        self._loaded.servers.start()
+        application = Application(self._loaded.generation, self._connections, AccessLog(self._access_stream))
+        self._application = application
+        if any(listener.ssl for listener in (*settings.proxy_listen, *settings.status_listen)):
+            self._tls = server_context(settings)
+        self._proxy = Listeners(application, self._statistics)
+        await self._proxy.open(settings.proxy_listen, self._tls)
+        self._status = Listeners(Status(application), Statistics())
+        await self._status.open(settings.status_listen, self._tls)
+
+    def _say_what_stays(self, settings: Settings) -> None:
+        for name in ("proxy_listen", "status_listen", "prefix", "proxy_access_log", "proxy_error_log"):
+            if getattr(settings, name) != getattr(self._settings, name):
+                self._log.write("notice", f"{name} has changed; the embedded gateway takes it at its next start")
+
+    async def _start_servers(self, loaded: _Loaded) -> None:
+        try:
+            loaded.servers.start()
+        except BaseException:
+            await loaded.servers.stop()
+            raise
+
+    async def _load(self, settings: Settings) -> _Loaded:
+        servers = await PluginServers.load(settings, self._environment, self._log, BUNDLED)
+        # of two plugins of one name Kong takes its own
+        handlers: dict[str, Handler] = {**servers.plugins, KEY_AUTH.name: KEY_AUTH}
+        enabled = {name: handler for name, handler in handlers.items() if name in settings.plugins}
+        schemas = {name: plugin.fields for name, plugin in servers.plugins.items() if name in enabled}
+        if KEY_AUTH.name in enabled:
+            schemas[KEY_AUTH.name] = KEY_AUTH.fields
+        config = load_settings(settings, schemas)
+        for notice in config.notices:
+            self._log.write("notice", notice)
+        return _Loaded(self._generation(settings, config, enabled), servers)
+
+    def _generation(self, settings: Settings, config: Config, handlers: Mapping[str, Handler]) -> Generation:
+        node = Node(
+            id=self._id,
+            hostname=socket.gethostname(),
+            settings=settings,
+            config=config,
+            log=self._log,
+            statistics=self._statistics,
+            started_at=self._started_at,
+        )
+        return Generation(node, Router(config), Registry(config.plugins, handlers), Balancer(config))
+
+    async def _retire(self, old: _Loaded) -> None:
+        """Keep the plugin servers of an old configuration as long as its requests may need them."""
+        try:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(old.generation.drained(), _RETIREMENT)
+        finally:
+            await old.servers.stop()
+
+    def _close_logs(self) -> None:
+        stream, self._access_stream = self._access_stream, None
+        if stream is not None:
+            stream.close()
+        if self._owns_log:
+            self._log.close()
+
+
+def _open(name: str, settings: Settings) -> Stream | None:
+    """The stream of a log setting. Raises SettingsError with the cure."""
+    destination = getattr(settings, name)
+    try:
+        return open_stream(destination, settings.prefix)
+    except OSError as error:
+        raise SettingsError(
+            f"{name}: cannot open {settings.prefix / destination} ({error.strerror or error}); set "
+            f"KONG_{name.upper()} to a file that can be written, to /dev/stdout or to off"
+        ) from error

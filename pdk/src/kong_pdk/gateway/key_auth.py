@@ -1,0 +1,155 @@
+"""Kong's key-auth, the one bundled plugin that the embedded gateway has."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Collection
+from typing import Any
+
+from kong_pdk.gateway.entities import Consumer, Credential, PluginConfig
+from kong_pdk.gateway.errors import error_exit
+from kong_pdk.gateway.exchange import Exchange, RawHeaders
+
+_FIELDS: tuple[dict[str, Any], ...] = (
+    {
+        "key_names": {
+            "type": "array",
+            "required": True,
+            "elements": {"type": "string"},
+            "default": ["apikey"],
+        }
+    },
+    {"hide_credentials": {"type": "boolean", "required": True, "default": False}},
+    {"anonymous": {"type": "string"}},
+    {"key_in_header": {"type": "boolean", "required": True, "default": True}},
+    {"key_in_query": {"type": "boolean", "required": True, "default": True}},
+    {"key_in_body": {"type": "boolean", "required": True, "default": False}},
+    {"run_on_preflight": {"type": "boolean", "required": True, "default": True}},
+    {"realm": {"type": "string"}},
+)
+_ANONYMOUS = b"X-Anonymous-Consumer"
+
+
+class _Denied(Exception):
+    """The request has no key, or not one that is known."""
+
+
+def _set(headers: RawHeaders, name: bytes, value: str | None) -> None:
+    """Set a header of the upstream's request, or clear it."""
+    headers[:] = [pair for pair in headers if pair[0].lower() != name.lower()]
+    if value is not None:
+        headers.append((name, value.encode("utf-8", "surrogateescape")))
+
+
+def _query(raw: bytes) -> list[tuple[str, str]]:
+    text = raw.decode("utf-8", "surrogateescape")
+    return urllib.parse.parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
+
+
+class KeyAuth:
+    """Knows consumers by an API key in a header, the query or the body."""
+
+    name = "key-auth"
+    priority = 1250
+    version = "3.9.3"
+    phases: Collection[str] = ("access",)
+    fields = _FIELDS
+
+    async def run(self, exchange: Exchange, plugin: PluginConfig, phase: str) -> None:
+        """Find the consumer. Raises Exit with 401 when there is none, unless anonymous access is allowed."""
+        config = plugin.config
+        if not config.get("run_on_preflight", True) and exchange.request.method == "OPTIONS":
+            return
+        anonymous = config.get("anonymous")
+        if anonymous and exchange.credential is not None:
+            return
+        try:
+            await self._authenticate(exchange, plugin)
+        except _Denied as denied:
+            if not anonymous:
+                realm = config.get("realm")
+                challenge = f'Key realm="{realm}"' if realm else "Key"
+                headers = [(b"WWW-Authenticate", challenge.encode())]
+                raise error_exit(exchange, 401, str(denied), headers) from None
+            self._admit_anonymous(exchange, str(anonymous))
+
+    async def _authenticate(self, exchange: Exchange, plugin: PluginConfig) -> None:
+        key = await self._key(exchange, plugin)
+        credential = exchange.node.config.credentials_by_key.get(key)
+        consumer = None
+        if credential is not None and credential.consumer_id is not None:
+            consumer = exchange.node.config.consumers.get(credential.consumer_id)
+        if consumer is None:
+            raise _Denied("Unauthorized")
+        self._admit(exchange, consumer, credential)
+
+    async def _key(self, exchange: Exchange, plugin: PluginConfig) -> str:
+        config = plugin.config
+        names = config.get("key_names") or ["apikey"]
+        assert isinstance(names, list)
+        for name in map(str, names):
+            found = _in_headers(exchange, name) if config.get("key_in_header", True) else []
+            if not found and config.get("key_in_query", True):
+                found = [value for key, value in _query(exchange.upstream.raw_query) if key == name]
+            if not found and config.get("key_in_body"):
+                found = await _in_body(exchange, name)
+            if len(found) > 1:
+                raise _Denied("Duplicate API key found")
+            if found and found[0]:
+                if config.get("hide_credentials"):
+                    _hide(exchange, name)
+                return found[0]
+        raise _Denied("No API key found in request")
+
+    def _admit_anonymous(self, exchange: Exchange, anonymous: str) -> None:
+        consumer = exchange.node.config.consumer(anonymous, search_by_username=True)
+        if consumer is None:
+            exchange.node.log.write("error", f"anonymous consumer {anonymous} is unknown or has no username")
+            raise error_exit(exchange, 500)
+        self._admit(exchange, consumer, None)
+
+    def _admit(self, exchange: Exchange, consumer: Consumer, credential: Credential | None) -> None:
+        exchange.consumer, exchange.credential = consumer, credential
+        headers = exchange.upstream.headers
+        _set(headers, b"X-Consumer-ID", consumer.id)
+        _set(headers, b"X-Consumer-Custom-ID", consumer.custom_id)
+        _set(headers, b"X-Consumer-Username", consumer.username)
+        _set(headers, b"X-Credential-Identifier", credential.id if credential else None)
+        _set(headers, _ANONYMOUS, None if credential else "true")
+
+
+def _in_headers(exchange: Exchange, name: str) -> list[str]:
+    wanted = name.lower().encode()
+    return [
+        value.decode("utf-8", "surrogateescape") for key, value in exchange.upstream.headers if key.lower() == wanted
+    ]
+
+
+async def _in_body(exchange: Exchange, name: str) -> list[str]:
+    """The key in a form or a JSON object. A body that was spooled to a file is too large to be looked at."""
+    kinds = _in_headers(exchange, "content-type")
+    body = await exchange.request.read_body()
+    if not kinds or body.file is not None:
+        return []
+    if kinds[0].startswith("application/x-www-form-urlencoded"):
+        return [value for key, value in _query(body.content) if key == name]
+    if kinds[0].startswith("application/json"):
+        try:
+            found = json.loads(body.content)
+        except ValueError:
+            return []
+        value = found.get(name) if isinstance(found, dict) else None
+        return [value] if isinstance(value, str) else []
+    return []
+
+
+def _hide(exchange: Exchange, name: str) -> None:
+    """Keep the key from the upstream."""
+    _set(exchange.upstream.headers, name.encode(), None)
+    parts = exchange.upstream.raw_query.split(b"&")
+    kept = [part for part in parts if urllib.parse.unquote_to_bytes(part.partition(b"=")[0]) != name.encode()]
+    exchange.upstream.raw_query = b"&".join(kept)
+
+
+KEY_AUTH = KeyAuth()

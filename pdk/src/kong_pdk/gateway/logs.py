@@ -1,0 +1,74 @@
+"""The gateway's two logs, written as nginx writes them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
+PROGRAM = "kong"
+
+_STREAMS = {"/dev/stdout": "stdout", "/dev/stderr": "stderr"}
+
+
+class Stream:
+    """A text stream that log lines go to; a line is one write, so lines of several tasks never mix."""
+
+    def __init__(self, target: TextIO, owned: bool = False) -> None:
+        self._target = target
+        self._owned = owned
+
+    def write(self, line: str) -> None:
+        """Write one line. A reader that is gone or a full disk must not take requests down."""
+        try:
+            self._target.write(line + "\n")
+            self._target.flush()
+        except (OSError, ValueError):
+            return
+
+    def close(self) -> None:
+        if self._owned:
+            self._target.close()
+
+
+def open_stream(destination: str, prefix: Path) -> Stream | None:
+    """The stream for a log setting: a path (relative to the prefix), ``/dev/stdout`` or ``off`` (None).
+
+    Raises OSError when the file cannot be opened.
+    """
+    if destination == "off":
+        return None
+    path = prefix / destination
+    # A link to our own stream, as Kong's entrypoint makes it, may be one that we cannot open by its name.
+    target = path.readlink() if path.is_symlink() and destination not in _STREAMS else path
+    if str(target) in _STREAMS:
+        return Stream(getattr(sys, _STREAMS[str(target)]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return Stream(path.open("a", encoding="utf-8", errors="backslashreplace"), owned=True)
+
+
+class ErrorLog:
+    """``YYYY/MM/DD HH:MM:SS [level] kong: text`` for each message at or above a level."""
+
+    def __init__(self, stream: Stream | None, level: str = "notice") -> None:
+        self._stream = stream
+        self._threshold = LEVELS.index(level)
+
+    def set_level(self, level: str) -> None:
+        """Write messages from this level on."""
+        self._threshold = LEVELS.index(level)
+
+    def write(self, level: str, message: str) -> None:
+        """Write a message of one of nginx's levels; each line of it gets the form of its own."""
+        if self._stream is None or LEVELS.index(level) < self._threshold:
+            return
+        stamp = time.strftime("%Y/%m/%d %H:%M:%S")
+        text = message.encode("utf-8", "backslashreplace").decode("utf-8")
+        for line in text.splitlines() or [""]:
+            self._stream.write(f"{stamp} [{level}] {PROGRAM}: {line}")
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()

@@ -1,0 +1,52 @@
+"""Paths as Kong compares and joins them: normalised for routing, escaped for the upstream."""
+
+from __future__ import annotations
+
+import re
+
+_ESCAPED = re.compile(rb"%([0-9A-Fa-f]{2})")
+_RESERVED = frozenset(b"!#$%&'()*+,/:;=?@[]")
+_PLAIN = re.compile(rb"[^!#$&'()*+,/:;=?@\[\]\-_.~%A-Za-z0-9]")
+_SEGMENT = rb"[A-Za-z0-9_~-][A-Za-z0-9_~.-]*"
+_SIMPLE = re.compile(rb"/(?:%s/)*(?:%s)?" % (_SEGMENT, _SEGMENT))
+
+
+def _decode(found: re.Match[bytes]) -> bytes:
+    code = int(found[1], 16)
+    return b"%" + found[1].upper() if code in _RESERVED else bytes((code,))
+
+
+def normalize(path: bytes) -> bytes:
+    """Decode what needs no escape, resolve ``.`` and ``..``, and merge slashes, as Kong's router does."""
+    if _SIMPLE.fullmatch(path):
+        return path
+    kept: list[bytes] = []
+    segments = _ESCAPED.sub(_decode, path).split(b"/")
+    for segment in segments:
+        if segment == b"..":
+            del kept[-1:]
+        elif segment not in {b"", b"."}:
+            kept.append(segment)
+    joined = b"/" + b"/".join(kept)
+    return joined + b"/" if kept and segments[-1] in {b"", b".", b".."} else joined
+
+
+def escape(path: bytes) -> bytes:
+    """Percent-encode what must not travel as it is."""
+    return _PLAIN.sub(lambda found: b"%%%02X" % found[0][0], path)
+
+
+def join(base: bytes, path: bytes, matched: int, strip: bool, handling: str = "v0") -> bytes:
+    """The upstream's path: a service's ``base`` and the request's ``path``, less its ``matched`` first bytes.
+
+    The branches are those of Kong's ``path_handling``; ``v0`` puts one slash between the two.
+    """
+    rest = path[matched:] if strip else path
+    if handling == "v1":
+        return base + (rest[1:] if base.endswith(b"/") and rest.startswith(b"/") else rest)
+    if not strip:
+        return base if path == b"/" else base.removesuffix(b"/") + path
+    if rest:
+        return base.removesuffix(b"/") + (rest if rest.startswith(b"/") else b"/" + rest)
+    ends_with_slash = path.endswith(b"/") and (len(path) > 1 or base.endswith(b"/"))
+    return (base.removesuffix(b"/") + b"/") if ends_with_slash or base == b"/" else base.removesuffix(b"/")

@@ -1,0 +1,36 @@
+"""The PDK as Kong's Lua side has it: functions by dotted name that read and change an exchange."""
+
+from kong_pdk.gateway.pdk.calls import Event, UnknownFunction, call
+
+from . import (
+    client,
+    log,
+    nginx,
+    node,
+    request,
+    request_body,
+    response,
+    router,
+    service,
+    service_request,
+    service_response,
+    shared,
+)
+
+__all__ = [
+    "Event",
+    "UnknownFunction",
+    "call",
+    "client",
+    "log",
+    "nginx",
+    "node",
+    "request",
+    "request_body",
+    "response",
+    "router",
+    "service",
+    "service_request",
+    "service_response",
+    "shared",
+]

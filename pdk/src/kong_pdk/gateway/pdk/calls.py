@@ -1,0 +1,87 @@
+"""How a PDK call finds its function, and what is checked before it runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from kong_pdk.gateway.entities import PluginConfig
+from kong_pdk.gateway.exchange import Exchange, Refused
+from kong_pdk.wire.phases import allowed, phases_of
+
+MSGPACK = "MsgPack:1"
+
+_Any = TypeVar("_Any", bound=Callable[..., Any])
+
+
+class UnknownFunction(Exception):
+    """The embedded gateway has no such PDK function."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"PDK function {method} is not there: the embedded gateway does not have it")
+        self.method = method
+
+
+@dataclass(frozen=True)
+class Event:
+    """One phase of one request, run by one configured plugin over one protocol."""
+
+    exchange: Exchange
+    plugin: PluginConfig
+    phase: str
+    protocol: str = MSGPACK
+
+    def log(self, level: str, message: str) -> None:
+        """Write to Kong's error log, with the plugin and the request, as nginx does."""
+        request = self.exchange.request
+        target = request.raw_path + (b"?" + request.raw_query if request.raw_query else b"")
+        line = f"{request.method} {target.decode('utf-8', 'replace')} HTTP/{request.http_version}"
+        self.exchange.node.log.write(
+            level,
+            f"[{self.plugin.name}] {message}, client: {request.client_ip}, server: kong, "
+            f'request: "{line}", host: "{request.host}", request_id: "{self.exchange.request_id}"',
+        )
+
+
+@dataclass(frozen=True)
+class _Function:
+    run: Callable[..., Any]
+    # None: takes any number of arguments
+    parameters: int | None
+
+
+FUNCTIONS: dict[str, _Function] = {}
+
+
+def function(name: str) -> Callable[[_Any], _Any]:
+    """Register a PDK function under its dotted name. It gets the event and the arguments, None for nil."""
+
+    def register(run: _Any) -> _Any:
+        kinds = [parameter.kind for parameter in inspect.signature(run).parameters.values()]
+        variadic = inspect.Parameter.VAR_POSITIONAL in kinds
+        FUNCTIONS[name] = _Function(run, None if variadic else len(kinds) - 1)
+        return run
+
+    return register
+
+
+async def call(event: Event, method: str, args: list[Any]) -> Any:
+    """Make a PDK call and give its first result (None for nil).
+
+    Raises Refused where Kong's Lua raises, Exit from ``kong.response.exit`` and ``.error``, and
+    :class:`UnknownFunction`.
+    """
+    if allowed(method, event.phase) is False:
+        phases = ", ".join(phases_of(method)) or "none of this gateway's"
+        raise Refused(f"{method} cannot be called in {event.phase} phase (only in: {phases})")
+    found = FUNCTIONS.get(method)
+    if found is None:
+        if any(name.startswith(f"{method}.") for name in FUNCTIONS):
+            raise Refused(f"{method}: attempt to call a table value")
+        raise UnknownFunction(method)
+    if found.parameters is not None:
+        args = [*args, *[None] * found.parameters][: found.parameters]
+    result = found.run(event, *args)
+    return await result if inspect.isawaitable(result) else result

@@ -1,0 +1,67 @@
+"""Argument checks of the PDK: what is not right is refused, as Kong's Lua raises an error."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from kong_pdk.gateway.exchange import Refused
+
+MAXIMUM_DEFAULT = 100
+MAXIMUM_LIMIT = 1000
+
+
+def lua_type(value: object) -> str:
+    """The name that Lua has for a value's type."""
+    if value is None:
+        return "nil"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, (int, float)):
+        return "number"
+    return "string" if isinstance(value, str) else "table"
+
+
+def string(name: str, value: object) -> str:
+    """``value``, a string. Raises Refused."""
+    if not isinstance(value, str):
+        raise Refused(f"{name} must be a string, got {lua_type(value)}")
+    return value
+
+
+def number(name: str, value: object) -> int | float:
+    """``value``, a number. Raises Refused."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise Refused(f"{name} must be a number, got {lua_type(value)}")
+    return value
+
+
+def integer(name: str, value: object, least: int, most: int) -> int:
+    """``value``, an integral number between two bounds, both included. Raises Refused."""
+    given = number(name, value)
+    if not math.isfinite(given) or given != int(given):
+        raise Refused(f"{name} must be an integer, got {given}")
+    if not least <= given <= most:
+        raise Refused(f"{name} must be an integer between {least} and {most}: given {given}")
+    return int(given)
+
+
+def table(name: str, value: object) -> dict[str, Any]:
+    """``value``, a table with names (an empty list is an empty table). Raises Refused."""
+    if value == []:
+        return {}
+    if not isinstance(value, dict):
+        raise Refused(f"{name} must be a table, got {lua_type(value)}")
+    return value
+
+
+def maximum(name: str, value: object) -> int:
+    """How many headers or arguments are wanted: 1 to 1000, 100 where nothing is said. Raises Refused."""
+    if value is None:
+        return MAXIMUM_DEFAULT
+    given = number(name, value)
+    if given < 1:
+        raise Refused(f"{name} must be >= 1")
+    if given > MAXIMUM_LIMIT:
+        raise Refused(f"{name} must be <= {MAXIMUM_LIMIT}")
+    return int(given)

@@ -1,0 +1,72 @@
+"""Headers as Lua sees them: names without case, ``_`` for ``-``, one value or several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kong_pdk.gateway.exchange import RawHeaders, Refused
+from kong_pdk.gateway.pdk.checks import lua_type
+from kong_pdk.gateway.pdk.lua import by_name, tostring
+from kong_pdk.wire.text import decode, encode
+
+
+def get(headers: RawHeaders, name: str) -> str | None:
+    """The first value of a header, or None."""
+    wanted = encode(name).lower().replace(b"_", b"-")
+    for key, value in headers:
+        if key.lower() == wanted:
+            return decode(value)
+    return None
+
+
+def get_all(headers: RawHeaders, maximum: int) -> dict[str, str | list[str]]:
+    """The first ``maximum`` headers by lower-cased name; a name that comes more than once has a list."""
+    return by_name((decode(key.lower()), decode(value)) for key, value in headers[:maximum])
+
+
+def values(name: str, value: object) -> list[bytes]:
+    """The values of a header that a plugin sets. Raises Refused for what is no string, number or boolean."""
+    items = value if isinstance(value, list) else [value]
+    for item in items:
+        if item is None or isinstance(item, (dict, list)):
+            raise Refused(
+                f"invalid value for {name!r}: must be a string, number, boolean or array of strings, "
+                f"got {lua_type(item)}"
+            )
+    return [_safe(tostring(item)) for item in items]
+
+
+def _safe(text: str) -> bytes:
+    # nginx escapes what would end the header
+    return encode(text).replace(b"\r", b"%0D").replace(b"\n", b"%0A").replace(b"\0", b"%00")
+
+
+def put(headers: RawHeaders, name: str, new: list[bytes]) -> None:
+    """Replace all values of a header, in the place of the first. An empty name does nothing, as in nginx."""
+    if not name:
+        return
+    key = _safe(name)
+    at = next((index for index, (known, _) in enumerate(headers) if known.lower() == key.lower()), None)
+    remove(headers, name)
+    place = len(headers) if at is None else at
+    headers[place:place] = [(key, value) for value in new]
+
+
+def append(headers: RawHeaders, name: str, new: list[bytes]) -> None:
+    """Add values to those that a header has."""
+    if name:
+        headers.extend((_safe(name), value) for value in new)
+
+
+def remove(headers: RawHeaders, name: str) -> None:
+    """Remove all values of a header."""
+    key = encode(name).lower()
+    headers[:] = [entry for entry in headers if entry[0].lower() != key]
+
+
+def checked(table: dict[str, Any]) -> list[tuple[str, list[bytes]]]:
+    """The headers of a table that a plugin gave, all checked before any is set. Raises Refused."""
+    for name in table:
+        if not isinstance(name, str):
+            raise Refused(f"invalid header name {name!r}: got {lua_type(name)}, expected string")
+    return [(name, values(name, value)) for name, value in table.items()]

@@ -1,0 +1,137 @@
+"""What Lua and Kong's two encodings do to values on their way in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from kong_pdk.wire.msgpack import step_method
+from kong_pdk.wire.pdk import RawBody
+from kong_pdk.wire.text import decode
+
+# In these messages Kong's decoder turns null into a text and false into nil.
+_LOSSY = frozenset({"KV", "ListValue", "Struct"})
+_NULL = "NULL_VALUE"
+
+
+_Value = TypeVar("_Value", str, "str | bool")
+
+
+def by_name(pairs: Iterable[tuple[str, _Value]]) -> dict[str, _Value | list[_Value]]:
+    """A table of headers or arguments; a name that comes more than once has a list."""
+    found: dict[str, _Value | list[_Value]] = {}
+    for name, value in pairs:
+        known = found.get(name)
+        if known is None:
+            found[name] = value
+        elif isinstance(known, list):
+            known.append(value)
+        else:
+            found[name] = [known, value]
+    return found
+
+
+def tostring(value: object) -> str:
+    """Lua's tostring for what can travel."""
+    if value is None:
+        return "nil"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.14g}"
+    if isinstance(value, (dict, list)):
+        return "table"
+    return str(value)
+
+
+def from_msgpack(args: list[Any]) -> list[Any]:
+    """Arguments as Lua unpacks them: a nil ends the list."""
+    plain: list[Any] = _strings(args)
+    return plain[: plain.index(None)] if None in plain else plain
+
+
+def _strings(value: Any) -> Any:
+    """Lua has one kind of string: binary ones become text that keeps its bytes."""
+    if isinstance(value, (bytes, bytearray)):
+        return decode(bytes(value))
+    if isinstance(value, dict):
+        pairs = ((_strings(name), _strings(item)) for name, item in value.items())
+        return {name: item for name, item in pairs if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_strings(item) for item in value]
+    return value
+
+
+def to_msgpack(method: str, value: Any) -> Any:
+    """A result as Kong packs it for the step method of ``method``."""
+    if step_method(method) == "plugin.StepMultiMap":
+        return {name: _list_of(item) for name, item in value.items()}
+    if method == "kong.request.get_uri_captures":
+        unnamed = {index: item for index, item in enumerate(value["unnamed"]) if item is not None}
+        return {"unnamed": unnamed or [], "named": value["named"] or []}
+    return _packed(value)
+
+
+def _list_of(item: Any) -> list[Any]:
+    if item is True:
+        return []
+    return list(item) if isinstance(item, list) else [item]
+
+
+def _packed(value: Any) -> Any:
+    if isinstance(value, dict):
+        # An empty Lua table looks like a list.
+        return {name: _packed(item) for name, item in value.items()} or []
+    if isinstance(value, list):
+        return [_packed(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def from_protobuf(message: str, args: list[Any]) -> list[Any]:
+    """Arguments of an input message as Kong's decoder leaves them to Lua."""
+    plain: list[Any] = _strings_with_nulls(args)
+    if message == "ListValue":
+        return _list_with_holes(plain)
+    if message in _LOSSY:
+        return [_lossy(item) for item in plain]
+    return plain
+
+
+def _strings_with_nulls(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray)):
+        return decode(bytes(value))
+    if isinstance(value, dict):
+        return {_strings_with_nulls(name): _strings_with_nulls(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strings_with_nulls(item) for item in value]
+    return value
+
+
+def _lossy(value: Any) -> Any:
+    if value is None:
+        return _NULL
+    if value is False:
+        return None
+    if isinstance(value, dict):
+        pairs = ((name, _lossy(item)) for name, item in value.items())
+        return {name: item for name, item in pairs if item is not None}
+    return _list_with_holes(value) if isinstance(value, list) else value
+
+
+def _list_with_holes(items: list[Any]) -> list[Any]:
+    changed = [_lossy(item) for item in items]
+    return changed[: changed.index(None)] if None in changed else changed
+
+
+def to_protobuf(method: str, value: Any) -> Any:
+    """A result as Kong gives it to the encoder of ``method``'s output message.
+
+    Raises TypeError for what the message cannot hold.
+    """
+    if method == "kong.request.get_raw_body" and not isinstance(value, RawBody):
+        return RawBody(content=value)
+    if method == "kong.request.get_uri_captures":
+        return {"unnamed": [item or "" for item in value["unnamed"][1:]], "named": value["named"]}
+    return value

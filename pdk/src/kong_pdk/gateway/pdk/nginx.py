@@ -1,0 +1,119 @@
+"""``kong.nginx``: what plugins may know of nginx, as far as this gateway can stand in for it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from kong_pdk.gateway import paths
+from kong_pdk.gateway.pdk import headers
+from kong_pdk.gateway.pdk.calls import Event, function
+from kong_pdk.gateway.pdk.checks import string
+from kong_pdk.gateway.pdk.client import get_forwarded_ip, get_forwarded_port
+from kong_pdk.gateway.pdk.request import current_headers, get_path_with_query, seconds_since
+from kong_pdk.wire.text import decode, encode
+
+
+@function("kong.nginx.get_subsystem")
+def get_subsystem(event: Event) -> str:
+    return "http"
+
+
+@function("kong.nginx.req_start_time")
+def req_start_time(event: Event) -> float:
+    return round(event.exchange.start_time, 3)
+
+
+@function("kong.nginx.get_tls1_version_str")
+def get_tls1_version_str(event: Event) -> str | None:
+    return event.exchange.request.tls_version
+
+
+@function("kong.nginx.get_statistics")
+def get_statistics(event: Event) -> dict[str, int]:
+    counted = event.exchange.node.statistics
+    return {
+        "connections_active": counted.connections_active,
+        "connections_reading": counted.reading,
+        "connections_writing": counted.writing,
+        "connections_waiting": counted.waiting,
+        "connections_accepted": counted.connections_accepted,
+        "connections_handled": counted.connections_handled,
+        "total_requests": counted.requests,
+    }
+
+
+def _request_line(event: Event) -> str:
+    request = event.exchange.request
+    return f"{request.method} {get_path_with_query(event)} HTTP/{request.http_version}"
+
+
+def _status(event: Event) -> str:
+    return f"{event.exchange.response.status or 0:03d}"
+
+
+def _port(event: Event) -> str:
+    port = get_forwarded_port(event)
+    return "" if port is None else str(port)
+
+
+_VARIABLES: dict[str, Callable[[Event], str | None]] = {
+    "request_uri": get_path_with_query,
+    "request": _request_line,
+    "request_method": lambda event: event.exchange.upstream.method,
+    "request_id": lambda event: event.exchange.request_id,
+    "kong_request_id": lambda event: event.exchange.request_id,
+    "request_time": lambda event: f"{seconds_since(event):.3f}",
+    "uri": lambda event: decode(paths.normalize(event.exchange.request.raw_path)),
+    "args": lambda event: decode(event.exchange.upstream.raw_query),
+    "query_string": lambda event: decode(event.exchange.upstream.raw_query),
+    "is_args": lambda event: "?" if event.exchange.upstream.raw_query else "",
+    "scheme": lambda event: event.exchange.request.scheme,
+    "host": lambda event: event.exchange.request.host,
+    "server_port": lambda event: str(event.exchange.request.port),
+    "server_protocol": lambda event: f"HTTP/{event.exchange.request.http_version}",
+    "server_name": lambda event: "kong",
+    "remote_addr": get_forwarded_ip,
+    "remote_port": _port,
+    "realip_remote_addr": lambda event: event.exchange.request.client_ip,
+    "realip_remote_port": lambda event: str(event.exchange.request.client_port),
+    "content_type": lambda event: headers.get(current_headers(event.exchange), "content-type"),
+    "content_length": lambda event: headers.get(current_headers(event.exchange), "content-length"),
+    "status": _status,
+    "upstream_uri": lambda event: decode(event.exchange.upstream.path),
+    "upstream_host": lambda event: event.exchange.upstream.host_header,
+    "upstream_scheme": lambda event: event.exchange.upstream.scheme,
+    "hostname": lambda event: event.exchange.node.hostname,
+    "pid": lambda event: str(os.getpid()),
+    "msec": lambda event: f"{time.time():.3f}",
+    "time_iso8601": lambda event: time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+}
+
+
+@function("kong.nginx.get_var")
+def get_var(event: Event, name: object = None) -> str | None:
+    """One of nginx's variables; None for those that this gateway does not have."""
+    variable = string("name", name)
+    known = _VARIABLES.get(variable)
+    if known is not None:
+        return known(event)
+    exchange = event.exchange
+    if variable.startswith("http_"):
+        return headers.get(current_headers(exchange), variable[5:])
+    if variable.startswith("sent_http_"):
+        return headers.get(exchange.response.headers, variable[10:])
+    if variable.startswith("upstream_http_") and exchange.service_response is not None:
+        return headers.get(exchange.service_response.headers, variable[14:])
+    if variable.startswith("arg_"):
+        return _argument(exchange.upstream.raw_query, variable[4:])
+    return None
+
+
+def _argument(raw: bytes, name: str) -> str | None:
+    """nginx's ``$arg_name``: the first one, not decoded."""
+    for part in raw.split(b"&"):
+        key, equals, value = part.partition(b"=")
+        if equals and key.lower() == encode(name).lower():
+            return decode(value)
+    return None

@@ -1,0 +1,144 @@
+"""``kong.response``: the answer to the client."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from kong_pdk.gateway.errors import error_exit
+from kong_pdk.gateway.exchange import Exchange, Exit, RawHeaders, Refused
+from kong_pdk.gateway.pdk import headers
+from kong_pdk.gateway.pdk.calls import MSGPACK, Event, function
+from kong_pdk.gateway.pdk.checks import integer, lua_type, maximum, string, table
+from kong_pdk.wire.text import decode, encode
+
+_JSON = b"application/json; charset=utf-8"
+# The types to which nginx's charset module adds "charset=UTF-8".
+_CHARSET_TYPES = frozenset(
+    {
+        b"text/html",
+        b"text/xml",
+        b"text/plain",
+        b"text/vnd.wap.wml",
+        b"application/javascript",
+        b"application/rss+xml",
+    }
+)
+# What is set by the gateway alone.
+_OWN = ("transfer-encoding",)
+
+
+def with_connection(exchange: Exchange) -> RawHeaders:
+    """The response's headers and the ``Connection`` that nginx adds when it sends them."""
+    asked = (headers.get(exchange.request.headers, "connection") or "").lower()
+    keeps = asked == "keep-alive" if exchange.request.http_version == "1.0" else asked != "close"
+    return [*exchange.response.headers, (b"connection", b"keep-alive" if keeps else b"close")]
+
+
+@function("kong.response.get_status")
+def get_status(event: Event) -> int | None:
+    return event.exchange.response.status
+
+
+@function("kong.response.get_header")
+def get_header(event: Event, name: object = None) -> str | None:
+    return headers.get(with_connection(event.exchange), string("header name", name))
+
+
+@function("kong.response.get_headers")
+def get_headers(event: Event, max_headers: object = None) -> dict[str, str | list[str]]:
+    return headers.get_all(with_connection(event.exchange), maximum("max_headers", max_headers))
+
+
+@function("kong.response.get_source")
+def get_source(event: Event) -> str:
+    return event.exchange.response.source
+
+
+@function("kong.response.set_status")
+def set_status(event: Event, status: object = None) -> None:
+    event.exchange.response.status = integer("code", status, 100, 599)
+
+
+@function("kong.response.set_header")
+def set_header(event: Event, name: object = None, value: object = None) -> None:
+    header = string("header", name)
+    new = headers.values(header, value)
+    if not _reserved(event, header):
+        headers.put(event.exchange.response.headers, header, new)
+
+
+@function("kong.response.add_header")
+def add_header(event: Event, name: object = None, value: object = None) -> None:
+    header = string("header", name)
+    new = headers.values(header, value)
+    if not _reserved(event, header):
+        headers.append(event.exchange.response.headers, header, new)
+
+
+@function("kong.response.clear_header")
+def clear_header(event: Event, name: object = None) -> None:
+    headers.remove(event.exchange.response.headers, string("header", name))
+
+
+@function("kong.response.set_headers")
+def set_headers(event: Event, given: object = None) -> None:
+    for name, new in headers.checked(table("headers", given)):
+        if not _reserved(event, name):
+            headers.put(event.exchange.response.headers, name, new)
+
+
+def _reserved(event: Event, name: str) -> bool:
+    if name.lower() not in _OWN:
+        return False
+    event.log("warn", f"manually setting {name}. Ignored.")
+    return True
+
+
+@function("kong.response.exit")
+def exit_(event: Event, status: object = None, body: object = None, given: object = None) -> NoReturn:
+    """Answer the client. Over MsgPack:1 an answer without a body gets nginx's own page."""
+    code = integer("code", status, 100, 599)
+    fields = _headers(event, given)
+    content: bytes | None = b"" if event.protocol != MSGPACK else None
+    if isinstance(body, (dict, list)):
+        content = encode(json.dumps(body, separators=(",", ":"), ensure_ascii=False))
+        if not any(name.lower() == b"content-type" for name, _ in fields):
+            fields.append((b"Content-Type", _JSON))
+    elif isinstance(body, str):
+        content = encode(body)
+    elif body is not None:
+        raise Refused(f"body must be a nil, string or table, got {lua_type(body)}")
+    raise Exit(code, content, fields)
+
+
+@function("kong.response.error")
+def error(event: Event, status: object = None, message: object = None, given: object = None) -> NoReturn:
+    """Answer the client with one of Kong's errors; without a message, that of the status."""
+    code = integer("code", status, 100, 599)
+    fields = _headers(event, given)
+    if message is not None and not isinstance(message, str):
+        raise Refused(f"message must be a nil or string, got {lua_type(message)}")
+    answer = error_exit(event.exchange, code, message)
+    own = {name.lower() for name, _ in fields}
+    answer.headers = [entry for entry in answer.headers if entry[0].lower() not in own] + fields
+    raise answer
+
+
+def _headers(event: Event, given: Any) -> RawHeaders:
+    """The headers of ``exit`` and ``error``; the length is the gateway's to say."""
+    fields: RawHeaders = []
+    for name, new in headers.checked({} if given is None else table("headers", given)):
+        if name.lower() == "content-length" or _reserved(event, name):
+            continue
+        typed = name.lower() == "content-type"
+        headers.put(fields, name, [with_charset(value) for value in new] if typed else new)
+    return fields
+
+
+def with_charset(value: bytes) -> bytes:
+    """A Content-Type with nginx's charset, if it is of a text type and names none."""
+    kind = decode(value).partition(";")[0].strip().lower()
+    if kind.encode("utf-8", "surrogateescape") in _CHARSET_TYPES and b"charset=" not in value.lower():
+        return value + b"; charset=UTF-8"
+    return value

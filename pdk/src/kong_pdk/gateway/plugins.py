@@ -1,0 +1,100 @@
+"""Which plugins run for a request, with which configuration, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from kong_pdk.gateway.entities import PluginConfig
+from kong_pdk.gateway.exchange import Exchange
+
+# From the most specific to the least, as Kong looks: (route, service, consumer).
+_PRECEDENCE = (
+    (True, True, True),
+    (True, False, True),
+    (False, True, True),
+    (True, True, False),
+    (False, False, True),
+    (True, False, False),
+    (False, True, False),
+    (False, False, False),
+)
+
+# Kong looks at a plugin's protocols only to tell its HTTP side from its stream side.
+_HTTP = frozenset({"http", "https", "grpc", "grpcs"})
+
+Scope = tuple[str | None, str | None, str | None]
+
+
+class Handler(Protocol):
+    """A plugin's code: in this process (key-auth) or behind a plugin server."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def priority(self) -> int: ...
+
+    @property
+    def phases(self) -> Collection[str]: ...
+
+    async def run(self, exchange: Exchange, plugin: PluginConfig, phase: str) -> None:
+        """Run one phase. Raises :class:`~kong_pdk.gateway.exchange.Exit` to answer the client."""
+        ...
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A handler and the configuration that applies to this request."""
+
+    handler: Handler
+    plugin: PluginConfig
+
+
+class Registry:
+    """The configured plugins of one configuration, ready to be asked for each request."""
+
+    def __init__(self, plugins: Iterable[PluginConfig], handlers: Mapping[str, Handler]) -> None:
+        self._scopes: dict[str, dict[Scope, PluginConfig]] = {}
+        for plugin in plugins:
+            if plugin.enabled and plugin.name in handlers and _HTTP.intersection(plugin.protocols):
+                scope = (plugin.route_id, plugin.service_id, plugin.consumer_id)
+                self._scopes.setdefault(plugin.name, {})[scope] = plugin
+        # Kong runs the higher priority first, and of two with one priority the greater name.
+        used = sorted(self._scopes, key=lambda name: (handlers[name].priority, name), reverse=True)
+        self._ordered = [handlers[name] for name in used]
+
+    def applied(self, exchange: Exchange, phase: str) -> Iterator[Applied]:
+        """The plugins of this phase in their order; lazy, since a plugin of ``access`` may set the consumer.
+
+        ``rewrite`` and ``certificate`` run before a route is known, so only global plugins take part.
+        """
+        unrouted = phase in {"rewrite", "certificate"}
+        for handler in self._ordered:
+            if phase in handler.phases:
+                plugin = self._configuration(exchange, handler.name, unrouted)
+                if plugin is not None:
+                    yield Applied(handler, plugin)
+
+    def has(self, exchange: Exchange, phase: str) -> bool:
+        """Whether any plugin has work in this phase of this request."""
+        return any(True for _ in self.applied(exchange, phase))
+
+    def _configuration(self, exchange: Exchange, name: str, unrouted: bool) -> PluginConfig | None:
+        scopes = self._scopes[name]
+        if unrouted:
+            return scopes.get((None, None, None))
+        route = exchange.route.id if exchange.route else None
+        service = exchange.service.id if exchange.service else None
+        consumer = exchange.consumer.id if exchange.consumer else None
+        for with_route, with_service, with_consumer in _PRECEDENCE:
+            scope = (
+                route if with_route else None,
+                service if with_service else None,
+                consumer if with_consumer else None,
+            )
+            found = scopes.get(scope)
+            if found is not None:
+                return found
+        return None

@@ -1,0 +1,151 @@
+"""HTTP/1 on a client's connection: uvicorn's h11 protocol with the latitude that nginx gives clients."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+
+import h11
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
+from uvicorn.server import ServerState
+
+from kong_pdk.error_page import error_page
+from kong_pdk.gateway.errors import message_of
+from kong_pdk.gateway.exchange import RawHeaders
+from kong_pdk.gateway.node import VERSION, Statistics
+from kong_pdk.gateway.transport import GatheringTransport
+
+# nginx's client_header_timeout in seconds, and its large_client_header_buffers (4 of 8 KiB) in bytes.
+HEADER_TIMEOUT = 60.0
+MAX_HEAD = 32768
+KEEP_ALIVE = 65
+
+# uvicorn stumbles over a status that has no phrase in its table; an upstream may send any.
+STATUS_PHRASES.update(dict.fromkeys(range(600, 1000), b""))
+
+_RAW = re.compile(rb"[\x80-\xff]")
+# "%-" begins no valid escape, so what is written with it can be told from what the client wrote.
+_MARKED = re.compile(rb"%-([0-9A-F]{2})")
+
+
+def _silent() -> logging.Logger:
+    logger = logging.Logger("kong.connections", logging.CRITICAL + 1)
+    logger.addHandler(logging.NullHandler())
+    return logger
+
+
+class Connection(h11.Connection):
+    """An HTTP/1 server connection that takes bytes above 0x7e in a request's target, as nginx does."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, MAX_HEAD)
+        self.target = b""
+        self.headers: RawHeaders = []
+        self.on_disconnect: Callable[[], None] | None = None
+        self._in_request_line = True
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the client; h11 must see no raw byte in a request line."""
+        if self._in_request_line and self.their_state is h11.IDLE:
+            line, end, rest = data.partition(b"\n")
+            self._in_request_line = not end
+            data = _RAW.sub(lambda found: b"%%-%02X" % found[0][0], line) + end + rest
+        super().receive_data(data)
+
+    def next_event(self) -> Any:
+        """The next event; a request's own target and headers are kept aside as the client wrote them."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._in_request_line = True
+            self.target = _MARKED.sub(lambda found: bytes((int(found[1], 16),)), event.target)
+            self.headers = event.headers.raw_items()
+        return event
+
+
+class Protocol(H11Protocol):
+    """A client's connection. The application finds it as ``scope["extensions"]["kong"]``."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.conn: Connection = Connection()
+        self.logger = self.access_logger = _silent()
+        self.access_log = False
+        self._statistics: Statistics = app_state["statistics"]
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected: it has a minute to send a request's head."""
+        super().connection_made(GatheringTransport(transport, self.loop))
+        self._statistics.connections_active += 1
+        self._statistics.connections_accepted += 1
+        self._statistics.connections_handled += 1
+        self._head_timer = self.loop.call_later(HEADER_TIMEOUT, self._head_timed_out)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: whoever works for it is told."""
+        self._stop_head_timer()
+        self._statistics.connections_active -= 1
+        if self.conn.on_disconnect is not None:
+            self.conn.on_disconnect()
+        super().connection_lost(exc)
+        # uvicorn leaves a broken TLS transport open in the eyes of asyncio, which warns about it.
+        self.transport.close()
+
+    def handle_events(self) -> None:
+        """Start a task for a request whose head is complete."""
+        before = self.scope
+        super().handle_events()
+        if self.scope is not before:
+            self._stop_head_timer()
+            self.scope["extensions"] = {"kong": self}  # type: ignore[dict-item]
+        elif self.conn.their_state is h11.IDLE and self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEADER_TIMEOUT, self._head_timed_out)
+
+    def abort(self) -> None:
+        """Cut the connection, so that the client sees that its response is not whole."""
+        self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP as Kong does, and close."""
+        kind, body = error_page("*/*", message_of(400), "")
+        headers = [
+            ("Content-Type", kind),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+            ("Server", f"kong/{VERSION}"),
+        ]
+        try:
+            events = (
+                h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            )
+            self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
+        except h11.LocalProtocolError:
+            # A response to an earlier request of this connection is under way.
+            self.transport.abort()
+            return
+        self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_timed_out(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self.transport.close()

@@ -1,0 +1,6 @@
+"""Kong's side of plugin servers: asking them for plugins, starting them, and calling them over unix sockets."""
+
+from kong_pdk.gateway.servers.external import ExternalPlugin, PluginServers
+from kong_pdk.gateway.servers.failures import PluginServerError
+
+__all__ = ["ExternalPlugin", "PluginServerError", "PluginServers"]

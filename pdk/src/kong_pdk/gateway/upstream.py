@@ -1,0 +1,149 @@
+"""Sends a request to the upstream and gives its answer as a stream, with retries over the targets."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpcore
+
+from kong_pdk.gateway.balancer import Address, Balancer, NoPeer
+from kong_pdk.gateway.body import ClientBody
+from kong_pdk.gateway.connections import Answer, Connections, Peer
+from kong_pdk.gateway.errors import error_exit, nginx_error
+from kong_pdk.gateway.exchange import Exchange, Exit
+from kong_pdk.gateway.forwarding import joined, upstream_headers
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+_BEFORE_SENDING = (httpcore.ConnectError, httpcore.ConnectTimeout)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+Failure = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.RemoteProtocolError)
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Sends the request of one exchange."""
+
+    connections: Connections
+    balancer: Balancer
+    exchange: Exchange
+    body: ClientBody
+
+    async def send(self) -> Answer:
+        """The upstream's answer, its body still unread. The caller closes it.
+
+        Connects again, to the next target, when a connection fails, and when an idempotent request failed
+        without an answer. Raises :class:`Exit` with Kong's 502, 503 or 504, and what reading the client's
+        body raises.
+        """
+        upstream = self.exchange.upstream
+        for remaining in range(upstream.retries, -1, -1):
+            address = self._next_address()
+            try:
+                return await self._try(address)
+            except Failure as error:
+                self._note(address, error)
+                if not remaining or not self._may_retry(error):
+                    raise self._failed(error) from error
+        raise nginx_error(self.exchange, 502)
+
+    def _next_address(self) -> Address:
+        upstream = self.exchange.upstream
+        began = time.time_ns()
+        try:
+            address = self.balancer.next(upstream.upstream_name or upstream.host, upstream.port)
+        except NoPeer:
+            raise error_exit(self.exchange, 503, "failure to get a peer from the ring-balancer") from None
+        took = time.time_ns() - began
+        self.exchange.tries.append(
+            {
+                "ip": address.host,
+                "port": address.port,
+                "balancer_start": began // 1_000_000,
+                "balancer_start_ns": began,
+                "balancer_latency": took // 1_000_000,
+                "balancer_latency_ns": took,
+            }
+        )
+        return address
+
+    async def _try(self, address: Address) -> Answer:
+        upstream = self.exchange.upstream
+        host = self._host(address)
+        size, content = await self._content()
+        target = upstream.path + (b"?" + upstream.raw_query if upstream.raw_query else b"")
+        name = host.decode("latin-1").rsplit(":", 1)[0]
+        secured = upstream.scheme == "https"
+        verify = secured and bool(upstream.tls_verify)
+        peer = Peer(upstream.scheme.encode(), address.host.encode(), address.port, verify, name if secured else "")
+        request = httpcore.Request(
+            method=upstream.method.encode("utf-8", "surrogateescape"),
+            url=httpcore.URL(scheme=peer.scheme, host=peer.host, port=peer.port, target=target),
+            headers=upstream_headers(self.exchange, host, size),
+            content=content,
+            extensions={
+                "timeout": {
+                    "connect": upstream.connect_timeout,
+                    "read": upstream.read_timeout,
+                    "write": upstream.write_timeout,
+                },
+                "sni_hostname": name,
+            },
+        )
+        return await self.connections.send(peer, request)
+
+    async def _content(self) -> tuple[int | None, AsyncIterator[bytes] | bytes]:
+        body = self.exchange.upstream.body
+        if body is not None:
+            return len(body), body
+        if not self.body.announced:
+            return None, b""
+        return await self.body.size(), self.body.stream()
+
+    def _host(self, address: Address) -> bytes:
+        exchange = self.exchange
+        upstream = exchange.upstream
+        if upstream.host_header is not None:
+            return upstream.host_header.encode("utf-8", "surrogateescape")
+        if exchange.route is not None and exchange.route.preserve_host:
+            sent = joined(exchange.request.headers, b"host")
+            if sent is not None:
+                return sent
+        name = f"[{address.name}]" if ":" in address.name else address.name
+        if address.port != _DEFAULT_PORTS.get(upstream.scheme):
+            name = f"{name}:{address.port}"
+        return name.encode("utf-8", "surrogateescape")
+
+    def _may_retry(self, error: Exception) -> bool:
+        if not self.body.replayable and self.exchange.upstream.body is None:
+            return False
+        return isinstance(error, _BEFORE_SENDING) or self.exchange.upstream.method in _IDEMPOTENT
+
+    def _note(self, address: Address, error: Exception) -> None:
+        self.exchange.tries[-1]["state"] = "failed"
+        self.exchange.tries[-1]["code"] = 504 if isinstance(error, httpcore.TimeoutException) else 502
+        reason = str(error) or type(error).__name__
+        self.exchange.node.log.write(
+            "error",
+            f"{reason} while talking to upstream {address.host}:{address.port}, "
+            f'request: "{self.exchange.request.method} {self.exchange.upstream.path.decode("latin-1")}", '
+            f'request_id: "{self.exchange.request_id}"',
+        )
+
+    def _failed(self, error: Exception) -> Exit:
+        if isinstance(error, httpcore.TimeoutException):
+            return nginx_error(self.exchange, 504)
+        if _unresolved(error):
+            return error_exit(self.exchange, 503, "name resolution failed")
+        return nginx_error(self.exchange, 502)
+
+
+def _unresolved(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, socket.gaierror):
+            return True
+        error = error.__cause__
+    return False

@@ -1,0 +1,40 @@
+"""Connections to upstreams: kept, used again, and not kept for ever."""
+
+from __future__ import annotations
+
+import pytest
+from kong_pdk.gateway import connections
+from kong_pdk.gateway.exchange import Exchange
+
+from .conftest import PythonPlugin, Running, Upstream, wait_until
+
+
+def test_connections_to_peers_that_nobody_asks_for_again_are_closed(
+    simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plugin sends requests wherever a client likes: each time to another name for the upstream."""
+    monkeypatch.setattr(connections, "_SWEEP_SECONDS", 0.0)
+    monkeypatch.setattr(connections, "_IDLE_SECONDS", 0.0)
+
+    async def access(exchange: Exchange) -> None:
+        exchange.upstream.host = exchange.request.raw_query.decode()
+        exchange.upstream.port = upstream.port
+
+    simple.use(PythonPlugin("p", {"access": access}))
+    for name in ("127.0.0.1", "localhost", "127.1"):
+        assert simple.request("GET", f"/?{name}").status == 200
+    wait_until(lambda: simple.idle_connections <= 1)
+
+
+def test_a_connection_is_used_again(simple: Running, upstream: Upstream) -> None:
+    for _ in range(3):
+        simple.request("POST", "/", body=b"x")
+        wait_until(lambda: simple.idle_connections == 1)
+    assert upstream.connections == 1
+
+
+def test_no_more_than_some_are_kept(simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_IDLE_CONNECTIONS", 0)
+    for _ in range(3):
+        assert simple.request("GET", "/").status == 200
+    assert (upstream.connections, simple.idle_connections) == (3, 0)

@@ -1,0 +1,313 @@
+"""Declarative configurations: what they mean, and what Kong would say about wrong ones, with file and line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kong_pdk.gateway.declarative import DeclarativeError, load_declarative, load_settings
+from kong_pdk.gateway.entities import Config, PluginConfig
+from kong_pdk.gateway.key_auth import KEY_AUTH
+from kong_pdk.gateway.settings import Settings
+
+SCHEMAS: dict[str, Any] = {
+    "key-auth": KEY_AUTH.fields,
+    "py-hello": ({"message": {"type": "string", "default": "hi"}}, {"level": {"type": "integer", "required": True}}),
+}
+HEAD = '_format_version: "3.0"\n'
+
+
+def load(folder: Path, text: str, name: str = "kong.yml") -> Config:
+    file = folder / name
+    file.write_text(text, encoding="utf-8")
+    return load_declarative(file, SCHEMAS)
+
+
+def faults(folder: Path, text: str, name: str = "kong.yml") -> list[str]:
+    """What is wrong, each as ``LINE: MESSAGE``."""
+    with pytest.raises(DeclarativeError) as caught:
+        load(folder, text, name)
+    return [f"{problem.line}: {problem.message}" for problem in caught.value.problems]
+
+
+def scopes(config: Config) -> list[tuple[str, bool, bool, bool]]:
+    def of(plugin: PluginConfig) -> tuple[str, bool, bool, bool]:
+        return plugin.name, bool(plugin.service_id), bool(plugin.route_id), bool(plugin.consumer_id)
+
+    return sorted(of(plugin) for plugin in config.plugins)
+
+
+NESTED = """
+_format_version: "3.0"
+_transform: true
+_comment: for people
+_ignore: [anything]
+services:
+- name: s
+  url: https://up.test/base
+  tags: [t1]
+  plugins:
+  - name: py-hello
+    instance_name: one
+    config: {level: 1}
+  routes:
+  - name: r
+    paths: [/a, "~/b/(?<id>\\\\d+)"]
+    headers: {x-v: ["1"]}
+    plugins:
+    - name: key-auth
+consumers:
+- username: alice
+  custom_id: a
+  keyauth_credentials: [{key: k}]
+  plugins:
+  - name: py-hello
+    enabled: false
+    config: {level: 2}
+upstreams:
+- name: up.test
+  targets: [{target: "127.0.0.1:1"}, {target: "localhost", weight: 5}]
+plugins:
+- name: py-hello
+  config: {level: 3, message: m}
+"""
+
+FLAT = """
+_format_version: "3.0"
+plugins:
+- {name: py-hello, service: s, config: {level: 1}, instance_name: one}
+- {name: key-auth, route: r}
+- {name: py-hello, consumer: {username: alice}, enabled: false, config: {level: 2}}
+- {name: py-hello, config: {level: 3, message: m}}
+keyauth_credentials: [{key: k, consumer: alice}]
+routes:
+- name: r
+  service: {name: s}
+  paths: [/a, "~/b/(?<id>\\\\d+)"]
+  headers: {x-v: ["1"]}
+services: [{name: s, protocol: https, host: up.test, port: 443, path: /base, tags: [t1]}]
+consumers: [{username: alice, custom_id: a}]
+targets: [{target: "127.0.0.1:1", upstream: up.test}, {target: localhost, weight: 5, upstream: up.test}]
+upstreams: [{name: up.test}]
+"""
+
+
+@pytest.mark.parametrize("text", [NESTED, FLAT], ids=["nested", "flat"])
+def test_both_ways_of_writing_mean_the_same(tmp_path: Path, text: str) -> None:
+    config = load(tmp_path, text)
+    service = next(iter(config.services.values()))
+    assert (service.protocol, service.host, service.port, service.path) == ("https", "up.test", 443, "/base")
+    assert (service.retries, service.read_timeout, service.tags) == (5, 60000, ("t1",))
+    route = next(iter(config.routes.values()))
+    assert route.service_id == service.id
+    assert (route.paths, route.headers) == (("/a", "~/b/(?<id>\\d+)"), {"x-v": ("1",)})
+    assert scopes(config) == [
+        ("key-auth", False, True, False),
+        ("py-hello", False, False, False),
+        ("py-hello", False, False, True),
+        ("py-hello", True, False, False),
+    ]
+    assert config.consumers_by_username["alice"].custom_id == "a"
+    assert config.credentials_by_key["k"].consumer_id == config.consumers_by_username["alice"].id
+    targets = config.upstreams_by_name["up.test"].targets
+    assert [(target.host, target.port, target.weight) for target in targets] == [
+        ("127.0.0.1", 1, 100),
+        ("localhost", 8000, 5),
+    ]
+    filled = {plugin.instance_name: plugin.config for plugin in config.plugins if plugin.service_id}
+    assert filled == {"one": {"message": "hi", "level": 1}}
+
+
+def test_json_too(tmp_path: Path) -> None:
+    text = json.dumps({"_format_version": "3.0", "services": [{"host": "x", "name": "s"}]}, indent="\t")
+    assert [service.name for service in load(tmp_path, text, "kong.json").services.values()] == ["s"]
+
+
+def test_ids_are_the_same_each_time_and_sequences_are_not(tmp_path: Path) -> None:
+    first, second = load(tmp_path, NESTED), load(tmp_path, NESTED)
+    assert list(first.services) == list(second.services)
+    assert [plugin.id for plugin in first.plugins] == [plugin.id for plugin in second.plugins]
+    assert len({plugin.id for plugin in first.plugins}) == 4
+    assert first.plugins[0].sequence != second.plugins[0].sequence
+
+
+def test_entities_look_as_the_pdk_gives_them(tmp_path: Path) -> None:
+    config = load(
+        tmp_path, HEAD + "services:\n- {id: 3bbb2a3e-0000-4000-8000-000000000001, name: s, url: 'http://u:1/b'}\n"
+    )
+    told = config.services["3bbb2a3e-0000-4000-8000-000000000001"].to_dict()
+    assert told.pop("created_at") == told.pop("updated_at")
+    assert told == {
+        "id": "3bbb2a3e-0000-4000-8000-000000000001",
+        "ws_id": "0dc6f45b-8f8d-40d2-a504-473544ee190b",
+        "name": "s",
+        "host": "u",
+        "port": 1,
+        "path": "/b",
+        "protocol": "http",
+        "retries": 5,
+        "connect_timeout": 60000,
+        "write_timeout": 60000,
+        "read_timeout": 60000,
+        "enabled": True,
+    }
+
+
+def test_old_formats_write_regexes_without_a_mark(tmp_path: Path) -> None:
+    text = '_format_version: "2.1"\nroutes:\n- paths: ["/a/\\\\d+", /plain]\n'
+    assert [route.paths for route in load(tmp_path, text).routes.values()] == [("~/a/\\d+", "/plain")]
+
+
+def test_what_the_gateway_has_not_is_said(tmp_path: Path) -> None:
+    config = load(tmp_path, HEAD + "certificates: [{cert: x, key: y}]\nupstreams: [{name: u, healthchecks: {a: 1}}]\n")
+    assert config.notices == ("certificates are passed over: the embedded gateway has none",)
+
+
+def test_a_date_is_a_string(tmp_path: Path) -> None:
+    text = HEAD + "plugins: [{name: py-hello, config: {level: 1, message: 2026-11-23}}]\n"
+    assert load(tmp_path, text).plugins[0].config["message"] == "2026-11-23"
+
+
+def test_anchors_and_merges(tmp_path: Path) -> None:
+    text = HEAD + "services:\n- &one {name: a, host: x, retries: 1}\n- {<<: *one, name: b}\n"
+    assert [(each.name, each.retries) for each in load(tmp_path, text).services.values()] == [("a", 1), ("b", 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["None: expected a record"]),
+        ("- a\n", ["1: expected a record"]),
+        ("services: []\n", ["1: in _format_version: required field missing"]),
+        ("_format_version: 3.0\n", ["1: in _format_version: expected a string"]),
+        ('_format_version: "9"\n', ["1: in _format_version: expected one of: 1.1, 2.1, 3.0"]),
+        (HEAD + "servces: []\n", ["2: in servces: unknown field"]),
+        (HEAD + "services: 5\n", ["2: in services: expected an array"]),
+        (HEAD + "services: [5]\n", ["2: in services 1: expected a record"]),
+        (HEAD + "services:\n- name: s\n", ["3: in services 1: in host: required field missing"]),
+        (HEAD + "services:\n- host: h\n  ports: 1\n", ["4: in services 1: in ports: unknown field"]),
+        (
+            HEAD + "services:\n- host: h\n  port: 70000\n",
+            ["4: in services 1: in port: value should be between 0 and 65535"],
+        ),
+        (
+            HEAD + "services:\n- host: h\n  protocol: ftp\n",
+            [
+                "4: in services 1: in protocol: expected one of: "
+                "grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp"
+            ],
+        ),
+        (HEAD + "services:\n- url: 'http://'\n", ["3: in services 1: in url: missing host in url"]),
+        (
+            HEAD + "services:\n- host: h\n  routes:\n  - paths:\n    - /ok\n    - bad\n",
+            ["7: in services 1: in routes 1: in paths 2: should start with: / (fixed path) or ~/ (regex path)"],
+        ),
+        (
+            HEAD + 'routes:\n- paths: ["~/a/(b"]\n',
+            ["3: in routes 1: in paths 1: invalid regex: '/a/(b' (missing ), unterminated subpattern at position 3)"],
+        ),
+        (
+            HEAD + "routes:\n- paths: [/a/../b]\n",
+            ["3: in routes 1: in paths 1: non-normalized path, consider use '/b' instead"],
+        ),
+        (
+            HEAD + "routes:\n- name: r\n",
+            [
+                "3: in routes 1: must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' "
+                "when 'protocols' is 'https'"
+            ],
+        ),
+        (
+            HEAD + "routes:\n- hosts: ['a*b.test']\n",
+            ["3: in routes 1: in hosts 1: invalid wildcard: must be placed at leftmost or rightmost label"],
+        ),
+        (
+            HEAD + "routes:\n- paths: [/]\n  service: nope\n",
+            ["4: in routes 1: in service: invalid reference 'service: nope' (no such entry in 'services')"],
+        ),
+        (
+            HEAD + "consumers:\n- tags: [a]\n",
+            ["3: in consumers 1: at least one of these fields must be non-empty: 'custom_id', 'username'"],
+        ),
+        (
+            HEAD + "services:\n- {name: s, host: a}\n- {name: s, host: b}\n",
+            ["4: in services 2: uniqueness violation: 'services' entity with name set to 's' already declared"],
+        ),
+        (
+            HEAD + "upstreams:\n- name: u\n  targets:\n  - target: 'a b'\n",
+            ["5: in upstreams 1: in targets 1: in target: Invalid target ('a b'); not a valid hostname or ip address"],
+        ),
+        (
+            HEAD + "plugins:\n- name: absent\n",
+            ["3: in plugins 1: in name: plugin 'absent' not enabled; add it to the 'plugins' configuration property"],
+        ),
+        (
+            HEAD + "plugins:\n- name: py-hello\n  config:\n    level: high\n    massage: x\n",
+            [
+                "5: in plugins 1: in config: in level: expected an integer",
+                "6: in plugins 1: in config: in massage: unknown field",
+            ],
+        ),
+        (HEAD + "plugins:\n- name: py-hello\n", ["3: in plugins 1: in config: in level: required field missing"]),
+        (
+            HEAD + "keyauth_credentials:\n- key: k\n",
+            ["3: in keyauth_credentials 1: in consumer: required field missing"],
+        ),
+        ("a: b: c\n", ["1: mapping values are not allowed in this context; correct the YAML"]),
+        ("a: &x [*x]\n", ["1: an alias that contains itself; correct the YAML"]),
+    ],
+)
+def test_what_is_wrong(tmp_path: Path, text: str, expected: list[str]) -> None:
+    assert faults(tmp_path, text) == expected
+
+
+def test_two_plugins_of_one_name_in_one_place(tmp_path: Path) -> None:
+    text = HEAD + "plugins:\n- {name: py-hello, config: {level: 1}}\n- {name: py-hello, config: {level: 2}}\n"
+    found = faults(tmp_path, text)
+    assert len(found) == 1
+    assert "uniqueness violation: 'plugins' entity" in found[0]
+
+
+def test_all_mistakes_are_listed_by_line(tmp_path: Path) -> None:
+    text = (
+        HEAD
+        + "plugins:\n- name: absent\nservices:\n- host: h\n  port: x\n  routes:\n  - strip_path: 5\n    paths: [/]\n"
+    )
+    assert [fault.partition(":")[0] for fault in faults(tmp_path, text)] == ["3", "6", "8"]
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DeclarativeError, match=r"kong\.yml: No such file or directory; give a file that can be read"):
+        load_declarative(tmp_path / "kong.yml", SCHEMAS)
+
+
+def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "kong.yml").write_bytes(b"a: \xff\n")
+    with pytest.raises(DeclarativeError, match="not UTF-8"):
+        load_declarative(tmp_path / "kong.yml", SCHEMAS)
+
+
+def test_broken_json_has_its_line(tmp_path: Path) -> None:
+    assert faults(tmp_path, '{\n"a": 1\n"b": 2}', "kong.json")[0].startswith("3: ")
+
+
+def test_a_configuration_in_the_settings() -> None:
+    text = HEAD + "consumers: [{username: a}]\n"
+    found = load_settings(Settings(declarative_config_string=text), {})
+    assert list(found.consumers_by_username) == ["a"]
+    assert load_settings(Settings(), {}) == Config()
+    with pytest.raises(DeclarativeError, match="declarative_config_string:1: "):
+        load_settings(Settings(declarative_config_string="a: b: c"), {})
+
+
+def test_a_plugin_whose_fields_nobody_knows_is_taken_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "kong.yml"
+    file.write_text(HEAD + "plugins: [{name: elsewhere, config: {any: [1]}}]\n")
+    assert load_declarative(file, {"elsewhere": None}).plugins[0].config == {"any": [1]}
+
+
+def test_a_bundled_plugin_that_the_gateway_has_not_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(DeclarativeError, match="of Kong's bundled plugins the embedded gateway has key-auth alone"):
+        load(tmp_path, HEAD + "plugins: [{name: rate-limiting}]\n")

@@ -1,0 +1,374 @@
+"""PDK functions where the recordings say nothing, or where users stumble."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kong_pdk.gateway.entities import Config, Consumer, Credential, Route, Service, Upstream
+from kong_pdk.gateway.exchange import Body, Exit, Refused, ServiceResponse
+from kong_pdk.gateway.pdk import UnknownFunction
+from kong_pdk.gateway.pdk.calls import FUNCTIONS
+from kong_pdk.wire.pdk import STOCK, RawBody
+from kong_pdk.wire.phases import allowed
+from unit.gateway_pdk.exchanges import Scene, scene
+
+PROXIED = [(b"Host", b"here.test"), (b"X-Forwarded-Proto", b"HTTPS"), (b"X-Forwarded-Host", b"u@Out.test:444")]
+
+
+def test_every_stock_method_that_works_over_http_is_there() -> None:
+    phases = ("rewrite", "access", "response", "log")
+    working = {name for name in STOCK if any(allowed(name, phase) is not False for phase in phases)}
+    assert working <= set(FUNCTIONS)
+
+
+def test_function_that_is_not_there_is_named() -> None:
+    with pytest.raises(UnknownFunction, match=r"kong\.request\.get_moon"):
+        scene().call("kong.request.get_moon")
+
+
+def test_table_cannot_be_called() -> None:
+    with pytest.raises(Refused, match="table"):
+        scene().call("kong.request")
+
+
+def test_refusal_names_the_phases_that_work() -> None:
+    with pytest.raises(Refused, match="only in: response, log"):
+        scene().call("kong.response.get_status")
+
+
+def test_too_many_arguments_are_dropped() -> None:
+    assert scene().call("kong.request.get_header", "host", 1, 2) == "here.test"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "expected"), [(True, ("https", "out.test", 444)), (False, ("http", "here.test", 8000))]
+)
+def test_forwarding_headers_count_from_trusted_proxies(trusted: bool, expected: tuple[Any, ...]) -> None:
+    given = scene(PROXIED, trusted=trusted)
+    names = ("get_forwarded_scheme", "get_forwarded_host", "get_forwarded_port")
+    assert tuple(given.call(f"kong.request.{name}") for name in names) == expected
+
+
+@pytest.mark.parametrize("port", [b"0", b"70000", b"x", b"\xb2"])
+def test_forwarded_port_that_is_none_is_passed_over(port: bytes) -> None:
+    given = scene([(b"X-Forwarded-Port", port)], trusted=True)
+    assert given.call("kong.request.get_forwarded_port") == 8000
+
+
+@pytest.mark.parametrize(
+    ("value", "address", "port"),
+    [
+        (b"203.0.113.9", "203.0.113.9", None),
+        (b"203.0.113.9:55", "203.0.113.9", 55),
+        (b"[2001:db8::1]:55", "2001:db8::1", 55),
+        (b"2001:db8::1", "2001:db8::1", None),
+        (b"nonsense", "127.0.0.1", 4711),
+        (b"", "127.0.0.1", 4711),
+    ],
+)
+def test_real_ip(value: bytes, address: str, port: int | None) -> None:
+    given = scene([(b"X-Real-IP", value)], trusted=True)
+    assert given.call("kong.client.get_forwarded_ip") == address
+    assert given.call("kong.client.get_forwarded_port") == port
+    assert given.call("kong.client.get_ip") == "127.0.0.1"
+
+
+def test_query_is_read_as_nginx_reads_it() -> None:
+    given = scene(raw_query=b"a=1&=lost&&b&b=2&c=%zz+%41&%E9=%ff")
+    assert given.call("kong.request.get_query") == {
+        "a": "1",
+        "b": [True, "2"],
+        "c": "%zz A",
+        "\udce9": "\udcff",
+    }
+    assert given.call("kong.request.get_query_arg", "b") is True
+
+
+@pytest.mark.parametrize("wanted", [0, 1001, "x", True])
+def test_maximum_out_of_bounds_is_refused(wanted: object) -> None:
+    for name in ("kong.request.get_query", "kong.request.get_headers"):
+        with pytest.raises(Refused):
+            scene().call(name, wanted)
+
+
+def test_no_more_than_a_hundred_headers_are_given() -> None:
+    given = scene([(b"x-%d" % number, b"v") for number in range(150)])
+    assert len(given.call("kong.request.get_headers")) == 100
+    assert len(given.call("kong.request.get_headers", 120)) == 120
+
+
+def test_latin_1_header_keeps_its_bytes() -> None:
+    given = scene([(b"x-l", b"caf\xe9")])
+    value = given.call("kong.request.get_header", "x-l")
+    given.call("kong.service.request.set_header", "x-copy", value)
+    assert (b"x-copy", b"caf\xe9") in given.exchange.upstream.headers
+
+
+def test_header_value_cannot_end_the_header() -> None:
+    given = scene()
+    given.call("kong.response.set_header", "x-a", "one\r\nx-b: two")
+    assert given.exchange.response.headers == [(b"x-a", b"one%0D%0Ax-b: two")]
+
+
+def test_set_header_replaces_all_values_in_the_place_of_the_first() -> None:
+    given = scene([(b"A", b"1"), (b"B", b"2"), (b"a", b"3")])
+    given.call("kong.service.request.set_header", "a", ["x", "y"])
+    assert given.exchange.upstream.headers == [(b"a", b"x"), (b"a", b"y"), (b"B", b"2")]
+
+
+def test_set_headers_checks_all_before_it_sets_any() -> None:
+    given = scene()
+    with pytest.raises(Refused):
+        given.call("kong.response.set_headers", {"x-a": "b", "x-c": {"d": "e"}})
+    assert given.exchange.response.headers == []
+
+
+def test_transfer_encoding_is_not_for_plugins() -> None:
+    given = scene()
+    given.call("kong.response.set_header", "Transfer-Encoding", "chunked")
+    assert given.exchange.response.headers == []
+    assert "[warn]" in given.written.getvalue()
+
+
+def test_body_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "body"
+    path.write_bytes(b'{"a": 1}')
+    given = scene([(b"Content-Type", b"application/json")], body=Body(file=path))
+    assert given.call("kong.request.get_raw_body", protocol="ProtoBuf:1") == RawBody(path=str(path))
+    assert given.call("kong.request.get_raw_body") is None
+    assert given.call("kong.request.get_body") is None
+    assert given.call("kong.request.get_body", None, None, 5) is None
+    assert given.call("kong.request.get_body", None, None, 1000) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "table"),
+    [
+        (b"application/json; charset=utf-8", b"[1]", [1]),
+        (b"application/json", b"5", None),
+        (b"application/json", b'["\\ud800"]', None),
+        (b"application/json", b"[1" + b"0" * 400 + b", 12345678901234567890]", [float("inf"), 12345678901234567000.0]),
+        (b"application/json", b"[" * 100000, None),
+        (b"application/x-www-form-urlencoded", b"a=%20&b", {"a": " ", "b": True}),
+        (b"multipart/form-data", b"--X", None),
+        (b"multipart/form-data; boundary=X", b"no parts", {}),
+        (b"text/plain", b"a", None),
+    ],
+)
+def test_body_as_a_table(kind: bytes, content: bytes, table: object) -> None:
+    given = scene([(b"content-type", kind)], body=Body(content))
+    assert given.call("kong.request.get_body") == table
+
+
+@pytest.mark.parametrize(
+    ("mimetype", "content_type"),
+    [
+        ("application/json", b"application/json"),
+        ("application/x-www-form-urlencoded", b"application/x-www-form-urlencoded"),
+        ("multipart/form-data", b"multipart/form-data; boundary="),
+    ],
+)
+def test_body_that_is_set_can_be_read_again(mimetype: str, content_type: bytes) -> None:
+    given = scene([(b"Content-Length", b"100"), (b"Transfer-Encoding", b"chunked")])
+    assert given.call("kong.service.request.set_body", {"k": "v w"}, mimetype) is True
+    headers = {name.lower(): value for name, value in given.exchange.upstream.headers}
+    assert headers[b"content-type"].startswith(content_type)
+    assert int(headers[b"content-length"]) == len(given.exchange.upstream.body or b"")
+    assert b"transfer-encoding" not in headers
+    assert given.call("kong.request.get_body") == {"k": "v w"}
+
+
+def test_query_is_written_in_the_order_of_names() -> None:
+    given = scene()
+    given.call("kong.service.request.set_query", {"b": ["x y", True], "a": 5, "c": False})
+    assert given.exchange.upstream.raw_query == b"a=5&b=x%20y&b"
+
+
+@pytest.mark.parametrize(
+    ("method", "args"),
+    [
+        ("kong.service.request.set_path", ["here"]),
+        ("kong.service.request.set_path", [5]),
+        ("kong.service.request.set_method", ["get"]),
+        ("kong.service.request.set_scheme", ["ftp"]),
+        ("kong.service.request.set_query", ["a=b"]),
+        ("kong.service.request.set_raw_body", [5]),
+        ("kong.service.set_target", ["host", 1.5]),
+        ("kong.service.set_target", ["host", float("nan")]),
+        ("kong.service.set_retries", [32768]),
+        ("kong.service.set_timeouts", [1, 2]),
+        ("kong.service.set_tls_verify", ["on"]),
+        ("kong.service.set_tls_verify_depth", [101]),
+        ("kong.response.set_status", [600]),
+        ("kong.response.exit", [200, True]),
+        ("kong.response.exit", [200, "x", "headers"]),
+        ("kong.response.error", [500, {"a": "b"}]),
+        ("kong.client.load_consumer", [""]),
+        ("kong.client.authenticate", ["alice"]),
+        ("kong.ctx.shared.set", [None, 1]),
+        ("kong.node.get_memory_stats", ["x"]),
+        ("kong.log.set_serialize_value", ["a", "b", {"mode": "x"}]),
+    ],
+)
+def test_wrong_argument_is_refused(method: str, args: list[Any]) -> None:
+    with pytest.raises(Refused):
+        scene().call(method, *args)
+
+
+def test_request_line_stays_as_it_was_sent() -> None:
+    given = scene(raw_query=b"a=1")
+    given.call("kong.service.request.set_raw_query", "b=2")
+    assert given.call("kong.request.get_path_with_query") == "/here?a=1"
+    assert given.call("kong.nginx.get_var", "request_uri") == "/here?a=1"
+    assert given.call("kong.request.get_raw_query") == "b=2"
+
+
+def test_upstream_must_be_there() -> None:
+    given = scene(config=Config(upstreams_by_name={"up": Upstream("1", "up")}))
+    assert given.call("kong.service.set_upstream", "other") is None
+    assert given.exchange.upstream.upstream_name is None
+    assert given.call("kong.service.set_upstream", "up") is True
+    assert given.exchange.upstream.upstream_name == "up"
+    given.call("kong.service.set_target", "10.0.0.1", 80)
+    assert given.exchange.upstream.upstream_name is None
+
+
+def exited(given: Scene, *args: Any, protocol: str = "MsgPack:1") -> Exit:
+    with pytest.raises(Exit) as raised:
+        given.call("kong.response.exit", *args, protocol=protocol)
+    return raised.value
+
+
+def test_exit_with_a_table_is_json_unless_the_type_is_given() -> None:
+    answer = exited(scene(), 200, {"a": ["é", None]})
+    assert answer.body == '{"a":["é",null]}'.encode()
+    assert answer.headers == [(b"Content-Type", b"application/json; charset=utf-8")]
+    answer = exited(scene(), 200, {"a": 1}, {"Content-Type": "application/hal+json", "Content-Length": "99"})
+    assert answer.headers == [(b"Content-Type", b"application/hal+json")]
+
+
+def test_exit_without_a_body_is_empty_over_protobuf() -> None:
+    assert exited(scene(), 404, protocol="ProtoBuf:1").body == b""
+    assert exited(scene(), 404).body is None
+
+
+def test_error_speaks_the_clients_language() -> None:
+    given = scene([(b"Accept", b"text/plain;q=0.1, text/html")])
+    with pytest.raises(Exit) as raised:
+        given.call("kong.response.error", 403, "no <way>", {"x-a": "b"})
+    assert raised.value.status == 403
+    assert (b"x-a", b"b") in raised.value.headers
+    assert dict(raised.value.headers)[b"Content-Type"].startswith(b"text/html")
+
+
+def test_consumer_that_a_plugin_authenticated() -> None:
+    given = scene()
+    consumer = {"id": "1", "username": "alice", "tags": ["a"]}
+    given.call("kong.client.authenticate", consumer, {"id": "2", "key": "k"})
+    assert given.exchange.consumer == Consumer("1", "alice", tags=("a",))
+    assert given.call("kong.client.get_credential") == {"id": "2", "key": "k"}
+    given.call("kong.client.authenticate", None, {"id": "3"})
+    assert given.call("kong.client.get_consumer") is None
+
+
+def test_protocol_of_a_route() -> None:
+    given = scene(PROXIED, trusted=True)
+    assert given.call("kong.client.get_protocol") is None
+    given.exchange.route = Route("1", "r", None, protocols=("http", "https"))
+    assert given.call("kong.client.get_protocol") == "http"
+    assert given.call("kong.client.get_protocol", True) == "https"
+    given.exchange.route = Route("1", "r", None, protocols=("grpc",))
+    assert given.call("kong.client.get_protocol") == "grpc"
+
+
+def test_shared_values_last_as_long_as_the_request() -> None:
+    given = scene()
+    given.call("kong.ctx.shared.set", "k", {"a": [1]}, phase="rewrite")
+    assert given.call("kong.ctx.shared.get", "k", phase="log") == {"a": [1]}
+    given.call("kong.ctx.shared.set", "k", None)
+    assert given.call("kong.ctx.shared.get", "k") is None
+
+
+def test_log_lines_have_level_plugin_and_request() -> None:
+    given = scene()
+    given.call("kong.log.err", "m", 2, True, None)
+    line = given.written.getvalue()
+    assert "[error] kong: [probe] m2truenil, client: 127.0.0.1" in line
+    assert 'request: "GET /here HTTP/1.1", host: "here.test"' in line
+
+
+def test_serialized_log_with_values_of_plugins() -> None:
+    given = scene(raw_query=b"a=1")
+    exchange = given.exchange
+    exchange.service, exchange.route = Service("1", "s", "up.test"), Route("2", "r", "1")
+    exchange.consumer, exchange.credential = Consumer("3", "alice"), Credential("4", "3")
+    exchange.service_response = ServiceResponse(201, [(b"Content-Length", b"5")])
+    exchange.response.status, exchange.response.headers = 201, [(b"Content-Length", b"5")]
+    exchange.upstream.path, exchange.upstream_latency = b"/up", 7
+    for args in (
+        ("custom.deep", 5),
+        ("client_ip", "hidden"),
+        ("client_ip", "added", {"mode": "add"}),
+        ("nowhere", 1, {"mode": "replace"}),
+        ("request.size", None),
+    ):
+        given.call("kong.log.set_serialize_value", *args)
+    record = json.loads(given.call("kong.log.serialize", phase="log"))
+    assert record["custom"] == {"deep": 5}
+    assert record["client_ip"] == "hidden"
+    assert "nowhere" not in record
+    assert "size" not in record["request"]
+    assert record["upstream_uri"] == "/up?a=1"
+    assert record["latencies"]["proxy"] == 7
+    assert record["authenticated_entity"] == {"id": "4"}
+    assert record["source"] == "upstream"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("request_method", "GET"),
+        ("uri", "/here"),
+        ("args", "a=1&b=%20"),
+        ("arg_b", "%20"),
+        ("arg_none", None),
+        ("http_host", "here.test"),
+        ("remote_addr", "127.0.0.1"),
+        ("request", "GET /here?a=1&b=%20 HTTP/1.1"),
+        ("upstream_http_x", None),
+    ],
+)
+def test_nginx_variables(name: str, value: str | None) -> None:
+    assert scene(raw_query=b"a=1&b=%20").call("kong.nginx.get_var", name) == value
+
+
+def test_memory_has_units() -> None:
+    stats = scene().call("kong.node.get_memory_stats", "m", 1)
+    assert stats["workers_lua_vms"][0]["http_allocated_gc"].endswith(" MiB")
+
+
+def test_calls_of_several_events_do_not_wait_for_each_other() -> None:
+    """A body that has not come yet holds up its own request alone."""
+
+    async def run() -> None:
+        from kong_pdk.gateway.pdk import call
+
+        arrived = asyncio.Event()
+        slow, quick = scene(), scene()
+
+        async def late() -> Body:
+            await arrived.wait()
+            return Body(b"late")
+
+        slow.exchange.request.read_body = late
+        waiting = asyncio.create_task(call(slow.event(), "kong.request.get_raw_body", []))
+        assert await call(quick.event(), "kong.request.get_method", []) == "GET"
+        assert not waiting.done()
+        arrived.set()
+        assert await waiting == b"late"
+
+    asyncio.run(run())
