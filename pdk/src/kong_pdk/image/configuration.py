@@ -1,0 +1,132 @@
+"""From a folder of plugins to all that Kong, supervisord and the health check need to know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kong_pdk.image import environment, supervisord_conf
+from kong_pdk.image.errors import StartError
+from kong_pdk.image.ping import write_servers
+from kong_pdk.image.run_directory import RunDirectory
+from kong_pdk.image.settings import Settings, read_conf, seconds, start_seconds
+from kong_pdk.plugin import Description, Problem, dump, inspect
+
+DEFAULT_FOLDER = "/opt/kong/plugins"
+
+# A plugin's name and what it printed; no bytes at its end.
+Printed = Callable[[str, bytes], None]
+
+Protocol = Literal["MsgPack:1", "ProtoBuf:1"]
+
+_PROTOCOLS: Mapping[str, Protocol] = {"protobuf": "ProtoBuf:1", "msgpack": "MsgPack:1"}
+_MAX_SOCKET_PATH = 107
+_DRAIN_SECONDS = 7
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``KONG_PYTHON_*`` variables say."""
+
+    folder: Path
+    protocol: Protocol
+    skip_broken: bool
+    drain: int
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Options:
+        """Read and check the variables.
+
+        :raises StartError: one of them has no meaning.
+        """
+        protocol = _choice(environ, "KONG_PYTHON_PROTOCOL", tuple(_PROTOCOLS))
+        # The starter reads this one; here it is only checked, before anything runs.
+        start_seconds(environ)
+        return cls(
+            folder=Path(environ.get("KONG_PYTHON_PLUGINS_DIR") or DEFAULT_FOLDER).absolute(),
+            protocol=_PROTOCOLS[protocol],
+            skip_broken=_choice(environ, "KONG_PYTHON_ON_BROKEN_PLUGIN", ("fail", "skip")) == "skip",
+            drain=seconds(environ, "KONG_PYTHON_DRAIN_SECONDS", _DRAIN_SECONDS),
+        )
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A folder of plugins, looked at, and what follows from it. Nothing is written yet."""
+
+    options: Options
+    run: RunDirectory
+    plugins: tuple[Description, ...]
+    problems: tuple[Problem, ...]
+    changes: environment.Changes
+    notes: tuple[str, ...] = ()
+
+
+def read(
+    environ: Mapping[str, str], command: Sequence[str], run: RunDirectory, printed: Printed | None = None
+) -> Configuration:
+    """Look at the plugins and at what the user set.
+
+    :param command: the container's, for it may name a kong.conf.
+    :param printed: takes what plugins print while they are looked at; standard error does where None.
+    :raises StartError: what the user set contradicts itself.
+    """
+    options = Options.read(environ)
+    settings = Settings(environ, read_conf(command))
+    found = inspect(options.folder, printed=printed)
+    problems = list(found.problems)
+    usable = []
+    for plugin in found.plugins:
+        if len(os.fsencode(run.socket(plugin.name))) > _MAX_SOCKET_PATH:
+            problems.append(_too_long(plugin, run))
+        else:
+            usable.append(plugin)
+    names = [plugin.name for plugin in usable]
+    notes = []
+    if names and environment.switched_off(settings):
+        notes.append(f"KONG_PLUGINS is off: {', '.join(names)} will not run")
+    changes = environment.merge(settings, names, run)
+    return Configuration(options, run, tuple(usable), tuple(problems), changes, tuple(notes))
+
+
+def write(configuration: Configuration, environ: Mapping[str, str]) -> None:
+    """Write what Kong's query commands print and what the wrapper of ``kong`` sources.
+
+    :param environ: the environment before the changes.
+    :raises StartError: a file cannot be written.
+    """
+    run = configuration.run
+    for plugin in configuration.plugins:
+        run.write(run.dump(plugin.name), dump([plugin], configuration.options.protocol) + "\n")
+    run.write(run.environment_file, environment.shell_script(environ, configuration.changes))
+
+
+def write_programs(configuration: Configuration, command: Sequence[str]) -> None:
+    """Write which servers run beside Kong, for supervisord and everybody who asks them.
+
+    :raises StartError: a file cannot be written.
+    """
+    run, options, servers = configuration.run, configuration.options, configuration.changes.servers
+    text = supervisord_conf.write(run, options.folder, servers, command, options.drain)
+    run.write(run.supervisord_conf, text)
+    write_servers(run, servers)
+
+
+def _too_long(plugin: Description, run: RunDirectory) -> Problem:
+    return Problem(
+        file=Path(plugin.file),
+        line=None,
+        message=f"the path of its socket, {run.socket(plugin.name)}, is longer than {_MAX_SOCKET_PATH} bytes",
+        cure="shorten the plugin's name or KONG_PYTHON_RUN_DIR",
+        plugin=plugin.name,
+    )
+
+
+def _choice(environ: Mapping[str, str], variable: str, choices: Sequence[str]) -> str:
+    value = environ.get(variable, "").strip().lower() or choices[0]
+    if value not in choices:
+        raise StartError(f"{variable} is {value!r}; set it to {' or '.join(choices)}")
+    return value

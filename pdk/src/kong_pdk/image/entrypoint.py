@@ -1,0 +1,123 @@
+"""Process 1 of the container: makes the plugins known to Kong, and runs their servers and Kong."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from kong_pdk.image import base, configuration, run_directory, supervision
+from kong_pdk.image.configuration import Configuration
+from kong_pdk.image.errors import CONFIGURATION_STATUS, StartError
+from kong_pdk.image.relay import Relay
+from kong_pdk.logs import NOTICE, configure
+
+DEFAULT_COMMAND = ("kong", "docker-start")
+
+_log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the container's command: Kong with the plugin servers, or anything else with the same environment.
+
+    :return: the exit status; 78 where a user's mistake prevents the start. Another command replaces this process.
+    """
+    configure("kong-python")
+    # The kernel keeps from process 1 every signal that it does not handle, and looking at plugins takes a while.
+    for number in (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    command = list(argv) or list(DEFAULT_COMMAND)
+    try:
+        if starts_kong(command):
+            return start(command)
+        prepare_for(command)
+        base.become(command)
+    except StartError as error:
+        _log.error("%s", error)
+        return error.status
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def starts_kong(command: Sequence[str]) -> bool:
+    """Whether a command is one that runs Kong in the foreground."""
+    return len(command) > 1 and command[0] == "kong" and command[1] in ("docker-start", "start")
+
+
+def start(command: Sequence[str]) -> int:
+    """Run the plugin servers and Kong until it ends.
+
+    :return: Kong's exit status, or 78 where plugins are broken and may not be skipped.
+    :raises StartError: the start cannot go on.
+    """
+    found = configuration.read(os.environ, command, run_directory.prepare(os.environ), _Printed())
+    if found.problems and not _may_go_on(found):
+        return CONFIGURATION_STATUS
+    for note in found.notes:
+        _log.warning("%s", note)
+    found.run.remove_leftovers()
+    configuration.write(found, os.environ)
+    configuration.write_programs(found, command)
+    _apply(found)
+    _log.log(NOTICE, "%s", _summary(found))
+    return supervision.run(found.run, found.options.drain, os.environ)
+
+
+def prepare_for(command: Sequence[str]) -> None:
+    """Give another command, ``kong migrations up`` or ``bash``, the environment that Kong would have.
+
+    Whatever is wrong is only said: the command may be there to look into it.
+    """
+    try:
+        found = configuration.read(os.environ, command, run_directory.prepare(os.environ), _Printed())
+        for text in (*found.problems, *found.notes):
+            _log.warning("%s", text)
+        configuration.write(found, os.environ)
+        _apply(found)
+    except StartError as error:
+        _log.warning("%s", error)
+
+
+class _Printed:
+    """Gives what plugins print while they are looked at the form of all lines of the log."""
+
+    def __init__(self) -> None:
+        self._relay = Relay(self, self)
+
+    def __call__(self, plugin: str, data: bytes) -> None:
+        if data:
+            self._relay.feed(plugin, "stderr", data)
+        else:
+            self._relay.end(plugin)
+
+    def write(self, line: bytes) -> None:
+        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            os.write(2, line)
+
+
+def _may_go_on(found: Configuration) -> bool:
+    for problem in found.problems:
+        _log.error("%s", problem)
+    if found.options.skip_broken:
+        _log.error("starting without what is broken (KONG_PYTHON_ON_BROKEN_PLUGIN=skip)")
+        return True
+    _log.error("Kong is not started; mend what is named above, or set KONG_PYTHON_ON_BROKEN_PLUGIN=skip")
+    return False
+
+
+def _apply(found: Configuration) -> None:
+    for name in found.changes.removed:
+        os.environ.pop(name, None)
+    os.environ.update(found.changes.variables)
+
+
+def _summary(found: Configuration) -> str:
+    names = ", ".join(found.changes.servers)
+    return f"plugins from {found.options.folder}: {names or 'none'}"

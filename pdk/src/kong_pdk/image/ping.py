@@ -1,0 +1,123 @@
+"""Asks plugin servers for a sign of life: a real RPC, since a socket that accepts may have nobody behind it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from kong_pdk.image.errors import StartError
+from kong_pdk.image.run_directory import RunDirectory
+from kong_pdk.wire.errors import WireError
+from kong_pdk.wire.msgpack import Messages, Response, encode_request
+
+_REQUEST_ID = 1
+_THREADS = 32
+_PAUSE = 0.05
+_ONE_TRY = 5.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A plugin server that this container runs."""
+
+    name: str
+    socket: Path
+
+
+def write_servers(run: RunDirectory, names: Iterable[str]) -> None:
+    """Note which servers the container runs, for other processes.
+
+    :raises StartError: the file cannot be written.
+    """
+    run.write(run.servers_file, json.dumps({name: str(run.socket(name)) for name in names}, indent=1) + "\n")
+
+
+def read_servers(run: RunDirectory) -> list[Server]:
+    """Read which servers the container runs.
+
+    :raises StartError: there is no such note: the container was not started by our entrypoint.
+    """
+    try:
+        noted = json.loads(run.servers_file.read_text(encoding="utf-8", errors="surrogateescape"))
+        return [Server(str(name), Path(path)) for name, path in noted.items()]
+    except OSError as error:
+        raise StartError(
+            f"{run.servers_file}: {error.strerror}; Kong was not started here by user {run.path.name}"
+        ) from error
+    except (ValueError, AttributeError, TypeError) as error:
+        raise StartError(f"{run.servers_file}: cannot be understood ({error}); restart the container") from error
+
+
+def ping(server: Server, timeout: float) -> str | None:
+    """Ask a server for its status once.
+
+    :param timeout: seconds for all of it.
+    :return: what is wrong, or None.
+    """
+    deadline = time.monotonic() + timeout
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(max(timeout, 0.001))
+            connection.connect(str(server.socket))
+            connection.sendall(encode_request(_REQUEST_ID, "plugin.GetStatus", []))
+            return _answer(connection, deadline)
+    except TimeoutError:
+        return f"does not answer within {timeout:.0f} s"
+    except OSError as error:
+        return f"cannot be reached at {server.socket}: {error.strerror or error}"
+
+
+def _answer(connection: socket.socket, deadline: float) -> str | None:
+    messages = Messages()
+    while True:
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        data = connection.recv(65536)
+        if not data:
+            return "closes the connection without an answer"
+        try:
+            received = messages.feed(data)
+        except WireError as error:
+            return f"answers with something else than MessagePack-RPC: {error}"
+        for message in received:
+            if isinstance(message, Response) and message.id == _REQUEST_ID:
+                return None if message.error is None else f"answers with an error: {message.error}"
+
+
+def ping_all(servers: list[Server], timeout: float) -> dict[str, str]:
+    """Ask all servers at once.
+
+    :param timeout: seconds for each.
+    :return: what is wrong, by the name of the server.
+    """
+    return _of_all(servers, lambda server: ping(server, timeout))
+
+
+def wait_for_all(servers: list[Server], timeout: float) -> dict[str, str]:
+    """Wait until every server answers.
+
+    :param timeout: seconds for all of them.
+    :return: what is still wrong in the end, by the name of the server.
+    """
+    deadline = time.monotonic() + timeout
+    return _of_all(servers, lambda server: _wait_for(server, deadline))
+
+
+def _wait_for(server: Server, deadline: float) -> str | None:
+    while True:
+        wrong = ping(server, min(_ONE_TRY, deadline - time.monotonic()))
+        if wrong is None or time.monotonic() >= deadline:
+            return wrong
+        time.sleep(_PAUSE)
+
+
+def _of_all(servers: list[Server], check: Callable[[Server], str | None]) -> dict[str, str]:
+    if not servers:
+        return {}
+    with ThreadPoolExecutor(min(len(servers), _THREADS)) as threads:
+        answers = list(threads.map(check, servers))
+    return {server.name: wrong for server, wrong in zip(servers, answers, strict=True) if wrong is not None}

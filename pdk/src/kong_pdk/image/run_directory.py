@@ -1,0 +1,184 @@
+"""The directory of one user that holds the sockets and the generated files of a running container."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pwd
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kong_pdk.image.errors import StartError
+
+DEFAULT = "/run/kong-python"
+
+MODE = 0o700
+
+_MODE_TO_PASS = 0o711
+_WORKERS = "kong"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Where each generated thing lies. Only its user can enter it."""
+
+    path: Path
+
+    @property
+    def sockets(self) -> Path:
+        """The plugin servers' sockets: outside KONG_PREFIX, where Kong's entrypoint deletes sockets."""
+        return self.path / "sockets"
+
+    @property
+    def dumps(self) -> Path:
+        """What Kong's query commands print, a file a plugin."""
+        return self.path / "dumps"
+
+    @property
+    def environment_file(self) -> Path:
+        """What the wrapper of ``kong`` sources."""
+        return self.path / "environment.sh"
+
+    @property
+    def servers_file(self) -> Path:
+        """The servers that this container runs, for the starter and the health check."""
+        return self.path / "servers.json"
+
+    @property
+    def supervisord_conf(self) -> Path:
+        """What supervisord and supervisorctl read."""
+        return self.path / "supervisord.conf"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        """Where supervisorctl reaches supervisord."""
+        return self.path / "supervisor.sock"
+
+    @property
+    def pid_file(self) -> Path:
+        """supervisord's."""
+        return self.path / "supervisord.pid"
+
+    def socket(self, name: str) -> Path:
+        """Give the socket of the server of plugin ``name``."""
+        return self.sockets / f"{name}.sock"
+
+    def dump(self, name: str) -> Path:
+        """Give the dump of plugin ``name``."""
+        return self.dumps / f"{name}.json"
+
+    def write(self, file: Path, content: str) -> None:
+        """Replace a file in one step: Kong may read it at any time.
+
+        :raises StartError: it cannot be written.
+        """
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        try:
+            temporary.write_text(content, encoding="utf-8", errors="surrogateescape")
+            temporary.replace(file)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise StartError(f"{file}: cannot be written: {error.strerror}; give {self.path} some room") from error
+
+    def remove_leftovers(self) -> None:
+        """Delete the sockets of an earlier start that was killed.
+
+        :raises StartError: one of them cannot be deleted.
+        """
+        for file in [*self.sockets.iterdir(), self.supervisor_socket, self.pid_file]:
+            _unlink_leftover(file)
+
+
+def locate(environ: Mapping[str, str]) -> RunDirectory:
+    """Find the directory of this process's user, or name the one that would be made; makes nothing."""
+    candidates = _candidates(environ)
+    for path in candidates:
+        if _refusal(path) is None:
+            return RunDirectory(path)
+    return RunDirectory(candidates[0])
+
+
+def prepare(environ: Mapping[str, str]) -> RunDirectory:
+    """Make the directory of this process's user, in the temporary directory where the first choice is not writable.
+
+    :raises StartError: no place is writable.
+    """
+    reasons = []
+    for path in _candidates(environ):
+        reason = _make(path)
+        if reason is None:
+            _let_workers_in(RunDirectory(path), environ)
+            return RunDirectory(path)
+        reasons.append(f"{path}: {reason}")
+    raise StartError(
+        f"no place for sockets and generated files ({'; '.join(reasons)}); with a read-only root file system add "
+        f"a tmpfs: --tmpfs {DEFAULT}:mode=1777"
+    )
+
+
+def _unlink_leftover(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise StartError(f"{file}: left by an earlier start, cannot be deleted: {error.strerror}") from error
+
+
+def _candidates(environ: Mapping[str, str]) -> list[Path]:
+    uid = os.getuid()
+    chosen = Path(environ.get("KONG_PYTHON_RUN_DIR") or DEFAULT) / str(uid)
+    temporary = Path(environ.get("TMPDIR") or "/tmp") / f"kong-python-{uid}"  # noqa: S108 - checked for its owner
+    return [chosen.absolute(), temporary.absolute()]
+
+
+def _make(path: Path) -> str | None:
+    """Make it with its folders; what stands in the way, or None."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=MODE)
+        reason = _refusal(path)
+        if reason is not None:
+            return reason
+        path.chmod(MODE)
+        for folder in (RunDirectory(path).sockets, RunDirectory(path).dumps):
+            folder.mkdir(mode=MODE, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _let_workers_in(run: RunDirectory, environ: Mapping[str, str]) -> None:
+    """Let nginx's workers reach the sockets where Kong runs as root: they change to a user of their own."""
+    if os.getuid() != 0:
+        return
+    setting = environ.get("KONG_NGINX_MAIN_USER") or environ.get("KONG_NGINX_USER") or ""
+    try:
+        worker = pwd.getpwnam((setting.split() or [_WORKERS])[0])
+    except KeyError:
+        return
+    if worker.pw_uid != 0:
+        # Without the right to do this, root's nginx has not the right to change to that user either.
+        with contextlib.suppress(OSError):
+            os.chown(run.sockets, worker.pw_uid, -1)
+            run.path.chmod(_MODE_TO_PASS)
+
+
+def _refusal(path: Path) -> str | None:
+    """Say why a directory must not be used. Its parent is open to all: whoever came first may have made it."""
+    try:
+        status = path.lstat()
+    except OSError as error:
+        return os.strerror(error.errno or errno.EIO)
+    if stat.S_ISLNK(status.st_mode):
+        return "is a symbolic link"
+    if not stat.S_ISDIR(status.st_mode):
+        return "is no directory"
+    if status.st_uid != os.getuid():
+        return f"belongs to uid {status.st_uid}, not to {os.getuid()}"
+    return None

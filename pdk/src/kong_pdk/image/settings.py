@@ -1,0 +1,117 @@
+"""What the user set for Kong: environment variables, their ``_FILE`` forms, and kong.conf."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kong_pdk.image.errors import StartError
+
+DEFAULT_FILES = (Path("/etc/kong/kong.conf"), Path("/etc/kong.conf"))
+"""Where Kong looks for kong.conf; the first one that exists counts."""
+
+_START_SECONDS = 30
+_MAX_SECONDS = 24 * 3600
+
+_FILE_FORMS = ("plugins", "pluginserver_names")
+"""Options that we change, so that we have to read their ``_FILE`` form before the base image's entrypoint does."""
+
+
+class Settings:
+    """Kong's options as the user set them, by their names in kong.conf."""
+
+    def __init__(self, environ: Mapping[str, str], file: Mapping[str, str] | None = None) -> None:
+        """Read the ``_FILE`` variables that matter here.
+
+        :param file: what kong.conf holds.
+        :raises StartError: a variable is set in both forms, or its file cannot be read.
+        """
+        self._environ = environ
+        self._file = file or {}
+        self._from_files = {name: value for name in _FILE_FORMS if (value := _file_form(environ, name)) is not None}
+
+    def get(self, option: str) -> str | None:
+        """Give an option's value, None where the user did not set it. The environment wins over kong.conf."""
+        variable = variable_of(option)
+        if variable in self._environ and option not in self._from_files:
+            return self._environ[variable]
+        return self._from_files.get(option, self._file.get(option))
+
+    @property
+    def file_variables(self) -> tuple[str, ...]:
+        """The ``_FILE`` variables whose content is known here."""
+        return tuple(f"{variable_of(option)}_FILE" for option in self._from_files)
+
+
+def variable_of(option: str) -> str:
+    """Name the environment variable of an option of kong.conf."""
+    return f"KONG_{option.upper()}"
+
+
+def read_conf(command: Sequence[str], defaults: Sequence[Path] = DEFAULT_FILES) -> dict[str, str]:
+    """Read the kong.conf that Kong will read, the one of ``-c`` or of the default places; empty if there is none.
+
+    A file that cannot be read is Kong's to complain about.
+    """
+    named = _named_conf(command)
+    for path in [named] if named else defaults:
+        try:
+            text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        except OSError:
+            continue
+        return dict(_assignments(text))
+    return {}
+
+
+def seconds(environ: Mapping[str, str], variable: str, default: int) -> int:
+    """Read a number of seconds.
+
+    :raises StartError: the value is no such number.
+    """
+    value = environ.get(variable, "").strip() or str(default)
+    if not (value.isascii() and value.isdecimal()) or int(value) > _MAX_SECONDS:
+        raise StartError(f"{variable} is {value!r}; set it to a number of seconds, at most {_MAX_SECONDS}")
+    return int(value)
+
+
+def start_seconds(environ: Mapping[str, str]) -> int:
+    """Read how long plugin servers may take until they answer.
+
+    :raises StartError: the value is no such number.
+    """
+    return seconds(environ, "KONG_PYTHON_START_SECONDS", _START_SECONDS)
+
+
+def _named_conf(command: Sequence[str]) -> Path | None:
+    for position, word in enumerate(command):
+        if word in ("-c", "--conf") and position + 1 < len(command):
+            return Path(command[position + 1])
+        if word.startswith("--conf="):
+            return Path(word.partition("=")[2])
+    return None
+
+
+def _assignments(text: str) -> list[tuple[str, str]]:
+    found = []
+    for line in text.splitlines():
+        # In Kong's files a # begins a comment anywhere, unless a backslash stands before it.
+        name, equals, value = re.sub(r"(?<!\\)#.*", "", line).partition("=")
+        if equals:
+            found.append((name.strip().lower(), value.strip().replace("\\#", "#")))
+    return found
+
+
+def _file_form(environ: Mapping[str, str], option: str) -> str | None:
+    variable = variable_of(option)
+    file = environ.get(f"{variable}_FILE")
+    if not file:
+        return None
+    if environ.get(variable):
+        raise StartError(f"{variable} and {variable}_FILE are both set; unset one of them")
+    try:
+        return Path(file).read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
+    except OSError as error:
+        raise StartError(
+            f"{variable}_FILE: {file}: {error.strerror}; mount the file there or unset the variable"
+        ) from error

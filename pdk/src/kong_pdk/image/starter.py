@@ -1,0 +1,54 @@
+"""The supervised program that becomes Kong: waits until every plugin server answers, then starts Kong."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from types import FrameType
+
+from kong_pdk.image import base
+from kong_pdk.image.errors import UNAVAILABLE_STATUS, StartError
+from kong_pdk.image.ping import read_servers, wait_for_all
+from kong_pdk.image.run_directory import locate
+from kong_pdk.image.settings import start_seconds
+from kong_pdk.logs import NOTICE, configure
+
+_log = logging.getLogger(__name__)
+
+
+def main(command: list[str]) -> int:
+    """Become the base image's entrypoint with ``command`` once every server answers.
+
+    :return: the exit status, if it does not come to that.
+    """
+    configure("kong")
+    for number in (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    # A reload may be asked for at any time; until nginx is there, there is nothing to reload.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        servers = read_servers(locate(os.environ))
+        wait = start_seconds(os.environ)
+        silent = wait_for_all(servers, wait)
+        if silent:
+            wrong = "; ".join(f"{name} {what}" for name, what in silent.items())
+            raise StartError(
+                f"Kong is not started: after {wait} s not every plugin server answers: {wrong}",
+                UNAVAILABLE_STATUS,
+            )
+        _log.log(NOTICE, "every plugin server answers (%d), starting Kong", len(servers))
+        base.become(command)
+    except StartError as error:
+        _log.error("%s", error)
+        return error.status
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    # Threads may be waiting for servers; nothing is lost by leaving at once.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

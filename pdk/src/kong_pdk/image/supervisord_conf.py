@@ -1,0 +1,138 @@
+"""Writes the configuration of supervisord: the plugin servers as one group, and Kong."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kong_pdk.image.errors import StartError
+from kong_pdk.image.run_directory import RunDirectory
+
+KONG = "kong"
+SERVERS = "plugins"
+
+# supervisord stops groups one after another, highest priority first, and waits for each: Kong drains while its
+# plugin servers still answer.
+_KONG_PRIORITY = 900
+_SERVERS_PRIORITY = 100
+
+KILL_AFTER_DRAIN_SECONDS = 2
+"""How long Kong has after the end of its drain, when it is told to leave at once."""
+
+_PROGRAM = """
+[program:{section}]
+process_name={name}
+command={command}
+priority={priority}
+autorestart={autorestart}
+startsecs={startsecs}
+startretries={startretries}
+stopsignal={stopsignal}
+stopwaitsecs={stopwaitsecs}
+killasgroup=true
+stdout_logfile=NONE
+stdout_events_enabled=true
+stderr_logfile=NONE
+stderr_events_enabled=true
+"""
+
+_HEAD = """; Written at each start of the container.
+[supervisord]
+nodaemon=true
+logfile=/dev/null
+logfile_maxbytes=0
+pidfile={pid_file}
+childlogdir={run}
+nocleanup=true
+minfds={minfds}
+minprocs=1
+
+[unix_http_server]
+file={socket}
+chmod=0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl=unix://{socket}
+"""
+
+
+def write(run: RunDirectory, folder: Path, servers: Sequence[str], command: Sequence[str], drain: int) -> str:
+    """Give the text of the file.
+
+    :param folder: where the plugins are.
+    :param servers: plugins that get a server.
+    :param command: what Kong's container was asked to run, ``kong docker-start``.
+    :param drain: seconds that Kong gets for open requests.
+    :raises StartError: a path cannot be written into such a file.
+    """
+    # Four descriptors a program, and some for the sockets of supervisorctl.
+    parts = [
+        _HEAD.format(
+            run=_escaped(str(run.path)),
+            pid_file=_escaped(str(run.pid_file)),
+            socket=_escaped(str(run.supervisor_socket)),
+            minfds=64 + 4 * (len(servers) + 1),
+        )
+    ]
+    parts += [_server(run, folder, name) for name in servers]
+    if servers:
+        programs = ",".join(_section(name) for name in servers)
+        parts.append(f"\n[group:{SERVERS}]\nprograms={programs}\npriority={_SERVERS_PRIORITY}\n")
+    parts.append(_kong(command, drain))
+    return "".join(parts)
+
+
+def _section(name: str) -> str:
+    # Not the bare name: a plugin may be called kong.
+    return f"server-of-{name}"
+
+
+def _server(run: RunDirectory, folder: Path, name: str) -> str:
+    command = [str(Path(sys.executable).with_name("kong-python-pluginserver")), "-d", str(folder), "--plugin", name]
+    command += ["--kong-prefix", str(run.sockets), "--socket-name", run.socket(name).name]
+    return _PROGRAM.format(
+        section=_section(name),
+        name=name,
+        command=_command_line(command),
+        priority=_SERVERS_PRIORITY,
+        autorestart="true",
+        startsecs=1,
+        startretries=3,
+        stopsignal="TERM",
+        stopwaitsecs=2,
+    )
+
+
+def _kong(command: Sequence[str], drain: int) -> str:
+    return _PROGRAM.format(
+        section=KONG,
+        name=KONG,
+        command=_command_line([sys.executable, "-I", "-m", "kong_pdk.image.starter", *command]),
+        priority=_KONG_PRIORITY,
+        autorestart="false",
+        startsecs=0,
+        startretries=0,
+        stopsignal="QUIT",
+        stopwaitsecs=drain + KILL_AFTER_DRAIN_SECONDS,
+    )
+
+
+def _command_line(words: Sequence[str]) -> str:
+    return " ".join(_quoted(word) for word in words)
+
+
+def _quoted(word: str) -> str:
+    """Quote for supervisord, which cuts at `` #`` and `` ;`` even within quotes: each odd character by itself."""
+    odd = re.compile(r"[^\w@+=:,./-]", re.ASCII)
+    return _escaped(odd.sub(lambda found: '"\'"' if found[0] == "'" else f"'{found[0]}'", word) or "''")
+
+
+def _escaped(value: str) -> str:
+    if re.search(r"[\x00-\x1f\x7f]", value):
+        raise StartError(f"{value!r}: a control character in a path or an argument; rename it")
+    return value.replace("%", "%%")

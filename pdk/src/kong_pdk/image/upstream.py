@@ -1,0 +1,125 @@
+"""``kong-python upstream``: an HTTP service to put behind Kong, which answers with what it received."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import threading
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import FrameType
+from typing import Any
+from urllib.error import URLError
+from urllib.request import ProxyHandler, Request, build_opener
+
+from kong_pdk.logs import NOTICE, configure
+
+DEFAULT_PORT = 9000
+MAX_BODY = 8 * 1024 * 1024
+
+_SECONDS = 30.0
+_CHECK_AGENT = "kong-python-check"
+
+_log = logging.getLogger(__name__)
+
+
+class EchoHandler(BaseHTTPRequestHandler):
+    """Answers every request with its method, path, headers and body as JSON."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "kong-python-upstream"
+    sys_version = ""
+    timeout = _SECONDS
+
+    def __getattr__(self, name: str) -> Any:
+        """Find the same answer for every method."""
+        if name.startswith("do_"):
+            return self.answer
+        raise AttributeError(name)
+
+    def answer(self) -> None:
+        """Answer one request."""
+        body = self._body()
+        if body is None:
+            self.close_connection = True
+            self.send_error(413, "The body has no length or is too long")
+            return
+        received = {
+            "method": self.command,
+            "path": self.path,
+            "headers": self._headers(),
+            "body": body.decode("utf-8", "backslashreplace"),
+        }
+        content = json.dumps(received, indent=2).encode() + b"\n"
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def _headers(self) -> dict[str, str | list[str]]:
+        """Give the headers by name; several of one name as a list."""
+        given = {name.lower(): self.headers.get_all(name, []) for name in self.headers}
+        return {name: values if len(values) > 1 else values[0] for name, values in given.items()}
+
+    def _body(self) -> bytes | None:
+        length = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers or not length.isdecimal() or int(length) > MAX_BODY:
+            return None
+        return self.rfile.read(int(length))
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log a request in the form of all other lines, but not those of the health check."""
+        if getattr(self, "headers", None) and self.headers.get("User-Agent") == _CHECK_AGENT:
+            return
+        _log.info("%s %s", self.address_string(), format % args)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve until SIGTERM, SIGINT or SIGQUIT; with ``--check`` ask a running one for a sign of life."""
+    parser = argparse.ArgumentParser(
+        prog="kong-python upstream", description="An HTTP service that answers with what it received, to play with."
+    )
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: every one)")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}")
+    parser.add_argument("--check", action="store_true", help="end with status 0 if one listens on 127.0.0.1")
+    arguments = parser.parse_args(list(argv))
+    if arguments.check:
+        return check(arguments.port)
+    configure("upstream")
+    try:
+        server = ThreadingHTTPServer((arguments.host, arguments.port), EchoHandler)
+    except (OSError, OverflowError) as error:
+        _log.error("cannot listen on %s:%d: %s", arguments.host, arguments.port, error)
+        return 1
+    with server:
+        _stop_on_signals(server)
+        _log.log(NOTICE, "listening on %s:%d", *server.server_address[:2])
+        server.serve_forever(poll_interval=0.2)
+    return 0
+
+
+def check(port: int) -> int:
+    """Ask for a sign of life.
+
+    :return: 0 or 1.
+    """
+    request = Request(f"http://127.0.0.1:{port}/", headers={"User-Agent": _CHECK_AGENT})
+    try:
+        with build_opener(ProxyHandler({})).open(request, timeout=2) as answer:
+            return 0 if answer.status == 200 else 1
+    except (URLError, OSError) as error:
+        print(f"no answer on 127.0.0.1:{port}: {error}")
+        return 1
+
+
+def _stop_on_signals(server: ThreadingHTTPServer) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        # shutdown() waits for the loop, in which this handler runs.
+        threading.Thread(target=server.shutdown).start()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, stop)

@@ -1,0 +1,109 @@
+"""Run directories and plugin servers for the tests of the image's modules."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from kong_pdk.image.run_directory import RunDirectory, prepare
+from unit.image.container import Container, base_image
+
+Answer = Callable[[socket.socket, bytes], None]
+
+GOOD_PLUGIN = """
+version = "1.2.3"
+priority = 42
+
+
+class Plugin:
+    def __init__(self, config):
+        self.config = config
+
+    def access(self, kong):
+        pass
+"""
+
+BROKEN_PLUGIN = "class Plugin:\n    def access(self, kong)\n        pass\n"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """Make a run directory."""
+    places = {"KONG_PYTHON_RUN_DIR": str(tmp_path / "run"), "TMPDIR": str(tmp_path)}
+    return prepare({**places, "KONG_NGINX_MAIN_USER": "root"})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Make a plugin folder with one plugin, ``good``."""
+    made = tmp_path / "plugins"
+    made.mkdir()
+    (made / "good.py").write_text(GOOD_PLUGIN)
+    return made
+
+
+@pytest.fixture
+def add_broken(folder: Path) -> None:
+    """Add a plugin with a syntax error."""
+    (folder / "bad.py").write_text(BROKEN_PLUGIN)
+
+
+@pytest.fixture
+def environ(tmp_path: Path, folder: Path) -> Mapping[str, str]:
+    """Give the environment of a container with the plugin folder, and no setting of the tests' own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("KONG_")}
+    places = {"KONG_PYTHON_RUN_DIR": str(tmp_path / "run"), "KONG_PYTHON_PLUGINS_DIR": str(folder)}
+    return {**kept, **places, "TMPDIR": str(tmp_path)}
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Path, Answer], None]]:
+    """Give a function that listens on a socket and answers the first bytes of each connection."""
+    listeners: list[socket.socket] = []
+    threads: list[threading.Thread] = []
+
+    def listen(path: Path, answer: Answer) -> None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(path))
+        listener.listen()
+        listeners.append(listener)
+        thread = threading.Thread(target=accept, args=(listener, answer))
+        thread.start()
+        threads.append(thread)
+
+    def accept(listener: socket.socket, answer: Answer) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with closing(connection):
+                connection.settimeout(20)
+                answer(connection, connection.recv(65536))
+
+    yield listen
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+    for thread in threads:
+        thread.join(30)
+
+
+@pytest.fixture
+def start(tmp_path: Path, environ: Mapping[str, str]) -> Iterator[Callable[..., Container]]:
+    """Give a function that starts the entrypoint; what it starts is ended after the test."""
+    started: list[Container] = []
+
+    def start_container(*command: str, kong: Mapping[str, str] | None = None, **variables: str) -> Container:
+        base = base_image(tmp_path, **(kong or {}))
+        started.append(Container(tmp_path, {**environ, **base, **variables}, command))
+        return started[-1]
+
+    yield start_container
+    for container in started:
+        container.kill()

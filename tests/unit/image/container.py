@@ -1,0 +1,85 @@
+"""A container without Docker: the entrypoint in a process of its own, with a script in the place of the base image."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+SECONDS = 60.0
+
+_KONG = """#!/bin/bash
+# Stands for the base image's entrypoint, with a Kong that says what it is told and ends as it is told.
+echo "2026/11/23 04:40:51 [notice] 1#0: Kong runs as $*" >&2
+echo "GET / 200"
+trap 'echo "Kong reloads"' HUP
+trap 'echo "Kong drains"; {drain}; exit 0' QUIT
+trap 'echo "Kong is told to hurry"; exit 0' TERM
+{then}
+while :; do sleep 0.05; done
+"""
+
+_MAIN = "import sys; from kong_pdk.cli import main; sys.exit(main())"
+
+
+class Container:
+    """The running entrypoint and what it has written so far."""
+
+    def __init__(self, place: Path, environ: Mapping[str, str], command: tuple[str, ...]) -> None:
+        self._log = place / "log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _MAIN, "entrypoint", *command],
+                env=dict(environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=place,
+            )  # fmt: skip
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def wait_for(self, text: str, count: int = 1) -> None:
+        """Wait until the log has ``text`` so many times."""
+        self.wait_until(lambda: self.log.count(text) >= count, f"{count} times {text!r}")
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, f"no {what} in:\n{self.log}"
+            assert self.process.poll() is None or condition(), f"ended without {what}:\n{self.log}"
+            time.sleep(0.02)
+
+    def end(self, number: signal.Signals | None = None) -> int:
+        """Send a signal, or none, and give the exit status."""
+        if number is not None:
+            self.process.send_signal(number)
+        return self.process.wait(SECONDS)
+
+    def pid_of(self, program: str) -> int:
+        """Give the process id that supervisord last said a program has."""
+        return int(re.findall(rf"spawned: '{program}' with pid (\d+)", self.log)[-1])
+
+    def kill(self) -> None:
+        """End all of it, whatever state it is in."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def base_image(place: Path, drain: str = "true", then: str = "true") -> Mapping[str, str]:
+    """Write the stand-in for the base image, and give the variables that make it one.
+
+    :param drain: what Kong does when it is asked to stop.
+    :param then: what Kong does once it runs.
+    """
+    script = place / "base-entrypoint"
+    script.write_text(_KONG.format(drain=drain, then=then))
+    script.chmod(0o755)
+    return {"KONG_PYTHON_BASE_ENTRYPOINT": str(script), "KONG_LOG_LEVEL": "debug"}

@@ -1,0 +1,187 @@
+"""Process 1: the plugin servers, Kong, signals, exit statuses and the log."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from kong_pdk.image.ping import write_servers
+from kong_pdk.image.run_directory import RunDirectory, locate
+from unit.image.container import Container
+
+Start = Callable[..., Container]
+
+FORM = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(debug|info|notice|warn|error|crit)\] [\w-]+: .+")
+RELOADING_KONG = """
+import signal, sys
+signal.signal(signal.SIGHUP, lambda number, frame: print("Kong reloads"))
+signal.signal(signal.SIGQUIT, lambda number, frame: sys.exit(0))
+print("Kong waits")
+while True: signal.pause()
+"""
+
+STOPS = [signal.SIGQUIT, signal.SIGTERM, signal.SIGINT]
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_it_starts_and_stops_in_good_order(start: Start, run: RunDirectory, number: signal.Signals) -> None:
+    container = start()
+    container.wait_for("GET / 200")
+    assert container.end(number) == 0
+    log = container.log
+    assert "[notice] kong: 1#0: Kong runs as kong docker-start" in log
+    assert "[info] kong: GET / 200" in log
+    assert log.index("every plugin server answers (1)") < log.index("Kong runs") < log.index("Kong drains")
+    assert log.index("Kong drains") < log.index("stopped: good")
+    assert "SIGKILL" not in log
+    assert [line for line in log.splitlines() if not FORM.fullmatch(line)] == []
+    assert not run.socket("good").exists()
+    assert not run.supervisor_socket.exists()
+
+
+def test_it_can_be_stopped_while_it_looks_at_plugins(start: Start, folder: Path) -> None:
+    (folder / "slow.py").write_text(
+        'print("importing", flush=True)\nimport time\ntime.sleep(600)\nclass Plugin: pass\n'
+    )
+    container = start()
+    container.wait_for("importing")
+    assert container.end(signal.SIGQUIT) == 0
+
+
+def test_kong_gets_the_generated_environment(start: Start, run: RunDirectory) -> None:
+    container = start(kong={"then": 'echo "$KONG_PLUGINS $KONG_PLUGINSERVER_GOOD_SOCKET $SUPERVISOR_ENABLED."'})
+    container.wait_for(f"[info] kong: bundled,good {run.socket('good')} .")
+
+
+@pytest.mark.parametrize(("then", "status"), [("exit 3", 3), ("exit 0", 0), ("kill -9 $$", 137)])
+def test_the_container_ends_with_kongs_exit_status(start: Start, then: str, status: int) -> None:
+    container = start(kong={"then": then})
+    assert container.end() == status
+    assert f"Kong ended with status {status}, so the container ends" in container.log
+
+
+def test_a_plugin_server_that_dies_is_restarted(start: Start, run: RunDirectory) -> None:
+    container = start()
+    container.wait_for("success: good entered RUNNING")
+    died = container.pid_of("good")
+    os.kill(died, signal.SIGKILL)
+    container.wait_until(lambda: container.pid_of("good") != died, "new server")
+    container.wait_for("listening on", count=2)
+    assert container.end(signal.SIGQUIT) == 0
+    assert "[warn] supervisord: exited: good (terminated by SIGKILL" in container.log
+
+
+def test_a_silent_server_ends_the_start_and_is_named(run: RunDirectory, environ: Mapping[str, str]) -> None:
+    write_servers(run, ["good"])
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", "kong_pdk.image.starter", "kong", "docker-start"],
+        env={**environ, "KONG_PYTHON_START_SECONDS": "0"}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 69
+    assert "[error] kong: Kong is not started: after 0 s not every plugin server answers: good cannot be" in done.stderr
+
+
+def test_sighup_reloads_kong_and_restarts_nothing(start: Start) -> None:
+    # Not in bash, which cannot trap a signal that was ignored when it started; nginx takes it all the same.
+    container = start(kong={"then": f"exec {sys.executable} -uc '{RELOADING_KONG}'"})
+    container.wait_for("Kong waits")
+    container.process.send_signal(signal.SIGHUP)
+    container.wait_for("[info] kong: Kong reloads")
+    assert container.end(signal.SIGTERM) == 0
+    assert container.log.count("spawned:") == 2
+
+
+def test_a_kong_that_does_not_drain_in_time_is_told_to_hurry(start: Start) -> None:
+    drain = "for i in $(seq 600); do sleep 0.05; done"
+    kong = {"drain": f'trap "echo hurried; exit 0" TERM; {drain}'}
+    container = start(kong=kong, KONG_PYTHON_DRAIN_SECONDS="0")
+    container.wait_for("GET / 200")
+    assert container.end(signal.SIGQUIT) == 0
+    assert "[warn] supervisord: Kong still runs after 0 s" in container.log
+
+
+def test_a_kong_that_still_starts_does_not_use_up_the_time_to_stop(start: Start) -> None:
+    # bash ignores SIGQUIT by itself, which is not seen here: the script has traps.
+    preparing = f'{sys.executable} -c "import time; print(1, flush=True); time.sleep(600)"'
+    container = start(
+        kong={"then": f"trap '' QUIT; trap - TERM; echo 'Kong is prepared'; {preparing}; echo 'Kong starts'"}
+    )
+    container.wait_for("[info] kong: 1")
+    assert container.end(signal.SIGQUIT) == 0
+    log = container.log
+    assert "[notice] supervisord: Kong was still starting" in log
+    assert "Kong still runs" not in log
+    assert "Kong starts" not in log
+
+
+def test_supervisorctl_reaches_it(start: Start, environ: Mapping[str, str]) -> None:
+    container = start()
+    container.wait_for("GET / 200")
+    main = "import sys; from kong_pdk.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", main, "supervisorctl", "status"],
+        env=dict(environ), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert re.search(r"^kong +RUNNING", done.stdout, re.MULTILINE)
+    assert re.search(r"^plugins:good +(RUNNING|STARTING)", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("add_broken")
+def test_a_broken_plugin_prevents_the_start(start: Start) -> None:
+    container = start()
+    assert container.end() == 78
+    assert "[error] kong-python: " in container.log
+    assert "bad.py:2" in container.log
+    assert "Kong runs" not in container.log
+
+
+@pytest.mark.usefixtures("add_broken")
+def test_a_broken_plugin_can_be_skipped(start: Start) -> None:
+    container = start(KONG_PYTHON_ON_BROKEN_PLUGIN="skip")
+    container.wait_for("GET / 200")
+    assert "starting without what is broken" in container.log
+    assert container.end(signal.SIGQUIT) == 0
+
+
+@pytest.mark.usefixtures("add_broken")
+def test_another_command_gets_the_environment_and_a_warning(start: Start) -> None:
+    container = start("kong", "version", kong={"then": 'echo "plugins: $KONG_PLUGINS"; exit 5'})
+    assert container.end() == 5
+    assert "Kong runs as kong version\n" in container.log
+    assert "plugins: bundled,good\n" in container.log
+    assert re.search(r"\[warn\] kong-python: .*bad\.py:2", container.log)
+    assert "spawned" not in container.log
+
+
+def test_without_plugins_kong_starts_alone(start: Start, folder: Path) -> None:
+    (folder / "good.py").unlink()
+    container = start()
+    container.wait_for("GET / 200")
+    assert "every plugin server answers (0)" in container.log
+    assert container.end(signal.SIGQUIT) == 0
+
+
+def test_a_base_without_entrypoint_is_named(start: Start) -> None:
+    container = start(KONG_PYTHON_BASE_ENTRYPOINT="/no/such/entrypoint")
+    assert container.end() == 127
+    assert "[error] kong: /no/such/entrypoint: No such file or directory; the base image has to be" in container.log
+
+
+def test_a_start_without_a_place_to_write_names_the_cure(start: Start, folder: Path) -> None:
+    nowhere = str(folder / "good.py" / "below")
+    container = start(KONG_PYTHON_RUN_DIR=nowhere, TMPDIR=nowhere)
+    assert container.end() == 78
+    assert "add a tmpfs: --tmpfs /run/kong-python:mode=1777" in container.log
+
+
+def test_what_the_next_start_needs_is_left(start: Start, environ: Mapping[str, str]) -> None:
+    container = start()
+    container.wait_for("GET / 200")
+    script = locate(environ).environment_file.read_text()
+    assert "KONG_PLUGINS=bundled,good" in script

@@ -1,0 +1,65 @@
+"""The health check."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from kong_pdk.image import health
+from kong_pdk.image.ping import write_servers
+from kong_pdk.image.run_directory import RunDirectory
+from kong_pdk.wire.msgpack import encode_response
+
+Serve = Callable[[Path, Callable[[socket.socket, bytes], None]], None]
+
+
+def healthy(connection: socket.socket, data: bytes) -> None:
+    connection.sendall(encode_response(1, None, {}))
+
+
+@pytest.fixture
+def container(tmp_path: Path, run: RunDirectory, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Set up a container with a plugin server ``a`` and a ``kong`` that does what the returned file says."""
+    write_servers(run, ["a"])
+    command = tmp_path / "bin" / "kong"
+    command.parent.mkdir()
+    command.write_text("#!/bin/sh\nexit 0\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}:/usr/bin:/bin")
+    for name in ("KONG_PYTHON_RUN_DIR", "TMPDIR"):
+        monkeypatch.setenv(name, environ[name])
+    return command
+
+
+def test_all_is_well(container: Path, run: RunDirectory, serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    serve(run.socket("a"), healthy)
+    assert health.main([]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_each_thing_that_is_wrong_has_a_line(container: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    container.write_text('#!/bin/sh\necho "Error: Kong is not running\n  Run with --v" >&2\nexit 1\n')
+    assert health.main([]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "kong: `kong health` ends with status 1: Error: Kong is not running Run with --v"
+    assert lines[1].startswith("a: its plugin server cannot be reached at ")
+    assert len(lines) == 2
+
+
+def test_a_kong_that_cannot_be_run_is_named(
+    container: Path, run: RunDirectory, serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(run.socket("a"), healthy)
+    container.unlink()
+    assert health.main([]) == 1
+    assert capsys.readouterr().err == "kong: cannot be run: No such file or directory\n"
+
+
+def test_a_container_without_kong_is_not_healthy(
+    container: Path, run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.servers_file.unlink()
+    assert health.main([]) == 1
+    assert "Kong was not started here" in capsys.readouterr().err

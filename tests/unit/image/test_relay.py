@@ -1,0 +1,133 @@
+"""Every line of every program in one form."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from kong_pdk.image.relay import MAX_LINE, Relay
+
+
+class Lines:
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, line: bytes) -> None:
+        self.data += line
+
+    @property
+    def lines(self) -> list[str]:
+        assert self.data == b"" or self.data.endswith(b"\n")
+        return [re.sub(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d ", "", line) for line in self.data.decode().splitlines()]
+
+
+class Clock:
+    """A time that tests set."""
+
+    now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Log:
+    """A relay and what came out of it."""
+
+    def __init__(self, least: str = "notice") -> None:
+        self.out, self.err, self.clock = Lines(), Lines(), Clock()
+        self.relay = Relay(self.out, self.err, self.clock, least)
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("2026/11/23 04:40:51 [notice] 1#0: start", "[notice] kong: 1#0: start"),
+        (
+            "2026/11/23 04:40:51 [verbose] prefix in use: /usr/local/kong",
+            "[debug] kong: prefix in use: /usr/local/kong",
+        ),
+        ("2026/11/23 04:40:51 [emerg] bind() failed", "[emerg] kong: bind() failed"),
+        ("2026/11/23 04:40:51 [warn] kong: said so itself", "[warn] kong: said so itself"),
+        ('nginx: [warn] the "user" directive', '[warn] kong: nginx: [warn] the "user" directive'),
+        ("Error: could not prepare", "[error] kong: Error: could not prepare"),
+        ("WARN: found dangling unix sockets", "[warn] kong: WARN: found dangling unix sockets"),
+        ("a.py:3: DeprecationWarning: old", "[warn] kong: a.py:3: DeprecationWarning: old"),
+        ("Errors are fine", "[notice] kong: Errors are fine"),
+        ("anything else\r", "[notice] kong: anything else"),
+    ],
+)
+def test_a_line_of_standard_error(log: Log, line: str, expected: str) -> None:
+    log.relay.feed("kong", "stderr", line.encode() + b"\n")
+    assert log.err.lines == [expected]
+    assert log.out.lines == []
+
+
+def test_a_line_keeps_its_own_time(log: Log) -> None:
+    log.relay.feed("kong", "stderr", b"2026/11/23 04:40:51 [notice] x\n")
+    assert log.err.data.startswith(b"2026/11/23 04:40:51 ")
+
+
+def test_an_access_log_line_is_info_on_standard_output(log: Log) -> None:
+    log.relay.feed("kong", "stdout", b'127.0.0.1 - - [..] "GET / HTTP/1.1" 200\n')
+    assert log.out.lines == ['[info] kong: 127.0.0.1 - - [..] "GET / HTTP/1.1" 200']
+
+
+def test_pieces_of_lines_are_put_together_for_each_channel(log: Log) -> None:
+    log.relay.feed("a", "stdout", b"on")
+    log.relay.feed("b", "stdout", b"other\n")
+    log.relay.feed("a", "stderr", b"error")
+    log.relay.feed("a", "stdout", b"e\ntw")
+    assert log.out.lines == ["[info] b: other", "[info] a: one"]
+    log.relay.end("a")
+    assert log.out.lines[2:] == ["[info] a: tw"]
+    assert log.err.lines == ["[notice] a: error"]
+
+
+def test_a_traceback_has_program_and_level_in_each_line(log: Log) -> None:
+    log.relay.feed("a", "stderr", b"Traceback (most recent call last):\n  File x\n\nValueError: no\n")
+    assert log.err.lines == [
+        "[error] a: Traceback (most recent call last):",
+        "[error] a:   File x",
+        "[error] a: ValueError: no",
+    ]
+
+
+def test_the_lines_after_an_error_belong_to_it_for_a_second(log: Log) -> None:
+    log.relay.feed("kong", "stderr", b"2026/11/23 04:40:51 [error] 1#0: failed\nstack traceback:\n")
+    log.clock.now += 2
+    log.relay.feed("kong", "stderr", b"something else\n")
+    assert [line.split()[0] for line in log.err.lines] == ["[error]", "[error]", "[notice]"]
+
+
+def test_a_line_without_level_is_not_taken_for_less_than_notice(log: Log) -> None:
+    log.relay.feed("a", "stderr", b"2026/11/23 04:40:51 [info] a: up\nwhat is this\n")
+    assert log.err.lines == ["[info] a: up", "[notice] a: what is this"]
+
+
+def test_a_line_without_end_is_cut(log: Log) -> None:
+    log.relay.feed("a", "stdout", b"x" * (2 * MAX_LINE + 1))
+    assert log.out.lines == [f"[info] a: {'x' * MAX_LINE}"] * 2
+    log.relay.end("a")
+    assert log.out.lines[2:] == ["[info] a: x"]
+
+
+def test_bytes_that_are_no_text_pass(log: Log) -> None:
+    log.relay.feed("a", "stdout", b"\xff\xfe\n")
+    assert log.out.data.endswith(b"[info] a: \xff\xfe\n")
+
+
+@pytest.mark.parametrize(("least", "count"), [("debug", 3), ("notice", 2), ("error", 1), ("nonsense", 2)])
+def test_supervisords_own_lines_follow_kongs_log_level(least: str, count: int) -> None:
+    log = Log(least)
+    log.relay.say("debug", "spawned")
+    log.relay.say("notice", "received")
+    log.relay.say("error", "gave up")
+    assert len(log.err.lines) == count
+    assert log.err.lines[-1] == "[error] supervisord: gave up"

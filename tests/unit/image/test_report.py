@@ -1,0 +1,85 @@
+"""``kong-python env`` and ``kong-python plugins``."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from kong_pdk.image import report
+from kong_pdk.image.run_directory import RunDirectory
+from kong_pdk.wire.msgpack import encode_response
+
+Serve = Callable[[Path, Callable[[socket.socket, bytes], None]], None]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_container(environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*os.environ]:
+        monkeypatch.delenv(name)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+
+def healthy(connection: socket.socket, data: bytes) -> None:
+    connection.sendall(encode_response(1, None, {}))
+
+
+def test_env_prints_lines_for_a_shell(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.environment_main([]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "KONG_PLUGINS=bundled,good",
+        "KONG_PLUGINSERVER_NAMES=good",
+        f"KONG_PLUGINSERVER_GOOD_SOCKET={run.socket('good')}",
+        f"KONG_PLUGINSERVER_GOOD_QUERY_CMD='cat {run.dump('good')}'",
+    ]
+
+
+def test_env_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.environment_main(["--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["KONG_PLUGINS"] == "bundled,good"
+
+
+@pytest.mark.usefixtures("add_broken")
+def test_plugins_shows_a_table_with_what_is_broken(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.plugins_main([]) == 78
+    printed = capsys.readouterr()
+    head, *rows = printed.out.splitlines()
+    assert head.split() == ["name", "version", "priority", "phases", "file", "state"]
+    assert rows[0].split() == ["good", "1.2.3", "42", "access", str(folder / "good.py"), "ok"]
+    assert rows[1].split()[:3] == ["bad", f"{folder / 'bad.py'}:2", "broken:"]
+    assert "bad.py:2" in printed.err
+
+
+def test_plugins_says_which_servers_run(run: RunDirectory, serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    serve(run.socket("good"), healthy)
+    assert report.plugins_main(["--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["name"], row["phases"], row["state"]) == ("good", ["access"], "running")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "state"),
+    [("KONG_PLUGINS", "off", "switched off"), ("KONG_PLUGINSERVER_GOOD_START_CMD", "/x", "served by you")],
+)
+def test_plugins_says_what_the_user_decided(
+    variable: str, value: str, state: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert report.plugins_main([]) == 0
+    assert capsys.readouterr().out.rstrip().endswith(state)
+
+
+def test_an_empty_folder_has_no_plugins(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "good.py").unlink()
+    assert report.plugins_main([]) == 0
+    assert capsys.readouterr().out == "no plugins\n"
+
+
+def test_a_wrong_setting_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("KONG_PYTHON_PROTOCOL", "x")
+    assert report.environment_main([]) == 78
+    assert capsys.readouterr().err == "kong-python: KONG_PYTHON_PROTOCOL is 'x'; set it to protobuf or msgpack\n"

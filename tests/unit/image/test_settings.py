@@ -1,0 +1,52 @@
+"""What the user set, from the environment, from files that it names, and from kong.conf."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kong_pdk.image.errors import StartError
+from kong_pdk.image.settings import Settings, read_conf
+
+
+def test_the_environment_wins_over_kong_conf() -> None:
+    settings = Settings({"KONG_PLUGINS": "a"}, {"plugins": "b", "pluginserver_names": "c"})
+    assert settings.get("plugins") == "a"
+    assert settings.get("pluginserver_names") == "c"
+    assert settings.get("pluginserver_c_socket") is None
+
+
+def test_a_file_gives_the_value_and_its_variable_is_known(tmp_path: Path) -> None:
+    (tmp_path / "plugins").write_text("bundled,mine\n")
+    settings = Settings({"KONG_PLUGINS_FILE": str(tmp_path / "plugins"), "KONG_PLUGINS": ""})
+    assert settings.get("plugins") == "bundled,mine"
+    assert settings.file_variables == ("KONG_PLUGINS_FILE",)
+
+
+def test_both_forms_are_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="KONG_PLUGINS and KONG_PLUGINS_FILE are both set"):
+        Settings({"KONG_PLUGINS_FILE": str(tmp_path), "KONG_PLUGINS": "a"})
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"KONG_PLUGINSERVER_NAMES_FILE: .*/gone: No such file"):
+        Settings({"KONG_PLUGINSERVER_NAMES_FILE": str(tmp_path / "gone")})
+
+
+@pytest.mark.parametrize("words", [["-c", "{}"], ["--conf", "{}"], ["--conf={}"]])
+def test_the_conf_of_the_command_is_read(tmp_path: Path, words: list[str]) -> None:
+    conf = tmp_path / "my.conf"
+    conf.write_text("# plugins = no\nplugins = bundled, mine # ours\n\nno equals sign\nPREFIX=/x\\#y\n")
+    command = ["kong", "docker-start", *(word.format(conf) for word in words)]
+    assert read_conf(command, defaults=[]) == {"plugins": "bundled, mine", "prefix": "/x#y"}
+
+
+def test_the_first_default_conf_that_exists_counts(tmp_path: Path) -> None:
+    (tmp_path / "second").write_text("plugins=b")
+    (tmp_path / "third").write_text("plugins=c")
+    defaults = [tmp_path / "first", tmp_path / "second", tmp_path / "third"]
+    assert read_conf(["kong", "docker-start"], defaults) == {"plugins": "b"}
+
+
+def test_no_conf_is_fine(tmp_path: Path) -> None:
+    assert read_conf(["kong", "docker-start", "-c", str(tmp_path / "gone")]) == {}
