@@ -1,0 +1,143 @@
+"""The commands ``kong-python`` and ``kong-python-pluginserver``, and what plugin files import to serve themselves."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from kong_pdk import __version__
+
+__all__ = ["main", "pluginserver_main", "start_dedicated_server"]
+
+Command = Callable[[Sequence[str]], int]
+
+
+def pluginserver_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``kong-python-pluginserver``: serve, or dump, the plugins of a folder.
+
+    :param argv: the arguments; those of the process where None.
+    :return: the exit status.
+    """
+    from kong_pdk.server.command import folder_main
+
+    return folder_main(argv)
+
+
+def start_dedicated_server(
+    name: str,
+    plugin: type,
+    version: str | None = None,
+    priority: int = 0,
+    schema: Sequence[dict[str, object]] | None = None,
+) -> NoReturn:
+    """Make a plugin's file a server of its own, with the command line that Kong's documentation shows.
+
+    Call it under ``if __name__ == "__main__":``. It serves until it is told to stop, or the Kong that started
+    it ends; with ``--dump`` (or ``-dump``) it prints what Kong's query command must, and ends.
+
+    :param name: the plugin's name.
+    :param plugin: the class with a method for each phase.
+    :param version: ``x.y.z``; "0.1.0" if None.
+    :param priority: the place among the plugins of a phase, higher runs first.
+    :param schema: the fields of the configuration; ``Schema`` of the class's module if None.
+    :raises SystemExit: always, at the end.
+    """
+    from kong_pdk.plugin import given
+    from kong_pdk.server.command import dedicated_main
+
+    raise SystemExit(dedicated_main(name, lambda: given(name, plugin, version, priority, schema)))
+
+
+def _entrypoint(argv: Sequence[str]) -> int:
+    from kong_pdk.image.entrypoint import main
+
+    return main(argv)
+
+
+def _environment(argv: Sequence[str]) -> int:
+    from kong_pdk.image.report import environment_main
+
+    return environment_main(argv)
+
+
+def _plugins(argv: Sequence[str]) -> int:
+    from kong_pdk.image.report import plugins_main
+
+    return plugins_main(argv)
+
+
+def _health(argv: Sequence[str]) -> int:
+    from kong_pdk.image.health import main
+
+    return main(list(argv))
+
+
+def _supervisorctl(argv: Sequence[str]) -> int:
+    from kong_pdk.image.control import main
+
+    return main(argv)
+
+
+def _upstream(argv: Sequence[str]) -> int:
+    from kong_pdk.image.upstream import main
+
+    return main(argv)
+
+
+def _dev(argv: Sequence[str]) -> int:
+    from kong_pdk.dev import main
+
+    return main(argv)
+
+
+def _check(argv: Sequence[str]) -> int:
+    from kong_pdk.check import main
+
+    return main(argv)
+
+
+# Each is imported when it is asked for: the health check runs every ten seconds and needs little of all this.
+_COMMANDS: dict[str, tuple[Command, str]] = {
+    "dev": (_dev, "serve a folder of plugins through the embedded gateway, without Docker"),
+    "plugins": (_plugins, "show the plugins of the folder and what is wrong with them"),
+    "env": (_environment, "print the variables that make Kong know the plugins"),
+    "check": (_check, "check a declarative kong.yml against Kong's rules and the plugins' schemas"),
+    "health": (_health, "in a container: ask Kong and every plugin server for a sign of life"),
+    "supervisorctl": (_supervisorctl, "in a container: supervisor's own command"),
+    "upstream": (_upstream, "run an HTTP service that answers with what it received"),
+    "entrypoint": (_entrypoint, "what a container of the image runs: the plugin servers, then Kong"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``kong-python``.
+
+    :param argv: the arguments; those of the process where None.
+    :return: the exit status.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if arguments else 2
+    if name in ("--version", "-V", "version"):
+        print(f"kong-python {__version__}")
+        return 0
+    known = _COMMANDS.get(name)
+    if known is None:
+        print(f"kong-python: there is no command {name}\n\n{_usage()}", file=sys.stderr)
+        return 2
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return known[0](arguments[1:])
+
+
+def _usage() -> str:
+    width = max(map(len, _COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in _COMMANDS.items()]
+    return "\n".join(
+        ["usage: kong-python COMMAND [...]", "", "Python plugins for Kong Gateway.", "", *lines, "",
+         "kong-python COMMAND --help says more of one. Plugin servers by hand: kong-python-pluginserver --help."]
+    )  # fmt: skip

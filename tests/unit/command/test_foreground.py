@@ -1,0 +1,200 @@
+"""The node in the foreground and behind ``kong start``: real processes, real signals, no container."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from kong_pdk.gateway.command import prefix as prefixes
+from kong_pdk.gateway.command.main import main
+
+Capture = pytest.CaptureFixture[str]
+DEADLINE_SECONDS = 60.0
+
+
+@pytest.fixture
+def port(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A free port that the node of the prefix is to listen on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        number = int(free.getsockname()[1])
+    monkeypatch.setenv("KONG_PROXY_LISTEN", f"127.0.0.1:{number}")
+    monkeypatch.setenv("KONG_STATUS_LISTEN", "off")
+    return number
+
+
+@contextmanager
+def node(prefix: Path) -> Iterator[subprocess.Popen[str]]:
+    """The node of a prefix that is prepared, in a process of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kong_pdk.gateway.command.foreground", "-p", str(prefix)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def status_of(port: int, path: str = "/") -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def log_of(prefix: Path) -> str:
+    return (prefix / "logs" / "error.log").read_text()
+
+
+def started(prefix: Path, process: subprocess.Popen[str]) -> Callable[[], bool]:
+    def check() -> bool:
+        assert process.poll() is None, log_of(prefix)
+        return prefixes.running(prefix) == process.pid
+
+    return check
+
+
+def kong(command: str) -> str:
+    """Run a command in a process of its own, as people do; its standard output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "kong_pdk.gateway.command", command],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_start_reload_health_and_quit(prefix: Path, port: int) -> None:
+    assert kong("start") == "Kong started\n"
+    try:
+        assert status_of(port) == 404
+        assert "Kong is healthy" in kong("health")
+        assert kong("reload") == "Kong reloaded\n"
+        wait_for(lambda: "reconfigured" in log_of(prefix), "reconfigured")
+        assert status_of(port) == 404
+        assert kong("restart") == "Kong stopped\nKong started\n"
+        assert status_of(port) == 404
+        assert kong("quit") == "Kong stopped (gracefully)\n"
+        assert not prefixes.pid_file(prefix).exists()
+    finally:
+        pid = prefixes.running(prefix)
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_start_says_why_it_could_not(prefix: Path, port: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv("KONG_PLUGINS", "bundled,aa")
+    assert main(["start"]) == 1
+    err = capsys.readouterr().err
+    assert "on plugin 'aa': aa plugin is enabled but not installed" in err
+    assert prefixes.running(prefix) is None
+
+
+def test_a_port_in_use_is_a_sentence(prefix: Path, port: int) -> None:
+    assert main(["prepare"]) == 0
+    with socket.create_server(("127.0.0.1", port)), node(prefix) as process:
+        _, err = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 1
+    assert f"bind() to 127.0.0.1:{port} failed" in err
+    assert "Traceback" not in err
+
+
+def test_a_prefix_that_was_not_prepared(tmp_path: Path) -> None:
+    with node(tmp_path) as process:
+        _, err = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 1
+    assert err == f"nginx: [emerg] no file at: {tmp_path}/.kong_env\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGTERM, signal.SIGINT])
+def test_signals_that_end_it(prefix: Path, port: int, number: signal.Signals) -> None:
+    assert main(["prepare"]) == 0
+    with node(prefix) as process:
+        wait_for(started(prefix, process), "started")
+        process.send_signal(number)
+        assert process.wait(DEADLINE_SECONDS) == 0
+    assert f"signal {number.value} ({number.name}) received" in log_of(prefix)
+    assert not prefixes.pid_file(prefix).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH])
+def test_signals_that_do_not(prefix: Path, port: int, number: signal.Signals) -> None:
+    assert main(["prepare"]) == 0
+    with node(prefix) as process:
+        wait_for(started(prefix, process), "started")
+        process.send_signal(number)
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "reconfigured" in log_of(prefix), "reconfigured")
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize("during", ["start", "reload"])
+def test_a_signal_while_a_query_command_runs(
+    prefix: Path, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, during: str
+) -> None:
+    """As process 1 of a container it would else be deaf until all query commands have answered."""
+    fifo = tmp_path / "never"
+    os.mkfifo(fifo)
+    if during == "reload":
+        assert main(["prepare"]) == 0
+    monkeypatch.setenv("KONG_PLUGINS", "aa")
+    monkeypatch.setenv("KONG_PLUGINSERVER_NAMES", "aa")
+    monkeypatch.setenv("KONG_PLUGINSERVER_AA_QUERY_CMD", f"touch {tmp_path}/asked; exec cat {fifo}")
+    if during == "start":
+        assert main(["prepare"]) == 0
+    with node(prefix) as process:
+        if during == "reload":
+            wait_for(started(prefix, process), "started")
+            assert main(["reload"]) == 0
+        wait_for((tmp_path / "asked").exists, "the query command")
+        process.send_signal(signal.SIGQUIT)
+        assert process.wait(DEADLINE_SECONDS) == 0
+    # Should the query command still wait for its file, it ends now.
+    with contextlib.suppress(OSError):
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+
+
+def test_a_refused_configuration_leaves_the_old_one(prefix: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["prepare"]) == 0
+    with node(prefix) as process:
+        wait_for(started(prefix, process), "started")
+        monkeypatch.setenv("KONG_PLUGINS", "bundled,aa")
+        assert main(["reload"]) == 0
+        wait_for(lambda: "aa plugin is enabled but not installed" in log_of(prefix), "the refusal")
+        assert status_of(port) == 404
+        monkeypatch.setenv("KONG_PLUGINS", "bundled")
+        assert main(["reload"]) == 0
+        wait_for(lambda: "reconfigured" in log_of(prefix), "reconfigured")
+
+
+def test_its_own_socket_is_left_behind(prefix: Path, port: int) -> None:
+    """As Kong's workers leave theirs: the next start finds it and says so."""
+    assert main(["prepare"]) == 0
+    with node(prefix) as process:
+        wait_for(started(prefix, process), "started")
+        process.send_signal(signal.SIGTERM)
+        process.wait(DEADLINE_SECONDS)
+    assert [path.name for path in prefixes.delete_sockets(prefix)] == ["we"]

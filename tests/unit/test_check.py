@@ -1,0 +1,114 @@
+"""``kong-python check``: what is wrong with a declarative file, in Kong's words and with the line."""
+
+from __future__ import annotations
+
+import pytest
+from kong_pdk.cli import main
+
+PLUGIN = """
+Schema = ({"message": {"type": "string", "required": True}}, {"limit": {"type": "integer", "between": [1, 9]}})
+version = "1.0.0"
+
+
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def access(self, kong):
+        pass
+"""
+KONG = """_format_version: "3.0"
+services:
+- name: a
+  url: http://upstream:9000
+  routes:
+  - name: r
+    paths: [/]
+plugins:
+- name: my-plugin
+  config: {CONFIG}
+"""
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch, capsys):
+    """Check a file; gives the exit status and what was said."""
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "my-plugin.py").write_text(PLUGIN)
+    monkeypatch.setenv("KONG_PYTHON_RUN_DIR", str(tmp_path / "run"))
+    monkeypatch.delenv("KONG_PLUGINS", raising=False)
+
+    def run(text):
+        file = tmp_path / "kong.yml"
+        file.write_text(text)
+        status = main(["check", str(file), "--plugins", str(folder)])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    run.folder = folder
+    return run
+
+
+def test_a_good_file_is_counted(check):
+    status, out, err = check(KONG.replace("CONFIG", "message: hi, limit: 5"))
+    assert (status, err) == (0, "")
+    assert "is valid: 1 service, 1 route, 1 plugin" in out
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("message: 5", "in message: expected a string"),
+        ("limit: 5", "in message: required field missing"),
+        ("message: hi, limit: 10", "in limit: value should be between 1 and 9"),
+        ("message: hi, mesage: ho", "in mesage: unknown field"),
+    ],
+)
+def test_a_configuration_that_the_schema_refuses(check, config, words):
+    status, out, err = check(KONG.replace("CONFIG", config))
+    assert (status, out) == (1, "")
+    assert words in err
+    assert "kong.yml:10:" in err
+
+
+def test_all_mistakes_are_listed(check):
+    text = KONG.replace("CONFIG", "message: 5").replace("paths: [/]", "paths: [oops]") + "- name: nosuch\n"
+    status, _, err = check(text)
+    assert status == 1
+    assert "kong.yml:7:" in err
+    assert "should start with: /" in err
+    assert "expected a string" in err
+    assert "plugin 'nosuch' not enabled" in err
+
+
+def test_a_plugin_of_kong_s_own_is_said_not_to_be_checked(check):
+    status, _, err = check(KONG.replace("CONFIG", "message: hi") + "- name: rate-limiting\n  config: {minute: 5}\n")
+    assert status == 0
+    assert "rate-limiting is not checked" in err
+
+
+def test_key_auth_is_checked(check):
+    status, _, err = check(KONG.replace("CONFIG", "message: hi") + "- name: key-auth\n  config: {key_names: 5}\n")
+    assert status == 1
+    assert "in key_names: expected an array" in err
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "", "_format_version: '3.0'\nservices: 5\n", "\x00"])
+def test_what_is_no_configuration_is_refused(check, text):
+    status, _, err = check(text)
+    assert status == 1
+    assert "kong.yml" in err
+    assert "Traceback" not in err
+
+
+def test_a_file_that_is_not_there_is_named(check, capsys):
+    assert main(["check", "/nowhere/kong.yml", "--plugins", str(check.folder)]) == 1
+    assert "/nowhere/kong.yml" in capsys.readouterr().err
+
+
+def test_a_broken_plugin_is_named(check):
+    (check.folder / "broken.py").write_text("class Plugin:\n    def acces(self, kong): pass\n")
+    status, _, err = check(KONG.replace("CONFIG", "message: hi"))
+    assert status == 1
+    assert "broken.py:2" in err

@@ -1,0 +1,70 @@
+"""``kong-python``: its commands, and what other packages may import."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+
+import kong_pdk
+import pytest
+from kong_pdk import cli
+
+COMMANDS = ["dev", "plugins", "env", "check", "upstream"]
+
+
+def test_the_public_names_are_these():
+    assert sorted(kong_pdk.__all__) == ["PDKError", "PhaseError", "__version__"]
+    assert sorted(cli.__all__) == ["main", "pluginserver_main", "start_dedicated_server"]
+    assert sorted(importlib.import_module("kong_pdk.pdk.kong").__all__) == ["Namespace", "kong"]
+
+
+def test_without_a_command_it_lists_them(capsys):
+    assert cli.main([]) == 2
+    said = capsys.readouterr().out
+    for command in COMMANDS:
+        assert f"\n  {command} " in said
+
+
+def test_help_is_no_mistake(capsys):
+    assert cli.main(["--help"]) == 0
+    assert "usage: kong-python" in capsys.readouterr().out
+
+
+def test_the_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"kong-python {kong_pdk.__version__}\n"
+
+
+def test_an_unknown_command_is_refused_by_name(capsys):
+    assert cli.main(["nosuch"]) == 2
+    assert "nosuch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"kong-python {command}" in capsys.readouterr().out
+
+
+def test_the_health_check_imports_little():
+    """It runs every ten seconds: neither the gateway nor supervisor nor protobuf has a place in it."""
+    code = (
+        "import sys; from kong_pdk.image import health; "
+        "print([name for name in ('uvicorn', 'supervisor', 'google.protobuf', 'yaml') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+def test_file_names_that_are_no_text_are_shown(tmp_path):
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / os.fsdecode(b"caf\xe9.py")).write_text("class Plugin:\n    pass\n")
+    environ = {**os.environ, "KONG_PYTHON_PLUGINS_DIR": str(tmp_path / "plugins"), "PYTHONIOENCODING": "utf-8:strict"}
+    command = [sys.executable, "-c", "import sys; from kong_pdk.cli import main; sys.exit(main())", "plugins"]
+    done = subprocess.run(command, check=False, capture_output=True, env=environ, timeout=60)
+    assert b"Traceback" not in done.stderr
+    assert rb"caf\udce9" in done.stdout

@@ -1,0 +1,217 @@
+"""``kong-python dev``: plugins behind the embedded gateway, as a person runs it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+DEADLINE = 60
+PY_HELLO = Path(__file__).parents[2] / "plugins" / "py-hello.py"
+SERVING = re.compile(r"serving \S+ on (https?)://127\.0\.0\.1:(\d+)")
+
+
+@dataclass
+class Dev:
+    """A running ``kong-python dev``."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+    ports: dict[str, int] = field(default_factory=dict)
+
+    def get(self, path: str = "/", scheme: str = "http", **headers: str) -> tuple[int, http.client.HTTPMessage, bytes]:
+        port = self.ports[scheme]
+        if scheme == "https":
+            context = ssl._create_unverified_context()
+            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=DEADLINE, context=context)
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+        try:
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        finally:
+            connection.close()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(DEADLINE)
+
+
+Start = Callable[..., Dev]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Run ``kong-python dev`` on free ports until it serves, or ends."""
+    running: list[tuple[Dev, threading.Thread]] = []
+
+    def begin(*arguments: str, **variables: str) -> Dev:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("KONG_")}
+        process = subprocess.Popen(
+            [sys.executable, "-c", "import sys; from kong_pdk.cli import main; sys.exit(main())", "dev",
+             "--port", "0", "--tls-port", "0", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="backslashreplace",
+            env={**environment, **variables},
+        )  # fmt: skip
+        dev = Dev(process)
+        serving = threading.Event()
+
+        def read() -> None:
+            for line in process.stdout:
+                dev.lines.append(line)
+                if found := SERVING.search(line):
+                    dev.ports[found[1]] = int(found[2])
+                if len(dev.ports) == 2:
+                    serving.set()
+            serving.set()
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        running.append((dev, reader))
+        assert serving.wait(DEADLINE), dev.lines
+        return dev
+
+    yield begin
+    for dev, reader in running:
+        if dev.process.poll() is None:
+            dev.stop()
+        reader.join(DEADLINE)
+        dev.process.stdout.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "plugins"
+    made.mkdir()
+    (made / "py-hello.py").write_bytes(PY_HELLO.read_bytes())
+    return made
+
+
+@pytest.mark.parametrize("protocol", ["protobuf", "msgpack"])
+def test_py_hello_answers(start, folder, protocol):
+    dev = start(str(folder), KONG_PYTHON_PROTOCOL=protocol)
+    for scheme in ("http", "https"):
+        status, headers, body = dev.get("/x?a=1", scheme, host="example.test")
+        assert status == 200
+        assert headers["x-hello-from-python"] == "Python says hello to example.test"
+        assert json.loads(body)["path"] == "/x?a=1"
+    assert dev.stop() == 0
+    assert not any(level in line for line in dev.lines for level in ("[error]", "[crit]", "Traceback"))
+
+
+@pytest.mark.parametrize("protocol", ["protobuf", "msgpack"])
+def test_a_handler_that_raises_is_kong_s_500_and_the_next_request_is_fine(start, folder, protocol):
+    (folder / "raises.py").write_text(
+        "class Plugin:\n"
+        "    def __init__(self, config): pass\n"
+        "    def access(self, kong):\n"
+        "        value, _ = kong.request.get_query_arg('raise')\n"
+        "        if value:\n"
+        "            raise RuntimeError('on purpose')\n"
+    )
+    dev = start(str(folder), KONG_PYTHON_PROTOCOL=protocol)
+    status, headers, body = dev.get("/?raise")
+    assert status == 500
+    assert headers["content-type"] == "application/json; charset=utf-8"
+    error = json.loads(body)
+    assert error == {"message": "An unexpected error occurred", "request_id": headers["x-kong-request-id"]}
+    assert dev.get("/")[0] == 200
+    assert dev.stop() == 0
+    assert any("RuntimeError: on purpose" in line and "raises.py:6" in line for line in dev.lines)
+
+
+def test_run_again_after_an_edit_it_serves_the_edit(start, folder):
+    first = start(str(folder))
+    assert first.get()[1]["x-hello-from-python"].startswith("Python says")
+    assert first.stop() == 0
+    file = folder / "py-hello.py"
+    file.write_text(file.read_text().replace("Python says", "Edited Python says"))
+    assert start(str(folder)).get()[1]["x-hello-from-python"].startswith("Edited Python says")
+
+
+def test_a_kong_yml_of_the_user(start, folder, tmp_path):
+    file = tmp_path / "kong.yml"
+    file.write_text(
+        '_format_version: "3.0"\nservices:\n- name: a\n  url: http://127.0.0.1:1\n  routes:\n  - name: r\n'
+        "    paths: [/only-here]\n"
+    )
+    dev = start(str(folder), "-c", str(file))
+    status, _, body = dev.get("/elsewhere")
+    assert (status, json.loads(body)["message"]) == (404, "no Route matched with those values")
+
+
+def test_a_plugin_that_needs_configuration_is_left_off_the_demo_route_and_named(start, folder):
+    (folder / "needs.py").write_text(
+        'Schema = ({"key": {"type": "string", "required": True}},)\n'
+        "class Plugin:\n    def __init__(self, config): pass\n    def access(self, kong): kong.response.exit(418)\n"
+    )
+    dev = start(str(folder))
+    assert dev.get()[0] == 200
+    assert any("needs is not on the demo route" in line and "config.key: required field missing" in line
+               for line in dev.lines)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGHUP])
+def test_it_ends_with_0_and_leaves_nothing_behind(start, folder, number):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip("the tests run with this signal ignored, as under nohup")
+    with tempfile.TemporaryDirectory(dir="/tmp") as temporary:  # short enough for sockets
+        dev = start(str(folder), TMPDIR=temporary)
+        assert dev.get()[0] == 200
+        assert list(Path(temporary).iterdir())
+        assert dev.stop(number) == 0
+        assert list(Path(temporary).iterdir()) == []
+
+
+def test_a_long_directory_for_temporary_files_is_no_obstacle(start, folder, tmp_path):
+    temporary = tmp_path / ("x" * 100)
+    temporary.mkdir()
+    assert start(str(folder), TMPDIR=str(temporary)).get()[0] == 200
+
+
+def test_mistakes_are_listed_and_nothing_is_served(start, folder):
+    (folder / "one.py").write_text("class Plugin:\n    def acces(self, kong): pass\n")
+    (folder / "two.py").write_text("import nosuchmodule\nclass Plugin: pass\n")
+    dev = start(str(folder))
+    assert dev.process.wait(DEADLINE) == 78
+    said = "".join(dev.lines)
+    assert "one.py:2" in said
+    assert "two.py:1" in said
+    assert "Traceback" not in said
+
+
+def test_a_configuration_that_is_refused_is_one_sentence(start, folder, tmp_path):
+    file = tmp_path / "kong.yml"
+    file.write_text('_format_version: "3.0"\nplugins:\n- name: py-hello\n  config: {message: 5}\n')
+    dev = start(str(folder), "-c", str(file))
+    assert dev.process.wait(DEADLINE) == 78
+    said = "".join(dev.lines)
+    assert "kong.yml:4" in said
+    assert "expected a string" in said
+    assert "Traceback" not in said
+
+
+def test_a_server_that_dies_is_started_again(start, folder):
+    dev = start(str(folder))
+    pid = int(dev.get()[1]["x-python-pid"])
+    os.kill(pid, signal.SIGKILL)
+    for _ in range(10000):
+        status, headers, _ = dev.get()
+        if status == 200:
+            break
+        assert status == 500
+    assert int(headers["x-python-pid"]) != pid
+    assert any("py-hello ended" in line for line in dev.lines)
