@@ -1,0 +1,136 @@
+"""What differs from run to run, and is compared by shape."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from kong_pdk.wire.pdk import RawBody
+
+# Values under these names, wherever they are: the reason why their shape must do.
+VOLATILE_NAMES = {
+    "__seq__": "counts the configurations that were loaded",
+    "created_at": "when the configuration was loaded",
+    "updated_at": "when the configuration was loaded",
+    "started_at": "time of the request",
+    "date": "time of the response",
+    "x-kong-request-id": "made for each request",
+    "x-kong-proxy-latency": "measured",
+    "x-kong-upstream-latency": "measured",
+    "content-length": "the port's digits are part of what the upstream echoes",
+    "size": "contains the port's digits and the latency headers",
+    "latencies": "measured",
+    "balancer_start": "time",
+    "balancer_start_ns": "time",
+    "balancer_latency": "measured",
+    "balancer_latency_ns": "measured",
+}
+
+# Results of these functions.
+VOLATILE_RESULTS = {
+    "kong.client.get_port": "the client's port",
+    "kong.client.get_forwarded_port": "the client's port, unless there is none",
+    "kong.nginx.req_start_time": "time",
+    "kong.request.get_start_time": "time",
+    "kong.node.get_hostname": "the machine's name",
+    "kong.nginx.get_statistics": "counted",
+}
+
+_REQUEST_ID = re.compile(r'("request_id":"|"id":")[0-9a-f]{32}"')
+
+
+def shape(value: Any) -> Any:
+    """A value's types, its lists and its names, without what is in them."""
+    if isinstance(value, dict):
+        return {name: shape(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [shape(item) for item in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    return "<number>" if isinstance(value, (int, float)) else "<text>"
+
+
+class Comparable:
+    """Makes values of two runs comparable. ``ports`` maps this run's ports to the recorded ones."""
+
+    def __init__(self, ports: dict[int, int]) -> None:
+        self._ports = ports
+        self._texts = {f":{ours}": f":{recorded}" for ours, recorded in ports.items()}
+
+    def result(self, method: str, value: Any) -> Any:
+        """A PDK call's result."""
+        if method in VOLATILE_RESULTS and value:
+            return shape(value)
+        special = _SPECIAL.get(method)
+        return self.value(value) if special is None or not value else special(self, value)
+
+    def memory(self, value: dict[str, Any]) -> Any:
+        """Lua's memory and shared dicts: this gateway has neither, and gives its own memory."""
+        return {"workers_lua_vms": shape(value["workers_lua_vms"])}
+
+    def spooled(self, value: Any) -> Any:
+        """A body, or the path of the file that it is in."""
+        if isinstance(value, RawBody) and value.path:
+            return RawBody(path="<the file that holds the body>")
+        return value
+
+    def serialized(self, value: str) -> Any:
+        """A serialized log."""
+        return self.value(json.loads(value))
+
+    def value(self, value: Any, name: str | None = None) -> Any:
+        """A value of any depth."""
+        if name in VOLATILE_NAMES or (name == "id" and _is_request_id(value)):
+            return shape(value)
+        if isinstance(value, dict):
+            return {key: self.value(item, str(key).lower()) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        if isinstance(value, int) and not isinstance(value, bool):
+            return self._ports.get(value, value)
+        return self.text(value) if isinstance(value, str) else value
+
+    def text(self, value: str) -> str:
+        """A text with this run's ports replaced."""
+        if value.isdigit() and int(value) in self._ports:
+            return str(self._ports[int(value)])
+        for ours, recorded in self._texts.items():
+            value = value.replace(ours, recorded)
+        return value
+
+    def headers(self, headers: list[list[str]]) -> list[tuple[str, str]]:
+        """Headers in the order of their names; values of one name keep theirs."""
+        pairs = [
+            (name.lower(), "<text>" if name.lower() in VOLATILE_NAMES else self.text(value)) for name, value in headers
+        ]
+        return sorted(pairs, key=lambda pair: pair[0])
+
+    def body(self, body: bytes) -> Any:
+        """A response's body: the upstream's echo, one of Kong's errors, or bytes."""
+        try:
+            content = json.loads(body)
+        except ValueError:
+            return body
+        if isinstance(content, dict) and "body_hex" in content:
+            return self.echo(content)
+        return _REQUEST_ID.sub(r'\1<text>"', body.decode())
+
+    def echo(self, content: dict[str, Any]) -> dict[str, Any]:
+        """What reached the upstream. A body's length there is that of the recording."""
+        kept = [pair for pair in content["headers"] if pair[0] == "content-length"]
+        return {**content, "headers": self.headers(content["headers"]), "lengths": kept}
+
+
+def _is_request_id(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value) is not None
+
+
+_SPECIAL: dict[str, Callable[[Comparable, Any], Any]] = {
+    "kong.node.get_memory_stats": Comparable.memory,
+    "kong.request.get_raw_body": Comparable.spooled,
+    "kong.log.serialize": Comparable.serialized,
+    "kong.service.response.get_raw_body": Comparable.body,
+    "kong.service.response.get_body": Comparable.echo,
+}

@@ -1,0 +1,212 @@
+"""A plugin server that makes the PDK calls of one recorded request, and notes what it is answered."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conformance.recordings import CLOSED, NOTHING, Case, PdkCall, Step
+from kong_pdk.wire import calls, msgpack, pdk, protobuf
+
+DEADLINE = 20.0
+RECORDED_UPSTREAM_PORT = 18090
+_CONFIG = {"config": {"type": "record", "fields": [{"note": {"type": "string"}}]}}
+PLUGIN = {
+    "Name": "probe",
+    "Version": "1.0.0",
+    "Priority": 500,
+    "Phases": ["rewrite", "access", "response", "log"],
+    "Schema": {"name": "probe", "fields": [_CONFIG]},
+}
+
+
+@dataclass
+class Observed:
+    """What came of a case: each event with the calls made in it, and whether the last one has ended."""
+
+    events: list[tuple[str, list[PdkCall]]] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+class ProbeServer(ABC):
+    """Listens on a unix socket; a thread for each connection."""
+
+    protocol: str
+
+    def __init__(self, path: Path, upstream_port: int) -> None:
+        self.path = path
+        self.upstream_port = upstream_port
+        self.started: list[dict[str, Any]] = []
+        self._case: Case | None = None
+        self._observed = Observed()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._connections: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        self._listener.bind(str(self.path))
+        self._listener.listen(64)
+        self._run(self._accept)
+
+    def stop(self) -> None:
+        for connection in [self._listener, *self._connections]:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        for thread in self._threads:
+            thread.join(DEADLINE)
+
+    def play(self, case: Case) -> Observed:
+        """From now on make this case's calls."""
+        self._case, self._observed = case, Observed()
+        return self._observed
+
+    def dump(self) -> str:
+        """What the query command prints."""
+        return json.dumps({"Protocol": self.protocol, "Plugins": [PLUGIN]})
+
+    def begin(self, phase: str) -> tuple[Observed, list[PdkCall], Iterator[PdkCall]]:
+        """An event begins: where to note its calls, and the calls to make."""
+        assert self._case is not None
+        made: list[PdkCall] = []
+        self._observed.events.append((phase, made))
+        planned = next((calls for name, calls in self._case.events if name == phase), [])
+        return self._observed, made, map(self._here, planned)
+
+    def _here(self, call: PdkCall) -> PdkCall:
+        """A call with this run's port of the upstream in it."""
+        if call.method != "kong.service.set_target":
+            return call
+        binary = isinstance(call.arguments, bytes)
+        host, port = pdk.decode_arguments(call.method, call.arguments) if binary else call.arguments
+        here = [host, self.upstream_port if port == RECORDED_UPSTREAM_PORT else port]
+        return PdkCall(call.method, pdk.encode_arguments(call.method, here) if binary else here)
+
+    @abstractmethod
+    def serve(self, connection: socket.socket) -> None:
+        """Serve one connection until it is closed."""
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            self._run(self._serve, connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(ConnectionError, EOFError):
+            self.serve(connection)
+
+    def _run(self, target: Any, *args: Any) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+
+@dataclass
+class _Event:
+    phase: str
+    observed: Observed
+    made: list[PdkCall]
+    planned: Iterator[PdkCall]
+
+
+class MsgPackProbe(ProbeServer):
+    protocol = "MsgPack:1"
+
+    def __init__(self, path: Path, upstream_port: int) -> None:
+        super().__init__(path, upstream_port)
+        self._events: dict[int, _Event] = {}
+
+    def serve(self, connection: socket.socket) -> None:
+        messages = msgpack.Messages()
+        while data := connection.recv(65536):
+            for message in messages.feed(data):
+                assert isinstance(message, msgpack.Request)
+                result = self._answer(message.method, message.args[0])
+                connection.sendall(msgpack.encode_response(message.id, None, result))
+
+    def _answer(self, method: str, argument: Any) -> Any:
+        if method == "plugin.StartInstance":
+            self.started.append(json.loads(argument["Config"]))
+            return {"Name": argument["Name"], "Id": len(self.started)}
+        if method == "plugin.CloseInstance":
+            return None
+        if method == "plugin.HandleEvent":
+            event_id = len(self._events) + 1
+            self._events[event_id] = _Event(argument["EventName"], *self.begin(argument["EventName"]))
+        else:
+            event_id = argument["EventId"]
+            self._events[event_id].made[-1].answer = Step(method, argument.get("Data", NOTHING))
+        return {"Data": self._next(self._events[event_id]), "EventId": event_id}
+
+    def _next(self, event: _Event) -> Any:
+        call = next(event.planned, None)
+        if call is None:
+            if event.phase == "log":
+                event.observed.ended.set()
+            return "ret"
+        event.made.append(PdkCall(call.method, call.arguments))
+        return {"Method": call.method, "Args": call.arguments}
+
+
+class _Closed(EOFError):
+    pass
+
+
+class _Stream:
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._frames = protobuf.Frames()
+        self._received: list[bytes] = []
+
+    def next(self) -> bytes:
+        while not self._received:
+            data = self._connection.recv(65536)
+            if not data:
+                raise _Closed
+            self._received = self._frames.feed(data)
+        return self._received.pop(0)
+
+    def send(self, *payloads: bytes) -> None:
+        self._connection.sendall(b"".join(protobuf.frame(payload) for payload in payloads))
+
+
+class ProtoBufProbe(ProbeServer):
+    protocol = "ProtoBuf:1"
+
+    def serve(self, connection: socket.socket) -> None:
+        stream = _Stream(connection)
+        while True:
+            sequence, call = protobuf.decode_call(stream.next())
+            if isinstance(call, calls.StartInstance):
+                self.started.append(json.loads(call.config))
+                status = calls.InstanceStatus(call.name, len(self.started))
+                stream.send(protobuf.encode_return(sequence, status))
+            elif isinstance(call, calls.HandleEvent):
+                self._event(stream, sequence, call.event_name)
+            else:
+                stream.send(protobuf.encode_return(sequence, None))
+
+    def _event(self, stream: _Stream, sequence: int, phase: str) -> None:
+        observed, made, planned = self.begin(phase)
+        for call in planned:
+            note = PdkCall(call.method, call.arguments, CLOSED)
+            made.append(note)
+            stream.send(call.method.encode(), call.arguments)
+            note.answer = pdk.decode_result(call.method, stream.next())
+        stream.send(b"", protobuf.encode_return(sequence, None))
+        if phase == "log":
+            observed.ended.set()
+
+
+PROBES: dict[str, type[ProbeServer]] = {"MsgPack:1": MsgPackProbe, "ProtoBuf:1": ProtoBufProbe}
