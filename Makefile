@@ -1,0 +1,35 @@
+# What people and CI type. Everything longer than a few lines is in scripts/.
+.DEFAULT_GOAL := help
+.PHONY: help up down embedded-base test test-unit test-conformance test-container lint clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: ## build the image, run it with ./plugins, show a request; again after an edit
+	@scripts/up
+
+down: ## stop what `make up` started and remove it
+	@scripts/compose down --volumes --remove-orphans
+
+embedded-base: ## make the base image for places where the official one cannot be pulled
+	@docker/embedded/build
+
+test: lint ## run all checks and tests; needs Docker
+	@scripts/test
+
+test-unit: ## run the tests of single modules
+	@scripts/test unit
+
+test-conformance: ## compare with what was recorded from a real Kong
+	@scripts/test conformance
+
+test-container: ## run the image and look; KONG_IMAGE=... chooses its base
+	@scripts/test container
+
+lint: ## check style, types and shell syntax
+	@scripts/lint
+
+clean: down ## remove what was built: images, .venv, caches
+	@docker image rm --force kong-python:latest kong-python:test >/dev/null 2>&1 || true
+	@rm -rf .venv .cache pdk/build pdk/dist .mypy_cache pdk/.mypy_cache .ruff_cache pdk/.ruff_cache .pytest_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
