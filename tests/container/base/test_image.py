@@ -1,0 +1,92 @@
+"""What the image promises before anything runs in it, and to commands that are not Kong."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from container.base.nodes import StartNode
+from container.containers import docker, run_once
+
+
+@pytest.fixture(scope="module")
+def configuration(kong_image: str) -> dict[str, object]:
+    found = json.loads(docker("image", "inspect", kong_image).stdout)[0]["Config"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_entrypoint_and_command(configuration: dict[str, object]) -> None:
+    """A derived image can rely on the entrypoint's place and on what runs by default."""
+    assert configuration["Entrypoint"] == ["/docker-entrypoint.sh"]
+    assert configuration["Cmd"] == ["kong", "docker-start"]
+
+
+def test_docker_stop_is_graceful(configuration: dict[str, object]) -> None:
+    """docker stop sends nginx's graceful signal."""
+    assert configuration["StopSignal"] == "SIGQUIT"
+
+
+def test_health_check_is_kong_health(configuration: dict[str, object]) -> None:
+    """The engine asks `kong health` every 10 s and takes ten failures for unhealthy."""
+    check = configuration["Healthcheck"]
+    assert isinstance(check, dict)
+    assert check["Test"] == ["CMD-SHELL", "kong health"]
+    assert (check["Interval"], check["Timeout"], check["Retries"]) == (10 * 10**9, 10 * 10**9, 10)
+
+
+def test_ports(configuration: dict[str, object]) -> None:
+    """The proxy's and the Admin API's ports are declared."""
+    exposed = configuration["ExposedPorts"]
+    assert isinstance(exposed, dict)
+    assert {"8000/tcp", "8443/tcp", "8001/tcp", "8444/tcp"} <= set(exposed)
+
+
+def test_user_is_unprivileged(configuration: dict[str, object], start_node: StartNode) -> None:
+    """Nothing runs as root."""
+    assert configuration["User"] == "kong"
+    node = start_node()
+    assert node.exec("id", "-u").stdout.strip() != "0"
+    assert "Uid:\t0" not in node.exec("cat", "/proc/1/status").stdout
+
+
+def test_another_command_is_run_as_it_is(kong_image: str) -> None:
+    """A command that is not kong gets its arguments untouched, and its exit code is the container's."""
+    done = run_once(kong_image, "sh", "-c", 'echo "$1"; exit 7', "sh", "two  words")
+    assert (done.exit_code, done.stdout) == (7, "two  words\n")
+
+
+def test_every_command_learns_that_nginx_stays_in_the_foreground(kong_image: str) -> None:
+    """KONG_NGINX_DAEMON is off for every command, and what the user set is kept."""
+    assert run_once(kong_image, "printenv", "KONG_NGINX_DAEMON").stdout == "off\n"
+    kept = run_once(kong_image, "printenv", "KONG_NGINX_DAEMON", env={"KONG_NGINX_DAEMON": "on"})
+    assert kept.stdout == "on\n"
+
+
+def test_version_begins_with_the_number(kong_image: str) -> None:
+    """Scripts read Kong's version from the first word of `kong version`."""
+    done = run_once(kong_image, "kong", "version")
+    assert done.exit_code == 0
+    assert re.match(r"(Kong Enterprise )?3\.\d+\.\d+", done.stdout)
+
+
+def test_interface_file_is_there_wherever_the_prefix_is(kong_image: str) -> None:
+    """An image can extend the interface of ProtoBuf:1 at its place below Kong's installation."""
+    done = run_once(
+        kong_image,
+        "cat",
+        "/usr/local/kong/include/kong/pluginsocket.proto",
+        env={"KONG_PREFIX": "/tmp/elsewhere"},
+    )
+    assert done.exit_code == 0
+    assert "rpc Client_GetIp" in done.stdout
+    assert done.stdout.rstrip().endswith("}")
+
+
+def test_the_stand_in_says_what_it_is(kong_image: str, stand_in: bool, start_node: StartNode) -> None:
+    """Nobody takes the embedded gateway for Kong: its version and its log say what it is."""
+    if not stand_in:
+        pytest.skip("this is not the stand-in")
+    assert "not Kong" in run_once(kong_image, "kong", "version").stdout
+    assert "not Kong" in start_node().logs()

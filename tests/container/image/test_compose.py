@@ -1,0 +1,146 @@
+"""compose.yaml runs the image with ./plugins mounted, with the Docker Compose that is there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from container.containers import docker
+from container.product import REPOSITORY, Kong
+
+# Without it, Docker Compose would build the image again.
+UP = ("up", "--detach", "--no-build")
+SECONDS = 240.0
+
+
+class Project:
+    """The project of compose.yaml under a name and with ports of its own."""
+
+    def __init__(self, command: list[str], image: str) -> None:
+        self.name = f"kong-python-test-{secrets.token_hex(6)}"
+        self.port, self.tls_port = free_ports(2)
+        self._command = [*command, "--project-name", self.name, "--file", str(REPOSITORY / "compose.yaml")]
+        self._env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("KONG_", "COMPOSE_"))},
+            "KONG_PYTHON_IMAGE": image,
+            "KONG_PROXY_PORT": str(self.port),
+            "KONG_PROXY_SSL_PORT": str(self.tls_port),
+        }
+
+    def run(self, *arguments: str) -> str:
+        """Run a command of Docker Compose; its standard output."""
+        done = subprocess.run(
+            [*self._command, *arguments],
+            env=self._env,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def container(self, service: str) -> Kong:
+        """The container of a service."""
+        return Kong(self.run("ps", "--quiet", service).strip())
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def compose_command() -> list[str] | None:
+    """Docker Compose v2, or 1.29, or None."""
+    if docker("compose", "version", check=False).exit_code == 0:
+        return ["docker", "compose"]
+    return ["docker-compose"] if shutil.which("docker-compose") else None
+
+
+@pytest.fixture(scope="module")
+def project(image: str) -> Iterator[Project]:
+    command = compose_command()
+    if command is None:
+        pytest.skip("there is no Docker Compose")
+    made = Project(command, image)
+    try:
+        made.run(*UP)
+        yield made
+    finally:
+        made.run("down", "--volumes", "--remove-orphans", "--timeout", "10")
+
+
+@pytest.fixture(scope="module")
+def kong(project: Project) -> Kong:
+    container = project.container("kong")
+    container.wait_until_healthy()
+    return container
+
+
+@pytest.fixture(autouse=True)
+def _no_trouble_in_the_log(kong: Kong) -> Iterator[None]:
+    yield
+    kong.check_log()
+
+
+def test_py_hello_answers(kong: Kong, project: Project) -> None:
+    """After `up`, the example plugin of ./plugins takes part in a request to 127.0.0.1."""
+    answer = kong.request()
+
+    assert kong.address(8000) == ("127.0.0.1", project.port)
+    assert answer.status == 200
+    assert answer.headers["x-hello-from-python"].startswith("Python says ")
+
+
+def test_tls(kong: Kong, project: Project) -> None:
+    """HTTPS is on the second port, on 127.0.0.1 alone."""
+    assert kong.address(8443) == ("127.0.0.1", project.tls_port)
+    assert kong.https().status == 200
+
+
+def test_the_upstream_to_play_with(kong: Kong, project: Project) -> None:
+    """Behind Kong stands a service of the same image that shows what arrives."""
+    assert kong.request("/some/path").json()["path"] == "/some/path"
+    assert project.container("upstream").health == "healthy"
+
+
+def test_it_is_hardened(kong: Kong, project: Project) -> None:
+    """Both services have a read-only root, no capabilities, no-new-privileges and a restart policy."""
+    for container in (kong, project.container("upstream")):
+        host = container.inspect()["HostConfig"]
+        assert host["ReadonlyRootfs"]
+        assert host["CapDrop"] == ["ALL"]
+        assert "no-new-privileges:true" in host["SecurityOpt"]
+        assert host["RestartPolicy"]["Name"] == "on-failure"
+
+
+def test_the_plugins_are_mounted_read_only(kong: Kong) -> None:
+    """./plugins is mounted where the image looks, and the container cannot write to it."""
+    mounts = {mount["Destination"]: mount for mount in kong.inspect()["Mounts"]}
+
+    assert mounts["/opt/kong/plugins"]["Source"] == str(REPOSITORY / "plugins")
+    assert not mounts["/opt/kong/plugins"]["RW"]
+
+
+def test_stop_and_up_again(kong: Kong, project: Project) -> None:
+    """`stop` ends Kong in good order, and `up` brings it back."""
+    project.run("stop")
+    assert kong.inspect()["State"]["ExitCode"] == 0
+    project.run(*UP)
+
+    again = project.container("kong")
+    again.wait_until_healthy()
+    assert again.request().status == 200

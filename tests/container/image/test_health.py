@@ -1,0 +1,69 @@
+"""The health check sees Kong and every plugin server, and servers that die come back."""
+
+from __future__ import annotations
+
+from container.log_lines import CALL_OF_KILLED_SERVER, KILLED_SERVER
+from container.product import PY_HELLO, TEST_PLUGINS, Kong, Launcher, declarative
+
+# The image's own check; one failure is enough, where the image itself waits for three.
+AT_ONCE = ("--health-retries=1",)
+
+
+def start(kong: Launcher) -> Kong:
+    files = {"py-hello.py": PY_HELLO, "raises.py": TEST_PLUGINS / "raises.py"}
+    container = kong.start(plugins=kong.folder(files), config=declarative("py-hello"), options=AT_ONCE)
+    container.wait_until_serving()
+    container.wait_until_healthy()
+    return container
+
+
+def last_report(container: Kong) -> str:
+    return str(container.inspect()["State"]["Health"]["Log"][-1]["Output"])
+
+
+def test_a_stopped_server_makes_the_container_unhealthy(kong: Launcher) -> None:
+    """A plugin server that does not answer makes the container unhealthy, by name; when it answers, it is healthy."""
+    container = start(kong)
+    pids = container.pids_of_server("py-hello")
+    container.kill("STOP", *pids)
+    container.wait_for(lambda: container.health == "unhealthy", "unhealthy")
+    assert "py-hello" in last_report(container)
+    container.kill("CONT", *pids)
+
+    container.wait_until_healthy()
+    assert container.request().status == 200
+
+
+def test_a_killed_server_comes_back(kong: Launcher) -> None:
+    """A plugin server that is killed is started again, and requests to its plugin work again."""
+    container = start(kong)
+    pids = container.pids_of_server("py-hello")
+    container.expect(KILLED_SERVER, CALL_OF_KILLED_SERVER)
+    container.kill("KILL", *pids)
+    container.wait_for(lambda: set(container.pids_of_server("py-hello")) - set(pids), "another process")
+    container.wait_for(lambda: container.exec("kong-python", "health", check=False).exit_code == 0, "health")
+
+    answer = container.wait_until_serving()
+    assert int(answer.headers["x-python-pid"]) not in pids
+    container.wait_until_healthy()
+
+
+def test_a_killed_server_is_seen(kong: Launcher) -> None:
+    """`supervisorctl` shows and steers the servers: one that is stopped by hand is unhealthy until it is started."""
+    container = start(kong)
+    container.exec("supervisorctl", "stop", "plugins:py-hello")
+    report = container.exec("kong-python", "health", check=False)
+    assert report.exit_code == 1
+    assert "py-hello" in report.output
+    container.exec("supervisorctl", "start", "plugins:py-hello")
+
+    container.wait_for(lambda: container.exec("kong-python", "health", check=False).exit_code == 0, "health")
+
+
+def test_health_where_kong_does_not_run(kong: Launcher) -> None:
+    """`kong-python health` in a container without Kong says so in a line and ends with 1."""
+    done = kong.run("kong-python", "health", plugins=kong.folder({"py-hello.py": PY_HELLO}))
+
+    assert done.exit_code == 1
+    assert "Traceback" not in done.output
+    assert "Kong was not started" in done.output

@@ -1,0 +1,67 @@
+"""The container stops in good order: requests are answered, nothing is killed, and Kong's status is the container's."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from container.log_lines import KILLED_KONG
+from container.product import PY_HELLO, TEST_PLUGINS, Kong, Launcher, declarative
+
+
+def start(kong: Launcher, *names: str) -> Kong:
+    files = {"py-hello.py": PY_HELLO, **{f"{name}.py": TEST_PLUGINS / f"{name}.py" for name in names}}
+    container = kong.start(plugins=kong.folder(files), config=declarative("py-hello", *names))
+    container.wait_until_serving()
+    return container
+
+
+def test_docker_stop(kong: Launcher) -> None:
+    """docker stop ends the container with exit code 0 within Docker's ten seconds, and the log tells of no kill."""
+    container = start(kong)
+
+    assert container.stop() == 0
+    assert "SIGKILL" not in container.logs()
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "QUIT"])
+def test_a_signal(kong: Launcher, name: str) -> None:
+    """Kubernetes sends SIGTERM, Control-C is SIGINT, docker stop sends SIGQUIT: each one stops Kong in good order."""
+    container = start(kong)
+    container.signal(name)
+
+    assert container.wait_exit() == 0
+
+
+def test_an_open_request_is_answered(kong: Launcher) -> None:
+    """A request that a Python handler works on when the container is told to stop gets its answer."""
+    container = start(kong, "waits")
+    with ThreadPoolExecutor(2) as threads:
+        request = threads.submit(container.request, "/wait")
+        container.wait_for_log("waits: the request is here")
+        stop = threads.submit(container.stop)
+        container.wait_for_log("signal 3 (SIGQUIT) received")
+        assert not request.done()
+        container.exec("touch", "/tmp/go")
+        answer, exit_code = request.result(), stop.result()
+
+    assert (answer.status, answer.body) == (200, b"waited to the end")
+    assert exit_code == 0
+
+
+def test_stopped_while_it_starts(kong: Launcher) -> None:
+    """A container that is told to stop before Kong runs ends at once, without a kill."""
+    container = kong.start(plugins=kong.folder({"py-hello.py": PY_HELLO}), config=declarative("py-hello"))
+    container.wait_for_log("kong-python: plugins from")
+
+    assert container.stop() == 0
+
+
+@pytest.mark.parametrize(("name", "status"), [("QUIT", 0), ("KILL", 137)])
+def test_the_container_ends_when_kong_ends(kong: Launcher, name: str, status: int) -> None:
+    """When Kong itself ends, by whatever, the container ends with Kong's status for its restart policy to see."""
+    container = start(kong)
+    container.expect(KILLED_KONG)
+    container.kill(name, int(container.exec("supervisorctl", "pid", "kong").stdout))
+
+    assert container.wait_exit() == status

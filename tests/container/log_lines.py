@@ -1,0 +1,129 @@
+"""What a container's log may hold: lines that name their time, level and program, and no trouble but what is listed.
+
+Every container test fails on a line at warn level or above that nobody expects. What is expected stands here and
+nowhere else, with its reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
+TROUBLE = LEVELS[LEVELS.index("warn") :]
+
+_LINE = re.compile(rf"\d{{4}}/\d\d/\d\d \d\d:\d\d:\d\d \[({'|'.join(LEVELS)})\] ([A-Za-z0-9_-]+): (.*)")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a container's log."""
+
+    level: str
+    program: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"[{self.level}] {self.program}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A line that may stand in the log although it speaks of trouble; ``level`` may be several: ``warn|error``."""
+
+    program: str
+    level: str
+    pattern: str
+    reason: str
+
+    def matches(self, line: Line) -> bool:
+        """Whether this line is meant; ``pattern`` may stand anywhere in the text."""
+        same = self.program == line.program and line.level in self.level.split("|")
+        return same and bool(re.search(self.pattern, line.text))
+
+
+ALWAYS = (
+    Expected(
+        "kong",
+        "warn",
+        r"start_command undefined for pluginserver [a-z0-9_-]+; assuming external process management",
+        "Kong says this of every plugin server that it does not start itself: supervisord starts ours",
+    ),
+    Expected(
+        "kong",
+        "warn",
+        r'the "user" directive makes sense only if the master process runs with super-user privileges',
+        "nginx says this wherever Kong does not run as root, in the official image too",
+    ),
+    Expected(
+        "kong",
+        "warn",
+        r'ulimit is currently set to "\d+"\. For better performance set it to at least "4096"',
+        "`kong prepare` says this where the engine gives a container few file descriptors",
+    ),
+    Expected(
+        "kong",
+        "error",
+        r"communicate\(\): event worker failed: .*closed|run\(\): event broker failed: .*closed",
+        "Kong's workers talk to each other, and end one after another at a reload or a stop (lua-resty-events#43)",
+    ),
+)
+"""Lines of a healthy start, reload and stop."""
+
+DANGLING_SOCKETS = Expected(
+    "kong",
+    "warn",
+    r"dangling unix sockets in the prefix directory",
+    "Kong's entrypoint says this when its prefix outlived an earlier run",
+)
+BROKEN_PLUGIN = Expected(
+    "kong-python",
+    "error",
+    r"/broken\.py:\d+: |KONG_PYTHON_ON_BROKEN_PLUGIN=skip",
+    "the test mounts a plugin that is broken, and starts without it",
+)
+KONG_REFUSES_TO_START = (
+    Expected("kong", "error", r"", "Kong says why it does not take the configuration that the test gives it"),
+    Expected("supervisord", "error", r"Kong ended with status", "Kong refused to start"),
+)
+KILLED_SERVER = Expected(
+    "supervisord",
+    "warn",
+    r"exited: py-hello \(.*not expected\)",
+    "the test killed this plugin server",
+)
+CALL_OF_KILLED_SERVER = Expected(
+    "kong",
+    "warn|error",
+    r"py-hello|(pb|mp)_rpc\.lua",
+    "the connection to the server that the test killed is gone: Kong tries again, or says why it is a 500",
+)
+KONG_WAITS_FOR_ITS_SERVER = Expected(
+    "supervisord",
+    "warn",
+    r"Kong still runs after 7 s",
+    "nginx's worker looks every 10 s only whether it is to stop reading what a server that Kong started prints",
+)
+KILLED_KONG = Expected("supervisord", "error", r"Kong ended with status 137", "the test killed Kong itself")
+
+
+def raised_by(program: str) -> Expected:
+    """The report of a handler that raises because the test told it to: a sentence and a traceback."""
+    return Expected(program, "error", r"", "its handler raises because the test asks it to")
+
+
+def parse(log: str) -> list[Line]:
+    """Read a log. A line that does not name its time, level and program is an AssertionError."""
+    lines = []
+    for text in log.splitlines():
+        found = _LINE.fullmatch(text)
+        assert found, f"a line of the log does not name its time, level and program: {text!r}\n{log}"
+        lines.append(Line(*found.groups()))
+    return lines
+
+
+def trouble(lines: Iterable[Line], expected: Iterable[Expected] = ()) -> list[Line]:
+    """The lines at warn level or above that are not expected."""
+    known = (*ALWAYS, *expected)
+    return [line for line in lines if line.level in TROUBLE and not any(entry.matches(line) for entry in known)]

@@ -1,0 +1,223 @@
+"""Containers of the product image: started as a user starts them, their logs read to the end, always removed."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import ssl
+from collections.abc import Iterable, Mapping, Sequence
+from http.client import HTTPSConnection
+from pathlib import Path
+from typing import Any
+
+from container import log_lines
+from container.containers import LABEL, Answer, Finished, TrackedContainer, docker
+from container.log_lines import Expected, Line
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PY_HELLO = REPOSITORY / "plugins" / "py-hello.py"
+TEST_PLUGINS = REPOSITORY / "tests" / "container" / "plugins"
+
+# In the image.
+PLUGINS = "/opt/kong/plugins"
+DECLARATIVE = "/opt/kong/kong.yml"
+
+UPSTREAM = "http://upstream:9000"
+DB_LESS = {"KONG_DATABASE": "off", "KONG_DECLARATIVE_CONFIG": DECLARATIVE}
+BUILD_SECONDS = 1800.0
+
+# The image's own check, but a healthy container need not wait ten seconds for the first one.
+HEALTH = "--health-interval=2s"
+
+Content = str | bytes | Path
+
+
+def declarative(*plugins: str | Mapping[str, Any], **more: Any) -> str:
+    """A kong.yml (JSON is YAML) with one route for everything and plugins on all of it.
+
+    :param plugins: each a name, or an entry with ``name`` and ``config``.
+    :param more: other lists of entities, such as ``consumers``.
+    """
+    entries = [{"name": plugin} if isinstance(plugin, str) else dict(plugin) for plugin in plugins]
+    service = {"name": "demo", "url": UPSTREAM, "routes": [{"name": "demo", "paths": ["/"]}]}
+    return json.dumps({"_format_version": "3.0", "services": [service], "plugins": entries, **more}, indent=2)
+
+
+def _bytes(content: Content) -> bytes:
+    if isinstance(content, Path):
+        return content.read_bytes()
+    return content.encode() if isinstance(content, str) else content
+
+
+class Kong(TrackedContainer):
+    """A container of the product image, whose log is checked."""
+
+    expected: tuple[Expected, ...] = ()
+    _lines_checked = 0
+
+    def check_log(self) -> None:
+        """Fail on a line that has not the form of all lines, and on trouble that is not expected.
+
+        Each line is judged once: of a container that tests share, each test sees its own.
+        """
+        lines = log_lines.parse(self.logs())
+        new, self._lines_checked = lines[self._lines_checked :], len(lines)
+        found = log_lines.trouble(new, self.expected)
+        assert not found, "unexpected in the log:\n" + "\n".join(map(str, found)) + f"\n\nall of it:\n{self.logs()}"
+
+    def expect(self, *lines: Expected) -> None:
+        """Expect lines of trouble from now on."""
+        self.expected += lines
+
+    def lines(self, program: str, *levels: str) -> list[Line]:
+        """The log's lines of one program, of these levels or of all."""
+        found = log_lines.parse(self.logs())
+        return [line for line in found if line.program == program and (not levels or line.level in levels)]
+
+    def wait_until_serving(
+        self, path: str = "/", status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Wait until a request is answered with this status."""
+
+        def attempt() -> Answer | None:
+            answer = self.request(path, headers=headers)
+            return answer if answer.status == status else None
+
+        return self.wait_for(attempt, f"status {status} for {path}")  # type: ignore[return-value]
+
+    def https(self, path: str = "/", port: int = 8443) -> Answer:
+        """One HTTPS request; Kong's own certificate is nobody's to verify."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = HTTPSConnection(*self.address(port), timeout=30, context=context)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+    def pids_of_server(self, plugin: str) -> list[int]:
+        """The processes of a plugin's server, as the container numbers them."""
+        script = (
+            "import pathlib, sys\n"
+            "for file in pathlib.Path('/proc').glob('[0-9]*/cmdline'):\n"
+            "    try: words = file.read_bytes().split(b'\\0')\n"
+            "    except OSError: continue\n"
+            "    if b'--plugin' in words and sys.argv[1].encode() in words: print(file.parent.name)\n"
+        )
+        # The script itself names the plugin too, but not after --plugin.
+        return [int(pid) for pid in self.exec("python3", "-c", script, plugin).stdout.split()]
+
+    def kill(self, name: str, *pids: int) -> None:
+        """Send a signal to processes in the container, as its own user."""
+        self.exec("sh", "-c", f"kill -{name} {' '.join(map(str, pids))}")
+
+
+class Launcher:
+    """Starts containers of one image with the options that its tests share."""
+
+    def __init__(self, image: str, network: str, folder: Path) -> None:
+        """:param network: where the upstream answers; :param folder: for files to mount."""
+        self.image = image
+        self._network = network
+        self._folder = folder
+        self._started: list[Kong] = []
+        self._images: list[str] = []
+
+    def start(  # noqa: PLR0913 - the options of docker run, by name
+        self,
+        *command: str,
+        plugins: Path | None = None,
+        config: str | None = None,
+        env: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+        ports: Sequence[int] = (8000,),
+        expected: Iterable[Expected] = (),
+        image: str | None = None,
+    ) -> Kong:
+        """Start Kong without a database.
+
+        :param plugins: a folder to mount read-only where plugins are.
+        :param config: the content of its kong.yml.
+        :param expected: trouble that its log may speak of.
+        """
+        mounts = [] if plugins is None else [f"--volume={plugins}:{PLUGINS}:ro"]
+        if config is not None:
+            mounts.append(f"--volume={self.file(config)}:{DECLARATIVE}:ro")
+        container = Kong.run(
+            image or self.image,
+            *command,
+            env={**DB_LESS, **(env or {})},
+            options=[f"--network={self._network}", HEALTH, *mounts, *options],
+            ports=ports,
+        )
+        assert isinstance(container, Kong)
+        container.expected = tuple(expected)
+        self._started.append(container)
+        return container
+
+    def run(
+        self,
+        *command: str,
+        plugins: Path | None = None,
+        config: str | None = None,
+        env: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+    ) -> Finished:
+        """Run a container to its end. Its log is the output of a command, and the test's own to judge."""
+        container = self.start(*command, plugins=plugins, config=config, env=env, options=options, ports=())
+        exit_code = container.wait_exit()
+        streams = docker("logs", container.id)
+        self._remove(container)
+        return Finished(exit_code, streams.stdout, streams.stderr)
+
+    def file(self, content: str, name: str | None = None, mode: int = 0o644) -> Path:
+        """A file for mounting that every user can read."""
+        path = self._folder / (name or f"file-{secrets.token_hex(6)}")
+        path.write_text(content, encoding="utf-8")
+        path.chmod(mode)
+        return path
+
+    def folder(self, files: Mapping[str, Content]) -> Path:
+        """A folder for mounting that every user can read; a Path is copied."""
+        top = self._folder / f"folder-{secrets.token_hex(6)}"
+        top.mkdir()
+        for name, content in files.items():
+            path = top / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(_bytes(content))
+            path.chmod(0o644)
+        for path in (top, *(path for path in top.rglob("*") if path.is_dir())):
+            path.chmod(0o755)
+        return top
+
+    def derive(self, dockerfile: str, files: Mapping[str, Content]) -> str:
+        """Build an image from a Dockerfile and the files that it copies; its id."""
+        context = self.folder({"Dockerfile": dockerfile, **files})
+        built = docker("build", "--quiet", "--label", LABEL, str(context), timeout=BUILD_SECONDS)
+        self._images.append(built.stdout.split()[-1])
+        return self._images[-1]
+
+    def check_logs(self) -> None:
+        """Fail on unexpected trouble in the log of a container that is still there."""
+        for container in self._started:
+            container.check_log()
+
+    def close(self) -> None:
+        """Check the logs; remove everything, even then."""
+        try:
+            self.check_logs()
+        finally:
+            for container in list(self._started):
+                self._remove(container)
+            for image in self._images:
+                docker("image", "rm", "--force", image, check=False)
+
+    def forget(self, container: Kong) -> None:
+        """Remove a container now; its log was judged by the test itself."""
+        self._remove(container)
+
+    def _remove(self, container: Kong) -> None:
+        container.remove()
+        self._started.remove(container)
