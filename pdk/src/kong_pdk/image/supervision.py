@@ -29,6 +29,8 @@ _FLUSH_SECONDS = 1.0
 _BATCH_SECONDS = 0.005
 _STOP_AGAIN_SECONDS = 1.0
 _SPAWN_FAILED_STATUS = 71
+# What supervisord has a handler for.
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2)
 _ENDED_BY_STOP = (-signal.SIGQUIT, -signal.SIGTERM)
 
 
@@ -94,6 +96,23 @@ class _Options(ServerOptions):  # type: ignore[misc]
 
     def make_logger(self) -> None:
         self.logger = loggers.Logger(loggers.LevelsByName.INFO, [_RelayHandler(self._relay)])
+
+    def fork(self) -> int:
+        """Fork a child in which signals have their default effect at once.
+
+        Between fork and exec the child would run supervisord's handlers: a signal to end would be lost, and Python
+        would complain that the descriptor to wake supervisord with is closed there.
+        """
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid: int = super().fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                for number in _HANDLED:
+                    signal.signal(number, signal.SIG_DFL)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        return pid
 
     def waitpid(self) -> tuple[int | None, int | None]:
         pid, status = super().waitpid()
@@ -199,8 +218,7 @@ class _Supervision(Supervisor):  # type: ignore[misc]
     def _go_on_stopping(self, drain_ends: float) -> None:
         """Tell Kong again to stop, and at the end of its drain to do so at once.
 
-        A first SIGQUIT that comes while Kong starts may be lost: between fork and exec supervisord's own handler
-        takes it.
+        A first SIGQUIT that comes while Kong starts may be lost: nginx, and the shell before it, take it only later.
         """
         now = time.monotonic()
         if self._kong.get_state() != ProcessStates.STOPPING:

@@ -1,0 +1,42 @@
+import os
+import signal
+import subprocess
+import sys
+
+# A process like supervisord: its handlers and its wakeup descriptor are set when it forks.
+_FORKS = """
+import os, signal, sys
+from kong_pdk.image.output import Output
+from kong_pdk.image.relay import Relay
+from kong_pdk.image.supervision import _Options
+
+options = _Options(Relay(Output(1), Output(2)))
+read, write = os.pipe()
+os.set_blocking(write, False)
+signal.set_wakeup_fd(write)
+options.setsignals()
+number = int(sys.argv[1])
+pid = options.fork()
+if pid == 0:
+    # What supervisord does between fork and exec.
+    os.close(write)
+    os.kill(os.getpid(), number)
+    os.execv("/bin/true", ["true"])
+_, status = os.waitpid(pid, 0)
+os.kill(os.getpid(), number)
+print(os.waitstatus_to_exitcode(status), *iter(options.signal_receiver.get_signal, None))
+"""
+
+
+def _fork_and_signal(number: signal.Signals) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", _FORKS, str(int(number))]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=os.sep)
+
+
+def test_a_signal_between_fork_and_exec_ends_the_child_in_silence() -> None:
+    done = _fork_and_signal(signal.SIGTERM)
+    assert (done.stdout.split()[0], done.stderr) == (str(-signal.SIGTERM), "")
+
+
+def test_supervisord_itself_still_gets_its_signals() -> None:
+    assert _fork_and_signal(signal.SIGTERM).stdout.split()[-1] == str(int(signal.SIGTERM))
