@@ -1,0 +1,161 @@
+"""Every variable ``KONG_PYTHON_*``, in one place: its name, what it may be, its default and what it does."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+PREFIX = "KONG_PYTHON_"
+
+MOST_WORKERS = 64
+
+_Value = TypeVar("_Value", covariant=True)
+_DAY_SECONDS = 24 * 3600
+
+
+class SettingError(Exception):
+    """A variable that has no meaning; the message names it and says what to set."""
+
+
+class Address(NamedTuple):
+    """Where something listens: a host without brackets, and a port."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Variable(Generic[_Value]):
+    """One variable.
+
+    ``kind`` says what it may be, as it stands in sentences: "set it to ...". ``parse`` makes its value of a text
+    and raises :class:`ValueError` for one that has no meaning.
+    """
+
+    name: str
+    kind: str
+    default: str
+    meaning: str
+    parse: Callable[[str], _Value]
+
+    def read(self, environ: Mapping[str, str]) -> _Value:
+        """Give the value in force: the default where the variable is not set, or empty.
+
+        :raises SettingError: the value has no meaning.
+        """
+        text = environ.get(self.name, "").strip() or self.default
+        try:
+            return self.parse(text)
+        except ValueError:
+            raise SettingError(f"{self.name} is {text!r}; set it to {self.kind}") from None
+
+
+def check(environ: Mapping[str, str]) -> list[str]:
+    """Look at every variable whose name begins with ``KONG_PYTHON_``.
+
+    :return: a sentence for each that has no meaning, or that nobody knows.
+    """
+    sentences = []
+    for name in sorted(name for name in environ if name.startswith(PREFIX)):
+        known = _BY_NAME.get(name)
+        if known is None:
+            sentences.append(_unknown(name))
+            continue
+        try:
+            known.read(environ)
+        except SettingError as error:
+            sentences.append(str(error))
+    return sentences
+
+
+def _unknown(name: str) -> str:
+    guess = difflib.get_close_matches(name, _BY_NAME, n=1)
+    cure = f"did you mean {guess[0]}?" if guess else "unset it; kong-python settings lists those there are"
+    return f"there is no setting {name}; {cure}"
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError
+        return text.lower()
+
+    return parse
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
+            raise ValueError
+        return int(text)
+
+    return parse
+
+
+def _path(text: str) -> Path:
+    if "\0" in text:
+        raise ValueError
+    return Path(text).absolute()
+
+
+def _workers(text: str) -> int:
+    return count_cores() if text.lower() == "auto" else _number(1, MOST_WORKERS)(text)
+
+
+def count_cores() -> int:
+    """Count the processor cores that this process may use, as many as there may be workers."""
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MOST_WORKERS)
+
+
+def _address(text: str) -> Address | None:
+    if text.lower() == "off":
+        return None
+    host, colon, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not bare or (":" in bare) != (bare != host):
+        raise ValueError
+    return Address(bare, _number(1, 65535)(port))
+
+
+_SECONDS = f"a number of seconds, at most {_DAY_SECONDS}"
+_seconds = _number(0, _DAY_SECONDS)
+
+PLUGINS_DIR = Variable(
+    "KONG_PYTHON_PLUGINS_DIR", "the path of a folder", "/opt/kong/plugins", "the folder of the plugins", _path
+)
+PROTOCOL = Variable(
+    "KONG_PYTHON_PROTOCOL", "protobuf or msgpack", "protobuf",
+    "the protocol that Kong speaks with the plugin servers", _choice("protobuf", "msgpack"),
+)  # fmt: skip
+ON_BROKEN_PLUGIN = Variable(
+    "KONG_PYTHON_ON_BROKEN_PLUGIN", "fail or skip", "fail",
+    "fail: Kong does not start while a plugin is broken; skip: it starts without the broken ones and says so at "
+    "error level", _choice("fail", "skip"),
+)  # fmt: skip
+START_SECONDS = Variable(
+    "KONG_PYTHON_START_SECONDS", _SECONDS, "30",
+    "how long all plugin servers together may take until they answer", _seconds,
+)  # fmt: skip
+DRAIN_SECONDS = Variable(
+    "KONG_PYTHON_DRAIN_SECONDS", _SECONDS, "7",
+    "how long Kong may finish open requests when it is told to stop", _seconds,
+)  # fmt: skip
+RUN_DIR = Variable(
+    "KONG_PYTHON_RUN_DIR", "the path of a folder", "/run/kong-python",
+    "where the run directory is: sockets and generated files", _path,
+)  # fmt: skip
+BASE_ENTRYPOINT = Variable(
+    "KONG_PYTHON_BASE_ENTRYPOINT", "the path of a program", "/docker-entrypoint.sh",
+    "Kong's entrypoint in the base image, where it has another path", _path,
+)  # fmt: skip
+
+VARIABLES: Sequence[Variable[object]] = (
+    PLUGINS_DIR, PROTOCOL, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS, RUN_DIR, BASE_ENTRYPOINT,
+)  # fmt: skip
+"""All of them, in the order in which they are shown."""
+
+_BY_NAME = {variable.name: variable for variable in VARIABLES}
