@@ -107,6 +107,14 @@ def test_a_file_that_is_not_there_is_named(check, capsys):
     assert "/nowhere/kong.yml" in capsys.readouterr().err
 
 
+def test_a_wrong_setting_is_named(check, monkeypatch):
+    """The folder may be another one than was meant."""
+    monkeypatch.setenv("KONG_PYTHON_PLUGIN_DIR", "/x")
+    status, out, err = check(KONG.replace("CONFIG", "message: hi"))
+    assert (status, out) == (1, "")
+    assert err == "there is no setting KONG_PYTHON_PLUGIN_DIR; did you mean KONG_PYTHON_PLUGINS_DIR?\n"
+
+
 def test_a_broken_plugin_is_named(check):
     (check.folder / "broken.py").write_text("class Plugin:\n    def acces(self, kong): pass\n")
     status, _, err = check(KONG.replace("CONFIG", "message: hi"))

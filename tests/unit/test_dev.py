@@ -193,6 +193,14 @@ def test_mistakes_are_listed_and_nothing_is_served(start, folder):
     assert "Traceback" not in said
 
 
+def test_wrong_settings_are_sentences(start, folder):
+    dev = start(str(folder), KONG_PYTHON_PROTOCOL="grpc", KONG_PYTHON_NOSUCH="1")
+    assert dev.process.wait(DEADLINE) == 78
+    assert len(dev.lines) == 2
+    assert "there is no setting KONG_PYTHON_NOSUCH" in dev.lines[0]
+    assert "KONG_PYTHON_PROTOCOL is 'grpc'; set it to protobuf or msgpack" in dev.lines[1]
+
+
 def test_a_configuration_that_is_refused_is_one_sentence(start, folder, tmp_path):
     file = tmp_path / "kong.yml"
     file.write_text('_format_version: "3.0"\nplugins:\n- name: py-hello\n  config: {message: 5}\n')

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 
+from kong_pdk import settings
 from kong_pdk.gateway.declarative import DeclarativeError, load_declarative
 from kong_pdk.gateway.key_auth import KEY_AUTH
 from kong_pdk.image import configuration, run_directory
@@ -26,6 +27,10 @@ def main(argv: Sequence[str]) -> int:
     """
     options = _parser().parse_args(list(argv))
     environ = {**os.environ, **({"KONG_PYTHON_PLUGINS_DIR": options.plugins} if options.plugins else {})}
+    wrong = settings.check(environ)
+    if wrong:
+        print(*wrong, sep="\n", file=sys.stderr)
+        return 1
     try:
         found = configuration.read(environ, (), run_directory.locate(environ))
         config = load_declarative(Path(options.file), _schemas(found))

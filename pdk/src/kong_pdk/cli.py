@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from kong_pdk import __version__
+from kong_pdk.image.errors import CONFIGURATION_STATUS
+from kong_pdk.settings import SettingError
 
 __all__ = ["main", "pluginserver_main", "start_dedicated_server"]
 
@@ -131,7 +133,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text
         sys.stdout.reconfigure(errors="backslashreplace")
-    return known[0](arguments[1:])
+    try:
+        return known[0](arguments[1:])
+    except SettingError as error:
+        print(f"kong-python: {error}", file=sys.stderr)
+        return CONFIGURATION_STATUS
 
 
 def _usage() -> str:

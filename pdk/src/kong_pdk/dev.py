@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
+from kong_pdk import settings as variables
 from kong_pdk.gateway.gateway import Gateway, GatewayError
 from kong_pdk.gateway.settings import Settings, SettingsError
 from kong_pdk.image import configuration, run_directory
@@ -91,6 +92,11 @@ def _serve(options: argparse.Namespace, temporary: Path) -> int:
         "KONG_PYTHON_RUN_DIR": str(temporary),
         "KONG_PREFIX": str(temporary / "kong"),
     }
+    wrong = variables.check(environ)
+    for sentence in wrong:
+        _log.error("%s", sentence)
+    if wrong:
+        return CONFIGURATION_STATUS
     found = configuration.read(environ, (), run_directory.prepare(environ))
     for problem in found.problems:
         _log.error("%s", problem)

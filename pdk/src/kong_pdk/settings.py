@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,13 @@ PREFIX = "KONG_PYTHON_"
 
 MOST_WORKERS = 64
 
-_Value = TypeVar("_Value", covariant=True)
+_Value_co = TypeVar("_Value_co", covariant=True)
 _DAY_SECONDS = 24 * 3600
+# Kubernetes tells every container of every Service in its namespace, and one may be called kong-python.
+_OF_SERVICES = re.compile(
+    r"KONG_PYTHON_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+_OF_SCRIPTS = "KONG_PYTHON_IMAGE"  # names the image for make and compose, and so is in shells and .env files
 
 
 class SettingError(Exception):
@@ -29,7 +35,7 @@ class Address(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Variable(Generic[_Value]):
+class Variable(Generic[_Value_co]):
     """One variable.
 
     ``kind`` says what it may be, as it stands in sentences: "set it to ...". ``parse`` makes its value of a text
@@ -40,9 +46,9 @@ class Variable(Generic[_Value]):
     kind: str
     default: str
     meaning: str
-    parse: Callable[[str], _Value]
+    parse: Callable[[str], _Value_co]
 
-    def read(self, environ: Mapping[str, str]) -> _Value:
+    def read(self, environ: Mapping[str, str]) -> _Value_co:
         """Give the value in force: the default where the variable is not set, or empty.
 
         :raises SettingError: the value has no meaning.
@@ -63,7 +69,8 @@ def check(environ: Mapping[str, str]) -> list[str]:
     for name in sorted(name for name in environ if name.startswith(PREFIX)):
         known = _BY_NAME.get(name)
         if known is None:
-            sentences.append(_unknown(name))
+            if not _is_of_others(name):
+                sentences.append(_unknown(name))
             continue
         try:
             known.read(environ)
@@ -72,9 +79,14 @@ def check(environ: Mapping[str, str]) -> list[str]:
     return sentences
 
 
+def _is_of_others(name: str) -> bool:
+    return name == _OF_SCRIPTS or _OF_SERVICES.fullmatch(name) is not None
+
+
 def _unknown(name: str) -> str:
-    guess = difflib.get_close_matches(name, _BY_NAME, n=1)
-    cure = f"did you mean {guess[0]}?" if guess else "unset it; kong-python settings lists those there are"
+    known = [other.removeprefix(PREFIX) for other in _BY_NAME]
+    guess = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
+    cure = f"did you mean {PREFIX}{guess[0]}?" if guess else "unset it; kong-python settings lists those there are"
     return f"there is no setting {name}; {cure}"
 
 
@@ -99,7 +111,10 @@ def _number(least: int, most: int) -> Callable[[str], int]:
 def _path(text: str) -> Path:
     if "\0" in text:
         raise ValueError
-    return Path(text).absolute()
+    try:
+        return Path(text).absolute()
+    except OSError as error:  # a relative path where the working directory is gone
+        raise ValueError from error
 
 
 def _workers(text: str) -> int:

@@ -180,3 +180,22 @@ def test_a_variable_that_means_nothing(kong: Launcher) -> None:
     assert done.exit_code == EX_CONFIG
     [line] = log_lines.trouble(log_lines.parse(done.output))
     assert all(word in line.text for word in ("KONG_PYTHON_PROTOCOL", "grpc", "protobuf", "msgpack"))
+
+
+def test_a_variable_that_nobody_knows(kong: Launcher) -> None:
+    """A KONG_PYTHON_ variable that there is none of is a slip of the pen: it is named, with what was meant."""
+    done = kong.run(plugins=kong.folder({}), env={"KONG_PYTHON_PLUGIN_DIR": "/srv"})
+
+    assert done.exit_code == EX_CONFIG
+    [line] = log_lines.parse(done.output)
+    assert (line.level, line.program) == ("error", "kong-python")
+    assert line.text == "there is no setting KONG_PYTHON_PLUGIN_DIR; did you mean KONG_PYTHON_PLUGINS_DIR?"
+
+
+def test_a_variable_that_kubernetes_sets(kong: Launcher) -> None:
+    """A Service called kong-python gives variables of that prefix to every container beside it; they mean nothing."""
+    folder = kong.folder({"py-hello.py": PY_HELLO})
+    env = {"KONG_PYTHON_SERVICE_HOST": "10.0.0.1", "KONG_PYTHON_PORT_8000_TCP_ADDR": "10.0.0.1"}
+    container = kong.start(plugins=folder, config=declarative("py-hello"), env=env)
+
+    assert "x-hello-from-python" in container.wait_until_serving().headers

@@ -132,6 +132,28 @@ def test_supervisorctl_reaches_it(start: Start, environ: Mapping[str, str]) -> N
     assert re.search(r"^plugins:good +(RUNNING|STARTING)", done.stdout, re.MULTILINE)
 
 
+def test_wrong_settings_prevent_the_start_before_anything_else(start: Start, run: RunDirectory) -> None:
+    container = start(KONG_PYTHON_PROTOCOL="grpc", KONG_PYTHON_PLUGIN_DIR="/x")
+    assert container.end() == 78
+    assert [line.partition("[error] kong-python: ")[2] for line in container.log.splitlines()] == [
+        "there is no setting KONG_PYTHON_PLUGIN_DIR; did you mean KONG_PYTHON_PLUGINS_DIR?",
+        "KONG_PYTHON_PROTOCOL is 'grpc'; set it to protobuf or msgpack",
+    ]
+
+
+def test_wrong_settings_only_warn_another_command(start: Start) -> None:
+    container = start("kong", "version", KONG_PYTHON_NOSUCH="1", kong={"then": 'echo "plugins: $KONG_PLUGINS"; exit 5'})
+    assert container.end() == 5
+    assert "[warn] kong-python: there is no setting KONG_PYTHON_NOSUCH; " in container.log
+    assert "plugins: bundled,good\n" in container.log
+
+
+def test_a_wrong_value_is_said_once_to_another_command(start: Start) -> None:
+    container = start("bash", "-c", "true", KONG_PYTHON_PROTOCOL="grpc", kong={"then": "exit 5"})
+    assert container.end() == 5
+    assert container.log.count("KONG_PYTHON_PROTOCOL is 'grpc'") == 1
+
+
 @pytest.mark.usefixtures("add_broken")
 def test_a_broken_plugin_prevents_the_start(start: Start) -> None:
     container = start()

@@ -39,6 +39,16 @@ def test_all_is_well(container: Path, run: RunDirectory, serve: Serve, capsys: p
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_wrong_setting_elsewhere_is_not_its_business(
+    container: Path, run: RunDirectory, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `docker exec -e` adds by mistake does not make a container that serves unhealthy."""
+    monkeypatch.setenv("KONG_PYTHON_NOSUCH", "1")
+    monkeypatch.setenv("KONG_PYTHON_PROTOCOL", "x")
+    serve(run.socket("a"), healthy)
+    assert health.main([]) == 0
+
+
 def test_each_thing_that_is_wrong_has_a_line(container: Path, capsys: pytest.CaptureFixture[str]) -> None:
     container.write_text('#!/bin/sh\necho "Error: Kong is not running\n  Run with --v" >&2\nexit 1\n')
     assert health.main([]) == 1

@@ -83,3 +83,22 @@ def test_a_wrong_setting_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setenv("KONG_PYTHON_PROTOCOL", "x")
     assert report.environment_main([]) == 78
     assert capsys.readouterr().err == "kong-python: KONG_PYTHON_PROTOCOL is 'x'; set it to protobuf or msgpack\n"
+
+
+@pytest.mark.usefixtures("add_broken")
+def test_an_unknown_setting_is_said_below_the_plugins(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KONG_PYTHON_NOSUCH", "1")
+    assert report.plugins_main([]) == 78
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[1].startswith("good")
+    assert "kong-python: there is no setting KONG_PYTHON_NOSUCH" in printed.err
+
+
+def test_an_unknown_setting_alone_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KONG_PYTHON_NOSUCH", "1")
+    assert report.environment_main([]) == 78
+    assert capsys.readouterr().err.count("\n") == 1

@@ -8,8 +8,7 @@ import sys
 from typing import NoReturn
 
 from kong_pdk.image.errors import StartError
-
-ENTRYPOINT = "/docker-entrypoint.sh"
+from kong_pdk.settings import BASE_ENTRYPOINT
 
 _NOT_FOUND_STATUS = 127
 
@@ -18,8 +17,9 @@ def become(command: list[str]) -> NoReturn:
     """Replace this process with the base image's entrypoint and a command for it.
 
     :raises StartError: the base image has no entrypoint.
+    :raises SettingError: the variable that names it has no meaning.
     """
-    entrypoint = os.environ.get("KONG_PYTHON_BASE_ENTRYPOINT") or ENTRYPOINT
+    entrypoint = str(BASE_ENTRYPOINT.read(os.environ))
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SUPERVISOR_")}
     # Python ignores SIGPIPE, and a program that is started inherits that.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)

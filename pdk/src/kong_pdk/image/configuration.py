@@ -12,10 +12,9 @@ from kong_pdk.image import environment, supervisord_conf
 from kong_pdk.image.errors import StartError
 from kong_pdk.image.ping import write_servers
 from kong_pdk.image.run_directory import RunDirectory
-from kong_pdk.image.settings import Settings, read_conf, seconds, start_seconds
+from kong_pdk.image.settings import Settings, read_conf
 from kong_pdk.plugin import Description, Problem, dump, inspect
-
-DEFAULT_FOLDER = "/opt/kong/plugins"
+from kong_pdk.settings import DRAIN_SECONDS, ON_BROKEN_PLUGIN, PLUGINS_DIR, PROTOCOL, SettingError
 
 # A plugin's name and what it printed; no bytes at its end.
 Printed = Callable[[str, bytes], None]
@@ -24,7 +23,6 @@ Protocol = Literal["MsgPack:1", "ProtoBuf:1"]
 
 _PROTOCOLS: Mapping[str, Protocol] = {"protobuf": "ProtoBuf:1", "msgpack": "MsgPack:1"}
 _MAX_SOCKET_PATH = 107
-_DRAIN_SECONDS = 7
 
 
 @dataclass(frozen=True)
@@ -42,15 +40,15 @@ class Options:
 
         :raises StartError: one of them has no meaning.
         """
-        protocol = _choice(environ, "KONG_PYTHON_PROTOCOL", tuple(_PROTOCOLS))
-        # The starter reads this one; here it is only checked, before anything runs.
-        start_seconds(environ)
-        return cls(
-            folder=Path(environ.get("KONG_PYTHON_PLUGINS_DIR") or DEFAULT_FOLDER).absolute(),
-            protocol=_PROTOCOLS[protocol],
-            skip_broken=_choice(environ, "KONG_PYTHON_ON_BROKEN_PLUGIN", ("fail", "skip")) == "skip",
-            drain=seconds(environ, "KONG_PYTHON_DRAIN_SECONDS", _DRAIN_SECONDS),
-        )
+        try:
+            return cls(
+                folder=PLUGINS_DIR.read(environ),
+                protocol=_PROTOCOLS[PROTOCOL.read(environ)],
+                skip_broken=ON_BROKEN_PLUGIN.read(environ) == "skip",
+                drain=DRAIN_SECONDS.read(environ),
+            )
+        except SettingError as error:
+            raise StartError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -123,10 +121,3 @@ def _too_long(plugin: Description, run: RunDirectory) -> Problem:
         cure="shorten the plugin's name or KONG_PYTHON_RUN_DIR",
         plugin=plugin.name,
     )
-
-
-def _choice(environ: Mapping[str, str], variable: str, choices: Sequence[str]) -> str:
-    value = environ.get(variable, "").strip().lower() or choices[0]
-    if value not in choices:
-        raise StartError(f"{variable} is {value!r}; set it to {' or '.join(choices)}")
-    return value

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from kong_pdk import settings
 from kong_pdk.image import base, configuration, run_directory, supervision
 from kong_pdk.image.configuration import Configuration
 from kong_pdk.image.errors import CONFIGURATION_STATUS, StartError
 from kong_pdk.image.relay import Relay
 from kong_pdk.logs import NOTICE, configure
+from kong_pdk.settings import SettingError
 
 DEFAULT_COMMAND = ("kong", "docker-start")
 
@@ -36,9 +38,9 @@ def main(argv: Sequence[str]) -> int:
             return start(command)
         prepare_for(command)
         base.become(command)
-    except StartError as error:
+    except (StartError, SettingError) as error:
         _log.error("%s", error)
-        return error.status
+        return getattr(error, "status", CONFIGURATION_STATUS)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -53,9 +55,14 @@ def starts_kong(command: Sequence[str]) -> bool:
 def start(command: Sequence[str]) -> int:
     """Run the plugin servers and Kong until it ends.
 
-    :return: Kong's exit status, or 78 where plugins are broken and may not be skipped.
+    :return: Kong's exit status, or 78 where a setting is wrong, or plugins are broken and may not be skipped.
     :raises StartError: the start cannot go on.
     """
+    wrong = settings.check(os.environ)
+    for sentence in wrong:
+        _log.error("%s", sentence)
+    if wrong:
+        return CONFIGURATION_STATUS
     found = configuration.read(os.environ, command, run_directory.prepare(os.environ), _Printed())
     if found.problems and not _may_go_on(found):
         return CONFIGURATION_STATUS
@@ -74,14 +81,18 @@ def prepare_for(command: Sequence[str]) -> None:
 
     Whatever is wrong is only said: the command may be there to look into it.
     """
+    wrong = settings.check(os.environ)
+    for sentence in wrong:
+        _log.warning("%s", sentence)
     try:
         found = configuration.read(os.environ, command, run_directory.prepare(os.environ), _Printed())
         for text in (*found.problems, *found.notes):
             _log.warning("%s", text)
         configuration.write(found, os.environ)
         _apply(found)
-    except StartError as error:
-        _log.warning("%s", error)
+    except (StartError, SettingError) as error:
+        if str(error) not in wrong:
+            _log.warning("%s", error)
 
 
 class _Printed:

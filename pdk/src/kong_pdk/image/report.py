@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from prettytable import PrettyTable, TableStyle
 
+from kong_pdk import settings
 from kong_pdk.image import configuration, run_directory
 from kong_pdk.image.configuration import Configuration
-from kong_pdk.image.errors import StartError
+from kong_pdk.image.errors import CONFIGURATION_STATUS, StartError
 from kong_pdk.image.ping import Server, ping_all
 from kong_pdk.plugin import Description, Problem
 
@@ -23,7 +24,7 @@ _PING_SECONDS = 1.0
 def environment_main(argv: Sequence[str]) -> int:
     """Print the variables that the image generates, as ``KEY=value`` lines for a shell or as JSON.
 
-    :return: 0, or 78 where a plugin is broken; what is wrong goes to standard error.
+    :return: 0, or 78 where a plugin is broken or a setting wrong; what is wrong goes to standard error.
     """
     parser = argparse.ArgumentParser(
         prog="kong-python env", description="Print the environment variables that make Kong know the plugins."
@@ -44,7 +45,7 @@ def environment_main(argv: Sequence[str]) -> int:
 def plugins_main(argv: Sequence[str]) -> int:
     """Print a table of the plugins that were found.
 
-    :return: 0, or 78 where a plugin is broken.
+    :return: 0, or 78 where a plugin is broken or a setting wrong; what is wrong goes to standard error.
     """
     parser = argparse.ArgumentParser(prog="kong-python plugins", description="Show the plugins that were found.")
     parser.add_argument("--json", action="store_true", help="print a JSON array")
@@ -115,9 +116,18 @@ def _complain(found: Configuration) -> int:
         print(f"kong-python: {note}", file=sys.stderr)
     for problem in found.problems:
         print(problem, file=sys.stderr)
-    return 78 if found.problems else 0
+    wrong = _complain_of_settings()
+    return CONFIGURATION_STATUS if found.problems or wrong else 0
+
+
+def _complain_of_settings() -> list[str]:
+    wrong = settings.check(os.environ)
+    for sentence in wrong:
+        print(f"kong-python: {sentence}", file=sys.stderr)
+    return wrong
 
 
 def _fail(error: StartError) -> int:
-    print(f"kong-python: {error}", file=sys.stderr)
+    if str(error) not in _complain_of_settings():
+        print(f"kong-python: {error}", file=sys.stderr)
     return error.status

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kong_pdk.image.errors import StartError
-
-DEFAULT = "/run/kong-python"
+from kong_pdk.settings import RUN_DIR
 
 MODE = 0o700
 
@@ -117,7 +116,7 @@ def prepare(environ: Mapping[str, str]) -> RunDirectory:
         reasons.append(f"{path}: {reason}")
     raise StartError(
         f"no place for sockets and generated files ({'; '.join(reasons)}); with a read-only root file system add "
-        f"a tmpfs: --tmpfs {DEFAULT}:mode=1777"
+        f"a tmpfs: --tmpfs {RUN_DIR.default}:mode=1777"
     )
 
 
@@ -130,9 +129,9 @@ def _unlink_leftover(file: Path) -> None:
 
 def _candidates(environ: Mapping[str, str]) -> list[Path]:
     uid = os.getuid()
-    chosen = Path(environ.get("KONG_PYTHON_RUN_DIR") or DEFAULT) / str(uid)
+    chosen = RUN_DIR.read(environ) / str(uid)
     temporary = Path(environ.get("TMPDIR") or "/tmp") / f"kong-python-{uid}"  # noqa: S108 - checked for its owner
-    return [chosen.absolute(), temporary.absolute()]
+    return [chosen, temporary.absolute()]
 
 
 def _make(path: Path) -> str | None:

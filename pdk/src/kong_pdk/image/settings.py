@@ -11,9 +11,6 @@ from kong_pdk.image.errors import StartError
 DEFAULT_FILES = (Path("/etc/kong/kong.conf"), Path("/etc/kong.conf"))
 """Where Kong looks for kong.conf; the first one that exists counts."""
 
-_START_SECONDS = 30
-_MAX_SECONDS = 24 * 3600
-
 _FILE_FORMS = ("plugins", "pluginserver_names")
 """Options that we change, so that we have to read their ``_FILE`` form before the base image's entrypoint does."""
 
@@ -62,25 +59,6 @@ def read_conf(command: Sequence[str], defaults: Sequence[Path] = DEFAULT_FILES) 
             continue
         return dict(_assignments(text))
     return {}
-
-
-def seconds(environ: Mapping[str, str], variable: str, default: int) -> int:
-    """Read a number of seconds.
-
-    :raises StartError: the value is no such number.
-    """
-    value = environ.get(variable, "").strip() or str(default)
-    if not (value.isascii() and value.isdecimal()) or int(value) > _MAX_SECONDS:
-        raise StartError(f"{variable} is {value!r}; set it to a number of seconds, at most {_MAX_SECONDS}")
-    return int(value)
-
-
-def start_seconds(environ: Mapping[str, str]) -> int:
-    """Read how long plugin servers may take until they answer.
-
-    :raises StartError: the value is no such number.
-    """
-    return seconds(environ, "KONG_PYTHON_START_SECONDS", _START_SECONDS)
 
 
 def _named_conf(command: Sequence[str]) -> Path | None:

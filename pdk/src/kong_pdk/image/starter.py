@@ -9,11 +9,11 @@ import sys
 from types import FrameType
 
 from kong_pdk.image import base
-from kong_pdk.image.errors import UNAVAILABLE_STATUS, StartError
+from kong_pdk.image.errors import CONFIGURATION_STATUS, UNAVAILABLE_STATUS, StartError
 from kong_pdk.image.ping import read_servers, wait_for_all
 from kong_pdk.image.run_directory import locate
-from kong_pdk.image.settings import start_seconds
 from kong_pdk.logs import NOTICE, configure
+from kong_pdk.settings import START_SECONDS, SettingError
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def main(command: list[str]) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         servers = read_servers(locate(os.environ))
-        wait = start_seconds(os.environ)
+        wait = START_SECONDS.read(os.environ)
         silent = wait_for_all(servers, wait)
         if silent:
             wrong = "; ".join(f"{name} {what}" for name, what in silent.items())
@@ -40,9 +40,9 @@ def main(command: list[str]) -> int:
             )
         _log.log(NOTICE, "every plugin server answers (%d), starting Kong", len(servers))
         base.become(command)
-    except StartError as error:
+    except (StartError, SettingError) as error:
         _log.error("%s", error)
-        return error.status
+        return getattr(error, "status", CONFIGURATION_STATUS)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
