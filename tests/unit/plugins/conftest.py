@@ -1,0 +1,86 @@
+"""The example plugins of ``plugins/``, over both protocols of Kong."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from kong_pdk.cli import main
+from unit.plugins.nodes import ROOT, Node, copy_plugins, start
+
+Gateway = Callable[..., Node]
+Snippet = Callable[[str, str], str]
+
+_AT_ONCE = 4
+
+
+class Nodes:
+    """The nodes that run: tests that ask for the same configuration share one, as starting one takes a second."""
+
+    def __init__(self) -> None:
+        self._running: OrderedDict[tuple[object, ...], Node] = OrderedDict()
+
+    def get(self, names: tuple[str, ...], configuration: str, environment: Mapping[str, str]) -> Node:
+        key = (names, configuration, *sorted(environment.items()))
+        node = self._running.pop(key, None)
+        if node is not None and node.process.poll() is not None:
+            node.close()
+            node = None
+        if node is None:
+            while len(self._running) >= _AT_ONCE:
+                self._running.popitem(last=False)[1].close()
+            node = start(names, configuration, environment)
+        self._running[key] = node
+        node.service.begin()
+        node.trouble()
+        return node
+
+    def close(self) -> None:
+        for node in self._running.values():
+            node.close()
+
+
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[Nodes]:
+    nodes = Nodes()
+    yield nodes
+    nodes.close()
+
+
+@pytest.fixture(params=["protobuf", "msgpack"])
+def protocol(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def gateway(nodes: Nodes, protocol: str) -> Gateway:
+    """Serve example plugins: ``gateway("py-hello", configuration="...", environment={...})``.
+
+    In the configuration, ``http://upstream:9000`` is the node's ``service``. A node may have served other tests with
+    the same configuration; one that a test has stopped is not used again.
+    """
+
+    def get(*names: str, configuration: str, environment: Mapping[str, str] | None = None) -> Node:
+        return nodes.get(names, configuration, {**(environment or {}), "KONG_PYTHON_PROTOCOL": protocol})
+
+    return get
+
+
+@pytest.fixture
+def snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Snippet:
+    """Take the ``kong.yml`` of a plugin's page, after ``kong-python check`` has found it valid with that plugin."""
+
+    def take(page: str, plugin: str) -> str:
+        found = re.search(r"^```yaml\n(_format_version.*?)^```$", (ROOT / page).read_text(), re.S | re.M)
+        assert found, f"{page} shows no kong.yml"
+        file = tmp_path / "kong.yml"
+        file.write_text(found[1])
+        monkeypatch.setenv("KONG_PYTHON_RUN_DIR", str(tmp_path / "run"))
+        folder = copy_plugins([plugin], tmp_path / "plugins")
+        assert main(["check", "--plugins", str(folder), str(file)]) == 0, capsys.readouterr().out
+        return found[1]
+
+    return take

@@ -1,0 +1,250 @@
+"""The example plugins behind the embedded gateway: ``kong-python dev`` as a process, a service, and a client."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+PLUGINS = ROOT / "plugins"
+DEADLINE = 60.0
+
+UPSTREAM_URL = "http://upstream:9000"
+"""Stands for the service in a configuration, as in ``docker/kong.yml`` and in the pages."""
+
+_SERVING = re.compile(r"serving \S+ on http://127\.0\.0\.1:(\d+)")
+_TROUBLE = re.compile(r"\[(warn|error|crit|alert|emerg)\]|Traceback")
+_EXPECTED = "start_command undefined for pluginserver"
+
+Headers = Sequence[tuple[str, str]]
+
+
+def values(headers: Headers, name: str) -> list[str]:
+    """The values of a header, in their order."""
+    return [value for key, value in headers if key.lower() == name.lower()]
+
+
+@dataclass
+class Received:
+    """A request as the service got it."""
+
+    method: str
+    path: str
+    headers: Headers
+    body: bytes
+
+    def values(self, name: str) -> list[str]:
+        return values(self.headers, name)
+
+    def value(self, name: str) -> str | None:
+        return next(iter(self.values(name)), None)
+
+
+@dataclass
+class Answer:
+    """What the service answers. Content-Length is added."""
+
+    status: int = 200
+    headers: Headers = (("Content-Type", "text/plain"),)
+    body: bytes = b"from the service"
+
+
+class Service:
+    """An HTTP service behind the gateway: keeps what it gets and answers with what ``answer`` gives."""
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self.answer: Callable[[Received], Answer] = lambda received: Answer()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def begin(self) -> None:
+        """Forget what the last test left."""
+        self.received.clear()
+        self.answer = lambda received: Answer()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(DEADLINE)
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = DEADLINE
+
+            def __getattr__(self, name: str) -> Any:
+                if name.startswith("do_"):
+                    return self.serve
+                raise AttributeError(name)
+
+            def serve(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+                received = Received(self.command, self.path, self.headers.items(), body)
+                service.received.append(received)
+                answer = service.answer(received)
+                self.send_response(answer.status)
+                for name, value in answer.headers:
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(answer.body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(answer.body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        return Handler
+
+
+@dataclass
+class Reply:
+    """What the client got."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    def values(self, name: str) -> list[str]:
+        return values(self.headers, name)
+
+    def value(self, name: str) -> str | None:
+        return next(iter(self.values(name)), None)
+
+
+@dataclass
+class Node:
+    """A running ``kong-python dev`` with some of the example plugins."""
+
+    process: subprocess.Popen[str]
+    service: Service
+    folder: Path
+    lines: list[str] = field(default_factory=list)
+    port: int = 0
+    _checked: int = 0
+    _serving: threading.Event = field(default_factory=threading.Event)
+    _reader: threading.Thread | None = None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        headers: Iterable[tuple[str, str | bytes]] = (),
+        body: bytes = b"",
+        chunked: bool = False,
+    ) -> Reply:
+        """Send a request with these headers, none twice made one, and a Content-Length where there is a body."""
+        given = list(headers)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+        try:
+            host = any(name.lower() == "host" for name, _ in given)
+            connection.putrequest(method, path, skip_host=host, skip_accept_encoding=True)
+            for name, value in given:
+                connection.putheader(name, value)
+            if chunked:
+                connection.putheader("Transfer-Encoding", "chunked")
+            elif body:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders([body] if chunked else body or None, encode_chunked=chunked)
+            response = connection.getresponse()
+            return Reply(response.status, response.getheaders(), response.read())
+        finally:
+            connection.close()
+
+    def wait_for_line(self, text: str) -> str:
+        """The first line of the log that has this text."""
+        end = time.monotonic() + DEADLINE
+        while True:
+            for line in list(self.lines):
+                if text in line:
+                    return line
+            assert time.monotonic() < end, f"{text!r} did not come: {self.lines}"
+            threading.Event().wait(0.02)
+
+    def trouble(self) -> list[str]:
+        """The lines from level warn on that came since the last look, without those of every start."""
+        new, self._checked = self.lines[self._checked :], len(self.lines)
+        return [line for line in new if _TROUBLE.search(line) and _EXPECTED not in line]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        status = self.process.wait(DEADLINE)
+        if self._reader is not None:
+            self._reader.join(DEADLINE)
+        return status
+
+    def close(self) -> None:
+        self.stop()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.service.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if found := _SERVING.search(line):
+                self.port = int(found[1])
+                self._serving.set()
+        self._serving.set()
+
+    def begin(self) -> None:
+        """Read the log until it serves."""
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        assert self._serving.wait(DEADLINE), self.lines
+        assert self.port, self.lines
+
+
+def copy_plugins(names: Iterable[str], folder: Path) -> Path:
+    """Copy example plugins into a folder of plugins, without their requirements: those the tests' own packages meet."""
+    folder.mkdir()
+    for name in names:
+        source = PLUGINS / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("requirements.txt", "__pycache__"))
+        else:
+            shutil.copy(PLUGINS / f"{name}.py", folder)
+    return folder
+
+
+def start(names: Sequence[str], configuration: str, environment: Mapping[str, str]) -> Node:
+    """Run the plugins of these names with a ``kong.yml``, in which ``UPSTREAM_URL`` is the service."""
+    folder = Path(tempfile.mkdtemp(prefix="kong-python-examples-"))
+    service = Service()
+    file = folder / "kong.yml"
+    file.write_text(configuration.replace(UPSTREAM_URL, service.url), encoding="utf-8")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("KONG_")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from kong_pdk.cli import main; sys.exit(main())", "dev",
+         str(copy_plugins(names, folder / "plugins")), "-c", str(file), "--port", "0", "--tls-port", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="backslashreplace",
+        env={**inherited, **environment},
+    )  # fmt: skip
+    node = Node(process, service, folder)
+    try:
+        node.begin()
+    except BaseException:
+        node.close()
+        raise
+    return node
