@@ -11,7 +11,7 @@ import kong_pdk
 import pytest
 from kong_pdk import cli
 
-COMMANDS = ["dev", "plugins", "env", "check", "upstream"]
+COMMANDS = ["dev", "plugins", "env", "settings", "check", "upstream"]
 
 
 def test_the_public_names_are_these():

@@ -100,11 +100,18 @@ def _check(argv: Sequence[str]) -> int:
     return main(argv)
 
 
+def _settings(argv: Sequence[str]) -> int:
+    from kong_pdk.settings_command import main
+
+    return main(argv)
+
+
 # Each is imported when it is asked for: the health check runs every ten seconds and needs little of all this.
 _COMMANDS: dict[str, tuple[Command, str]] = {
     "dev": (_dev, "serve a folder of plugins through the embedded gateway, without Docker"),
     "plugins": (_plugins, "show the plugins of the folder and what is wrong with them"),
     "env": (_environment, "print the variables that make Kong know the plugins"),
+    "settings": (_settings, "show every KONG_PYTHON_ variable, its value here and its default"),
     "check": (_check, "check a declarative kong.yml against Kong's rules and the plugins' schemas"),
     "health": (_health, "in a container: ask Kong and every plugin server for a sign of life"),
     "supervisorctl": (_supervisorctl, "in a container: supervisor's own command"),

@@ -53,11 +53,22 @@ class Variable(Generic[_Value_co]):
 
         :raises SettingError: the value has no meaning.
         """
-        text = environ.get(self.name, "").strip() or self.default
+        text = self.text(environ)
         try:
             return self.parse(text)
         except ValueError:
             raise SettingError(f"{self.name} is {text!r}; set it to {self.kind}") from None
+
+    def text(self, environ: Mapping[str, str]) -> str:
+        """Give the value in force as it is written, whether it has a meaning or not."""
+        return environ.get(self.name, "").strip() or self.default
+
+    def is_default(self, environ: Mapping[str, str]) -> bool:
+        """Whether the value in force means what the default means."""
+        try:
+            return self.read(environ) == self.parse(self.default)
+        except SettingError:
+            return False
 
 
 def check(environ: Mapping[str, str]) -> list[str]:

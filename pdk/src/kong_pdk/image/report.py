@@ -9,9 +9,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from prettytable import PrettyTable, TableStyle
-
-from kong_pdk import settings
+from kong_pdk import plain_table, settings
 from kong_pdk.image import configuration, run_directory
 from kong_pdk.image.configuration import Configuration
 from kong_pdk.image.errors import CONFIGURATION_STATUS, StartError
@@ -103,12 +101,8 @@ def _broken_row(problem: Problem) -> dict[str, object]:
 def _table(rows: list[dict[str, object]]) -> str:
     if not rows:
         return "no plugins"
-    table = PrettyTable(list(rows[0]))
-    table.set_style(TableStyle.PLAIN_COLUMNS)
-    table.align = "l"
-    for row in rows:
-        table.add_row([" ".join(value) if isinstance(value, list) else value for value in row.values()])
-    return "\n".join(line.rstrip() for line in table.get_string().splitlines())
+    cells = ([" ".join(value) if isinstance(value, list) else value for value in row.values()] for row in rows)
+    return plain_table.render(list(rows[0]), cells)
 
 
 def _complain(found: Configuration) -> int:
