@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 
@@ -68,3 +69,25 @@ def test_file_names_that_are_no_text_are_shown(tmp_path):
     done = subprocess.run(command, check=False, capture_output=True, env=environ, timeout=60)
     assert b"Traceback" not in done.stderr
     assert rb"caf\udce9" in done.stdout
+
+
+# Tells itself to stop as soon as the entrypoint begins to import what it needs.
+_STOPPED_EARLY = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == "kong_pdk.image.entrypoint":
+            os.kill(os.getpid(), int(sys.argv.pop()))
+
+sys.meta_path.insert(0, Finder())
+from kong_pdk.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
+def test_a_container_that_is_stopped_while_its_entrypoint_is_imported_ends_in_silence(number: int) -> None:
+    command = [sys.executable, "-c", _STOPPED_EARLY, "entrypoint", str(int(number))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import NoReturn
 
 from kong_pdk import __version__
@@ -53,9 +55,17 @@ def start_dedicated_server(
 
 
 def _entrypoint(argv: Sequence[str]) -> int:
+    # The kernel keeps from process 1 every signal that it does not handle, and both what is imported here and a look
+    # at the plugins take a while.
+    for number in (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     from kong_pdk.image.entrypoint import main
 
     return main(argv)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 def _environment(argv: Sequence[str]) -> int:

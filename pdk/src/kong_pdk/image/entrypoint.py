@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 from kong_pdk import settings
 from kong_pdk.image import base, configuration, run_directory, supervision
@@ -29,9 +27,6 @@ def main(argv: Sequence[str]) -> int:
     :return: the exit status; 78 where a user's mistake prevents the start. Another command replaces this process.
     """
     configure("kong-python")
-    # The kernel keeps from process 1 every signal that it does not handle, and looking at plugins takes a while.
-    for number in (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
     command = list(argv) or list(DEFAULT_COMMAND)
     try:
         if starts_kong(command):
@@ -41,10 +36,6 @@ def main(argv: Sequence[str]) -> int:
     except (StartError, SettingError) as error:
         _log.error("%s", error)
         return getattr(error, "status", CONFIGURATION_STATUS)
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(0)
 
 
 def starts_kong(command: Sequence[str]) -> bool:
