@@ -6,6 +6,7 @@ nowhere else, with its reason.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
 TROUBLE = LEVELS[LEVELS.index("warn") :]
 
 _LINE = re.compile(rf"\d{{4}}/\d\d/\d\d \d\d:\d\d:\d\d \[({'|'.join(LEVELS)})\] ([A-Za-z0-9_-]+): (.*)")
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d")
 
 
 @dataclass(frozen=True)
@@ -114,13 +117,28 @@ def raised_by(program: str) -> Expected:
 
 
 def parse(log: str) -> list[Line]:
-    """Read a log. A line that does not name its time, level and program is an AssertionError."""
+    """Read a log. A line that does not name its time, level and program is an AssertionError.
+
+    Where the first line is a JSON object, all have to be.
+    """
+    if log.startswith("{"):
+        return [_read_object(text) for text in log.splitlines()]
     lines = []
     for text in log.splitlines():
         found = _LINE.fullmatch(text)
         assert found, f"a line of the log does not name its time, level and program: {text!r}\n{log}"
         lines.append(Line(*found.groups()))
     return lines
+
+
+def _read_object(text: str) -> Line:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        raise AssertionError(f"a line of the log is no JSON: {text!r}") from None
+    assert list(found) == ["time", "level", "program", "message"], text
+    assert _RFC_3339.fullmatch(found["time"]) and found["level"] in LEVELS and found["program"], text
+    return Line(found["level"], found["program"], found["message"])
 
 
 def trouble(lines: Iterable[Line], expected: Iterable[Expected] = ()) -> list[Line]:

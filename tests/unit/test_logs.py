@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
 
 import pytest
-from kong_pdk.logs import NOTICE, LineFormatter, configure
+from kong_pdk.logs import NOTICE, JsonFormatter, LineFormatter, configure
 
 LINE = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(\w+)\] prog: (.*)")
 
@@ -92,6 +93,25 @@ def test_text_that_is_not_utf8_does_not_break_a_line(tmp_path):
         root.handlers[:] = before
         root.setLevel(level)
     assert r"Zo\udceb" in (tmp_path / "log").read_text()
+
+
+def test_json_is_one_object_for_a_record_and_its_traceback(stream):
+    configure("prog", stream=stream, form="json")
+    try:
+        raise ValueError("first\nsecond")
+    except ValueError:
+        logging.getLogger("x").exception("prog: failed \x1b")
+    (line,) = stream.getvalue().splitlines()
+    found = json.loads(line)
+    assert (found["level"], found["program"]) == ("error", "prog")
+    assert found["message"].startswith("failed \x1b\nTraceback (most recent call last):\n")
+    assert found["message"].endswith("\nValueError: first\nsecond")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", found["time"])
+
+
+def test_json_of_a_line_whose_arguments_do_not_fit_is_not_lost():
+    record = logging.LogRecord("x", logging.WARNING, "/plugins/mine.py", 5, "%d items", ("three",), None)
+    assert '"%d items" cannot be logged' in json.loads(JsonFormatter("prog").format(record))["message"]
 
 
 def test_a_stream_that_is_gone_does_not_raise(stream):

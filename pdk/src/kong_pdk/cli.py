@@ -26,7 +26,7 @@ def pluginserver_main(argv: Sequence[str] | None = None) -> int:
     """
     from kong_pdk.server.command import folder_main
 
-    return folder_main(argv)
+    return _or_sentence("kong-python-pluginserver", lambda: folder_main(argv))
 
 
 def start_dedicated_server(
@@ -51,7 +51,19 @@ def start_dedicated_server(
     from kong_pdk.plugin import given
     from kong_pdk.server.command import dedicated_main
 
-    raise SystemExit(dedicated_main(name, lambda: given(name, plugin, version, priority, schema)))
+    def serve() -> int:
+        return dedicated_main(name, lambda: given(name, plugin, version, priority, schema))
+
+    raise SystemExit(_or_sentence(name, serve))
+
+
+def _or_sentence(program: str, run: Callable[[], int]) -> int:
+    """Run a program; a variable without meaning becomes a sentence and status 78."""
+    try:
+        return run()
+    except SettingError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return CONFIGURATION_STATUS
 
 
 def _entrypoint(argv: Sequence[str]) -> int:
@@ -150,11 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text
         sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        return known[0](arguments[1:])
-    except SettingError as error:
-        print(f"kong-python: {error}", file=sys.stderr)
-        return CONFIGURATION_STATUS
+    return _or_sentence("kong-python", lambda: known[0](arguments[1:]))
 
 
 def _usage() -> str:

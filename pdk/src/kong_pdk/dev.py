@@ -183,8 +183,10 @@ async def _keep(server: Server, found: Configuration, verbose: bool) -> None:
     command = [sys.executable, "-m", "kong_pdk.server", "-d", str(found.options.folder), "--plugin", server.name]
     command += ["--kong-prefix", str(server.socket.parent), "--socket-name", server.socket.name]
     command += ["--verbose"] if verbose else []
+    # The gateway in this process writes text, for the person who started it.
+    environ = {**os.environ, variables.LOG_FORMAT.name: variables.LOG_FORMAT.default}
     while True:
-        process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
+        process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, env=environ)
         try:
             status = await process.wait()
         except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""One form of log line for every program of the project, that of nginx's error log.
+"""One form of log line for every program of the project: that of nginx's error log, or JSON objects.
 
 ``2026/11/23 04:40:51 [error] py-hello: access handler raised ValueError: ...``
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
+from kong_pdk import json_log
 from kong_pdk.exception_text import describe
 
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if
 _handler: logging.Handler | None = None
 
 
-class LineFormatter(logging.Formatter):
-    """Gives each line of a record, those of a traceback too, its time, level and program."""
+class _Formatter(logging.Formatter):
+    """What a record says, whatever the form of its lines."""
 
     default_time_format = "%Y/%m/%d %H:%M:%S"
     default_msec_format = ""
@@ -48,16 +50,41 @@ class LineFormatter(logging.Formatter):
         super().__init__()
         self._program = program
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Make the line, or lines, of a record."""
+    def _text(self, record: logging.LogRecord) -> str:
+        """Give the message, and the traceback below it."""
         # A server of several plugins names the one it speaks of; alone, that is the program's own name.
         text = _message(record).removeprefix(f"{self._program}: ")
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
         if record.stack_info:
             text = f"{text}\n{record.stack_info}"
-        start = f"{self.formatTime(record)} [{LEVELS.get(record.levelno, 'notice')}] {self._program}: "
-        return "\n".join(start + line.translate(_ESCAPES) for line in text.splitlines() or [""])
+        return text
+
+
+class LineFormatter(_Formatter):
+    """Gives each line of a record, those of a traceback too, its time, level and program."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Make the line, or lines, of a record."""
+        start = f"{self.formatTime(record)} [{_level(record)}] {self._program}: "
+        return "\n".join(start + line.translate(_ESCAPES) for line in self._text(record).splitlines() or [""])
+
+
+class JsonFormatter(_Formatter):
+    """Makes one JSON object of a record and its traceback, or several of one that is too long."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Make the object, or objects, a line each."""
+        time = json_log.timestamp(record.created)
+        entry = json_log.Entry(time, _level(record), self._program, self._text(record))
+        return "\n".join(json_log.encode(entry))
+
+
+_FORMATTERS: Mapping[str, type[_Formatter]] = {"text": LineFormatter, "json": JsonFormatter}
+
+
+def _level(record: logging.LogRecord) -> str:
+    return LEVELS.get(record.levelno, "notice")
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -75,20 +102,21 @@ class _Handler(_StreamHandler):
         """Drop the record: there is nowhere left to say so."""
 
 
-def configure(program: str, verbose: bool = False, stream: TextIO | None = None) -> None:
-    """Send what ``logging`` gets to standard error, in nginx's form. Called again, it replaces what it set.
+def configure(program: str, verbose: bool = False, stream: TextIO | None = None, form: str = "text") -> None:
+    """Send what ``logging`` gets to standard error. Called again, it replaces what it set.
 
     What a plugin prints leaves with the end of its line, and no character of a client's makes ``print`` fail.
 
     :param program: the name that stands behind the level.
     :param verbose: debug lines too.
+    :param form: ``text``, which is nginx's, or ``json``.
     """
     global _handler
     target = stream or sys.stderr
     _make_tolerant(target)
     _make_tolerant(sys.stdout)
     _handler = _Handler(target)
-    _handler.setFormatter(LineFormatter(program))
+    _handler.setFormatter(_FORMATTERS[form](program))
     root = logging.getLogger()
     for old in [known for known in root.handlers if isinstance(known, _Handler)]:
         root.removeHandler(old)

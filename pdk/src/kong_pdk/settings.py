@@ -170,6 +170,10 @@ DRAIN_SECONDS = Variable(
     "KONG_PYTHON_DRAIN_SECONDS", _SECONDS, "7",
     "how long Kong may finish open requests when it is told to stop", _seconds,
 )  # fmt: skip
+LOG_FORMAT = Variable(
+    "KONG_PYTHON_LOG_FORMAT", "text or json", "text",
+    "the form of the log's lines: nginx's, or JSON objects", _choice("text", "json"),
+)  # fmt: skip
 RUN_DIR = Variable(
     "KONG_PYTHON_RUN_DIR", "the path of a folder", "/run/kong-python",
     "where the run directory is: sockets and generated files", _path,
@@ -180,7 +184,7 @@ BASE_ENTRYPOINT = Variable(
 )  # fmt: skip
 
 VARIABLES: Sequence[Variable[object]] = (
-    PLUGINS_DIR, PROTOCOL, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS, RUN_DIR, BASE_ENTRYPOINT,
+    PLUGINS_DIR, PROTOCOL, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS, LOG_FORMAT, RUN_DIR, BASE_ENTRYPOINT,
 )  # fmt: skip
 """All of them, in the order in which they are shown."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import re
 import signal
@@ -11,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from kong_pdk.image import entrypoint
 from kong_pdk.image.ping import write_servers
 from kong_pdk.image.run_directory import RunDirectory, locate
 from unit.image.container import Container
@@ -152,6 +155,57 @@ def test_a_wrong_value_is_said_once_to_another_command(start: Start) -> None:
     container = start("bash", "-c", "true", KONG_PYTHON_PROTOCOL="grpc", kong={"then": "exit 5"})
     assert container.end() == 5
     assert container.log.count("KONG_PYTHON_PROTOCOL is 'grpc'") == 1
+
+
+def test_json_from_the_first_line_to_the_last(start: Start, folder: Path) -> None:
+    (folder / "prints.py").write_text('import os\nos.write(1, b"caf\\xe9\\n")\n' + (folder / "good.py").read_text())
+    container = start(KONG_PYTHON_LOG_FORMAT="json")
+    container.wait_for("GET / 200")
+    assert container.end(signal.SIGQUIT) == 0
+    lines = [json.loads(line) for line in container.log.splitlines()]
+    assert all(list(line) == ["time", "level", "program", "message"] for line in lines)
+    assert {line["program"] for line in lines} == {"kong-python", "kong", "supervisord", "good", "prints"}
+    said = [(line["level"], line["program"], line["message"]) for line in lines]
+    assert ("info", "kong", "GET / 200") in said
+    assert ("notice", "kong", "1#0: Kong runs as kong docker-start") in said
+    # Once when it is looked at, once in its server.
+    assert [text for _, program, text in said if program == "prints" and "caf" in text] == [r"caf\xe9"] * 2
+
+
+@pytest.mark.usefixtures("add_broken")
+def test_json_of_mistakes(start: Start) -> None:
+    container = start(KONG_PYTHON_LOG_FORMAT="json")
+    assert container.end() == 78
+    lines = [json.loads(line) for line in container.log.splitlines()]
+    assert {line["level"] for line in lines} == {"error"}
+    assert any("bad.py:2" in line["message"] for line in lines)
+
+
+def test_a_log_format_that_there_is_not_is_said_as_text(start: Start) -> None:
+    container = start(KONG_PYTHON_LOG_FORMAT="yaml")
+    assert container.end() == 78
+    assert container.log.endswith("[error] kong-python: KONG_PYTHON_LOG_FORMAT is 'yaml'; set it to text or json\n")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_mistake_of_our_own_has_the_form_of_all_lines(
+    form: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KONG_PYTHON_LOG_FORMAT", form)
+    monkeypatch.setattr(entrypoint, "start", lambda command: 1 // 0)
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        assert entrypoint.main([]) == 70
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    lines = capfd.readouterr().err.splitlines()
+    if form == "text":
+        assert all(FORM.fullmatch(line) for line in lines)
+    else:
+        lines = json.loads(lines[0])["message"].splitlines()
+    assert lines[-1].endswith("ZeroDivisionError: integer division or modulo by zero")
 
 
 @pytest.mark.usefixtures("add_broken")

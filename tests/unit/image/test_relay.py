@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 from kong_pdk.image.relay import MAX_LINE, Relay
+from kong_pdk.json_log import Entry, encode, timestamp
 
 
 class Lines:
@@ -35,9 +37,23 @@ class Clock:
 class Log:
     """A relay and what came out of it."""
 
-    def __init__(self, least: str = "notice") -> None:
+    def __init__(self, least: str = "notice", form: str = "text") -> None:
         self.out, self.err, self.clock = Lines(), Lines(), Clock()
-        self.relay = Relay(self.out, self.err, self.clock, least)
+        self.relay = Relay(self.out, self.err, self.clock, least, form)
+
+
+class JsonLog(Log):
+    """A relay that writes JSON."""
+
+    def __init__(self, least: str = "notice") -> None:
+        super().__init__(least, "json")
+
+    @property
+    def entries(self) -> list[tuple[str, str, str]]:
+        """Level, program and message of each object."""
+        objects = [json.loads(line) for line in (self.out.data + self.err.data).splitlines()]
+        assert all(list(found) == ["time", "level", "program", "message"] for found in objects)
+        return [(found["level"], found["program"], found["message"]) for found in objects]
 
 
 @pytest.fixture
@@ -118,6 +134,18 @@ def test_a_line_without_end_is_cut(log: Log) -> None:
     assert log.out.lines[2:] == ["[info] a: x"]
 
 
+def test_it_is_not_cut_within_a_character(log: Log) -> None:
+    log.relay.feed("a", "stdout", b"x" + "\u00fc".encode() * MAX_LINE)
+    log.relay.end("a")
+    assert "".join(line.removeprefix("[info] a: ") for line in log.out.lines) == "x" + "\u00fc" * MAX_LINE
+
+
+def test_bytes_that_are_no_characters_are_cut_all_the_same(log: Log) -> None:
+    log.relay.feed("a", "stdout", b"\x80" * (2 * MAX_LINE))
+    log.relay.end("a")
+    assert log.out.data.count(b"\x80") == 2 * MAX_LINE
+
+
 def test_bytes_that_are_no_text_pass(log: Log) -> None:
     log.relay.feed("a", "stdout", b"\xff\xfe\n")
     assert log.out.data.endswith(b"[info] a: \xff\xfe\n")
@@ -131,3 +159,73 @@ def test_supervisords_own_lines_follow_kongs_log_level(least: str, count: int) -
     log.relay.say("error", "gave up")
     assert len(log.err.lines) == count
     assert log.err.lines[-1] == "[error] supervisord: gave up"
+
+
+@pytest.fixture
+def json_log() -> JsonLog:
+    return JsonLog()
+
+
+def test_json_of_lines_as_kong_writes_them(json_log: JsonLog) -> None:
+    json_log.relay.feed("kong", "stdout", b'127.0.0.1 - - [..] "GET / HTTP/1.1" 200\n')
+    json_log.relay.feed("kong", "stderr", b"2026/11/23 04:40:51 [warn] 1#0: *5 careful\nnginx: [emerg] no\n")
+    assert json_log.entries == [
+        ("info", "kong", '127.0.0.1 - - [..] "GET / HTTP/1.1" 200'),
+        ("warn", "kong", "1#0: *5 careful"),
+        ("emerg", "kong", "nginx: [emerg] no"),
+    ]
+
+
+def test_json_has_the_time_of_the_line_or_that_of_its_coming(json_log: JsonLog) -> None:
+    json_log.relay.feed("kong", "stderr", b"2026/11/23 04:40:51 [notice] x\n2026/99/99 04:40:51 [notice] x\nx\n")
+    times = [json.loads(line)["time"] for line in json_log.err.data.splitlines()]
+    assert times[0].startswith("2026-11-23T04:40:51")
+    assert times[1:] == [timestamp(json_log.clock.now)] * 2
+
+
+def test_json_of_bytes_that_are_no_text(json_log: JsonLog) -> None:
+    json_log.relay.feed("a", "stdout", b"caf\xe9 \xc3\xbc \0\n")
+    assert json_log.entries == [("info", "a", "caf\\xe9 \u00fc \0")]
+
+
+def test_json_of_a_server_stays_one_object_with_the_name_that_the_relay_knows(json_log: JsonLog) -> None:
+    """Whatever a plugin prints, it speaks under its own name."""
+    entry = Entry("2026-11-23T04:40:51+00:00", "error", "kong", "failed\nTraceback\n  File x")
+    json_log.relay.feed("a", "stderr", "".join(f"{line}\n" for line in encode(entry)).encode())
+    assert json_log.entries == [("error", "a", "failed\nTraceback\n  File x")]
+    assert json.loads(json_log.err.data)["time"] == entry.time
+
+
+def test_json_of_a_long_traceback_arrives_whole(json_log: JsonLog) -> None:
+    lines = [f"  File {number}" for number in range(3000)]
+    texts = encode(Entry("2026-11-23T04:40:51+00:00", "error", "a", "\n".join(lines)))
+    data = "".join(f"{text}\n" for text in texts).encode()
+    for start in range(0, len(data), 1000):
+        json_log.relay.feed("a", "stderr", data[start : start + 1000])
+    assert "\n".join(message for _, _, message in json_log.entries).split("\n") == lines
+
+
+@pytest.mark.parametrize(
+    "line", ['{"a": 1}', '{"time":"2026-11-23T04:40:51+00:00","level":"loud","program":"a","message":""}']
+)
+def test_json_that_is_not_ours_is_a_message(json_log: JsonLog, line: str) -> None:
+    json_log.relay.feed("a", "stdout", f"{line}\n".encode())
+    assert json_log.entries == [("info", "a", line)]
+
+
+def test_json_of_what_a_program_that_died_left(json_log: JsonLog) -> None:
+    json_log.relay.feed("a", "stderr", b'{"time":"2026-11-23T04')
+    json_log.relay.end("a")
+    assert json_log.entries == [("notice", "a", '{"time":"2026-11-23T04')]
+
+
+def test_json_of_our_own_words_is_one_object(json_log: JsonLog) -> None:
+    json_log.relay.say("debug", "spawned")
+    json_log.relay.say("error", "gave up\nfor good")
+    assert json_log.entries == [("error", "supervisord", "gave up\nfor good")]
+
+
+def test_text_is_not_taken_for_json(log: Log) -> None:
+    (line,) = encode(Entry("2026-11-23T04:40:51+00:00", "error", "kong", "x"))
+    log.relay.feed("a", "stdout", f"{line}\n".encode())
+    assert log.out.lines == [f"[info] a: {line}"]

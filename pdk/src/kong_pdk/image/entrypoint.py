@@ -14,9 +14,11 @@ from kong_pdk.image.configuration import Configuration
 from kong_pdk.image.errors import CONFIGURATION_STATUS, StartError
 from kong_pdk.image.relay import Relay
 from kong_pdk.logs import NOTICE, configure
-from kong_pdk.settings import SettingError
+from kong_pdk.settings import LOG_FORMAT, SettingError
 
 DEFAULT_COMMAND = ("kong", "docker-start")
+
+_MISTAKE_OF_OURS_STATUS = 70
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
 
     :return: the exit status; 78 where a user's mistake prevents the start. Another command replaces this process.
     """
-    configure("kong-python")
+    configure("kong-python", form=_log_format())
     command = list(argv) or list(DEFAULT_COMMAND)
     try:
         if starts_kong(command):
@@ -36,6 +38,18 @@ def main(argv: Sequence[str]) -> int:
     except (StartError, SettingError) as error:
         _log.error("%s", error)
         return getattr(error, "status", CONFIGURATION_STATUS)
+    except Exception:  # noqa: BLE001
+        # Not left to Python: its traceback would be lines without a form.
+        _log.exception("this is a mistake in kong-python itself; please report it with these lines")
+        return _MISTAKE_OF_OURS_STATUS
+
+
+def _log_format() -> str:
+    try:
+        return LOG_FORMAT.read(os.environ)
+    except SettingError:
+        # It is said with all else that is wrong.
+        return LOG_FORMAT.default
 
 
 def starts_kong(command: Sequence[str]) -> bool:
@@ -90,7 +104,7 @@ class _Printed:
     """Gives what plugins print while they are looked at the form of all lines of the log."""
 
     def __init__(self) -> None:
-        self._relay = Relay(self, self)
+        self._relay = Relay(self, self, form=_log_format())
 
     def __call__(self, plugin: str, data: bytes) -> None:
         if data:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from kong_pdk import json_log
+
 MAX_LINE = 16 * 1024
 """Bytes after which a line without an end is cut in two: what Docker takes for one entry of its log."""
 
@@ -44,12 +46,22 @@ class _Channel:
 class Relay:
     """Takes what programs write, in pieces of any size, and writes lines."""
 
-    def __init__(self, out: Sink, err: Sink, clock: Callable[[], float] = time.time, least: str = "notice") -> None:
+    def __init__(
+        self,
+        out: Sink,
+        err: Sink,
+        clock: Callable[[], float] = time.time,
+        least: str = "notice",
+        form: str = "text",
+    ) -> None:
         """Write what comes from a program's standard output to ``out``, the rest to ``err``.
 
         :param clock: seconds since the epoch.
         :param least: the lowest level at which ``say`` writes.
+        :param form: ``text``, or ``json`` for an object a line.
         """
+        self._put = self._put_object if form == "json" else self._put_line
+        self._json = form == "json"
         self._sinks = {"stdout": out, "stderr": err}
         self._clock = clock
         self._least = LEVELS.index(least) if least in LEVELS else LEVELS.index("notice")
@@ -62,9 +74,10 @@ class Relay:
         """
         state = self._channel(program, channel)
         *lines, rest = (state.partial + data).split(b"\n")
-        while len(rest) >= MAX_LINE:
-            lines.append(rest[:MAX_LINE])
-            rest = rest[MAX_LINE:]
+        while len(rest) > MAX_LINE:
+            end = _end_of_text(rest)
+            lines.append(rest[:end])
+            rest = rest[end:]
         state.partial = rest
         for line in lines:
             self._write(state, channel, line)
@@ -79,10 +92,8 @@ class Relay:
     def say(self, level: str, text: str, program: str = "supervisord") -> None:
         """Write lines of our own, unless their level is too low."""
         if LEVELS.index(level) >= self._least:
-            for line in text.splitlines():
-                self._put(
-                    "stderr", self._now(), level.encode(), program.encode(), line.encode(errors="surrogateescape")
-                )
+            for line in [text] if self._json else text.splitlines():
+                self._put("stderr", None, level.encode(), program.encode(), line.encode(errors="surrogateescape"))
 
     def _channel(self, program: str, channel: str) -> _Channel:
         key = (program, channel)
@@ -94,15 +105,21 @@ class Relay:
         line = line.rstrip(b"\r")
         if not line.strip():
             return
-        stamped = _STAMPED.fullmatch(line)
-        if stamped:
-            stamp, level, text = stamped.groups()
-            level = level.replace(b"verbose", b"debug")
-            text = text.removeprefix(state.program + b": ")
-        else:
-            stamp, level, text = self._now(), self._level(state, channel, line), line
+        if self._json and (entry := json_log.decode(line)) is not None and entry.level in LEVELS:
+            state.last_level, state.last_time = entry.level.encode(), self._clock()
+            self._put_entry(channel, entry._replace(program=state.program.decode()))
+            return
+        stamp, level, text = self._parts(state, channel, line)
         state.last_level, state.last_time = level, self._clock()
         self._put(channel, stamp, level, state.program, text)
+
+    def _parts(self, state: _Channel, channel: str, line: bytes) -> tuple[bytes | None, bytes, bytes]:
+        """Give a line's own time, None where it has none, its level, and the rest."""
+        stamped = _STAMPED.fullmatch(line)
+        if stamped is None:
+            return None, self._level(state, channel, line), line
+        stamp, level, text = stamped.groups()
+        return stamp, level.replace(b"verbose", b"debug"), text.removeprefix(state.program + b": ")
 
     def _level(self, state: _Channel, channel: str, line: bytes) -> bytes:
         """Give the level of a line that has none: by how it begins, or that of the line it continues."""
@@ -116,8 +133,25 @@ class Relay:
         continued = self._clock() - state.last_time <= _CONTINUED_SECONDS
         return state.last_level if serious and continued else state.default_level
 
-    def _now(self) -> bytes:
-        return time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(self._clock())).encode()
-
-    def _put(self, channel: str, stamp: bytes, level: bytes, program: bytes, text: bytes) -> None:
+    def _put_line(self, channel: str, stamp: bytes | None, level: bytes, program: bytes, text: bytes) -> None:
+        if stamp is None:
+            stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(self._clock())).encode()
         self._sinks[channel].write(b"%s [%s] %s: %s\n" % (stamp, level, program, text))
+
+    def _put_object(self, channel: str, stamp: bytes | None, level: bytes, program: bytes, text: bytes) -> None:
+        own = None if stamp is None else json_log.timestamp_of_nginx(stamp.decode())
+        when = own or json_log.timestamp(self._clock())
+        message = text.decode("utf-8", "backslashreplace")
+        self._put_entry(channel, json_log.Entry(when, level.decode(), program.decode(), message))
+
+    def _put_entry(self, channel: str, entry: json_log.Entry) -> None:
+        for line in json_log.encode(entry):
+            self._sinks[channel].write(line.encode() + b"\n")
+
+
+def _end_of_text(data: bytes) -> int:
+    """Give where to cut what is too long for a line: at its most, but not within a character of UTF-8."""
+    for end in range(MAX_LINE, MAX_LINE - 4, -1):
+        if data[end] & 0xC0 != 0x80:
+            return end
+    return MAX_LINE

@@ -13,7 +13,7 @@ from kong_pdk.image.errors import CONFIGURATION_STATUS, UNAVAILABLE_STATUS, Star
 from kong_pdk.image.ping import read_servers, wait_for_all
 from kong_pdk.image.run_directory import locate
 from kong_pdk.logs import NOTICE, configure
-from kong_pdk.settings import START_SECONDS, SettingError
+from kong_pdk.settings import LOG_FORMAT, START_SECONDS, SettingError
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +23,8 @@ def main(command: list[str]) -> int:
 
     :return: the exit status, if it does not come to that.
     """
-    configure("kong")
+    # Process 1 has checked it.
+    configure("kong", form=LOG_FORMAT.read(os.environ))
     for number in (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     # A reload may be asked for at any time; until nginx is there, there is nothing to reload.

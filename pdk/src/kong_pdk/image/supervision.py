@@ -24,6 +24,7 @@ from kong_pdk.image.relay import Relay
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.image.supervisord_conf import KILL_AFTER_DRAIN_SECONDS, KONG, SERVERS
 from kong_pdk.image.supervisord_messages import level_of
+from kong_pdk.settings import LOG_FORMAT
 
 _FLUSH_SECONDS = 1.0
 _BATCH_SECONDS = 0.005
@@ -44,7 +45,7 @@ def run(directory: RunDirectory, drain: int, environ: Mapping[str, str]) -> int:
     # supervisord wants a temporary directory even where it writes nothing to it.
     tempfile.tempdir = str(directory.path)
     out, err = Output(1), Output(2)
-    relay = Relay(out, err, least=environ.get("KONG_LOG_LEVEL", "notice"))
+    relay = Relay(out, err, least=environ.get("KONG_LOG_LEVEL", "notice"), form=LOG_FORMAT.read(environ))
     options = _Options(relay)
     options.realize(["-c", str(directory.supervisord_conf)])
     options.first, options.test = True, False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import signal
 import threading
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
 from kong_pdk.logs import NOTICE, configure
+from kong_pdk.settings import LOG_FORMAT
 
 DEFAULT_PORT = 9000
 MAX_BODY = 8 * 1024 * 1024
@@ -89,7 +91,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(list(argv))
     if arguments.check:
         return check(arguments.port)
-    configure("upstream")
+    configure("upstream", form=LOG_FORMAT.read(os.environ))
     try:
         server = ThreadingHTTPServer((arguments.host, arguments.port), EchoHandler)
     except (OSError, OverflowError) as error:

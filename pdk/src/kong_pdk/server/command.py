@@ -17,6 +17,7 @@ from kong_pdk import __version__, logs
 from kong_pdk.plugin import Plugin, PluginError, Problem, dump, find, inspect, load
 from kong_pdk.server.listener import ListenError
 from kong_pdk.server.server import serve
+from kong_pdk.settings import LOG_FORMAT
 
 _log = logging.getLogger(__name__)
 _PREFIX = "/usr/local/kong"
@@ -67,7 +68,8 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     options = parser.parse_args(argv)
     wanted = options.plugin or ([options.dump_plugin_info] if options.dump_plugin_info else None)
-    logs.configure(wanted[0] if wanted and len(wanted) == 1 else "pluginserver", options.verbose)
+    program = wanted[0] if wanted and len(wanted) == 1 else "pluginserver"
+    logs.configure(program, options.verbose, form=LOG_FORMAT.read(os.environ))
     folder = Path(options.plugins_directory)
     if options.dump_plugin_info or options.dump_all_plugins:
         return _dump_folder(folder, wanted, _PROTOCOLS[options.protocol])
@@ -133,7 +135,7 @@ def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str]
     options = parser.parse_args(argv)
     if options.dump:
         _drop_printed()
-    logs.configure(name, options.verbose)
+    logs.configure(name, options.verbose, form=LOG_FORMAT.read(os.environ))
     try:
         served = checked()
     except PluginError as error:
