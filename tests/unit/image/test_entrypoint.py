@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.image import entrypoint
-from kong_pdk.image.ping import write_servers
+from kong_pdk.image.ping import read_servers, write_servers
 from kong_pdk.image.run_directory import RunDirectory, locate
 from unit.image.container import Container
 
@@ -240,6 +240,24 @@ def test_without_plugins_kong_starts_alone(start: Start, folder: Path) -> None:
     container = start()
     container.wait_for("GET / 200")
     assert "every plugin server answers (0)" in container.log
+    assert container.end(signal.SIGQUIT) == 0
+
+
+def test_a_control_plane_starts_no_server(start: Start, run: RunDirectory) -> None:
+    container = start(KONG_ROLE="control_plane", kong={"then": "$KONG_PLUGINSERVER_GOOD_QUERY_CMD"})
+    container.wait_for("GET / 200")
+    container.wait_for('"Name": "good"')
+    assert "[notice] kong-python: this is a control plane: Kong knows the plugins' schemas, and no" in container.log
+    assert "spawned: 'good'" not in container.log
+    assert read_servers(run) == []
+    assert "--plugin" not in run.supervisord_conf.read_text()
+    assert container.end(signal.SIGQUIT) == 0
+
+
+def test_a_data_plane_starts_all_servers(start: Start) -> None:
+    container = start(KONG_ROLE="data_plane")
+    container.wait_for("GET / 200")
+    assert "every plugin server answers (1)" in container.log
     assert container.end(signal.SIGQUIT) == 0
 
 

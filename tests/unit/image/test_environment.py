@@ -82,6 +82,18 @@ def test_a_query_command_of_the_user_stays() -> None:
     assert changes.variables["KONG_PLUGINSERVER_A_QUERY_CMD"] == "mine"
 
 
+def test_a_control_plane_knows_the_plugins_and_runs_no_server() -> None:
+    changes = merged({"KONG_ROLE": "control_plane", "KONG_PLUGINSERVER_B_START_CMD": "/b.py"}, "a", "b")
+    assert (changes.servers, changes.schema_only) == ((), ("a",))
+    assert changes.variables == merged({"KONG_PLUGINSERVER_B_START_CMD": "/b.py"}, "a", "b").variables
+
+
+@pytest.mark.parametrize("role", ["data_plane", "traditional", ""])
+def test_every_other_role_runs_them(role: str) -> None:
+    changes = merged({"KONG_ROLE": role}, "a")
+    assert (changes.servers, changes.schema_only) == (("a",), ())
+
+
 def test_merging_into_what_was_merged_changes_nothing() -> None:
     """`docker run IMAGE kong-python env` sees an environment that the entrypoint has changed already."""
     first = merged({"KONG_PLUGINS": "x"}, "a", "b")

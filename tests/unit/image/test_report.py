@@ -63,7 +63,11 @@ def test_plugins_says_which_servers_run(run: RunDirectory, serve: Serve, capsys:
 
 @pytest.mark.parametrize(
     ("variable", "value", "state"),
-    [("KONG_PLUGINS", "off", "switched off"), ("KONG_PLUGINSERVER_GOOD_START_CMD", "/x", "served by you")],
+    [
+        ("KONG_PLUGINS", "off", "switched off"),
+        ("KONG_PLUGINSERVER_GOOD_START_CMD", "/x", "served by you"),
+        ("KONG_ROLE", "control_plane", "schema only"),
+    ],
 )
 def test_plugins_says_what_the_user_decided(
     variable: str, value: str, state: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

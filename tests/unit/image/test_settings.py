@@ -33,6 +33,28 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         Settings({"KONG_PLUGINSERVER_NAMES_FILE": str(tmp_path / "gone")})
 
 
+@pytest.mark.parametrize(
+    ("environ", "conf", "expected"),
+    [
+        ({}, {}, False),
+        ({"KONG_ROLE": "control_plane"}, {}, True),
+        ({"KONG_ROLE": " control_plane "}, {}, True),
+        ({}, {"role": "control_plane"}, True),
+        ({"KONG_ROLE": "data_plane"}, {"role": "control_plane"}, False),
+        ({"KONG_ROLE": "traditional"}, {}, False),
+    ],
+)
+def test_the_role(environ: dict[str, str], conf: dict[str, str], expected: bool) -> None:
+    assert Settings(environ, conf).control_plane is expected
+
+
+def test_the_role_from_a_file_is_left_for_kong_to_read(tmp_path: Path) -> None:
+    (tmp_path / "role").write_text("control_plane\n")
+    settings = Settings({"KONG_ROLE_FILE": str(tmp_path / "role")})
+    assert settings.control_plane
+    assert settings.file_variables == ()
+
+
 @pytest.mark.parametrize("words", [["-c", "{}"], ["--conf", "{}"], ["--conf={}"]])
 def test_the_conf_of_the_command_is_read(tmp_path: Path, words: list[str]) -> None:
     conf = tmp_path / "my.conf"

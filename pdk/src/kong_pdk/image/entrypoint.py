@@ -77,7 +77,8 @@ def start(command: Sequence[str]) -> int:
     configuration.write(found, os.environ)
     configuration.write_programs(found, command)
     _apply(found)
-    _log.log(NOTICE, "%s", _summary(found))
+    for sentence in _summary(found):
+        _log.log(NOTICE, "%s", sentence)
     return supervision.run(found.run, found.options.drain, os.environ)
 
 
@@ -134,6 +135,9 @@ def _apply(found: Configuration) -> None:
     os.environ.update(found.changes.variables)
 
 
-def _summary(found: Configuration) -> str:
-    names = ", ".join(found.changes.servers)
-    return f"plugins from {found.options.folder}: {names or 'none'}"
+def _summary(found: Configuration) -> list[str]:
+    names = ", ".join(found.changes.servers or found.changes.schema_only)
+    sentences = [f"plugins from {found.options.folder}: {names or 'none'}"]
+    if found.changes.schema_only:
+        sentences.append("this is a control plane: Kong knows the plugins' schemas, and no plugin server is started")
+    return sentences

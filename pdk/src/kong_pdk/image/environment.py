@@ -12,11 +12,15 @@ from kong_pdk.image.settings import Settings, variable_of
 
 @dataclass(frozen=True)
 class Changes:
-    """What is to be done to the environment, and which plugins' servers are ours to run."""
+    """What is to be done to the environment, and which plugins' servers are ours to run.
+
+    ``schema_only`` are the plugins of a control plane: Kong has to know them, and never calls them.
+    """
 
     variables: Mapping[str, str]
     removed: tuple[str, ...]
     servers: tuple[str, ...]
+    schema_only: tuple[str, ...] = ()
 
     def apply(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Give the environment after the changes."""
@@ -43,7 +47,10 @@ def merge(settings: Settings, plugins: Sequence[str], run: RunDirectory) -> Chan
             servers.append(name)
         query = settings.get(_option(name, "query_cmd")) or query_command(run, name)
         variables[variable_of(_option(name, "query_cmd"))] = query
-    return Changes(variables, settings.file_variables, tuple(servers))
+    ours = tuple(servers)
+    if settings.control_plane:
+        return Changes(variables, settings.file_variables, (), ours)
+    return Changes(variables, settings.file_variables, ours)
 
 
 def switched_off(settings: Settings) -> bool:

@@ -73,6 +73,8 @@ def _rows(found: Configuration) -> list[dict[str, object]]:
 def _row(plugin: Description, found: Configuration, silent: dict[str, str]) -> dict[str, object]:
     if plugin.name in found.changes.servers:
         state = "ok" if plugin.name in silent else "running"
+    elif plugin.name in found.changes.schema_only:
+        state = "schema only"
     else:
         state = "switched off" if not found.changes.variables else "served by you"
     return {

@@ -11,8 +11,11 @@ from kong_pdk.image.errors import StartError
 DEFAULT_FILES = (Path("/etc/kong/kong.conf"), Path("/etc/kong.conf"))
 """Where Kong looks for kong.conf; the first one that exists counts."""
 
-_FILE_FORMS = ("plugins", "pluginserver_names")
+_CHANGED = ("plugins", "pluginserver_names")
 """Options that we change, so that we have to read their ``_FILE`` form before the base image's entrypoint does."""
+
+_FILE_FORMS = (*_CHANGED, "role")
+"""Options that we read in either form."""
 
 
 class Settings:
@@ -37,8 +40,13 @@ class Settings:
 
     @property
     def file_variables(self) -> tuple[str, ...]:
-        """The ``_FILE`` variables whose content is known here."""
-        return tuple(f"{variable_of(option)}_FILE" for option in self._from_files)
+        """The ``_FILE`` variables of options that we change: their content is known here."""
+        return tuple(f"{variable_of(option)}_FILE" for option in self._from_files if option in _CHANGED)
+
+    @property
+    def control_plane(self) -> bool:
+        """Whether this Kong only administers others: it serves no requests, and so runs no plugin."""
+        return (self.get("role") or "").strip() == "control_plane"
 
 
 def variable_of(option: str) -> str:
