@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -91,3 +92,38 @@ def test_a_container_that_is_stopped_while_its_entrypoint_is_imported_ends_in_si
     command = [sys.executable, "-c", _STOPPED_EARLY, "entrypoint", str(int(number))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+_PLUGIN = """
+from kong_pdk.cli import start_dedicated_server
+class Plugin:
+    def __init__(self, config): pass
+    def access(self, kong): pass
+start_dedicated_server("mine", Plugin, "1.0.0")
+"""
+_FOLDER_SERVER = "import sys; from kong_pdk.cli import pluginserver_main; sys.exit(pluginserver_main())"
+
+
+@pytest.mark.parametrize(("code", "program"), [(_FOLDER_SERVER, "kong-python-pluginserver"), (_PLUGIN, "mine")])
+def test_a_variable_without_meaning_is_a_sentence_of_a_plugin_server(code: str, program: str) -> None:
+    environ = {**os.environ, "KONG_PYTHON_LOG_FORMAT": "yaml"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, env=environ, timeout=60
+    )
+    assert done.returncode == 78
+    assert done.stderr == f"{program}: KONG_PYTHON_LOG_FORMAT is 'yaml'; set it to text or json\n"
+
+
+def test_a_plugin_server_by_hand_writes_json_too(tmp_path) -> None:
+    environ = {**os.environ, "KONG_PYTHON_LOG_FORMAT": "json"}
+    command = [sys.executable, "-c", _FOLDER_SERVER, "-d", str(tmp_path / "none")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environ, timeout=60)
+    assert done.returncode == 1
+    objects = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {(found["level"], found["program"]) for found in objects} == {("error", "pluginserver")}
+
+
+def test_a_variable_without_meaning_is_a_sentence_of_a_command(monkeypatch, capsys):
+    monkeypatch.setenv("KONG_PYTHON_LOG_FORMAT", "yaml")
+    assert cli.main(["upstream", "--port", "0"]) == 78
+    assert capsys.readouterr().err == "kong-python: KONG_PYTHON_LOG_FORMAT is 'yaml'; set it to text or json\n"
