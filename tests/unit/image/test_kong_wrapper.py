@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from kong_pdk.settings import RUN_DIR
 
 WRAPPER = Path(__file__).parents[3] / "docker" / "kong"
 UID = str(os.getuid())
@@ -36,6 +37,10 @@ def kong(place: Path, *path: str, **environ: str) -> subprocess.CompletedProcess
 def test_it_runs_the_real_kong_with_the_entrypoints_environment(place: Path) -> None:
     done = kong(place, "wrapper", "real")
     assert (done.returncode, done.stdout) == (3, "ours|reload a  b *| \t\n|\n")
+
+
+def test_it_looks_where_the_run_directory_is_by_default() -> None:
+    assert f"${{{RUN_DIR.name}:-{RUN_DIR.default}}}/$user" in WRAPPER.read_text()
 
 
 def test_what_docker_exec_sets_wins(place: Path) -> None:
