@@ -201,6 +201,14 @@ def test_wrong_settings_are_sentences(start, folder):
     assert "KONG_PYTHON_PROTOCOL is 'grpc'; set it to protobuf or msgpack" in dev.lines[1]
 
 
+def test_its_log_is_text_whatever_the_image_s_is_to_be(start, folder):
+    dev = start(str(folder), KONG_PYTHON_LOG_FORMAT="json")
+    assert dev.get()[0] == 200
+    assert dev.stop() == 0
+    assert any("py-hello: listening on" in line for line in dev.lines)
+    assert not any(line.startswith("{") for line in dev.lines)
+
+
 def test_a_configuration_that_is_refused_is_one_sentence(start, folder, tmp_path):
     file = tmp_path / "kong.yml"
     file.write_text('_format_version: "3.0"\nplugins:\n- name: py-hello\n  config: {message: 5}\n')

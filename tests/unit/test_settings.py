@@ -86,5 +86,9 @@ def test_what_kubernetes_and_our_scripts_set_is_no_mistake(name: str) -> None:
     assert settings.check({name: "tcp://10.0.0.1:8000"}) == []
 
 
+def test_a_port_that_no_service_has_is_a_mistake() -> None:
+    assert settings.check({"KONG_PYTHON_METRICS_PORT": "9100"}) != []
+
+
 def test_variables_of_others_are_not_looked_at() -> None:
     assert settings.check({"KONG_PYTHONS": "1", "PATH": "/bin", "KONG_PLUGINS": "off"}) == []

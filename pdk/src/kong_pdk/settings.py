@@ -18,7 +18,9 @@ _Value_co = TypeVar("_Value_co", covariant=True)
 _DAY_SECONDS = 24 * 3600
 # Kubernetes tells every container of every Service in its namespace, and one may be called kong-python.
 _OF_SERVICES = re.compile(
-    r"KONG_PYTHON_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+    r"KONG_PYTHON_(\w+_)?(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=.*|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=.*"
+    r"|PORT=(tcp|udp|sctp)://.*)",
+    re.DOTALL,
 )
 _OF_SCRIPTS = "KONG_PYTHON_IMAGE"  # names the image for make and compose, and so is in shells and .env files
 
@@ -80,7 +82,7 @@ def check(environ: Mapping[str, str]) -> list[str]:
     for name in sorted(name for name in environ if name.startswith(PREFIX)):
         known = _BY_NAME.get(name)
         if known is None:
-            if not _is_of_others(name):
+            if not _is_of_others(name, environ[name]):
                 sentences.append(_unknown(name))
             continue
         try:
@@ -90,8 +92,8 @@ def check(environ: Mapping[str, str]) -> list[str]:
     return sentences
 
 
-def _is_of_others(name: str) -> bool:
-    return name == _OF_SCRIPTS or _OF_SERVICES.fullmatch(name) is not None
+def _is_of_others(name: str, value: str) -> bool:
+    return name == _OF_SCRIPTS or _OF_SERVICES.fullmatch(f"{name}={value}") is not None
 
 
 def _unknown(name: str) -> str:
