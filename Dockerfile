@@ -40,6 +40,9 @@ RUN set -eu; \
     # Sticky and open to all, as /tmp is, so that any uid can run the image, with or without a tmpfs there, and
     # can start a second time: a tmpfs takes its mode from the directory below.
     install -d -m 1777 /run/kong-python /run/kong; \
+    # Where plugins' packages are installed; a named volume takes owner and mode from here. Who runs the image as
+    # another user does so in group 0.
+    install -d -o kong -g 0 -m 0775 /var/lib/kong-python; \
     /opt/kong-python/bin/pip --version; \
     # Kong Inc.'s own builds, kong/kong and kong/kong-gateway, have it under another name.
     if [ ! -e /docker-entrypoint.sh ] && [ -x /entrypoint.sh ]; then ln -s /entrypoint.sh /docker-entrypoint.sh; fi; \

@@ -22,6 +22,12 @@ TEST_PLUGINS = REPOSITORY / "tests" / "container" / "plugins"
 PLUGINS = "/opt/kong/plugins"
 DECLARATIVE = "/opt/kong/kong.yml"
 
+PACKAGES = "/var/lib/kong-python"
+
+# What scripts/image has laid out so that pip reaches an index from here as this machine does.
+HOST = REPOSITORY / "docker" / "host"
+_HOST = "/opt/kong/host"
+
 UPSTREAM = "http://upstream:9000"
 DB_LESS = {"KONG_DATABASE": "off", "KONG_DECLARATIVE_CONFIG": DECLARATIVE}
 BUILD_SECONDS = 1800.0
@@ -47,6 +53,12 @@ def _bytes(content: Content) -> bytes:
     if isinstance(content, Path):
         return content.read_bytes()
     return content.encode() if isinstance(content, str) else content
+
+
+def index_settings() -> dict[str, str]:
+    """The variables that let pip in a container use what is in ``HOST``, which is mounted there."""
+    certificates = {"PIP_CERT": f"{_HOST}/ca-certificates.crt"} if (HOST / "ca-certificates.crt").exists() else {}
+    return {"PIP_CONFIG_FILE": f"{_HOST}/pip.conf", **certificates}
 
 
 class Kong(TrackedContainer):
@@ -124,6 +136,7 @@ class Launcher:
         self._folder = folder
         self._started: list[Kong] = []
         self._images: list[str] = []
+        self._volumes: list[str] = []
 
     def start(  # noqa: PLR0913 - the options of docker run, by name
         self,
@@ -135,20 +148,24 @@ class Launcher:
         ports: Sequence[int] = (8000,),
         expected: Iterable[Expected] = (),
         image: str | None = None,
+        index: bool = False,
     ) -> Kong:
         """Start Kong without a database.
 
         :param plugins: a folder to mount read-only where plugins are.
         :param config: the content of its kong.yml.
         :param expected: trouble that its log may speak of.
+        :param index: let pip in it reach a package index as this machine does.
         """
         mounts = [] if plugins is None else [f"--volume={plugins}:{PLUGINS}:ro"]
         if config is not None:
             mounts.append(f"--volume={self.file(config)}:{DECLARATIVE}:ro")
+        if index:
+            mounts.append(f"--volume={HOST}:{_HOST}:ro")
         container = Kong.run(
             image or self.image,
             *command,
-            env={**DB_LESS, **(env or {})},
+            env={**DB_LESS, **(index_settings() if index else {}), **(env or {})},
             options=[f"--network={self._network}", HEALTH, *mounts, *options],
             ports=ports,
         )
@@ -199,6 +216,12 @@ class Launcher:
         self._images.append(built.stdout.split()[-1])
         return self._images[-1]
 
+    def volume(self) -> str:
+        """A named volume, empty, that is removed at the end."""
+        name = docker("volume", "create", "--label", LABEL).stdout.strip()
+        self._volumes.append(name)
+        return name
+
     def check_logs(self) -> None:
         """Fail on unexpected trouble in the log of a container that is still there."""
         for container in self._started:
@@ -213,6 +236,8 @@ class Launcher:
                 self._remove(container)
             for image in self._images:
                 docker("image", "rm", "--force", image, check=False)
+            for volume in self._volumes:
+                docker("volume", "rm", "--force", volume, check=False)
 
     def forget(self, container: Kong) -> None:
         """Remove a container now; its log was judged by the test itself."""

@@ -92,6 +92,12 @@ def _plugins(argv: Sequence[str]) -> int:
     return plugins_main(argv)
 
 
+def _install(argv: Sequence[str]) -> int:
+    from kong_pdk.packages.command import main
+
+    return main(argv)
+
+
 def _health(argv: Sequence[str]) -> int:
     from kong_pdk.image.health import main
 
@@ -131,6 +137,7 @@ def _settings(argv: Sequence[str]) -> int:
 # Each is imported when it is asked for: the health check runs every ten seconds and needs little of all this.
 _COMMANDS: dict[str, tuple[Command, str]] = {
     "dev": (_dev, "serve a folder of plugins through the embedded gateway, without Docker"),
+    "install": (_install, "install the packages that requirements.txt in a folder of plugins asks for"),
     "plugins": (_plugins, "show the plugins of the folder and what is wrong with them"),
     "env": (_environment, "print the variables that make Kong know the plugins"),
     "settings": (_settings, "show every KONG_PYTHON_ variable, its value here and its default"),

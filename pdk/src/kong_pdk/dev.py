@@ -97,7 +97,7 @@ def _serve(options: argparse.Namespace, temporary: Path) -> int:
         _log.error("%s", sentence)
     if wrong:
         return CONFIGURATION_STATUS
-    found = configuration.read(environ, (), run_directory.prepare(environ))
+    found = configuration.read(environ, (), run_directory.prepare(environ), installing=True)
     for problem in found.problems:
         _log.error("%s", problem)
     if found.problems and not found.options.skip_broken:
@@ -182,6 +182,7 @@ async def _keep(server: Server, found: Configuration, verbose: bool) -> None:
     """Run a plugin's server until cancelled; start it again when it ends."""
     command = [sys.executable, "-m", "kong_pdk.server", "-d", str(found.options.folder), "--plugin", server.name]
     command += ["--kong-prefix", str(server.socket.parent), "--socket-name", server.socket.name]
+    command += found.server_options(server.name)
     command += ["--verbose"] if verbose else []
     # The gateway in this process writes text, for the person who started it.
     environ = {**os.environ, variables.LOG_FORMAT.name: variables.LOG_FORMAT.default}

@@ -130,6 +130,10 @@ def _path(text: str) -> Path:
         raise ValueError from error
 
 
+def _path_or_auto(text: str) -> Path | None:
+    return None if text.lower() == "auto" else _path(text)
+
+
 def _workers(text: str) -> int:
     return count_cores() if text.lower() == "auto" else _number(1, MOST_WORKERS)(text)
 
@@ -185,8 +189,24 @@ BASE_ENTRYPOINT = Variable(
     "Kong's entrypoint in the base image, where it has another path", _path,
 )  # fmt: skip
 
+INSTALL = Variable(
+    "KONG_PYTHON_INSTALL", "on or off", "on",
+    "on: the start installs what requirements.txt asks for and is not installed yet; off: it installs nothing",
+    _choice("on", "off"),
+)  # fmt: skip
+INSTALL_SECONDS = Variable(
+    "KONG_PYTHON_INSTALL_SECONDS", _SECONDS, "600",
+    "how long one run of pip may take", _seconds,
+)  # fmt: skip
+DATA_DIR = Variable(
+    "KONG_PYTHON_DATA_DIR", "auto or the path of a folder", "auto",
+    "where packages are installed; auto: /var/lib/kong-python where that is, as in the image, else kong-python in the "
+    "user's data directory (XDG_DATA_HOME)", _path_or_auto,
+)  # fmt: skip
+
 VARIABLES: Sequence[Variable[object]] = (
     PLUGINS_DIR, PROTOCOL, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS, LOG_FORMAT, RUN_DIR, BASE_ENTRYPOINT,
+    INSTALL, INSTALL_SECONDS, DATA_DIR,
 )  # fmt: skip
 """All of them, in the order in which they are shown."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from container.containers import docker
-from container.product import REPOSITORY, Kong
+from container.product import REPOSITORY, Kong, index_settings
 
 # Without it, Docker Compose would build the image again.
 UP = ("up", "--detach", "--no-build")
@@ -30,6 +30,8 @@ class Project:
             "KONG_PYTHON_IMAGE": image,
             "KONG_PROXY_PORT": str(self.port),
             "KONG_PROXY_SSL_PORT": str(self.tls_port),
+            # As `make up` does.
+            "KONG_HOST_CERTIFICATES": index_settings().get("PIP_CERT", ""),
         }
 
     def run(self, *arguments: str) -> str:

@@ -26,7 +26,7 @@ MISTAKES: dict[str, tuple[Mapping[str, str], str, tuple[str, ...]]] = {
     "missing module": (
         {"broken.py": f"import os\nimport no_such_package_anywhere\n\n{WORKS}"},
         "broken.py:2",
-        ("no_such_package_anywhere", "not installed", "pip install no_such_package_anywhere"),
+        ("no_such_package_anywhere", "not installed", f"add no_such_package_anywhere to {PLUGINS}/requirements.txt"),
     ),
     "Schema is no list": (
         {"broken.py": f"Schema = 'message'\n\n{WORKS}"},

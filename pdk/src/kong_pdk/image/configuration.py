@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from kong_pdk import packages
 from kong_pdk.image import environment, supervisord_conf
 from kong_pdk.image.errors import StartError
 from kong_pdk.image.ping import write_servers
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.image.settings import Settings, read_conf
+from kong_pdk.packages import Packages
 from kong_pdk.plugin import Description, Problem, dump, inspect
-from kong_pdk.settings import DRAIN_SECONDS, ON_BROKEN_PLUGIN, PLUGINS_DIR, PROTOCOL, SettingError
+from kong_pdk.settings import DRAIN_SECONDS, INSTALL, ON_BROKEN_PLUGIN, PLUGINS_DIR, PROTOCOL, SettingError
 
 # A plugin's name and what it printed; no bytes at its end.
 Printed = Callable[[str, bytes], None]
@@ -60,22 +62,34 @@ class Configuration:
     plugins: tuple[Description, ...]
     problems: tuple[Problem, ...]
     changes: environment.Changes
+    packages: Packages
     notes: tuple[str, ...] = ()
+
+    def server_options(self, plugin: str) -> list[str]:
+        """Give what the command line of a plugin's server has besides the folder, the plugin and the socket."""
+        # Named, for the server may be started again after requirements.txt has been edited.
+        return [word for path in self.packages.directories(plugin) for word in ("--packages", str(path))]
 
 
 def read(
-    environ: Mapping[str, str], command: Sequence[str], run: RunDirectory, printed: Printed | None = None
+    environ: Mapping[str, str],
+    command: Sequence[str],
+    run: RunDirectory,
+    printed: Printed | None = None,
+    installing: bool = False,
 ) -> Configuration:
     """Look at the plugins and at what the user set.
 
     :param command: the container's, for it may name a kong.conf.
     :param printed: takes what plugins print while they are looked at; standard error does where None.
+    :param installing: install what the plugins' requirements ask for, unless the user forbids it.
     :raises StartError: what the user set contradicts itself.
     """
     options = Options.read(environ)
     settings = Settings(environ, read_conf(command))
-    found = inspect(options.folder, printed=printed)
-    problems = list(found.problems)
+    needed = _packages(options.folder, environ, installing)
+    found = inspect(options.folder, printed=printed, load=needed.load)
+    problems = [*needed.problems, *found.problems]
     usable = []
     for plugin in found.plugins:
         if len(os.fsencode(run.socket(plugin.name))) > _MAX_SOCKET_PATH:
@@ -87,7 +101,18 @@ def read(
     if names and environment.switched_off(settings):
         notes.append(f"KONG_PLUGINS is off: {', '.join(names)} will not run")
     changes = environment.merge(settings, names, run)
-    return Configuration(options, run, tuple(usable), tuple(problems), changes, tuple(notes))
+    return Configuration(options, run, tuple(usable), tuple(problems), changes, needed, tuple(notes))
+
+
+def _packages(folder: Path, environ: Mapping[str, str], installing: bool) -> Packages:
+    try:
+        needed = packages.locate(folder, environ)
+        if installing and INSTALL.read(environ) == "on":
+            needed = packages.install(needed, environ)
+    except SettingError as error:
+        raise StartError(str(error)) from error
+    needed.hold()
+    return needed
 
 
 def write(configuration: Configuration, environ: Mapping[str, str]) -> None:
@@ -108,7 +133,8 @@ def write_programs(configuration: Configuration, command: Sequence[str]) -> None
     :raises StartError: a file cannot be written.
     """
     run, options, servers = configuration.run, configuration.options, configuration.changes.servers
-    text = supervisord_conf.write(run, options.folder, servers, command, options.drain)
+    more = {name: configuration.server_options(name) for name in servers}
+    text = supervisord_conf.write(run, options.folder, servers, command, options.drain, server_options=more)
     run.write(run.supervisord_conf, text)
     write_servers(run, servers)
 

@@ -68,7 +68,7 @@ def start(command: Sequence[str]) -> int:
         _log.error("%s", sentence)
     if wrong:
         return CONFIGURATION_STATUS
-    found = configuration.read(os.environ, command, run_directory.prepare(os.environ), _Printed())
+    found = configuration.read(os.environ, command, run_directory.prepare(os.environ), _Printed(), installing=True)
     if found.problems and not _may_go_on(found):
         return CONFIGURATION_STATUS
     for note in found.notes:
@@ -91,7 +91,9 @@ def prepare_for(command: Sequence[str]) -> None:
     for sentence in wrong:
         _log.warning("%s", sentence)
     try:
-        found = configuration.read(os.environ, command, run_directory.prepare(os.environ), _Printed())
+        run = run_directory.prepare(os.environ)
+        # Kong's commands need the plugins' schemas; a shell does not wait for packages.
+        found = configuration.read(os.environ, command, run, _Printed(), installing=command[0] == "kong")
         for text in (*found.problems, *found.notes):
             _log.warning("%s", text)
         configuration.write(found, os.environ)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kong_pdk.image.errors import StartError
@@ -61,13 +61,22 @@ serverurl=unix://{socket}
 """
 
 
-def write(run: RunDirectory, folder: Path, servers: Sequence[str], command: Sequence[str], drain: int) -> str:
+def write(  # noqa: PLR0913
+    run: RunDirectory,
+    folder: Path,
+    servers: Sequence[str],
+    command: Sequence[str],
+    drain: int,
+    *,
+    server_options: Mapping[str, Sequence[str]] | None = None,
+) -> str:
     """Give the text of the file.
 
     :param folder: where the plugins are.
     :param servers: plugins that get a server.
     :param command: what Kong's container was asked to run, ``kong docker-start``.
     :param drain: seconds that Kong gets for open requests.
+    :param server_options: more options for the servers of plugins that have some.
     :raises StartError: a path cannot be written into such a file.
     """
     # Four descriptors a program, and some for the sockets of supervisorctl.
@@ -79,7 +88,7 @@ def write(run: RunDirectory, folder: Path, servers: Sequence[str], command: Sequ
             minfds=64 + 4 * (len(servers) + 1),
         )
     ]
-    parts += [_server(run, folder, name) for name in servers]
+    parts += [_server(run, folder, name, (server_options or {}).get(name, ())) for name in servers]
     if servers:
         programs = ",".join(_section(name) for name in servers)
         parts.append(f"\n[group:{SERVERS}]\nprograms={programs}\npriority={_SERVERS_PRIORITY}\n")
@@ -92,9 +101,9 @@ def _section(name: str) -> str:
     return f"server-of-{name}"
 
 
-def _server(run: RunDirectory, folder: Path, name: str) -> str:
+def _server(run: RunDirectory, folder: Path, name: str, options: Sequence[str]) -> str:
     command = [str(Path(sys.executable).with_name("kong-python-pluginserver")), "-d", str(folder), "--plugin", name]
-    command += ["--kong-prefix", str(run.sockets), "--socket-name", run.socket(name).name]
+    command += ["--kong-prefix", str(run.sockets), "--socket-name", run.socket(name).name, *options]
     return _PROGRAM.format(
         section=_section(name),
         name=name,

@@ -11,16 +11,18 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kong_pdk.plugin.description import Description, Source
+from kong_pdk.plugin.description import Description, Plugin, Source
 from kong_pdk.plugin.discovery import find
 from kong_pdk.plugin.loading import load
 from kong_pdk.plugin.printed import Printed, Take
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
+
+Load = Callable[[Source], Plugin]
 
 _AT_ONCE = 2
 
@@ -36,16 +38,16 @@ class Inspection:
     problems: list[Problem] = field(default_factory=list)
 
 
-def inspect(folder: Path, timeout: float = 30.0, printed: Take | None = None) -> Inspection:
+def inspect(folder: Path, timeout: float = 30.0, printed: Take | None = None, load: Load = load) -> Inspection:
     """Find and load every plugin of ``folder``, each in a forked child, for ``timeout`` seconds at most.
 
     The calling process imports no plugin code and should have no threads. A plugin that ends its process, crashes
-    or hangs is a problem under its name. What plugins print goes to ``printed``, or to stderr. When this returns,
-    the children and what they started in their process group are gone.
+    or hangs is a problem under its name. What plugins print goes to ``printed``, or to stderr. ``load`` loads a plugin
+    in the child. When this returns, the children and what they started in their process group are gone.
     """
     sources, problems = find(folder)
     plugins: list[Description] = []
-    for result in _results(sources, timeout, printed):
+    for result in _results(sources, timeout, printed, load):
         if isinstance(result, Description):
             plugins.append(result)
         else:
@@ -56,7 +58,9 @@ def inspect(folder: Path, timeout: float = 30.0, printed: Take | None = None) ->
     return Inspection(plugins, problems)
 
 
-def _results(sources: list[Source], timeout: float, printed: Take | None) -> Iterator[Description | list[Problem]]:
+def _results(
+    sources: list[Source], timeout: float, printed: Take | None, load: Load
+) -> Iterator[Description | list[Problem]]:
     waiting = list(reversed(sources))
     running: list[_Child] = []
     try:
@@ -64,7 +68,7 @@ def _results(sources: list[Source], timeout: float, printed: Take | None) -> Ite
             while waiting and len(running) < _AT_ONCE:
                 source = waiting.pop()
                 try:
-                    running.append(_Child(source, timeout, printed))
+                    running.append(_Child(source, timeout, printed, load))
                 except OSError as error:
                     yield [_no_process(source, error)]
             _read(running)
@@ -98,7 +102,7 @@ def _no_process(source: Source, error: OSError) -> Problem:
 class _Child:
     """A child process that loads one plugin and writes what it found into a pipe."""
 
-    def __init__(self, source: Source, timeout: float, take: Take | None) -> None:
+    def __init__(self, source: Source, timeout: float, take: Take | None, load: Load) -> None:
         self._source = source
         self._timeout = timeout
         self._received = bytearray()
@@ -113,7 +117,7 @@ class _Child:
             self._pid = _fork()
             opened.pop_all()
         if self._pid == 0:
-            _run_child(source, writing, timeout, self.printed.writing if self.printed else 2)
+            _run_child(source, load, writing, timeout, self.printed.writing if self.printed else 2)
         os.close(writing)
         if self.printed:
             self.printed.forked()
@@ -211,11 +215,11 @@ def _flush() -> None:
             stream.flush()
 
 
-def _run_child(source: Source, writing: int, timeout: float, output: int) -> NoReturn:
+def _run_child(source: Source, load: Load, writing: int, timeout: float, output: int) -> NoReturn:
     """Load the plugin, write the result, and end without a word to anything that the parent had set up."""
     try:
         _detach(timeout, output)
-        data = json.dumps(_loaded(source)).encode("ascii") + b"\n"
+        data = json.dumps(_loaded(source, load)).encode("ascii") + b"\n"
         _flush()
         while data:
             data = data[os.write(writing, data) :]
@@ -228,7 +232,7 @@ def _run_child(source: Source, writing: int, timeout: float, output: int) -> NoR
         os._exit(70)
 
 
-def _loaded(source: Source) -> dict[str, Any]:
+def _loaded(source: Source, load: Load) -> dict[str, Any]:
     try:
         return {"plugin": load(source).describe().to_dict()}
     except NotAPlugin:

@@ -7,7 +7,6 @@ import difflib
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -109,16 +108,11 @@ def _missing_module(source: Source, name: str) -> tuple[str, str]:
         guess = difflib.get_close_matches(name, [each for each in sys.modules if each.startswith(f"{top}.")], n=1)
         cure = f'did you mean "{guess[0]}"?' if guess else f"mend the name, or upgrade {_PACKAGES.get(top, top)}"
         return f'there is no module "{name}"', cure
-    install = f"{_pip()} install {_PACKAGES.get(top, top)}"
-    cure = f"install it where the server runs, in a derived image with RUN {install}"
+    file = source.file.parent / "requirements.txt"
+    cure = f"add {_PACKAGES.get(top, top)} to {file}, for the next start or kong-python install"
     if guess := difflib.get_close_matches(top, sys.stdlib_module_names, n=1, cutoff=0.8):
         cure += f', or did you mean "{guess[0]}"?'
     return f'module "{name}" is not installed', cure
-
-
-def _pip() -> str:
-    pip = Path(sys.prefix) / "bin" / "pip"
-    return str(pip) if pip.exists() else f"{sys.executable} -m pip"
 
 
 class Check:

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from kong_pdk import __version__, logs
-from kong_pdk.plugin import Plugin, PluginError, Problem, dump, find, inspect, load
+from kong_pdk import __version__, logs, packages
+from kong_pdk.plugin import Plugin, PluginError, Problem, Source, dump, find, inspect, load
 from kong_pdk.server.listener import ListenError
 from kong_pdk.server.server import serve
 from kong_pdk.settings import LOG_FORMAT
@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 _PREFIX = "/usr/local/kong"
 _FOLDER_SOCKET = "python_pluginserver.sock"
 _END_SECONDS = 1.0
+_Load = Callable[[Source], Plugin]
 _Protocol = Literal["MsgPack:1", "ProtoBuf:1"]
 _PROTOCOLS: Mapping[str, _Protocol] = {"msgpack": "MsgPack:1", "protobuf": "ProtoBuf:1"}
 
@@ -61,6 +62,11 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--plugin", "-plugin", metavar="NAME", action="append", help="serve this one of them only; may be repeated"
     )
+    parser.add_argument(
+        "--packages", "-packages", metavar="DIR", action="append", type=Path,
+        help="import packages from this directory, before those of the PDK; may be repeated (default: what "
+        "kong-python install made of requirements.txt in the folder)",
+    )  # fmt: skip
     parser.add_argument("--dump-plugin-info", "-dump-plugin-info", metavar="NAME", help="print one as JSON, and end")
     parser.add_argument(
         "--dump-all-plugins", "-dump-all-plugins", "--dump", "-dump", action="store_true",
@@ -71,9 +77,10 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
     program = wanted[0] if wanted and len(wanted) == 1 else "pluginserver"
     logs.configure(program, options.verbose, form=LOG_FORMAT.read(os.environ))
     folder = Path(options.plugins_directory)
+    load_with_packages = _loader(folder, wanted, options.packages)
     if options.dump_plugin_info or options.dump_all_plugins:
-        return _dump_folder(folder, wanted, _PROTOCOLS[options.protocol])
-    plugins = _load_folder(folder, wanted)
+        return _dump_folder(folder, wanted, _PROTOCOLS[options.protocol], load_with_packages)
+    plugins = _load_folder(folder, wanted, load_with_packages)
     if plugins is None:
         return 1
     if options.no_lua_style:
@@ -81,8 +88,16 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
     return _serve(plugins, [Path(options.kong_prefix) / (options.socket_name or _FOLDER_SOCKET)])
 
 
-def _dump_folder(folder: Path, wanted: list[str] | None, protocol: _Protocol) -> int:
-    inspection = inspect(folder)
+def _loader(folder: Path, wanted: list[str] | None, directories: list[Path] | None) -> _Load:
+    """Give what loads a plugin with its packages: those in the directories, or those that are installed for it."""
+    if directories is None:
+        return packages.locate(folder, os.environ, wanted).load
+    packages.activate(directories)
+    return load
+
+
+def _dump_folder(folder: Path, wanted: list[str] | None, protocol: _Protocol, load: _Load) -> int:
+    inspection = inspect(folder, load=load)
     found = [plugin for plugin in inspection.plugins if wanted is None or plugin.name in wanted]
     _report(inspection.problems, wanted)
     if not found:
@@ -92,7 +107,7 @@ def _dump_folder(folder: Path, wanted: list[str] | None, protocol: _Protocol) ->
     return 0
 
 
-def _load_folder(folder: Path, wanted: list[str] | None) -> list[Plugin] | None:
+def _load_folder(folder: Path, wanted: list[str] | None, load: _Load) -> list[Plugin] | None:
     """Load the plugins of a folder; say what is wrong with those that do not load.
 
     :return: None where there is nothing to serve, or one that was asked for is not there.

@@ -1,0 +1,106 @@
+"""The packages of a folder of plugins: which environment each plugin has, and whether it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from kong_pdk.packages import requirements
+from kong_pdk.packages.activation import activate, hold
+from kong_pdk.packages.requirements import Requirements
+from kong_pdk.packages.store import Store
+from kong_pdk.plugin import Plugin, PluginError, Problem, Source, find, load
+
+
+@dataclass(frozen=True)
+class Packages:
+    """What the plugins of a folder need, as far as it is in the data directory.
+
+    ``wanted`` has the requirements by plugin, those for all plugins under None. ``failed`` has, by plugin, why its
+    requirements cannot be met; under None, why those for all cannot.
+    """
+
+    store: Store
+    wanted: Mapping[str | None, Requirements]
+    failed: Mapping[str | None, Problem] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What is wrong with the requirements for all plugins; those of one plugin show when it is loaded."""
+        return [problem for plugin, problem in self.failed.items() if plugin is None]
+
+    @property
+    def missing(self) -> list[Requirements]:
+        """The requirements whose packages are not installed."""
+        return [each for each in self.wanted.values() if not self.store.environment(each).is_dir()]
+
+    def directories(self, plugin: str) -> list[Path]:
+        """Give the directories that a plugin imports from, before those of the PDK: its own, and those for all."""
+        asked = [self.wanted[whose] for whose in (plugin, None) if whose in self.wanted]
+        return [directory for each in asked if (directory := self.store.environment(each)).is_dir()]
+
+    def hold(self) -> None:
+        """Keep what is there from being taken for unused as long as this process lives."""
+        for each in self.wanted.values():
+            if (directory := self.store.environment(each)).is_dir():
+                hold(directory)
+
+    def load(self, source: Source) -> Plugin:
+        """Import a plugin with its packages into this process.
+
+        :raises PluginError: its requirements cannot be met, or it cannot be loaded.
+        :raises NotAPlugin: the import shows that it is no plugin.
+        """
+        if problem := self.failed.get(source.name):
+            raise PluginError([problem])
+        directories = self.directories(source.name)
+        if directories and (refusal := self.store.refusal()):
+            where = self.wanted.get(source.name) or self.wanted[None]
+            raise PluginError([Problem(where.file, None, str(refusal), refusal.cure, source.name)])
+        activate(directories)
+        try:
+            return load(source)
+        except PluginError as error:
+            if isinstance(error.__cause__, ModuleNotFoundError) and (cure := self._cure(source.name)):
+                raise PluginError([replace(problem, cure=cure) for problem in error.problems]) from error.__cause__
+            raise
+
+    def _cure(self, plugin: str) -> str | None:
+        """Give what to do about a package that is not there, where that may be for packages that are not installed."""
+        missing = [each for each in self.missing if each.plugin in (None, plugin)]
+        files = " and ".join(str(each.file) for each in missing)
+        if not missing:
+            return None
+        if any(each.plugin in self.failed for each in missing):
+            return f"mend what is wrong with {files}"
+        return f"what {files} asks for is not installed: run kong-python install, or start with KONG_PYTHON_INSTALL=on"
+
+
+def _read(file: Path, plugin: str | None) -> Requirements | Problem | None:
+    try:
+        return requirements.read(file, plugin)
+    except PluginError as error:
+        return error.problems[0]
+
+
+def locate(folder: Path, environ: Mapping[str, str], plugins: Sequence[str] | None = None) -> Packages:
+    """Find out what the plugins of a folder need; installs nothing.
+
+    :param plugins: look at the requirements of these alone, besides those for all.
+    :raises SettingError: ``KONG_PYTHON_DATA_DIR`` has no meaning.
+    """
+    wanted: dict[str | None, Requirements] = {}
+    failed: dict[str | None, Problem] = {}
+    sources, _ = find(folder)
+    files: dict[str | None, Path] = {None: folder / requirements.FILE}
+    for source in sources:
+        if plugins is None or source.name in plugins:
+            files[source.name] = folder / source.name / requirements.FILE
+    for plugin, file in files.items():
+        read = _read(file, plugin)
+        if isinstance(read, Problem):
+            failed[plugin] = read
+        elif read:
+            wanted[plugin] = read
+    return Packages(Store.locate(environ), wanted, failed)

@@ -1,0 +1,246 @@
+"""Makes one sentence of what pip writes when it fails: what is wrong, on which line, and what to do."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from kong_pdk.packages.constraints import normalized
+from kong_pdk.packages.pip import Outcome
+
+_MOST_VERSIONS = 5
+_MOST_CHARACTERS = 300
+_BUILD_CURE = "ask for a version that has a wheel, or build one where there is a compiler and install that"
+_NETWORK_CURE = "look at the network, and at PIP_INDEX_URL and HTTPS_PROXY if you have set them"
+_REFUSED = re.compile(r"Could not fetch URL (\S+): (.+) - skipping$", re.MULTILINE)
+_NO_COMPILER = re.compile(
+    r"command '\S*?([\w+-]+)' failed: No such file|unable to execute '\S*?([\w+-]+)'|"
+    r"(?:can't find|requires) (?:a )?(Rust)|\b(?:Unknown compiler|No CMAKE_C_COMPILER|compiler) .*not found"
+)
+
+
+class Reason(NamedTuple):
+    """Why packages cannot be installed. ``line`` is that of the requirements file, where pip's words tell one."""
+
+    line: int | None
+    message: str
+    cure: str
+
+
+def explain(outcome: Outcome, file: Path) -> Reason:
+    """Find the reason in pip's words.
+
+    :param file: the requirements file that it was given.
+    """
+    for recognize in _RECOGNIZERS:
+        if found := recognize(outcome):
+            message, cure, package = found
+            return Reason(_line(outcome.output, package, file), _short(message), cure)
+    words = _last_words(outcome.output)
+    return Reason(_line(outcome.output, None, file), _short(words), "mend it; all that pip said is in the log")
+
+
+_Found = tuple[str, str, "str | None"] | None
+
+
+def _no_pip(outcome: Outcome) -> _Found:
+    if "No module named pip" not in outcome.output:
+        return None
+    return "there is no pip", f"install it: {sys.executable} -m ensurepip", None
+
+
+def _disk_full(outcome: Outcome) -> _Found:
+    if not re.search(r"\[Errno (28|122)\]|No space left on device|Disk quota exceeded", outcome.output + outcome.log):
+        return None
+    return "there is no room left on the disk", "give KONG_PYTHON_DATA_DIR more room", None
+
+
+def _hash_mismatch(outcome: Outcome) -> _Found:
+    if "DO NOT MATCH THE HASHES" in outcome.output:
+        named = re.search(r"^ +(\S+) from ", outcome.output.partition("DO NOT MATCH")[2], re.MULTILINE)
+        package = named[1] if named else None
+        message = f"what the index has of {package or 'a package'} has not the hash that the file names"
+        return message, "find out which of the two is right before you change the hash", package
+    if found := re.search(
+        r"In --require-hashes mode, all requirements must have their versions pinned.*\n\s+(\S+)", outcome.output
+    ):
+        return f"hashes are used, and {found[1]} has none", "pin it with == and give its hash", found[1]
+    if "Hashes are required in --require-hashes mode" in outcome.output:
+        named = re.search(r"^ +(\S+) --hash=", outcome.output, re.MULTILINE)
+        return "hashes are used, and not every package has one", "give it its hash", named[1] if named else None
+    return None
+
+
+def _conflict(outcome: Outcome) -> _Found:
+    _, caused, block = outcome.output.partition("The conflict is caused by:")
+    if not caused:
+        return None
+    lines = [line.strip() for line in block.strip().partition("\n\n")[0].splitlines()]
+    said = [
+        line.replace("The user requested (constraint)", "kong-python itself, or a constraint of yours, needs")
+        for line in lines[:4]
+    ]
+    cure = "ask for versions that fit together"
+    return f"versions that do not fit together: {', '.join(dict.fromkeys(said))}", cure, None
+
+
+def _index_unreachable(outcome: Outcome) -> _Found:
+    refused = [found for found in _REFUSED.findall(outcome.log) if not found[1].startswith("404 ")]
+    if not refused or "No matching distribution" not in outcome.output:
+        return None
+    url, reason = refused[-1]
+    reason = re.sub(r"^connection error: ", "", reason)
+    if "CERTIFICATE_VERIFY_FAILED" in reason or "confirming the ssl certificate" in reason:
+        cure = "name the file of the certificate authority that it has in PIP_CERT"
+        return f"the certificate of {_host(url)} is not trusted", cure, None
+    inner = re.search(
+        r"(\[Errno -?\d+\] [^'\")]+|Name or service not known|timed out|too many \d+ error responses)", reason
+    )
+    why = re.sub(r"^\[Errno -?\d+\] ", "", inner[1]) if inner else re.sub(r" for url: \S+", "", reason)
+    return f"the index {_host(url)} does not answer as it should ({why})", _NETWORK_CURE, None
+
+
+def _certificates_missing(outcome: Outcome) -> _Found:
+    found = re.search(
+        r"(?:TLS CA certificate bundle, invalid path|SSL certificate file.*?): (\S+)", outcome.output + outcome.log
+    )
+    if not found:
+        return None
+    return f"there are no certificates in {found[1]}", "let PIP_CERT name the file that they are in", None
+
+
+def _other_python(outcome: Outcome) -> _Found:
+    found = re.search(r"Package '(\S+)' requires a different Python: \S+ not in '(\S+)'", outcome.output)
+    if not found:
+        return None
+    message = f"{found[1]} needs Python {found[2]}, and this is {platform.python_version()}"
+    return message, "ask for a version that can use this one", found[1]
+
+
+def _no_such_version(outcome: Outcome) -> _Found:
+    found = re.search(
+        r"Could not find a version that satisfies the requirement (.+?)(?: \(from (.+?)\))? \(from versions: (.*?)\)\n",
+        outcome.output,
+    )
+    if not found:
+        return None
+    asked, by, versions = found[1], found[2], found[3].split(", ")
+    wanted = f"{asked}, which {by} needs," if by and not by.startswith("-r ") else asked
+    package = (by or asked) if by and not by.startswith("-r ") else asked
+    here = f"for Python {platform.python_version()} on {platform.machine()}"
+    if versions == ["none"]:
+        return f"the index has no {wanted} {here}", "mend the name, or look whether it has one for this Python", package
+    return (
+        f"the index has no {wanted} {here}; the last ones that it has are {', '.join(versions[-_MOST_VERSIONS:])}",
+        "ask for one of those",
+        package,
+    )
+
+
+def _invalid_line(outcome: Outcome) -> _Found:
+    if found := re.search(r"no such option: (\S+)", outcome.output):
+        return f"pip does not know the option {found[1]}", "mend or remove it", found[1]
+    if found := re.search(r"Invalid requirement: '([^'\n]*)'", outcome.output):
+        if "File '" in outcome.output and "does not exist" in outcome.output:
+            return f"there is no file or folder {found[1]}", "mend the path; it begins in the folder of this file", None
+        cure = "write == in place of =" if re.search(r"[\w\]]\s*=\s*[\w.]", found[1]) else "mend it"
+        return f"{found[1]!r} is no requirement", cure, None
+    return None
+
+
+def _no_git(outcome: Outcome) -> _Found:
+    found = re.search(r"Cannot find command '?(\w+)'?", outcome.output)
+    if not found:
+        return None
+    return (
+        f"there is no {found[1]} here",
+        f"name an archive instead, or install {found[1]} in an image of your own",
+        None,
+    )
+
+
+def _clone_failed(outcome: Outcome) -> _Found:
+    found = re.search(r"(git|hg|svn|bzr) \S+ .*?(\w+://\S+) .*did not run successfully", outcome.output)
+    if not found:
+        return None
+    return (
+        f"{found[1]} cannot fetch {found[2]} ({_build_error(outcome)})",
+        "mend the address, or let this host reach it",
+        None,
+    )
+
+
+def _build_failed(outcome: Outcome) -> _Found:
+    if not re.search(r"metadata-generation-failed|legacy-install-failure|Failed building wheel|Failed to build|"
+                     r"subprocess-exited-with-error|BackendUnavailable", outcome.output):  # fmt: skip
+        return None
+    named = re.search(
+        r"Failed (?:building wheel for|to build:?(?: '| )|to build installable wheels.*?\()([\w.-]+)", outcome.output
+    )
+    named = named or re.search(r"^╰─> ([\w.-]+)$", outcome.output, re.MULTILINE)
+    named = named or re.search(
+        r"^(?:Collecting|Processing) (?:\S*/)?([\w.]+?)(?:-[\d.]+\.tar|[ =<>~\n])", outcome.output, re.MULTILINE
+    )
+    package = named[1] if named else None
+    if missing := _NO_COMPILER.search(outcome.output + outcome.log):
+        program = next((each for each in missing.groups() if each), "a compiler")
+        message = f"{package or 'a package'} has no wheel for this Python, and to build it there is no {program} here"
+        return message, _BUILD_CURE, package
+    return f"{package or 'a package'} cannot be built ({_build_error(outcome)})", _BUILD_CURE, package
+
+
+def _build_error(outcome: Outcome) -> str:
+    """Give the last words of the program that failed."""
+    lines = [line.strip() for line in outcome.build.splitlines() if line.strip()]
+    return lines[-1] if lines[1:] else "its build says nothing"
+
+
+_RECOGNIZERS: tuple[Callable[[Outcome], _Found], ...] = (
+    _no_pip, _disk_full, _hash_mismatch, _conflict, _certificates_missing, _index_unreachable, _other_python,
+    _no_such_version, _invalid_line, _no_git, _clone_failed, _build_failed,
+)  # fmt: skip
+
+
+def _last_words(output: str) -> str:
+    errors = [line.strip() for line in output.splitlines() if re.match(r"\s*(ERROR|error): ", line)]
+    others = [line.strip() for line in output.splitlines() if line.strip()]
+    last = (errors or others or ["pip said nothing"])[-1]
+    return f"pip says: {re.sub(r'^(ERROR|error): ', '', last)}"
+
+
+def _short(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= _MOST_CHARACTERS else f"{plain[:_MOST_CHARACTERS]}..."
+
+
+def _host(url: str) -> str:
+    """Give the index's name; what stands before an @ is a password."""
+    return re.sub(r"^\w+://(?:[^@/]*@)?([^/]+).*", r"\1", url)
+
+
+def _line(output: str, package: str | None, file: Path) -> int | None:
+    """Find the line of the requirements file: that of the package, or the one that pip speaks of in its errors."""
+    if package:
+        return _line_of(package, file)
+    errors = "\n".join(line for line in output.splitlines() if re.search(r"ERROR|\^ \(from line|^error", line))
+    spoken = re.findall(r"\(line (\d+)\)|from line (\d+) of", errors)
+    return int(next(filter(None, spoken[-1]))) if spoken and str(file) in errors else None
+
+
+def _line_of(package: str, file: Path) -> int | None:
+    wanted = _name(package)
+    try:
+        lines = file.read_text("utf-8-sig", "replace").splitlines()
+    except OSError:
+        return None
+    return next((number for number, line in enumerate(lines, 1) if _name(line) == wanted), None)
+
+
+def _name(requirement: str) -> str:
+    """Give the name of the package of a line, or the line's first word where it begins with no name."""
+    found = re.match(r"\s*([A-Za-z0-9][\w.-]*)", requirement)
+    return normalized(found[1]) if found else requirement.strip().partition(" ")[0]

@@ -1,0 +1,239 @@
+"""Plugins get the packages that requirements.txt asks for: all plugins alike, or one of them its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import pytest
+from container import log_lines
+from container.log_lines import DANGLING_SOCKETS, Expected
+from container.product import PACKAGES, PLUGINS, Kong, Launcher, declarative
+from wheels import wheel
+
+EX_CONFIG = 78
+PLUGIN = """
+import {module}
+
+
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def access(self, kong):
+        kong.response.set_header("x-{name}", {module}.VERSION)
+"""
+
+# One library in two versions, one that needs the first of them, and nothing else.
+WHEELS = dict([wheel("alpha", "1.0"), wheel("alpha", "2.0"), wheel("beta", "1.0", needs=("alpha<2",))])
+FOR_ALL = PLUGIN.format(module="alpha", name="for-all")
+OWN = PLUGIN.format(module="alpha", name="own").replace("import alpha", "import alpha\nimport beta")
+FILES = {
+    "for-all.py": FOR_ALL,
+    "own/plugin.py": OWN,
+    "requirements.txt": "alpha\n",
+    "own/requirements.txt": "beta\n",
+}
+CONFIG = declarative("for-all", "own")
+
+NO_INDEX = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/opt/wheels"}
+NOWHERE = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
+WITHOUT_RIGHTS = ("--read-only", "--tmpfs=/run/kong", "--tmpfs=/run/kong-python", "--tmpfs=/tmp", "--cap-drop=ALL")
+
+NOT_INSTALLED = Expected(
+    "kong-python",
+    "error",
+    r"cannot be installed: |KONG_PYTHON_ON_BROKEN_PLUGIN=skip",
+    "the test asks for a package that there is none of, and starts without the plugin",
+)
+
+
+def with_wheels(launcher: Launcher) -> str:
+    """The option that mounts the wheels."""
+    return f"--volume={launcher.folder(WHEELS)}:/opt/wheels:ro"
+
+
+def serves(container: Kong) -> None:
+    """Each plugin has the version of the library that it asked for."""
+    headers = container.wait_until_serving().headers
+    assert (headers["x-for-all"], headers["x-own"]) == ("2.0", "1.0")
+
+
+def notices(container: Kong, words: str) -> list[str]:
+    """What the image says with these words."""
+    return [line.text for line in container.lines("kong-python", "notice") if words in line.text]
+
+
+def complaints(kong: Launcher, files: Mapping[str, str], *options: str, **env: str) -> list[str]:
+    """Start Kong with a folder; the sentences that it refuses to start with."""
+    folder = kong.folder(files)
+    done = kong.run(
+        plugins=folder, config=declarative(), env={**NO_INDEX, **env}, options=[with_wheels(kong), *options]
+    )
+    assert done.exit_code == EX_CONFIG, done.output
+    assert "Traceback" not in done.output
+    *sentences, last = [line.text for line in log_lines.trouble(log_lines.parse(done.output))]
+    assert "Kong is not started" in last
+    return sentences
+
+
+def test_a_mounted_folder(kong: Launcher) -> None:
+    """requirements.txt in the folder is for all plugins, one in a plugin's folder for that plugin, at the start.
+
+    A restart of the container takes no run of pip, and so needs no index.
+    """
+    options = [with_wheels(kong)]
+    container = kong.start(
+        plugins=kong.folder(FILES), config=CONFIG, env=NO_INDEX, options=options, expected=[DANGLING_SOCKETS]
+    )
+    serves(container)
+    assert len(notices(container, "installed ")) == 2, container.logs()
+    assert container.exec("kong-python", "plugins").exit_code == 0
+    container.wait_until_healthy()
+    assert container.stop() == 0
+    container.start()
+    serves(container)
+    assert len(notices(container, "installing ")) == 2, container.logs()
+
+
+def test_a_named_volume(kong: Launcher) -> None:
+    """A named volume on /var/lib/kong-python keeps the packages for the next container, also with no index."""
+    volume = f"--volume={kong.volume()}:{PACKAGES}"
+    plugins = kong.folder(FILES)
+    first = kong.start(plugins=plugins, config=CONFIG, env=NO_INDEX, options=[volume, with_wheels(kong)])
+    serves(first)
+    second = kong.start(plugins=plugins, config=CONFIG, env=NOWHERE, options=[volume])
+    serves(second)
+    assert notices(second, "install") == []
+
+
+def test_few_rights(kong: Launcher) -> None:
+    """It works with a read-only root, without capabilities and as another user, whose group is 0."""
+    volume = kong.volume()
+    container = kong.start(
+        plugins=kong.folder(FILES),
+        config=CONFIG,
+        env={**NO_INDEX, "KONG_PREFIX": "/run/kong"},
+        options=["--user=123456", *WITHOUT_RIGHTS, f"--volume={volume}:{PACKAGES}", with_wheels(kong)],
+    )
+    serves(container)
+    # What that user has installed is of use to the image's own, and the other way round.
+    again = kong.start(
+        plugins=kong.folder(FILES), config=CONFIG, env=NOWHERE, options=[f"--volume={volume}:{PACKAGES}"]
+    )
+    serves(again)
+
+
+def test_a_tmpfs(kong: Launcher) -> None:
+    """With a read-only root and no volume, a tmpfs serves, for any user and group."""
+    container = kong.start(
+        plugins=kong.folder(FILES),
+        config=CONFIG,
+        env={**NO_INDEX, "KONG_PREFIX": "/run/kong"},
+        options=["--user=4321:4321", *WITHOUT_RIGHTS, f"--tmpfs={PACKAGES}:exec,uid=4321", with_wheels(kong)],
+    )
+
+    serves(container)
+
+
+def test_a_tmpfs_without_exec(kong: Launcher) -> None:
+    """Where nothing can be executed, nothing is installed, and the sentence has the option that helps."""
+    sentences = complaints(kong, FILES, f"--tmpfs={PACKAGES}")
+
+    assert len(sentences) == 2
+    assert all("noexec" in text and f"--tmpfs {PACKAGES}:exec,uid=1000" in text for text in sentences), sentences
+
+
+def test_nowhere_to_install(kong: Launcher) -> None:
+    """A read-only root without a volume is a sentence with what helps."""
+    sentences = complaints(kong, FILES, *WITHOUT_RIGHTS, KONG_PREFIX="/run/kong")
+
+    assert len(sentences) == 2
+    assert all("cannot be written to" in text and "RUN kong-python install" in text for text in sentences), sentences
+
+
+def test_what_cannot_be_installed_is_named(kong: Launcher) -> None:
+    """Kong does not start, exit code 78, and one sentence for each names plugin, file, line, pip's reason and cure."""
+    broken = {"requirements.txt": "alpha\nnowhere\n", "own/requirements.txt": "# as the docs say\nbeta\nalpha>=2\n"}
+
+    for_all, own = sorted(complaints(kong, {**FILES, **broken}), key=lambda text: "own" in text)
+
+    assert for_all.startswith(f"{PLUGINS}/requirements.txt:2: the packages of all plugins cannot be installed: ")
+    assert "the index has no nowhere" in for_all and "mend the name" in for_all
+    assert re.match(rf"{PLUGINS}/own/requirements\.txt:\d: the packages of plugin own cannot be installed: ", own)
+    assert "beta 1.0 depends on alpha<2" in own
+
+
+def test_starting_without_what_cannot_be_installed(kong: Launcher) -> None:
+    """With KONG_PYTHON_ON_BROKEN_PLUGIN=skip the other plugins are served."""
+    container = kong.start(
+        plugins=kong.folder({**FILES, "own/requirements.txt": "nowhere\n"}),
+        config=declarative("for-all"),
+        env={**NO_INDEX, "KONG_PYTHON_ON_BROKEN_PLUGIN": "skip"},
+        options=[with_wheels(kong)],
+        expected=[NOT_INSTALLED],
+    )
+    headers = container.wait_until_serving().headers
+
+    assert headers["x-for-all"] == "2.0"
+    assert "x-own" not in headers
+    assert any("plugin own cannot be installed" in line.text for line in container.lines("kong-python", "error"))
+
+
+def test_installing_may_be_forbidden(kong: Launcher) -> None:
+    """With KONG_PYTHON_INSTALL=off nothing is installed, and a plugin that misses a package says that this is why."""
+    [for_all, own] = complaints(kong, FILES, KONG_PYTHON_INSTALL="off")
+
+    assert for_all.startswith(f"{PLUGINS}/for-all.py:2: ") and own.startswith(f"{PLUGINS}/own/plugin.py:2: ")
+    assert all("KONG_PYTHON_INSTALL=on" in text and "requirements.txt" in text for text in (for_all, own))
+
+
+def test_stopping_while_it_installs(kong: Launcher) -> None:
+    """docker stop does not wait for pip."""
+    waits = "import time\nprint('building', flush=True)\ntime.sleep(600)\n"
+    files = {"for-all.py": FOR_ALL, "requirements.txt": "./slow\n", "slow/setup.py": waits}
+    container = kong.start(plugins=kong.folder(files), config=CONFIG, env=NO_INDEX, ports=())
+    container.wait_for_log("installing the packages of all plugins")
+
+    assert container.stop() == 0
+
+
+DOCKERFILE = """
+FROM {image}
+COPY wheels/ /opt/wheels/
+COPY plugins/ {plugins}/
+RUN PIP_NO_INDEX=1 PIP_FIND_LINKS=/opt/wheels kong-python install
+"""
+
+
+@pytest.mark.parametrize("user", ["", "USER root\n"], ids=["as kong", "as root"])
+def test_a_derived_image(kong: Launcher, user: str) -> None:
+    """RUN kong-python install puts the packages into an image of one's own, which then needs no index at its start."""
+    dockerfile = DOCKERFILE.format(image=kong.image, plugins=PLUGINS).replace("RUN ", f"{user}RUN ")
+    files = {f"plugins/{name}": content for name, content in FILES.items()}
+    image = kong.derive(
+        f"{dockerfile}USER kong\n", {**files, **{f"wheels/{name}": content for name, content in WHEELS.items()}}
+    )
+    container = kong.start(
+        image=image,
+        config=CONFIG,
+        env={**NOWHERE, "KONG_PREFIX": "/run/kong"},
+        options=[*WITHOUT_RIGHTS, "--user=4321:4321"],
+    )
+
+    serves(container)
+    assert notices(container, "install") == []
+
+
+def test_a_real_index(kong: Launcher) -> None:
+    """Packages come from the index that pip is told of, by its own settings and the machine's certificates."""
+    plugin = "import semver\n" + PLUGIN.format(module="sys", name="real").replace(
+        "sys.VERSION", "str(semver.Version.parse('1.2.3').bump_minor())"
+    )
+    container = kong.start(
+        plugins=kong.folder({"real.py": plugin, "requirements.txt": "semver>=3,<4\n"}),
+        config=declarative("real"),
+        index=True,
+    )
+
+    assert container.wait_until_serving().headers["x-real"] == "1.3.0"

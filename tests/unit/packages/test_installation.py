@@ -1,0 +1,355 @@
+"""Installing what requirements.txt asks for: by pip, once, whole, and named where it fails."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from kong_pdk.packages import Packages, install, locate
+from kong_pdk.plugin import inspect
+from unit.packages.conftest import PLUGIN, Write
+
+MONTH_SECONDS = 31 * 24 * 3600
+
+
+def installed(folder: Path, environ: Mapping[str, str]) -> Packages:
+    return install(locate(folder, environ), environ)
+
+
+def no_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail on a run of pip."""
+
+    def run(*arguments: object, **options: object) -> object:
+        raise AssertionError("pip was run")
+
+    monkeypatch.setattr("kong_pdk.packages.pip.install", run)
+
+
+def test_each_plugin_has_its_own_version(folder: Path, write: Write, environ: Mapping[str, str]) -> None:
+    write("for-all.py", f"import alpha\nversion = alpha.VERSION + '.0'\n{PLUGIN}")
+    write("own/plugin.py", f"import alpha, beta\nversion = alpha.VERSION + '.0'\n{PLUGIN}")
+    write("requirements.txt", "alpha\n")
+    write("own/requirements.txt", "beta\n")
+    packages = installed(folder, environ)
+    assert packages.failed == {}
+    inspection = inspect(folder, load=packages.load)
+    assert inspection.problems == []
+    assert {plugin.name: plugin.version for plugin in inspection.plugins} == {"for-all": "2.0.0", "own": "1.0.0"}
+
+
+def test_a_plugin_sees_what_is_for_all_behind_its_own(folder: Path, write: Write, environ: Mapping[str, str]) -> None:
+    write("own/plugin.py", f"import alpha, gamma\nversion = alpha.VERSION + '.0'\n{PLUGIN}")
+    write("requirements.txt", "gamma\n")
+    write("own/requirements.txt", "alpha==1.0\n")
+    [plugin] = inspect(folder, load=installed(folder, environ).load).plugins
+    assert plugin.version == "1.0.0"
+
+
+def test_a_folder_beside_a_plugins_file_may_hold_its_requirements(
+    folder: Path, write: Write, environ: Mapping[str, str]
+) -> None:
+    write("one.py", f"import alpha\n{PLUGIN}")
+    write("one/requirements.txt", "alpha\n")
+    assert inspect(folder, load=installed(folder, environ).load).problems == []
+
+
+def test_nothing_asked_for_touches_nothing(folder: Path, write: Write, environ: Mapping[str, str], data: Path) -> None:
+    write("one.py")
+    write("requirements.txt", "# nothing yet\n\n")
+    write("no-plugin/requirements.txt", "nowhere\n")
+    assert installed(folder, environ).wanted == {}
+    assert not data.exists()
+
+
+def test_what_is_there_takes_no_run_of_pip(
+    folder: Path, write: Write, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("one.py")
+    write("requirements.txt", "alpha\n")
+    installed(folder, environ)
+    no_pip(monkeypatch)
+    packages = installed(folder, environ)
+    assert (packages.failed, packages.missing) == ({}, [])
+
+
+def test_an_edit_is_installed_beside_what_was(
+    folder: Path, write: Write, environ: Mapping[str, str], data: Path
+) -> None:
+    write("one.py")
+    write("requirements.txt", "alpha==1.0\n")
+    before = installed(folder, environ).directories("one")
+    write("requirements.txt", "alpha==2.0\n")
+    after = installed(folder, environ).directories("one")
+    assert before != after
+    assert all((directory / "alpha.py").exists() for directory in [*before, *after])
+    assert sorted(data.iterdir()) == [data / "environments"]
+
+
+def test_it_says_what_it_does_and_no_more(
+    folder: Path, write: Write, environ: Mapping[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    write("one/plugin.py")
+    file = write("one/requirements.txt", "beta\n")
+    with caplog.at_level(logging.INFO):
+        installed(folder, environ)
+    first, last = caplog.messages
+    assert first == f"installing the packages of plugin one ({file})"
+    assert re.fullmatch(r"installed 2 packages for plugin one in \d+\.\d s", last)
+
+
+REASONS = [
+    ("alpha\nnowhere\n", 2, "the index has no nowhere for Python", "mend the name"),
+    ("alpha==9\n", 1, r"the index has no alpha==9 for .*; the last ones that it has are 1\.0, 2\.0", "one of those"),
+    ("alpha\n\ndeep\n", 3, "the index has no nowhere>=3, which deep needs, for", "mend the name"),
+    ("beta\ngamma\n", 2, "do not fit together: beta 1.0 depends on alpha<2, gamma 1.0 depends on alpha>=2", "versions"),
+    ("old-msgpack\n", 1, r"old-msgpack 1\.0 depends on msgpack<1, kong-python itself, .*needs msgpack<2,>=1\.1", "fit"),
+    ("alpha\nalpha=1\n", 2, "'alpha=1' is no requirement", "write == in place of ="),
+    ("alpha\n--nonsense\n", 2, "pip does not know the option --nonsense", "mend or remove it"),
+    ("alpha\n./nowhere\n", 2, "there is no file or folder ./nowhere", "mend the path"),
+    (f"alpha==1.0 --hash=sha256:{'0' * 64}\n", 1, "alpha==1.0 has not the hash", "which of the two is right"),
+    (f"\ngamma --hash=sha256:{'0' * 64}\n", 2, "hashes are used, and gamma has none", "pin it"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "reason", "cure"), REASONS)
+def test_a_failure_is_one_sentence_with_line_and_cure(  # noqa: PLR0913, PLR0917
+    text: str, line: int, reason: str, cure: str, folder: Path, write: Write, environ: Mapping[str, str], data: Path
+) -> None:
+    write("one/plugin.py")
+    file = write("one/requirements.txt", text)
+    packages = installed(folder, environ)
+    [problem] = inspect(folder, load=packages.load).problems
+    assert (problem.file, problem.line, problem.plugin) == (file, line, "one")
+    assert problem.message.startswith("the packages of plugin one cannot be installed: ")
+    assert re.search(reason, problem.message), problem.message
+    assert problem.cure and cure in problem.cure
+    assert "\n" not in problem.message
+    assert list((data / "environments").iterdir()) == []
+
+
+def test_all_that_fails_is_listed(folder: Path, write: Write, environ: Mapping[str, str]) -> None:
+    for name in ("one", "two"):
+        write(f"{name}/plugin.py")
+        write(f"{name}/requirements.txt", "nowhere\n")
+    write("requirements.txt", "neither\n")
+    packages = installed(folder, environ)
+    assert set(packages.failed) == {None, "one", "two"}
+    assert [str(problem.file) for problem in packages.problems] == [str(folder / "requirements.txt")]
+
+
+def test_pips_own_words_are_in_the_log_of_a_failure(
+    folder: Path, write: Write, environ: Mapping[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    write("one.py")
+    write("requirements.txt", "nowhere\n")
+    with caplog.at_level(logging.INFO):
+        installed(folder, environ)
+    assert "pip: ERROR: No matching distribution found for nowhere" in caplog.messages
+
+
+def test_an_index_that_cannot_be_reached_is_named(folder: Path, write: Write, environ: Mapping[str, str]) -> None:
+    write("one.py")
+    write("requirements.txt", "alpha\n")
+    index = {"PIP_INDEX_URL": "http://me:secret@127.0.0.1:9/simple", "PIP_RETRIES": "0"}
+    [problem] = installed(folder, {**environ, **index, "PIP_NO_INDEX": "", "PIP_FIND_LINKS": ""}).problems
+    assert "the index 127.0.0.1:9 does not answer as it should (Connection refused)" in problem.message
+    assert "secret" not in str(problem)
+    assert problem.cure and "PIP_INDEX_URL" in problem.cure
+
+
+SDIST = "from setuptools import Extension, setup\nsetup(name='native', version='1', ext_modules=[{}])\n"
+
+
+def test_a_package_that_needs_a_compiler_is_named(folder: Path, write: Write, environ: Mapping[str, str]) -> None:
+    write("one.py")
+    write("native/setup.py", SDIST.format("Extension('native', ['native.c'])"))
+    write("native/native.c", "int x;\n")
+    write("requirements.txt", "./native\n")
+    bare = {"CC": "/nowhere/some-cc", "PIP_NO_BUILD_ISOLATION": "0"}
+    [problem] = installed(folder, {**environ, **bare}).problems
+    assert "native" in problem.message
+    assert "compiler" in str(problem)
+
+
+FORKS_AND_WAITS = """
+import os, pathlib, sys, time
+if os.fork() == 0:
+    pathlib.Path(os.environ["PID_FILE"]).write_text(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+def gone(pid: str) -> bool:
+    """Wait until a process is no more; a zombie that nobody has reaped is none."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X"):
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_what_takes_too_long_is_killed(
+    folder: Path, write: Write, environ: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("one.py")
+    write("requirements.txt", "alpha\n")
+    monkeypatch.setattr("kong_pdk.packages.pip._PIP", (sys.executable, "-c", FORKS_AND_WAITS))
+    limit = {"KONG_PYTHON_INSTALL_SECONDS": "3", "PIP_CERT": "/any", "PID_FILE": str(tmp_path / "pid")}
+    [problem] = installed(folder, {**environ, **limit}).problems
+    assert "pip was not ready after 3 s" in problem.message
+    assert problem.cure and "KONG_PYTHON_INSTALL_SECONDS" in problem.cure
+    assert gone((tmp_path / "pid").read_text())
+
+
+COMMAND = "import sys; from kong_pdk.cli import main; sys.exit(main())"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_pip_too(
+    number: signal.Signals, folder: Path, write: Write, environ: Mapping[str, str], data: Path
+) -> None:
+    write("one.py")
+    pid = folder.parent / "pid"
+    write("slow/setup.py", f"import os, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)\n")
+    write("requirements.txt", "./slow\n")
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "install", str(folder)],
+        env={**environ, "PIP_NO_BUILD_ISOLATION": "0"},
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not (pid.exists() and pid.read_text()):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number
+    assert gone(pid.read_text())
+    assert [entry.name for entry in data.iterdir()] == ["environments"]
+
+
+def test_what_a_killed_start_left_is_removed(
+    folder: Path, write: Write, environ: Mapping[str, str], data: Path
+) -> None:
+    write("one.py")
+    write("requirements.txt", "alpha\n")
+    (data / ".work-killed" / "environment").mkdir(parents=True)
+    installed(folder, environ)
+    assert [entry.name for entry in data.iterdir()] == ["environments"]
+
+
+def test_what_nobody_has_used_for_a_month_is_removed(
+    folder: Path, write: Write, environ: Mapping[str, str], data: Path
+) -> None:
+    write("one.py")
+    long_ago = time.time() - MONTH_SECONDS
+    for name in ("unused", "used", "recent"):
+        (data / "environments" / name).mkdir(parents=True)
+        os.utime(data / "environments" / name, (long_ago, long_ago) if name != "recent" else None)
+    used = os.open(data / "environments" / "used", os.O_RDONLY)
+    try:
+        fcntl.flock(used, fcntl.LOCK_SH)
+        write("requirements.txt", "alpha\n")
+        [own] = installed(folder, environ).directories("one")
+    finally:
+        os.close(used)
+    assert {entry.name for entry in (data / "environments").iterdir()} == {"used", "recent", own.name}
+
+
+def test_two_starts_at_once_install_once(folder: Path, write: Write, environ: Mapping[str, str], data: Path) -> None:
+    write("one.py")
+    write("requirements.txt", "alpha\n")
+    command = [sys.executable, "-c", COMMAND, "install", str(folder)]
+    starts = [subprocess.Popen(command, env=dict(environ), stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [start.communicate(timeout=60)[1] for start in starts]
+    assert [start.returncode for start in starts] == [0, 0, 0]
+    assert sum("installed 1 packages" in text for text in said) == 1, said
+    assert len(list((data / "environments").iterdir())) == 1
+
+
+def test_a_start_that_installs_for_ever_is_not_waited_for(
+    folder: Path, write: Write, environ: Mapping[str, str], data: Path
+) -> None:
+    write("one.py")
+    write("requirements.txt", "alpha\n")
+    data.mkdir()
+    other = os.open(data, os.O_RDONLY)
+    try:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        [problem] = installed(folder, {**environ, "KONG_PYTHON_INSTALL_SECONDS": "1"}).problems
+    finally:
+        os.close(other)
+    assert f"another start has been installing into {data} for 1 s" in problem.message
+
+
+def test_a_data_directory_that_cannot_be_written_to(
+    folder: Path, write: Write, environ: Mapping[str, str], tmp_path: Path
+) -> None:
+    write("one.py")
+    write("requirements.txt", "alpha\n")
+    (tmp_path / "file").touch()
+    [problem] = installed(folder, {**environ, "KONG_PYTHON_DATA_DIR": str(tmp_path / "file" / "below")}).problems
+    assert "cannot be written to (Not a directory)" in problem.message
+    assert problem.cure and "--tmpfs" in problem.cure and "RUN kong-python install" in problem.cure
+
+
+def test_a_full_disk_is_named(
+    folder: Path, write: Write, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("one.py")
+    write("requirements.txt", "alpha\n")
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    [problem] = installed(folder, environ).problems
+    assert "there is no room left in" in problem.message
+
+
+def test_a_requirements_file_that_refers_to_nothing(folder: Path, write: Write, environ: Mapping[str, str]) -> None:
+    write("one.py")
+    file = write("requirements.txt", "alpha\n-r more.txt\n")
+    [problem] = installed(folder, environ).problems
+    assert str(problem) == f"{file}:2: there is no file {folder / 'more.txt'}; add it, or remove this line"
+
+
+def test_users_settings_of_where_to_install_do_not_count(
+    folder: Path, write: Write, environ: Mapping[str, str], tmp_path: Path
+) -> None:
+    write("one.py", f"import alpha\n{PLUGIN}")
+    write("requirements.txt", "alpha\n")
+    elsewhere = {"PIP_USER": "1", "PIP_PREFIX": str(tmp_path / "elsewhere"), "PIP_REQUIRE_VIRTUALENV": "1"}
+    (tmp_path / "pip.conf").write_text("[install]\nuser = true\n")
+    packages = installed(folder, {**environ, **elsewhere, "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")})
+    assert inspect(folder, load=packages.load).problems == []
+
+
+def test_modules_beside_the_requirements_are_not_pips(folder: Path, write: Write, environ: Mapping[str, str]) -> None:
+    write("one.py")
+    write("logging.py", "raise RuntimeError('this is no module for pip')\n")
+    write("requirements.txt", "alpha\n")
+    assert installed(folder, environ).failed == {}
+
+
+def test_nothing_is_written_elsewhere(
+    folder: Path, write: Write, environ: Mapping[str, str], tmp_path: Path, data: Path
+) -> None:
+    write("one.py")
+    write("requirements.txt", "beta\n")
+    # Without a rustc in PATH: pip asks for its version, and rustup's writes to the home directory.
+    installed(folder, {**environ, "PATH": os.defpath})
+    assert not (tmp_path / "home").exists()
+    assert sorted(path.name for path in folder.iterdir()) == ["one.py", "requirements.txt"]
+    assert [path.name for path in data.iterdir()] == ["environments"]
