@@ -6,10 +6,12 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kong_pdk.cli import main
-from unit.plugins.nodes import ROOT, Node, copy_plugins, start
+from kong_pdk.plugin import find, load, validate_config
+from unit.plugins.nodes import PLUGINS, ROOT, Node, copy_plugins, start
 
 Gateway = Callable[..., Node]
 Snippet = Callable[[str, str], str]
@@ -67,6 +69,19 @@ def gateway(nodes: Nodes, protocol: str) -> Gateway:
         return nodes.get(names, configuration, {**(environment or {}), "KONG_PYTHON_PROTOCOL": protocol})
 
     return get
+
+
+@pytest.fixture
+def instance() -> Callable[..., Any]:
+    """Make an instance of an example plugin as a plugin server does: ``instance("py-hello", message="hi")``."""
+
+    def make(name: str, **config: Any) -> Any:
+        plugin = load(next(source for source in find(PLUGINS)[0] if source.name == name))
+        filled, errors = validate_config(plugin.schema, config)
+        assert not errors, errors
+        return plugin.cls(filled)
+
+    return make
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ _PACKAGES = {
     "OpenSSL": "pyOpenSSL",
     "PIL": "Pillow",
     "psycopg2": "psycopg2-binary",
+    "re2": "google-re2",
     "sklearn": "scikit-learn",
     "yaml": "PyYAML",
 }
