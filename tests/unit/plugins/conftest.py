@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -75,8 +76,10 @@ def gateway(nodes: Nodes, protocol: str) -> Gateway:
 def instance() -> Callable[..., Any]:
     """Make an instance of an example plugin as a plugin server does: ``instance("py-hello", message="hi")``."""
 
+    loaded = functools.cache(lambda name: load(next(each for each in find(PLUGINS)[0] if each.name == name)))
+
     def make(name: str, **config: Any) -> Any:
-        plugin = load(next(source for source in find(PLUGINS)[0] if source.name == name))
+        plugin = loaded(name)
         filled, errors = validate_config(plugin.schema, config)
         assert not errors, errors
         return plugin.cls(filled)

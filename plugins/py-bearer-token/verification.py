@@ -1,0 +1,106 @@
+"""Verifies tokens: signature first, then claims. What a client is told has nothing of the token in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jwt
+
+from .key_source import KeySource
+from .keys import Key
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_MOST_TRIES = 10  # keys for one token that names none
+
+_DESCRIPTIONS: tuple[tuple[type[Exception], str], ...] = (
+    (jwt.ExpiredSignatureError, "The token has expired"),
+    (jwt.ImmatureSignatureError, "The token is not valid yet"),
+    (jwt.InvalidAudienceError, "The token is for another audience"),
+    (jwt.InvalidIssuerError, "The token is of another issuer"),
+)
+_MALFORMED = "The token is malformed"
+
+
+class InvalidToken(Exception):
+    """The token is not accepted; the text is for the client."""
+
+
+class Verifier:
+    """Keys, algorithms and what claims must be, as configured."""
+
+    def __init__(self, config: dict[str, Any], keys: Sequence[Key], source: KeySource | None) -> None:
+        self._keys = tuple(keys)
+        self._source = source
+        self._algorithms = frozenset(config["algorithms"])
+        self._most_bytes = config["max_token_bytes"]
+        self._expected = {
+            "audience": config.get("audience") or None,
+            "issuer": config.get("issuer") or None,
+            "leeway": config["leeway"],
+        }
+        required = [*(["exp"] if config["require_exp"] else []), *config["required_claims"]]
+        self._options: dict[str, Any] = {"require": required, "enforce_minimum_key_length": True}
+
+    def claims(self, token: str) -> dict[str, Any]:
+        """Give the claims of a token.
+
+        :raises InvalidToken: it is not valid.
+        :raises NoKeys: there is nothing to verify it with.
+        """
+        if len(token) > self._most_bytes or not _TOKEN.fullmatch(token):
+            raise InvalidToken(_MALFORMED)
+        algorithm, kid = self._header(token)
+        keys = self._keys_for(algorithm, kid)
+        if not keys:
+            raise InvalidToken("The key of the token is not known")
+        for key in keys:
+            if (claims := self._decode(token, key, algorithm)) is not None:
+                return claims
+        raise InvalidToken("The signature is not valid")
+
+    def _decode(self, token: str, key: Key, algorithm: str) -> dict[str, Any] | None:
+        """Give the claims; None where the signature is not of this key.
+
+        :param algorithm: of the token, found among those that are configured and those of the key.
+        """
+        try:
+            return jwt.decode(token, key.material, [algorithm], self._options, **self._expected)
+        except jwt.InvalidSignatureError:
+            return None
+        except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            raise InvalidToken(_description(error)) from None
+
+    def _header(self, token: str) -> tuple[str, str | None]:
+        try:
+            header = jwt.get_unverified_header(token)
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            raise InvalidToken(_MALFORMED) from None
+        algorithm = header.get("alg")
+        if not isinstance(algorithm, str) or algorithm not in self._algorithms:
+            raise InvalidToken("The algorithm of the token is not allowed")
+        if "crit" in header:  # what must be understood, and is not
+            raise InvalidToken(_MALFORMED)
+        return algorithm, header.get("kid")
+
+    def _keys_for(self, algorithm: str, kid: str | None) -> list[Key]:
+        found = _fitting(self._keys, algorithm, kid)
+        if found or self._source is None:
+            return found
+        return _fitting(self._source.keys(), algorithm, kid) or _fitting(self._source.newer_keys(), algorithm, kid)
+
+
+def _fitting(keys: Iterable[Key], algorithm: str, kid: str | None) -> list[Key]:
+    """Give the keys of a kid, or else those without one; all for a token without a kid."""
+    fitting = [key for key in keys if algorithm in key.algorithms]
+    if kid is not None:
+        named = [key for key in fitting if key.kid == kid]
+        fitting = named or [key for key in fitting if key.kid is None]
+    return fitting[:_MOST_TRIES]
+
+
+def _description(error: Exception) -> str:
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"The token lacks the claim {error.claim}"
+    return next((text for kind, text in _DESCRIPTIONS if isinstance(error, kind)), _MALFORMED)
