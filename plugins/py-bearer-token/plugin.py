@@ -202,7 +202,7 @@ def _configured_keys(config: Mapping[str, Any]) -> list[Key]:
     """
     algorithms, position = config["algorithms"], 0
     try:
-        keys = []
+        keys: list[Key] = []
         for position, entry in enumerate(config.get("keys") or [], start=1):  # noqa: B007  # for the message
             keys.append(key_of_text(entry["key"], entry.get("kid"), algorithms))
     except UnusableKey as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jwt
+from jwt.types import Options
 
 from .key_source import KeySource
 from .keys import Key
@@ -35,13 +36,13 @@ class Verifier:
         self._source = source
         self._algorithms = frozenset(config["algorithms"])
         self._most_bytes = config["max_token_bytes"]
-        self._expected = {
+        self._expected: dict[str, Any] = {
             "audience": config.get("audience") or None,
             "issuer": config.get("issuer") or None,
             "leeway": config["leeway"],
         }
         required = [*(["exp"] if config["require_exp"] else []), *config["required_claims"]]
-        self._options: dict[str, Any] = {"require": required, "enforce_minimum_key_length": True}
+        self._options: Options = {"require": required, "enforce_minimum_key_length": True}
 
     def claims(self, token: str) -> dict[str, Any]:
         """Give the claims of a token.

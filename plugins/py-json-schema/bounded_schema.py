@@ -114,8 +114,9 @@ def _check_pattern(pattern: str) -> None:
 
 
 def _check_end(validator: Any) -> None:
+    samples: tuple[Any, ...] = (None, 0, "", [], {})
     try:
-        for sample in (None, 0, "", [], {}):
+        for sample in samples:
             validator.is_valid(sample)
     except RecursionError:
         raise ValueError("the schema refers to itself without an end; mend its references") from None

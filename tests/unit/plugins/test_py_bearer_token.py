@@ -60,16 +60,18 @@ ROUTES = {
     "by-id": {**RSA_KEY, "consumer_claim": "sub", "consumer_by": "id"},
     "optional": {**RSA_KEY, "consumer_claim": "sub", "consumer_optional": True},
     "anonymous": {**RSA_KEY, "consumer_claim": "sub", "anonymous": "nobody"},
+    "either": {**RSA_KEY, "consumer_claim": "sub", "anonymous": "nobody"},
     "misnamed": {**RSA_KEY, "anonymous": "not-there"},
     "preflight": {**RSA_KEY, "run_on_preflight": False, "realm": "our orders"},
 }
+KEY_AUTH = {"name": "key-auth", "config": {"anonymous": "nobody", "key_names": ["apikey"]}}
 KONG = yaml.safe_dump(
     {
         "_format_version": "3.0",
         "consumers": [
             {"id": ALICE, "username": "alice", "custom_id": "a-1"},
-            {"id": BOB, "username": "bob"},
-            {"username": "nobody", "keyauth_credentials": [{"key": "the-key-of-nobody"}]},
+            {"id": BOB, "username": "bob", "keyauth_credentials": [{"key": "bobs-key"}]},
+            {"username": "nobody"},
         ],
         "services": [
             {
@@ -79,7 +81,10 @@ KONG = yaml.safe_dump(
                     {
                         "name": name,
                         "paths": [f"/{name}"],
-                        "plugins": [{"name": "py-bearer-token", "config": config}],
+                        "plugins": [
+                            {"name": "py-bearer-token", "config": config},
+                            *([KEY_AUTH] if name == "either" else []),
+                        ],
                     }
                     for name, config in ROUTES.items()
                 ],
@@ -379,6 +384,16 @@ def test_without_a_token_the_anonymous_consumer_goes_on_but_a_bad_token_is_refus
     node.service.received.clear()
     refused(node, "/anonymous", token(exp=1))
     assert identity(passed(node, "/anonymous", token()))[1] == "alice"
+
+
+def test_with_two_plugins_that_authenticate_one_is_enough(node):
+    assert identity(passed(node, "/either", token()))[1] == "alice"
+    node.service.received.clear()
+    assert node.request("GET", "/either", [("apikey", "bobs-key")]).status == 200
+    assert identity(node.service.received.pop())[1] == "bob"
+    assert node.request("GET", "/either").status == 200
+    assert identity(node.service.received.pop())[1::3] == ["nobody", "true"]
+    refused(node, "/either", token(exp=1), ("apikey", "bobs-key"))
 
 
 def test_an_anonymous_consumer_that_is_not_there_is_a_500(node):
