@@ -106,7 +106,7 @@ class Plugin:
         keys, source = _configured_keys(config), None
         if config.get("jwks_uri"):
             times = (config[f"jwks_{name}"] for name in ("timeout", "lifetime", "pause", "max_age"))
-            source = key_source(Source(config["jwks_uri"], tuple(config["algorithms"]), *times))
+            source = key_source(Source(config["jwks_uri"], tuple(sorted(config["algorithms"])), *times))
             source.prepare()
         if not keys and source is None:
             raise ValueError("there is nothing to verify tokens with; configure keys, jwks or jwks_uri")
