@@ -17,6 +17,7 @@ import pytest
 from conformance.recordings import CLOSED, FILES, FOLDER, NOTHING, Case, PdkCall, Step, cases
 from kong_pdk import PhaseError
 from kong_pdk.plugin import Plugin
+from kong_pdk.server.listener import Listener
 from kong_pdk.server.server import Server
 from kong_pdk.wire import pdk
 from kong_pdk.wire.errors import ArgumentError
@@ -73,7 +74,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One server for all cases; gives its socket."""
     path = tmp_path_factory.mktemp("server") / "probe.sock"
     plugin = Plugin("probe", Path(__file__), Probe, "1.0.0", 500, ("rewrite", "access", "response", "log"), ())
-    running = Server([plugin], [path])
+    listener = Listener(path)
+    listener.publish()
+    running = Server([plugin], [listener.socket])
     thread = threading.Thread(target=running.run)
     thread.start()
     yield path

@@ -110,7 +110,7 @@ class Kong(TrackedContainer):
             connection.close()
 
     def pids_of_server(self, plugin: str) -> list[int]:
-        """The processes of a plugin's server, as the container numbers them."""
+        """The processes of a plugin's server, as the container numbers them: its master, then its workers."""
         script = (
             "import pathlib, sys\n"
             "for file in pathlib.Path('/proc').glob('[0-9]*/cmdline'):\n"
@@ -119,7 +119,7 @@ class Kong(TrackedContainer):
             "    if b'--plugin' in words and sys.argv[1].encode() in words: print(file.parent.name)\n"
         )
         # The script itself names the plugin too, but not after --plugin.
-        return [int(pid) for pid in self.exec("python3", "-c", script, plugin).stdout.split()]
+        return sorted(int(pid) for pid in self.exec("python3", "-c", script, plugin).stdout.split())
 
     def kill(self, name: str, *pids: int) -> None:
         """Send a signal to processes in the container, as its own user."""

@@ -223,11 +223,11 @@ def test_a_configuration_that_is_refused_is_one_sentence(start, folder, tmp_path
 def test_a_server_that_dies_is_started_again(start, folder):
     dev = start(str(folder))
     pid = int(dev.get()[1]["x-python-pid"])
-    os.kill(pid, signal.SIGKILL)
-    for _ in range(10000):
+    master = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+    os.kill(int(master), signal.SIGKILL)
+    answers = []
+    while not answers or answers[-1] in (500, pid):  # its worker may have a last answer to give
         status, headers, _ = dev.get()
-        if status == 200:
-            break
-        assert status == 500
-    assert int(headers["x-python-pid"]) != pid
+        answers.append(int(headers["x-python-pid"]) if status == 200 else status)
+        assert len(answers) < 10000
     assert any("py-hello ended" in line for line in dev.lines)

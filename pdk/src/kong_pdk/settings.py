@@ -188,6 +188,14 @@ BASE_ENTRYPOINT = Variable(
     "KONG_PYTHON_BASE_ENTRYPOINT", "the path of a program", "/docker-entrypoint.sh",
     "Kong's entrypoint in the base image, where it has another path", _path,
 )  # fmt: skip
+ENGINE = Variable(
+    "KONG_PYTHON_ENGINE", "threads or gevent", "threads",
+    "what runs the handlers of a plugin whose module names no engine", _choice("threads", "gevent"),
+)  # fmt: skip
+WORKERS = Variable(
+    "KONG_PYTHON_WORKERS", f"a number from 1 to {MOST_WORKERS}, or auto", "1",
+    "how many processes serve a plugin whose module gives no number; auto: one for each processor core", _workers,
+)  # fmt: skip
 
 INSTALL = Variable(
     "KONG_PYTHON_INSTALL", "on or off", "on",
@@ -205,8 +213,8 @@ DATA_DIR = Variable(
 )  # fmt: skip
 
 VARIABLES: Sequence[Variable[object]] = (
-    PLUGINS_DIR, PROTOCOL, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS, LOG_FORMAT, RUN_DIR, BASE_ENTRYPOINT,
-    INSTALL, INSTALL_SECONDS, DATA_DIR,
+    PLUGINS_DIR, PROTOCOL, ENGINE, WORKERS, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS, LOG_FORMAT, RUN_DIR,
+    BASE_ENTRYPOINT, INSTALL, INSTALL_SECONDS, DATA_DIR,
 )  # fmt: skip
 """All of them, in the order in which they are shown."""
 

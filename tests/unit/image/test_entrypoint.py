@@ -72,6 +72,7 @@ def test_the_container_ends_with_kongs_exit_status(start: Start, then: str, stat
 def test_a_plugin_server_that_dies_is_restarted(start: Start, run: RunDirectory) -> None:
     container = start()
     container.wait_for("success: good entered RUNNING")
+    container.wait_for("listening on")
     died = container.pid_of("good")
     os.kill(died, signal.SIGKILL)
     container.wait_until(lambda: container.pid_of("good") != died, "new server")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from kong_pdk.plugin import PHASES, Plugin
+from kong_pdk.server.listener import Listener
 from kong_pdk.server.server import Server
 from unit.server.fake_kong import DEADLINE, FakeKong, MsgpackKong, ProtobufKong
 
@@ -26,7 +27,9 @@ class Serve:
         given: dict[str, Any] = {"version": "1.0.0", "priority": 1, "schema": (), **attributes}
         plugin = Plugin("probe", Path(__file__), cls, phases=phases, **given)
         path = self._folder / f"{len(self._running)}.sock"
-        server = Server([plugin], [path])
+        listener = Listener(path)
+        listener.publish()
+        server = Server([plugin], [listener.socket])
         ended: Future[bool] = Future()
         threading.Thread(target=lambda: ended.set_result(server.run())).start()
         self._running[path] = (server, ended)

@@ -75,12 +75,15 @@ def test_a_closed_instance_is_gone_and_closing_again_is_no_error():
     assert instances.get(id) is None
 
 
-def test_idle_instances_are_forgotten(monkeypatch):
+def test_idle_instances_are_let_go_and_made_again_for_the_next_event():
     instances = make()
     old = instances.start("probe", b'{"a": 1}')
     old.used_at -= module.IDLE_SECONDS + 1
     new = instances.start("probe", b'{"a": 2}')
-    assert instances.get(old.id) is None
+    assert instances.all() == [new]
+    again = instances.get(old.id)
+    assert (again.id, again.config) == (old.id, {"a": 1})
+    assert again is not old
     assert instances.get(new.id) is new
 
 

@@ -15,6 +15,7 @@ def test_a_leftover_socket_is_taken_over(tmp_path):
     leftover.bind(str(path))
     leftover.close()
     listener = Listener(path)
+    listener.publish()
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
     listener.close()
@@ -24,7 +25,9 @@ def test_a_leftover_socket_is_taken_over(tmp_path):
 def test_an_old_server_does_not_remove_the_path_of_the_new_one(tmp_path):
     path = tmp_path / "a.sock"
     old = Listener(path)
+    old.publish()
     new = Listener(path)
+    new.publish()
     old.close()
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
@@ -45,6 +48,7 @@ def test_a_path_too_long_for_a_socket_is_refused(tmp_path):
 def test_a_path_as_long_as_a_sockets_may_be(tmp_path):
     path = tmp_path / ("x" * (107 - len(bytes(tmp_path)) - 1))
     listener = Listener(path)
+    listener.publish()
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
     listener.close()
@@ -54,6 +58,7 @@ def test_a_path_as_long_as_a_sockets_may_be(tmp_path):
 def test_a_relative_path_is_removed_from_another_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     listener = Listener(Path("a.sock"))
+    listener.publish()
     monkeypatch.chdir("/")
     listener.close()
     assert list(tmp_path.iterdir()) == []

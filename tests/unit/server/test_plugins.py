@@ -2,86 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong
+from unit.server.fake_kong import Closed, FakeKong, ProtobufKong
+from unit.server.served import MODES, PROTOCOLS, Serve, Served, connecting, serving
 
 
-class Served:
-    """A plugin server in a process of its own."""
-
-    def __init__(self, process: subprocess.Popen[str], socket: Path, log: Path) -> None:
-        self.process = process
-        self.socket = socket
-        self.log = log
-
-    def wait_for_log(self, text: str) -> str:
-        deadline = time.monotonic() + DEADLINE
-        while text not in (said := self.log.read_text("utf-8")):
-            assert time.monotonic() < deadline, said
-            time.sleep(0.01)
-        return said
-
-    def stop(self) -> int:
-        self.process.terminate()
-        return self.process.wait(DEADLINE)
+@pytest.fixture(params=MODES)
+def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
+    """Serve a plugin, given as the text of its file, in each mode."""
+    yield from serving(tmp_path, request.param)
 
 
-Serve = Callable[..., Served]
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Serve a plugin, given as the text of its file."""
-    running: list[Served] = []
-
-    def start(text: str, **environment: str) -> Served:
-        folder = tmp_path / "plugins"
-        folder.mkdir()
-        (folder / "probe.py").write_text(text)
-        command = [sys.executable, "-m", "kong_pdk.server", "-d", str(folder), "-p", str(tmp_path)]
-        log = tmp_path / "log"
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                [*command, "--plugin", "probe", "--socket-name", "s"],
-                stdout=output, stderr=output, env=environment, start_new_session=True,
-            )  # fmt: skip
-        served = Served(process, tmp_path / "s", log)
-        running.append(served)
-        deadline = time.monotonic() + DEADLINE
-        while not served.socket.exists():
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.01)
-        return served
-
-    yield start
-    for served in running:
-        with contextlib.suppress(ProcessLookupError):  # with the processes that its plugin left
-            os.killpg(served.process.pid, signal.SIGKILL)
-        served.process.wait()
-
-
-@pytest.fixture(params=[ProtobufKong, MsgpackKong], ids=lambda kind: kind.name)
+@pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.name)
 def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[Served], FakeKong]]:
     """Connect to a server, over one protocol and the other."""
-    opened: list[FakeKong] = []
-
-    def open(served: Served) -> FakeKong:
-        kong: FakeKong = request.param(served.socket)
-        opened.append(kong)
-        return kong
-
-    yield open
-    for kong in opened:
-        kong.close()
+    yield from connecting(request.param)
 
 
 FORKS = """

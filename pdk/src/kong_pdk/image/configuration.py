@@ -14,6 +14,7 @@ from kong_pdk.image.errors import StartError
 from kong_pdk.image.ping import write_servers
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.image.settings import Settings, read_conf
+from kong_pdk.mode import Mode, choose, default
 from kong_pdk.packages import Packages
 from kong_pdk.plugin import Description, Problem, dump, inspect
 from kong_pdk.settings import DRAIN_SECONDS, INSTALL, ON_BROKEN_PLUGIN, PLUGINS_DIR, PROTOCOL, SettingError
@@ -35,6 +36,7 @@ class Options:
     protocol: Protocol
     skip_broken: bool
     drain: int
+    mode: Mode
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Options:
@@ -48,6 +50,7 @@ class Options:
                 protocol=_PROTOCOLS[PROTOCOL.read(environ)],
                 skip_broken=ON_BROKEN_PLUGIN.read(environ) == "skip",
                 drain=DRAIN_SECONDS.read(environ),
+                mode=default(environ),
             )
         except SettingError as error:
             raise StartError(str(error)) from error
@@ -65,10 +68,17 @@ class Configuration:
     packages: Packages
     notes: tuple[str, ...] = ()
 
+    def mode(self, plugin: str) -> Mode:
+        """Give the mode of a plugin's server."""
+        return choose([each for each in self.plugins if each.name == plugin], self.options.mode)
+
     def server_options(self, plugin: str) -> list[str]:
         """Give what the command line of a plugin's server has besides the folder, the plugin and the socket."""
+        options = list(self.mode(plugin).options)
         # Named, for the server may be started again after requirements.txt has been edited.
-        return [word for path in self.packages.directories(plugin) for word in ("--packages", str(path))]
+        for path in self.packages.directories(plugin):
+            options += ["--packages", str(path)]
+        return options
 
 
 def read(

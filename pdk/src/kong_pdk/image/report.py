@@ -82,6 +82,7 @@ def _row(plugin: Description, found: Configuration, silent: dict[str, str]) -> d
         "version": plugin.version,
         "priority": plugin.priority,
         "phases": list(plugin.phases),
+        "mode": str(found.mode(plugin.name)),
         "file": str(plugin.file),
         "state": state,
     }
@@ -95,6 +96,7 @@ def _broken_row(problem: Problem) -> dict[str, object]:
         "version": "",
         "priority": "",
         "phases": [],
+        "mode": "",
         "file": where,
         "state": f"broken: {sentence}",
     }

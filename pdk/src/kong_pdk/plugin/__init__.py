@@ -7,7 +7,7 @@ from kong_pdk.plugin.description import PHASES, Description, Field, Plugin, Sour
 from kong_pdk.plugin.discovery import find
 from kong_pdk.plugin.given import given
 from kong_pdk.plugin.inspection import Inspection, inspect
-from kong_pdk.plugin.loading import load
+from kong_pdk.plugin.loading import import_problem, load
 from kong_pdk.plugin.names import bundled
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
 
@@ -29,6 +29,7 @@ __all__ = [
     "format_declarative_errors",
     "format_errors",
     "given",
+    "import_problem",
     "inspect",
     "kong_schema",
     "load",

@@ -37,11 +37,21 @@ class Plugin:
     phases: tuple[str, ...]
     schema: tuple[Field, ...]
     lua_style: bool = True
+    engine: str | None = None
+    workers: int | None = None
 
     def describe(self) -> Description:
         """The plain data about this plugin."""
         return Description(
-            self.name, str(self.file), self.version, self.priority, self.phases, self.schema, self.lua_style
+            self.name,
+            str(self.file),
+            self.version,
+            self.priority,
+            self.phases,
+            self.schema,
+            self.lua_style,
+            self.engine,
+            self.workers,
         )
 
 
@@ -56,6 +66,8 @@ class Description:
     phases: tuple[str, ...]
     schema: tuple[Field, ...]
     lua_style: bool = True
+    engine: str | None = None
+    workers: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""

@@ -31,6 +31,8 @@ def given(name: str, cls: type, version: str | None, priority: int, schema: Sequ
         priority=priority,
         Schema=getattr(home, "Schema", ()) if schema is None else schema,
         lua_style=getattr(home, "lua_style", True),
+        engine=getattr(home, "engine", None),
+        workers=getattr(home, "workers", None),
     )
     with readable(source):
         return Check(source, Outline.parse(file, name), named).plugin()

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from kong_pdk import settings
 from kong_pdk.exception_text import describe
+from kong_pdk.mode import ENGINES
 from kong_pdk.plugin import description, module
 from kong_pdk.plugin.authors_line import authors_line
 from kong_pdk.plugin.description import Field, Plugin, Source
@@ -46,8 +48,9 @@ def load(source: Source) -> Plugin:
     """Import a plugin and return it. ``if __name__ == "__main__"`` blocks in it do not run.
 
     A module that says no ``version`` has 0.1.0, one that says no ``priority`` has 0, one without ``Schema`` has no
-    configuration, and without ``lua_style = False`` PDK calls return ``(value, err)``. Raises :class:`PluginError`
-    with all that is wrong, or :class:`NotAPlugin` if only the import could show that it is no plugin.
+    configuration, and without ``lua_style = False`` PDK calls return ``(value, err)``; ``engine`` and ``workers`` are
+    left open where it does not say them. Raises :class:`PluginError` with all that is wrong, or :class:`NotAPlugin`
+    if only the import could show that it is no plugin.
     """
     outline = Outline.parse(source.file, source.name)
     loaded = _import(source, outline)
@@ -78,7 +81,7 @@ def _import(source: Source, outline: Outline) -> ModuleType:
         raise
     except BaseException as error:
         # Authors may raise anything, sys.exit() included.
-        raise PluginError([_import_problem(source, error)]) from error
+        raise PluginError([import_problem(source, error)]) from error
 
 
 def _no_plugin(source: Source, outline: Outline) -> PluginError:
@@ -87,7 +90,7 @@ def _no_plugin(source: Source, outline: Outline) -> PluginError:
     return (PluginError if outline.binds("Plugin") is Binding.YES else NotAPlugin)([problem])
 
 
-def _import_problem(source: Source, error: BaseException) -> Problem:
+def import_problem(source: Source, error: BaseException) -> Problem:
     if isinstance(error, SyntaxError):
         return syntax_problem(source.file, error, source.name)
     file, line = authors_line(source.file, error)
@@ -131,10 +134,11 @@ class Check:
         handlers = Handlers(self._source.name, self._source.file, cls, self._outline.line_of("Plugin"))
         self._problems.extend(handlers.problems)
         version, priority, schema = self._version(), self._priority(), self._schema()
-        lua_style = self._lua_style()
+        lua_style, engine, workers = self._lua_style(), self._engine(), self._workers()
         if self._problems:
             raise PluginError(self._problems)
-        return Plugin(self._source.name, self._source.file, cls, version, priority, handlers.phases, schema, lua_style)
+        name, file = self._source.name, self._source.file
+        return Plugin(name, file, cls, version, priority, handlers.phases, schema, lua_style, engine, workers)
 
     def _wrong(self, name: str, message: str, cure: str) -> None:
         line = self._outline.line_of(name)
@@ -160,6 +164,24 @@ class Check:
         if not isinstance(value, bool):
             self._wrong("lua_style", f"lua_style is {value!r}, not True or False", "write lua_style = False")
         return bool(value)
+
+    def _engine(self) -> str | None:
+        value: Any = getattr(self._module, "engine", None)
+        if not isinstance(value, str):  # a module's own, of a database for example
+            return None
+        if value not in ENGINES:
+            self._wrong("engine", f"engine is {value!r}, not {settings.ENGINE.kind}", 'write engine = "gevent"')
+        return value
+
+    def _workers(self) -> int | None:
+        value: Any = getattr(self._module, "workers", None)
+        if not isinstance(value, int | str) or isinstance(value, bool):  # a pool of the module's own, for example
+            return None
+        try:
+            return settings.WORKERS.parse(str(value))
+        except ValueError:
+            self._wrong("workers", f"workers is {value!r}, not {settings.WORKERS.kind}", "write workers = 4")
+            return None
 
     def _schema(self) -> tuple[Field, ...]:
         value: Any = getattr(self._module, "Schema", ())

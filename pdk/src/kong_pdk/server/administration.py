@@ -34,8 +34,26 @@ def start(instances: Instances, call: StartInstance) -> tuple[InstanceStatus | N
     except InstanceError as error:
         return None, str(error)
     except BaseException as error:  # noqa: BLE001  # a plugin's __init__ may raise anything
-        reason = f"{call.name}: __init__ raised {describe(error)}"
-        return None, f"{reason}\n{''.join(traceback.format_exception(error)).rstrip()}"
+        return None, _why(error, call.name)
+
+
+def find(instances: Instances, id: int) -> Instance | None:
+    """Look an instance up that may have to be made in this process first.
+
+    :return: None where there is none, or it cannot be made, which is logged: Kong is to start it anew.
+    """
+    try:
+        return instances.get(id)
+    except InstanceError as error:
+        _log.error("%s", error)
+    except BaseException as error:  # noqa: BLE001  # a plugin's __init__ may raise anything
+        _log.error("%s", _why(error, f"instance {id}"))
+    return None
+
+
+def _why(error: BaseException, whose: str) -> str:
+    text = "".join(traceback.format_exception(error)).rstrip()
+    return f"{whose}: __init__ raised {describe(error)}\n{text}"
 
 
 def answer_call(instances: Instances, call: Call) -> Answer:
@@ -43,7 +61,7 @@ def answer_call(instances: Instances, call: Call) -> Answer:
     if isinstance(call, CloseInstance):
         return _status_or_none(instances.close(call.instance_id))
     if isinstance(call, GetInstanceStatus):
-        return _status_or_none(instances.get(call.instance_id))
+        return _status_or_none(find(instances, call.instance_id))
     if isinstance(call, GetPluginInfo):
         plugin = instances.plugins.get(call.name)
         return _info(plugin) if plugin else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import logging
 import os
@@ -13,16 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from kong_pdk import __version__, logs, packages
-from kong_pdk.plugin import Plugin, PluginError, Problem, Source, dump, find, inspect, load
+from kong_pdk import __version__, logs, mode, packages, settings
+from kong_pdk.plugin import Description, Plugin, PluginError, Problem, Source, dump, find, inspect, load
+from kong_pdk.server.dedicated import become_master
+from kong_pdk.server.handover import hand_over
 from kong_pdk.server.listener import ListenError
-from kong_pdk.server.server import serve
+from kong_pdk.server.loaded import Load, Loaded
 from kong_pdk.settings import LOG_FORMAT
 
 _log = logging.getLogger(__name__)
 _PREFIX = "/usr/local/kong"
 _FOLDER_SOCKET = "python_pluginserver.sock"
-_END_SECONDS = 1.0
+_END_SECONDS = 3.0  # for what plugins do at the end
 _Load = Callable[[Source], Plugin]
 _Protocol = Literal["MsgPack:1", "ProtoBuf:1"]
 _PROTOCOLS: Mapping[str, _Protocol] = {"msgpack": "MsgPack:1", "protobuf": "ProtoBuf:1"}
@@ -45,7 +48,35 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
         help="PDK calls give values and raise PDKError, instead of giving (value, err)",
     )  # fmt: skip
     parser.add_argument("-v", "--verbose", "-verbose", action="store_true", help="log each event and PDK call")
+    _add_mode(parser)
     return parser
+
+
+def _add_mode(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-g", "--gevent", "-gevent", dest="engine", action="store_const", const=mode.GEVENT,
+        help="run handlers by gevent: --engine gevent",
+    )  # fmt: skip
+    parser.add_argument(
+        "--engine", "-engine", choices=mode.ENGINES,
+        help="what runs handlers (default: what the plugin's module says, else KONG_PYTHON_ENGINE, else threads)",
+    )  # fmt: skip
+    parser.add_argument(
+        "-m", "--multiprocessing", "-multiprocessing", dest="workers", action="store_const",
+        const=mode.one_for_each_core(), help="serve by a process for each processor core, two at least",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", "-workers", metavar="N", type=_workers,
+        help=f"how many processes serve, {settings.WORKERS.kind} "
+        "(default: what the plugin's module says, else KONG_PYTHON_WORKERS, else 1)",
+    )  # fmt: skip
+
+
+def _workers(text: str) -> int:
+    try:
+        return settings.WORKERS.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {settings.WORKERS.kind}") from None
 
 
 def folder_main(argv: Sequence[str] | None = None) -> int:
@@ -80,12 +111,36 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
     load_with_packages = _loader(folder, wanted, options.packages)
     if options.dump_plugin_info or options.dump_all_plugins:
         return _dump_folder(folder, wanted, _PROTOCOLS[options.protocol], load_with_packages)
-    plugins = _load_folder(folder, wanted, load_with_packages)
-    if plugins is None:
-        return 1
-    if options.no_lua_style:
-        plugins = [replace(plugin, lua_style=False) for plugin in plugins]
-    return _serve(plugins, [Path(options.kong_prefix) / (options.socket_name or _FOLDER_SOCKET)])
+    path = Path(options.kong_prefix) / (options.socket_name or _FOLDER_SOCKET)
+    chosen = _choose(options, lambda: _wishes(folder, wanted, load_with_packages))
+
+    def load_all() -> Loaded:
+        loaded = _load_folder(folder, wanted, load_with_packages)
+        if options.no_lua_style:
+            loaded.plugins = [replace(plugin, lua_style=False) for plugin in loaded.plugins]
+        return loaded
+
+    return serve_by_workers(load_all, chosen, [path])
+
+
+def _choose(options: argparse.Namespace, wishes: Callable[[], Iterable[mode.Wish]]) -> mode.Mode:
+    """Decide by which engine and how many workers to serve.
+
+    :raises SettingError: a variable has no meaning.
+    """
+    if options.engine is not None and options.workers is not None:
+        return mode.Mode(options.engine, options.workers)
+    asked = list(wishes())
+    chosen = mode.choose(asked, mode.default(os.environ), options.engine, options.workers)
+    if len(asked) > 1 and (sentence := mode.disagreement(asked, chosen)):
+        _log.warning("%s", sentence)
+    return chosen
+
+
+def _wishes(folder: Path, wanted: list[str] | None, load: _Load) -> list[Description]:
+    """Learn in processes of their own what modules say: this one is to run no code of plugins."""
+    found = inspect(folder, printed=lambda name, line: None, load=load).plugins
+    return [plugin for plugin in found if wanted is None or plugin.name in wanted]
 
 
 def _loader(folder: Path, wanted: list[str] | None, directories: list[Path] | None) -> _Load:
@@ -99,19 +154,17 @@ def _loader(folder: Path, wanted: list[str] | None, directories: list[Path] | No
 def _dump_folder(folder: Path, wanted: list[str] | None, protocol: _Protocol, load: _Load) -> int:
     inspection = inspect(folder, load=load)
     found = [plugin for plugin in inspection.plugins if wanted is None or plugin.name in wanted]
-    _report(inspection.problems, wanted)
+    sentences = _sentences(inspection.problems, wanted)
+    for sentence in sentences if found else [*sentences, _missing(wanted or (), folder)]:
+        _log.error("%s", sentence)
     if not found:
-        _report_missing(wanted or (), folder)
         return 1
     _print_alone(dump(found, protocol))
     return 0
 
 
-def _load_folder(folder: Path, wanted: list[str] | None, load: _Load) -> list[Plugin] | None:
-    """Load the plugins of a folder; say what is wrong with those that do not load.
-
-    :return: None where there is nothing to serve, or one that was asked for is not there.
-    """
+def _load_folder(folder: Path, wanted: list[str] | None, load: _Load) -> Loaded:
+    """Load the plugins of a folder; nothing is served where one that was asked for is not there."""
     sources, problems = find(folder)
     plugins: list[Plugin] = []
     for source in sources:
@@ -120,23 +173,20 @@ def _load_folder(folder: Path, wanted: list[str] | None, load: _Load) -> list[Pl
                 plugins.append(load(source))
             except PluginError as error:
                 problems.extend(error.problems)
-    _report(problems, wanted)
+    sentences = _sentences(problems, wanted)
     missing = set(wanted or ()) - {plugin.name for plugin in plugins}
     if missing or not plugins:
-        _report_missing(missing, folder)
-        return None
-    return plugins
+        return Loaded(sentences=[*sentences, _missing(missing, folder)])
+    return Loaded(plugins, sentences)
 
 
-def _report(problems: Iterable[Problem], wanted: list[str] | None) -> None:
-    for problem in problems:
-        if wanted is None or problem.plugin in (None, *wanted):
-            _log.error("%s", problem)
+def _sentences(problems: Iterable[Problem], wanted: list[str] | None) -> list[str]:
+    return [str(problem) for problem in problems if wanted is None or problem.plugin in (None, *wanted)]
 
 
-def _report_missing(names: Iterable[str], folder: Path) -> None:
+def _missing(names: Iterable[str], folder: Path) -> str:
     listed = ", ".join(sorted(names))
-    _log.error("there is no %s in %s", f"plugin {listed} that works" if listed else "working plugin", folder)
+    return f"there is no {f'plugin {listed} that works' if listed else 'working plugin'} in {folder}"
 
 
 def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str] | None = None) -> int:
@@ -145,6 +195,7 @@ def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str]
     :param checked: gives the plugin, or raises PluginError.
     :return: the exit status.
     """
+    hand_over(checked)
     parser = _parser(name, f"Serves the plugin {name} to Kong.")
     parser.add_argument("--dump", "-dump", "--dump-all-plugins", action="store_true", help="print it as JSON, and end")
     options = parser.parse_args(argv)
@@ -160,11 +211,13 @@ def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str]
     if options.dump:
         _print_alone(dump([served.describe()], _PROTOCOLS[options.protocol]))
         return 0
-    if options.no_lua_style:
-        served = replace(served, lua_style=False)
     # Kong looks for NAME.socket; NAME.sock is where kong-pdk listened, so that configurations name it
     names = [options.socket_name] if options.socket_name else [f"{name}.socket", f"{name}.sock"]
-    return _serve([served], [Path(options.kong_prefix) / socket for socket in names])
+    paths = [Path(options.kong_prefix) / socket for socket in names]
+    chosen = _choose(options, lambda: [served])
+    if chosen != mode.Mode(mode.THREADS, 1):
+        become_master(served, chosen, paths, options)
+    return _serve_alone(replace(served, lua_style=False) if options.no_lua_style else served, paths)
 
 
 def _print_alone(text: str) -> None:
@@ -184,26 +237,65 @@ def _drop_printed() -> None:
             os.close(output)
 
 
-def _serve(plugins: list[Plugin], paths: list[Path]) -> int:
+def _serve_alone(plugin: Plugin, paths: list[Path]) -> int:
+    from kong_pdk.server.alone import serve
+
     logs.restore()
     try:
-        idle = serve(plugins, paths)
+        idle = serve([plugin], paths)
     except ListenError as error:
         _log.error("%s", error)
         return 1
     finally:
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # a plugin may have closed it
-            sys.stdout.flush()
-    if not idle:
-        _end()
-    # The interpreter waits for threads and processes that a plugin left behind, some of which never end.
-    watch = threading.Timer(_END_SECONDS, _end)
+        _flush()
+    return _end(idle)
+
+
+def serve_by_workers(load: Load, chosen: mode.Mode, paths: list[Path]) -> int:
+    """Serve by a master and workers, this process becoming one of them.
+
+    :param load: loads the plugins, in each worker.
+    :return: the exit status.
+    """
+    # Not at the top: a dump needs none of it, and what it imports may come with the packages of a plugin.
+    from kong_pdk.server.master import Master
+    from kong_pdk.server.worker import work
+
+    try:
+        seat = Master(paths, chosen).run()
+    except ListenError as error:
+        _log.error("%s", error)
+        return 1
+    if isinstance(seat, int):
+        return seat
+    try:
+        idle = work(seat, chosen, load)
+    finally:
+        _flush()
+    return 1 if idle is None else _end(idle)
+
+
+def _flush() -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # a plugin may have closed it
+        sys.stdout.flush()
+
+
+def _end(idle: bool) -> int:
+    """End as programs do, but not later than some seconds from now.
+
+    The interpreter waits for threads and processes that a plugin left behind, some of which never end. Where a
+    handler is still running it does not even try; what plugins have registered for the end is called all the same.
+    """
+    watch = threading.Timer(_END_SECONDS, _leave)
     watch.daemon = True
     with contextlib.suppress(RuntimeError):  # no more threads
         watch.start()
+    if not idle:
+        atexit._run_exitfuncs()
+        _leave()
     return 0
 
 
-def _end() -> None:
+def _leave() -> None:
     logging.shutdown()
     os._exit(0)

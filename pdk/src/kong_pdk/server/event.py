@@ -13,6 +13,7 @@ from typing import Any
 
 from kong_pdk.server.exits import EventEnded
 from kong_pdk.server.results import from_msgpack
+from kong_pdk.settings import MOST_WORKERS
 from kong_pdk.wire.errors import ArgumentError
 from kong_pdk.wire.msgpack import encode_response
 
@@ -25,7 +26,7 @@ BODY_SECONDS = 600.0
 PATIENCE_SECONDS = 5.0
 """After so long a handler that waits for Kong makes room for another event, where there is no room otherwise."""
 
-_FIRST_IDS = 2**30
+_NUMBERS = 2**31 // MOST_WORKERS
 _MOST_GONE = 4096
 _BODIES = frozenset({"kong.request.get_raw_body", "kong.request.get_body"})
 _ENDED = object()
@@ -112,10 +113,14 @@ class Event:
 class Events:
     """The events under way, by id."""
 
-    def __init__(self) -> None:
-        """Start with none."""
+    def __init__(self, slot: int = 0) -> None:
+        """Start with none.
+
+        :param slot: the number of the worker; the ids of its events tell it.
+        """
+        self._slot = slot
         # Not at 1: a step for a server that crashed must not be taken for one of an event of its successor.
-        self._ids = itertools.count(random.randrange(1, _FIRST_IDS))
+        self._numbers = itertools.count(random.randrange(_NUMBERS))
         self._events: dict[int, Event] = {}
         self._gone: dict[int, str] = {}
         self._lock = threading.Lock()
@@ -123,7 +128,7 @@ class Events:
     def begin(self, phase: str) -> Event:
         """Make an event with an id of its own."""
         with self._lock:
-            event = Event(next(self._ids), phase)
+            event = Event(next(self._numbers) % _NUMBERS * MOST_WORKERS + self._slot, phase)
             self._events[event.id] = event
             return event
 

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kong_pdk.plugin import Plugin
+from kong_pdk.server.contents import Content, Contents, ContentTable
 from kong_pdk.wire.text import decode
 
 IDLE_SECONDS = 3600.0
-"""An instance without events for so long is forgotten; Kong has it made again when it needs it."""
+"""An instance without events for so long is let go; the next event has it made again."""
 
 MAKING_SECONDS = 60.0
 """How long a worker of Kong waits for the instance that is being made for another one; its own limit is as long."""
 
 _INTERNAL = ("route_id", "service_id", "consumer_id", "plugin_instance_name")
-_IDS = 2**31 - 1  # the id's field is a signed 32-bit integer
 
 
 class InstanceError(Exception):
@@ -39,18 +39,22 @@ class Instance:
     config: dict[str, Any]
     internal: dict[str, Any]
     handler: Any
+    digest: bytes
     started_at: float = field(default_factory=time.time)
     used_at: float = field(default_factory=time.monotonic)
 
 
 class Instances:
-    """The instances of a server's plugins, safe to use from many threads."""
+    """The instances of a process, safe to use from many threads."""
 
-    def __init__(self, plugins: Iterable[Plugin]) -> None:
-        """:param plugins: those that this server serves."""
+    def __init__(self, plugins: Iterable[Plugin], contents: Contents | None = None) -> None:
+        """:param plugins: those that this server serves.
+
+        :param contents: what all processes of the server share; this process has its own where None.
+        """
         self.plugins = {plugin.name: plugin for plugin in plugins}
+        self._contents = ContentTable() if contents is None else contents
         self._instances: dict[int, Instance] = {}
-        self._digests: dict[int, bytes] = {}
         self._making: dict[int, Future[Instance]] = {}
         self._lock = threading.Lock()
 
@@ -66,31 +70,29 @@ class Instances:
             raise InstanceError(f"there is no plugin {name} here, only {', '.join(sorted(self.plugins)) or 'none'}")
         parsed = _parse(name, config)
         digest = _digest(name, parsed)
+        id = self._contents.keep(digest, Content(name, config))
         with self._lock:
-            self._forget_idle()
-            id = self._free_id(digest)
+            self._let_idle_go()
             known = self._instances.get(id)
-            if known is not None:
+            if known is not None and known.digest == digest:
                 known.used_at = time.monotonic()
                 return known
             making = self._making.get(id)
             if making is None:
-                self._digests[id] = digest
                 made = self._making[id] = Future()
         if making is not None:  # for another worker of Kong: __init__ runs once
             return _wait(name, making)
-        self._make(id, plugin, parsed, made)
+        self._make(id, plugin, parsed, digest, made)
         return made.result()
 
-    def _make(self, id: int, plugin: Plugin, config: dict[str, Any], made: Future[Instance]) -> None:
+    def _make(self, id: int, plugin: Plugin, config: dict[str, Any], digest: bytes, made: Future[Instance]) -> None:
         mine, internal = _split(plugin, config)
         try:
             # A copy: what a plugin puts into its configuration is nothing to tell Kong.
-            instance = Instance(id, plugin, mine, internal, plugin.cls(copy.deepcopy(mine)))
+            instance = Instance(id, plugin, mine, internal, plugin.cls(copy.deepcopy(mine)), digest)
         except BaseException as error:  # noqa: BLE001  # it is raised by result()
             with self._lock:
                 del self._making[id]
-                self._digests.pop(id, None)
             made.set_exception(error)
             return
         with self._lock:
@@ -99,16 +101,28 @@ class Instances:
         made.set_result(instance)
 
     def get(self, id: int) -> Instance | None:
-        """Look an instance up by its id, for an event."""
+        """Look an instance up by its id, for an event; make it if another process of the server made it first.
+
+        :raises Exception: whatever :meth:`start` raises.
+        """
         found = self._instances.get(id)
         if found is not None:
             found.used_at = time.monotonic()
-        return found
+            return found
+        content = self._contents.find(id)
+        if content is None:
+            return None
+        made = self.start(*content)
+        return made if made.id == id else None
 
     def close(self, id: int) -> Instance | None:
         """Forget an instance. Closing one that is not there is no error: Kong may be late."""
+        self._contents.drop(id)
+        return self.discard(id)
+
+    def discard(self, id: int) -> Instance | None:
+        """Let go an instance that was closed in another process."""
         with self._lock:
-            self._digests.pop(id, None)
             return self._instances.pop(id, None)
 
     def all(self) -> list[Instance]:
@@ -116,18 +130,10 @@ class Instances:
         with self._lock:
             return list(self._instances.values())
 
-    def _free_id(self, digest: bytes) -> int:
-        """Take the id from the digest, the next one if another content has it."""
-        id = int.from_bytes(digest[:4], "big") % _IDS + 1
-        while self._digests.get(id, digest) != digest:
-            id = id % _IDS + 1
-        return id
-
-    def _forget_idle(self) -> None:
+    def _let_idle_go(self) -> None:
         limit = time.monotonic() - IDLE_SECONDS
         for id in [id for id, instance in self._instances.items() if instance.used_at < limit]:
             del self._instances[id]
-            self._digests.pop(id, None)
 
 
 def _wait(name: str, making: Future[Instance]) -> Instance:

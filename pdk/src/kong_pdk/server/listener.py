@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
+from kong_pdk.logs import NOTICE
+
+_log = logging.getLogger(__name__)
 _BACKLOG = 1024
 _LONGEST_PATH = 107  # bytes; sockaddr_un holds 108 with the final zero
 
@@ -17,40 +22,94 @@ class ListenError(Exception):
 
 
 class Listener:
-    """A listening unix socket at a path, taken over from whoever had it before."""
+    """A listening unix socket for a path, which may be another server's until it is published."""
 
     def __init__(self, path: Path) -> None:
-        """Bind under a temporary name and rename: at a reload of Kong the old server is still there.
+        """Listen under a temporary name; :meth:`publish` follows once there is somebody to answer.
 
         :param path: where Kong looks for it.
         :raises ListenError: the path is too long, or its directory cannot be written.
         """
         self.path = path.absolute()  # a plugin may change the working directory
-        temporary = path.with_name(f".{secrets.token_hex(3)}")
-        if max(len(os.fsencode(each)) for each in (path, temporary)) > _LONGEST_PATH:
+        temporary = self._temporary = self.path.with_name(f".{secrets.token_hex(3)}")
+        if max(len(os.fsencode(each)) for each in (path, path.with_name(temporary.name))) > _LONGEST_PATH:
             raise ListenError(
                 f"the socket path {path} is too long: a unix socket's has at most {_LONGEST_PATH} bytes; "
                 "choose a shorter prefix with --kong-prefix"
             )
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self.socket.bind(str(temporary))
+            # As it was given: a relative path may be short enough where the whole one is not.
+            self.socket.bind(str(path.with_name(temporary.name)))
             temporary.chmod(0o666 if os.geteuid() == 0 else 0o600)
             self.socket.listen(_BACKLOG)
             self._identity = _identity(temporary)
-            temporary.rename(path)
         except OSError as error:
             self.socket.close()
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise ListenError(f"cannot listen on {path}: {error.strerror}; {_cure(path)}") from error
 
+    def publish(self) -> None:
+        """Let Kong find it, in the place of whoever was there: at a reload of Kong the old server still is.
+
+        :raises ListenError: the directory is gone.
+        """
+        try:
+            self._temporary.rename(self.path)
+        except OSError as error:
+            raise ListenError(f"cannot listen on {self.path}: {error.strerror}; {_cure(self.path)}") from error
+
     def close(self) -> None:
         """Stop listening, and remove the path if it is still this socket's."""
         self.socket.close()
-        with contextlib.suppress(OSError):
-            if _identity(self.path) == self._identity:
-                self.path.unlink()
+        for path in (self._temporary, self.path):
+            with contextlib.suppress(OSError):
+                if _identity(path) == self._identity:
+                    path.unlink()
+
+
+class Listeners:
+    """The sockets of one server, closed together: ``with Listeners(paths) as listeners: ...``."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        """Listen.
+
+        :raises ListenError: one of them cannot be made; none is left.
+        """
+        self._listeners: list[Listener] = []
+        with contextlib.ExitStack() as opened:
+            for path in paths:
+                self._listeners.append(Listener(path))
+                opened.callback(self._listeners[-1].close)
+            opened.pop_all()
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """Where connections are accepted."""
+        return [listener.socket for listener in self._listeners]
+
+    def publish(self) -> None:
+        """Let Kong find them, and say so in the log.
+
+        :raises ListenError: a directory is gone.
+        """
+        for listener in self._listeners:
+            listener.publish()
+            _log.log(NOTICE, "listening on %s", listener.path)
+
+    def close(self) -> None:
+        """Stop listening."""
+        for listener in self._listeners:
+            listener.close()
+
+    def __enter__(self) -> Listeners:
+        """Give itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop listening."""
+        self.close()
 
 
 def _identity(path: Path) -> tuple[int, int]:

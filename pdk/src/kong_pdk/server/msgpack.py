@@ -17,9 +17,10 @@ from kong_pdk.server.activity import Activity
 from kong_pdk.server.event import Abandoned, Event, Events
 from kong_pdk.server.handler import run_handler
 from kong_pdk.server.instances import Instance, Instances
+from kong_pdk.server.peers import PeerGone, Peers
 from kong_pdk.wire.calls import CloseInstance, GetInstanceStatus, GetPluginInfo, StartInstance
 from kong_pdk.wire.errors import WireError
-from kong_pdk.wire.msgpack import Messages, Request, encode_response
+from kong_pdk.wire.msgpack import Messages, Request, encode_request, encode_response
 from kong_pdk.wire.text import encode
 
 _log = logging.getLogger(__name__)
@@ -50,11 +51,12 @@ class NoHandler(Exception):
 class MsgpackServer:
     """What the connections of a server share: its instances and the events under way."""
 
-    def __init__(self, instances: Instances, activity: Activity) -> None:
-        """:param instances: those of the server, whichever protocol started them."""
+    def __init__(self, instances: Instances, activity: Activity, peers: Peers | None = None) -> None:
+        """:param instances: those of the server, whichever protocol started them; peers: where there are several."""
         self._instances = instances
         self._activity = activity
-        self._events = Events()
+        self._peers = peers
+        self._events = Events(peers.slot if peers else 0)
         self._threads = ThreadPoolExecutor(MOST_HANDLERS, "handler")
         self._free = threading.Semaphore(MOST_HANDLERS)
 
@@ -85,8 +87,7 @@ class MsgpackServer:
                 event = self._begin(request)
                 response = encode_response(request.id, None, event.next_output())
             elif request.method.startswith(_STEPS):
-                event = self._step(request)
-                response = encode_response(request.id, None, event.next_output())
+                response, event = self._step(request)
             else:
                 response = _encode(request, self._administer(request))
         except CallError as error:
@@ -104,7 +105,7 @@ class MsgpackServer:
 
     def _begin(self, request: Request) -> Event:
         order = _mapping(request)
-        instance = self._instances.get(_integer(order, "InstanceId"))
+        instance = administration.find(self._instances, _integer(order, "InstanceId"))
         if instance is None:  # Kong looks for these words, starts the instance anew and sends the event again
             raise CallError(f"no plugin instance {order.get('InstanceId')}")
         event = self._events.begin(str(order.get("EventName", "")))
@@ -141,18 +142,28 @@ class MsgpackServer:
         """Unwind the handlers that wait for Kong, which has left."""
         self._events.abandon_all()
 
-    def _step(self, request: Request) -> Event:
+    def _step(self, request: Request) -> tuple[bytes, Event | None]:
+        """Bring a value to an event: the response, and the event if it is this worker's."""
         order = _mapping(request)
         id = _integer(order, "EventId")
+        if self._peers is not None and self._peers.have(id):
+            return self._relay(self._peers, id, request), None
         event = self._events.get(id)
         if event is None or event.gone:
             phase = event.phase if event else self._events.phase_of_gone(id)
             if phase is not None:
                 _log.error("Kong came back to a %s handler that waited no longer", phase)
                 raise NoHandler(id, phase)
-            raise CallError(f"no event {id}: it has ended")
+            raise _no_event(id)
         event.deliver(order.get("Data"), order.get("Error") if request.method == "plugin.StepError" else None)
-        return event
+        return encode_response(request.id, None, event.next_output()), event
+
+    @staticmethod
+    def _relay(peers: Peers, id: int, request: Request) -> bytes:
+        try:
+            return peers.relay(id, encode_request(request.id, request.method, request.args))
+        except PeerGone:
+            raise _no_event(id) from None
 
     def _administer(self, request: Request) -> Any:
         if request.method == "plugin.StartInstance":
@@ -178,7 +189,7 @@ class MsgpackServer:
         if status is None:
             _log.error("%s", reason)
             raise CallError(reason.splitlines()[0])
-        instance = self._instances.get(status.instance_id)
+        instance = administration.find(self._instances, status.instance_id)
         used = {**instance.internal, **instance.config} if instance else {}
         return {"Name": status.name, "Id": status.instance_id, "StartTime": status.started_at, "Config": used}
 
@@ -189,6 +200,10 @@ class MsgpackServer:
         names = {"instance_id": "Id", "started_at": "StartTime"}
         described = {names.get(key, key.capitalize()): value for key, value in vars(answer).items()}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in described.items()}
+
+
+def _no_event(id: int) -> CallError:
+    return CallError(f"no event {id}: it has ended")
 
 
 def _encode(request: Request, result: Any) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kong_pdk.server.activity import Activity
-from kong_pdk.server.administration import answer_call, start
+from kong_pdk.server.administration import answer_call, find, start
 from kong_pdk.server.exits import EventEnded
 from kong_pdk.server.handler import run_handler
 from kong_pdk.server.instances import Instances
@@ -149,7 +149,7 @@ def _serve_call(stream: _Stream, instances: Instances, payload: bytes) -> bool:
 
 
 def _serve_event(stream: _Stream, instances: Instances, sequence: int, call: HandleEvent) -> bool:
-    instance = instances.get(call.instance_id)
+    instance = find(instances, call.instance_id)
     if instance is None:  # Kong starts it anew and sends the event again
         _log.info("there is no instance %d here: Kong is to start it anew", call.instance_id)
         return False

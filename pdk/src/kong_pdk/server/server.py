@@ -4,107 +4,116 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import selectors
-import signal
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
-from kong_pdk.logs import NOTICE
 from kong_pdk.plugin import Plugin
 from kong_pdk.server import protobuf
 from kong_pdk.server.activity import Activity
+from kong_pdk.server.contents import Contents
 from kong_pdk.server.instances import Instances
-from kong_pdk.server.listener import Listener
 from kong_pdk.server.msgpack import MsgpackServer
-from kong_pdk.server.parent import watch_parent
+from kong_pdk.server.peers import Peers
 
 _log = logging.getLogger(__name__)
 _SNIFF = 4  # bytes that tell the protocols apart
-_DRAIN_SECONDS = 3.0
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+DRAIN_SECONDS = 3.0
+"""How long the events under way may take once the server is told to stop."""
 
 
 class Server:
-    """Serves plugins on unix sockets, both protocols on each: the first bytes of a connection tell which."""
+    """Serves plugins on listening sockets, both protocols on each: the first bytes of a connection tell which."""
 
-    def __init__(self, plugins: Iterable[Plugin], paths: Iterable[Path]) -> None:
-        """Bind the sockets; connections are accepted from now on and served by :meth:`run`.
+    def __init__(
+        self,
+        plugins: Iterable[Plugin],
+        listening: Iterable[socket.socket],
+        contents: Contents | None = None,
+        peers: Peers | None = None,
+    ) -> None:
+        """Serve from :meth:`run` on.
 
-        :raises ListenError: a socket cannot be made.
+        :param contents: what the workers of a server share, and ``peers`` the others of them; None where it is alone.
         """
-        self._instances = Instances(plugins)
+        self.instances = Instances(plugins, contents)
         self._activity = Activity()
-        self._msgpack = MsgpackServer(self._instances, self._activity)
+        self._msgpack = MsgpackServer(self.instances, self._activity, peers)
+        self._listening = list(listening)
+        self._peers = peers
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._connections: set[socket.socket] = set()
+        self._connections_of_kong: set[socket.socket] = set()
         self._stopping = False
-        self.listeners: list[Listener] = []
-        try:
-            for path in paths:
-                self.listeners.append(Listener(path))
-        except BaseException:
-            self._close()
-            raise
 
     def stop(self) -> None:
         """Make :meth:`run` return. May be called from signal handlers and other threads, more than once."""
         with contextlib.suppress(OSError):
             self._wake_writer.send(b"x")
 
-    def close_in_child(self) -> None:
-        """Close a forked child's copies: Kong must see the end of what this process closes, or leaves behind."""
-        for listener in self.listeners:
-            listener.socket.close()
-        for connection in [*self._connections, self._wake_reader, self._wake_writer]:
-            connection.close()
+    def sockets(self) -> list[socket.socket]:
+        """List what is open: Kong must see the end of what this process closes, or leaves behind."""
+        held = [*self._listening, *self._connections, self._wake_reader, self._wake_writer]
+        return held + (self._peers.sockets() if self._peers else [])
 
     def run(self) -> bool:
         """Serve until :meth:`stop`; then let the events under way end, for some seconds.
 
         :return: whether they have.
         """
+        if self._peers is not None:
+            threading.Thread(target=self._serve_peers, args=(self._peers,), name="peers", daemon=True).start()
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_reader, selectors.EVENT_READ)
-            for listener in self.listeners:
-                listener.socket.setblocking(False)
-                selector.register(listener.socket, selectors.EVENT_READ)
+            for listening in self._listening:
+                listening.setblocking(False)
+                selector.register(listening, selectors.EVENT_READ, self._accept)
             while not self._serve_ready(selector):
                 pass
         self._close()
         self._stopping = True
         self._abandon_if_alone()
-        if self._activity.wait_idle(_DRAIN_SECONDS):
+        if self._activity.wait_idle(DRAIN_SECONDS):
             return True
-        _log.warning("stopped with handlers still running after %g seconds", _DRAIN_SECONDS)
+        _log.warning("stopped with handlers still running after %g seconds", DRAIN_SECONDS)
         return False
 
     def _abandon_if_alone(self) -> None:
         """Let go, at the end, the handlers that wait for a Kong that has left."""
-        if self._stopping and not self._connections:
+        if not self._stopping:
+            return
+        if self._peers is not None and not self._connections_of_kong:
+            self._peers.close_idle()
+        if not self._connections:
             self._msgpack.abandon_events()
 
     def _serve_ready(self, selector: selectors.BaseSelector) -> bool:
         for key, _ in selector.select():
             if key.fileobj is self._wake_reader:
                 return True
-            assert isinstance(key.fileobj, socket.socket)
-            self._accept(key.fileobj)
+            key.data(key.fileobj)
         return False
 
     def _accept(self, listening: socket.socket) -> None:
         try:
             connection, _ = listening.accept()
-        except BlockingIOError:
+        except BlockingIOError:  # another worker has it
             return
         except OSError as error:  # out of file descriptors: those that wait stay in the backlog
             _log.error("cannot accept a connection: %s", error.strerror)
             time.sleep(0.1)
             return
+        self._connections_of_kong.add(connection)
+        self._begin(connection)
+
+    def _serve_peers(self, peers: Peers) -> None:
+        """Take the connections of other workers, in the seconds of stopping too."""
+        while (connection := peers.receive()) is not None:
+            self._begin(connection)
+
+    def _begin(self, connection: socket.socket) -> None:
         connection.setblocking(True)
         self._connections.add(connection)
         try:
@@ -125,7 +134,7 @@ class Server:
             if _is_msgpack(received):
                 self._msgpack.serve(connection, received)
             else:
-                protobuf.serve(connection, received, self._instances, self._activity)
+                protobuf.serve(connection, received, self.instances, self._activity)
         except OSError:
             pass  # the peer is gone
         except Exception:  # noqa: BLE001  # the other connections are to go on
@@ -135,14 +144,13 @@ class Server:
 
     def _forget(self, connection: socket.socket) -> None:
         self._connections.discard(connection)
+        self._connections_of_kong.discard(connection)
         connection.close()
         self._abandon_if_alone()
 
     def _close(self) -> None:
-        for listener in self.listeners:
-            listener.close()
-        self._wake_reader.close()
-        self._wake_writer.close()
+        for each in [*self._listening, self._wake_reader, self._wake_writer]:
+            each.close()
 
 
 def _is_msgpack(start: bytes) -> bool:
@@ -152,42 +160,3 @@ def _is_msgpack(start: bytes) -> bool:
     several bytes, the first of them from 0xcc on. A frame's length has these values from 13 MB on.
     """
     return start[:2] == b"\x94\x00" and (start[2] >= 0xCC or start[3] >= 0xA0)
-
-
-def serve(plugins: Iterable[Plugin], paths: Iterable[Path]) -> bool:
-    """Serve plugins until a signal says stop, or the process that started this one ends.
-
-    :return: whether all handlers have come to their end.
-    :raises ListenError: a socket cannot be made.
-    """
-    server = Server(plugins, paths)
-    before = {number: signal.signal(number, lambda *_: server.stop()) for number in _STOP_SIGNALS}
-    _part_from_children(server, before)
-    watch_parent(server.stop)
-    for listener in server.listeners:
-        _log.log(NOTICE, "listening on %s", listener.path)
-    idle = server.run()
-    _log.log(NOTICE, "stopped")
-    return idle
-
-
-def _part_from_children(server: Server, handlers: Mapping[signal.Signals, Any]) -> None:
-    """Make processes that a plugin forks their own: what stops one of them must not stop the server.
-
-    :param handlers: what they do at a signal.
-    """
-    forking = threading.local()
-
-    def hold() -> None:  # a signal is to wait until the child has its own handlers
-        forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-
-    def release() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
-
-    def in_child() -> None:
-        for number, handler in handlers.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        server.close_in_child()
-        release()
-
-    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=in_child)

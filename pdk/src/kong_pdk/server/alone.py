@@ -1,0 +1,34 @@
+"""A plugin server that is one process: what a plugin's own file is by itself."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+from kong_pdk.logs import NOTICE
+from kong_pdk.plugin import Plugin
+from kong_pdk.server.forks import STOP_SIGNALS, part_from_children
+from kong_pdk.server.listener import Listeners
+from kong_pdk.server.parent import watch_parent
+from kong_pdk.server.server import Server
+
+_log = logging.getLogger(__name__)
+
+
+def serve(plugins: Iterable[Plugin], paths: Iterable[Path]) -> bool:
+    """Serve plugins until a signal says stop, or the process that started this one ends.
+
+    :return: whether all handlers have come to their end.
+    :raises ListenError: a socket cannot be made.
+    """
+    with Listeners(paths) as listeners:
+        server = Server(plugins, listeners.sockets)
+        before = {number: signal.signal(number, lambda *_: server.stop()) for number in STOP_SIGNALS}
+        part_from_children(server.sockets, before)
+        watch_parent(server.stop)
+        listeners.publish()
+        idle = server.run()
+        _log.log(NOTICE, "stopped")
+        return idle

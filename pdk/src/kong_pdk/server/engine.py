@@ -1,0 +1,22 @@
+"""The engines: threads, or the greenlets of gevent that take the place of threads in a whole process."""
+
+from __future__ import annotations
+
+from kong_pdk.mode import GEVENT
+
+
+def load_shared(engine: str) -> None:
+    """Import in the master what its workers share.
+
+    Not for gevent: what would keep a lock or a queue of Python's own is imported after :func:`start`.
+    """
+    if engine != GEVENT:
+        import kong_pdk.server.server  # noqa: F401
+
+
+def start(engine: str) -> None:
+    """Switch this process, a worker that has just been forked, to an engine."""
+    if engine == GEVENT:
+        from gevent import monkey
+
+        monkey.patch_all()

@@ -1,0 +1,100 @@
+"""The line between a worker and its master: MessagePack-RPC, requests from the worker, notices from both."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+from kong_pdk.server.contents import Content
+from kong_pdk.server.instances import InstanceError
+from kong_pdk.wire.errors import WireError
+from kong_pdk.wire.msgpack import Messages, Notification, Response, encode_notification, encode_request
+
+READY = "ready"
+"""A worker serves; with the sentences about plugins that do not load."""
+FAILED = "failed"
+"""A worker has nothing to serve and ends; with the sentences that say why."""
+DROP = "drop"
+"""An instance was closed, by its id; from a worker to the master, and from there to the others."""
+KEEP = "keep"
+"""The digest and content of an instance; answered by its id."""
+FIND = "find"
+"""The id of an instance; answered by its content, or nothing."""
+
+_CHUNK = 64 * 1024
+_ANSWER_SECONDS = 30.0
+
+
+class Line:
+    """The worker's end. At the other end are the :class:`~kong_pdk.server.contents.Contents` of all workers."""
+
+    def __init__(self, connection: socket.socket, dropped: Callable[[int], object]) -> None:
+        """:param dropped: is called with the id of an instance that another worker closed."""
+        self._connection = connection
+        self._dropped = dropped
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, Future[Any]] = {}
+        self._one_at_a_time = threading.Lock()
+
+    def listen(self) -> None:
+        """Take what the master says, on a thread of its own. At its end this process ends at once."""
+        threading.Thread(target=self._listen, name="master", daemon=True).start()
+
+    def keep(self, digest: bytes, content: Content) -> int:
+        """See :class:`~kong_pdk.server.contents.Contents`."""
+        return int(self._ask(KEEP, digest, *content))
+
+    def find(self, id: int) -> Content | None:
+        """See :class:`~kong_pdk.server.contents.Contents`."""
+        found = self._ask(FIND, id)
+        return Content(*found) if found else None
+
+    def drop(self, id: int) -> None:
+        """See :class:`~kong_pdk.server.contents.Contents`."""
+        self.tell(DROP, id)
+
+    def tell(self, label: str, args: object) -> None:
+        """Send a notice."""
+        self._send(encode_notification(label, args))
+
+    def _ask(self, method: str, *args: object) -> Any:
+        id = next(self._ids)
+        answer = self._waiting[id] = Future()
+        try:
+            self._send(encode_request(id, method, args))
+            return answer.result(_ANSWER_SECONDS)
+        except FutureTimeout:
+            raise InstanceError(f"the master does not answer within {_ANSWER_SECONDS:g} s") from None
+        finally:
+            del self._waiting[id]
+
+    def _send(self, data: bytes) -> None:
+        try:
+            with self._one_at_a_time:
+                self._connection.sendall(data)
+        except OSError as error:
+            raise InstanceError(f"the master cannot be reached: {error.strerror}") from error
+
+    def _listen(self) -> None:
+        messages = Messages()
+        try:
+            while data := self._connection.recv(_CHUNK):
+                for message in messages.feed(data):
+                    self._take(message)
+        except (OSError, WireError):
+            pass
+        os._exit(1)
+
+    def _take(self, message: object) -> None:
+        if isinstance(message, Response):
+            waiting = self._waiting.get(message.id)
+            if waiting is not None:
+                waiting.set_result(message.result)
+        elif isinstance(message, Notification) and message.label == DROP:
+            self._dropped(message.args)

@@ -1,0 +1,45 @@
+"""A worker: a forked process that loads the plugins and serves them on the sockets that its master listens on."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from kong_pdk import logs
+from kong_pdk.mode import Mode
+from kong_pdk.server import engine
+from kong_pdk.server.forks import STOP_SIGNALS, part_from_children
+from kong_pdk.server.loaded import Load
+from kong_pdk.server.seat import Seat
+
+
+def work(seat: Seat, mode: Mode, load: Load) -> bool | None:
+    """Serve as a worker until told to stop.
+
+    :param load: loads the plugins, after the engine was started.
+    :return: whether all handlers have come to their end; None where there was nothing to serve.
+    """
+    engine.start(mode.engine)
+    seat.renew()
+    from kong_pdk.server.line import FAILED, READY, Line
+    from kong_pdk.server.server import Server
+
+    held: list[Callable[[], list[socket.socket]]] = [seat.sockets]
+    handlers: dict[signal.Signals, Any] = dict.fromkeys(STOP_SIGNALS, signal.SIG_DFL)
+    part_from_children(lambda: [each for give in held for each in give()], handlers)
+    servers: list[Server] = []
+    line = Line(seat.line, lambda id: [server.instances.discard(id) for server in servers])
+    line.listen()
+    loaded = load()
+    logs.restore()
+    if not loaded.plugins:
+        line.tell(FAILED, loaded.sentences)
+        return None
+    server = Server(loaded.plugins, seat.listening, line, seat.peers())
+    servers.append(server)
+    held.append(server.sockets)
+    handlers.update({number: signal.signal(number, lambda *_: server.stop()) for number in STOP_SIGNALS})
+    line.tell(READY, loaded.sentences)
+    return server.run()

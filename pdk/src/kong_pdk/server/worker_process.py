@@ -1,0 +1,83 @@
+"""A worker as its master sees it: a process, and a line to it that never makes the master wait."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterator
+
+from kong_pdk.wire.msgpack import Message, Messages
+
+_CHUNK = 64 * 1024
+
+
+class WorkerProcess:
+    """One process that was forked for a slot."""
+
+    def __init__(self, slot: int, pid: int, line: socket.socket, started_at: float) -> None:
+        """:param line: the master's end; it is made non-blocking."""
+        self.slot = slot
+        self.pid = pid
+        self.line = line
+        self.started_at = started_at
+        self.ready = False
+        self.failed = False
+        self.has_hung_up = False
+        self._messages = Messages()
+        self._outgoing = bytearray()
+        line.setblocking(False)
+
+    def received(self) -> Iterator[Message]:
+        """Give what the worker has said; nothing more once it has closed its end."""
+        while data := self._receive():
+            yield from self._messages.feed(data)
+
+    def _receive(self) -> bytes:
+        try:
+            data = self.line.recv(_CHUNK)
+        except BlockingIOError:
+            return b""
+        except OSError:
+            data = b""
+        self.has_hung_up = not data
+        return data
+
+    def send(self, data: bytes) -> bool:
+        """Send, or keep for later what a busy worker does not take now.
+
+        :return: whether all is sent.
+        """
+        self._outgoing += data
+        try:
+            while self._outgoing:
+                del self._outgoing[: self.line.send(self._outgoing)]
+        except BlockingIOError:
+            return False
+        except OSError:  # it has ended
+            self._outgoing.clear()
+        return True
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to a process that was not reaped yet."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def reap(self) -> int | None:
+        """Give the exit code, negative for a signal, once the process has ended."""
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:  # SIGCHLD is ignored by whoever started the master
+            return 0
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+
+def how_it_ended(code: int) -> str:
+    """Put an exit code into words."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # a real-time signal
+        return f"signal {-code}"

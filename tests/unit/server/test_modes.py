@@ -1,0 +1,337 @@
+"""Threads or greenlets, one process or several: what Kong sees of a plugin is the same."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from unit.server.fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
+from unit.server.served import MODES, PROTOCOLS, SEVERAL, Serve, Served, connecting, serving, wait_for
+
+PLUGIN = """
+import os
+import subprocess
+import threading
+import time
+
+inside = 0
+
+class Plugin:
+    def __init__(self, config):
+        self.config = config
+
+    def access(self, kong):
+        host, err = kong.request.get_header("host")
+        kong.response.set_header("x-hello", f"{self.config.get('message')} {host}")
+
+    def rewrite(self, kong):
+        raise ValueError("broken on purpose")
+
+    def response(self, kong):
+        global inside
+        inside += 1
+        deadline = time.monotonic() + 20
+        while inside < int(self.config["together"]) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        kong.response.set_header("x-inside", str(inside))
+
+    def log(self, kong):
+        kong.log.info(subprocess.run(["/bin/echo", "child"], capture_output=True, text=True).stdout)
+
+    def certificate(self, kong):
+        kong.log.info("begun")
+        while True:
+            time.sleep(0.01)
+            if os.path.exists(self.config["until"]):
+                break
+        kong.log.info("done")
+"""
+
+
+@pytest.fixture(params=MODES)
+def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
+    """Serve a plugin, given as the text of its file, in each mode."""
+    yield from serving(tmp_path, request.param)
+
+
+@pytest.fixture(params=SEVERAL)
+def serve_by_several(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
+    """The same with two workers."""
+    yield from serving(tmp_path, request.param)
+
+
+@pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.name)
+def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[Served], FakeKong]]:
+    """Connect to a server, over one protocol and the other."""
+    yield from connecting(request.param)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_handlers_make_calls_and_fail_closed(serve, connect):
+    served = serve(PLUGIN)
+    kong = connect(served)
+    instance = kong.start("probe", {"message": "hello"})
+    assert kong.event(instance, "access", {"kong.request.get_header": "example.test"})
+    assert kong.made[-1] == ("kong.response.set_header", ["x-hello", "hello example.test"])
+    assert not kong.event(instance, "rewrite", {})
+    assert kong.made[-1][0] in ("kong.response.exit", "kong.response.error")
+    assert "probe.py:18" in served.wait_for_log("ValueError: broken on purpose")
+    again = connect(served)
+    assert again.event(instance, "log")
+    assert again.made == [("kong.log.info", ["child\n"])]
+    assert served.stop() == 0
+    assert not served.socket.exists()
+
+
+def test_handlers_that_sleep_let_others_run(serve, connect):
+    """Half of the connections may be another worker's."""
+    served = serve(PLUGIN)
+    together = 8
+    kongs = [connect(served) for _ in range(together * served.workers)]
+    instance = kongs[0].start("probe", {"together": together})
+    results: list[bool] = []
+    with contextlib.ExitStack() as stack:
+        threads = [
+            threading.Thread(target=lambda k=k: results.append(k.event(instance, "response")), daemon=True)
+            for k in kongs
+        ]
+        for thread in threads:
+            thread.start()
+            stack.callback(thread.join, DEADLINE)
+    assert results == [True] * len(kongs)
+    inside = [int(kong.made[0][1][1]) for kong in kongs]
+    assert max(inside) >= together
+
+
+def test_an_instance_is_known_to_every_worker_and_its_id_everywhere_the_same(serve_by_several, connect):
+    served = serve_by_several(PLUGIN)
+    instance = connect(served).start("probe", {"message": "m"})
+    pids = served.pids()
+    for pid in pids:
+        assert served.connect_to(pid).start("probe", {"message": "m"}) == instance
+    for _ in range(16):  # on whichever worker
+        assert connect(served).event(instance, "access", {"kong.request.get_header": "h"})
+
+
+def test_an_instance_that_one_worker_makes_and_another_one_is_asked_for(serve_by_several):
+    served = serve_by_several(PLUGIN)
+    first, second = (served.connect_to(pid) for pid in served.pids())
+    instance = first.start("probe", {"message": "of the first"})
+    assert second.event(instance, "access", {"kong.request.get_header": "h"})
+    assert second.made[-1] == ("kong.response.set_header", ["x-hello", "of the first h"])
+    first.close_instance(instance)
+
+    def is_gone() -> bool:  # the word of it travels by the master
+        try:
+            second.event(instance, "access", {"kong.request.get_header": "h"})
+        except RpcError as error:
+            return "no plugin instance" in str(error)
+        return False
+
+    wait_for(is_gone)
+
+
+def test_an_instance_is_known_to_a_worker_that_is_started_later(serve, connect):
+    served = serve(PLUGIN)
+    instance = connect(served).start("probe", {"message": "m"})
+    old = served.pids()
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not served.pids() & old, served.said)
+    for _ in range(4):
+        assert connect(served).event(instance, "access", {"kong.request.get_header": "h"})
+    assert served.stop() == 0
+
+
+def test_steps_of_an_event_that_another_worker_has(serve_by_several):
+    served = serve_by_several(PLUGIN)
+    first, second = (served.connect_to(pid) for pid in served.pids())
+    instance = first.start("probe", {"message": "m"})
+    for one, other in ((first, second), (second, first), (first, second)):
+        output = one.ask("plugin.HandleEvent", {"InstanceId": instance, "EventName": "access"})
+        assert output["Data"]["Method"] == "kong.request.get_header"
+        output = other.ask("plugin.Step", {"EventId": output["EventId"], "Data": "of another worker"})
+        assert output["Data"]["Args"] == ["x-hello", "m of another worker"]
+        assert other.ask("plugin.Step", {"EventId": output["EventId"]})["Data"] == "ret"
+        with pytest.raises(RpcError, match="no event"):
+            other.ask("plugin.Step", {"EventId": output["EventId"]})
+
+
+def test_steps_of_an_event_whose_worker_has_ended(serve_by_several):
+    served = serve_by_several(PLUGIN)
+    pids = list(served.pids())
+    first, second = (served.connect_to(pid) for pid in pids)
+    instance = first.start("probe", {})
+    for _ in range(2):  # a connection to the first worker is kept, and then one of its successor's
+        output = first.ask("plugin.HandleEvent", {"InstanceId": instance, "EventName": "access"})
+        output = second.ask("plugin.Step", {"EventId": output["EventId"], "Data": "x"})
+        os.kill(pids[0], signal.SIGKILL)
+        with pytest.raises(RpcError, match="no event"):
+            second.ask("plugin.Step", {"EventId": output["EventId"]})
+        (pids[0],) = wait_for(lambda: served.pids() - set(pids), served.said)
+        first = served.connect_to(pids[0])
+
+
+def test_a_worker_that_is_killed_comes_back_and_the_others_answer(serve_by_several):
+    served = serve_by_several(PLUGIN)
+    killed, other = served.pids()
+    kong = served.connect_to(other)
+    instance = kong.start("probe", {})
+    dying = served.connect_to(killed)
+    os.kill(killed, signal.SIGKILL)
+    with pytest.raises((Closed, OSError)):
+        dying.ask("plugin.GetStatus")
+    assert kong.event(instance, "access", {"kong.request.get_header": "h"})
+    assert len(served.pids() - {killed}) == 2
+    said = served.said()
+    assert said.count(" of 2 ended (SIGKILL); another one is started") == 1
+    assert said.count("[error]") == 1
+
+
+def test_workers_end_with_a_master_that_is_killed(serve):
+    served = serve(PLUGIN)
+    pids = served.pids()
+    served.process.kill()
+    served.process.wait()
+    wait_for(lambda: not any(map(is_alive, pids)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_an_event_under_way_ends_before_the_server(serve, connect, tmp_path, number):
+    served = serve(PLUGIN)
+    kong = connect(served)
+    instance = kong.start("probe", {"until": str(tmp_path / "now")})
+    begun = threading.Event()
+    results: list[bool] = []
+
+    def count(word: str) -> None:
+        if word == "begun":
+            begun.set()
+
+    event = threading.Thread(
+        target=lambda: results.append(kong.event(instance, "certificate", {"kong.log.info": count}))
+    )
+    event.start()
+    assert begun.wait(DEADLINE)
+    served.process.send_signal(number)
+    wait_for(lambda: not served.socket.exists(), served.said)
+    served.process.send_signal(number)  # a second time
+    (tmp_path / "now").touch()
+    event.join(DEADLINE)
+    assert results == [True]
+    assert [args for _, args in kong.made] == [["begun"], ["done"]]
+    assert served.process.wait(DEADLINE) == 0
+
+
+def test_a_handler_that_does_not_end_does_not_keep_the_server(serve, connect, tmp_path):
+    served = serve(PLUGIN)
+    kong = connect(served)
+    instance = kong.start("probe", {"until": str(tmp_path / "never")})
+    begun = threading.Event()
+
+    def event() -> None:
+        with contextlib.suppress(Closed, OSError):
+            kong.event(instance, "certificate", {"kong.log.info": lambda word: begun.set()})
+
+    thread = threading.Thread(target=event)
+    thread.start()
+    assert begun.wait(DEADLINE)
+    pids = served.pids()
+    assert served.stop() == 0
+    assert "stopped with handlers still running after 3 seconds" in served.said()
+    assert not any(map(is_alive, pids))
+    thread.join(DEADLINE)
+
+
+def test_ctrl_c_ends_the_server_once_and_quietly(serve):
+    served = serve(PLUGIN)
+    pids = served.pids()
+    os.killpg(served.process.pid, signal.SIGINT)  # a terminal sends it to all
+    assert served.process.wait(DEADLINE) == 0
+    assert not any(map(is_alive, pids))
+    lines = [line.partition("] probe: ")[2] for line in served.said().splitlines()]
+    assert lines == [f"listening on {served.socket}", "stopped"]
+
+
+def test_verbose_names_events_and_calls_with_their_durations(serve, connect):
+    served = serve(PLUGIN, "-v")
+    kong = connect(served)
+    assert kong.event(kong.start("probe", {}), "access", {"kong.request.get_header": "h"})
+    said = served.wait_for_log("[debug] probe: probe access, ")
+    assert "[debug] probe: kong.request.get_header in access, " in said
+    assert said.count(" ms") == 3
+
+
+ENDS_AT_IMPORT = """
+import os
+if os.path.exists({flag!r}):
+    os._exit(3)
+
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def access(self, kong):
+        pass
+"""
+
+
+def test_a_plugin_that_ends_its_process_at_import_ends_the_server(serve, tmp_path):
+    (tmp_path / "flag").touch()
+    served = serve(ENDS_AT_IMPORT.format(flag=str(tmp_path / "flag")))
+    assert served.process.wait(DEADLINE) == 1
+    assert "ended (exit code 3) before it was ready" in served.said()
+    assert not list(tmp_path.glob("s*"))
+    assert not list(tmp_path.glob(".??????"))
+
+
+def test_a_server_ends_when_none_of_its_workers_can_start_any_more(serve, tmp_path):
+    served = serve(ENDS_AT_IMPORT.format(flag=str(tmp_path / "flag")))
+    pids = served.pids()
+    (tmp_path / "flag").touch()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    assert served.process.wait(DEADLINE) == 1
+    assert "there is no other: the server ends" in served.said()
+    assert not served.socket.exists()
+
+
+def test_a_worker_that_cannot_start_any_more_is_tried_again_while_others_serve(serve_by_several, connect, tmp_path):
+    served = serve_by_several(ENDS_AT_IMPORT.format(flag=str(tmp_path / "flag")))
+    killed, other = served.pids()
+    (tmp_path / "flag").touch()
+    os.kill(killed, signal.SIGKILL)
+    served.wait_for_log("ended (exit code 3); another one is started")
+    kong = connect(served)
+    assert kong.event(kong.start("probe", {}), "access")
+    (tmp_path / "flag").unlink()
+    assert other in wait_for(served.pids, served.said)
+    assert served.stop() == 0
+
+
+def test_a_plugin_that_is_broken_is_named_once(serve, tmp_path):
+    served = serve("import nosuchmodule\nclass Plugin:\n    def access(self, kong): pass\n")
+    assert served.process.wait(DEADLINE) == 1
+    assert served.said().count("probe.py:1") == 1
+    assert served.said().count("there is no plugin probe that works") == 1
+
+
+def test_both_protocols_speak_to_one_server(serve):
+    served = serve(PLUGIN)
+    first, second = ProtobufKong(served.socket), MsgpackKong(served.socket)
+    instance = first.start("probe", {"message": "m"})
+    assert second.start("probe", {"message": "m"}) == instance
+    for kong in (first, second):
+        assert kong.event(instance, "access", {"kong.request.get_header": "h"})
+        kong.close()
