@@ -3,6 +3,9 @@
 #   docker build -t kong-python .
 #   docker run -v "$PWD/plugins:/opt/kong/plugins:ro" kong-python
 #
+# Build arguments: KONG_IMAGE (the base), PYTHON (the apt package of the Python), and at the end those that fill the
+# labels; docs/operator.md tells about them.
+#
 # Plain enough for Docker's legacy builder: no RUN --mount, no here-documents, no COPY --chmod. Each instruction costs
 # that builder some seconds, so they are few, and what changes often comes last.
 ARG KONG_IMAGE=kong:3.9
@@ -13,28 +16,15 @@ USER root
 # Our wrappers, and in docker/host what makes registries reachable from here; see docker/host/README.md.
 COPY docker/ /tmp/docker/
 
+# The apt package of the Python to use: that of the base's distribution, or another that its archives have.
+ARG PYTHON=python3
+
 # Kong's image has no Python. Its distribution's own is used, in a virtual environment: outside of one it is
 # "externally managed".
 RUN set -eu; \
-    if ! command -v apt-get >/dev/null; then \
-        echo "kong-python: this base image has no apt-get; use a Debian or Ubuntu based Kong image, such as kong:3.9" >&2; \
-        exit 1; \
-    fi; \
     if [ -s /tmp/docker/host/apt.conf ]; then export APT_CONFIG=/tmp/docker/host/apt.conf; fi; \
-    export DEBIAN_FRONTEND=noninteractive; \
-    apt-get update -qq; \
-    apt-get install -qq -y --no-install-recommends python3 python3-venv >/dev/null; \
-    rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log; \
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
-        "kong-python: the Python of this base image is %d.%d, 3.10 is the least" % sys.version_info[:2])'; \
-    python3 -m venv /opt/kong-python; \
+    sh /tmp/docker/install-python "$PYTHON"; \
     install -m 0755 /tmp/docker/kong /tmp/docker/supervisorctl /opt/kong-python/; \
-    # Servers that Kong starts itself get no PATH at all: `#!/usr/bin/env python3` is the system's Python there, which is
-    # to find the PDK too. Without a PATH it does not look below /usr/local.
-    install -d /usr/lib/python3/dist-packages; \
-    /opt/kong-python/bin/python3 -c 'import site; print(site.getsitepackages()[0])' \
-        >/usr/lib/python3/dist-packages/kong-python.pth; \
-    ln -s /usr/bin/python3 /usr/local/bin/python; \
     ln -s /opt/kong-python/bin/kong-python /opt/kong-python/bin/kong-python-pluginserver /usr/local/bin/; \
     install -d -m 0755 /opt/kong /opt/kong/plugins; \
     # Sticky and open to all, as /tmp is, so that any uid can run the image, with or without a tmpfs there, and
@@ -54,10 +44,6 @@ RUN set -eu; \
 ENV PATH=/opt/kong-python/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
-
-LABEL org.opencontainers.image.title="kong-python" \
-      org.opencontainers.image.description="Kong Gateway in which a folder of Python files is a set of running plugins" \
-      org.opencontainers.image.licenses="Apache-2.0"
 
 EXPOSE 8000 8443 8001 8444
 
@@ -95,8 +81,37 @@ RUN set -eu; \
     rm -rf /tmp/pdk /tmp/docker; \
     pip check; \
     kong-python --version; \
-    env -i /usr/bin/env python3 -c 'import kong_pdk, google.protobuf, msgpack'; \
+    # A base may have a python3 of its own beside PYTHON: that one cannot load what is compiled for another version.
+    if [ "$(readlink -f /usr/bin/python3)" = "$(readlink -f /usr/local/bin/python)" ]; then \
+        env -i /usr/bin/env python3 -c 'import kong_pdk, google.protobuf, msgpack'; \
+    fi; \
     env -i sh -c 'python -c "import kong_pdk" && kong-python-pluginserver --version'; \
     test "$(command -v kong)" = /opt/kong-python/bin/kong
 
 USER kong
+
+# What the image says of itself; last, since it changes with every commit and must not spoil the cache. scripts/image
+# fills in what pdk/pyproject.toml, git and the base say. All of them are set, be it to nothing: a label of the base
+# image that was left standing would speak of Kong's image, and of Ubuntu's.
+ARG KONG_IMAGE
+ARG KONG_IMAGE_DIGEST=
+ARG VERSION=0.1.0
+ARG REVISION=
+ARG CREATED=
+# The URL of the repository, with its documentation. None is written here: a fork has its own.
+ARG SOURCE=
+LABEL maintainer="kong-python maintainers" \
+      org.opencontainers.image.title="kong-python" \
+      org.opencontainers.image.description="Kong Gateway in which a folder of Python files is a set of running plugins" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.authors="kong-python maintainers" \
+      org.opencontainers.image.vendor="kong-python" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.created="$CREATED" \
+      org.opencontainers.image.source="$SOURCE" \
+      org.opencontainers.image.url="$SOURCE" \
+      org.opencontainers.image.documentation="$SOURCE" \
+      org.opencontainers.image.ref.name="" \
+      org.opencontainers.image.base.name="$KONG_IMAGE" \
+      org.opencontainers.image.base.digest="$KONG_IMAGE_DIGEST"

@@ -73,3 +73,17 @@ def test_a_container_without_kong_is_not_healthy(
     run.servers_file.unlink()
     assert health.main([]) == 1
     assert "Kong was not started here" in capsys.readouterr().err
+
+
+def test_ready_asks_kongs_status_listener_too(
+    container: Path,
+    run: RunDirectory,
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    serve(run.socket("a"), healthy)
+    monkeypatch.setenv("KONG_STATUS_LISTEN", "off")
+    assert health.main([]) == 0
+    assert health.main(["--ready"]) == 1
+    assert capsys.readouterr().err.startswith("kong: KONG_STATUS_LISTEN is off")

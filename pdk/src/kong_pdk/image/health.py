@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -20,19 +21,40 @@ def main(argv: list[str] | None = None) -> int:
 
     :return: 0 when all is well, else 1, as Docker wants it.
     """
+    ready = _parse(argv or []).ready
     try:
         servers = read_servers(locate(os.environ))
     except StartError as error:
         wrong = [str(error)]
     else:
-        # Both at once: Docker allows ten seconds for all of it.
-        with ThreadPoolExecutor(1) as thread:
-            kong = thread.submit(_kong)
+        # All at once: Docker allows ten seconds for it.
+        with ThreadPoolExecutor(2) as threads:
+            kong = threads.submit(_kong)
+            readiness = threads.submit(_readiness) if ready else None
             of_servers = _servers(servers)
-            wrong = [*kong.result(), *of_servers]
+            wrong = [*kong.result(), *(readiness.result() if readiness else []), *of_servers]
     for line in wrong:
         print(line, file=sys.stderr)
     return 1 if wrong else 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="kong-python health", description="Ask Kong and every plugin server for a sign of life; 0 if all is well."
+    )
+    parser.add_argument(
+        "--ready", action="store_true", help="ask Kong's status listener, too, whether it has a configuration to serve"
+    )
+    return parser.parse_args(argv)
+
+
+def _readiness() -> list[str]:
+    from kong_pdk.image.readiness import refusals
+
+    try:
+        return refusals(os.environ)
+    except StartError as error:
+        return [str(error)]
 
 
 def _kong() -> list[str]:
