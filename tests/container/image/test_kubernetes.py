@@ -1,0 +1,172 @@
+"""The image runs as the manifests of deploy/kubernetes say: their user, rights, variables, volumes and probes."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from container.containers import Finished
+from container.log_lines import Expected
+from container.product import Kong, Launcher
+from unit.deploy import manifests
+from unit.deploy.manifests import KUBERNETES
+
+STOPPED_SERVER = Expected(
+    "kong", "warn|error", r"greet|(pb|mp)_rpc\.lua", "the test stopped this plugin's server under Kong"
+)
+# A version of a ConfigMap, as the kubelet names the folder that holds it.
+REVISION = "..2026_11_23_08_00_00.123456789"
+
+
+def config_map(launcher: Launcher, name: str) -> Path:
+    """What the kubelet makes of a ConfigMap of kustomization.yaml: a link for each key, to another link."""
+    [generator] = [each for each in manifests.kustomization()["configMapGenerator"] if each["name"] == name]
+    return linked(launcher, *(KUBERNETES / file for file in generator["files"]))
+
+
+def linked(launcher: Launcher, *files: Path) -> Path:
+    folder = launcher.folder({f"{REVISION}/{file.name}": file for file in files})
+    (folder / "..data").symlink_to(REVISION)
+    for file in files:
+        (folder / file.name).symlink_to(Path("..data") / file.name)
+    return folder
+
+
+def volume_options(launcher: Launcher) -> list[str]:
+    """The volumes as options of docker run. An emptyDir is open to all and may run programs."""
+    options = []
+    for path, volume in manifests.mounts().items():
+        if "configMap" in volume:
+            options.append(f"--volume={config_map(launcher, volume['configMap']['name'])}:{path}:ro")
+        else:
+            size = volume["emptyDir"]["sizeLimit"].removesuffix("i").lower()
+            options.append(f"--tmpfs={path}:exec,mode=0777,size={size}")
+    return options
+
+
+def security_options() -> list[str]:
+    """The security context. The engine's own seccomp profile is what Kubernetes calls RuntimeDefault."""
+    pod, container = manifests.pod()["securityContext"], manifests.container()["securityContext"]
+    assert container["readOnlyRootFilesystem"] and not container["allowPrivilegeEscalation"]
+    return [
+        f"--user={pod['runAsUser']}:{pod['runAsGroup']}",
+        *(f"--cap-drop={capability}" for capability in container["capabilities"]["drop"]),
+        "--security-opt=no-new-privileges",
+        "--read-only",
+    ]
+
+
+def port(name: str) -> int:
+    [found] = [each["containerPort"] for each in manifests.container()["ports"] if each["name"] == name]
+    return int(found)
+
+
+def probe(kong: Kong, name: str) -> Finished:
+    """Run an exec probe of the manifest as the kubelet would."""
+    return kong.exec(*manifests.container()[name]["exec"]["command"], check=False)
+
+
+@pytest.fixture
+def pod(kong: Launcher) -> Kong:
+    """A container that is what the Deployment's pod would hold, started."""
+    manifest = manifests.container()
+    assert not {"command", "args"} & {*manifest}, "the image's own command is run"
+    # In KiB, MiB, GiB Docker leaves out the i.
+    memory = manifest["resources"]["limits"]["memory"].removesuffix("i").lower()
+    return kong.start(
+        env=manifests.environment(),
+        options=[*security_options(), *volume_options(kong), f"--memory={memory}"],
+        ports=(port("proxy"), port("proxy-tls"), port("status")),
+        expected=[STOPPED_SERVER],
+    )
+
+
+def becomes_ready(kong: Kong) -> None:
+    kong.wait_for(lambda: probe(kong, "startupProbe").exit_code == 0, "the startup probe passes")
+    done = probe(kong, "readinessProbe")
+    assert done.exit_code == 0, done.output
+
+
+def is_alive(kong: Kong) -> bool:
+    get: Any = manifests.container()["livenessProbe"]["httpGet"]
+    return kong.request(get["path"], port=port(get["port"])).status == 200
+
+
+def test_the_pod_of_the_manifests(pod: Kong) -> None:
+    """As the manifests have it, the pod becomes ready, and serves the ConfigMap's plugin over HTTP and TLS."""
+    becomes_ready(pod)
+
+    assert is_alive(pod)
+    assert pod.wait_until_serving().headers["x-greeting"] == "hello from Kubernetes"
+    assert pod.https().headers["x-greeting"] == "hello from Kubernetes"
+
+
+def test_a_pod_without_a_plugin_server_gets_no_requests(pod: Kong) -> None:
+    """While a plugin server is away, the readiness probe fails and says which; the pod is not killed for it."""
+    becomes_ready(pod)
+    pod.exec("supervisorctl", "stop", "plugins:greet")
+    done = probe(pod, "readinessProbe")
+
+    assert done.exit_code == 1
+    assert "greet: its plugin server" in done.stderr
+    assert is_alive(pod)
+    pod.exec("supervisorctl", "start", "plugins:greet")
+    becomes_ready(pod)
+
+
+def test_a_pod_ends_in_its_time(pod: Kong) -> None:
+    """preStop, then the signal: the pod ends with 0 long before the grace period is over."""
+    becomes_ready(pod)
+    pod.exec(*manifests.container()["lifecycle"]["preStop"]["exec"]["command"])
+
+    assert pod.stop(manifests.pod()["terminationGracePeriodSeconds"]) == 0
+
+
+def test_the_pod_of_kongs_helm_chart(kong: Launcher) -> None:
+    """A pod as Kong's chart makes it of our values: a folder for each plugin, its prefix, its preStop.
+
+    The release is called kong-python, so that variables of its Services begin with KONG_PYTHON_, too.
+    """
+    values = manifests.read(KUBERNETES / "helm" / "db-less.yaml")
+    [plugin] = values["plugins"]["configMaps"]
+    name = plugin["pluginName"]
+    source = linked(kong, KUBERNETES / "plugins" / f"{name}.py")
+    config = linked(kong, KUBERNETES / "kong.yml")
+    written = ["/kong_prefix", "/tmp", *(each["mountPath"] for each in values["deployment"]["userDefinedVolumeMounts"])]
+    container = kong.start(
+        env={
+            "KONG_PREFIX": "/kong_prefix/",
+            "KONG_PLUGINS": f"bundled,{name}",
+            "KONG_DECLARATIVE_CONFIG": "/kong_dbless/kong.yml",
+            "KONG_ADMIN_LISTEN": "off",
+            "KONG_ADMIN_GUI_LISTEN": "off",
+            "KONG_STATUS_LISTEN": "0.0.0.0:8100, [::]:8100",
+            "KONG_LUA_PACKAGE_PATH": "/opt/?.lua;/opt/?/init.lua;;",
+            "KONG_NGINX_DAEMON": "off",
+            "KONG_PROXY_ACCESS_LOG": "/dev/stdout",
+            "KONG_PROXY_ERROR_LOG": "/dev/stderr",
+            "KONG_PYTHON_KONG_PROXY_SERVICE_HOST": "10.0.0.7",
+            "KONG_PYTHON_KONG_PROXY_SERVICE_PORT_KONG_PROXY_TLS": "443",
+            "KONG_PYTHON_KONG_PROXY_PORT_80_TCP_ADDR": "10.0.0.7",
+            **{f"KONG_{key.upper()}": str(value) for key, value in values["env"].items()},
+        },
+        options=[
+            "--user=1000",
+            "--cap-drop=ALL",
+            "--security-opt=no-new-privileges",
+            "--read-only",
+            *(f"--tmpfs={path}:exec,mode=0777" for path in written),
+            f"--volume={source}:/opt/kong/plugins/{name}:ro",
+            f"--volume={config}:/kong_dbless:ro",
+        ],
+    )
+    command = values["readinessProbe"]["exec"]["command"]
+    container.wait_for(lambda: container.exec(*command, check=False).exit_code == 0, "ready")
+
+    assert container.wait_until_serving().headers["x-greeting"] == "hello from Kubernetes"
+    assert "KONG_PLUGINS=" + shlex.quote(f"bundled,{name}") in container.exec("kong-python", "env").stdout
+    # The chart's own preStop, which Kong's end and with it the container's follows.
+    container.exec("kong", "quit", "--wait=1", check=False)
+    assert container.wait_exit() == 0
