@@ -23,7 +23,7 @@ ARG PYTHON=python3
 # "externally managed".
 RUN set -eu; \
     if [ -s /tmp/docker/host/apt.conf ]; then export APT_CONFIG=/tmp/docker/host/apt.conf; fi; \
-    sh /tmp/docker/install-python "$PYTHON"; \
+    sh /tmp/docker/prepare-base "$PYTHON"; \
     install -m 0755 /tmp/docker/kong /tmp/docker/supervisorctl /opt/kong-python/; \
     ln -s /opt/kong-python/bin/kong-python /opt/kong-python/bin/kong-python-pluginserver /usr/local/bin/; \
     install -d -m 0755 /opt/kong /opt/kong/plugins; \
@@ -33,13 +33,7 @@ RUN set -eu; \
     # Where plugins' packages are installed; a named volume takes owner and mode from here. Who runs the image as
     # another user does so in group 0.
     install -d -o kong -g 0 -m 0775 /var/lib/kong-python; \
-    /opt/kong-python/bin/pip --version; \
-    # Kong Inc.'s own builds, kong/kong and kong/kong-gateway, have it under another name.
-    if [ ! -e /docker-entrypoint.sh ] && [ -x /entrypoint.sh ]; then ln -s /entrypoint.sh /docker-entrypoint.sh; fi; \
-    if [ ! -x /docker-entrypoint.sh ]; then \
-        echo "kong-python: this base image has no /docker-entrypoint.sh; use a Kong image, such as kong:3.9" >&2; \
-        exit 1; \
-    fi
+    /opt/kong-python/bin/pip --version
 
 ENV PATH=/opt/kong-python/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -209,10 +209,11 @@ class Launcher:
             path.chmod(0o755)
         return top
 
-    def derive(self, dockerfile: str, files: Mapping[str, Content]) -> str:
-        """Build an image from a Dockerfile and the files that it copies; its id."""
+    def derive(self, dockerfile: str, files: Mapping[str, Content], **arguments: str) -> str:
+        """Build an image from a Dockerfile, the files that it copies and build arguments; its id."""
         context = self.folder({"Dockerfile": dockerfile, **files})
-        built = docker("build", "--quiet", "--label", LABEL, str(context), timeout=BUILD_SECONDS)
+        given = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+        built = docker("build", "--quiet", "--label", LABEL, *given, str(context), timeout=BUILD_SECONDS)
         self._images.append(built.stdout.split()[-1])
         return self._images[-1]
 

@@ -55,6 +55,12 @@ RUN rm -f "$(command -v apt-get)" && printf 'ID=wolfi\\nPRETTY_NAME="Wolfi"\\n' 
 USER kong
 """
 
+NO_KONG = """
+FROM {base}
+USER root
+RUN rm -f /docker-entrypoint.sh /entrypoint.sh
+"""
+
 # An archive whose Python is too old: apt finds and installs nothing, and what is there calls itself 3.9.
 WITH_OLD_PYTHON = """
 FROM {base}
@@ -175,6 +181,13 @@ def test_a_base_without_apt_is_refused(shared: Launcher, kong_image: str, build:
     assert refusal(done) == (
         "kong-python: this base image (Wolfi) has no apt-get; use a Debian or Ubuntu based Kong image, such as kong:3.9"
     )
+
+
+def test_a_base_without_kong_is_refused(shared: Launcher, kong_image: str, build: Build) -> None:
+    """A base that is no Kong image ends the build with the file that is missing."""
+    sentence = refusal(build(shared.derive(NO_KONG.format(base=kong_image), {}))[0])
+
+    assert sentence.endswith("has no /docker-entrypoint.sh; use a Kong image, such as kong:3.9")
 
 
 def test_an_old_python_is_refused(shared: Launcher, kong_image: str, build: Build) -> None:

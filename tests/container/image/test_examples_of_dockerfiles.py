@@ -1,0 +1,81 @@
+"""docker/examples: each is an image of its own, with packages that its plugins import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from container.containers import docker
+from container.product import REPOSITORY, Kong, Launcher
+
+EXAMPLES = REPOSITORY / "docker" / "examples"
+TITLE = '{{index .Config.Labels "org.opencontainers.image.title"}}'
+
+
+@pytest.fixture(scope="module")
+def serving(shared: Launcher) -> Iterator[Callable[[str], Kong]]:
+    """Builds an example on the image under test and starts it with nothing but its own content."""
+
+    def begin(name: str) -> Kong:
+        example = EXAMPLES / name
+        files = {str(path.relative_to(example)): path for path in example.rglob("*") if path.is_file()}
+        dockerfile = files.pop("Dockerfile").read_text("utf-8")
+        image = shared.derive(dockerfile, files, KONG_PYTHON_IMAGE=shared.image)
+        assert docker("image", "inspect", "--format", TITLE, image).stdout.strip() == "gateway"
+        # No index is asked at a start: there is none.
+        container = shared.start(image=image, env={"PIP_INDEX_URL": "http://127.0.0.1:9/"})
+        container.wait_until_it_answers()
+        return container
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def derived(serving: Callable[[str], Kong]) -> Kong:
+    return serving("derived")
+
+
+@pytest.fixture(scope="module")
+def multi_stage(serving: Callable[[str], Kong]) -> Kong:
+    return serving("multi-stage")
+
+
+@pytest.mark.parametrize(
+    ("given", "status"), [("2.4", 200), ("10.0.1", 200), ("2.3.9", 426), ("new", 426), (None, 426)]
+)
+def test_the_derived_image(derived: Kong, given: str | None, status: int) -> None:
+    """Its plugin judges versions with the package that requirements.txt names."""
+    answer = derived.request(headers={} if given is None else {"x-client-version": given})
+
+    assert answer.status == status
+    if status == 426:
+        assert answer.json()["message"] == "x-client-version: 2.4 or later is needed"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/harmless?q=union", b"select", 200),
+        ("/?q=UNION%20SELECT", None, 403),
+        ("/", b"1 UNION select 2", 403),
+        ("/?file=../../etc", None, 403),
+        ("/", b"x" * 100_000 + b"union select", 403),
+    ],
+)
+def test_the_multi_stage_image(multi_stage: Kong, path: str, body: bytes | None, status: int) -> None:
+    """Its plugin finds words with the package that was compiled in the first stage."""
+    assert multi_stage.request(path, method="POST", body=body).status == status
+
+
+def test_the_multi_stage_image_has_no_compiler(multi_stage: Kong) -> None:
+    """What compiled the package is not in the image that runs; what it compiled is."""
+    assert multi_stage.exec("sh", "-c", "command -v gcc cc", check=False).exit_code != 0
+    found = multi_stage.exec("sh", "-c", "find /var/lib/kong-python -name 'ahocorasick*.so'").stdout.split()
+    assert [Path(path).suffix for path in found] == [".so"]
+
+
+@pytest.mark.parametrize("name", ["derived", "multi_stage"])
+def test_they_become_healthy_and_stop(name: str, request: pytest.FixtureRequest) -> None:
+    """The health check passes, as in the image below."""
+    request.getfixturevalue(name).wait_until_healthy()
