@@ -1,4 +1,4 @@
-"""Turns away clients that are too old: 426, with the version that is needed.
+"""Turns away clients that are too old: 400, with the version that is needed.
 
 A client names its version in a header. One that names none, or nothing that is a version, is too old, too.
 """
@@ -22,7 +22,7 @@ class Plugin:
         given, _ = kong.request.get_header(self.header)
         if not self.is_recent(given):
             needed = f"{self.header}: {self.minimum} or later is needed"
-            kong.response.exit(426, {"message": needed})
+            kong.response.exit(400, {"message": needed})
 
     def is_recent(self, given):
         try:
