@@ -32,10 +32,18 @@ def test_a_whole_life(kong: Launcher) -> None:
     assert sum("GET /this/path" in text for text in of_kong) == 1
 
 
-@pytest.mark.parametrize("protocol", ["protobuf", "msgpack"])
-def test_a_handler_that_raises(kong: Launcher, protocol: str) -> None:
-    """The sentence and the traceback of a handler that raises are one object."""
-    container = start(kong, "raises", KONG_PYTHON_PROTOCOL=protocol)
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("KONG_PYTHON_PROTOCOL", "protobuf"),
+        ("KONG_PYTHON_PROTOCOL", "msgpack"),
+        ("KONG_PYTHON_WORKERS", "2"),
+        ("KONG_PYTHON_ENGINE", "gevent"),
+    ],
+)
+def test_a_handler_that_raises(kong: Launcher, variable: str, value: str) -> None:
+    """The sentence and the traceback of a handler that raises are one object, in every mode."""
+    container = start(kong, "raises", **{variable: value})
     container.expect(raised_by("raises"))
     assert container.request(headers={"x-raise": "this very text"}).status == 500
     container.wait_for_log("this very text")
