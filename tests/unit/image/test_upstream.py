@@ -51,6 +51,14 @@ def test_a_body_that_it_cannot_hold_is_refused(port: int, headers: dict[str, str
     assert exchange(port, "POST", "/", None, headers)[0] == 413
 
 
+def test_entries_of_a_log_are_shown(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    assert exchange(port, "POST", "/", b'{"a":1}\n{"b":"\xff"}\n', {"Content-Type": "application/x-ndjson"})[0] == 200
+    assert exchange(port, "POST", "/", b'{"c":1}', {"Content-Type": "application/json"})[0] == 200
+
+    assert [text for text in caplog.messages if "{" in text] == ['received {"a":1}', 'received {"b":"\\xff"}']
+
+
 def test_the_check_finds_it(port: int) -> None:
     assert check(port) == 0
     assert main(["--check", "--port", str(port)]) == 0

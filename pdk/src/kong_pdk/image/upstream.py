@@ -23,6 +23,7 @@ MAX_BODY = 8 * 1024 * 1024
 
 _SECONDS = 30.0
 _CHECK_AGENT = "kong-python-check"
+_LINES_OF_JSON = "application/x-ndjson"
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ class EchoHandler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.send_error(413, "The body has no length or is too long")
             return
+        if self.headers.get_content_type() == _LINES_OF_JSON:
+            _show_lines(body)
         received = {
             "method": self.command,
             "path": self.path,
@@ -78,6 +81,12 @@ class EchoHandler(BaseHTTPRequestHandler):
         if getattr(self, "headers", None) and self.headers.get("User-Agent") == _CHECK_AGENT:
             return
         _log.info("%s %s", self.address_string(), format % args)
+
+
+def _show_lines(body: bytes) -> None:
+    """Put into the log what a plugin that logs has sent here, as to a collector of logs."""
+    for line in body.decode("utf-8", "backslashreplace").splitlines():
+        _log.info("received %s", line)
 
 
 def main(argv: Sequence[str]) -> int:
