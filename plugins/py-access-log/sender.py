@@ -48,7 +48,7 @@ class Sender:
             self._bytes += len(line)
             while len(self._lines) > self._queue_size or self._bytes > self._queue_bytes:
                 self._bytes -= len(self._lines.popleft())
-                self._trouble.lost(1, "its queue is full")
+                self._trouble.lost(1, "the queue was full")
             if self._is_full():
                 self._changed.notify()
             self._start()
@@ -119,7 +119,7 @@ class Sender:
         with self._changed:
             self._in_hand -= len(batch)
         if refused:
-            self._trouble.lost(len(batch), f"it refused them: {refused}")
+            self._trouble.lost(len(batch), f"they were refused with {refused}")
         else:
             self._trouble.over()
 

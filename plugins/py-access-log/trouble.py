@@ -18,7 +18,7 @@ class Trouble:
         """:param collector: its name in the log, without secrets."""
         self._collector = collector
         self._lock = threading.Lock()
-        self._failing = False
+        self._failing = False  # and the log says so
         self._failure_told_at = self._loss_told_at = -_SILENT_SECONDS
         self._lost: Counter[str] = Counter()
 
@@ -27,39 +27,39 @@ class Trouble:
 
         :param waiting: the number of entries that wait.
         """
-        now = time.monotonic()
         with self._lock:
-            told = self._failing and now - self._failure_told_at < _SILENT_SECONDS
-            self._failing = True
-            if told:
+            if not _is_due(self._failure_told_at):
                 return
-            self._failure_told_at = now
+            self._failure_told_at = time.monotonic()
+            self._failing = True
         _log.warning("%s takes no entries (%s); trying again, %d wait", self._collector, reason, waiting)
 
     def lost(self, count: int, why: str) -> None:
         """Entries will never be sent."""
-        if count == 0:
-            return
-        with self._lock:
-            self._lost[why] += count
-            if time.monotonic() - self._loss_told_at < _SILENT_SECONDS:
-                return
-        self.tell()
+        if count:
+            with self._lock:
+                self._lost[why] += count
+            self.tell(_is_due(self._loss_told_at))
 
     def over(self) -> None:
         """A batch was taken."""
-        if not self._failing:
-            return
         with self._lock:
-            self._failing = False
-        _log.info("%s takes entries again", self._collector)
-        self.tell()
+            was_failing, self._failing = self._failing, False
+        if was_failing:
+            _log.info("%s takes entries again", self._collector)
+        self.tell(was_failing or _is_due(self._loss_told_at))
 
-    def tell(self) -> None:
-        """Say what was lost since this was last said."""
+    def tell(self, due: bool = True) -> None:
+        """Say what was lost since this was last said, if that is due."""
         with self._lock:
+            if not due or not self._lost:
+                return
             lost, self._lost = self._lost, Counter()
-            if lost:
-                self._loss_told_at = time.monotonic()
+            self._loss_told_at = time.monotonic()
         for why, count in lost.items():
-            _log.error("%d entries for %s are lost: %s", count, self._collector, why)
+            entries = "entry is" if count == 1 else "entries are"
+            _log.error("%d %s lost that %s was to get: %s", count, entries, self._collector, why)
+
+
+def _is_due(told_at: float) -> bool:
+    return time.monotonic() - told_at >= _SILENT_SECONDS
