@@ -166,8 +166,13 @@ def test_requests_do_not_wait_for_the_collector(gateway: Gateway, collector: Col
     wait_until(lambda: len(collector.entries) == 25)
 
 
-def test_what_waits_is_sent_when_the_server_ends(gateway: Gateway, collector: Collector, url: str) -> None:
-    node = gateway(NAME, configuration=config(url, flush_seconds=3600, batch_size=20))
+@pytest.mark.parametrize("engine", ["threads", "gevent"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_waits_is_sent_when_the_server_ends(
+    gateway: Gateway, collector: Collector, url: str, engine: str, workers: str
+) -> None:
+    environment = {"KONG_PYTHON_ENGINE": engine, "KONG_PYTHON_WORKERS": workers}
+    node = gateway(NAME, configuration=config(url, flush_seconds=3600, batch_size=20), environment=environment)
     for number in range(50):
         node.request("GET", f"/{number}")
     assert len(collector.entries) <= 40
