@@ -16,6 +16,8 @@ from container.product import REPOSITORY, Kong, index_settings
 # Without it, Docker Compose would build the image again.
 UP = ("up", "--detach", "--no-build")
 SECONDS = 240.0
+# The first start installs the packages of all example plugins.
+INSTALL_SECONDS = 300.0
 
 
 class Project:
@@ -88,7 +90,7 @@ def project(image: str) -> Iterator[Project]:
 @pytest.fixture(scope="module")
 def kong(project: Project) -> Kong:
     container = project.container("kong")
-    container.wait_until_healthy()
+    container.wait_until_healthy(INSTALL_SECONDS)
     return container
 
 
@@ -117,6 +119,13 @@ def test_the_upstream_to_play_with(kong: Kong, project: Project) -> None:
     """Behind Kong stands a service of the same image that shows what arrives."""
     assert kong.request("/some/path").json()["path"] == "/some/path"
     assert project.container("upstream").health == "healthy"
+
+
+def test_entries_of_the_access_log_arrive(kong: Kong, project: Project) -> None:
+    """The service behind Kong, in the place of a collector, writes the entries that py-access-log sends into its log."""
+    kong.request("/seen?token=secret")
+
+    project.container("upstream").wait_for_log('"uri":"/seen?token=REDACTED"')
 
 
 def test_it_is_hardened(kong: Kong, project: Project) -> None:
