@@ -136,9 +136,10 @@ def test_no_label_of_the_base_is_left(image: str, kong_image: str) -> None:
 
 def test_the_commit(build: Build, image: str) -> None:
     """The revision is the commit, marked -dirty where what goes into the image differs from it."""
-    parts = ["Dockerfile", ".dockerignore", "docker", "pdk"]
+    parts = ["Dockerfile", "docker/kong", "docker/prepare-base", "docker/supervisorctl", "pdk/README.md"]
     commit = git("rev-parse", "HEAD")
-    expected = f"{commit}-dirty" if git("status", "--porcelain", "--", *parts) else commit
+    differs = git("status", "--porcelain", "--", *parts, "pdk/pyproject.toml", "pdk/src")
+    expected = f"{commit}-dirty" if differs else commit
     done, tag = build(IMAGE_SOURCE="https://git.example/kong-python")
     assert done.exit_code == 0, done.output
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,8 +53,39 @@ def test_scripts_image_passes_arguments_that_there_are() -> None:
     assert passed == BUILD_ARGUMENTS
 
 
-def test_outside_of_a_repository_no_commit_is_named(tmp_path: object) -> None:
-    """A copy of the files has no commit, be it inside of somebody else's repository."""
-    script = f"source {REPOSITORY}/scripts/image; cd '{tmp_path}'; revision"
+def revision(folder: Path) -> str:
+    """What scripts/image says of a folder."""
+    script = f"source {REPOSITORY}/scripts/image; cd '{folder}'; revision"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with one commit of something that goes into the image, and of something that does not."""
+    (tmp_path / ".dockerignore").write_text("*\n!docker/kong\n!docker/host\n")
+    for file in ("docker/kong", "docker/host/pip.conf", "docker/kong.yml"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("one\n")
+    who = ["-c", "user.name=Nobody", "-c", "user.email=nobody@example.org"]
+    for command in (["init", "--quiet"], ["add", "."], [*who, "commit", "--quiet", "--message=one"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True, timeout=60)
+    return tmp_path
+
+
+def test_the_revision_is_the_commit(repository: Path) -> None:
+    assert re.fullmatch("[0-9a-f]{40}", revision(repository))
+    for file in ("docker/kong.yml", "docker/host/pip.conf"):
+        (repository / file).write_text("two\n")
+    assert re.fullmatch("[0-9a-f]{40}", revision(repository))
+
+
+def test_what_differs_from_the_commit_is_dirty(repository: Path) -> None:
+    (repository / "docker" / "kong").write_text("two\n")
+    assert re.fullmatch("[0-9a-f]{40}-dirty", revision(repository))
+
+
+def test_outside_of_a_repository_no_commit_is_named(repository: Path) -> None:
+    """A copy of the files has no commit, be it inside of somebody else's repository."""
+    assert revision(repository / "docker") == ""
