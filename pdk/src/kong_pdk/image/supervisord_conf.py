@@ -21,6 +21,9 @@ _SERVERS_PRIORITY = 100
 KILL_AFTER_DRAIN_SECONDS = 2
 """How long Kong has after the end of its drain, when it is told to leave at once."""
 
+_LEAST_STOP_SECONDS = 4
+"""How long a plugin server has to end, however long Kong took: plugins may send for three of them what they hold back."""
+
 _PROGRAM = """
 [program:{section}]
 process_name={name}
@@ -113,7 +116,7 @@ def _server(run: RunDirectory, folder: Path, name: str, options: Sequence[str]) 
         startsecs=1,
         startretries=3,
         stopsignal="TERM",
-        stopwaitsecs=2,
+        stopwaitsecs=_LEAST_STOP_SECONDS,
     )
 
 
