@@ -22,7 +22,7 @@ KILL_AFTER_DRAIN_SECONDS = 2
 """How long Kong has after the end of its drain, when it is told to leave at once."""
 
 _LEAST_STOP_SECONDS = 4
-"""How long a plugin server has to end, however long Kong took: plugins may send for three of them what they hold back."""
+"""How long a plugin server has to end, however long Kong took: for three of them plugins may send what they hold."""
 
 _PROGRAM = """
 [program:{section}]
