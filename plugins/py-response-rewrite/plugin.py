@@ -17,6 +17,7 @@ from .rules import ACTIONS, Rule
 
 _HEADER = {"type": "string", "len_min": 1, "match": "^[%w!#$%%&'*+.^_`|~-]+$"}
 _REFUSE = {"type": "string", "required": True, "default": "refuse", "one_of": ["refuse", "pass"]}
+_STATUSES = {"patterns": ["^%d%d%d$", "^%d%d%d%-%d%d%d$"], "err": "expected a status, 404, or a range, 400-499"}
 
 Schema = (
     {
@@ -59,7 +60,7 @@ Schema = (
         "statuses": {
             "type": "array",
             "default": [],
-            "elements": {"type": "string", "match_any": {"patterns": ["^%d%d%d$", "^%d%d%d%-%d%d%d$"]}},
+            "elements": {"type": "string", "match_any": _STATUSES},
         }
     },
     {"max_body_bytes": {"type": "integer", "required": True, "default": 1048576, "between": [1, 67108864]}},

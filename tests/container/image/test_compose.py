@@ -122,7 +122,7 @@ def test_the_upstream_to_play_with(kong: Kong, project: Project) -> None:
 
 
 def test_entries_of_the_access_log_arrive(kong: Kong, project: Project) -> None:
-    """The service behind Kong, in the place of a collector, writes the entries that py-access-log sends into its log."""
+    """The service behind Kong stands for a collector: it writes what py-access-log sends into its log."""
     kong.request("/seen?token=secret")
 
     project.container("upstream").wait_for_log('"uri":"/seen?token=REDACTED"')

@@ -12,7 +12,7 @@ from email.message import Message
 from typing import Any
 
 import pytest
-from kong_pdk.plugin import Source, load
+from kong_pdk.plugin import Source, load, validate_config
 from unit.plugins.conftest import Gateway, Snippet
 from unit.plugins.nodes import PLUGINS, UPSTREAM_URL, Answer, Node, Reply
 
@@ -417,3 +417,21 @@ def test_requests_at_once(node: Node) -> None:
 
     assert [json.loads(reply.body)["path"] for reply in replies] == [f"/{number}" for number in range(40)]
     assert all(json.loads(reply.body)["token"] == "gone" for reply in replies)
+
+
+@pytest.mark.parametrize(
+    ("given", "errors"),
+    [
+        ({"statuses": ["2xx"]}, {"statuses": {1: "expected a status, 404, or a range, 400-499"}}),
+        (
+            {"rules": [{"action": "hide", "path": "$.a"}]},
+            {"rules": {1: {"action": "expected one of: remove, mask, set, rename"}}},
+        ),
+        ({"rules": [{"action": "remove", "path": "a"}]}, {"rules": {1: {"path": "should start with: $"}}}),
+        ({"headers": {"remove": ["a b"]}}, {"headers": {"remove": {1: "invalid value: a b"}}}),
+    ],
+)
+def test_what_kong_refuses_in_a_configuration(given: dict[str, Any], errors: dict[str, Any]) -> None:
+    _, found = validate_config(load(Source(NAME, PLUGINS / NAME / "plugin.py")).schema, given)
+
+    assert found == errors
