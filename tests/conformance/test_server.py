@@ -7,22 +7,16 @@ phase, ours does not leave the server: the handler sees a PhaseError and stops.
 from __future__ import annotations
 
 import itertools
-import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conformance.recordings import CLOSED, FILES, FOLDER, NOTHING, Case, PdkCall, Step, cases
-from kong_pdk import PhaseError
-from kong_pdk.plugin import Plugin
-from kong_pdk.server.listener import Listener
-from kong_pdk.server.server import Server
 from kong_pdk.wire import pdk
-from kong_pdk.wire.errors import ArgumentError
 from kong_pdk.wire.phases import allowed
-from unit.server.fake_kong import DEADLINE, REFUSED, FakeKong, MsgpackKong, ProtobufKong
+from unit.server.fake_kong import REFUSED, FakeKong, MsgpackKong, ProtobufKong
+from unit.server.served import MODES, serving
 
 KONGS: dict[str, type[FakeKong]] = {"MsgPack:1": MsgpackKong, "ProtoBuf:1": ProtobufKong}
 ALL = [case for protocol in FILES for case in cases(protocol)]
@@ -39,58 +33,18 @@ ON_PURPOSE = {
 pytestmark = pytest.mark.skipif(not ALL, reason=f"no recordings in {FOLDER}; set KONG_RECORDINGS")
 
 
-class Probe:
-    """Makes the calls that the header x-probe orders for a phase."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        pass
-
-    def _run(self, kong: Any, phase: str) -> None:
-        header, _ = kong.request.get_header("x-probe")
-        for method, args in json.loads(header or "{}").get(phase, []):
-            function = kong
-            for name in method.split(".")[1:]:
-                function = getattr(function, name)
-            try:
-                function(*(_plain(arg) for arg in args))
-            except (PhaseError, ArgumentError):
-                return
-
-    def rewrite(self, kong: Any) -> None:
-        self._run(kong, "rewrite")
-
-    def access(self, kong: Any) -> None:
-        self._run(kong, "access")
-
-    def response(self, kong: Any) -> None:
-        self._run(kong, "response")
-
-    def log(self, kong: Any) -> None:
-        self._run(kong, "log")
+PLUGIN = f"""
+import sys
+sys.path.append({str(Path(__file__).parents[1])!r})
+from conformance.probe_plugin import Probe as Plugin
+"""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One server for all cases; gives its socket."""
-    path = tmp_path_factory.mktemp("server") / "probe.sock"
-    plugin = Plugin("probe", Path(__file__), Probe, "1.0.0", 500, ("rewrite", "access", "response", "log"), ())
-    listener = Listener(path)
-    listener.publish()
-    running = Server([plugin], [listener.socket])
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    yield path
-    running.stop()
-    thread.join(DEADLINE)
-    assert not thread.is_alive()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return (
-            bytes.fromhex(value["$bytes"]) if "$bytes" in value else {key: _plain(each) for key, each in value.items()}
-        )
-    return [_plain(each) for each in value] if isinstance(value, list) else value
+@pytest.fixture(scope="module", params=MODES)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One server for all cases in each mode; gives its socket."""
+    for serve in serving(tmp_path_factory.mktemp("server"), request.param):
+        yield serve(PLUGIN).socket
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: f"{case.protocol[:-2].lower()}-{case.label}")

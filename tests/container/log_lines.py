@@ -96,6 +96,12 @@ KILLED_SERVER = Expected(
     r"exited: py-hello \(.*not expected\)",
     "the test killed this plugin server",
 )
+KILLED_WORKER = Expected(
+    "py-hello",
+    "error",
+    r"^(the worker|worker \d+ of \d+) ended \(SIGKILL\); another one is started",
+    "the test killed this worker",
+)
 CALL_OF_KILLED_SERVER = Expected(
     "kong",
     "warn|error",

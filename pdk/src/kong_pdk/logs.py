@@ -129,6 +129,18 @@ def _make_tolerant(stream: object) -> None:
         stream.reconfigure(errors="backslashreplace", line_buffering=True)
 
 
+def name_worker(number: int) -> None:
+    """Say in debug lines which of several workers they are of."""
+
+    def name(record: logging.LogRecord) -> bool:
+        if record.levelno == logging.DEBUG and isinstance(record.msg, str):
+            record.msg = f"{record.msg}, of worker {number}"
+        return True
+
+    if _handler is not None:
+        _handler.addFilter(name)
+
+
 def restore() -> None:
     """Let the project's own lines out again, after code of a plugin that may have configured ``logging``.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from container.log_lines import CALL_OF_KILLED_SERVER, KILLED_SERVER
+from container.log_lines import CALL_OF_KILLED_SERVER, KILLED_SERVER, KILLED_WORKER
 from container.product import PY_HELLO, TEST_PLUGINS, Kong, Launcher, declarative
 
 # The image's own check; one failure is enough, where the image itself waits for three.
@@ -45,6 +45,19 @@ def test_a_killed_server_comes_back(kong: Launcher) -> None:
 
     answer = container.wait_until_serving()
     assert int(answer.headers["x-python-pid"]) not in pids
+    container.wait_until_healthy()
+
+
+def test_a_killed_worker_comes_back(kong: Launcher) -> None:
+    """A worker of a plugin server that is killed is replaced at once; the server itself goes on, its socket too."""
+    container = start(kong)
+    master, worker = container.pids_of_server("py-hello")
+    container.expect(KILLED_WORKER, CALL_OF_KILLED_SERVER)
+    container.kill("KILL", worker)
+    container.wait_for_log("another one is started")
+
+    answer = container.wait_until_serving()
+    assert container.pids_of_server("py-hello") == [master, int(answer.headers["x-python-pid"])]
     container.wait_until_healthy()
 
 

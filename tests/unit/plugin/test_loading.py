@@ -5,7 +5,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from kong_pdk.plugin import NotAPlugin, Plugin, PluginError, Source, load
+from kong_pdk.plugin import Description, NotAPlugin, Plugin, PluginError, Source, load
+from kong_pdk.settings import count_cores
 
 CLASS = """
 class Plugin:
@@ -235,6 +236,10 @@ def test_missing_sibling(write):
         ("version = None\n", "not a string x.y.z"),
         ("version = (1, 0, 0)\n", "not a string x.y.z"),
         ("lua_style = 'no'\n", "1: lua_style is 'no', not True or False"),
+        ("engine = 'asyncio'\n", "1: engine is 'asyncio', not threads or gevent; write engine = \"gevent\""),
+        ("workers = 0\n", "1: workers is 0, not a number from 1 to 64, or auto; write workers = 4"),
+        ("\nworkers = 65\n", "2: workers is 65, not a number from 1 to 64, or auto"),
+        ("workers = 'many'\n", "1: workers is 'many', not a number from 1 to 64, or auto"),
         ("Schema = {'message': {'type': 'string'}}\n", "1: Schema is a dict, not a list or a tuple"),
         ("Schema = None\n", "1: Schema is a NoneType, not a list or a tuple"),
     ],
@@ -242,6 +247,24 @@ def test_missing_sibling(write):
 def test_attributes_of_the_module(write, text, expected):
     [problem] = problems(write("hello.py", text + ACCESS))
     assert expected in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", (None, None)),
+        ("engine = 'gevent'\nworkers = 4\n", ("gevent", 4)),
+        ("engine = 'threads'\nworkers = 'auto'\n", ("threads", count_cores())),
+        # such names have been a plugin's own: of a database's engine, of a pool
+        ("engine = object()\nworkers = []\n", (None, None)),
+        ("workers = True\n", (None, None)),
+    ],
+)
+def test_what_a_module_says_of_its_mode(write, text, expected):
+    plugin = loaded(write("hello.py", text + ACCESS))
+    assert (plugin.engine, plugin.workers) == expected
+    described = Description.from_dict(plugin.describe().to_dict())
+    assert (described.engine, described.workers) == expected
 
 
 def test_lines_of_a_schema(write):

@@ -22,6 +22,7 @@ MODES = {
     "processes": ("--engine", "threads", "--workers", "2"),
     "gevent-processes": ("-g", "--workers", "2"),
 }
+ONE = [name for name in MODES if "processes" not in name]
 SEVERAL = [name for name in MODES if "processes" in name]
 
 

@@ -8,8 +8,10 @@ from kong_pdk.mode import GEVENT
 def load_shared(engine: str) -> None:
     """Import in the master what its workers share.
 
-    Not for gevent: what would keep a lock or a queue of Python's own is imported after :func:`start`.
+    For gevent that is less: what keeps a lock or a queue of Python's own is imported after :func:`start`.
     """
+    import kong_pdk.wire.protobuf
+
     if engine != GEVENT:
         import kong_pdk.server.server  # noqa: F401
 

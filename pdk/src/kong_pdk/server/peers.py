@@ -7,6 +7,7 @@ it puts one end of a new connection in, which is served there like one of Kong's
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Sequence
 
@@ -56,6 +57,7 @@ class Peers:
                 if (
                     descriptors
                 ):  # none where this process had no descriptor free: it is closed, and its sender sees that
+                    os.set_inheritable(descriptors[0], False)
                     return socket.socket(fileno=descriptors[0])
         except OSError:
             return None

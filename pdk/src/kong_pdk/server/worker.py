@@ -23,6 +23,8 @@ def work(seat: Seat, mode: Mode, load: Load) -> bool | None:
     """
     engine.start(mode.engine)
     seat.renew()
+    if mode.workers > 1:
+        logs.name_worker(seat.slot + 1)
     from kong_pdk.server.line import FAILED, READY, Line
     from kong_pdk.server.server import Server
 

@@ -1,0 +1,20 @@
+"""The tests of the server within one process, with everything in that process on gevent's greenlets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+PATCHED = "from gevent import monkey; monkey.patch_all(); import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+
+
+@pytest.mark.parametrize("name", ["test_events", "test_connections", "test_instances", "test_contents", "test_values"])
+def test_the_same_behaviour(name):
+    command = [sys.executable, "-c", PATCHED, "-q", str(HERE / f"{name}.py")]
+    done = subprocess.run(command, cwd=HERE.parents[2], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout

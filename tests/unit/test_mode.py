@@ -1,0 +1,55 @@
+"""Which engine and how many workers: an option, then the plugin's module, then the variables, then threads and one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from kong_pdk import settings
+from kong_pdk.mode import Mode, choose, default, disagreement
+from kong_pdk.settings import SettingError
+
+THREADS = Mode("threads", 1)
+
+
+@dataclass(frozen=True)
+class Wish:
+    name: str
+    engine: str | None = None
+    workers: int | None = None
+
+
+def test_without_a_word_from_anybody():
+    assert choose([Wish("a")], default({})) == THREADS
+
+
+def test_an_option_wins_over_the_module_and_that_over_the_variables():
+    variables = default({"KONG_PYTHON_ENGINE": "gevent", "KONG_PYTHON_WORKERS": "3"})
+    assert choose([Wish("a")], variables) == Mode("gevent", 3)
+    assert choose([Wish("a", "threads", 2)], variables) == Mode("threads", 2)
+    assert choose([Wish("a", "threads", 2)], variables, "gevent", 5) == Mode("gevent", 5)
+    assert choose([Wish("a", workers=2)], variables, workers=4) == Mode("gevent", 4)
+
+
+def test_plugins_of_one_server_share_a_mode():
+    wishes = [Wish("a", "gevent", 2), Wish("b"), Wish("c", "threads", 4)]
+    assert choose(wishes, THREADS) == Mode("threads", 4)
+    assert choose(wishes[:2], THREADS) == Mode("gevent", 2)
+
+
+def test_who_does_not_get_what_it_asks_for_is_named():
+    wishes = [Wish("a", "gevent"), Wish("b"), Wish("c", "threads", 4)]
+    sentence = disagreement(wishes, Mode("threads", 4))
+    assert sentence.startswith("a: runs by threads in 4 worker(s)")
+    assert disagreement(wishes[1:], Mode("threads", 4)) is None
+
+
+def test_auto_is_a_worker_for_each_core(monkeypatch):
+    monkeypatch.setattr(settings, "count_cores", lambda: 6)
+    assert default({"KONG_PYTHON_WORKERS": "auto"}).workers == 6
+
+
+@pytest.mark.parametrize(("name", "value"), [("KONG_PYTHON_ENGINE", "asyncio"), ("KONG_PYTHON_WORKERS", "0")])
+def test_a_variable_without_meaning_is_a_sentence(name, value):
+    with pytest.raises(SettingError, match=f"{name} is '{value}'; set it to "):
+        default({name: value})
