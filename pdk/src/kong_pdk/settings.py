@@ -180,6 +180,10 @@ LOG_FORMAT = Variable(
     "KONG_PYTHON_LOG_FORMAT", "text or json", "text",
     "the form of the log's lines: nginx's, or JSON objects", _choice("text", "json"),
 )  # fmt: skip
+METRICS_LISTEN = Variable(
+    "KONG_PYTHON_METRICS_LISTEN", "off or an address and port, like 0.0.0.0:9542 or [::1]:9542", "off",
+    "where the container's Prometheus metrics are served, over HTTP at `/metrics`", _address,
+)  # fmt: skip
 RUN_DIR = Variable(
     "KONG_PYTHON_RUN_DIR", "the path of a folder", "/run/kong-python",
     "where the run directory is: sockets and generated files", _path,
@@ -213,8 +217,8 @@ DATA_DIR = Variable(
 )  # fmt: skip
 
 VARIABLES: Sequence[Variable[object]] = (
-    PLUGINS_DIR, PROTOCOL, ENGINE, WORKERS, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS, LOG_FORMAT, RUN_DIR,
-    BASE_ENTRYPOINT, INSTALL, INSTALL_SECONDS, DATA_DIR,
+    PLUGINS_DIR, PROTOCOL, ENGINE, WORKERS, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS, LOG_FORMAT, METRICS_LISTEN,
+    RUN_DIR, BASE_ENTRYPOINT, INSTALL, INSTALL_SECONDS, DATA_DIR,
 )  # fmt: skip
 """All of them, in the order in which they are shown."""
 

@@ -13,8 +13,8 @@ from supervisor.options import ServerOptions
 from supervisor.process import Subprocess
 
 
-def options(run: RunDirectory, folder: Path, servers: list[str], *words: str) -> ServerOptions:
-    run.write(run.supervisord_conf, write(run, folder, servers, ["kong", "docker-start", *words], 7))
+def options(run: RunDirectory, folder: Path, servers: list[str], *words: str, metrics: bool = False) -> ServerOptions:
+    run.write(run.supervisord_conf, write(run, folder, servers, ["kong", "docker-start", *words], 7, metrics=metrics))
     read = ServerOptions()
     read.realize(["-c", str(run.supervisord_conf)])
     return read

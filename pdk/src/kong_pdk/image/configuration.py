@@ -17,7 +17,15 @@ from kong_pdk.image.settings import Settings, read_conf
 from kong_pdk.mode import Mode, choose, default
 from kong_pdk.packages import Packages
 from kong_pdk.plugin import Description, Problem, dump, inspect
-from kong_pdk.settings import DRAIN_SECONDS, INSTALL, ON_BROKEN_PLUGIN, PLUGINS_DIR, PROTOCOL, SettingError
+from kong_pdk.settings import (
+    DRAIN_SECONDS,
+    INSTALL,
+    METRICS_LISTEN,
+    ON_BROKEN_PLUGIN,
+    PLUGINS_DIR,
+    PROTOCOL,
+    SettingError,
+)
 
 # A plugin's name and what it printed; no bytes at its end.
 Printed = Callable[[str, bytes], None]
@@ -37,6 +45,8 @@ class Options:
     skip_broken: bool
     drain: int
     mode: Mode
+    metrics: bool
+    """Whether metrics are served."""
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Options:
@@ -51,6 +61,7 @@ class Options:
                 skip_broken=ON_BROKEN_PLUGIN.read(environ) == "skip",
                 drain=DRAIN_SECONDS.read(environ),
                 mode=default(environ),
+                metrics=METRICS_LISTEN.read(environ) is not None,
             )
         except SettingError as error:
             raise StartError(str(error)) from error
@@ -75,6 +86,8 @@ class Configuration:
     def server_options(self, plugin: str) -> list[str]:
         """Give what the command line of a plugin's server has besides the folder, the plugin and the socket."""
         options = list(self.mode(plugin).options)
+        if self.options.metrics:
+            options += ["--metrics-directory", str(self.run.metrics)]
         # Named, for the server may be started again after requirements.txt has been edited.
         for path in self.packages.directories(plugin):
             options += ["--packages", str(path)]
@@ -144,7 +157,9 @@ def write_programs(configuration: Configuration, command: Sequence[str]) -> None
     """
     run, options, servers = configuration.run, configuration.options, configuration.changes.servers
     more = {name: configuration.server_options(name) for name in servers}
-    text = supervisord_conf.write(run, options.folder, servers, command, options.drain, server_options=more)
+    text = supervisord_conf.write(
+        run, options.folder, servers, command, options.drain, server_options=more, metrics=options.metrics
+    )
     run.write(run.supervisord_conf, text)
     write_servers(run, servers)
 

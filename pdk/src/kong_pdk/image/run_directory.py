@@ -38,6 +38,11 @@ class RunDirectory:
         return self.path / "dumps"
 
     @property
+    def metrics(self) -> Path:
+        """The files of counters of the plugin servers."""
+        return self.path / "metrics"
+
+    @property
     def environment_file(self) -> Path:
         """What the wrapper of ``kong`` sources."""
         return self.path / "environment.sh"
@@ -85,11 +90,11 @@ class RunDirectory:
             raise StartError(f"{file}: cannot be written: {error.strerror}; give {self.path} some room") from error
 
     def remove_leftovers(self) -> None:
-        """Delete the sockets of an earlier start that was killed.
+        """Delete the sockets and counters of an earlier start.
 
         :raises StartError: one of them cannot be deleted.
         """
-        for file in [*self.sockets.iterdir(), self.supervisor_socket, self.pid_file]:
+        for file in [*self.sockets.iterdir(), *self.metrics.iterdir(), self.supervisor_socket, self.pid_file]:
             _unlink_leftover(file)
 
 
@@ -144,7 +149,8 @@ def _make(path: Path) -> str | None:
         if reason is not None:
             return reason
         path.chmod(MODE)
-        for folder in (RunDirectory(path).sockets, RunDirectory(path).dumps):
+        run = RunDirectory(path)
+        for folder in (run.sockets, run.dumps, run.metrics):
             folder.mkdir(mode=MODE, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             return None

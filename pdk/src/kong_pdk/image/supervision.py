@@ -1,4 +1,4 @@
-"""Runs supervisord inside this process: the plugin servers, Kong, and the log of all of them."""
+"""Runs supervisord inside this process: the plugin servers, Kong, metrics, and the log of all of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kong_pdk.image.errors import StartError
 from kong_pdk.image.output import Output, Wakeup
 from kong_pdk.image.relay import Relay
 from kong_pdk.image.run_directory import RunDirectory
-from kong_pdk.image.supervisord_conf import KILL_AFTER_DRAIN_SECONDS, KONG, SERVERS
+from kong_pdk.image.supervisord_conf import KILL_AFTER_DRAIN_SECONDS, KONG, METRICS, SERVERS
 from kong_pdk.image.supervisord_messages import level_of
 from kong_pdk.settings import LOG_FORMAT
 
@@ -132,7 +132,7 @@ class _Options(ServerOptions):  # type: ignore[misc]
 
 
 class _Supervision(Supervisor):  # type: ignore[misc]
-    """supervisord, tied to Kong: ends with it, drains it first, and never gives a plugin server up."""
+    """supervisord, tied to Kong: ends with it, drains it first, and never gives up what runs beside it."""
 
     def __init__(self, options: _Options, relay: Relay, drain: int) -> None:
         super().__init__(options)
@@ -161,13 +161,18 @@ class _Supervision(Supervisor):  # type: ignore[misc]
         if self._restart_now:
             # Not in the next turn, which may be a second away.
             self._restart_now = False
-            self.process_groups[SERVERS].transition()
+            for group in self._beside_kong:
+                group.transition()
         if self._drain_ends is not None:
             self._go_on_stopping(self._drain_ends)
 
     @property
     def _kong(self) -> Any:
         return self.process_groups[KONG].processes[KONG]
+
+    @property
+    def _beside_kong(self) -> list[Any]:
+        return [group for name, group in self.process_groups.items() if name != KONG]
 
     def _on_output(self, event: Any) -> None:
         self._output_came = True
@@ -183,7 +188,8 @@ class _Supervision(Supervisor):  # type: ignore[misc]
             self._restart_now = True
         elif isinstance(event, events.ProcessStateFatalEvent) and not self.stopping:
             name = process.config.name
-            self._relay.say("error", f"the plugin server of {name} ends again and again right after its start")
+            what = "what serves the metrics" if process.group.config.name == METRICS else f"the plugin server of {name}"
+            self._relay.say("error", f"{what} ends again and again right after its start")
 
     def _on_kong_state(self, event: Any) -> None:
         if isinstance(event, events.ProcessStateStoppingEvent):
@@ -209,11 +215,8 @@ class _Supervision(Supervisor):  # type: ignore[misc]
 
     def _on_tick(self, event: Any) -> None:
         """Try again what supervisord gave up: a plugin server that cannot start now may start later."""
-        group = self.process_groups.get(SERVERS)
-        if group is None or self.stopping:
-            return
-        for process in group.processes.values():
-            if process.get_state() == ProcessStates.FATAL:
+        for process in [process for group in self._beside_kong for process in group.processes.values()]:
+            if process.get_state() == ProcessStates.FATAL and not self.stopping:
                 process.spawn()
 
     def _go_on_stopping(self, drain_ends: float) -> None:

@@ -1,4 +1,4 @@
-"""Writes the configuration of supervisord: the plugin servers as one group, and Kong."""
+"""Writes the configuration of supervisord: the plugin servers as one group, Kong, and what serves the metrics."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from kong_pdk.image.run_directory import RunDirectory
 
 KONG = "kong"
 SERVERS = "plugins"
+METRICS = "metrics"
 
 # supervisord stops groups one after another, highest priority first, and waits for each: Kong drains while its
 # plugin servers still answer.
 _KONG_PRIORITY = 900
 _SERVERS_PRIORITY = 100
+_METRICS_PRIORITY = 50
 
 KILL_AFTER_DRAIN_SECONDS = 2
 """How long Kong has after the end of its drain, when it is told to leave at once."""
@@ -72,6 +74,7 @@ def write(  # noqa: PLR0913
     drain: int,
     *,
     server_options: Mapping[str, Sequence[str]] | None = None,
+    metrics: bool = False,
 ) -> str:
     """Give the text of the file.
 
@@ -80,6 +83,7 @@ def write(  # noqa: PLR0913
     :param command: what Kong's container was asked to run, ``kong docker-start``.
     :param drain: seconds that Kong gets for open requests.
     :param server_options: more options for the servers of plugins that have some.
+    :param metrics: whether a program serves metrics.
     :raises StartError: a path cannot be written into such a file.
     """
     # Four descriptors a program, and some for the sockets of supervisorctl.
@@ -88,7 +92,7 @@ def write(  # noqa: PLR0913
             run=_escaped(str(run.path)),
             pid_file=_escaped(str(run.pid_file)),
             socket=_escaped(str(run.supervisor_socket)),
-            minfds=64 + 4 * (len(servers) + 1),
+            minfds=64 + 4 * (len(servers) + 2),
         )
     ]
     parts += [_server(run, folder, name, (server_options or {}).get(name, ())) for name in servers]
@@ -96,6 +100,8 @@ def write(  # noqa: PLR0913
         programs = ",".join(_section(name) for name in servers)
         parts.append(f"\n[group:{SERVERS}]\nprograms={programs}\npriority={_SERVERS_PRIORITY}\n")
     parts.append(_kong(command, drain))
+    if metrics:
+        parts.append(_metrics())
     return "".join(parts)
 
 
@@ -131,6 +137,20 @@ def _kong(command: Sequence[str], drain: int) -> str:
         startretries=0,
         stopsignal="QUIT",
         stopwaitsecs=drain + KILL_AFTER_DRAIN_SECONDS,
+    )
+
+
+def _metrics() -> str:
+    return _PROGRAM.format(
+        section=METRICS,
+        name=METRICS,
+        command=_command_line([sys.executable, "-I", "-m", "kong_pdk.image.metrics"]),
+        priority=_METRICS_PRIORITY,
+        autorestart="true",
+        startsecs=1,
+        startretries=3,
+        stopsignal="TERM",
+        stopwaitsecs=1,
     )
 
 

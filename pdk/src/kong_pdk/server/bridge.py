@@ -40,14 +40,22 @@ class Channel(Protocol):
 class Bridge:
     """Makes the PDK calls of one event, after checking that Kong would make them in this phase."""
 
-    def __init__(self, channel: Channel, phase: str, lua_style: bool = True) -> None:
-        """:param lua_style: give ``(value, err)`` rather than the value, or :class:`PDKError`."""
+    exited = False
+    """Whether the handler made the answer."""
+
+    def __init__(self, channel: Channel, phase: str, lua_style: bool = True, measured: bool = False) -> None:
+        """:param lua_style: give ``(value, err)`` rather than the value, or :class:`PDKError`.
+
+        :param measured: note the calls and how long they take.
+        """
         self._channel = channel
         self._phase = phase
         self._lua_style = lua_style
         self._subsystem: str | None = None
         self.ended = False
         """Whether Kong waits for nothing more: the answer is made, or Kong is gone."""
+        self.calls: list[tuple[str, float]] | None = [] if measured else None
+        """The calls and the seconds that each took, where they are noted."""
         self._over = False
         self._one_at_a_time = threading.Lock()
         self.kong = kong(self.call, "kong")
@@ -86,12 +94,15 @@ class Bridge:
         try:
             if method in EXITS:
                 self._channel.leave(method, _without_holes(method, args))
+                self.exited = True
                 raise EventEnded
             return self._channel.call(method, args)
         except EventEnded:
             self.ended = True
             raise
         finally:
+            if self.calls is not None:
+                self.calls.append((method, time.perf_counter() - started))
             if _log.isEnabledFor(logging.DEBUG):
                 _log.debug("%s in %s, %.3f ms", method, self._phase, (time.perf_counter() - started) * 1000)
 

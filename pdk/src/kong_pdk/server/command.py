@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from kong_pdk import __version__, logs, mode, packages, settings
+from kong_pdk.metrics.recorder import record_server
 from kong_pdk.plugin import Description, Plugin, PluginError, Problem, Source, dump, find, inspect, load
 from kong_pdk.server.dedicated import become_master
 from kong_pdk.server.handover import hand_over
@@ -103,6 +104,10 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
         "--dump-all-plugins", "-dump-all-plugins", "--dump", "-dump", action="store_true",
         help="print all of them as JSON, and end",
     )  # fmt: skip
+    parser.add_argument(
+        "--metrics-directory", metavar="DIR", type=Path,
+        help="count events in files there, from which the image serves metrics",
+    )  # fmt: skip
     options = parser.parse_args(argv)
     wanted = options.plugin or ([options.dump_plugin_info] if options.dump_plugin_info else None)
     program = wanted[0] if wanted and len(wanted) == 1 else "pluginserver"
@@ -120,7 +125,9 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
             loaded.plugins = [replace(plugin, lua_style=False) for plugin in loaded.plugins]
         return loaded
 
-    return serve_by_workers(load_all, chosen, [path])
+    if options.metrics_directory:
+        record_server(options.metrics_directory, wanted or [source.name for source in find(folder)[0]])
+    return serve_by_workers(load_all, chosen, [path], options.metrics_directory)
 
 
 def _choose(options: argparse.Namespace, wishes: Callable[[], Iterable[mode.Wish]]) -> mode.Mode:
@@ -251,10 +258,11 @@ def _serve_alone(plugin: Plugin, paths: list[Path]) -> int:
     return _end(idle)
 
 
-def serve_by_workers(load: Load, chosen: mode.Mode, paths: list[Path]) -> int:
+def serve_by_workers(load: Load, chosen: mode.Mode, paths: list[Path], metrics: Path | None = None) -> int:
     """Serve by a master and workers, this process becoming one of them.
 
     :param load: loads the plugins, in each worker.
+    :param metrics: the directory of the files to count in.
     :return: the exit status.
     """
     # Not at the top: a dump needs none of it, and what it imports may come with the packages of a plugin.
@@ -269,7 +277,7 @@ def serve_by_workers(load: Load, chosen: mode.Mode, paths: list[Path]) -> int:
     if isinstance(seat, int):
         return seat
     try:
-        idle = work(seat, chosen, load)
+        idle = work(seat, chosen, load, metrics)
     finally:
         _flush()
     return 1 if idle is None else _end(idle)

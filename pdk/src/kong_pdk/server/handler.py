@@ -7,6 +7,8 @@ import time
 import traceback
 
 from kong_pdk.exception_text import describe
+from kong_pdk.metrics.layout import ABORTED, ERROR, EXIT, OK
+from kong_pdk.metrics.recorder import recorder_of
 from kong_pdk.plugin import PHASES, authors_line
 from kong_pdk.server import failure
 from kong_pdk.server.bridge import Bridge, Channel
@@ -21,22 +23,41 @@ def run_handler(instance: Instance, phase: str, channel: Channel) -> bool:
 
     :return: whether Kong still waits for the end of the event; False after an exit or a refusal.
     """
-    bridge = Bridge(channel, phase, instance.plugin.lua_style)
+    recorder = recorder_of(instance.plugin.name)
+    bridge = Bridge(channel, phase, instance.plugin.lua_style, recorder is not None)
     started = time.perf_counter()
+    error = _call(instance, phase, bridge)
+    seconds = time.perf_counter() - started
+    if recorder is not None:
+        recorder.add((phase, _outcome(bridge, error), seconds, bridge.calls or ()))
+    if _log.isEnabledFor(logging.DEBUG):
+        _log.debug("%s %s, %.3f ms", instance.plugin.name, phase, seconds * 1000)
+    if error is None:
+        return not bridge.ended  # a handler can swallow anything, by a bare except
+    if isinstance(error, EventEnded):
+        return False
+    return _fail(instance, phase, None if bridge.ended else channel, error)
+
+
+def _call(instance: Instance, phase: str, bridge: Bridge) -> BaseException | None:
+    """Give what the handler raised."""
     try:
         handler = getattr(instance.handler, phase, None) if phase in PHASES else None
         if handler is not None:
             handler(bridge.kong)
-    except EventEnded:
-        return False
     except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
-        bridge.close()
-        return _fail(instance, phase, None if bridge.ended else channel, error)
+        return error
     finally:
         bridge.close()
-        if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s %s, %.3f ms", instance.plugin.name, phase, (time.perf_counter() - started) * 1000)
-    return not bridge.ended  # a handler can swallow anything, by a bare except
+    return None
+
+
+def _outcome(bridge: Bridge, error: BaseException | None) -> int:
+    if error is not None and not isinstance(error, EventEnded):
+        return ERROR
+    if bridge.exited:
+        return EXIT
+    return ABORTED if error is not None or bridge.ended else OK
 
 
 def _fail(instance: Instance, phase: str, channel: Channel | None, error: BaseException) -> bool:

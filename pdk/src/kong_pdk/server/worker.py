@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from kong_pdk import logs
+from kong_pdk.metrics.recorder import count_all, record_worker
 from kong_pdk.mode import Mode
 from kong_pdk.server import engine
 from kong_pdk.server.forks import STOP_SIGNALS, part_from_children
@@ -15,10 +18,11 @@ from kong_pdk.server.loaded import Load
 from kong_pdk.server.seat import Seat
 
 
-def work(seat: Seat, mode: Mode, load: Load) -> bool | None:
+def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None) -> bool | None:
     """Serve as a worker until told to stop.
 
     :param load: loads the plugins, after the engine was started.
+    :param metrics: the directory of the files to count in; None where nothing is counted.
     :return: whether all handlers have come to their end; None where there was nothing to serve.
     """
     engine.start(mode.engine)
@@ -39,9 +43,14 @@ def work(seat: Seat, mode: Mode, load: Load) -> bool | None:
     if not loaded.plugins:
         line.tell(FAILED, loaded.sentences)
         return None
+    if metrics is not None:
+        record_worker(metrics, {plugin.name: plugin.phases for plugin in loaded.plugins}, seat.slot, os.getppid())
     server = Server(loaded.plugins, seat.listening, line, seat.peers())
     servers.append(server)
     held.append(server.sockets)
     handlers.update({number: signal.signal(number, lambda *_: server.stop()) for number in STOP_SIGNALS})
     line.tell(READY, loaded.sentences)
-    return server.run()
+    try:
+        return server.run()
+    finally:
+        count_all()

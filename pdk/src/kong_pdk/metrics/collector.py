@@ -1,0 +1,156 @@
+"""Makes Prometheus's metrics of what the plugin servers of a container have counted."""
+
+from __future__ import annotations
+
+import itertools
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from kong_pdk import __version__
+from kong_pdk.metrics import layout
+from kong_pdk.metrics.counter_file import SERVER, read_counters
+from kong_pdk.metrics.processes import memory, started
+from kong_pdk.wire.phases import PHASES
+
+_BOUNDS = [*map(floatToGoString, layout.BOUNDS), "+Inf"]
+
+
+class PluginCollector(Collector):
+    """Reads, at each scrape, the files of counters, the kernel's view of the processes, and which servers answer."""
+
+    def __init__(self, directory: Path, answering: Callable[[], Mapping[str, bool]]) -> None:
+        """:param directory: of the files of counters.
+
+        :param answering: tells for each plugin server of the container whether it answers.
+        """
+        self._directory = directory
+        self._answering = answering
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the metrics of this moment."""
+        labels = {"version": __version__, "python": platform.python_version()}
+        build = GaugeMetricFamily("kong_python_build_info", "The version of kong-python", labels=list(labels))
+        build.add_metric(list(labels.values()), 1)
+        yield build
+        up = GaugeMetricFamily("kong_python_server_up", "Whether a plugin's server answers", labels=["plugin"])
+        answering = self._answering()
+        for plugin, answers in answering.items():
+            up.add_metric([plugin], float(answers))
+        yield up
+        files = list(read_counters(self._directory))
+        yield from _of_processes(files, answering)
+        by_plugin: dict[str, list[Sequence[float]]] = {}
+        for plugin, process, counters in files:
+            if process != SERVER:
+                by_plugin.setdefault(plugin, []).append(counters)
+        yield from _of_events({plugin: _sums(workers) for plugin, workers in by_plugin.items()})
+
+
+_File = tuple[str, str, Sequence[float]]
+
+
+def _of_processes(files: Iterable[_File], plugins: Iterable[str]) -> Iterator[Metric]:
+    workers: Counter[str] = Counter(dict.fromkeys(plugins, 0))
+    worker_restarts: Counter[str] = Counter(dict.fromkeys(plugins, 0))
+    server_restarts: Counter[str] = Counter(dict.fromkeys(plugins, 0))
+    pids: dict[tuple[str, str], int] = {}
+    for plugin, process, counters in files:
+        pid = int(counters[layout.PID])
+        alive = started(pid) == counters[layout.PROCESS_START] > 0
+        if process == SERVER:
+            server_restarts[plugin] += int(counters[layout.STARTS]) - 1
+        else:
+            workers[plugin] += alive
+            worker_restarts[plugin] += int(counters[layout.RESTARTS])
+        if alive:
+            pids[plugin, process] = pid
+    yield _by_plugin(GaugeMetricFamily, "workers", "Processes that run a plugin's handlers", workers)
+    yield _by_plugin(
+        CounterMetricFamily, "worker_restarts", "Workers that came in the place of one that ended", worker_restarts
+    )
+    yield _by_plugin(
+        CounterMetricFamily, "server_restarts", "Starts of a plugin's server after its first one", server_restarts
+    )
+    yield from _memory(pids)
+
+
+def _by_plugin(
+    kind: type[GaugeMetricFamily] | type[CounterMetricFamily], name: str, meaning: str, values: Mapping[str, int]
+) -> Metric:
+    family = kind(f"kong_python_{name}", meaning, labels=["plugin"])
+    for plugin, value in values.items():
+        family.add_metric([plugin], value)
+    return family
+
+
+def _memory(pids: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
+    labels = ["plugin", "process"]
+    resident = GaugeMetricFamily(
+        "kong_python_process_resident_memory_bytes", "Memory of a process, with all that it shares", labels=labels
+    )
+    proportional = GaugeMetricFamily(
+        "kong_python_process_proportional_memory_bytes",
+        "Memory of a process, with its share of what it shares", labels=labels,
+    )  # fmt: skip
+    for (plugin, process), pid in pids.items():
+        found = memory(pid)
+        if found is not None:
+            resident.add_metric([plugin, process], found.resident)
+            if found.proportional is not None:
+                proportional.add_metric([plugin, process], found.proportional)
+    yield resident
+    yield proportional
+
+
+def _sums(workers: Iterable[Sequence[float]]) -> list[float]:
+    """Add up the workers of a plugin; a phase that one of them has is one of the plugin."""
+    several = list(workers)
+    phases = 0
+    for counters in several:
+        phases |= int(counters[layout.PHASE_SET])
+    total = [sum(numbers) for numbers in zip(*several, strict=True)]
+    total[layout.PHASE_SET] = phases
+    return total
+
+
+def _of_events(plugins: Mapping[str, Sequence[float]]) -> Iterator[Metric]:
+    labels = ["plugin", "phase"]
+    events = CounterMetricFamily(
+        "kong_python_events", "Runs of a handler, by how they ended", labels=[*labels, "outcome"]
+    )
+    durations = HistogramMetricFamily(
+        "kong_python_handler_duration_seconds", "Time in a handler, its waiting for Kong included", labels=labels
+    )
+    waited = CounterMetricFamily(
+        "kong_python_kong_wait_seconds", "The part of the time in handlers that is spent in PDK calls", labels=labels
+    )
+    calls = CounterMetricFamily("kong_python_pdk_calls", "PDK calls of handlers", labels=[*labels, "function"])
+    for plugin, counters in plugins.items():
+        for phase, block in _blocks(counters):
+            for number, outcome in enumerate(layout.OUTCOMES):
+                events.add_metric([plugin, phase, outcome], block[layout.OUTCOME + number])
+            durations.add_metric([plugin, phase], _buckets(block), block[layout.SECONDS])
+            waited.add_metric([plugin, phase], block[layout.WAITED])
+            for function, offset in layout.CALL_OFFSETS.items():
+                if block[offset]:
+                    calls.add_metric([plugin, phase, function], block[offset])
+    yield from (events, durations, waited, calls)
+
+
+def _blocks(counters: Sequence[float]) -> Iterator[tuple[str, Sequence[float]]]:
+    """Give the numbers of each phase that the plugin has a handler for, or that Kong called."""
+    for number, phase in enumerate(PHASES):
+        block = counters[layout.BLOCKS[phase] : layout.BLOCKS[phase] + layout.PHASE_SIZE]
+        if int(counters[layout.PHASE_SET]) >> number & 1 or any(block):
+            yield phase, block
+
+
+def _buckets(block: Sequence[float]) -> list[tuple[str, float]]:
+    counts = block[layout.BUCKET : layout.BUCKET + len(_BOUNDS)]
+    return list(zip(_BOUNDS, itertools.accumulate(counts), strict=True))
