@@ -40,12 +40,14 @@ class Collector:
     answer_headers: dict[str, str] = field(default_factory=dict)
     most_entries: int | None = None
     answers: threading.Event = field(default_factory=threading.Event)
+    _tests: int = 0
 
     def __post_init__(self) -> None:
         self.answers.set()
 
     def begin(self) -> None:
-        """Forget what the last test left."""
+        """Forget what the last test left, and what of it is still to come."""
+        self._tests += 1
         self.batches.clear()
         self.statuses.clear()
         self.answer_headers.clear()
@@ -59,7 +61,10 @@ class Collector:
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> int:
         """Keep a batch; the status to answer with, or CLOSE."""
+        test = self._tests
         self.answers.wait(60)
+        if test != self._tests:
+            return CLOSE
         text = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
         entries = [json.loads(line) for line in text.splitlines()]
         status = self.statuses.popleft() if self.statuses else 200
@@ -72,6 +77,7 @@ class Collector:
 def handler(collector: Collector) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # headers and body are two writes
 
         def do_GET(self) -> None:
             self._answer(200, json.dumps(collector.entries).encode())

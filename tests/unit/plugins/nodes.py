@@ -89,6 +89,7 @@ class Service:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             timeout = DEADLINE
+            disable_nagle_algorithm = True  # headers and body are two writes
 
             def __getattr__(self, name: str) -> Any:
                 if name.startswith("do_"):

@@ -35,6 +35,7 @@ class EchoHandler(BaseHTTPRequestHandler):
     server_version = "kong-python-upstream"
     sys_version = ""
     timeout = _SECONDS
+    disable_nagle_algorithm = True  # headers and body are two writes
 
     def __getattr__(self, name: str) -> Any:
         """Find the same answer for every method."""
