@@ -13,6 +13,8 @@ import pytest
 from container.containers import Finished, docker, run_once
 from container.product import BUILD_SECONDS, PY_HELLO, REPOSITORY, Launcher, declarative
 
+pytestmark = pytest.mark.timeout(BUILD_SECONDS)
+
 Build = Callable[..., tuple[Finished, str]]
 
 OCI = "org.opencontainers.image."

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from container.containers import docker
-from container.product import REPOSITORY, Kong, Launcher
+from container.product import BUILD_SECONDS, REPOSITORY, Kong, Launcher
+
+pytestmark = pytest.mark.timeout(BUILD_SECONDS)
 
 EXAMPLES = REPOSITORY / "docker" / "examples"
 TITLE = '{{index .Config.Labels "org.opencontainers.image.title"}}'
