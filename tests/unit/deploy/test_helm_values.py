@@ -79,8 +79,8 @@ def test_who_serves_is_ready_with_its_plugins(name: str) -> None:
     assert probe["httpGet"] is None
     startup = values["startupProbe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] >= settings.START_SECONDS.read({}) * 2
-    # preStop's 15 seconds, kong quit's 10, and 5 for the plugin servers.
-    assert values["terminationGracePeriodSeconds"] >= 15 + 10 + 5
+    # preStop's 15 seconds, kong quit's 10, and 7 for the plugin servers.
+    assert values["terminationGracePeriodSeconds"] >= 15 + 10 + 7
 
 
 def test_both_planes_have_the_same_plugins_and_certificate() -> None:
