@@ -26,6 +26,7 @@ _SYSTEM_CERTIFICATES = (
 )
 _CONFIG_SECONDS = 30
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:,]+ ", re.MULTILINE)
+_FAILED = re.compile(r"^\s*(?:ERROR: |error: subprocess-exited|.*: finished with status 'error')", re.MULTILINE)
 _MOST_LOG = 1024 * 1024
 
 
@@ -42,8 +43,11 @@ class Outcome:
 
     @property
     def build(self) -> str:
-        """What the last program that it started wrote: builds of packages write to the log alone."""
-        return self.log.rpartition("Running command ")[2].partition("error: subprocess-exited-with-error")[0]
+        """What the program wrote that failed, if one did: builds of packages write to the log alone."""
+        for part in self.log.split("Running command ")[1:]:
+            if end := _FAILED.search(part):
+                return part[: end.start()]
+        return ""
 
 
 def install(file: Path, target: Path, work: Path, environ: Mapping[str, str], seconds: float) -> Outcome:

@@ -19,6 +19,7 @@ _NETWORK_CURE = "look at the network, and at PIP_INDEX_URL and HTTPS_PROXY if yo
 _REFUSED = re.compile(r"Could not fetch URL (\S+): (.+) - skipping$", re.MULTILINE)
 _NO_COMPILER = re.compile(
     r"command '\S*?([\w+-]+)' failed: No such file|unable to execute '\S*?([\w+-]+)'|"
+    r"error: \[Errno 2\] No such file or directory: '\S*?([\w+-]+)'|"
     r"(?:can't find|requires) (?:a )?(Rust)|\b(?:Unknown compiler|No CMAKE_C_COMPILER|compiler) .*not found"
 )
 
@@ -186,7 +187,7 @@ def _build_failed(outcome: Outcome) -> _Found:
         r"^(?:Collecting|Processing) (?:\S*/)?([\w.]+?)(?:-[\d.]+\.tar|[ =<>~\n])", outcome.output, re.MULTILINE
     )
     package = named[1] if named else None
-    if missing := _NO_COMPILER.search(outcome.output + outcome.log):
+    if missing := _NO_COMPILER.search(outcome.output + outcome.build):
         program = next((each for each in missing.groups() if each), "a compiler")
         message = f"{package or 'a package'} has no wheel for this Python, and to build it there is no {program} here"
         return message, _BUILD_CURE, package
