@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from kong_pdk.packages import Packages, install, locate
+from kong_pdk.packages.installation import install
+from kong_pdk.packages.packages import Packages, locate
 from kong_pdk.plugin import inspect
 from unit.packages.conftest import PLUGIN, Write
 
@@ -274,7 +275,7 @@ def test_two_starts_at_once_install_once(folder: Path, write: Write, environ: Ma
     starts = [subprocess.Popen(command, env=dict(environ), stderr=subprocess.PIPE, text=True) for _ in range(3)]
     said = [start.communicate(timeout=60)[1] for start in starts]
     assert [start.returncode for start in starts] == [0, 0, 0]
-    assert sum("installed 1 packages" in text for text in said) == 1, said
+    assert sum("installed 1 package for all plugins" in text for text in said) == 1, said
     assert len(list((data / "environments").iterdir())) == 1
 
 

@@ -27,7 +27,12 @@ REASONS: dict[str, tuple[str, int | None, str, str]] = {
     "hash": ("alpha==1.0 --hash=sha256:0\n", 1, r"has of alpha==1\.0 has not the hash", "before you change"),
     "hash-missing": ("alpha==1.0 --hash=sha256:0\ngamma\n", 2, r"and gamma has none$", "pin it with =="),
     "no-git": ("git+https://127.0.0.1:9/x.git\n", None, r"^there is no git here$", "install git"),
-    "git": ("git+https://127.0.0.1:9/x.git\n", None, r"^git cannot fetch https:\S+ \(fatal: unable to access", "address"),
+    "git": (
+        "git+https://127.0.0.1:9/x.git\n",
+        None,
+        r"^git cannot fetch https:\S+ \(fatal: unable to access",
+        "address",
+    ),
     "compiler": ("native\n", 1, r"^native has no wheel for this Python, and .* there is no some-cc here$", "compiler"),
     "build": ("sound\n", 1, r"^sound cannot be built \(RuntimeError: needs libfoo\)$", "that has a wheel"),
     "refused": ("nowhere\n", None, r"^the index 127\.0\.0\.1:9 .* \(Connection refused\)$", "PIP_INDEX_URL"),

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kong_pdk import packages
 from kong_pdk.image import environment, supervisord_conf
 from kong_pdk.image.errors import StartError
 from kong_pdk.image.ping import write_servers
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.image.settings import Settings, read_conf
 from kong_pdk.mode import Mode, choose, default
-from kong_pdk.packages import Packages
+from kong_pdk.packages.installation import install
+from kong_pdk.packages.packages import Packages, locate
 from kong_pdk.plugin import Description, Problem, dump, inspect
 from kong_pdk.settings import (
     DRAIN_SECONDS,
@@ -129,9 +129,9 @@ def read(
 
 def _packages(folder: Path, environ: Mapping[str, str], installing: bool) -> Packages:
     try:
-        needed = packages.locate(folder, environ)
+        needed = locate(folder, environ)
         if installing and INSTALL.read(environ) == "on":
-            needed = packages.install(needed, environ)
+            needed = install(needed, environ)
     except SettingError as error:
         raise StartError(str(error)) from error
     needed.hold()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
-from importlib import metadata
 
 _DISTRIBUTION = "kong-python"
 
@@ -38,6 +37,8 @@ def normalized(name: str) -> str:
 
 def _requirements(distribution: str) -> Iterator[tuple[str, str]]:
     """Give the name and the constraint of each requirement of an installed distribution, those of extras left out."""
+    from importlib import metadata
+
     try:
         requirements = metadata.requires(distribution) or ()
     except metadata.PackageNotFoundError:

@@ -72,7 +72,8 @@ def _install(
     if outcome.status == 0:
         count = len(list(store.environment(requirements).glob("*.dist-info")))
         took = time.monotonic() - began
-        _log.log(NOTICE, "installed %d packages for %s in %.1f s", count, requirements.whose, took)
+        counted = "1 package" if count == 1 else f"{count} packages"
+        _log.log(NOTICE, "installed %s for %s in %.1f s", counted, requirements.whose, took)
         return None
     for line in [*outcome.build.splitlines()[-_MOST_LINES:], *outcome.output.splitlines()]:
         _log.info("pip: %s", _without_passwords(line))

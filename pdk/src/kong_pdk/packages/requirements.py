@@ -23,7 +23,7 @@ _OPTION = re.compile(r"(-[a-z]|--[a-z-]+)\s*=?\s*(\S.*)?")
 _FILES = ("-r", "--requirement", "-c", "--constraint")
 _PLACES = ("-f", "--find-links", "-e", "--editable")
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz")
-_NOT_HASHED = frozenset({"__pycache__", ".git"})
+_MADE = frozenset({"__pycache__", ".git", "build"})
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class _Reader:
             return False
         except OSError as error:
             raise self._problem(file, None, *_unreadable(error)) from None
-        self._seen.add(file)
+        self._seen.add(file.resolve())
         self._add(self._named(file).encode(errors="surrogateescape"))
         self._add(content)
         for number, line in _lines(content.decode("utf-8-sig", "replace")):
@@ -98,7 +98,7 @@ class _Reader:
             referred = file.parent / value
             if not referred.is_file():
                 raise self._problem(file, number, f"there is no file {referred}", "add it, or remove this line")
-            if referred not in self._seen:
+            if referred.resolve() not in self._seen:
                 self.read(referred)
         elif name in _PLACES:
             self._asks = self._asks or name in ("-e", "--editable")
@@ -115,7 +115,7 @@ class _Reader:
         if place.is_file():
             found = [place]
         else:
-            found = sorted(each for each in place.rglob("*") if not _NOT_HASHED.intersection(each.parts))
+            found = sorted(each for each in place.rglob("*") if not _is_made(each.relative_to(place)))
         for each in [each for each in found if each.is_file()]:
             self._add(self._named(each).encode(errors="surrogateescape"))
             try:
@@ -142,6 +142,11 @@ def _place(value: str) -> str:
     """Give what may be a path of a requirement such as ``./lib[extra]; python_version > "3"`` or ``lib @ file:///lib``."""
     text = re.split(r"\s+--|\s*;|\s+#|#", value.rpartition("file://")[2])[0]
     return re.sub(r"\[[^\]]*\]$", "", text.strip())
+
+
+def _is_made(inner: Path) -> bool:
+    """Whether a file of a folder is none of its source: a build leaves some behind."""
+    return any(part in _MADE or part.endswith(".egg-info") for part in inner.parts)
 
 
 def _is_place(text: str) -> bool:

@@ -44,11 +44,7 @@ class Store:
 
         :raises SettingError: ``KONG_PYTHON_DATA_DIR`` has no meaning.
         """
-        chosen = DATA_DIR.read(environ)
-        if chosen is None:
-            home = environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or "~").expanduser() / ".local" / "share"
-            chosen = DEFAULT if DEFAULT.is_dir() else Path(home) / "kong-python"
-        return cls(chosen.absolute())
+        return cls(DATA_DIR.read(environ) or _usual(environ).absolute())
 
     def environment(self, requirements: Requirements) -> Path:
         """Name the directory of what requirements ask for; if it is there, it is whole."""
@@ -149,6 +145,14 @@ class Store:
         """Remove what starts that were killed have left."""
         for leftover in self.path.glob(f"{_WORK}*"):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _usual(environ: Mapping[str, str]) -> Path:
+    if DEFAULT.is_dir():
+        return DEFAULT
+    if environ.get("XDG_DATA_HOME"):
+        return Path(environ["XDG_DATA_HOME"]) / "kong-python"
+    return Path(environ["HOME"]) / ".local" / "share" / "kong-python" if environ.get("HOME") else DEFAULT
 
 
 def _lock(descriptor: int, path: Path) -> bool:

@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from kong_pdk import __version__, logs, mode, packages, settings
+from kong_pdk import __version__, logs, mode, settings
 from kong_pdk.metrics.recorder import record_server
+from kong_pdk.packages.activation import activate
 from kong_pdk.plugin import Description, Plugin, PluginError, Problem, Source, dump, find, inspect, load
 from kong_pdk.server.dedicated import become_master
 from kong_pdk.server.handover import hand_over
@@ -153,8 +154,10 @@ def _wishes(folder: Path, wanted: list[str] | None, load: _Load) -> list[Descrip
 def _loader(folder: Path, wanted: list[str] | None, directories: list[Path] | None) -> _Load:
     """Give what loads a plugin with its packages: those in the directories, or those that are installed for it."""
     if directories is None:
-        return packages.locate(folder, os.environ, wanted).load
-    packages.activate(directories)
+        from kong_pdk.packages.packages import locate
+
+        return locate(folder, os.environ, wanted).load
+    activate(directories)
     return load
 
 

@@ -1,0 +1,105 @@
+"""What a requirements file asks for, and when that counts as changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kong_pdk.packages import requirements
+from kong_pdk.packages.constraints import IMPORTED, constraints
+from kong_pdk.plugin import PluginError
+from unit.packages.conftest import Write
+
+
+def digest(folder: Path) -> str:
+    read = requirements.read(folder / "requirements.txt", None)
+    assert read is not None
+    return read.digest
+
+
+REFERENCES = [
+    ("-r more.txt\n", "more.txt"),
+    ("--requirement=more.txt\n", "more.txt"),
+    ("-rmore.txt # others\n", "more.txt"),
+    ("alpha\n-c limits.txt\n", "limits.txt"),
+    ("alpha\n--constraint limits.txt\n", "limits.txt"),
+    ("-r inner/a.txt\n", "inner/b.txt"),
+    ("./lib\n", "lib/lib.py"),
+    ("-e ./lib\n", "lib/lib.py"),
+    ("lib @ file:///./lib\n./lib[extra] ; python_version > '3'\n", "lib/lib.py"),
+    ("wheels/alpha-1.0-py3-none-any.whl\n", "wheels/alpha-1.0-py3-none-any.whl"),
+    ("alpha \\\n  --hash=sha256:0\n-f \\\nwheels\n", "wheels/alpha-1.0-py3-none-any.whl"),
+    ("alpha\n--find-links=./wheels\n", "wheels/alpha-1.0-py3-none-any.whl"),
+]
+
+
+@pytest.mark.parametrize(("text", "edited"), REFERENCES)
+def test_what_a_file_refers_to_counts(text: str, edited: str, folder: Path, write: Write) -> None:
+    write("more.txt", "alpha\n")
+    write("limits.txt", "alpha<2\n")
+    write("inner/a.txt", "-r b.txt\n-r ../requirements.txt\n")
+    write("inner/b.txt", "alpha\n")
+    write("lib/lib.py", "")
+    write("wheels/alpha-1.0-py3-none-any.whl", "")
+    write("requirements.txt", text)
+    before = digest(folder)
+    assert digest(folder) == before
+    write("other.txt", "an edit that is nothing to it")
+    assert digest(folder) == before
+    write(edited, "beta # an edit\n")
+    assert digest(folder) != before
+
+
+def test_where_the_folder_is_does_not_count(folder: Path, write: Write) -> None:
+    write("requirements.txt", "-r more.txt\n./lib\n")
+    write("more.txt", "alpha\n")
+    write("lib/setup.py", "")
+    before = digest(folder)
+    assert digest(folder.rename(folder.with_name("elsewhere"))) == before
+
+
+def test_what_a_build_leaves_does_not_count(folder: Path, write: Write) -> None:
+    write("requirements.txt", "./lib\n")
+    write("lib/setup.py", "")
+    before = digest(folder)
+    for name in ("lib/lib.egg-info/PKG-INFO", "lib/build/lib/lib.py", "lib/__pycache__/lib.pyc", "lib/.git/HEAD"):
+        write(name, "made")
+    assert digest(folder) == before
+
+
+@pytest.mark.parametrize("name", ["kong_pdk.packages.requirements.constraints", "sysconfig.get_platform"])
+def test_another_python_or_pdk_counts(name: str, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("requirements.txt", "alpha\n")
+    before = digest(folder)
+    monkeypatch.setattr(name, lambda: "another")
+    assert digest(folder) != before
+
+
+@pytest.mark.parametrize("text", ["", "# alpha\n", "\n  \n", "--index-url https://index.invalid\n", "\ufeff# alpha\n"])
+def test_nothing_asked_for(text: str, folder: Path, write: Write) -> None:
+    assert requirements.read(write("requirements.txt", text), None) is None
+
+
+def test_no_file(folder: Path) -> None:
+    assert requirements.read(folder / "requirements.txt", None) is None
+    assert requirements.read(folder / "one.py" / "requirements.txt", "one") is None
+
+
+def test_a_file_that_cannot_be_read(folder: Path) -> None:
+    (folder / "requirements.txt").mkdir()
+    with pytest.raises(PluginError, match=r"requirements\.txt: cannot be read \(Is a directory\)"):
+        requirements.read(folder / "requirements.txt", None)
+
+
+def test_bytes_that_are_no_text(folder: Path) -> None:
+    (folder / "requirements.txt").write_bytes(b"\xff\xfe alpha \x00\n")
+    assert requirements.read(folder / "requirements.txt", None) is not None
+
+
+def test_the_pdk_limits_what_its_plugin_servers_import() -> None:
+    lines = constraints().splitlines()
+    named = {line.split("<")[0].split(">")[0].lower() for line in lines}
+    assert {"msgpack", "protobuf"} <= named
+    assert named.isdisjoint({"cryptography", "uvicorn", "pyyaml", "mypy"})
+    assert all("[" not in line for line in lines)
+    assert {"msgpack", "protobuf"} <= IMPORTED
