@@ -26,7 +26,7 @@ REFERENCES = [
     ("-r inner/a.txt\n", "inner/b.txt"),
     ("./lib\n", "lib/lib.py"),
     ("-e ./lib\n", "lib/lib.py"),
-    ("lib @ file:///./lib\n./lib[extra] ; python_version > '3'\n", "lib/lib.py"),
+    ("./lib[extra] ; python_version > '3'\n", "lib/lib.py"),
     ("wheels/alpha-1.0-py3-none-any.whl\n", "wheels/alpha-1.0-py3-none-any.whl"),
     ("alpha \\\n  --hash=sha256:0\n-f \\\nwheels\n", "wheels/alpha-1.0-py3-none-any.whl"),
     ("alpha\n--find-links=./wheels\n", "wheels/alpha-1.0-py3-none-any.whl"),

@@ -8,6 +8,7 @@ import re
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from kong_pdk.packages.constraints import constraints
@@ -23,6 +24,9 @@ _OPTION = re.compile(r"(-[a-z]|--[a-z-]+)\s*=?\s*(\S.*)?")
 _FILES = ("-r", "--requirement", "-c", "--constraint")
 _PLACES = ("-f", "--find-links", "-e", "--editable")
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz")
+# Of what a line names: a start is not to read a whole disk for a slip of the pen.
+_MOST_FILES = 5000
+_MOST_BYTES = 1024 * 1024  # a larger file counts by its size
 _MADE = frozenset({"__pycache__", ".git", "build"})
 
 
@@ -112,14 +116,14 @@ class _Reader:
             self._add_tree(place)
 
     def _add_tree(self, place: Path) -> None:
-        if place.is_file():
-            found = [place]
-        else:
-            found = sorted(each for each in place.rglob("*") if not _is_made(each.relative_to(place)))
-        for each in [each for each in found if each.is_file()]:
+        inside = sorted(
+            islice((each for each in place.rglob("*") if not _is_made(each.relative_to(place))), _MOST_FILES)
+        )
+        for each in [each for each in [place, *inside] if each.is_file()]:
             self._add(self._named(each).encode(errors="surrogateescape"))
             try:
-                self._add(each.read_bytes())
+                size = each.stat().st_size
+                self._add(each.read_bytes() if size <= _MOST_BYTES else b"%d bytes" % size)
             except OSError as error:
                 raise self._problem(each, None, *_unreadable(error)) from None
 
