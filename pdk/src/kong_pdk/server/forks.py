@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Let signals wait, around a fork: in the child until it has no handler of its parent's any more."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, signal.SIGCHLD))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def part_from_children(held: Callable[[], Iterable[socket.socket]], handlers: Mapping[signal.Signals, Any]) -> None:
@@ -28,11 +39,13 @@ def part_from_children(held: Callable[[], Iterable[socket.socket]], handlers: Ma
         signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
 
     def in_child() -> None:
-        for number, handler in handlers.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        _let_go(held())
-        _leave_greenlets()
-        release()
+        try:
+            for number, handler in handlers.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            _let_go(held())
+            _leave_greenlets()
+        finally:
+            release()
 
     os.register_at_fork(before=hold, after_in_parent=release, after_in_child=in_child)
 

@@ -13,19 +13,19 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from kong_pdk.logs import NOTICE
 from kong_pdk.mode import Mode
 from kong_pdk.server import engine, line
 from kong_pdk.server.contents import Content, ContentTable
-from kong_pdk.server.forks import STOP_SIGNALS
+from kong_pdk.server.forks import STOP_SIGNALS, signals_held
 from kong_pdk.server.listener import ListenError, Listeners
 from kong_pdk.server.parent import LOOK_SECONDS, Parent
 from kong_pdk.server.peers import make_inbox
 from kong_pdk.server.seat import Seat
-from kong_pdk.server.worker_process import WorkerProcess, how_it_ended
+from kong_pdk.server.worker_process import WorkerProcess, how_it_ended, pause_after
 from kong_pdk.wire.errors import WireError
 from kong_pdk.wire.msgpack import Message, Notification, Request, encode_notification, encode_response
 
@@ -34,9 +34,6 @@ STOP_SECONDS = 7.0
 
 STEADY_SECONDS = 10.0
 """A worker that lived so long did not end right after its start."""
-
-MOST_PAUSE = 5.0
-"""Seconds at most between the starts of a worker that ends again and again."""
 
 _log = logging.getLogger(__name__)
 
@@ -119,7 +116,7 @@ class Master:
         except OSError as error:
             self._not_started(slot, error)
             return None
-        with _signals_held():
+        with signals_held():
             try:
                 pid = os.fork()
             except OSError as error:
@@ -188,9 +185,8 @@ class Master:
         return f"worker {slot + 1} of {self._mode.workers}" if self._mode.workers > 1 else "the worker"
 
     def _again(self, slot: int) -> None:
-        """Have a worker started: at once the first time, after longer and longer pauses where that did not help."""
-        failures = self._failures[slot]
-        self._due[slot] = time.monotonic() + (min(2.0 ** (failures - 1), MOST_PAUSE) if failures else 0.0)
+        """Have a worker started."""
+        self._due[slot] = time.monotonic() + pause_after(self._failures[slot])
         self._failures[slot] += 1
 
     def _stop(self, status: int) -> None:
@@ -199,8 +195,9 @@ class Master:
             return
         self._status = status
         self._kill_at = time.monotonic() + STOP_SECONDS
+        self._due.clear()
         self._listeners.close()
-        for worker in list(self._workers.values()):
+        for worker in self._workers.values():
             worker.signal(signal.SIGTERM)
 
     # --- the loop
@@ -286,13 +283,3 @@ class Master:
         except ListenError as error:
             _log.error("%s", error)
             self._stop(1)
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let signals wait: in a worker until it has no handler of the master's any more."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, signal.SIGCHLD))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 from kong_pdk.wire.msgpack import Message, Messages
 
+MOST_PAUSE = 5.0
+"""Seconds at most between the starts of a worker that ends again and again."""
+
 _CHUNK = 64 * 1024
 
 
@@ -81,3 +84,8 @@ def how_it_ended(code: int) -> str:
         return signal.Signals(-code).name
     except ValueError:  # a real-time signal
         return f"signal {-code}"
+
+
+def pause_after(failures: int) -> float:
+    """Give the seconds until a worker is started: none at first, then longer and longer where that did not help."""
+    return min(2.0 ** min(failures - 1, 10), MOST_PAUSE) if failures else 0.0

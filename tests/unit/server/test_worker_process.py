@@ -1,0 +1,64 @@
+"""A worker as its master sees it: how it ended, when the next one starts, and a line that does not block."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+import pytest
+from kong_pdk.server.worker_process import MOST_PAUSE, WorkerProcess, how_it_ended, pause_after
+from kong_pdk.wire.msgpack import Messages, Notification, encode_notification
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(0, "exit code 0"), (3, "exit code 3"), (-9, "SIGKILL"), (-11, "SIGSEGV"), (-40, "signal 40")]
+)
+def test_how_it_ended(code, words):
+    assert how_it_ended(code) == words
+
+
+def test_pauses_grow_to_an_end():
+    assert [pause_after(failures) for failures in (0, 1, 2, 3)] == [0.0, 1.0, 2.0, 4.0]
+    assert pause_after(4) == pause_after(10**6) == MOST_PAUSE
+
+
+def test_a_worker_that_does_not_read_keeps_nobody_waiting():
+    mine, its = socket.socketpair()
+    with mine, its:
+        worker = WorkerProcess(0, os.getpid(), mine, 0.0)
+        notice = encode_notification("drop", 1)
+        sent = 0
+        while worker.send(notice):
+            sent += 1
+        assert not worker.send(notice)
+        received, messages = [], Messages()
+        while len(received) < sent + 2:
+            received += messages.feed(its.recv(65536))
+            worker.send(b"")
+        assert received == [Notification("drop", 1)] * (sent + 2)
+
+
+def test_a_worker_that_hung_up_is_known_by_its_line():
+    mine, its = socket.socketpair()
+    with mine:
+        worker = WorkerProcess(0, os.getpid(), mine, 0.0)
+        assert list(worker.received()) == []
+        assert not worker.has_hung_up
+        its.sendall(encode_notification("ready", []))
+        its.close()
+        assert list(worker.received()) == [Notification("ready", [])]
+        assert worker.has_hung_up
+        assert worker.send(b"x")
+
+
+def test_reaping():
+    mine, its = socket.socketpair()
+    with mine, its:
+        pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
+        worker = WorkerProcess(0, pid, mine, 0.0)
+        assert worker.reap() is None
+        worker.signal(signal.SIGKILL)
+        while (code := worker.reap()) is None:
+            pass
+        assert code == -signal.SIGKILL
