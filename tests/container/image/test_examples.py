@@ -79,7 +79,11 @@ def test_py_response_rewrite_refuses_what_it_would_not_see(examples: Kong) -> No
     assert answer.status == 400
 
 
-@pytest.mark.parametrize("environment", [{}, {"KONG_PYTHON_PROTOCOL": "msgpack"}], ids=["protobuf", "msgpack"])
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"KONG_PYTHON_PROTOCOL": "msgpack"}, {"KONG_PYTHON_ENGINE": "gevent", "KONG_PYTHON_WORKERS": "2"}],
+    ids=["protobuf", "msgpack", "gevent-processes"],
+)
 def test_py_access_log_loses_nothing_at_a_stop(
     kong: Launcher, packages: str, collector: TrackedContainer, environment: dict[str, str]
 ) -> None:
