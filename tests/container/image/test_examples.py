@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import http.client
+import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -54,6 +56,41 @@ def test_py_hello_greets_on_every_route(examples: Kong) -> None:
         assert (
             examples.request(path).headers["x-hello-from-python"].startswith("Python says hello from a Python plugin")
         )
+
+
+def shown(route: str) -> str:
+    """The command that docker/kong.yml shows for a route."""
+    config = (REPOSITORY / "docker" / "kong.yml").read_text(encoding="utf-8")
+    [command] = re.findall(rf"#\s+(curl .* http://127\.0\.0\.1:8000{route})\n", config)
+    return str(command)
+
+
+def test_py_json_schema_names_the_place_of_an_error(examples: Kong) -> None:
+    """A body that does not fit is a 400 with a JSON Pointer; one that fits reaches the service, 100 KiB of it too."""
+    [sent] = re.findall(r"-d '(.*?)'", shown("/validate"))
+    headers = {"Content-Type": "application/json"}
+    refused = examples.request("/validate", method="POST", headers=headers, body=sent.encode())
+    assert (refused.status, refused.json()["message"]) == (400, "Request body does not fit the schema")
+    assert refused.json()["errors"] == [{"path": "/count", "keyword": "minimum", "reason": 'must satisfy "minimum": 1'}]
+
+    fits = json.dumps({**json.loads(sent), "count": 1, "note": "n" * 100 * 1024}).encode()
+    passed = examples.request("/validate", method="POST", headers=headers, body=fits)
+    assert (passed.status, passed.json()["body"]) == (200, fits.decode())
+
+
+def test_py_bearer_token_sets_the_consumer(examples: Kong) -> None:
+    """Without a valid token it is a 401 with a challenge; with one, the service learns who asks, from Kong alone."""
+    for without in ({}, {"Authorization": "Bearer x.y.z"}):
+        refused = examples.request("/token", headers=without)
+        assert (refused.status, refused.json()) == (401, {"message": "Unauthorized"})
+        assert refused.headers["www-authenticate"].startswith('Bearer realm="kong"')
+
+    [token] = re.findall(r"Bearer ([\w.-]+)", shown("/token"))
+    headers = {"Authorization": f"Bearer {token}", "X-Authenticated-Subject": "root", "X-Consumer-Username": "root"}
+    received = examples.request("/token", headers=headers).json()["headers"]
+    assert received["x-authenticated-subject"] == "alice"
+    assert received["x-consumer-username"] == "alice"
+    assert "authorization" not in received
 
 
 def test_py_response_rewrite_hides_credentials(examples: Kong) -> None:
