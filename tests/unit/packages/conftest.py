@@ -58,7 +58,6 @@ def environ(tmp_path: Path, data: Path) -> Mapping[str, str]:
         wheel("alpha", "2.0"),
         wheel("beta", "1.0", needs=("alpha<2",)),
         wheel("gamma", "1.0", needs=("alpha>=2",)),
-        wheel("deep", "1.0", needs=("nowhere>=3",)),
         wheel("old-msgpack", "1.0", needs=("msgpack<1",)),
         wheel("msgpack", "0.6"),
     )

@@ -32,6 +32,12 @@ def test_files_and_folders(tmp_path, write):
     }
 
 
+def test_requirements_alone_make_no_plugin(tmp_path, write):
+    write("lib/requirements.txt", "alpha\n")
+    write("requirements.txt", "alpha\n")
+    assert find(tmp_path) == ([], [])
+
+
 def test_first_file_of_a_folder_that_has_plugin(tmp_path, write):
     write("first/first.py", "x = 1\n")
     write("first/plugin.py")

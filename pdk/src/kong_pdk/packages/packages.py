@@ -17,11 +17,12 @@ from kong_pdk.plugin import Plugin, PluginError, Problem, Source, find, load
 class Packages:
     """What the plugins of a folder need, as far as it is in the data directory.
 
-    ``wanted`` has the requirements by plugin, those for all plugins under None. ``failed`` has, by plugin, why its
-    requirements cannot be met; under None, why those for all cannot.
+    ``plugins`` are those that were looked at. ``wanted`` has the requirements by plugin, those for all under None.
+    ``failed`` has, by plugin, why its requirements cannot be met; under None, why those for all cannot.
     """
 
     store: Store
+    plugins: tuple[str, ...]
     wanted: Mapping[str | None, Requirements]
     failed: Mapping[str | None, Problem] = field(default_factory=dict)
 
@@ -29,6 +30,17 @@ class Packages:
     def problems(self) -> list[Problem]:
         """What is wrong with the requirements for all plugins; those of one plugin show when it is loaded."""
         return [problem for plugin, problem in self.failed.items() if plugin is None]
+
+    @property
+    def shared(self) -> str | None:
+        """Say so where several plugins are to be loaded into one process, and one has packages of its own."""
+        own = sorted(plugin for plugin in self.wanted if plugin)
+        if not own or len(self.plugins) == 1:
+            return None
+        return (
+            f"all plugins of this server see the packages of {', '.join(own)}; where versions differ, give each a "
+            "server of its own (--plugin)"
+        )
 
     @property
     def missing(self) -> list[Requirements]:
@@ -92,15 +104,13 @@ def locate(folder: Path, environ: Mapping[str, str], plugins: Sequence[str] | No
     """
     wanted: dict[str | None, Requirements] = {}
     failed: dict[str | None, Problem] = {}
-    sources, _ = find(folder)
+    found = [source.name for source in find(folder)[0] if plugins is None or source.name in plugins]
     files: dict[str | None, Path] = {None: folder / requirements.FILE}
-    for source in sources:
-        if plugins is None or source.name in plugins:
-            files[source.name] = folder / source.name / requirements.FILE
+    files.update({name: folder / name / requirements.FILE for name in found})
     for plugin, file in files.items():
         read = _read(file, plugin)
         if isinstance(read, Problem):
             failed[plugin] = read
         elif read:
             wanted[plugin] = read
-    return Packages(Store.locate(environ), wanted, failed)
+    return Packages(Store.locate(environ), tuple(found), wanted, failed)

@@ -61,6 +61,7 @@ def install(file: Path, target: Path, work: Path, environ: Mapping[str, str], se
     limits, log = work / "constraints.txt", work / "pip.log"
     limits.write_text(constraints(), encoding="utf-8")
     target.mkdir()
+    target.chmod(0o775)
     command = [*_PIP, "install", "--no-user", "--target", str(target), "--log", str(log)]
     command += ["--requirement", str(file), "--constraint", str(limits)]
     status, output = _run(command, file.parent, _environment(environ, work), seconds)

@@ -114,8 +114,9 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
     program = wanted[0] if wanted and len(wanted) == 1 else "pluginserver"
     logs.configure(program, options.verbose, form=LOG_FORMAT.read(os.environ))
     folder = Path(options.plugins_directory)
-    load_with_packages = _loader(folder, wanted, options.packages)
-    if options.dump_plugin_info or options.dump_all_plugins:
+    dumping = options.dump_plugin_info or options.dump_all_plugins
+    load_with_packages = _loader(folder, wanted, options.packages, one_process=not dumping)
+    if dumping:
         return _dump_folder(folder, wanted, _PROTOCOLS[options.protocol], load_with_packages)
     path = Path(options.kong_prefix) / (options.socket_name or _FOLDER_SOCKET)
     chosen = _choose(options, lambda: _wishes(folder, wanted, load_with_packages))
@@ -151,12 +152,15 @@ def _wishes(folder: Path, wanted: list[str] | None, load: _Load) -> list[Descrip
     return [plugin for plugin in found if wanted is None or plugin.name in wanted]
 
 
-def _loader(folder: Path, wanted: list[str] | None, directories: list[Path] | None) -> _Load:
+def _loader(folder: Path, wanted: list[str] | None, directories: list[Path] | None, one_process: bool) -> _Load:
     """Give what loads a plugin with its packages: those in the directories, or those that are installed for it."""
     if directories is None:
         from kong_pdk.packages.packages import locate
 
-        return locate(folder, os.environ, wanted).load
+        found = locate(folder, os.environ, wanted)
+        if one_process and found.shared:
+            _log.warning("%s", found.shared)
+        return found.load
     activate(directories)
     return load
 
