@@ -32,7 +32,7 @@ RUN set -eu; \
     install -d -m 1777 /run/kong-python /run/kong; \
     # Where plugins' packages are installed; a named volume takes owner and mode from here. Who runs the image as
     # another user does so in group 0.
-    install -d -o kong -g 0 -m 0775 /var/lib/kong-python; \
+    install -d -o kong -g 0 -m 0775 /var/lib/kong-python /var/lib/kong-python/environments; \
     /opt/kong-python/bin/pip --version
 
 ENV PATH=/opt/kong-python/bin:$PATH \

@@ -52,8 +52,9 @@ class Store:
 
     def refusal(self) -> StoreError | None:
         """Say why nothing can be loaded from here, if that is so."""
+        there = next((path for path in (self.path, *self.path.parents) if path.exists()), self.path)
         with contextlib.suppress(OSError):
-            if os.statvfs(self.path).f_flag & os.ST_NOEXEC:
+            if os.statvfs(there).f_flag & os.ST_NOEXEC:
                 cure = f"mount it with the option exec, as in --tmpfs {self.path}:exec,uid={os.getuid()}"
                 return StoreError(f"{self.path} is mounted noexec, and packages may hold programs", cure)
         return None
