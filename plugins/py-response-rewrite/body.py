@@ -34,7 +34,8 @@ class Form:
         """:param content_encoding: None where it is not compressed."""
         self._header = Message()
         self._header["content-type"] = content_type
-        self.media_type = self._header.get_content_type() if content_type else ""
+        # Some services send several, of which clients take the first or the last.
+        self.media_types = [each.partition(";")[0].strip().lower() for each in content_type.split(",")]
         charset = self._header.get_param("charset")
         self.charset = charset if isinstance(charset, str) else None
         coding = (content_encoding or "").strip().lower().removeprefix("x-")

@@ -119,7 +119,7 @@ class Plugin:
             self._rewrite_body(kong, status, form)
 
     def _is_rewritten(self, form: Form) -> bool:
-        return any(fnmatchcase(form.media_type, pattern) for pattern in self._types)
+        return any(fnmatchcase(each, pattern) for each in form.media_types for pattern in self._types)
 
     def _rewrite_headers(self, kong: kong.kong) -> None:
         for name in self._remove:

@@ -153,6 +153,8 @@ def test_where_no_rule_finds_anything_the_bytes_are_the_services(node: Node, bod
         ("application/json", True),
         ("Application/JSON; charset=utf-8", True),
         ("application/problem+json", True),
+        ("text/plain, application/json", True),
+        ("application/json;;", True),
         ("text/plain", False),
         ("application/jsonp", False),
     ],
