@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from kong_pdk.packages import requirements
-from kong_pdk.packages.constraints import IMPORTED, constraints
+from kong_pdk.packages.constraints import IMPORTED, constraints, normalized
 from kong_pdk.plugin import PluginError
 from unit.packages.conftest import Write
 
@@ -94,6 +97,28 @@ def test_a_file_that_cannot_be_read(folder: Path) -> None:
 def test_bytes_that_are_no_text(folder: Path) -> None:
     (folder / "requirements.txt").write_bytes(b"\xff\xfe alpha \x00\n")
     assert requirements.read(folder / "requirements.txt", None) is not None
+
+
+IMPORTS = """
+import sys
+from importlib.metadata import packages_distributions
+before = set(sys.modules)
+import kong_pdk.server.command, kong_pdk.server.server, kong_pdk.server.worker, kong_pdk.server.master
+from kong_pdk.metrics import recorder
+import gevent.monkey
+known = packages_distributions()
+tops = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*{name for top in tops for name in known.get(top, ()) if top != "google"})
+"""
+
+
+def test_what_a_plugin_server_imports_is_limited() -> None:
+    """A library that the server comes to import has to be in IMPORTED, or plugins could break it."""
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True)
+    imported = {normalized(name) for name in done.stdout.split()} - {"kong-python"}
+    named = {normalized(re.split(r"[^\w.-]", line)[0]) for line in constraints().splitlines()}
+    assert {"msgpack", "gevent"} <= imported
+    assert imported <= named
 
 
 def test_the_pdk_limits_what_its_plugin_servers_import() -> None:
