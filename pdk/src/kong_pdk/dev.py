@@ -91,6 +91,8 @@ def _serve(options: argparse.Namespace, temporary: Path) -> int:
         "KONG_PYTHON_PLUGINS_DIR": options.folder,
         "KONG_PYTHON_RUN_DIR": str(temporary),
         "KONG_PREFIX": str(temporary / "kong"),
+        # Metrics are for a container, where a program of its own serves them.
+        variables.METRICS_LISTEN.name: "off",
     }
     wrong = variables.check(environ)
     for sentence in wrong:

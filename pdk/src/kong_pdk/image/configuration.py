@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kong_pdk.image import environment, supervisord_conf
+from kong_pdk.image import environment, ports, supervisord_conf
 from kong_pdk.image.errors import StartError
 from kong_pdk.image.ping import write_servers
 from kong_pdk.image.run_directory import RunDirectory
@@ -24,6 +24,7 @@ from kong_pdk.settings import (
     ON_BROKEN_PLUGIN,
     PLUGINS_DIR,
     PROTOCOL,
+    Address,
     SettingError,
 )
 
@@ -45,8 +46,8 @@ class Options:
     skip_broken: bool
     drain: int
     mode: Mode
-    metrics: bool
-    """Whether metrics are served."""
+    metrics: Address | None
+    """Where metrics are served."""
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Options:
@@ -61,7 +62,7 @@ class Options:
                 skip_broken=ON_BROKEN_PLUGIN.read(environ) == "skip",
                 drain=DRAIN_SECONDS.read(environ),
                 mode=default(environ),
-                metrics=METRICS_LISTEN.read(environ) is not None,
+                metrics=METRICS_LISTEN.read(environ),
             )
         except SettingError as error:
             raise StartError(str(error)) from error
@@ -110,6 +111,7 @@ def read(
     """
     options = Options.read(environ)
     settings = Settings(environ, read_conf(command))
+    _refuse_ports_of_kong(options.metrics, settings)
     needed = _packages(options.folder, environ, installing)
     found = inspect(options.folder, printed=printed, load=needed.load)
     problems = [*needed.problems, *found.problems]
@@ -125,6 +127,14 @@ def read(
         notes.append(f"KONG_PLUGINS is off: {', '.join(names)} will not run")
     changes = environment.merge(settings, names, run)
     return Configuration(options, run, tuple(usable), tuple(problems), changes, needed, tuple(notes))
+
+
+def _refuse_ports_of_kong(metrics: Address | None, settings: Settings) -> None:
+    taken = ports.option_of(metrics, settings) if metrics else None
+    if metrics and taken:
+        raise StartError(
+            f"{METRICS_LISTEN.name} has the port {metrics.port}, on which Kong listens ({taken}); choose another one"
+        )
 
 
 def _packages(folder: Path, environ: Mapping[str, str], installing: bool) -> Packages:
@@ -158,7 +168,7 @@ def write_programs(configuration: Configuration, command: Sequence[str]) -> None
     run, options, servers = configuration.run, configuration.options, configuration.changes.servers
     more = {name: configuration.server_options(name) for name in servers}
     text = supervisord_conf.write(
-        run, options.folder, servers, command, options.drain, server_options=more, metrics=options.metrics
+        run, options.folder, servers, command, options.drain, server_options=more, metrics=options.metrics is not None
     )
     run.write(run.supervisord_conf, text)
     write_servers(run, servers)
