@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from kong_pdk.metrics import recorder
 from kong_pdk.metrics.layout import OUTCOMES
-from kong_pdk.metrics.recorder import count_all, record_worker
+from kong_pdk.metrics.recorder import record_worker, write_all
 from unit.metrics.conftest import Value, counting_ends, directory, value
 from unit.server.conftest import Serve
 from unit.server.fake_kong import DEADLINE, REFUSED, FakeKong
@@ -51,7 +51,7 @@ def outcomes(serve: Serve, connect: Connect, directory: Path, value: Value) -> O
         # In MsgPack:1 Kong says nothing of a call that it refuses; the end of its connections does.
         kong.close()
         assert serve.stop(path)
-        count_all()
+        write_all()
         counted = {name: value("events_total", plugin="probe", phase="access", outcome=name) for name in OUTCOMES}
         return {name: count for name, count in counted.items() if count}
 
@@ -76,7 +76,7 @@ def test_calls_and_times_are_counted(serve: Serve, connect: Connect, directory: 
     assert kong.event(instance, "log")
     kong.close()
     serve.stop(path)
-    count_all()
+    write_all()
     access = {"plugin": "probe", "phase": "access"}
     for function in ("kong.request.get_header", "kong.response.set_header"):
         assert value("pdk_calls_total", **access, function=function) == 3

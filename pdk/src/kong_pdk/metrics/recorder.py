@@ -9,7 +9,7 @@ import threading
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kong_pdk.metrics import layout
@@ -19,19 +19,16 @@ from kong_pdk.wire.phases import PHASES
 
 _log = logging.getLogger(__name__)
 _PAUSE = 1.0  # seconds
-_BOUNDS, _BUCKET, _SECONDS, _CALLS = layout.BOUNDS, layout.BUCKET, layout.SECONDS, layout.CALL_OFFSETS
+_BOUNDS, _CALLS = layout.BOUNDS, layout.CALL_OFFSETS
+_BUCKET, _SECONDS, _WAITED = layout.BUCKET, layout.SECONDS, layout.WAITED
 _OTHER = _CALLS[layout.OTHER]
-
-Event = tuple[str, int, float, Sequence[tuple[str, float]]]
-"""A run of a handler: its phase, how it ended (:data:`~kong_pdk.metrics.layout.OUTCOMES` by number), the seconds that
-it took, and the PDK functions that it called with the seconds of each."""
 
 
 class Recorder:
     """The counters of one plugin in one process. A process that takes the place of another goes on with its counters.
 
-    An event is only noted at its end, and counted within a second together with others, which costs a fraction. A
-    process that is killed loses what it has not counted yet.
+    Events are counted in lists, which are several times as quick to add to as the file. The file has them within a
+    second, so that a process that is killed loses as much.
     """
 
     def __init__(self, directory: Path, plugin: str, phases: Iterable[str], worker: int, server: int) -> None:
@@ -47,9 +44,7 @@ class Recorder:
         self._blocks = {
             phase: list(counters[start : start + layout.PHASE_SIZE]) for phase, start in layout.BLOCKS.items()
         }
-        self._noted: list[Event] = []
-        self.add: Callable[[Event], None] = self._noted.append
-        """Note an event."""
+        self._changed = False
         self._counting = threading.Lock()
         counters[layout.PHASE_SET] = sum(1 << number for number, phase in enumerate(PHASES) if phase in phases)
         if counters[layout.STARTS] and counters[layout.SERVER] == server:
@@ -57,30 +52,35 @@ class Recorder:
         counters[layout.SERVER] = server
         _sign(counters)
 
-    def count(self) -> None:
-        """Count what is noted."""
+    def add(self, phase: str, outcome: int, seconds: float, waited: float, calls: Sequence[str]) -> None:
+        """Count an event.
+
+        :param outcome: one of :data:`~kong_pdk.metrics.layout.OUTCOMES`, by its number.
+        :param seconds: how long its handler took, its waiting for Kong included.
+        :param waited: how many of these seconds it spent in PDK calls.
+        :param calls: the functions that it called.
+        """
+        block = self._blocks.get(phase)
+        if block is None:
+            return
         with self._counting:
-            events = self._noted[:]
-            # At its front: other threads note theirs at its end meanwhile.
-            del self._noted[: len(events)]
-            for phase in {event[0] for event in events} & self._blocks.keys():
-                block = self._blocks[phase]
-                _count([event for event in events if event[0] == phase], block)
+            block[outcome] += 1  # these come first
+            block[_BUCKET + bisect_left(_BOUNDS, seconds)] += 1
+            block[_SECONDS] += seconds
+            block[_WAITED] += waited
+            for function in calls:
+                block[_CALLS.get(function, _OTHER)] += 1
+            self._changed = True
+
+    def write(self) -> None:
+        """Write to the file what was counted since the last time."""
+        with self._counting:
+            if not self._changed:
+                return
+            self._changed = False
+            for phase, block in self._blocks.items():
                 start = layout.BLOCKS[phase]
                 self._counters[start : start + layout.PHASE_SIZE] = array("d", block)
-
-
-def _count(events: Iterable[Event], block: list[float]) -> None:
-    """Add events to a block of counters. A list is several times as quick to add to as the file."""
-    waited = 0.0
-    for _, outcome, seconds, calls in events:
-        block[outcome] += 1
-        block[_BUCKET + bisect_left(_BOUNDS, seconds)] += 1
-        block[_SECONDS] += seconds
-        for function, waits in calls:
-            waited += waits
-            block[_CALLS.get(function, _OTHER)] += 1
-    block[layout.WAITED] += waited
 
 
 _recorders: dict[str, Recorder] = {}
@@ -101,19 +101,19 @@ def record_worker(directory: Path, plugins: Mapping[str, Iterable[str]], worker:
     for plugin, phases in plugins.items():
         with _saying_why_not(plugin, directory):
             _recorders[plugin] = Recorder(directory, plugin, phases, worker, server)
-    threading.Thread(target=_count_now_and_then, name="metrics", daemon=True).start()
+    threading.Thread(target=_write_now_and_then, name="metrics", daemon=True).start()
 
 
-def count_all() -> None:
-    """Count what is noted: this process is about to end."""
+def write_all() -> None:
+    """Write what was counted: this process is about to end."""
     for recorder in _recorders.values():
-        recorder.count()
+        recorder.write()
 
 
-def _count_now_and_then() -> None:
+def _write_now_and_then() -> None:
     while True:
         time.sleep(_PAUSE)
-        count_all()
+        write_all()
 
 
 def record_server(directory: Path, plugins: Iterable[str]) -> None:

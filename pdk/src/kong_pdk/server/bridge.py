@@ -43,6 +43,9 @@ class Bridge:
     exited = False
     """Whether the handler made the answer."""
 
+    waited = 0.0
+    """The seconds that the calls took, where they are noted."""
+
     def __init__(self, channel: Channel, phase: str, lua_style: bool = True, measured: bool = False) -> None:
         """:param lua_style: give ``(value, err)`` rather than the value, or :class:`PDKError`.
 
@@ -54,8 +57,8 @@ class Bridge:
         self._subsystem: str | None = None
         self.ended = False
         """Whether Kong waits for nothing more: the answer is made, or Kong is gone."""
-        self.calls: list[tuple[str, float]] | None = [] if measured else None
-        """The calls and the seconds that each took, where they are noted."""
+        self.calls: list[str] | None = [] if measured else None
+        """The functions that were called, where they are noted."""
         self._over = False
         self._one_at_a_time = threading.Lock()
         self.kong = kong(self.call, "kong")
@@ -102,7 +105,8 @@ class Bridge:
             raise
         finally:
             if self.calls is not None:
-                self.calls.append((method, time.perf_counter() - started))
+                self.calls.append(method)
+                self.waited += time.perf_counter() - started
             if _log.isEnabledFor(logging.DEBUG):
                 _log.debug("%s in %s, %.3f ms", method, self._phase, (time.perf_counter() - started) * 1000)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kong_pdk import logs
-from kong_pdk.metrics.recorder import count_all, record_worker
+from kong_pdk.metrics.recorder import record_worker, write_all
 from kong_pdk.mode import Mode
 from kong_pdk.server import engine
 from kong_pdk.server.forks import STOP_SIGNALS, part_from_children
@@ -53,4 +53,4 @@ def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None) -> bool | Non
     try:
         return server.run()
     finally:
-        count_all()
+        write_all()
