@@ -26,7 +26,7 @@ def worker(directory: Path, number: int = 0, server: int = 1) -> Recorder:
 @pytest.mark.parametrize(("outcome", "name"), [(OK, "ok"), (ERROR, "error"), (EXIT, "exit"), (ABORTED, "aborted")])
 def test_an_event_is_counted_by_how_it_ended(directory: Path, value: Value, outcome: int, name: str) -> None:
     counters = worker(directory)
-    counters.add("access", outcome, 0.004, 0.0, ())
+    counters.add(("access", outcome, 0.004, 0.0, ()))
     counters.write()
     for other in ("ok", "error", "exit", "aborted"):
         assert value("events_total", plugin="probe", phase="access", outcome=other) == float(other == name)
@@ -35,7 +35,7 @@ def test_an_event_is_counted_by_how_it_ended(directory: Path, value: Value, outc
 def test_the_time_in_a_handler_is_a_histogram(directory: Path, value: Value) -> None:
     counters = worker(directory)
     for seconds in (0.0001, 0.005, 0.006, 20.0):
-        counters.add("access", OK, seconds, 0.0, ())
+        counters.add(("access", OK, seconds, 0.0, ()))
     counters.write()
     where = {"plugin": "probe", "phase": "access"}
     assert value("handler_duration_seconds_count", **where) == 4
@@ -48,7 +48,7 @@ def test_the_time_in_a_handler_is_a_histogram(directory: Path, value: Value) -> 
 
 def test_calls_are_counted_by_function_and_their_time_is_added_up(directory: Path, value: Value) -> None:
     counters = worker(directory)
-    counters.add("access", OK, 1.0, 0.625, [HEADER, HEADER, "kong.response.set_header"])
+    counters.add(("access", OK, 1.0, 0.625, [HEADER, HEADER, "kong.response.set_header"]))
     counters.write()
     where = {"plugin": "probe", "phase": "access"}
     assert value("pdk_calls_total", **where, function=HEADER) == 2
@@ -58,15 +58,15 @@ def test_calls_are_counted_by_function_and_their_time_is_added_up(directory: Pat
 
 def test_functions_that_nobody_knows_are_one(directory: Path, value: Value) -> None:
     counters = worker(directory)
-    counters.add("access", OK, 1.0, 0.0, [f"kong.made_up.name_{number}" for number in range(50)])
+    counters.add(("access", OK, 1.0, 0.0, [f"kong.made_up.name_{number}" for number in range(50)]))
     counters.write()
     assert value("pdk_calls_total", plugin="probe", phase="access", function="other") == 50
 
 
 def test_a_phase_that_nobody_knows_is_passed_over(directory: Path, value: Value) -> None:
     counters = worker(directory)
-    counters.add("dance", OK, 1.0, 0.0, ())
-    counters.add("access", OK, 1.0, 0.0, ())
+    counters.add(("dance", OK, 1.0, 0.0, ()))
+    counters.add(("access", OK, 1.0, 0.0, ()))
     counters.write()
     assert value("events_total", plugin="probe", phase="access", outcome="ok") == 1
 
@@ -82,7 +82,7 @@ def test_many_threads_lose_nothing(directory: Path, value: Value) -> None:
 
     def run() -> None:
         for _ in range(5000):
-            counters.add("access", OK, 0.001, 0.0, [HEADER])
+            counters.add(("access", OK, 0.001, 0.0, [HEADER]))
 
     threads = [threading.Thread(target=run) for _ in range(4)]
     for thread in threads:
@@ -97,7 +97,7 @@ def test_many_threads_lose_nothing(directory: Path, value: Value) -> None:
 def test_a_successor_goes_on_with_the_counters(directory: Path, value: Value) -> None:
     for _ in range(2):
         counters = worker(directory)
-        counters.add("access", OK, 0.001, 0.5, [HEADER])
+        counters.add(("access", OK, 0.001, 0.5, [HEADER]))
         counters.write()
     assert value("events_total", plugin="probe", phase="access", outcome="ok") == 2
     assert value("handler_duration_seconds_count", plugin="probe", phase="access") == 2
@@ -107,7 +107,7 @@ def test_a_successor_goes_on_with_the_counters(directory: Path, value: Value) ->
 def test_workers_are_added_up(directory: Path, value: Value) -> None:
     for number in range(3):
         counters = worker(directory, number)
-        counters.add("access", OK, 0.001, 0.0, ())
+        counters.add(("access", OK, 0.001, 0.0, ()))
         counters.write()
     assert value("events_total", plugin="probe", phase="access", outcome="ok") == 3
     assert value("workers", plugin="probe") == 3
@@ -152,7 +152,7 @@ def test_the_memory_of_each_process_is_shown(directory: Path, value: Value) -> N
 def test_what_is_no_file_of_counters_is_made_anew(directory: Path, value: Value) -> None:
     path_of(directory, "probe", "0").write_bytes(b"something else")
     counters = worker(directory)
-    counters.add("access", OK, 0.001, 0.0, ())
+    counters.add(("access", OK, 0.001, 0.0, ()))
     counters.write()
     assert value("events_total", plugin="probe", phase="access", outcome="ok") == 1
 
@@ -193,7 +193,7 @@ def test_events_are_counted_without_another_one(directory: Path, value: Value, m
     record_worker(directory, {"probe": ("access",)}, 0, os.getpid())
     found = recorder_of("probe")
     assert found is not None
-    found.add("access", OK, 0.001, 0.0, ())
+    found.add(("access", OK, 0.001, 0.0, ()))
     counted = threading.Event()
     for _ in range(2000):
         if value("events_total", plugin="probe", phase="access", outcome="ok") == 1:
@@ -207,6 +207,6 @@ def test_the_end_of_a_process_counts_the_rest(directory: Path, value: Value, mon
     record_worker(directory, {"probe": ("access",)}, 0, os.getpid())
     found = recorder_of("probe")
     assert found is not None
-    found.add("access", OK, 0.001, 0.0, ())
+    found.add(("access", OK, 0.001, 0.0, ()))
     write_all()
     assert value("events_total", plugin="probe", phase="access", outcome="ok") == 1

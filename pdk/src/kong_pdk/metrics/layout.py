@@ -22,7 +22,7 @@ FUNCTIONS = (*sorted({*STOCK, *functions()}), OTHER)
 # The process that writes, and those that wrote before it.
 FINGERPRINT, PHASE_SET, PID, PROCESS_START, SERVER, STARTS, RESTARTS, _HEADER = range(8)
 
-# Within the block of a phase.
+# Within the block of a phase. Its outcomes come first.
 OUTCOME = 0
 BUCKET = OUTCOME + len(OUTCOMES)
 SECONDS = BUCKET + len(BOUNDS) + 1

@@ -18,17 +18,22 @@ from kong_pdk.metrics.processes import started
 from kong_pdk.wire.phases import PHASES
 
 _log = logging.getLogger(__name__)
+_MOST_NOTED = 128
 _PAUSE = 1.0  # seconds
 _BOUNDS, _CALLS = layout.BOUNDS, layout.CALL_OFFSETS
 _BUCKET, _SECONDS, _WAITED = layout.BUCKET, layout.SECONDS, layout.WAITED
 _OTHER = _CALLS[layout.OTHER]
 
+Event = tuple[str, int, float, float, Sequence[str]]
+"""A run of a handler: its phase, how it ended (:data:`~kong_pdk.metrics.layout.OUTCOMES`, by number), the seconds that
+it took, those of them that it spent in PDK calls, and the functions that it called."""
+
 
 class Recorder:
     """The counters of one plugin in one process. A process that takes the place of another goes on with its counters.
 
-    Events are counted in lists, which are several times as quick to add to as the file. The file has them within a
-    second, so that a process that is killed loses as much.
+    Events are only noted at first: to count some together, without a lock for each, costs a fraction. The file has
+    them within a second, so that a process that is killed loses as much.
     """
 
     def __init__(self, directory: Path, plugin: str, phases: Iterable[str], worker: int, server: int) -> None:
@@ -44,7 +49,8 @@ class Recorder:
         self._blocks = {
             phase: list(counters[start : start + layout.PHASE_SIZE]) for phase, start in layout.BLOCKS.items()
         }
-        self._changed = False
+        self._noted: list[Event] = []
+        self._changed: set[str] = set()
         self._counting = threading.Lock()
         counters[layout.PHASE_SET] = sum(1 << number for number, phase in enumerate(PHASES) if phase in phases)
         if counters[layout.STARTS] and counters[layout.SERVER] == server:
@@ -52,35 +58,37 @@ class Recorder:
         counters[layout.SERVER] = server
         _sign(counters)
 
-    def add(self, phase: str, outcome: int, seconds: float, waited: float, calls: Sequence[str]) -> None:
-        """Count an event.
-
-        :param outcome: one of :data:`~kong_pdk.metrics.layout.OUTCOMES`, by its number.
-        :param seconds: how long its handler took, its waiting for Kong included.
-        :param waited: how many of these seconds it spent in PDK calls.
-        :param calls: the functions that it called.
-        """
-        block = self._blocks.get(phase)
-        if block is None:
-            return
-        with self._counting:
-            block[outcome] += 1  # these come first
-            block[_BUCKET + bisect_left(_BOUNDS, seconds)] += 1
-            block[_SECONDS] += seconds
-            block[_WAITED] += waited
-            for function in calls:
-                block[_CALLS.get(function, _OTHER)] += 1
-            self._changed = True
+    def add(self, event: Event) -> None:
+        """Note an event."""
+        self._noted.append(event)
+        if len(self._noted) >= _MOST_NOTED:
+            with self._counting:
+                self._count()
 
     def write(self) -> None:
         """Write to the file what was counted since the last time."""
         with self._counting:
-            if not self._changed:
-                return
-            self._changed = False
-            for phase, block in self._blocks.items():
+            self._count()
+            for phase in self._changed:
                 start = layout.BLOCKS[phase]
-                self._counters[start : start + layout.PHASE_SIZE] = array("d", block)
+                self._counters[start : start + layout.PHASE_SIZE] = array("d", self._blocks[phase])
+            self._changed.clear()
+
+    def _count(self) -> None:
+        events = self._noted[:]
+        # At its front: other threads note theirs at its end meanwhile.
+        del self._noted[: len(events)]
+        for phase, outcome, seconds, waited, functions in events:
+            block = self._blocks.get(phase)
+            if block is None:
+                continue
+            self._changed.add(phase)
+            block[outcome] += 1
+            block[_BUCKET + bisect_left(_BOUNDS, seconds)] += 1
+            block[_SECONDS] += seconds
+            block[_WAITED] += waited
+            for function in functions:
+                block[_CALLS.get(function, _OTHER)] += 1
 
 
 _recorders: dict[str, Recorder] = {}

@@ -29,7 +29,7 @@ def run_handler(instance: Instance, phase: str, channel: Channel) -> bool:
     error = _call(instance, phase, bridge)
     seconds = time.perf_counter() - started
     if recorder is not None:
-        recorder.add(phase, _outcome(bridge, error), seconds, bridge.waited, bridge.calls or ())
+        recorder.add((phase, _outcome(bridge, error), seconds, bridge.waited, bridge.calls or ()))
     if _log.isEnabledFor(logging.DEBUG):
         _log.debug("%s %s, %.3f ms", instance.plugin.name, phase, seconds * 1000)
     if error is None:
