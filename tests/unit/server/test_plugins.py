@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from unit.server.fake_kong import Closed, FakeKong, ProtobufKong
-from unit.server.served import MODES, PROTOCOLS, Serve, Served, connecting, serving
+from unit.server.served import PROTOCOLS, Serve, Served, connecting, serving
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=["threads", "gevent", "gevent-processes"])
 def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
-    """Serve a plugin, given as the text of its file, in each mode."""
+    """Serve a plugin, given as the text of its file, by each engine."""
     yield from serving(tmp_path, request.param)
 
 
