@@ -195,6 +195,21 @@ def test_a_worker_that_is_killed_comes_back_and_the_others_answer(serve_by_sever
     assert said.count("[error]") == 1
 
 
+def test_a_worker_that_hangs_holds_neither_the_others_nor_the_end(tmp_path):
+    for serve in serving(tmp_path, "processes"):
+        served = serve(PLUGIN)
+        hangs, other = served.pids()
+        kong = served.connect_to(other)
+        os.kill(hangs, signal.SIGSTOP)
+        for number in range(50):
+            instance = kong.start("probe", {"message": number})
+            assert kong.event(instance, "access", {"kong.request.get_header": "h"})
+            kong.close_instance(instance)
+        assert served.stop() == 0
+        assert " of 2 does not end, it is killed" in served.said()
+        assert not is_alive(hangs)
+
+
 def test_workers_end_with_a_master_that_is_killed(serve):
     served = serve(PLUGIN)
     pids = served.pids()
