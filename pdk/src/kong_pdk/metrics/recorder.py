@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 _MOST_NOTED = 128
 _PAUSE = 1.0  # seconds
 _BOUNDS, _CALLS = layout.BOUNDS, layout.CALL_OFFSETS
-_BUCKET, _SECONDS, _WAITED = layout.BUCKET, layout.SECONDS, layout.WAITED
+_BUCKET = layout.BUCKET
 _OTHER = _CALLS[layout.OTHER]
 
 Event = tuple[str, int, float, float, Sequence[str]]
@@ -78,17 +78,23 @@ class Recorder:
         events = self._noted[:]
         # At its front: other threads note theirs at its end meanwhile.
         del self._noted[: len(events)]
-        for phase, outcome, seconds, waited, functions in events:
-            block = self._blocks.get(phase)
-            if block is None:
-                continue
+        for phase in {event[0] for event in events} & self._blocks.keys():
             self._changed.add(phase)
-            block[outcome] += 1
-            block[_BUCKET + bisect_left(_BOUNDS, seconds)] += 1
-            block[_SECONDS] += seconds
-            block[_WAITED] += waited
-            for function in functions:
-                block[_CALLS.get(function, _OTHER)] += 1
+            _add([event for event in events if event[0] == phase], self._blocks[phase])
+
+
+def _add(events: Iterable[Event], block: list[float]) -> None:
+    place_of, bounds = _CALLS.get, _BOUNDS
+    in_handlers = in_calls = 0.0
+    for _, outcome, seconds, waited, functions in events:
+        block[outcome] += 1
+        block[_BUCKET + bisect_left(bounds, seconds)] += 1
+        in_handlers += seconds
+        in_calls += waited
+        for function in functions:
+            block[place_of(function, _OTHER)] += 1
+    block[layout.SECONDS] += in_handlers
+    block[layout.WAITED] += in_calls
 
 
 _recorders: dict[str, Recorder] = {}

@@ -29,7 +29,8 @@ def run_handler(instance: Instance, phase: str, channel: Channel) -> bool:
     error = _call(instance, phase, bridge)
     seconds = time.perf_counter() - started
     if recorder is not None:
-        recorder.add((phase, _outcome(bridge, error), seconds, bridge.waited, bridge.calls or ()))
+        outcome = OK if error is None and not bridge.ended else _outcome(bridge, error)
+        recorder.add((phase, outcome, seconds, bridge.waited, bridge.calls or ()))
     if _log.isEnabledFor(logging.DEBUG):
         _log.debug("%s %s, %.3f ms", instance.plugin.name, phase, seconds * 1000)
     if error is None:
@@ -53,11 +54,10 @@ def _call(instance: Instance, phase: str, bridge: Bridge) -> BaseException | Non
 
 
 def _outcome(bridge: Bridge, error: BaseException | None) -> int:
+    """Say how an event ended that did not come to its end."""
     if error is not None and not isinstance(error, EventEnded):
         return ERROR
-    if bridge.exited:
-        return EXIT
-    return ABORTED if error is not None or bridge.ended else OK
+    return EXIT if bridge.exited else ABORTED
 
 
 def _fail(instance: Instance, phase: str, channel: Channel | None, error: BaseException) -> bool:
