@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import re2
@@ -23,6 +25,12 @@ _MOST_NAMES = 5
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 Errors = Iterator[ValidationError]
+
+_references_left: ContextVar[list[int] | None] = ContextVar("_references_left", default=None)
+
+
+class TooManyReferences(Exception):
+    """A value that is not checked to its end."""
 
 
 def compile_schema(text: str) -> Any:
@@ -47,9 +55,24 @@ def compile_schema(text: str) -> Any:
         what = short(error.message, _LONGEST_REASON)
         raise ValueError(f"the schema breaks the rules of JSON Schema at {error.json_path}: {what}") from None
     _check_parts(schema, draft)
-    validator = extend(stock, _BOUNDED)(schema, registry=Registry())
+    counted = {name: _counted(stock.VALIDATORS[name]) for name in _REFERENCES if name in stock.VALIDATORS}
+    validator = extend(stock, {**_BOUNDED, **counted})(schema, registry=Registry())
     _check_end(validator)
     return validator
+
+
+def errors_of(validator: Any, value: Any, most_errors: int, most_references: int) -> list[ValidationError]:
+    """Check a value, up to so many errors.
+
+    :param most_references: where a schema refers to itself among alternatives, each level of the value may double the
+        work; each has a reference to be followed.
+    :raises TooManyReferences: more of them had to be followed.
+    """
+    before = _references_left.set([most_references])
+    try:
+        return list(itertools.islice(validator.iter_errors(value), most_errors))
+    finally:
+        _references_left.reset(before)
 
 
 def reason_for(error: ValidationError) -> str:
@@ -125,6 +148,18 @@ def _check_end(validator: Any) -> None:
 # Keywords of JSON Schema in place of jsonschema's. Those search with Python's ``re``, which a text can keep busy for
 # years, and whose ``$`` lets a newline through; they gather all errors of all alternatives; and they compare all
 # pairs of items.
+
+
+def _counted(follow: Callable[..., Any]) -> Callable[..., Any]:
+    def reference(validator: Any, target: Any, instance: Any, schema: Any) -> Any:
+        left = _references_left.get()
+        if left is not None:
+            if left[0] == 0:
+                raise TooManyReferences
+            left[0] -= 1
+        return follow(validator, target, instance, schema)
+
+    return reference
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Errors:

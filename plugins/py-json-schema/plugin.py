@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import kong_pdk.pdk.kong as kong
 from jsonschema.exceptions import ValidationError
 
-from .bounded_schema import compile_schema, reason_for
+from .bounded_schema import TooManyReferences, compile_schema, errors_of, reason_for
 from .strict_json import Malformed, parse, short
 
 Schema = [
@@ -35,6 +34,7 @@ Schema = [
     {"max_body_bytes": {"type": "integer", "required": True, "default": 1048576, "between": [1, 1073741824]}},
     {"max_depth": {"type": "integer", "required": True, "default": 32, "between": [1, 64]}},
     {"max_values": {"type": "integer", "required": True, "default": 10000, "between": [1, 10000000]}},
+    {"max_references": {"type": "integer", "required": True, "default": 50000, "between": [1, 100000000]}},
     {"max_errors": {"type": "integer", "required": True, "default": 10, "between": [1, 100]}},
     {"verbose_response": {"type": "boolean", "required": True, "default": True}},
 ]
@@ -58,6 +58,7 @@ class Plugin:
         self._max_bytes = config["max_body_bytes"]
         self._max_depth = config["max_depth"]
         self._max_values = config["max_values"]
+        self._max_references = config["max_references"]
         self._max_errors = config["max_errors"]
         self._verbose = config["verbose_response"]
 
@@ -87,7 +88,13 @@ class Plugin:
         self._check_type(headers)
         value = _parsed(body)
         self._measure(value)
-        if errors := list(itertools.islice(self._validator.iter_errors(value), self._max_errors)):
+        try:
+            errors = errors_of(self._validator, value, self._max_errors, self._max_references)
+        except TooManyReferences:
+            raise Refusal(
+                413, f"Request body needs more than {self._max_references} references of the schema"
+            ) from None
+        if errors:
             raise Refusal(400, "Request body does not fit the schema", [_described(error) for error in errors])
 
     def _too_long(self) -> Refusal:

@@ -311,6 +311,38 @@ DRAFTS = [
 ]
 
 
+SELF = {"type": "object", "properties": {"a": {"$ref": "#"}}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"oneOf": [SELF, {**SELF, "required": ["b"]}]},
+        {"anyOf": [{**SELF, "not": {"required": ["end"]}}, {**SELF, "minProperties": 1}]},
+        {"allOf": [{"properties": {"a": {"$ref": "#"}, "end": {}}}], "unevaluatedProperties": False},
+        {"$schema": "https://json-schema.org/draft/2019-09/schema", "contains": {"$recursiveRef": "#"},
+         "items": {"$recursiveRef": "#"}},
+        {"$dynamicAnchor": "any", "contains": {"$dynamicRef": "#any"}, "items": {"$dynamicRef": "#any"}},
+    ],
+)  # fmt: skip
+def test_alternatives_that_double_with_each_level_of_a_body_come_to_an_end(instance, schema):
+    plugin = instance("py-json-schema", schema=json.dumps(schema), max_references=1000)
+    value = {} if "contains" not in schema else [0]
+    for _ in range(30):
+        value = {"a": value, "end": 1} if isinstance(value, dict) else [value]
+    with pytest.raises(Exception, match="needs more than 1000 references") as raised:
+        plugin._check({"content-type": ["application/json"]}, Request(json.dumps(value).encode()))
+    assert raised.value.status == 413
+
+
+class Request:
+    """What a plugin sees of Kong where it asks for the body alone."""
+
+    def __init__(self, body):
+        self.request = self
+        self.get_raw_body = lambda: body
+
+
 def fits(plugin, value):
     return plugin._validator.is_valid(value)
 
