@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jwt
@@ -53,13 +53,12 @@ class Verifier:
         if len(token) > self._most_bytes or not _TOKEN.fullmatch(token):
             raise InvalidToken(_MALFORMED)
         algorithm, kid = self._header(token)
-        keys = self._keys_for(algorithm, kid)
-        if not keys:
-            raise InvalidToken("The key of the token is not known")
-        for key in keys:
+        tried = False
+        for key in self._candidates(algorithm, kid):
             if (claims := self._decode(token, key, algorithm)) is not None:
                 return claims
-        raise InvalidToken("The signature is not valid")
+            tried = True
+        raise InvalidToken("The signature is not valid" if tried else "The key of the token is not known")
 
     def _decode(self, token: str, key: Key, algorithm: str) -> dict[str, Any] | None:
         """Give the claims; None where the signature is not of this key.
@@ -85,11 +84,14 @@ class Verifier:
             raise InvalidToken(_MALFORMED)
         return algorithm, header.get("kid")
 
-    def _keys_for(self, algorithm: str, kid: str | None) -> list[Key]:
+    def _candidates(self, algorithm: str, kid: str | None) -> Iterator[Key]:
+        """Give the configured keys, then those of the source: a configured one without a kid may not be the one."""
         found = _fitting(self._keys, algorithm, kid)
-        if found or self._source is None:
-            return found
-        return _fitting(self._source.keys(), algorithm, kid) or _fitting(self._source.newer_keys(), algorithm, kid)
+        yield from found
+        if self._source is not None and (kid is None or kid not in [key.kid for key in found]):
+            yield from (
+                _fitting(self._source.keys(), algorithm, kid) or _fitting(self._source.newer_keys(), algorithm, kid)
+            )
 
 
 def _fitting(keys: Iterable[Key], algorithm: str, kid: str | None) -> list[Key]:

@@ -17,7 +17,20 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from unit.plugins.nodes import DEADLINE, ROOT
-from unit.plugins.tokens import AUDIENCE, EC, ISSUER, OTHER_RSA, RSA, SECRET, certificate, claims, forged, jwk, token
+from unit.plugins.tokens import (
+    AUDIENCE,
+    EC,
+    ISSUER,
+    OTHER_RSA,
+    RSA,
+    SECRET,
+    certificate,
+    claims,
+    forged,
+    jwk,
+    pem,
+    token,
+)
 
 BOTH = {"algorithms": ["RS256", "ES256"], "issuer": [ISSUER], "audience": [AUDIENCE]}
 
@@ -190,6 +203,15 @@ def test_kids_that_are_not_known_do_not_make_more_fetches_than_configured(subjec
         assert of(token(OTHER_RSA, "RS256", {"kid": f"made-up-{number}"})) == UNKNOWN
     assert of(token(RSA, "RS256", KNOWN)) == "alice"
     assert answer.requests == 1
+
+
+def test_a_configured_key_without_a_kid_does_not_hide_those_of_the_url(subject, issuer):
+    uri, _ = issuer.place(jwk(RSA, "r"))
+    of = subject(uri, keys=[{"key": pem(OTHER_RSA)}])
+    for header in (None, KNOWN):
+        assert of(token(RSA, "RS256", header)) == "alice"
+        assert of(token(OTHER_RSA, "RS256", header)) == "alice"
+    assert of(token(EC, "ES256", KNOWN)) == UNKNOWN
 
 
 def test_a_slow_source_holds_up_only_who_needs_it(subject, issuer):
