@@ -94,6 +94,15 @@ def test_a_file_that_cannot_be_read(folder: Path) -> None:
         requirements.read(folder / "requirements.txt", None)
 
 
+@pytest.mark.parametrize("line", [f"./{'x' * 300}", f"-r {'x' * 300}.txt"])
+def test_a_path_that_cannot_be_looked_at(line: str, folder: Path) -> None:
+    (folder / "requirements.txt").write_text(f"alpha\n{line}\n")
+    try:
+        requirements.read(folder / "requirements.txt", None)
+    except PluginError as error:  # newer Pythons take such a name for one that is not there
+        assert re.search(r"requirements\.txt:2: (what is named here cannot be looked at|there is no file)", str(error))
+
+
 def test_bytes_that_are_no_text(folder: Path) -> None:
     (folder / "requirements.txt").write_bytes(b"\xff\xfe alpha \x00\n")
     assert requirements.read(folder / "requirements.txt", None) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import platform
 import re
@@ -87,8 +88,19 @@ class _Reader:
         self._add(self._named(file).encode(errors="surrogateescape"))
         self._add(content)
         for number, line in _lines(content.decode("utf-8-sig", "replace")):
-            self._follow(file, number, line)
+            with self._looking(file, number):
+                self._follow(file, number, line)
         return self._asks
+
+    @contextlib.contextmanager
+    def _looking(self, file: Path, number: int) -> Iterator[None]:
+        """Name the line whose path cannot even be looked at: a name that is too long, a folder of another user."""
+        try:
+            yield
+        except OSError as error:
+            message = f"what is named here cannot be looked at ({error.strerror})"
+            cure = "mend the path, or let the user that runs the server read it"
+            raise self._problem(file, number, message, cure) from None
 
     def _follow(self, file: Path, number: int, line: str) -> None:
         option = _OPTION.match(line)
