@@ -78,9 +78,10 @@ class Peers:
     def close_idle(self) -> None:
         """Close what is kept for later steps, and keep no more."""
         self._keep_idle = False
-        for idle in self._idle.values():
-            while idle:
-                idle.pop().close()
+        for idle in list(self._idle.values()):
+            with contextlib.suppress(IndexError):  # a step may take one at the same time
+                while True:
+                    idle.pop().close()
 
     def _ask(self, connection: socket.socket, owner: int, request: bytes) -> bytes:
         try:
@@ -108,7 +109,7 @@ class Peers:
 
 def _exchange(connection: socket.socket, request: bytes) -> bytes:
     """Send a request and read the whole response."""
-    messages, received = Messages(), b""
+    messages, received = Messages(), bytearray()
     try:
         connection.sendall(request)
         while True:
@@ -117,7 +118,7 @@ def _exchange(connection: socket.socket, request: bytes) -> bytes:
                 raise PeerGone
             received += data
             if messages.feed(data):
-                return received
+                return bytes(received)
     except (OSError, WireError) as error:
         raise PeerGone from error
 
