@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -215,20 +216,20 @@ def test_a_signal_ends_pip_too(
     number: signal.Signals, folder: Path, write: Write, environ: Mapping[str, str], data: Path
 ) -> None:
     write("one.py")
-    pid = folder.parent / "pid"
-    write("slow/setup.py", f"import os, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)\n")
-    write("requirements.txt", "./slow\n")
-    with subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "install", str(folder)],
-        env={**environ, "PIP_NO_BUILD_ISOLATION": "0"},
-    ) as process:
-        deadline = time.monotonic() + 60
-        while not (pid.exists() and pid.read_text()):
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.05)
-        process.send_signal(number)
-        assert process.wait(30) == 128 + number
-    assert gone(pid.read_text())
+    write("requirements.txt", "alpha\n")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        index = {"PIP_INDEX_URL": f"http://127.0.0.1:{silent.getsockname()[1]}/simple", "PIP_NO_INDEX": ""}
+        with subprocess.Popen(
+            [sys.executable, "-c", COMMAND, "install", str(folder)], env={**environ, **index}
+        ) as process:
+            pip, _ = silent.accept()
+            process.send_signal(number)
+            assert process.wait(30) == 128 + number
+        with pip:
+            pip.settimeout(30)
+            while pip.recv(65536):
+                pass
     assert [entry.name for entry in data.iterdir()] == ["environments"]
 
 
