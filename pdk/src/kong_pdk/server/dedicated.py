@@ -24,21 +24,9 @@ from kong_pdk.settings import LOG_FORMAT
 
 
 def become_master(plugin: Plugin, mode: Mode, paths: Iterable[Path], options: argparse.Namespace) -> NoReturn:
-    """Become the master of a plugin whose file was run by this process.
-
-    :raises SystemExit: the plugin is in no file.
-    """
-    file = getattr(sys.modules["__main__"], "__file__", None)
-    if file is None:
-        sys.exit(f"-g and -m need a plugin in a file of its own; put {plugin.name} into one")
-    command = [
-        sys.executable,
-        "-m",
-        "kong_pdk.server.dedicated",
-        plugin.name,
-        str(Path(file).absolute()),
-        *mode.options,
-    ]
+    """Become the master of a plugin whose file was run by this process."""
+    file = Path(str(sys.modules["__main__"].__file__)).absolute()
+    command = [sys.executable, "-m", "kong_pdk.server.dedicated", plugin.name, str(file), *mode.options]
     command += [word for path in paths for word in ("--listen", str(path))]
     command += ["--verbose"] * options.verbose + ["--no-lua-style"] * options.no_lua_style
     for stream in (sys.stdout, sys.stderr):

@@ -25,10 +25,7 @@ def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None) -> bool | Non
     :param metrics: the directory of the files to count in; None where nothing is counted.
     :return: whether all handlers have come to their end; None where there was nothing to serve.
     """
-    engine.start(mode.engine)
-    seat.renew()
-    if mode.workers > 1:
-        logs.name_worker(seat.slot + 1)
+    _begin(seat, mode)
     from kong_pdk.server.line import FAILED, READY, Line
     from kong_pdk.server.server import Server
 
@@ -54,3 +51,10 @@ def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None) -> bool | Non
         return server.run()
     finally:
         write_all()
+
+
+def _begin(seat: Seat, mode: Mode) -> None:
+    engine.start(mode.engine)
+    seat.renew()
+    if mode.workers > 1:
+        logs.name_worker(seat.slot + 1)
