@@ -172,6 +172,20 @@ def test_a_connection_that_lasts_too_long_is_ended(server: MetricsServer, monkey
         assert slow.recv(100) == b""
 
 
+def test_a_connection_that_is_gone_already_ends_nothing_else(
+    server: MetricsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(server) as late:
+        late.sendall(b"GET /met")
+        gone = socket.socket()  # never connected: nothing to shut down
+        server._since[gone] = 0.0
+        monkeypatch.setattr(served, "_LONGEST_SECONDS", 0.1)
+        assert late.recv(100) == b""
+    gone.close()
+    monkeypatch.setattr(served, "_LONGEST_SECONDS", 30.0)
+    assert works(server)
+
+
 def test_too_many_connections_are_closed_and_make_room_again(
     server: MetricsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import sys
@@ -72,8 +73,9 @@ class MetricsServer(ThreadingHTTPServer):
         with self._changing:
             late = [connection for connection, since in self._since.items() if since < limit]
             for connection in late:
-                # Its thread sees the end, and closes it.
-                connection.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):  # the client has left meanwhile
+                    # Its thread sees the end, and closes it.
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Pass over clients that have left; anything else is a defect."""
