@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
-from kong_pdk.server.listener import Listener, ListenError
+from kong_pdk.server.listener import Listener, ListenError, Listeners
+from kong_pdk.server.seat import Seat
 
 
 def test_a_leftover_socket_is_taken_over(tmp_path):
@@ -33,6 +35,19 @@ def test_an_old_server_does_not_remove_the_path_of_the_new_one(tmp_path):
         client.connect(str(path))
     new.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_worker_does_not_let_the_others_wait_for_connections_that_do_not_come(tmp_path):
+    with Listeners([tmp_path / "a.sock"]) as listeners:
+        line, inbox = socket.socketpair()
+        [shared] = listeners.sockets
+        of_another_worker = os.dup(shared.fileno())
+        seat = Seat(0, line, listeners.sockets, inbox, [])
+        seat.renew()
+        assert not os.get_blocking(of_another_worker)
+        os.close(of_another_worker)
+        for each in seat.sockets():
+            each.close()
 
 
 def test_a_missing_directory_is_named(tmp_path):

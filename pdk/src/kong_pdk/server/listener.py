@@ -43,6 +43,8 @@ class Listener:
             self.socket.bind(str(path.with_name(temporary.name)))
             temporary.chmod(0o666 if os.geteuid() == 0 else 0o600)
             self.socket.listen(_BACKLOG)
+            # For good: workers share it, and one that is being started must not let the others wait in accept().
+            self.socket.setblocking(False)
             self._identity = _identity(temporary)
         except OSError as error:
             self.socket.close()
