@@ -151,10 +151,10 @@ class MsgpackServer:
         event = self._events.get(id)
         if event is None or event.gone:
             phase = event.phase if event else self._events.phase_of_gone(id)
-            if phase is not None:
-                _log.error("Kong came back to a %s handler that waited no longer", phase)
-                raise NoHandler(id, phase)
-            raise _no_event(id)
+            if phase is None:
+                raise _lost(id)
+            _log.error("Kong came back to a %s handler that waited no longer", phase)
+            raise NoHandler(id, phase)
         event.deliver(order.get("Data"), order.get("Error") if request.method == "plugin.StepError" else None)
         return encode_response(request.id, None, event.next_output()), event
 
@@ -163,7 +163,7 @@ class MsgpackServer:
         try:
             return peers.relay(id, encode_request(request.id, request.method, request.args))
         except PeerGone:
-            raise _no_event(id) from None
+            raise _lost(id) from None
 
     def _administer(self, request: Request) -> Any:
         if request.method == "plugin.StartInstance":
@@ -202,8 +202,10 @@ class MsgpackServer:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in described.items()}
 
 
-def _no_event(id: int) -> CallError:
-    return CallError(f"no event {id}: it has ended")
+def _lost(id: int) -> NoHandler:
+    """Say that nobody has an event: its worker was killed. Kong would let the request pass if it were told so."""
+    _log.error("Kong came back to an event that no worker has: its request is to end with 500")
+    return NoHandler(id, "access")
 
 
 def _encode(request: Request, result: Any) -> bytes:
