@@ -347,3 +347,17 @@ def test_nothing_is_written_elsewhere(
     assert not (tmp_path / "home").exists()
     assert sorted(path.name for path in folder.iterdir()) == ["one.py", "requirements.txt"]
     assert [path.name for path in data.iterdir()] == ["environments"]
+
+
+def test_pip_s_longest_lines_are_cut(
+    folder: Path, write: Write, environ: Mapping[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    write("one.py")
+    write("requirements.txt", f"{'a' * 2000}\n")
+
+    (problem,) = install(locate(folder, environ), environ).failed.values()
+
+    assert problem.line == 1
+    said = [message for message in caplog.messages if message.startswith("pip: ")]
+    assert said and max(map(len, said)) < 450

@@ -8,7 +8,7 @@ from functools import cache
 
 _DISTRIBUTION = "kong-python"
 
-IMPORTED = frozenset({"gevent", "msgpack", "prometheus-client", "protobuf"})
+IMPORTED = frozenset({"gevent", "msgpack", "protobuf"})
 """Those of the PDK's dependencies that a plugin server imports. A plugin may have any version of the others."""
 
 # The extras of a requirement are left out: a constraint has none.

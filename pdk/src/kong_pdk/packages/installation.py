@@ -19,6 +19,7 @@ from kong_pdk.plugin import Problem
 from kong_pdk.settings import INSTALL_SECONDS
 
 _MOST_LINES = 200  # of what a build writes: its end says why it failed
+_LONGEST_LINE = 400  # characters: pip lists every version that a package ever had
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def _install(
         _log.log(NOTICE, "installed %s for %s in %.1f s", counted, requirements.whose, took)
         return None
     for line in [*outcome.build.splitlines()[-_MOST_LINES:], *outcome.output.splitlines()]:
-        _log.info("pip: %s", _without_passwords(line))
+        _log.info("pip: %s", _shown(line))
     return _problem(requirements, _reason(outcome, requirements.file, seconds))
 
 
@@ -90,6 +91,11 @@ def _reason(outcome: pip.Outcome, file: Path, seconds: float) -> Reason:
 def _problem(requirements: Requirements, reason: Reason) -> Problem:
     message = f"the packages of {requirements.whose} cannot be installed: {_without_passwords(reason.message)}"
     return Problem(requirements.file, reason.line, message, reason.cure, requirements.plugin)
+
+
+def _shown(line: str) -> str:
+    text = _without_passwords(line)
+    return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]} ..."
 
 
 def _without_passwords(text: str) -> str:
