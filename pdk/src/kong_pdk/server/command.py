@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import atexit
 import contextlib
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +18,13 @@ from kong_pdk.packages.activation import activate
 from kong_pdk.plugin import Description, Plugin, PluginError, Problem, Source, dump, find, inspect, load
 from kong_pdk.server.dedicated import become_master
 from kong_pdk.server.handover import hand_over
-from kong_pdk.server.listener import ListenError
-from kong_pdk.server.loaded import Load, Loaded
+from kong_pdk.server.loaded import Loaded
+from kong_pdk.server.serving import serve_alone, serve_by_workers
 from kong_pdk.settings import LOG_FORMAT
 
 _log = logging.getLogger(__name__)
 _PREFIX = "/usr/local/kong"
 _FOLDER_SOCKET = "python_pluginserver.sock"
-_END_SECONDS = 3.0  # for what plugins do at the end
 _Load = Callable[[Source], Plugin]
 _Protocol = Literal["MsgPack:1", "ProtoBuf:1"]
 _PROTOCOLS: Mapping[str, _Protocol] = {"msgpack": "MsgPack:1", "protobuf": "ProtoBuf:1"}
@@ -231,7 +228,7 @@ def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str]
     chosen = _choose(options, lambda: [served])
     if chosen != mode.Mode(mode.THREADS, 1):
         become_master(served, chosen, paths, options)
-    return _serve_alone(replace(served, lua_style=False) if options.no_lua_style else served, paths)
+    return serve_alone(replace(served, lua_style=False) if options.no_lua_style else served, paths)
 
 
 def _print_alone(text: str) -> None:
@@ -249,68 +246,3 @@ def _drop_printed() -> None:
         finally:
             os.dup2(output, 1)
             os.close(output)
-
-
-def _serve_alone(plugin: Plugin, paths: list[Path]) -> int:
-    from kong_pdk.server.alone import serve
-
-    logs.restore()
-    try:
-        idle = serve([plugin], paths)
-    except ListenError as error:
-        _log.error("%s", error)
-        return 1
-    finally:
-        _flush()
-    return _end(idle)
-
-
-def serve_by_workers(load: Load, chosen: mode.Mode, paths: list[Path], metrics: Path | None = None) -> int:
-    """Serve by a master and workers, this process becoming one of them.
-
-    :param load: loads the plugins, in each worker.
-    :param metrics: the directory of the files to count in.
-    :return: the exit status.
-    """
-    # Not at the top: a dump needs none of it, and what it imports may come with the packages of a plugin.
-    from kong_pdk.server.master import Master
-    from kong_pdk.server.worker import work
-
-    try:
-        seat = Master(paths, chosen).run()
-    except ListenError as error:
-        _log.error("%s", error)
-        return 1
-    if isinstance(seat, int):
-        return seat
-    try:
-        idle = work(seat, chosen, load, metrics)
-    finally:
-        _flush()
-    return 1 if idle is None else _end(idle)
-
-
-def _flush() -> None:
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # a plugin may have closed it
-        sys.stdout.flush()
-
-
-def _end(idle: bool) -> int:
-    """End as programs do, but not later than some seconds from now.
-
-    The interpreter waits for threads and processes that a plugin left behind, some of which never end. Where a
-    handler is still running it does not even try; what plugins have registered for the end is called all the same.
-    """
-    watch = threading.Timer(_END_SECONDS, _leave)
-    watch.daemon = True
-    with contextlib.suppress(RuntimeError):  # no more threads
-        watch.start()
-    if not idle:
-        atexit._run_exitfuncs()
-        _leave()
-    return 0
-
-
-def _leave() -> None:
-    logging.shutdown()
-    os._exit(0)

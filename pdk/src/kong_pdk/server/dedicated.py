@@ -20,6 +20,7 @@ from kong_pdk.mode import Mode
 from kong_pdk.plugin import Plugin, PluginError, Source, import_problem
 from kong_pdk.server import handover
 from kong_pdk.server.loaded import Loaded
+from kong_pdk.server.serving import serve_by_workers
 from kong_pdk.settings import LOG_FORMAT
 
 
@@ -40,8 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :return: the exit status.
     """
-    from kong_pdk.server.command import serve_by_workers
-
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for name in ("name", "file"):
         parser.add_argument(name)

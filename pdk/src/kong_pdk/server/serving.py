@@ -1,0 +1,89 @@
+"""Runs a plugin server to its end, and lets that be as the end of a program is, but not for ever."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+
+from kong_pdk import logs
+from kong_pdk.mode import Mode
+from kong_pdk.plugin import Plugin
+from kong_pdk.server.listener import ListenError
+from kong_pdk.server.loaded import Load
+
+_log = logging.getLogger(__name__)
+_END_SECONDS = 3.0  # for what plugins do at the end
+
+
+def serve_alone(plugin: Plugin, paths: list[Path]) -> int:
+    """Serve a plugin that this process has loaded, without workers.
+
+    :return: the exit status.
+    """
+    from kong_pdk.server.alone import serve
+
+    logs.restore()
+    try:
+        idle = serve([plugin], paths)
+    except ListenError as error:
+        _log.error("%s", error)
+        return 1
+    finally:
+        _flush()
+    return _end(idle)
+
+
+def serve_by_workers(load: Load, chosen: Mode, paths: list[Path], metrics: Path | None = None) -> int:
+    """Serve by a master and workers, this process becoming one of them.
+
+    :param load: loads the plugins, in each worker.
+    :param metrics: the directory of the files to count in.
+    :return: the exit status.
+    """
+    # Not at the top: a dump needs none of it, and what it imports may come with the packages of a plugin.
+    from kong_pdk.server.master import Master
+    from kong_pdk.server.worker import work
+
+    try:
+        seat = Master(paths, chosen).run()
+    except ListenError as error:
+        _log.error("%s", error)
+        return 1
+    if isinstance(seat, int):
+        return seat
+    try:
+        idle = work(seat, chosen, load, metrics)
+    finally:
+        _flush()
+    return 1 if idle is None else _end(idle)
+
+
+def _flush() -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # a plugin may have closed it
+        sys.stdout.flush()
+
+
+def _end(idle: bool) -> int:
+    """End as programs do, but not later than some seconds from now.
+
+    The interpreter waits for threads and processes that a plugin left behind, some of which never end. Where a
+    handler is still running it does not even try; what plugins have registered for the end is called all the same.
+    """
+    watch = threading.Timer(_END_SECONDS, _leave)
+    watch.daemon = True
+    with contextlib.suppress(RuntimeError):  # no more threads
+        watch.start()
+    if not idle:
+        atexit._run_exitfuncs()
+        _leave()
+    return 0
+
+
+def _leave() -> None:
+    logging.shutdown()
+    os._exit(0)
