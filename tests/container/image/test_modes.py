@@ -29,12 +29,12 @@ def answers(container: Kong) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("engine", ENGINES)
-def test_two_workers_serve_a_plugin(kong: Launcher, engine: str, protocol: str) -> None:
+@pytest.mark.parametrize("handlers", ENGINES)
+def test_two_workers_serve_a_plugin(kong: Launcher, handlers: str, protocol: str) -> None:
     """KONG_PYTHON_ENGINE and KONG_PYTHON_WORKERS hold for every plugin; both workers answer, and docker stop is 0."""
-    container = start(kong, KONG_PYTHON_WORKERS="2", KONG_PYTHON_PROTOCOL=protocol, **ENGINES[engine])
+    container = start(kong, KONG_PYTHON_WORKERS="2", KONG_PYTHON_PROTOCOL=protocol, **ENGINES[handlers])
     (row,) = json.loads(container.exec("kong-python", "plugins", "--json").stdout)
-    assert row["mode"] == f"{engine}, 2 workers"
+    assert row["mode"] == f"{handlers}, 2 workers"
     _, *workers = container.pids_of_server("py-hello")
     assert len(workers) == 2
 
