@@ -20,11 +20,11 @@ def hello(shared: Launcher) -> Kong:
 
 
 def test_plugins_of_a_running_container(hello: Kong) -> None:
-    """`docker exec C kong-python plugins` is a table: name, version, priority, phases, file and state."""
+    """`docker exec C kong-python plugins` is a table: name, version, priority, phases, mode, file and state."""
     table = hello.exec("kong-python", "plugins").stdout
     row = next(line for line in table.splitlines() if line.split()[0] == "py-hello")
 
-    assert row.split() == ["py-hello", "0.1.0", "0", "access", f"{PLUGINS}/py-hello.py", "running"]
+    assert row.split() == ["py-hello", "0.1.0", "0", "access", "threads", f"{PLUGINS}/py-hello.py", "running"]
 
 
 def test_plugins_before_kong_is_started(kong: Launcher) -> None:

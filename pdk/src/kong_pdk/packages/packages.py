@@ -104,7 +104,11 @@ def locate(folder: Path, environ: Mapping[str, str], plugins: Sequence[str] | No
     """
     wanted: dict[str | None, Requirements] = {}
     failed: dict[str | None, Problem] = {}
-    found = [source.name for source in find(folder)[0] if plugins is None or source.name in plugins]
+    sources, problems = find(folder)
+    if any(problem.file == folder for problem in problems):
+        # It cannot be looked into, which who loads the plugins says.
+        return Packages(Store.locate(environ), (), wanted, failed)
+    found = [source.name for source in sources if plugins is None or source.name in plugins]
     files: dict[str | None, Path] = {None: folder / requirements.FILE}
     files.update({name: folder / name / requirements.FILE for name in found})
     for plugin, file in files.items():
