@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -152,6 +153,43 @@ def test_a_folder_is_served(folder, start, tmp_path, option):
     kong = ProtobufKong(tmp_path / "x.sock")
     assert kong.event(kong.start("my-plugin"), "access", {"kong.request.get_method": "GET"})
     kong.close()
+
+
+def of_server(process: subprocess.Popen[str]) -> list[int]:
+    """The processes of a server: the one that was started, and its workers."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("utf-8")
+    return [process.pid, *map(int, children.split())]
+
+
+@pytest.mark.parametrize("mode", [(), ("--workers", "2")], ids=["one process", "workers"])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_how_many_connections_may_wait(folder, start, tmp_path, kind, mode):
+    command = [sys.executable, str(folder / "my-plugin.py")] if kind == "file" else [*SERVER, "-d", str(folder)]
+    queue = ("--listen-queue-size", "2")
+    process = start(*command, "-p", str(tmp_path), "--socket-name", "s", *queue, *mode)
+    stopped = of_server(process)
+    for pid in stopped:  # so that none of them accepts
+        os.kill(pid, signal.SIGSTOP)
+    waiting = []
+    try:
+        with pytest.raises(BlockingIOError):
+            for _ in range(10):
+                waiting.append(socket.socket(socket.AF_UNIX))
+                waiting[-1].setblocking(False)
+                waiting[-1].connect(str(tmp_path / "s"))
+        assert len(waiting) - 1 == 3  # Linux lets one more wait than it is told to
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        for each in waiting:
+            each.close()
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many"])
+def test_a_queue_of_no_size_is_refused(folder, number):
+    done = run(*SERVER, "-d", str(folder), f"--listen-queue-size={number}")
+    assert done.returncode == 2
+    assert f"{number!r} is not a number of connections" in done.stderr
 
 
 def test_values_instead_of_tuples(folder, start, tmp_path):

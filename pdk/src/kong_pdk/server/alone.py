@@ -10,20 +10,21 @@ from pathlib import Path
 from kong_pdk.logs import NOTICE
 from kong_pdk.plugin import Plugin
 from kong_pdk.server.forks import STOP_SIGNALS, part_from_children
-from kong_pdk.server.listener import Listeners
+from kong_pdk.server.listener import QUEUE_SIZE, Listeners
 from kong_pdk.server.parent import watch_parent
 from kong_pdk.server.server import Server
 
 _log = logging.getLogger(__name__)
 
 
-def serve(plugins: Iterable[Plugin], paths: Iterable[Path]) -> bool:
+def serve(plugins: Iterable[Plugin], paths: Iterable[Path], queue_size: int = QUEUE_SIZE) -> bool:
     """Serve plugins until a signal says stop, or the process that started this one ends.
 
+    :param queue_size: how many connections may wait to be accepted.
     :return: whether all handlers have come to their end.
     :raises ListenError: a socket cannot be made.
     """
-    with Listeners(paths) as listeners:
+    with Listeners(paths, queue_size) as listeners:
         server = Server(plugins, listeners.sockets)
         before = {number: signal.signal(number, lambda *_: server.stop()) for number in STOP_SIGNALS}
         part_from_children(server.sockets, before)

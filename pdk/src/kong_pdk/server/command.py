@@ -18,6 +18,7 @@ from kong_pdk.packages.activation import activate
 from kong_pdk.plugin import Description, Plugin, PluginError, Problem, Source, dump, find, inspect, load
 from kong_pdk.server.dedicated import become_master
 from kong_pdk.server.handover import hand_over
+from kong_pdk.server.listener import QUEUE_SIZE
 from kong_pdk.server.loaded import Loaded
 from kong_pdk.server.serving import serve_alone, serve_by_workers
 from kong_pdk.settings import LOG_FORMAT
@@ -38,6 +39,10 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
         help="the directory of the socket: Kong's prefix (default: KONG_PREFIX, else %(default)s)",
     )  # fmt: skip
     parser.add_argument("--socket-name", "-socket-name", metavar="FILE", help="the socket's name in that directory")
+    parser.add_argument(
+        "--listen-queue-size", "-listen-queue-size", metavar="N", type=_queue_size, default=QUEUE_SIZE,
+        help="how many connections may wait to be accepted (default: %(default)s); the kernel's somaxconn limits it",
+    )  # fmt: skip
     parser.add_argument(
         "--protocol", "-protocol", choices=sorted(_PROTOCOLS), default="msgpack",
         help="the protocol that a dump asks Kong to speak (default: %(default)s); the server answers both",
@@ -76,6 +81,12 @@ def _workers(text: str) -> int:
         return settings.WORKERS.parse(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not {settings.WORKERS.kind}") from None
+
+
+def _queue_size(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of connections from 1 to 2147483647")
+    return int(text)
 
 
 def folder_main(argv: Sequence[str] | None = None) -> int:
@@ -126,7 +137,7 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
 
     if options.metrics_directory:
         record_server(options.metrics_directory, wanted or [source.name for source in find(folder)[0]])
-    return serve_by_workers(load_all, chosen, [path], options.metrics_directory)
+    return serve_by_workers(load_all, chosen, [path], options.metrics_directory, options.listen_queue_size)
 
 
 def _choose(options: argparse.Namespace, wishes: Callable[[], Iterable[mode.Wish]]) -> mode.Mode:
@@ -228,7 +239,9 @@ def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str]
     chosen = _choose(options, lambda: [served])
     if chosen != mode.Mode(mode.THREADS, 1):
         become_master(served, chosen, paths, options)
-    return serve_alone(replace(served, lua_style=False) if options.no_lua_style else served, paths)
+    return serve_alone(
+        replace(served, lua_style=False) if options.no_lua_style else served, paths, options.listen_queue_size
+    )
 
 
 def _print_alone(text: str) -> None:

@@ -28,6 +28,7 @@ def become_master(plugin: Plugin, mode: Mode, paths: Iterable[Path], options: ar
     """Become the master of a plugin whose file was run by this process."""
     file = Path(str(sys.modules["__main__"].__file__)).absolute()
     command = [sys.executable, "-m", "kong_pdk.server.dedicated", plugin.name, str(file), *mode.options]
+    command += ["--listen-queue-size", str(options.listen_queue_size)]
     command += [word for path in paths for word in ("--listen", str(path))]
     command += ["--verbose"] * options.verbose + ["--no-lua-style"] * options.no_lua_style
     for stream in (sys.stdout, sys.stderr):
@@ -45,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("name", "file"):
         parser.add_argument(name)
     parser.add_argument("--engine")
-    parser.add_argument("--workers", type=int)
+    for option in ("--workers", "--listen-queue-size"):
+        parser.add_argument(option, type=int)
     parser.add_argument("--listen", action="append", type=Path)
     for option in ("--verbose", "--no-lua-style"):
         parser.add_argument(option, action="store_true")
@@ -55,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given.arguments = words[end + 1 :]
     logs.configure(given.name, given.verbose, form=LOG_FORMAT.read(os.environ))
     mode = Mode(given.engine, given.workers)
-    return serve_by_workers(lambda: _load(given), mode, given.listen)
+    return serve_by_workers(lambda: _load(given), mode, given.listen, queue_size=given.listen_queue_size)
 
 
 def _load(given: argparse.Namespace) -> Loaded:

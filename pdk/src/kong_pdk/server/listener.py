@@ -13,7 +13,9 @@ from pathlib import Path
 from kong_pdk.logs import NOTICE
 
 _log = logging.getLogger(__name__)
-_BACKLOG = 1024
+QUEUE_SIZE = 4096
+"""How many connections may wait to be accepted; the kernel takes no more than its ``net.core.somaxconn``."""
+
 _LONGEST_PATH = 107  # bytes; sockaddr_un holds 108 with the final zero
 
 
@@ -24,10 +26,11 @@ class ListenError(Exception):
 class Listener:
     """A listening unix socket for a path, which may be another server's until it is published."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, queue_size: int = QUEUE_SIZE) -> None:
         """Listen under a temporary name; :meth:`publish` follows once there is somebody to answer.
 
         :param path: where Kong looks for it.
+        :param queue_size: how many connections may wait to be accepted.
         :raises ListenError: the path is too long, or its directory cannot be written.
         """
         self.path = path.absolute()  # a plugin may change the working directory
@@ -42,7 +45,7 @@ class Listener:
             # As it was given: a relative path may be short enough where the whole one is not.
             self.socket.bind(str(path.with_name(temporary.name)))
             temporary.chmod(0o666 if os.geteuid() == 0 else 0o600)
-            self.socket.listen(_BACKLOG)
+            self.socket.listen(queue_size)
             # For good: workers share it, and one that is being started must not let the others wait in accept().
             self.socket.setblocking(False)
             self._identity = _identity(temporary)
@@ -74,15 +77,16 @@ class Listener:
 class Listeners:
     """The sockets of one server, closed together: ``with Listeners(paths) as listeners: ...``."""
 
-    def __init__(self, paths: Iterable[Path]) -> None:
+    def __init__(self, paths: Iterable[Path], queue_size: int = QUEUE_SIZE) -> None:
         """Listen.
 
+        :param queue_size: how many connections may wait to be accepted, on each.
         :raises ListenError: one of them cannot be made; none is left.
         """
         self._listeners: list[Listener] = []
         with contextlib.ExitStack() as opened:
             for path in paths:
-                self._listeners.append(Listener(path))
+                self._listeners.append(Listener(path, queue_size))
                 opened.callback(self._listeners[-1].close)
             opened.pop_all()
 

@@ -21,7 +21,7 @@ from kong_pdk.mode import Mode
 from kong_pdk.server import engine, line
 from kong_pdk.server.contents import Content, ContentTable
 from kong_pdk.server.forks import STOP_SIGNALS, signals_held
-from kong_pdk.server.listener import ListenError, Listeners
+from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
 from kong_pdk.server.parent import LOOK_SECONDS, Parent
 from kong_pdk.server.peers import make_inbox
 from kong_pdk.server.seat import Seat
@@ -41,9 +41,10 @@ _log = logging.getLogger(__name__)
 class Master:
     """The workers of one server."""
 
-    def __init__(self, paths: Iterable[Path], mode: Mode) -> None:
+    def __init__(self, paths: Iterable[Path], mode: Mode, queue_size: int = QUEUE_SIZE) -> None:
         """Bind the sockets; Kong sees them once all workers are ready.
 
+        :param queue_size: how many connections may wait to be accepted.
         :raises ListenError: a socket cannot be made.
         """
         self._mode = mode
@@ -59,7 +60,7 @@ class Master:
         self._parent = Parent()
         self._inboxes = [make_inbox() for _ in range(mode.workers)]
         self._wake_reader, self._wake_writer = socket.socketpair()
-        self._listeners = Listeners(paths)
+        self._listeners = Listeners(paths, queue_size)
 
     def run(self) -> Seat | int:
         """Keep the workers running until a signal says stop, or the process that started this one ends.

@@ -13,14 +13,14 @@ from pathlib import Path
 from kong_pdk import logs
 from kong_pdk.mode import Mode
 from kong_pdk.plugin import Plugin
-from kong_pdk.server.listener import ListenError
+from kong_pdk.server.listener import QUEUE_SIZE, ListenError
 from kong_pdk.server.loaded import Load
 
 _log = logging.getLogger(__name__)
 _END_SECONDS = 3.0  # for what plugins do at the end
 
 
-def serve_alone(plugin: Plugin, paths: list[Path]) -> int:
+def serve_alone(plugin: Plugin, paths: list[Path], queue_size: int = QUEUE_SIZE) -> int:
     """Serve a plugin that this process has loaded, without workers.
 
     :return: the exit status.
@@ -29,7 +29,7 @@ def serve_alone(plugin: Plugin, paths: list[Path]) -> int:
 
     logs.restore()
     try:
-        idle = serve([plugin], paths)
+        idle = serve([plugin], paths, queue_size)
     except ListenError as error:
         _log.error("%s", error)
         return 1
@@ -38,11 +38,14 @@ def serve_alone(plugin: Plugin, paths: list[Path]) -> int:
     return _end(idle)
 
 
-def serve_by_workers(load: Load, chosen: Mode, paths: list[Path], metrics: Path | None = None) -> int:
+def serve_by_workers(
+    load: Load, chosen: Mode, paths: list[Path], metrics: Path | None = None, queue_size: int = QUEUE_SIZE
+) -> int:
     """Serve by a master and workers, this process becoming one of them.
 
     :param load: loads the plugins, in each worker.
     :param metrics: the directory of the files to count in.
+    :param queue_size: how many connections may wait to be accepted.
     :return: the exit status.
     """
     # Not at the top: a dump needs none of it, and what it imports may come with the packages of a plugin.
@@ -50,7 +53,7 @@ def serve_by_workers(load: Load, chosen: Mode, paths: list[Path], metrics: Path 
     from kong_pdk.server.worker import work
 
     try:
-        seat = Master(paths, chosen).run()
+        seat = Master(paths, chosen, queue_size).run()
     except ListenError as error:
         _log.error("%s", error)
         return 1
