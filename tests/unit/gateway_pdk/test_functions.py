@@ -11,7 +11,7 @@ import pytest
 from kong_pdk.gateway.entities import Config, Consumer, Credential, Route, Service, Upstream
 from kong_pdk.gateway.exchange import Body, Exit, Refused, ServiceResponse
 from kong_pdk.gateway.pdk import UnknownFunction
-from kong_pdk.gateway.pdk.calls import FUNCTIONS
+from kong_pdk.gateway.pdk.calls import FUNCTIONS, gives_nothing
 from kong_pdk.wire.pdk import STOCK, RawBody
 from kong_pdk.wire.phases import allowed
 from unit.gateway_pdk.exchanges import Scene, scene
@@ -372,3 +372,57 @@ def test_calls_of_several_events_do_not_wait_for_each_other() -> None:
         assert await waiting == b"late"
 
     asyncio.run(run())
+
+
+def test_client_is_asked_for_no_certificate_and_the_log_says_so() -> None:
+    given = scene()
+    for name in ("request_client_certificate", "disable_session_reuse"):
+        assert given.call(f"kong.client.tls.{name}", phase="certificate") is True
+        assert f"kong.client.tls.{name}: the embedded gateway" in given.written.getvalue()
+        with pytest.raises(Refused, match="only in: certificate"):
+            given.call(f"kong.client.tls.{name}", phase="access")
+
+
+def test_inspection_can_be_switched_off() -> None:
+    given = scene()
+    given.call("kong.log.inspect.off")
+    given.call("kong.log.inspect", "hidden")
+    given.call("kong.log.inspect.on")
+    given.call("kong.log.inspect", "shown", {"a": 1})
+    assert "hidden" not in given.written.getvalue()
+    assert '"shown" {"a": 1}' in given.written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        ("kong.response.set_raw_body", "only in: body_filter"),
+        ("kong.response.get_raw_body", "cannot be called in access phase"),
+        ("kong.client.tls.disable_http2_alpn", "only in: client_hello"),
+        ("kong.client.tls.set_client_verify", "cannot be called in access phase"),
+        ("kong.service.set_target_retry_callback", "must be a function"),
+        ("kong.service.set_tls_cert_key", "must be a parsed cdata object"),
+        ("kong.service.set_tls_verify_store", "X.509"),
+        ("kong.vault.try", "must be a function"),
+    ],
+)
+def test_what_no_plugin_server_can_call_says_why(method: str, reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
+        scene().call(method, "an argument")
+
+
+def test_verdict_on_a_client_is_one_of_nginxs() -> None:
+    """Kong refuses the call in the phases that were measured; in others it would look at the verdict."""
+    verify = FUNCTIONS["kong.client.tls.set_client_verify"].run
+    for verdict in ("SUCCESS", "NONE", "FAILED:expired"):
+        verify(scene().event(), verdict)
+    for verdict in (True, None, "PERHAPS"):
+        with pytest.raises(Refused):
+            verify(scene().event(), verdict)
+
+
+def test_a_function_without_a_value_is_told_from_one_that_gives_nil() -> None:
+    assert gives_nothing("kong.service.request.disable_tls")
+    assert gives_nothing("kong.vault.flush")
+    assert not gives_nothing("kong.cluster.get_id")
+    assert not gives_nothing("kong.request.get_moon")

@@ -29,6 +29,13 @@ class Statistics:
         return max(0, self.connections_active - self.reading - self.writing)
 
 
+@dataclass
+class Inspection:
+    """Whether ``kong.log.inspect`` writes anything, until the next reload."""
+
+    on: bool = True
+
+
 @dataclass(frozen=True)
 class Node:
     """One generation of the gateway. A reload makes a new one; requests in flight keep theirs."""
@@ -40,3 +47,4 @@ class Node:
     log: ErrorLog
     statistics: Statistics = field(default_factory=Statistics)
     started_at: float = field(default_factory=time.time)
+    inspection: Inspection = field(default_factory=Inspection)

@@ -4,6 +4,7 @@ from kong_pdk.gateway.pdk.calls import Event, UnknownFunction, call
 
 from . import (
     client,
+    client_tls,
     log,
     nginx,
     node,
@@ -15,6 +16,8 @@ from . import (
     service_request,
     service_response,
     shared,
+    unreachable,
+    vault,
 )
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "UnknownFunction",
     "call",
     "client",
+    "client_tls",
     "log",
     "nginx",
     "node",
@@ -33,4 +37,6 @@ __all__ = [
     "service_request",
     "service_response",
     "shared",
+    "unreachable",
+    "vault",
 ]

@@ -50,7 +50,12 @@ class _Function:
     run: Callable[..., Any]
     # None: takes any number of arguments
     parameters: int | None
+    # False: gives no value at all, which Lua tells from nil
+    returns: bool
 
+
+# Annotations are texts here; a function that may give None for nil says so in its own ("str | None").
+_NO_VALUE = ("None", "NoReturn")
 
 FUNCTIONS: dict[str, _Function] = {}
 
@@ -61,10 +66,17 @@ def function(name: str) -> Callable[[_Any], _Any]:
     def register(run: _Any) -> _Any:
         kinds = [parameter.kind for parameter in inspect.signature(run).parameters.values()]
         variadic = inspect.Parameter.VAR_POSITIONAL in kinds
-        FUNCTIONS[name] = _Function(run, None if variadic else len(kinds) - 1)
+        returns = inspect.get_annotations(run).get("return") not in _NO_VALUE
+        FUNCTIONS[name] = _Function(run, None if variadic else len(kinds) - 1, returns)
         return run
 
     return register
+
+
+def gives_nothing(method: str) -> bool:
+    """Whether this function returns no value, not even nil: a result that must have one cannot be made of it."""
+    found = FUNCTIONS.get(method)
+    return found is not None and not found.returns
 
 
 async def call(event: Event, method: str, args: list[Any]) -> Any:

@@ -140,9 +140,3 @@ def get_protocol(event: Event, allow_terminated: object = None) -> str | None:
         if given is not None and given.lower() == "https":
             return "https"
     return exchange.request.scheme
-
-
-@function("kong.client.tls.get_full_client_certificate_chain")
-def get_full_client_certificate_chain(event: Event) -> None:
-    """The embedded gateway asks no client for a certificate."""
-    return

@@ -36,7 +36,19 @@ for _name, _level in _LEVELS.items():
 
 @function("kong.log.inspect")
 def inspect(event: Event, *args: object) -> None:
-    event.log("notice", " ".join(json.dumps(item, ensure_ascii=False) for item in args))
+    """Show values; ``kong.log.inspect.off`` stops it, ``kong.log.inspect.on`` begins again."""
+    if event.exchange.node.inspection.on:
+        event.log("notice", " ".join(json.dumps(item, ensure_ascii=False) for item in args))
+
+
+@function("kong.log.inspect.on")
+def inspect_on(event: Event) -> None:
+    event.exchange.node.inspection.on = True
+
+
+@function("kong.log.inspect.off")
+def inspect_off(event: Event) -> None:
+    event.exchange.node.inspection.on = False
 
 
 @function("kong.log.deprecation")

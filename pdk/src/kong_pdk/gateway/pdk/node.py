@@ -1,4 +1,4 @@
-"""``kong.node``, ``kong.cluster``, ``kong.ip``, ``kong.plugin``, ``kong.vault`` and ``kong.telemetry``."""
+"""``kong.node``, ``kong.cluster``, ``kong.ip``, ``kong.plugin`` and ``kong.telemetry``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from kong_pdk.gateway.pdk.calls import Event, function
 from kong_pdk.gateway.pdk.checks import integer, string, table
 
 _UNITS = {"b": 0, "k": 1, "m": 2, "g": 3}
-_REFERENCE = ("{vault://", "}")
 
 
 @function("kong.node.get_id")
@@ -41,9 +40,9 @@ def get_memory_stats(event: Event, unit: object = None, scale: object = None) ->
 
 
 @function("kong.cluster.get_id")
-def get_cluster_id(event: Event) -> None:
+def get_cluster_id(event: Event) -> str | None:
     """A node without a database is in no cluster."""
-    return
+    return None
 
 
 @function("kong.ip.is_trusted")
@@ -54,12 +53,6 @@ def is_trusted(event: Event, address: object = None) -> bool:
 @function("kong.plugin.get_id")
 def get_plugin_id(event: Event) -> str:
     return event.plugin.id
-
-
-@function("kong.vault.is_reference")
-def is_reference(event: Event, reference: object = None) -> bool:
-    start, end = _REFERENCE
-    return isinstance(reference, str) and reference.startswith(start) and reference.endswith(end)
 
 
 @function("kong.telemetry.log")
