@@ -1,6 +1,6 @@
 # What people and CI type. Everything longer than a few lines is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help up down embedded-base test test-unit test-conformance test-container lint clean
+.PHONY: help up down embedded-base test test-unit test-conformance test-container fuzz lint clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test-conformance: ## compare with what was recorded from a real Kong
 
 test-container: ## run the image and look; KONG_IMAGE=... chooses its base
 	@scripts/test container
+
+fuzz: ## feed the protocols random values and bytes, for far longer than make test does
+	@HYPOTHESIS_PROFILE=long scripts/test unit/fuzz -- --timeout 3600
 
 lint: ## check style, types and shell syntax
 	@scripts/lint

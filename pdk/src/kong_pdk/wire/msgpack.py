@@ -88,7 +88,7 @@ class Messages:
         except WireError:
             raise
         except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
-            raise WireError(f"not MessagePack-RPC: {error or type(error).__name__}") from error
+            raise WireError(f"not MessagePack-RPC: {str(error) or type(error).__name__}") from error
 
 
 def _message(item: Any) -> Message:
