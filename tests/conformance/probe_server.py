@@ -14,6 +14,7 @@ from typing import Any
 
 from conformance.recordings import CLOSED, NOTHING, Case, PdkCall, Step
 from kong_pdk.wire import calls, msgpack, pdk, protobuf
+from kong_pdk.wire.interface import STOCK
 
 DEADLINE = 20.0
 RECORDED_UPSTREAM_PORT = 18090
@@ -85,9 +86,9 @@ class ProbeServer(ABC):
         if call.method != "kong.service.set_target":
             return call
         binary = isinstance(call.arguments, bytes)
-        host, port = pdk.decode_arguments(call.method, call.arguments) if binary else call.arguments
+        host, port = pdk.decode_arguments(STOCK.method(call.method), call.arguments) if binary else call.arguments
         here = [host, self.upstream_port if port == RECORDED_UPSTREAM_PORT else port]
-        return PdkCall(call.method, pdk.encode_arguments(call.method, here) if binary else here)
+        return PdkCall(call.method, pdk.encode_arguments(STOCK.method(call.method), here) if binary else here)
 
     @abstractmethod
     def serve(self, connection: socket.socket) -> None:
@@ -203,7 +204,7 @@ class ProtoBufProbe(ProbeServer):
             note = PdkCall(call.method, call.arguments, CLOSED)
             made.append(note)
             stream.send(call.method.encode(), call.arguments)
-            note.answer = pdk.decode_result(call.method, stream.next())
+            note.answer = pdk.decode_result(STOCK.method(call.method), stream.next())
         stream.send(b"", protobuf.encode_return(sequence, None))
         if phase == "log":
             observed.ended.set()

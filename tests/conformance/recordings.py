@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kong_pdk.wire import msgpack, pdk
+from kong_pdk.wire.interface import STOCK
 
 FOLDER = Path(os.environ.get("KONG_RECORDINGS") or Path(__file__).parents[3] / "shared" / "kong-3.9.3")
 FILES = {"MsgPack:1": "msgpack.jsonl", "ProtoBuf:1": "protobuf.jsonl"}
@@ -152,5 +153,5 @@ def _protobuf_events(frames: list[dict[str, Any]]) -> Iterator[tuple[str, list[P
             events[-1][1].append(PdkCall(frame["args_of"], bytes.fromhex(frame["hex"]), CLOSED))
         elif "reply_to" in frame:
             call = events[-1][1][-1]
-            call.answer = pdk.decode_result(call.method, bytes.fromhex(frame["hex"]))
+            call.answer = pdk.decode_result(STOCK.method(call.method), bytes.fromhex(frame["hex"]))
     yield from events

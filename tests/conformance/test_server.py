@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from conformance.recordings import CLOSED, FILES, FOLDER, NOTHING, Case, PdkCall, Step, cases
 from kong_pdk.wire import pdk
+from kong_pdk.wire.interface import STOCK
 from kong_pdk.wire.phases import allowed
 from unit.server.fake_kong import REFUSED, FakeKong, MsgpackKong, ProtobufKong
 from unit.server.served import MODES, serving
@@ -107,4 +108,4 @@ def _recorded(protocol: str, call: PdkCall) -> tuple[str, list[Any]]:
         return call.method, call.arguments
     if call.method == "kong.request.get_query_arg":  # see PROTOCOL.md: any client could make Kong raise
         return "kong.request.get_query", [100]
-    return call.method, pdk.decode_arguments(call.method, call.arguments)
+    return call.method, pdk.decode_arguments(STOCK.method(call.method), call.arguments)

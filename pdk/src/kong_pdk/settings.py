@@ -192,6 +192,11 @@ BASE_ENTRYPOINT = Variable(
     "KONG_PYTHON_BASE_ENTRYPOINT", "the path of a program", "/docker-entrypoint.sh",
     "Kong's entrypoint in the base image, where it has another path", _path,
 )  # fmt: skip
+INTERFACE_FILE = Variable(
+    "KONG_PYTHON_INTERFACE_FILE", "the path of a file", "/usr/local/kong/include/kong/pluginsocket.proto",
+    "Kong's interface file, from which plugin servers learn what ProtoBuf:1 reaches; a copy of it, where Kong is in "
+    "another container", _path,
+)  # fmt: skip
 ENGINE = Variable(
     "KONG_PYTHON_ENGINE", "threads or gevent", "threads",
     "what runs the handlers of a plugin whose module names no engine", _choice("threads", "gevent"),
@@ -218,7 +223,7 @@ DATA_DIR = Variable(
 
 VARIABLES: Sequence[Variable[object]] = (
     PLUGINS_DIR, PROTOCOL, ENGINE, WORKERS, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS, LOG_FORMAT, METRICS_LISTEN,
-    RUN_DIR, BASE_ENTRYPOINT, INSTALL, INSTALL_SECONDS, DATA_DIR,
+    RUN_DIR, BASE_ENTRYPOINT, INTERFACE_FILE, INSTALL, INSTALL_SECONDS, DATA_DIR,
 )  # fmt: skip
 """All of them, in the order in which they are shown."""
 

@@ -12,7 +12,8 @@ from kong_pdk.gateway.entities import Config, Consumer, Credential, Route, Servi
 from kong_pdk.gateway.exchange import Body, Exit, Refused, ServiceResponse
 from kong_pdk.gateway.pdk import UnknownFunction
 from kong_pdk.gateway.pdk.calls import FUNCTIONS, gives_nothing
-from kong_pdk.wire.pdk import STOCK, RawBody
+from kong_pdk.wire.interface import STOCK
+from kong_pdk.wire.pdk import RawBody
 from kong_pdk.wire.phases import allowed
 from unit.gateway_pdk.exchanges import Scene, scene
 
@@ -21,7 +22,7 @@ PROXIED = [(b"Host", b"here.test"), (b"X-Forwarded-Proto", b"HTTPS"), (b"X-Forwa
 
 def test_every_stock_method_that_works_over_http_is_there() -> None:
     phases = ("rewrite", "access", "response", "log")
-    working = {name for name in STOCK if any(allowed(name, phase) is not False for phase in phases)}
+    working = {each.name for each in STOCK if any(allowed(each.name, phase) is not False for phase in phases)}
     assert working <= set(FUNCTIONS)
 
 

@@ -15,6 +15,7 @@ from kong_pdk.gateway.servers.pool import Pool
 from kong_pdk.gateway.servers.protobuf import ProtoBufClient
 from kong_pdk.wire import pdk, protobuf
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, StartInstance
+from kong_pdk.wire.interface import STOCK
 from unit.gateway_pdk.exchanges import PLUGIN, Scene, scene
 from unit.gateway_pdk.plugin_servers import ProtoBufServer, Streams, frame_of, serving
 
@@ -88,7 +89,7 @@ def test_replaced_configuration_closes_the_old_instance(tmp_path: Path) -> None:
 def test_calls_may_be_pipelined(tmp_path: Path) -> None:
     async def pipelined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         for value in ("1", "2"):
-            payload = pdk.encode_arguments("kong.response.set_header", ["x-n", value])
+            payload = pdk.encode_arguments(STOCK.method("kong.response.set_header"), ["x-n", value])
             writer.write(protobuf.frame(b"kong.response.set_header") + protobuf.frame(payload))
         assert await frame_of(reader) == b""
         assert await frame_of(reader) == b""
@@ -110,7 +111,7 @@ def test_after_exit_the_connection_closes_when_the_request_ends(tmp_path: Path) 
     closed: list[bytes] = []
 
     async def exits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        payload = pdk.encode_arguments("kong.response.exit", [403])
+        payload = pdk.encode_arguments(STOCK.method("kong.response.exit"), [403])
         writer.write(protobuf.frame(b"kong.response.exit") + protobuf.frame(payload))
         closed.append(await reader.read())
         return False
@@ -133,14 +134,15 @@ def test_method_that_the_interface_file_does_not_name_closes_the_connection(tmp_
 
 
 def test_value_that_is_not_there_is_nil(tmp_path: Path) -> None:
-    server = ProtoBufServer(asks("kong.response.set_header", pdk.encode_arguments("kong.response.set_header", ["x-a"])))
+    method = STOCK.method("kong.response.set_header")
+    server = ProtoBufServer(asks(method.name, pdk.encode_arguments(method, ["x-a"])))
     with pytest.raises(Refused, match="got nil"):
         handle(tmp_path / "s", server)
 
 
 def test_value_that_the_message_cannot_hold_closes_the_connection(tmp_path: Path) -> None:
     given = scene(raw_query=b"flag")
-    payload = pdk.encode_arguments("kong.request.get_query_arg", ["flag"])
+    payload = pdk.encode_arguments(STOCK.method("kong.request.get_query_arg"), ["flag"])
     server = ProtoBufServer(asks("kong.request.get_query_arg", payload))
     with pytest.raises(Refused, match=r"kong\.request\.get_query_arg"):
         run(tmp_path / "s", server, lambda client: to_the_end(client, given, "access"))

@@ -10,6 +10,7 @@ from typing import Any
 
 from kong_pdk.wire import pdk, protobuf
 from kong_pdk.wire.calls import Call, CloseInstance, HandleEvent, InstanceStatus, StartInstance
+from kong_pdk.wire.interface import STOCK, Interface
 from kong_pdk.wire.msgpack import Messages, Response, encode_request, step_method
 from kong_pdk.wire.protobuf import Frames
 
@@ -60,7 +61,8 @@ class ProtobufKong(FakeKong):
 
     name = "ProtoBuf:1"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, interface: Interface = STOCK) -> None:
+        self.interface = interface
         super().__init__(path)
         self._frames = Frames()
         self._ready: list[bytes] = []
@@ -92,8 +94,9 @@ class ProtobufKong(FakeKong):
 
     def event(self, instance: int, phase: str, answers: Answers | None = None) -> bool:
         sequence = self.send(HandleEvent(instance, phase))
-        while method := self.read().decode():
-            value = self.answer(method, pdk.decode_arguments(method, self.read()), answers)
+        while name := self.read().decode():
+            method = self.interface.method(name)
+            value = self.answer(method.function, pdk.decode_arguments(method, self.read()), answers)
             if value is REFUSED:
                 self.socket.shutdown(socket.SHUT_WR)
                 return False

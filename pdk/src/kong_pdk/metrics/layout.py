@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-from kong_pdk.wire.methods import STOCK
+from kong_pdk.wire.methods import METHODS
 from kong_pdk.wire.phases import PHASES, functions
 
 OK, ERROR, EXIT, ABORTED = range(4)
@@ -16,7 +16,7 @@ BOUNDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 """The upper bounds of the histogram's buckets, in seconds; a bucket for what took longer comes behind."""
 
 OTHER = "other"
-FUNCTIONS = (*sorted({*STOCK, *functions()}), OTHER)
+FUNCTIONS = (*sorted({*(method.function for method in METHODS.values()), *functions()}), OTHER)
 """The PDK functions that are counted by name; the rest is one, so that no plugin makes series without end."""
 
 # The process that writes, and those that wrote before it.

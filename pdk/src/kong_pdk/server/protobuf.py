@@ -17,6 +17,8 @@ from kong_pdk.server.results import from_protobuf, query_argument
 from kong_pdk.wire import pdk
 from kong_pdk.wire.calls import HandleEvent, StartInstance
 from kong_pdk.wire.errors import UnknownMethod, WireError
+from kong_pdk.wire.interface import STOCK, Interface
+from kong_pdk.wire.methods import Method
 from kong_pdk.wire.phases import functions
 from kong_pdk.wire.protobuf import Frames, decode_call, encode_return, frame
 from kong_pdk.wire.text import encode
@@ -79,33 +81,36 @@ class _Stream:
 class _Channel:
     """The PDK calls of one event, on the connection that brought it."""
 
-    def __init__(self, stream: _Stream) -> None:
+    def __init__(self, stream: _Stream, interface: Interface, phase: str) -> None:
         self._stream = stream
+        self._interface = interface
+        self._phase = phase
 
     def call(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
         """See :class:`kong_pdk.server.bridge.Channel`."""
-        if method == "kong.request.get_query_arg" and len(args) == 1:
+        if method == "kong.request.get_query_arg" and len(args) == 1 and self._choose(method).output == "String":
             return query_argument(args[0], lambda: self.call("kong.request.get_query", ())[0]), None
-        payload = self._arguments(method, args)
+        chosen = self._choose(method)
+        payload = pdk.encode_arguments(chosen, args)
         try:
-            self._stream.write(encode(method), payload)
+            self._stream.write(encode(chosen.name), payload)
             reply = self._stream.read()
         except ConnectionClosed:
             raise EventEnded from None
-        return from_protobuf(method, pdk.decode_result(method, reply))
+        return from_protobuf(chosen, pdk.decode_result(chosen, reply))
 
     def leave(self, method: str, args: Sequence[object]) -> None:
         """See :class:`kong_pdk.server.bridge.Channel`."""
-        payload = self._arguments(method, args)
+        chosen = self._choose(method)
+        payload = pdk.encode_arguments(chosen, args)
         try:
-            self._stream.write(encode(method), payload)
+            self._stream.write(encode(chosen.name), payload)
         except ConnectionClosed:
             raise EventEnded from None
 
-    @staticmethod
-    def _arguments(method: str, args: Sequence[object]) -> bytes:
+    def _choose(self, method: str) -> Method:
         try:
-            return pdk.encode_arguments(method, args)
+            return self._interface.choose(method, self._phase)
         except UnknownMethod as error:
             error.args = (_why_unknown(method),)
             raise
@@ -153,7 +158,7 @@ def _serve_event(stream: _Stream, instances: Instances, sequence: int, call: Han
     if instance is None:  # Kong starts it anew and sends the event again
         _log.info("there is no instance %d here: Kong is to start it anew", call.instance_id)
         return False
-    if run_handler(instance, call.event_name, _Channel(stream)):
+    if run_handler(instance, call.event_name, _Channel(stream, STOCK, call.event_name)):
         stream.write(b"", encode_return(sequence, None))
     # else Kong closes the connection when it has answered its client, which may take a while: the next read sees it
     return True

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kong_pdk.wire.pdk import RawBody
+from kong_pdk.wire.pdk import Method, RawBody
 
 _MULTI_MAPS = frozenset(
     {
@@ -50,15 +50,16 @@ def from_msgpack(method: str, value: Any) -> tuple[Any, str | None]:
     return value, None
 
 
-def from_protobuf(method: str, value: Any) -> tuple[Any, str | None]:
+def from_protobuf(method: Method, value: Any) -> tuple[Any, str | None]:
     """Give value and error of a call, from what its result message held."""
     if isinstance(value, RawBody):
         return _raw_body(value)
-    if method in _MULTI_MAPS:
+    function = method.function
+    if function in _MULTI_MAPS:
         return _multi_map(value), None
-    if method in _NIL_WHEN_EMPTY and not value:
+    if function in _NIL_WHEN_EMPTY and not value and method.output != "Value":
         return None, None
-    if method == "kong.request.get_uri_captures":
+    if function == "kong.request.get_uri_captures":
         return _captures(value), None
     return value, None
 

@@ -8,31 +8,33 @@ from typing import Any
 
 from kong_pdk.wire.errors import ArgumentError
 from kong_pdk.wire.messages import message_class
-from kong_pdk.wire.methods import method
+from kong_pdk.wire.methods import Method
 from kong_pdk.wire.protobuf import parse
 from kong_pdk.wire.text import decode, encode
 from kong_pdk.wire.values import fill_list, fill_struct, fill_value, message_of, read_message, read_struct, read_value
 
 _JSON_TYPE = "application/json; charset=utf-8"
 _DEFAULT_MAXIMUM = 100  # Kong's own for headers and query arguments; it refuses the 0 of a missing one
+_LOG_LINES = frozenset(
+    {"kong.log", "kong.log.inspect"}
+    | {f"kong.log.{level}" for level in ("alert", "crit", "err", "warn", "notice", "info", "debug")}
+)
 _INT32 = range(-(2**31), 2**31)
 
 
-def encode_arguments(name: str, args: Sequence[object]) -> bytes:
+def encode_arguments(method: Method, args: Sequence[object]) -> bytes:
     """Make the argument message of a call, as a plugin server does.
 
-    :param name: dotted name of the method.
     :param args: positional arguments; None for those left out.
-    :raises UnknownMethod: Kong's interface file does not name the method.
     :raises ArgumentError: the message has no place for an argument.
     """
-    kind = method(name).input
+    name = method.function
     given = list(args)
     while given and given[-1] is None:
         given.pop()
-    message = message_class(kind)()
+    message = message_class(method.input)()
     try:
-        _FILL[kind](message, name, given)
+        _FILL[method.input](message, name, given)
     except ArgumentError:
         raise
     except (TypeError, ValueError) as error:
@@ -110,9 +112,22 @@ def _fill_kv(message: Any, name: str, args: list[Any]) -> None:
         fill_value(message.v, args[1])
 
 
-def _fill_log(message: Any, name: str, args: list[Any]) -> None:
-    words = {None: "nil", False: "false"}
-    fill_list(message, [words[item] if item is None or item is False else item for item in args])
+def _fill_list(message: Any, name: str, args: list[Any]) -> None:
+    if name in _LOG_LINES:
+        fill_list(message, [_words(item) for item in args])
+        return
+    for item in args:
+        _refuse_lossy(name, item)
+    fill_list(message, args)
+
+
+def _words(value: Any) -> Any:
+    """Write out what would be lost on the way: in a line of the log it reads as Lua prints it."""
+    if value is None or value is False:
+        return "nil" if value is None else "false"
+    if isinstance(value, Mapping):
+        return {name: _words(item) for name, item in value.items()}
+    return [_words(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _fill_headers(message: Any, name: str, args: list[Any]) -> None:
@@ -169,23 +184,23 @@ _FILL: dict[str, Callable[[Any, str, list[Any]], None]] = {
     "Int": _fill_int,
     "Bool": _fill_bool,
     "KV": _fill_kv,
-    "ListValue": _fill_log,
+    "ListValue": _fill_list,
     "Struct": _fill_headers,
     "ExitArgs": _fill_exit,
     "ConsumerSpec": _fill_consumer_spec,
     "AuthenticateArgs": _fill_authenticate,
     "Target": _fill_target,
 }
+INPUTS = frozenset(_FILL)
+"""The short names of the messages that can be arguments."""
 
 
-def decode_arguments(name: str, payload: bytes) -> list[Any]:
+def decode_arguments(method: Method, payload: bytes) -> list[Any]:
     """Read the argument message of a call, as Kong does; what is not set is None where the message can tell.
 
-    :raises UnknownMethod: Kong's interface file does not name the method.
     :raises WireError: the bytes are no such message.
     """
-    kind = method(name).input
-    return _READ_ARGUMENTS[kind](parse(kind, payload))
+    return _READ_ARGUMENTS[method.input](parse(method.input, payload))
 
 
 def _read_kv(message: Any) -> list[Any]:

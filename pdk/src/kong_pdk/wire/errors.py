@@ -11,9 +11,13 @@ class UnknownMethod(WireError):
     """ProtoBuf:1 has no messages for this PDK method."""
 
     def __init__(self, method: str) -> None:
-        """:param method: the dotted name, ``kong.request.get_body`` for example."""
+        """:param method: the name, ``kong.request.get_body`` for example."""
         super().__init__(f"{method} is not one of the methods that Kong's interface file names")
         self.method = method
+
+
+class InterfaceError(Exception):
+    """An interface file that is not what it should be; the message says what to do."""
 
 
 class ArgumentError(TypeError):

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from kong_pdk.wire.messages import message_class
-from kong_pdk.wire.methods import method
+from kong_pdk.wire.methods import Method
 from kong_pdk.wire.protobuf import parse
 from kong_pdk.wire.text import decode, encode
 from kong_pdk.wire.values import fill_struct, fill_value, message_of, read_message, read_number, read_struct, read_value
+
+NIL = b"\x08\x01"
+"""Lua's nil in a ``Value``, as Kong writes it: a null of a number that the schema does not name."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +25,16 @@ class RawBody:
     error: str | None = None
 
 
-def encode_result(name: str, value: Any) -> bytes:
+def encode_result(method: Method, value: Any) -> bytes:
     """Make the result message of a call, as Kong does; nil and the empty value look alike in most of them.
 
     :param value: what the PDK function gave; a :class:`RawBody` for ``kong.request.get_raw_body``,
         ``{"unnamed": [...], "named": {...}}`` for ``kong.request.get_uri_captures``.
-    :raises UnknownMethod: Kong's interface file does not name the method.
     :raises TypeError, ValueError: a value that the message cannot hold.
     """
-    kind = method(name).output
+    kind = method.output
+    if kind == "Value" and value is None:
+        return NIL
     message = message_class(kind)()
     if kind in _ENTITIES:
         message = message_of(kind, value) if isinstance(value, Mapping) else message
@@ -72,17 +76,18 @@ _FILL_RESULT: dict[str, Callable[[Any, Any], None]] = {
     "RawBodyResult": _set_raw_body,
     "UriCapturesResult": _set_captures,
 }
+OUTPUTS = frozenset(_ENTITIES) | frozenset(_FILL_RESULT)
+"""The short names of the messages that can be results."""
 
 
-def decode_result(name: str, payload: bytes) -> Any:
+def decode_result(method: Method, payload: bytes) -> Any:
     """Read the result message of a call, as a plugin server does.
 
     :return: a Python value; "" and 0 where Kong had nil or the empty value, which look alike; entities as
         dicts of what is set, None where nothing is; a :class:`RawBody` for ``kong.request.get_raw_body``.
-    :raises UnknownMethod: Kong's interface file does not name the method.
     :raises WireError: the bytes are no such message.
     """
-    kind = method(name).output
+    kind = method.output
     message = parse(kind, payload)
     if kind in _ENTITIES:
         return read_message(message) or None

@@ -15,6 +15,7 @@ from kong_pdk.gateway.servers.retries import Retries
 from kong_pdk.wire import pdk, protobuf
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
 from kong_pdk.wire.errors import UnknownMethod, WireError
+from kong_pdk.wire.interface import STOCK
 
 
 class _FrameStream:
@@ -93,11 +94,12 @@ class ProtoBufClient:
 
     async def _answer(self, event: Event, method: str, payload: bytes) -> bytes:
         try:
-            value = await call(event, method, _arguments(method, payload))
+            wire_method = STOCK.method(method)
+            value = await call(event, method, _arguments(wire_method, payload))
         except (UnknownMethod, UnknownFunction) as error:
             raise PluginFailed(str(error)) from error
         try:
-            return pdk.encode_result(method, to_protobuf(method, value))
+            return pdk.encode_result(wire_method, to_protobuf(method, value))
         except (TypeError, ValueError) as error:
             raise Refused(f"{method}: its value has no place in the message: {error}") from error
 
@@ -142,10 +144,10 @@ async def _returned(frames: _FrameStream, sequence: int) -> object:
     return answer
 
 
-def _arguments(method: str, payload: bytes) -> list[Any]:
-    """The arguments as Lua gets them. Raises UnknownMethod and WireError."""
+def _arguments(method: pdk.Method, payload: bytes) -> list[Any]:
+    """The arguments as Lua gets them. Raises WireError."""
     arguments = pdk.decode_arguments(method, payload)
-    kind = pdk.STOCK[method].input
+    kind = method.input
     if kind == "KV" and not protobuf.parse(kind, payload).HasField("v"):
         arguments = arguments[:1]  # a value that is not there is nil; only one that is null becomes a text
     return from_protobuf(kind, arguments)

@@ -1,0 +1,173 @@
+"""The interface file: what it names, and our extension of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from kong_pdk import interface_file
+from kong_pdk.wire.errors import InterfaceError, UnknownMethod
+from kong_pdk.wire.interface import EXTENDED, STOCK, extend, read, rpc_name
+from kong_pdk.wire.methods import METHODS, Method
+
+FILE = Path(__file__).parents[3] / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"
+STOCK_TEXT = FILE.read_text("utf-8")
+SMALL = "service Kong {\n  rpc Client_GetIp(google.protobuf.Empty) returns (String);\n}\n"
+
+
+def test_kong_s_own_file_names_its_74_methods():
+    assert len(STOCK) == 74
+    assert read(STOCK_TEXT) == STOCK
+
+
+def test_the_extended_file_names_all_and_all_that_it_named_before():
+    extended = extend(STOCK_TEXT)
+    assert read(extended) == EXTENDED
+    assert "Appended by kong-python" in extended
+    end = STOCK_TEXT.rindex("}")
+    assert extended.startswith(STOCK_TEXT[:end]) and extended.endswith(STOCK_TEXT[end:])
+
+
+def test_extending_twice_changes_nothing():
+    extended = extend(STOCK_TEXT)
+    assert extend(extended) == extended
+
+
+def test_an_older_extension_gets_what_it_lacks():
+    line = next(line for line in extend(STOCK_TEXT).splitlines() if "Vault_Get(" in line)
+    older = extend(STOCK_TEXT).replace(f"{line}\n", "")
+    assert read(older).missing() == ("kong.vault.get",)
+    assert read(extend(older)) == EXTENDED
+
+
+def test_a_stock_interface_lacks_just_the_extension():
+    assert set(STOCK.missing()) == {method.name for method in METHODS.values() if method.extended}
+    assert EXTENDED.missing() == ()
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS.values() if "/" not in method.name], ids=str)
+def test_kong_derives_the_name_that_we_mean(method):
+    """Without the option Kong makes the name of that of the rpc."""
+    text = f"service Kong {{ rpc {rpc_name(method)}({method.input}) returns ({method.output}); }}"
+    assert method.name in read(text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "rpc X(Empty) returns (String);",
+        "rpc X ( .google.protobuf.Empty ) returns\n(kong_plugin_protocol.String) ;",
+        'rpc X(Empty) returns (String) { option (MethodName) = "kong.x"; }',
+        "rpc X(Empty) returns (String) {\n  option (kong_plugin_protocol.MethodName) = 'kong.x';\n}",
+        "rpc X(Empty) returns (String); // rpc Y(Empty) returns (String);",
+        "/* rpc Y(Empty) returns (String);\n } */ rpc X(Empty) returns (String);",
+    ],
+)
+def test_a_file_may_be_written_in_any_way(line):
+    assert list(read(f"service Kong {{ {line} \n}}")) == [Method("kong.x", "Empty", "String", True)]
+
+
+def test_a_name_may_hold_what_begins_a_comment():
+    text = 'service Kong { rpc X(Empty) returns (String) { option (MethodName) = "kong//x"; } }'
+    assert "kong//x" in read(text)
+
+
+def test_methods_with_messages_of_others_are_left_out():
+    assert len(read("service Kong { rpc X(Mine) returns (String); rpc Y(Empty) returns (Yours); }")) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no service"),
+        ("message Bool { bool v = 1; }", "no service"),
+        ("// service Kong {}", "no service"),
+        ("service Kong { rpc X(Empty) returns (String);", "no end"),
+    ],
+)
+def test_what_is_no_interface_file_is_refused(text, words):
+    for use in (read, extend):
+        with pytest.raises(InterfaceError, match=words):
+            use(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("service Other { }", "no service Kong"),
+        (SMALL, "does not name kong.client.get_forwarded_ip"),
+        (STOCK_TEXT.replace("Client_GetIp(google.protobuf.Empty)", "Client_GetIp(String)"),
+         "names kong.client.get_ip with the messages String and String, where Empty and String are needed"),
+        (STOCK_TEXT.replace("service Kong {", "service Kong {\nrpc Vault_Get(String) returns (String);"),
+         "names kong.vault.get with the messages String and String"),
+        (STOCK_TEXT.replace("service Kong {", "service Kong {\nrpc Plugin_GetId(Mine) returns (String);"),
+         "names kong.plugin.get_id with the messages Mine"),
+        (STOCK_TEXT.replace("service Kong {", 'service Kong {\nrpc Vault_Get(String) returns (String) '
+                            '{ option (MethodName) = "kong.mine"; }'),
+         "has an rpc Vault_Get that is not kong.vault.get"),
+    ],
+)  # fmt: skip
+def test_what_we_do_not_know_is_not_extended(text, words):
+    with pytest.raises(InterfaceError, match=words):
+        extend(text)
+
+
+def test_a_method_that_is_not_named_is_unknown():
+    with pytest.raises(UnknownMethod, match=r"kong\.request\.get_body"):
+        STOCK.method("kong.request.get_body")
+    with pytest.raises(UnknownMethod, match=r"kong\.request\.get_body"):
+        STOCK.choose("kong.request.get_body", "access")
+    with pytest.raises(UnknownMethod, match=r"kong\.nosuch"):
+        EXTENDED.choose("kong.nosuch", "access")
+
+
+@pytest.mark.parametrize(
+    ("function", "phase", "name"),
+    [
+        ("kong.request.get_header", "access", "kong/request/get_header"),
+        ("kong.request.get_header", "log", "kong.request.get_header"),
+        ("kong.service.response.get_header", "log", "kong.service.response.get_header"),
+        ("kong.router.get_route", "log", "kong/router/get_route"),
+        ("kong.client.get_protocol", "log", "kong/client/get_protocol"),
+        ("kong.log.set_serialize_value", "log", "kong/log/set_serialize_value"),
+        ("kong.request.get_method", "access", "kong.request.get_method"),
+        ("kong.request.get_body", "access", "kong.request.get_body"),
+    ],
+)
+def test_the_more_exact_method_is_chosen(function, phase, name):
+    """What Kong has saved for `log` is reached by dotted names alone."""
+    assert EXTENDED.choose(function, phase).name == name
+
+
+@pytest.mark.parametrize("phase", ["access", "log"])
+def test_a_stock_kong_is_asked_by_dotted_names(phase):
+    assert STOCK.choose("kong.request.get_header", phase).name == "kong.request.get_header"
+
+
+def test_the_messages_of_a_method_are_those_of_the_file():
+    text = extend(STOCK_TEXT).replace("Service_SetTlsVerify(Bool)", "Service_SetTlsVerify(google.protobuf.ListValue)")
+    found = read(text)
+    assert found.choose("kong.service.set_tls_verify", "access").input == "ListValue"
+    assert found.missing() == ("kong.service.set_tls_verify",)
+
+
+def test_a_file_is_loaded_whatever_its_bytes(tmp_path):
+    path = tmp_path / "pluginsocket.proto"
+    path.write_bytes(b"// Zo\xeb\n" + STOCK_TEXT.encode())
+    assert interface_file.load(path) == STOCK
+
+
+def test_a_file_that_is_not_there_is_none(tmp_path):
+    assert interface_file.load(tmp_path / "pluginsocket.proto") is None
+
+
+def test_a_file_of_another_kind_is_a_sentence(tmp_path):
+    path = tmp_path / "pluginsocket.proto"
+    path.write_text("root:x:0:0")
+    with pytest.raises(
+        InterfaceError, match=f"^{re.escape(str(path))} is not Kong's interface file: it has no service"
+    ):
+        interface_file.load(path)
+    with pytest.raises(InterfaceError, match=f"^{re.escape(str(tmp_path))} cannot be read"):
+        interface_file.load(tmp_path)
