@@ -1,0 +1,188 @@
+"""Plugins written for kong-pdk, served by the two command lines as its documentation shows, behind a gateway."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from conformance.running_gateway import RunningGateway
+from kong_pdk.image.upstream import EchoHandler
+
+HERE = Path(__file__).parent
+PLUGINS = HERE / "plugins"
+PLAIN_PLUGINS = HERE / "plain_plugins"
+DEADLINE = 60.0
+
+PLUGINSERVER = str(Path(sys.executable).with_name("kong-python-pluginserver"))
+
+ROUTES = {"shared": ["shared-writer", "shared-reader"]}
+"""Routes with other plugins on them than the one of their name."""
+
+EVERYWHERE = "every-phase"
+
+
+def names(folder: Path) -> list[str]:
+    """The plugins of a folder."""
+    return sorted(file.stem for file in folder.glob("*.py"))
+
+
+def declarative(upstream: tuple[str, int], plugins: list[str], **more: Any) -> str:
+    """A kong.yml (JSON is YAML) with a route ``/NAME`` for each plugin.
+
+    :param upstream: host and port of what answers with what it received.
+    """
+    host, port = upstream
+    configs = {
+        "helper-objects": {"realm": "guests"},
+        "asks-a-service": {"host": host, "port": port},
+        "schema-fields": {"count": 9, "kinds": ["y"], "server": {"host": "here"}, "names": []},
+    }
+    on = ROUTES | {name: [name] for name in plugins if name != EVERYWHERE and not name.startswith("shared-")}
+    routes = [
+        {
+            "name": route,
+            "paths": [f"/{route}"],
+            "strip_path": False,
+            "plugins": [{"name": name, "config": configs.get(name, {})} for name in on[route] if name in plugins],
+        }
+        for route in on
+    ]
+    service = {"name": "echo", "url": f"http://{host}:{port}", "routes": [*routes, {"name": "rest", "paths": ["/"]}]}
+    everywhere = [{"name": EVERYWHERE}] if EVERYWHERE in plugins else []
+    return json.dumps({"_format_version": "3.0", "services": [service], "plugins": everywhere, **more})
+
+
+@dataclass
+class Answer:
+    """What the client got. Names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass
+class Kong:
+    """A gateway with the plugins, and what their servers said."""
+
+    gateway: RunningGateway
+    said: Callable[[], str]
+    processes: int
+    """How many processes serve a plugin."""
+
+    def get(self, path: str, body: bytes | None = None, **headers: str) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=DEADLINE)
+        try:
+            given = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request("GET" if body is None else "POST", path, body, given)
+            response = connection.getresponse()
+            found: dict[str, str] = {}
+            for name, value in response.getheaders():
+                found[name.lower()] = f"{found[name.lower()]}, {value}" if name.lower() in found else value
+            return Answer(response.status, found, response.read())
+        finally:
+            connection.close()
+
+    def wait_for(self, text: str) -> None:
+        """Wait until a server says this."""
+        wait_until(lambda: text in self.said(), self.said)
+
+
+def wait_until(condition: Callable[[], object], what: Callable[[], object]) -> None:
+    """Wait for what will come to pass."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, what()
+        time.sleep(0.02)
+
+
+class _Echo(EchoHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def upstream() -> Iterator[int]:
+    """An HTTP service that answers with what it received; gives its port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
+            thread.join(DEADLINE)
+
+
+def bare() -> dict[str, str]:
+    """What Kong leaves of the environment for its plugin servers."""
+    return {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}
+
+
+def _gateway(prefix: Path, plugins: list[str], servers: Mapping[str, str], port: int) -> RunningGateway:
+    declared = declarative(("127.0.0.1", port), plugins)
+    return RunningGateway(
+        prefix,
+        {
+            "KONG_PLUGINS": ",".join(["bundled", *plugins]),
+            "KONG_PLUGINSERVER_NAMES": ",".join(plugins),
+            "KONG_DECLARATIVE_CONFIG_STRING": declared,
+            **servers,
+        },
+    )
+
+
+@contextlib.contextmanager
+def folder(prefix: Path, where: Path, protocol: str, *options: str, processes: int = 1) -> Iterator[Kong]:
+    """One server for a folder, on one socket, with an entry in ``pluginserver_names`` for each plugin."""
+    socket, log = prefix / "python_pluginserver.sock", prefix / "server.log"
+    command = [PLUGINSERVER, "-d", str(where), "-p", str(prefix), "-v", *options]
+    dumped = json.loads(
+        subprocess.run(
+            [PLUGINSERVER, "-d", str(where), "--dump-all-plugins"], check=True, capture_output=True, env=bare()
+        ).stdout
+    )
+    servers = {}
+    for plugin in dumped:
+        dump = prefix / f"{plugin['Name']}.json"
+        dump.write_text(json.dumps({"Protocol": protocol, "Plugins": [plugin]}))
+        key = f"KONG_PLUGINSERVER_{plugin['Name'].upper().replace('-', '_')}"
+        servers |= {f"{key}_SOCKET": str(socket), f"{key}_QUERY_CMD": f"cat {shlex.quote(str(dump))}"}
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=bare(), cwd=prefix)
+    try:
+        wait_until(lambda: socket.exists() or process.poll() is not None, log.read_text)
+        with upstream() as port, _gateway(prefix, names(where), servers, port) as gateway:
+            yield Kong(gateway, log.read_text, processes)
+    finally:
+        process.terminate()
+        assert process.wait(DEADLINE) == 0, log.read_text()
+
+
+@contextlib.contextmanager
+def files(prefix: Path, where: Path, protocol: str, *options: str, processes: int = 1) -> Iterator[Kong]:
+    """A server for each file, which Kong starts and asks for its dump; the sockets are where Kong looks by itself."""
+    plugins = names(where)
+    choice = ("--protocol", "protobuf") if protocol == "ProtoBuf:1" else ()
+    servers = {}
+    for name in plugins:
+        file = [sys.executable, str(where / f"{name}.py")]
+        key = f"KONG_PLUGINSERVER_{name.upper().replace('-', '_')}"
+        servers[f"{key}_START_CMD"] = shlex.join([*file, "-p", str(prefix), "-v", *options])
+        servers[f"{key}_QUERY_CMD"] = shlex.join([*file, "--dump", *choice])
+    log = prefix / "error.log"
+    with upstream() as port, _gateway(prefix, plugins, servers, port) as gateway:
+        wait_until(lambda: all((prefix / f"{name}.socket").exists() for name in plugins), log.read_text)
+        yield Kong(gateway, log.read_text, processes)
