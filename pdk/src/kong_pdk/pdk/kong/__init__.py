@@ -1,49 +1,44 @@
-"""Names for type hints: ``import kong_pdk.pdk.kong as kong`` and ``def access(self, kong: kong.kong)``.
+"""Kong's plugin development kit, typed: ``import kong_pdk.pdk.kong as kong`` and ``def access(self, kong: kong.kong)``.
 
-There are types here and no values: calls go through the ``kong`` that a handler is given.
+There are types here and no values: calls go through the ``kong`` that a handler is given. Its functions give
+``(value, error)``; :mod:`kong_pdk.pdk.plain` has the same types for plugins without Lua style.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from kong_pdk.pdk.kong.client import Client
+from kong_pdk.pdk.kong.cluster import Cluster
+from kong_pdk.pdk.kong.ctx import Ctx
+from kong_pdk.pdk.kong.ip import Ip
+from kong_pdk.pdk.kong.log import Log
+from kong_pdk.pdk.kong.namespace import Namespace, Part
+from kong_pdk.pdk.kong.nginx import Nginx
+from kong_pdk.pdk.kong.node import Node
+from kong_pdk.pdk.kong.plugin import Plugin
+from kong_pdk.pdk.kong.request import Request
+from kong_pdk.pdk.kong.response import Response
+from kong_pdk.pdk.kong.router import Router
+from kong_pdk.pdk.kong.service import Service
+from kong_pdk.pdk.kong.telemetry import Telemetry
+from kong_pdk.pdk.kong.vault import Vault
 
 __all__ = ["Namespace", "kong"]
 
 
-class Namespace:
-    """A part of the PDK, or one of its functions: ``kong.request`` or ``kong.request.get_header``."""
-
-    __slots__ = ("_call", "_path")
-
-    def __init__(self, call: Callable[[str, Sequence[object]], Any], path: str) -> None:
-        """:param call: makes the call of the function with this dotted name."""
-        self._call = call
-        self._path = path
-
-    def __getattr__(self, name: str) -> Namespace:
-        """Give a function, or a part, of this part."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return Namespace(self._call, f"{self._path}.{name}")
-
-    def __call__(self, *args: object) -> Any:
-        """Make the PDK call that Kong's documentation describes under this name.
-
-        :param args: the function's arguments by position; None stands for Lua's nil.
-        :return: ``(value, err)``; the value alone in a plugin without Lua style.
-        :raises PhaseError: Kong refuses the function in the phase of the handler.
-        :raises TypeError: an argument that cannot be sent.
-        :raises PDKError: Kong gave an error, and the plugin is without Lua style.
-        """
-        return self._call(self._path, args)
-
-    def __repr__(self) -> str:
-        """Name the part."""
-        return f"<{self._path}>"
-
-
 class kong(Namespace):
-    """Kong's plugin development kit, as a handler gets it."""
+    """Kong's plugin development kit, as a handler gets it. It may be handed to any function."""
 
-    __slots__ = ()
+    client = Part(Client)
+    cluster = Part(Cluster)
+    ctx = Part(Ctx)
+    ip = Part(Ip)
+    log = Part(Log)
+    nginx = Part(Nginx)
+    node = Part(Node)
+    plugin = Part(Plugin)
+    request = Part(Request)
+    response = Part(Response)
+    router = Part(Router)
+    service = Part(Service)
+    telemetry = Part(Telemetry)
+    vault = Part(Vault)

@@ -1,0 +1,20 @@
+"""``kong.ip``: IP addresses and whom Kong trusts."""
+
+from __future__ import annotations
+
+from kong_pdk.pdk.kong.namespace import Namespace, Result, function
+
+
+class Ip(Namespace):
+    """IP addresses."""
+
+    @function("kong.ip.is_trusted")
+    def is_trusted(self, address: str) -> Result[bool]:
+        """Say whether Kong believes the ``X-Forwarded-*`` headers that come from an address.
+
+        :param address: an IP address.
+        :return: whether it is among Kong's ``trusted_ips``.
+
+        Phases: certificate, rewrite, access, response, preread, log.
+        Interface: stock.
+        """

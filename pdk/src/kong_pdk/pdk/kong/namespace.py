@@ -1,0 +1,115 @@
+"""What the parts of the PDK have in common: how a documented method becomes a call to Kong."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+
+Call = Callable[[str, Sequence[object]], Any]
+"""Makes the call of the function with this dotted name."""
+
+T = TypeVar("T")
+Whole = TypeVar("Whole", bound="Namespace")
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+Result = tuple[T, str | None]
+"""A value, and Kong's error, which is None."""
+
+Fallible = tuple[T | None, str | None]
+"""A value, and None for the error; or None, and why there is no value."""
+
+
+class Namespace:
+    """A part of the PDK: ``kong.request``, for example.
+
+    Functions that a newer Kong has, and this package does not, can be called as well; type checkers do not know
+    them. So a name that is wrong is found by Kong, or by the plugin server, and not by Python.
+    """
+
+    def __init__(self, call: Call, path: str) -> None:
+        """:param call: makes the calls; path: the dotted name of this part."""
+        self._call = call
+        self._path = path
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Namespace:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            return Namespace(self._call, f"{self._path}.{name}")
+
+        def __call__(self, *args: object) -> Any:
+            return self._call(self._path, args)
+
+    def __repr__(self) -> str:
+        """Name the part."""
+        return f"<{self._path}>"
+
+
+class Part(Generic[Whole]):
+    """A part of a namespace, made when it is first used: an event seldom needs more than two of them."""
+
+    def __init__(self, kind: type[Whole]) -> None:
+        self.kind = kind
+        self.__doc__ = kind.__doc__
+        self._name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, whole: None, owner: type) -> Part[Whole]: ...
+
+    @overload
+    def __get__(self, whole: Namespace, owner: type) -> Whole: ...
+
+    def __get__(self, whole: Namespace | None, owner: type) -> Part[Whole] | Whole:
+        if whole is None:
+            return self
+        made = self.kind(whole._call, f"{whole._path}.{self._name}")
+        whole.__dict__[self._name] = made  # found there from now on, without this descriptor
+        return made
+
+
+def function(name: str) -> Callable[[Method], Method]:
+    """Make a method that has no more than a signature and a docstring call Kong.
+
+    Arguments by position go to Kong as they are, be they too few or too many: Kong judges them.
+
+    :param name: the function's dotted name.
+    """
+
+    def replace(documented: Method) -> Method:
+        @functools.wraps(documented)
+        def method(self: Namespace, *args: object, **named: object) -> Any:
+            return self._call(name, _by_position(name, documented, args, named) if named else args)
+
+        setattr(method, "pdk_function", name)  # noqa: B010  # functions have no such attribute for mypy
+        return cast(Method, method)
+
+    return replace
+
+
+def _by_position(
+    name: str, documented: Callable[..., Any], args: Sequence[object], named: Mapping[str, object]
+) -> list[object]:
+    """Put arguments that were given by name where Lua expects them; None for what was left out before them.
+
+    :raises TypeError: there is no parameter of that name, or one that must be given is missing.
+    """
+    signature = inspect.signature(documented)
+    try:
+        bound = signature.bind(None, *args, **named)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
+    given: list[object] = []
+    for parameter in list(signature.parameters.values())[1:]:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            given.extend(bound.arguments.get(parameter.name, ()))
+        else:
+            given.append(bound.arguments.get(parameter.name))
+    while given and given[-1] is None:
+        given.pop()
+    return given

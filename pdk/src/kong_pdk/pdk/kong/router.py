@@ -1,0 +1,30 @@
+"""``kong.router``: where the request goes."""
+
+from __future__ import annotations
+
+from kong_pdk.pdk.kong.namespace import Namespace, Result, function
+from kong_pdk.pdk.kong.values import Route, Service
+
+
+class Router(Namespace):
+    """What Kong found for the request or the connection."""
+
+    @function("kong.router.get_route")
+    def get_route(self) -> Result[Route | None]:
+        """Give the route that matched.
+
+        :return: the fields that are set; None where none matched.
+
+        Phases: access, response, log.
+        Interface: stock.
+        """
+
+    @function("kong.router.get_service")
+    def get_service(self) -> Result[Service | None]:
+        """Give the service of the route that matched.
+
+        :return: the fields that are set; None where there is none.
+
+        Phases: access, response, log.
+        Interface: stock.
+        """
