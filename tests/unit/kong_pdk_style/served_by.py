@@ -22,7 +22,7 @@ from kong_pdk.image.upstream import EchoHandler
 
 HERE = Path(__file__).parent
 PLUGINS = HERE / "plugins"
-PLAIN_PLUGINS = HERE / "plain_plugins"
+PLAIN_PLUGINS = HERE / "without_lua_style" / "plugins"
 DEADLINE = 60.0
 
 PLUGINSERVER = str(Path(sys.executable).with_name("kong-python-pluginserver"))

@@ -22,6 +22,8 @@ class Plugin:
 
     def access(self, kong):
         path, err = kong.request.get_path()
+        if err:
+            kong.log.err("no path: ", err)
         connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
         try:
             connection.request("GET", "/asked?by=http.client", headers={"x-path": path})
