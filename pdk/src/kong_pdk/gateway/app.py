@@ -24,6 +24,7 @@ from kong_pdk.gateway.phases import run_log, run_phase
 from kong_pdk.gateway.plugins import Registry
 from kong_pdk.gateway.router import Router
 from kong_pdk.gateway.routing import route
+from kong_pdk.gateway.stream.side import StreamSide
 from kong_pdk.gateway.upstream import Failure, Sender
 
 # What nginx logs for a client that left before its response.
@@ -33,15 +34,16 @@ _REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
 
 @dataclass
 class Generation:
-    """All that one configuration means; a request keeps the one it began with.
+    """All that one configuration means; a request or a stream keeps the one it began with.
 
-    ``active`` counts the requests that are still with it.
+    ``active`` counts the requests and streams that are still with it. ``stream`` is None without a stream listener.
     """
 
     node: Node
     router: Router
     registry: Registry
     balancer: Balancer
+    stream: StreamSide | None = None
     active: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 

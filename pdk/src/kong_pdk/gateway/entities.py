@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 # DB-less Kong gives every entity this workspace.
 WORKSPACE_ID = "0dc6f45b-8f8d-40d2-a504-473544ee190b"
+
+_Element = TypeVar("_Element")
 
 
 def _present(values: dict[str, object]) -> dict[str, object]:
@@ -14,7 +17,7 @@ def _present(values: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _array(values: tuple[str, ...] | None) -> list[str] | None:
+def _array(values: tuple[_Element, ...] | None) -> list[_Element] | None:
     return None if values is None else list(values)
 
 
@@ -77,6 +80,8 @@ class Route:
     paths: tuple[str, ...] | None = None
     headers: Mapping[str, tuple[str, ...]] | None = None
     snis: tuple[str, ...] | None = None
+    sources: tuple[Mapping[str, str | int], ...] | None = None
+    destinations: tuple[Mapping[str, str | int], ...] | None = None
     regex_priority: int = 0
     strip_path: bool = True
     preserve_host: bool = False
@@ -105,6 +110,8 @@ class Route:
                 "paths": _array(self.paths),
                 "headers": headers,
                 "snis": _array(self.snis),
+                "sources": _array(self.sources),
+                "destinations": _array(self.destinations),
                 "regex_priority": self.regex_priority,
                 "strip_path": self.strip_path,
                 "preserve_host": self.preserve_host,

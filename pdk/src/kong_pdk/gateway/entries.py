@@ -22,6 +22,7 @@ from kong_pdk.gateway.core_schema import (
 )
 from kong_pdk.gateway.document import Place
 from kong_pdk.gateway.router import compile_regex
+from kong_pdk.gateway.stream.routes import route_faults
 from kong_pdk.plugin import bundled, validate_config
 
 _HOST = re.compile(r"[A-Za-z0-9*_.\[\]:-]+")
@@ -145,9 +146,8 @@ class Entries:
     def _checks(self, entry: Entry, written: dict[str, Any]) -> None:
         if entry.kind == "routes":
             self.faults.extend(_route_faults(entry, self._old_paths))
-            for name in ("snis", "sources", "destinations"):
-                if entry.values.get(name):
-                    self.notices.append(f"{name} of a route are passed over: the embedded gateway has no such match")
+            if entry.values.get("snis"):
+                self.notices.append("snis of a route are passed over: the embedded gateway has no such match")
         elif entry.kind == "consumers" and not (entry.values.get("username") or entry.values.get("custom_id")):
             message = "at least one of these fields must be non-empty: 'custom_id', 'username'"
             self.faults.append(Fault(entry.place, message))
@@ -201,6 +201,8 @@ def _route_faults(entry: Entry, old_paths: bool) -> Iterator[Fault]:
     protocols = values.get("protocols")
     if isinstance(protocols, list) and not any(isinstance(protocol, dict) for protocol in protocols):
         yield from _route_conditions(entry, protocols)
+        for way, fault in route_faults(values, protocols):
+            yield Fault((*entry.place, *way), fault)
     written = values.get("paths")
     if isinstance(written, list):
         values["paths"] = written = [_modern(path) if old_paths else path for path in written]

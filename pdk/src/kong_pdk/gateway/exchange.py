@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from kong_pdk.gateway.entities import Consumer, Credential, Route, Service
@@ -126,6 +126,8 @@ class Exchange:
     ``at_end`` are to be called when the client has its response, before ``log``.
     """
 
+    subsystem: ClassVar[str] = "http"
+
     node: Node
     request: Request
     request_id: str
@@ -149,3 +151,13 @@ class Exchange:
     upstream_latency: int | None = None
     tries: list[dict[str, object]] = field(default_factory=list)
     start_time: float = field(default_factory=time.time)
+
+    def described(self) -> str:
+        """What nginx adds to a line of the error log: who is served, and which request."""
+        request = self.request
+        target = request.raw_path + (b"?" + request.raw_query if request.raw_query else b"")
+        line = f"{request.method} {target.decode('utf-8', 'replace')} HTTP/{request.http_version}"
+        return (
+            f'client: {request.client_ip}, server: kong, request: "{line}", host: "{request.host}", '
+            f'request_id: "{self.request_id}"'
+        )

@@ -18,6 +18,7 @@ from kong_pdk.gateway.balancer import Balancer
 from kong_pdk.gateway.connections import Connections
 from kong_pdk.gateway.declarative import DeclarativeError, load_settings
 from kong_pdk.gateway.entities import Config
+from kong_pdk.gateway.handshake import CertificatePhase
 from kong_pdk.gateway.key_auth import KEY_AUTH
 from kong_pdk.gateway.listeners import Address, Listeners
 from kong_pdk.gateway.logs import ErrorLog, Stream, open_stream
@@ -27,8 +28,23 @@ from kong_pdk.gateway.router import Router
 from kong_pdk.gateway.servers import PluginServerError, PluginServers
 from kong_pdk.gateway.settings import BUNDLED, Settings, SettingsError
 from kong_pdk.gateway.status import Status
+from kong_pdk.gateway.stream.access_log import StreamAccessLog
+from kong_pdk.gateway.stream.listeners import StreamListeners
+from kong_pdk.gateway.stream.proxy import StreamProxy
+from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS, StreamRouter
+from kong_pdk.gateway.stream.side import StreamSide
 from kong_pdk.gateway.tls import load_certificates, server_context
 
+# Settings that a reload leaves as they are.
+_STAYING = (
+    "proxy_listen",
+    "status_listen",
+    "stream_listen",
+    "prefix",
+    "proxy_access_log",
+    "proxy_error_log",
+    "proxy_stream_access_log",
+)
 WHAT_IT_IS = "this is the kong-python embedded gateway for development and tests, not Kong"
 _GRACE = 60.0
 # How long requests of the configuration before a reload may still need its plugin servers, in seconds.
@@ -41,8 +57,19 @@ class GatewayError(Exception):
 
 @dataclass(frozen=True)
 class _Loaded:
+    """A configuration that is served, and its plugin servers: each subsystem has connections and instances of its own.
+
+    The HTTP subsystem alone runs start commands, as in Kong.
+    """
+
     generation: Generation
     servers: PluginServers
+    stream_servers: PluginServers | None = None
+
+    async def stop_servers(self) -> None:
+        await self.servers.stop()
+        if self.stream_servers is not None:
+            await self.stream_servers.stop()
 
 
 class Gateway:
@@ -62,11 +89,12 @@ class Gateway:
         self._statistics = Statistics()
         self._started_at = time.time()
         self._connections = Connections()
-        self._access_stream: Stream | None = None
+        self._access_streams: list[Stream] = []
         self._loaded: _Loaded | None = None
         self._application: Application | None = None
         self._proxy: Listeners | None = None
         self._status: Listeners | None = None
+        self._streams: StreamListeners | None = None
         self._tls: ssl.SSLContext | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
@@ -75,6 +103,11 @@ class Gateway:
     def addresses(self) -> list[Address]:
         """Where clients reach the proxy."""
         return list(self._proxy.addresses) if self._proxy else []
+
+    @property
+    def stream_addresses(self) -> list[Address]:
+        """Where clients reach the TCP proxy."""
+        return list(self._streams.addresses) if self._streams else []
 
     @property
     def status_addresses(self) -> list[Address]:
@@ -124,15 +157,14 @@ class Gateway:
         Without ``graceful`` requests are cut off at once, also those that another ``stop`` is waiting for.
         """
         patience = grace if graceful else 0.0
-        for listeners in (self._proxy, self._status):
-            if listeners is not None:
-                await listeners.close(patience)
+        open_ = [listeners for listeners in (self._proxy, self._status, self._streams) if listeners is not None]
+        await asyncio.gather(*(listeners.close(patience) for listeners in open_))
         for task in list(self._retiring):
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
-            await loaded.servers.stop()
+            await loaded.stop_servers()
         await self._connections.close()
         self._close_logs()
 
@@ -143,20 +175,36 @@ class Gateway:
         self._log.write("notice", WHAT_IT_IS)
         if settings.admin_listen not in {None, "off"}:
             self._log.write("notice", "admin_listen is passed over: the embedded gateway has no Admin API")
-        self._access_stream = _open("proxy_access_log", settings)
+        access_log = AccessLog(self._open_access_log("proxy_access_log"))
         self._loaded = await self._load(settings)
         self._loaded.servers.start()
-        application = Application(self._loaded.generation, self._connections, AccessLog(self._access_stream))
+        application = Application(self._loaded.generation, self._connections, access_log)
         self._application = application
+        await self._listen(application, settings)
+
+    async def _listen(self, application: Application, settings: Settings) -> None:
+        def current() -> Generation:
+            return application.generation
+
         if any(listener.ssl for listener in (*settings.proxy_listen, *settings.status_listen)):
             self._tls = server_context(settings)
-        self._proxy = Listeners(application, self._statistics)
+        self._proxy = Listeners(application, self._statistics, CertificatePhase(current).passes)
         await self._proxy.open(settings.proxy_listen, self._tls)
         self._status = Listeners(Status(application), Statistics())
         await self._status.open(settings.status_listen, self._tls)
+        if settings.stream_listen:
+            stream_log = StreamAccessLog(self._open_access_log("proxy_stream_access_log"))
+            self._streams = StreamListeners(StreamProxy(current, stream_log).serve, self._log)
+            await self._streams.open(settings.stream_listen)
+
+    def _open_access_log(self, name: str) -> Stream | None:
+        stream = _open(name, self._settings)
+        if stream is not None:
+            self._access_streams.append(stream)
+        return stream
 
     def _say_what_stays(self, settings: Settings) -> None:
-        for name in ("proxy_listen", "status_listen", "prefix", "proxy_access_log", "proxy_error_log"):
+        for name in _STAYING:
             if getattr(settings, name) != getattr(self._settings, name):
                 self._log.write("notice", f"{name} has changed; the embedded gateway takes it at its next start")
 
@@ -164,21 +212,29 @@ class Gateway:
         try:
             loaded.servers.start()
         except BaseException:
-            await loaded.servers.stop()
+            await loaded.stop_servers()
             raise
 
     async def _load(self, settings: Settings) -> _Loaded:
         servers = await PluginServers.load(settings, self._environment, self._log, BUNDLED)
-        # of two plugins of one name Kong takes its own
-        handlers: dict[str, Handler] = {**servers.plugins, KEY_AUTH.name: KEY_AUTH}
-        enabled = {name: handler for name, handler in handlers.items() if name in settings.plugins}
-        schemas = {name: plugin.fields for name, plugin in servers.plugins.items() if name in enabled}
-        if KEY_AUTH.name in enabled:
+        handlers = _enabled(settings, servers)
+        schemas = {name: plugin.fields for name, plugin in servers.plugins.items() if name in handlers}
+        if KEY_AUTH.name in handlers:
             schemas[KEY_AUTH.name] = KEY_AUTH.fields
         config = load_settings(settings, schemas)
         for notice in config.notices:
             self._log.write("notice", notice)
-        return _Loaded(self._generation(settings, config, enabled), servers)
+        generation = self._generation(settings, config, handlers)
+        if not self._serves_streams(settings):
+            return _Loaded(generation, servers)
+        stream_servers = await PluginServers.load(settings, self._environment, self._log, BUNDLED)
+        registry = Registry(config.plugins, _enabled(settings, stream_servers), STREAM_PROTOCOLS)
+        generation.stream = StreamSide(StreamRouter(config), registry)
+        return _Loaded(generation, servers, stream_servers)
+
+    def _serves_streams(self, settings: Settings) -> bool:
+        """Whether there are stream listeners: those of the start stay, whatever a reload says."""
+        return bool(settings.stream_listen if self._application is None else self._streams)
 
     def _generation(self, settings: Settings, config: Config, handlers: Mapping[str, Handler]) -> Generation:
         node = Node(
@@ -198,14 +254,19 @@ class Gateway:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(old.generation.drained(), _RETIREMENT)
         finally:
-            await old.servers.stop()
+            await old.stop_servers()
 
     def _close_logs(self) -> None:
-        stream, self._access_stream = self._access_stream, None
-        if stream is not None:
-            stream.close()
+        while self._access_streams:
+            self._access_streams.pop().close()
         if self._owns_log:
             self._log.close()
+
+
+def _enabled(settings: Settings, servers: PluginServers) -> dict[str, Handler]:
+    """The plugins in use by name; of two plugins of one name Kong takes its own."""
+    handlers: dict[str, Handler] = {**servers.plugins, KEY_AUTH.name: KEY_AUTH}
+    return {name: handler for name, handler in handlers.items() if name in settings.plugins}
 
 
 def _open(name: str, settings: Settings) -> Stream | None:

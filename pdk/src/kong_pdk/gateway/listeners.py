@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from kong_pdk.gateway.acceptor import Acceptor, bind
 from kong_pdk.gateway.node import Statistics
 from kong_pdk.gateway.protocol import KEEP_ALIVE, Protocol
 from kong_pdk.gateway.settings import Listener
@@ -30,11 +32,22 @@ class Address:
     ssl: bool
 
 
-class Listeners:
-    """Sockets that serve one ASGI application. Their connections are counted in ``statistics``."""
+Gate = Callable[[socket.socket], Awaitable[bool]]
 
-    def __init__(self, app: Any, statistics: Statistics) -> None:
+
+async def _open_gate(connection: socket.socket) -> bool:
+    return True
+
+
+class Listeners:
+    """Sockets that serve one ASGI application. Their connections are counted in ``statistics``.
+
+    ``gate`` is asked before each TLS handshake whether it may begin; if not, the connection is closed by it.
+    """
+
+    def __init__(self, app: Any, statistics: Statistics, gate: Gate = _open_gate) -> None:
         self._statistics = statistics
+        self._gate = gate
         self._config = Config(
             app,
             http=Protocol,
@@ -51,6 +64,7 @@ class Listeners:
         )
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
+        self._secured: list[Acceptor] = []
         self.addresses: list[Address] = []
 
     async def open(self, listeners: Sequence[Listener], context: ssl.SSLContext | None) -> None:
@@ -64,7 +78,7 @@ class Listeners:
 
     async def _open(self, listener: Listener, context: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
-        bound = _bind(listener)
+        bound = bind(listener, "KONG_PROXY_LISTEN or KONG_STATUS_LISTEN")
         make = functools.partial(
             Protocol,
             config=self._config,
@@ -73,18 +87,40 @@ class Listeners:
             _loop=loop,
         )
         try:
-            server = await loop.create_server(make, sock=bound, ssl=context, backlog=listener.backlog)
+            if context is None:
+                self._servers.append(await loop.create_server(make, sock=bound, backlog=listener.backlog))
+            else:
+                serve = functools.partial(self._shake_hands, make, context)
+                self._secured.append(Acceptor(bound, listener.backlog, serve))
         except BaseException:
             bound.close()
             raise
-        self._servers.append(server)
         self.addresses.append(Address(listener.host, bound.getsockname()[1], listener.ssl))
+
+    async def _shake_hands(
+        self, make: Callable[[], Protocol], context: ssl.SSLContext, connection: socket.socket
+    ) -> None:
+        try:
+            passes = await self._gate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        if passes:
+            with contextlib.suppress(OSError):  # the client spoke no TLS, or left
+                await asyncio.get_running_loop().connect_accepted_socket(make, connection, ssl=context)
 
     async def close(self, grace: float) -> None:
         """Take no new connections, let requests in flight finish for ``grace`` seconds, then cut them off."""
         for server in self._servers:
             server.close()
         self._servers.clear()
+        handshakes: set[asyncio.Task[None]] = set()
+        for acceptor in self._secured:
+            await acceptor.close()
+            handshakes |= acceptor.tasks
+        for task in handshakes:
+            task.cancel()  # the client has not asked for anything yet
+        await asyncio.gather(*handshakes, return_exceptions=True)
         for connection in list(self._state.connections):
             connection.shutdown()
         pending = set(self._state.tasks)
@@ -105,22 +141,3 @@ class Listeners:
         end = loop.time() + _LAST_TURNS
         while self._state.connections and loop.time() < end:
             await asyncio.sleep(0)
-
-
-def _bind(listener: Listener) -> socket.socket:
-    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off only for sockets that say they are TCP.
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind((listener.host, listener.port))
-    except OSError as error:
-        bound.close()
-        reason = error.strerror or str(error)
-        raise OSError(
-            f"bind() to {listener.host}:{listener.port} failed ({error.errno}: {reason}); "
-            "stop what listens there, or change KONG_PROXY_LISTEN or KONG_STATUS_LISTEN"
-        ) from error
-    return bound

@@ -12,7 +12,7 @@ from kong_pdk.gateway.servers.failures import PluginFailed
 
 
 async def run_phase(exchange: Exchange, phase: str, registry: Registry) -> None:
-    """Run ``rewrite``, ``access`` or ``response``.
+    """Run any phase but ``log``.
 
     Raises :class:`~kong_pdk.gateway.exchange.Exit` when a plugin answers the client, and with status 500 when
     a plugin fails. ``exchange.response.source`` is ``exit`` then, as in Kong.

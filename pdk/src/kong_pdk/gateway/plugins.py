@@ -22,7 +22,7 @@ _PRECEDENCE = (
 )
 
 # Kong looks at a plugin's protocols only to tell its HTTP side from its stream side.
-_HTTP = frozenset({"http", "https", "grpc", "grpcs"})
+HTTP_PROTOCOLS = frozenset({"http", "https", "grpc", "grpcs"})
 
 Scope = tuple[str | None, str | None, str | None]
 
@@ -53,12 +53,20 @@ class Applied:
 
 
 class Registry:
-    """The configured plugins of one configuration, ready to be asked for each request."""
+    """The configured plugins of one configuration and one subsystem, ready to be asked for each request.
 
-    def __init__(self, plugins: Iterable[PluginConfig], handlers: Mapping[str, Handler]) -> None:
+    ``protocols`` are the subsystem's.
+    """
+
+    def __init__(
+        self,
+        plugins: Iterable[PluginConfig],
+        handlers: Mapping[str, Handler],
+        protocols: Collection[str] = HTTP_PROTOCOLS,
+    ) -> None:
         self._scopes: dict[str, dict[Scope, PluginConfig]] = {}
         for plugin in plugins:
-            if plugin.enabled and plugin.name in handlers and _HTTP.intersection(plugin.protocols):
+            if plugin.enabled and plugin.name in handlers and set(protocols).intersection(plugin.protocols):
                 scope = (plugin.route_id, plugin.service_id, plugin.consumer_id)
                 self._scopes.setdefault(plugin.name, {})[scope] = plugin
         # Kong runs the higher priority first, and of two with one priority the greater name.
@@ -76,6 +84,12 @@ class Registry:
                 plugin = self._configuration(exchange, handler.name, unrouted)
                 if plugin is not None:
                     yield Applied(handler, plugin)
+
+    def has_global(self, phase: str) -> bool:
+        """Whether any plugin that is applied globally takes part in this phase."""
+        return any(
+            phase in handler.phases and (None, None, None) in self._scopes[handler.name] for handler in self._ordered
+        )
 
     def has(self, exchange: Exchange, phase: str) -> bool:
         """Whether any plugin has work in this phase of this request."""

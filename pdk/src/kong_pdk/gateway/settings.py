@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ _PROXY_LISTEN = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl re
 _STATUS_LISTEN = "127.0.0.1:8007 reuseport backlog=16384"
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):(?P<port>\d{1,5})(?P<flags>(?:\s+\S+)*)")
 _FLAGS = {"ssl", "http2", "proxy_protocol", "deferred", "bind", "reuseport"}
+_STREAM_FLAGS = {"ssl", "udp", "proxy_protocol", "deferred", "bind", "reuseport"}
 _SERVER_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _HEADERS = "server_tokens, latency_tokens, X-Kong-Request-Id"
 # Of Kong's bundled plugins the embedded gateway has this one.
@@ -56,10 +57,13 @@ class Settings:
     declarative_config_string: str | None = None
     proxy_listen: tuple[Listener, ...] = ()
     status_listen: tuple[Listener, ...] = ()
+    stream_listen: tuple[Listener, ...] = ()
+    stream_half_close: bool = False
     admin_listen: str | None = None
     log_level: str = "notice"
     proxy_access_log: str = "logs/access.log"
     proxy_error_log: str = "logs/error.log"
+    proxy_stream_access_log: str = "logs/access.log"
     plugins: tuple[str, ...] = BUNDLED
     pluginservers: tuple[PluginServer, ...] = ()
     trusted_ips: tuple[Network, ...] = ()
@@ -106,10 +110,13 @@ class _Reader:
             declarative_config_string=self._text("declarative_config_string") or None,
             proxy_listen=self._listeners("proxy_listen", _PROXY_LISTEN),
             status_listen=self._listeners("status_listen", _STATUS_LISTEN),
+            stream_listen=self._stream_listeners(),
+            stream_half_close=self._stream_half_close(),
             admin_listen=self._text("admin_listen") or None,
             log_level=self._choice("log_level", LEVELS, "notice"),
             proxy_access_log=self._text("proxy_access_log", "logs/access.log").split()[0],
             proxy_error_log=self._text("proxy_error_log", "logs/error.log").split()[0],
+            proxy_stream_access_log=self._text("proxy_stream_access_log", "logs/access.log").split()[0],
             plugins=self._plugins(),
             pluginservers=self._pluginservers(prefix),
             trusted_ips=self._networks("trusted_ips"),
@@ -163,30 +170,45 @@ class _Reader:
         if self._text("role", "traditional") != "traditional":
             raise SettingsError("role: the embedded gateway has no hybrid mode; unset KONG_ROLE")
 
-    def _listeners(self, name: str, default: str) -> tuple[Listener, ...]:
+    def _listeners(self, name: str, default: str, known: Collection[str] = _FLAGS) -> tuple[Listener, ...]:
         text = self._text(name, default)
         if text.lower() == "off":
             return ()
-        return tuple(self._listener(name, part.strip()) for part in text.split(","))
+        return tuple(self._listener(name, part.strip(), known) for part in text.split(","))
 
-    def _listener(self, name: str, text: str) -> Listener:
+    def _stream_listeners(self) -> tuple[Listener, ...]:
+        listeners = self._listeners("stream_listen", "off", _STREAM_FLAGS)
+        if any(listener.ssl for listener in listeners):
+            raise SettingsError(
+                "stream_listen: the embedded gateway ends no TLS on streams; remove ssl from KONG_STREAM_LISTEN"
+            )
+        return listeners
+
+    def _stream_half_close(self) -> bool:
+        """nginx's ``proxy_half_close``, as Kong takes directives for the stream block and the server in it."""
+        names = ("nginx_sproxy_proxy_half_close", "nginx_stream_proxy_half_close")
+        return self._switch(next((name for name in names if self._text(name)), names[0]), False)
+
+    def _listener(self, name: str, text: str, known: Collection[str]) -> Listener:
         found = _LISTEN.fullmatch(text)
         flags = found["flags"].split() if found else []
-        backlog, known = 2048, True
+        backlog, valid = 2048, True
         for flag in flags:
             key, _, value = flag.partition("=")
             if key == "backlog" and value.isdigit():
                 backlog = int(value)
-            elif key not in _FLAGS and key not in {"ipv6only", "so_keepalive"}:
-                known = False
-        if found is None or not known or int(found["port"]) > 65535:
+            elif key not in known and key not in {"ipv6only", "so_keepalive"}:
+                valid = False
+        if found is None or not valid or int(found["port"]) > 65535:
+            words = "[udp]" if "udp" in known else "[http2]"
             raise SettingsError(
-                f"{name} must be of form: [off] | <ip>:<port> [ssl] [http2] [proxy_protocol] [deferred] "
+                f"{name} must be of form: [off] | <ip>:<port> [ssl] {words} [proxy_protocol] [deferred] "
                 f"[bind] [reuseport] [backlog=%d+] [ipv6only=on] [ipv6only=off] [so_keepalive=on], [... next "
                 f"entry ...]; '{text}' is not"
             )
-        if "proxy_protocol" in flags:
-            raise SettingsError(f"{name}: the embedded gateway has no proxy_protocol; remove the word")
+        for word in ("proxy_protocol", "udp"):
+            if word in flags:
+                raise SettingsError(f"{name}: the embedded gateway has no {word}; remove the word")
         return Listener(found["host"].strip("[]"), int(found["port"]), "ssl" in flags, backlog)
 
     def _plugins(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.exchange import Exchange, Refused
+from kong_pdk.gateway.pdk.unmeasured import refused
 from kong_pdk.wire.phases import allowed, phases_of
 
 MSGPACK = "MsgPack:1"
@@ -35,14 +36,7 @@ class Event:
 
     def log(self, level: str, message: str) -> None:
         """Write to Kong's error log, with the plugin and the request, as nginx does."""
-        request = self.exchange.request
-        target = request.raw_path + (b"?" + request.raw_query if request.raw_query else b"")
-        line = f"{request.method} {target.decode('utf-8', 'replace')} HTTP/{request.http_version}"
-        self.exchange.node.log.write(
-            level,
-            f"[{self.plugin.name}] {message}, client: {request.client_ip}, server: kong, "
-            f'request: "{line}", host: "{request.host}", request_id: "{self.exchange.request_id}"',
-        )
+        self.exchange.node.log.write(level, f"[{self.plugin.name}] {message}, {self.exchange.described()}")
 
 
 @dataclass(frozen=True)
@@ -79,14 +73,20 @@ def gives_nothing(method: str) -> bool:
     return found is not None and not found.returns
 
 
+def _allowed(method: str, event: Event) -> bool:
+    subsystem = event.exchange.subsystem
+    measured = allowed(method, event.phase, subsystem)
+    return not refused(method, event.phase, subsystem) if measured is None else measured
+
+
 async def call(event: Event, method: str, args: list[Any]) -> Any:
     """Make a PDK call and give its first result (None for nil).
 
     Raises Refused where Kong's Lua raises, Exit from ``kong.response.exit`` and ``.error``, and
     :class:`UnknownFunction`.
     """
-    if allowed(method, event.phase) is False:
-        phases = ", ".join(phases_of(method)) or "none of this gateway's"
+    if not _allowed(method, event):
+        phases = ", ".join(phases_of(method, event.exchange.subsystem)) or "none of this gateway's"
         raise Refused(f"{method} cannot be called in {event.phase} phase (only in: {phases})")
     found = FUNCTIONS.get(method)
     if found is None:

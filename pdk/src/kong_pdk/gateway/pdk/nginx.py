@@ -7,17 +7,19 @@ import time
 from collections.abc import Callable
 
 from kong_pdk.gateway import paths
-from kong_pdk.gateway.pdk import headers
+from kong_pdk.gateway.exchange import Exchange
+from kong_pdk.gateway.pdk import headers, stream
 from kong_pdk.gateway.pdk.calls import Event, function
 from kong_pdk.gateway.pdk.checks import string
 from kong_pdk.gateway.pdk.client import get_forwarded_ip, get_forwarded_port
 from kong_pdk.gateway.pdk.request import current_headers, get_path_with_query, seconds_since
+from kong_pdk.gateway.stream.session import Session
 from kong_pdk.wire.text import decode, encode
 
 
 @function("kong.nginx.get_subsystem")
 def get_subsystem(event: Event) -> str:
-    return "http"
+    return event.exchange.subsystem
 
 
 @function("kong.nginx.req_start_time")
@@ -95,10 +97,14 @@ _VARIABLES: dict[str, Callable[[Event], str | None]] = {
 def get_var(event: Event, name: object = None) -> str | None:
     """One of nginx's variables; None for those that this gateway does not have."""
     variable = string("name", name)
+    if isinstance(event.exchange, Session):
+        return stream.variable(event.exchange, variable)
     known = _VARIABLES.get(variable)
-    if known is not None:
-        return known(event)
-    exchange = event.exchange
+    return known(event) if known is not None else _of_family(event.exchange, variable)
+
+
+def _of_family(exchange: Exchange, variable: str) -> str | None:
+    """A variable whose name holds that of a header or an argument."""
     if variable.startswith("http_"):
         return headers.get(current_headers(exchange), variable[5:])
     if variable.startswith("sent_http_"):

@@ -7,8 +7,9 @@ from typing import Any
 
 from kong_pdk.gateway.entities import WORKSPACE_ID
 from kong_pdk.gateway.exchange import Exchange, RawHeaders
-from kong_pdk.gateway.pdk import headers, query
+from kong_pdk.gateway.pdk import headers, query, stream
 from kong_pdk.gateway.pdk.response import with_connection
+from kong_pdk.gateway.stream.session import Session
 from kong_pdk.wire.text import decode
 
 _ALL = 1000
@@ -16,9 +17,16 @@ _CRLF = 2
 
 
 def serialized(exchange: Exchange) -> dict[str, Any]:
-    """The record, with what plugins have set in it."""
+    """The record of a request or of a stream's session, with what plugins have set in it."""
+    record = stream.record(exchange) if isinstance(exchange, Session) else _record(exchange)
+    record.update(_entities(exchange))
+    _apply(record, list(exchange.serialize_values.values()))
+    return record
+
+
+def _record(exchange: Exchange) -> dict[str, Any]:
     answer = exchange.service_response
-    record: dict[str, Any] = {
+    return {
         "request": _request(exchange),
         "response": {
             "status": exchange.response.status,
@@ -35,9 +43,6 @@ def serialized(exchange: Exchange) -> dict[str, Any]:
         "workspace": WORKSPACE_ID,
         "workspace_name": "default",
     }
-    record.update(_entities(exchange))
-    _apply(record, list(exchange.serialize_values.values()))
-    return record
 
 
 def _entities(exchange: Exchange) -> dict[str, Any]:

@@ -1,0 +1,108 @@
+"""Takes connections from listening sockets: each is served by a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+
+from kong_pdk.gateway.settings import Listener
+
+Serve = Callable[[socket.socket], Awaitable[None]]
+
+# How long to leave clients waiting when the process has no file descriptor left for them, in seconds.
+_PAUSE = 1.0
+_CHUNK = 65536
+
+
+def bind(listener: Listener, settings: str) -> socket.socket:
+    """A socket that is bound to the listener's address.
+
+    Raises OSError that names the address, and ``settings``, the variables that it comes from.
+    """
+    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
+    # asyncio turns Nagle's algorithm off only for sockets that say they are TCP.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind((listener.host, listener.port))
+    except OSError as error:
+        bound.close()
+        reason = error.strerror or str(error)
+        raise OSError(
+            f"bind() to {listener.host}:{listener.port} failed ({error.errno}: {reason}); "
+            f"stop what listens there, or change {settings}"
+        ) from error
+    return bound
+
+
+class Acceptor:
+    """Serves the connections of one bound socket. ``serve`` owns the socket that it gets, and closes it."""
+
+    def __init__(self, bound: socket.socket, backlog: int, serve: Serve) -> None:
+        self._listening = bound
+        self._serve = serve
+        self.tasks: set[asyncio.Task[None]] = set()
+        bound.setblocking(False)
+        bound.listen(backlog)
+        self._accepting = asyncio.create_task(self._accept())
+
+    async def close(self) -> None:
+        """Take no new connections; a second time does nothing. Those that are open go on."""
+        self._accepting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._accepting
+        self._listening.close()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(self._listening)
+            except ConnectionError:
+                continue  # it was gone again before it was taken
+            except OSError:
+                await asyncio.sleep(_PAUSE)
+                continue
+            task = asyncio.create_task(self._one(connection))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+            await asyncio.sleep(0)  # a flood of clients leaves the others their turns
+
+    async def _one(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await self._serve(connection)
+
+
+def reset(connection: socket.socket) -> None:
+    """Close so that the other side sees that it was cut off, whatever it has sent or not."""
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+async def close_after_last_byte(connection: socket.socket, patience: float) -> None:
+    """Close when the other side has all that was sent to it.
+
+    What it still sends is read, for ``patience`` seconds at most: a system that closes a socket with unread data cuts
+    the connection, and with it what is under way.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        connection.shutdown(socket.SHUT_WR)
+        await asyncio.wait_for(_discard(loop, connection), patience)
+    except (OSError, asyncio.TimeoutError):
+        return
+    finally:
+        connection.close()
+
+
+async def _discard(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+    while await loop.sock_recv(connection, _CHUNK):
+        continue

@@ -1,0 +1,146 @@
+"""Reads the first words of a TLS client without taking them from its connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from dataclasses import dataclass
+
+# What a client may send before its hello is whole, in bytes: one record's worth, four times over.
+LONGEST_HELLO = 65536
+
+_HANDSHAKE = 22
+_CLIENT_HELLO = 1
+_RECORD_HEAD = 5
+_MESSAGE_HEAD = 4
+_LONGEST_RECORD = 16384 + 2048
+_SERVER_NAME = 0
+_HOST_NAME = 0
+
+
+class NotTls(Exception):
+    """The client does not begin a TLS handshake."""
+
+
+@dataclass(frozen=True)
+class ClientHello:
+    """What a client says first. ``server_name`` is the name that it asks for (SNI), or None."""
+
+    server_name: str | None
+
+
+class _Short(Exception):
+    """A field is longer than what holds it."""
+
+
+class _Reader:
+    """Takes fields off the front of a message."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def take(self, size: int) -> bytes:
+        if len(self._data) < size:
+            raise _Short
+        taken, self._data = self._data[:size], self._data[size:]
+        return taken
+
+    def rest(self) -> bytes:
+        return self.take(len(self._data))
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "big")
+
+    def vector(self, size: int) -> _Reader:
+        """A part that is preceded by its length, a number of ``size`` bytes."""
+        return _Reader(self.take(self.number(size)))
+
+
+def parse(data: bytes) -> ClientHello | None:
+    """The hello at the beginning of ``data``; None while it is not whole. Raises :class:`NotTls`."""
+    message = b""
+    while data:
+        if data[0] != _HANDSHAKE or (len(data) > 1 and data[1] != 3):
+            raise NotTls
+        if len(data) < _RECORD_HEAD:
+            return None
+        length = int.from_bytes(data[3:_RECORD_HEAD], "big")
+        if not 0 < length <= _LONGEST_RECORD:
+            raise NotTls
+        message += data[_RECORD_HEAD : _RECORD_HEAD + length]
+        if message[0] != _CLIENT_HELLO:
+            raise NotTls
+        if len(message) >= _MESSAGE_HEAD:
+            end = _MESSAGE_HEAD + int.from_bytes(message[1:_MESSAGE_HEAD], "big")
+            if end > LONGEST_HELLO:
+                raise NotTls
+            if len(message) >= end:
+                return _hello(message[_MESSAGE_HEAD:end])
+        data = data[_RECORD_HEAD + length :]
+    return None
+
+
+def _hello(body: bytes) -> ClientHello:
+    fields = _Reader(body)
+    try:
+        fields.take(2 + 32)  # version, random
+        fields.vector(1)  # session
+        fields.vector(2)  # ciphers
+        fields.vector(1)  # compression
+        return ClientHello(_server_name(fields.vector(2)) if fields else None)
+    except _Short:
+        raise NotTls from None
+
+
+def _server_name(extensions: _Reader) -> str | None:
+    while extensions:
+        kind, content = extensions.number(2), extensions.vector(2)
+        if kind == _SERVER_NAME and content:
+            names = content.vector(2)
+            while names:
+                if names.number(1) == _HOST_NAME:
+                    return names.vector(2).rest().decode("ascii", "replace")
+                names.vector(2)
+    return None
+
+
+async def peek(connection: socket.socket) -> ClientHello | None:
+    """Wait for a client's hello and leave it where it is; None when the client ends before it is whole.
+
+    Raises :class:`NotTls`, and OSError when the connection is cut. Waits without end: bound it.
+    """
+    data = b""
+    try:
+        while True:
+            await _readable(connection)
+            longer = connection.recv(LONGEST_HELLO, socket.MSG_PEEK)
+            if len(longer) <= len(data):
+                return None
+            data = longer
+            hello = parse(data)
+            if hello is not None:
+                return hello
+            # What is there already must not wake us up again.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(data) + 1)
+    finally:
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(connection, _wake, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(connection)
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

@@ -1,0 +1,1 @@
+"""The stream subsystem: TCP connections that are passed on as they are, with the phases ``preread`` and ``log``."""

@@ -1,0 +1,126 @@
+"""Finds the route of a TCP connection by Kong's rules: where it comes from, and where it has arrived."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kong_pdk.gateway.entities import Config, Route, Service
+
+STREAM_PROTOCOLS = frozenset({"tcp", "tls", "tls_passthrough", "udp"})
+_HTTP_CONDITIONS = ("methods", "hosts", "headers", "paths")
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The two ends of a client's connection."""
+
+    source_ip: str
+    source_port: int
+    destination_ip: str
+    destination_port: int
+
+
+@dataclass(frozen=True)
+class Match:
+    """The route of a connection, and its service if it has one."""
+
+    route: Route
+    service: Service | None
+
+
+class _Place:
+    """One entry of ``sources`` or ``destinations``: an address or a network, a port, or both."""
+
+    def __init__(self, written: Mapping[str, Any]) -> None:
+        ip, self._port = written.get("ip"), written.get("port")
+        self._network = None if ip is None else ipaddress.ip_network(ip, strict=False)
+        # An address says more than a port, and a port more than a network.
+        self.rank = (ip is not None and "/" not in ip, self._port is not None, ip is not None)
+
+    def matches(self, ip: str, port: int) -> bool:
+        if self._port is not None and self._port != port:
+            return False
+        return self._network is None or _parsed(ip) in self._network
+
+
+def _parsed(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    address = ipaddress.ip_address(ip.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped or address
+
+
+class _Rule:
+    """The conditions of one route, and its place among all."""
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self._sources = [_Place(written) for written in route.sources or ()]
+        self._destinations = [_Place(written) for written in route.destinations or ()]
+        self.rank = (
+            bool(self._sources) and bool(self._destinations),
+            max((place.rank for place in self._sources), default=()),
+            max((place.rank for place in self._destinations), default=()),
+        )
+
+    def matches(self, ends: Ends) -> bool:
+        return _any(self._sources, ends.source_ip, ends.source_port) and _any(
+            self._destinations, ends.destination_ip, ends.destination_port
+        )
+
+
+def _any(places: list[_Place], ip: str, port: int) -> bool:
+    return not places or any(place.matches(ip, port) for place in places)
+
+
+class StreamRouter:
+    """The TCP routes of a configuration, most specific first, and of two alike the one that was declared first.
+
+    Server names (``snis``) are for TLS; they leave a TCP connection alone, as in Kong.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._services = config.services
+        routes = (route for route in config.routes.values() if "tcp" in route.protocols and self._in_use(route))
+        rules = [_Rule(route) for route in sorted(routes, key=lambda route: route.order)]
+        self._rules = sorted(rules, key=lambda rule: rule.rank, reverse=True)
+
+    def match(self, ends: Ends) -> Match | None:
+        """The route of a connection, or None."""
+        for rule in self._rules:
+            if rule.matches(ends):
+                service_id = rule.route.service_id
+                return Match(rule.route, self._services.get(service_id) if service_id else None)
+        return None
+
+    def _in_use(self, route: Route) -> bool:
+        service = self._services.get(route.service_id) if route.service_id else None
+        return service is None or service.enabled
+
+
+def route_faults(values: Mapping[str, Any], protocols: Iterable[str]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What is wrong with a route for the stream subsystem: the way to the place, and Kong's words."""
+    asked = [protocol for protocol in ("tcp", "tls", "udp") if protocol in protocols]
+    if asked and not any(values.get(name) for name in ("sources", "destinations", "snis")):
+        yield (), "must set one of 'sources', 'destinations', 'snis' when 'protocols' is 'tcp', 'tls' or 'udp'"
+    for name in _HTTP_CONDITIONS:
+        if asked and values.get(name):
+            yield (name,), f"cannot set '{name}' when 'protocols' is '{asked[0]}'"
+    for name in ("sources", "destinations"):
+        places = values.get(name)
+        for index, place in enumerate(places if isinstance(places, list) else ()):
+            if isinstance(place, dict):
+                yield from _place_faults(place, (name, index))
+
+
+def _place_faults(place: Mapping[str, Any], way: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    ip = place.get("ip")
+    if ip is None and place.get("port") is None:
+        yield way, "at least one of these fields must be non-empty: 'ip', 'port'"
+    if isinstance(ip, str):
+        try:
+            ipaddress.ip_network(ip, strict=False)
+        except ValueError:
+            yield (*way, "ip"), f"invalid ip or cidr range: '{ip}'"
