@@ -1,6 +1,6 @@
 # What people and CI type. Everything longer than a few lines is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help up down embedded-base test test-unit test-conformance test-container fuzz lint clean
+.PHONY: help up down embedded-base test test-unit test-conformance test-container fuzz lint docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,10 @@ fuzz: ## feed the protocols random values and bytes, for far longer than make te
 lint: ## check style, types and shell syntax
 	@scripts/lint
 
+docs: ## build the documentation, with the reference of the PDK, into docs/_build/html
+	@scripts/docs
+
 clean: down ## remove what was built: images, .venv, caches
 	@docker image rm --force kong-python:latest kong-python:test >/dev/null 2>&1 || true
-	@rm -rf .venv .cache pdk/build pdk/dist .mypy_cache pdk/.mypy_cache .ruff_cache pdk/.ruff_cache .pytest_cache
+	@rm -rf .venv .cache docs/_build pdk/build pdk/dist .mypy_cache pdk/.mypy_cache .ruff_cache pdk/.ruff_cache .pytest_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,104 @@
+"""What the reference says of PDK functions: from their types, and from the tables that the servers go by."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kong_pdk.gateway.pdk.calls import FUNCTIONS as IN_THE_GATEWAY
+from kong_pdk.pdk.kong import kong
+from kong_pdk.pdk.kong.namespace import Namespace, Part
+from kong_pdk.wire import phases
+from kong_pdk.wire.methods import METHODS
+
+COLUMNS = {
+    "certificate": ("certificate", "stream"),
+    "rewrite": ("rewrite", "http"),
+    "access": ("access", "http"),
+    "response": ("response", "http"),
+    "preread": ("preread", "stream"),
+    "log": ("log", "http"),
+    "log (stream)": ("log", "stream"),
+}
+"""The columns of the table: phase and subsystem."""
+
+_NAMED = {method.function: not method.extended for method in METHODS.values() if "/" not in method.name}
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of the PDK, as plugins call it."""
+
+    name: str
+    method: Callable[..., Any]
+
+    @property
+    def signature(self) -> str:
+        """Its parameters and its result, as Python has them."""
+        found = inspect.signature(self.method)
+        return str(found.replace(parameters=list(found.parameters.values())[1:])).replace("'", "")
+
+    @property
+    def text(self) -> str:
+        """Its docstring, but for the lines on phases and interface: the tables know these."""
+        lines = (inspect.getdoc(self.method) or "").splitlines()
+        return "\n".join(line for line in lines if not line.startswith(("Phases:", "Interface:"))).rstrip()
+
+    @property
+    def stock(self) -> bool:
+        """Whether an unmodified Kong's interface file names it."""
+        return _NAMED.get(self.name, False)
+
+    @property
+    def extended(self) -> bool:
+        """Whether it is reached over ProtoBuf:1 with the extended interface."""
+        return self.name in _NAMED
+
+    @property
+    def in_the_gateway(self) -> bool:
+        """Whether the embedded gateway has it."""
+        return self.name in IN_THE_GATEWAY
+
+    def works_in(self, column: str) -> bool | None:
+        """Say whether Kong makes the call there; None where that was not measured."""
+        return phases.allowed(self.name, *COLUMNS[column])
+
+    @property
+    def phases(self) -> list[str]:
+        """The columns of the phases in which it works."""
+        return [column for column in COLUMNS if self.works_in(column)]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A namespace of the PDK: ``kong.request``, for example."""
+
+    name: str
+    kind: type[Namespace]
+
+    @property
+    def text(self) -> str:
+        """What it is."""
+        return inspect.getdoc(self.kind) or ""
+
+    @property
+    def functions(self) -> list[Function]:
+        """Its functions, in the order of the source."""
+        found = [Function(str(each.pdk_function), each) for each in vars(self.kind).values() if _is_function(each)]
+        return sorted(found, key=lambda function: function.name != self.name)  # what is called itself comes first
+
+
+def _is_function(value: object) -> bool:
+    return callable(value) and hasattr(value, "pdk_function")
+
+
+def groups(kind: type[Namespace] = kong, name: str = "kong") -> Iterator[Group]:
+    """Give all namespaces that have functions, those within others behind them."""
+    group = Group(name, kind)
+    if group.functions:
+        yield group
+    for part, value in vars(kind).items():
+        if isinstance(value, Part):
+            yield from groups(value.kind, f"{name}.{part}")
