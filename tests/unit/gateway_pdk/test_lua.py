@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from kong_pdk.gateway.pdk.lua import from_msgpack, from_protobuf, to_msgpack, to_protobuf, tostring
+from kong_pdk.wire.interface import STOCK
+from kong_pdk.wire.pdk import decode_result
 
 
 @pytest.mark.parametrize(
@@ -61,4 +63,5 @@ def test_captures_count_from_zero_over_msgpack_and_from_one_over_protobuf() -> N
     value = {"unnamed": ["/a/1", "1"], "named": {"id": "1"}}
     packed = to_msgpack("kong.request.get_uri_captures", value)
     assert packed == {"unnamed": {0: "/a/1", 1: "1"}, "named": {"id": "1"}}
-    assert to_protobuf("kong.request.get_uri_captures", value) == {"unnamed": ["1"], "named": {"id": "1"}}
+    method = STOCK.method("kong.request.get_uri_captures")
+    assert decode_result(method, to_protobuf(method, value)) == {"unnamed": ["1"], "named": {"id": "1"}}

@@ -1,4 +1,4 @@
-"""kong.vault of the embedded gateway: references have the parts that Kong's documentation names, secrets are variables."""
+"""kong.vault of the embedded gateway: references have the parts that are documented, secrets are variables."""
 
 from __future__ import annotations
 

@@ -34,6 +34,7 @@ from kong_pdk.gateway.stream.proxy import StreamProxy
 from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS, StreamRouter
 from kong_pdk.gateway.stream.side import StreamSide
 from kong_pdk.gateway.tls import load_certificates, server_context
+from kong_pdk.wire.errors import InterfaceError
 
 # Settings that a reload leaves as they are.
 _STAYING = (
@@ -118,7 +119,7 @@ class Gateway:
         """Load the configuration and listen. Raises :class:`GatewayError`; then nothing is left running."""
         try:
             await self._start()
-        except (DeclarativeError, PluginServerError, SettingsError, OSError) as error:
+        except (DeclarativeError, PluginServerError, SettingsError, InterfaceError, OSError) as error:
             await self.stop(grace=0)
             raise GatewayError(str(error)) from error
         except BaseException:
@@ -141,7 +142,7 @@ class Gateway:
                 if self._tls is not None:
                     load_certificates(self._tls, settings)
                 await self._start_servers(new)
-            except (DeclarativeError, PluginServerError, SettingsError, OSError) as error:
+            except (DeclarativeError, PluginServerError, SettingsError, InterfaceError, OSError) as error:
                 raise GatewayError(str(error)) from error
             self._say_what_stays(settings)
             self._log.set_level(settings.log_level)

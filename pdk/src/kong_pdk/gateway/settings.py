@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kong_pdk.gateway.logs import LEVELS
+from kong_pdk.interface_file import PATH
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -50,7 +51,10 @@ class PluginServer:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the gateway is told to do. Sizes are in bytes."""
+    """What the gateway is told to do. Sizes are in bytes.
+
+    ``interface_file`` is read like everything else at a start and a reload; as in Kong no variable names it.
+    """
 
     prefix: Path = Path("/usr/local/kong")
     declarative_config: Path | None = None
@@ -76,6 +80,7 @@ class Settings:
     error_default_type: str = "text/plain"
     node_id: str | None = None
     body_buffer_size: int = 8192
+    interface_file: Path = PATH
 
     def trusted(self, address: str) -> bool:
         """Whether ``address`` is in ``trusted_ips``; what is no IP address is not."""

@@ -27,6 +27,11 @@ _METHOD_NAME = re.compile(r"\boption\s*\(\s*[\w.]*\bMethodName\s*\)\s*=\s*([\"']
 _SAVED_FOR_LOG = ("kong.request.", "kong.response.", "kong.service.response.", "kong.nginx.", "kong.ctx.")
 
 
+def saved_for_log(function: str) -> bool:
+    """Say whether in ``log`` Kong answers this function from its copies, which takes the dotted name."""
+    return function.startswith(_SAVED_FOR_LOG)
+
+
 class Interface:
     """The methods that one Kong can be asked for over ProtoBuf:1. It does not change."""
 
@@ -38,7 +43,7 @@ class Interface:
         dotted = {method.function: method for method in self if "/" not in method.name}
         exact = {method.function: method for method in self if "/" in method.name}
         self._by_function = dotted | exact
-        late = {name: method for name, method in exact.items() if not name.startswith(_SAVED_FOR_LOG)}
+        late = {name: method for name, method in exact.items() if not saved_for_log(name)}
         self._in_log = dotted | late
 
     def method(self, wire_name: str) -> Method:
@@ -140,6 +145,11 @@ def extend(text: str) -> str:
     }
     lines = [*_COMMENT.splitlines(), *(line for method in missing for line in _rpc_lines(method, spelled))]
     return f"{text[:end]}\n" + "".join(f"    {line}\n" for line in lines) + text[end:]
+
+
+def is_extended(text: str) -> bool:
+    """Say whether :func:`extend` has added something to this text, now or in an older version of ours."""
+    return _COMMENT.splitlines()[0] in text
 
 
 def rpc_name(method: Method) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
+from kong_pdk.wire.messages import message_class
 from kong_pdk.wire.msgpack import step_method
-from kong_pdk.wire.pdk import RawBody
-from kong_pdk.wire.text import decode
+from kong_pdk.wire.pdk import Method, RawBody, encode_result
+from kong_pdk.wire.text import decode, encode
 
 # In these messages Kong's decoder turns null into a text and false into nil.
 _LOSSY = frozenset({"KV", "ListValue", "Struct"})
@@ -125,13 +127,55 @@ def _list_with_holes(items: list[Any]) -> list[Any]:
     return changed[: changed.index(None)] if None in changed else changed
 
 
-def to_protobuf(method: str, value: Any) -> Any:
-    """A result as Kong gives it to the encoder of ``method``'s output message.
+def to_protobuf(method: Method, value: Any) -> bytes:
+    """The result message that Kong's encoder makes of a value. Raises TypeError and ValueError where it cannot."""
+    if method.output == "RawBodyResult":
+        value = value if isinstance(value, RawBody) else RawBody(content=value)
+    elif isinstance(value, RawBody):
+        value = value.content  # of a body in a file Lua has nil
+    if method.function == "kong.request.get_uri_captures":
+        value = _captures(value, method.output)
+    if method.output != "Value" or value is None:
+        return encode_result(method, value)
+    message = message_class("Value")()
+    _fill(message, value)
+    return bytes(message.SerializeToString())
 
-    Raises TypeError for what the message cannot hold.
-    """
-    if method == "kong.request.get_raw_body" and not isinstance(value, RawBody):
-        return RawBody(content=value)
-    if method == "kong.request.get_uri_captures":
-        return {"unnamed": [item or "" for item in value["unnamed"][1:]], "named": value["named"]}
-    return value
+
+def _captures(value: dict[str, Any], message: str) -> dict[str, Any]:
+    """Group 0 is no part of the list that begins with group 1; one that matched nothing is a hole in it."""
+    groups = value["unnamed"][1:]
+    if message == "UriCapturesResult":
+        groups = [group or "" for group in groups]
+    else:
+        groups = list(itertools.takewhile(lambda group: group is not None, groups))
+    return {"unnamed": groups, "named": value["named"]}
+
+
+def _fill(message: Any, value: Any) -> None:
+    """Fill a ``Value``: JSON's null in a table has no kind, an empty table is one with names, a mixed one a list."""
+    if isinstance(value, bool):
+        message.bool = value
+    elif isinstance(value, (int, float)):
+        message.number = float(value)
+    elif isinstance(value, (str, bytes)):
+        message.string = encode(value) if isinstance(value, str) else value
+    elif isinstance(value, (dict, list)):
+        items = _items(value)
+        (message.list if items else message.struct).SetInParent()
+        for item in items:
+            _fill(message.list.values.add(), item)
+        for name, item in value.items() if isinstance(value, dict) and not items else ():
+            if isinstance(name, str):
+                entry = message.struct.fields.add(key=encode(name))
+                entry.value.SetInParent()
+                _fill(entry.value, item)
+    elif value is not None:
+        raise TypeError(f"a value of type {type(value).__name__} cannot be sent to a plugin server")
+
+
+def _items(value: dict[Any, Any] | list[Any]) -> list[Any]:
+    """The list part of a table, up to the first hole."""
+    if isinstance(value, list):
+        return value
+    return [value[place] for place in itertools.takewhile(value.__contains__, itertools.count(1))]

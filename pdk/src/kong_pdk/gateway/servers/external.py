@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from kong_pdk import interface_file
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.exchange import Exchange
 from kong_pdk.gateway.logs import ErrorLog
@@ -19,6 +20,7 @@ from kong_pdk.gateway.servers.process import ManagedServer
 from kong_pdk.gateway.servers.protobuf import ProtoBufClient
 from kong_pdk.gateway.servers.query import PluginInfo, query
 from kong_pdk.gateway.settings import PluginServer, Settings
+from kong_pdk.wire.interface import STOCK, Interface
 
 
 class _Client(Protocol):
@@ -61,17 +63,22 @@ class ExternalPlugin:
 class PluginServers:
     """All external plugins of one generation of the gateway.
 
-    ``plugins`` are by name; of two servers with a plugin of one name the last wins, as in Kong 3.9.
+    ``plugins`` are by name; of two servers with a plugin of one name the last wins, as in Kong 3.9. ``interface`` is
+    what those that speak ProtoBuf:1 can call.
     """
 
-    def __init__(self, found: Iterable[PluginInfo], managed: Iterable[ManagedServer], timeout: float) -> None:
+    def __init__(
+        self, found: Iterable[PluginInfo], managed: Iterable[ManagedServer], timeout: float, interface: Interface
+    ) -> None:
         self._pools: dict[Path, Pool] = {}
         self._managed = list(managed)
         self.plugins: dict[str, ExternalPlugin] = {}
         for info in found:
             pool = self._pools.setdefault(info.server.socket, Pool(info.server.socket, timeout))
             client: _Client = (
-                ProtoBufClient(info.name, pool) if info.protocol == "ProtoBuf:1" else MsgPackClient(info.name, pool)
+                ProtoBufClient(info.name, pool, interface)
+                if info.protocol == "ProtoBuf:1"
+                else MsgPackClient(info.name, pool)
             )
             self.plugins[info.name] = ExternalPlugin(info, client)
 
@@ -87,8 +94,9 @@ class PluginServers:
         """Ask all plugin servers for their plugins. Raises :class:`PluginServerError` in Kong's words.
 
         The query commands run only when a plugin is enabled that is not ``bundled``. ``timeout`` is that of
-        the sockets, in seconds.
+        the sockets, in seconds. Raises InterfaceError when the interface file cannot be read.
         """
+        interface = interface_file.load(settings.interface_file) or STOCK
         external = [name for name in settings.plugins if name not in bundled]
         found: list[PluginInfo] = []
         if external:
@@ -97,7 +105,7 @@ class PluginServers:
         _check_installed(external, found)
         _warn_of_unmanaged(settings.pluginservers, log)
         managed = [ManagedServer(server, log) for server in settings.pluginservers if server.start_command]
-        return cls(found, managed, timeout)
+        return cls(found, managed, timeout, interface)
 
     def start(self) -> None:
         """Run the start commands. At a reload the new servers start before the old ones are stopped."""

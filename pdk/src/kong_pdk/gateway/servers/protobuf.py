@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.exchange import Exit, Refused
-from kong_pdk.gateway.pdk import Event, UnknownFunction, call
-from kong_pdk.gateway.pdk.lua import from_protobuf, to_protobuf
+from kong_pdk.gateway.pdk import Event
+from kong_pdk.gateway.servers.answers import answer
 from kong_pdk.gateway.servers.failures import Closed, PluginFailed, Unreachable
 from kong_pdk.gateway.servers.instances import Instances, configuration
 from kong_pdk.gateway.servers.pool import Connection, Pool
 from kong_pdk.gateway.servers.retries import Retries
-from kong_pdk.wire import pdk, protobuf
+from kong_pdk.wire import protobuf
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
-from kong_pdk.wire.errors import UnknownMethod, WireError
-from kong_pdk.wire.interface import STOCK
+from kong_pdk.wire.errors import WireError
+from kong_pdk.wire.interface import STOCK, Interface
 
 
 class _FrameStream:
@@ -38,10 +36,11 @@ class _FrameStream:
 
 
 class ProtoBufClient:
-    """One plugin of one ``pluginserver_names`` entry."""
+    """One plugin of one ``pluginserver_names`` entry; ``interface`` is what the gateway's interface file names."""
 
-    def __init__(self, name: str, pool: Pool) -> None:
+    def __init__(self, name: str, pool: Pool, interface: Interface = STOCK) -> None:
         self._name = name
+        self._interface = interface
         self._pool = pool
         self._sequence = 1
         self.instances = Instances(self._start_instance, self._close_instance)
@@ -88,29 +87,18 @@ class ProtoBufClient:
             if not name:
                 break
             arguments = await frames.next()
-            reply = await self._answer(event, name.decode("utf-8", "replace"), arguments)
+            reply = await answer(event, self._interface, name.decode("utf-8", "replace"), arguments)
             await connection.send(protobuf.frame(reply))
         await _returned(frames, sequence)
 
-    async def _answer(self, event: Event, method: str, payload: bytes) -> bytes:
-        try:
-            wire_method = STOCK.method(method)
-            value = await call(event, method, _arguments(wire_method, payload))
-        except (UnknownMethod, UnknownFunction) as error:
-            raise PluginFailed(str(error)) from error
-        try:
-            return pdk.encode_result(wire_method, to_protobuf(method, value))
-        except (TypeError, ValueError) as error:
-            raise Refused(f"{method}: its value has no place in the message: {error}") from error
-
     async def _start_instance(self, plugin: PluginConfig) -> int:
         try:
-            answer = await self._request(StartInstance(self._name, configuration(plugin)))
+            status = await self._request(StartInstance(self._name, configuration(plugin)))
         except (Unreachable, Closed, WireError) as error:
             raise PluginFailed(f"failed to start the instance: {error}") from error
-        if not isinstance(answer, InstanceStatus):
+        if not isinstance(status, InstanceStatus):
             raise PluginFailed("the plugin server's answer to StartInstance has no instance_status")
-        return answer.instance_id
+        return status.instance_id
 
     async def _close_instance(self, instance: int) -> None:
         try:
@@ -123,12 +111,12 @@ class ProtoBufClient:
         connection = await self._pool.take()
         try:
             await connection.send(protobuf.frame(protobuf.encode_call(sequence, request)))
-            answer = await _returned(_FrameStream(connection), sequence)
+            returned = await _returned(_FrameStream(connection), sequence)
         except BaseException:
             connection.close()
             raise
         self._pool.give(connection)
-        return answer
+        return returned
 
     def _next_sequence(self) -> int:
         self._sequence += 1
@@ -137,17 +125,8 @@ class ProtoBufClient:
 
 async def _returned(frames: _FrameStream, sequence: int) -> object:
     """The server's answer to a call. Raises WireError when it is that to another."""
-    answered, answer = protobuf.decode_return(await frames.next())
+    answered, returned = protobuf.decode_return(await frames.next())
     if answered != sequence:
         raise WireError(f"the plugin server answered call {answered} in place of {sequence}")
     frames.check_end()
-    return answer
-
-
-def _arguments(method: pdk.Method, payload: bytes) -> list[Any]:
-    """The arguments as Lua gets them. Raises WireError."""
-    arguments = pdk.decode_arguments(method, payload)
-    kind = method.input
-    if kind == "KV" and not protobuf.parse(kind, payload).HasField("v"):
-        arguments = arguments[:1]  # a value that is not there is nil; only one that is null becomes a text
-    return from_protobuf(kind, arguments)
+    return returned
