@@ -75,7 +75,7 @@ def test_a_list_ends_before_its_first_hole_and_an_empty_one_is_a_struct() -> Non
     ("stored", "expected"),
     [
         ({"a": [None, 1]}, "2a160a140a0161120f320d0a000a0911000000000000f03f"),
-        ({"a": None}, "2a070a050a01611200"),
+        ({"a": None}, "2a050a030a0161"),
         ([1.5, True], "320f0a0911000000000000f83f0a022001"),
         ({1: "one", 2: "two", "lost": "x"}, "320e0a051a036f6e650a051a0374776f"),
         ({2: "lost", "kept": 1}, "2a130a110a046b657074120911000000000000f03f"),

@@ -167,9 +167,7 @@ def _fill(message: Any, value: Any) -> None:
             _fill(message.list.values.add(), item)
         for name, item in value.items() if isinstance(value, dict) and not items else ():
             if isinstance(name, str):
-                entry = message.struct.fields.add(key=encode(name))
-                entry.value.SetInParent()
-                _fill(entry.value, item)
+                _fill(message.struct.fields.add(key=encode(name)).value, item)
     elif value is not None:
         raise TypeError(f"a value of type {type(value).__name__} cannot be sent to a plugin server")
 
