@@ -88,8 +88,7 @@ class Instances:
     def _make(self, id: int, plugin: Plugin, config: dict[str, Any], digest: bytes, made: Future[Instance]) -> None:
         mine, internal = _split(plugin, config)
         try:
-            # A copy: what a plugin puts into its configuration is nothing to tell Kong.
-            instance = Instance(id, plugin, mine, internal, plugin.cls(copy.deepcopy(mine)), digest)
+            instance = Instance(id, plugin, mine, internal, plugin.cls(_copy(plugin.name, mine)), digest)
         except BaseException as error:  # noqa: BLE001  # it is raised by result()
             with self._lock:
                 del self._making[id]
@@ -155,6 +154,14 @@ def _parse(name: str, config: bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise InstanceError(f"the configuration of {name} is no JSON object")
     return parsed
+
+
+def _copy(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Copy a configuration: what a plugin puts into its own is nothing to tell Kong."""
+    try:
+        return copy.deepcopy(config)
+    except RecursionError as error:
+        raise InstanceError(f"the configuration of {name} is nested too deeply") from error
 
 
 def _digest(name: str, config: dict[str, Any]) -> bytes:

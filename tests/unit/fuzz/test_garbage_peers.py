@@ -1,0 +1,289 @@
+"""A peer of the plugin server that sends garbage loses its connection, in one line of the log, and nobody else does."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kong_pdk.wire import protobuf
+from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
+from kong_pdk.wire.msgpack import encode_request, encode_response
+from unit.fuzz.anything import damaged
+from unit.server.fake_kong import DEADLINE, MsgpackKong, ProtobufKong
+from unit.server.served import MODES, Served, serving, wait_for
+
+PLUGIN = """
+class Plugin:
+    def __init__(self, config):
+        self.config = config
+
+    def access(self, kong):
+        kong.request.get_header("x")
+        kong.request.get_headers()
+"""
+ROUNDS = 25
+_SHORT_SECONDS = 0.2
+
+
+@pytest.fixture(scope="module", params=MODES)
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A plugin server that all tests of a mode share: what one of them breaks, the next ones see."""
+    starting = serving(tmp_path_factory.mktemp("served"), request.param)
+    yield next(starting)(PLUGIN)
+    next(starting, None)
+
+
+def connect(served: Served) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(DEADLINE)
+    connection.connect(str(served.socket))
+    return connection
+
+
+def rest(connection: socket.socket) -> bytes:
+    """What still comes, up to the end of the connection, which must come."""
+    received = b""
+    with contextlib.suppress(ConnectionError):  # closed with unread bytes is a reset
+        while data := connection.recv(65536):
+            received += data
+    return received
+
+
+def is_served(served: Served) -> None:
+    """Both protocols work on new connections."""
+    for kind in (ProtobufKong, MsgpackKong):
+        kong = kind(served.socket)
+        assert kong.event(kong.start("probe"), "access", {"kong.request.get_headers": {}})
+        kong.close()
+
+
+def frame_of(call: Any, sequence: int = 1) -> bytes:
+    return protobuf.frame(protobuf.encode_call(sequence, call))
+
+
+def request_of(method: str, *args: object) -> bytes:
+    return encode_request(1, method, args)
+
+
+NESTED = b"\x91" * 600 + b"\xc0"
+"""A list in a list in a list: more of them than MessagePack's writer would write, fewer than its reader refuses."""
+
+REFUSED: dict[str, bytes] = {
+    "another-protocol": b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+    "huge-frame": struct.pack("=I", 2**31) + b"x",
+    "longest-frame": b"\xff\xff\xff\xff",
+    "no-message": protobuf.frame(b"\xff" * 40),
+    "empty-call": protobuf.frame(b""),
+    "return-for-a-call": protobuf.frame(protobuf.encode_return(7, None)),
+    "nested-frames": protobuf.frame(b"\xfa\x01\x7f" * 50),
+    "call-and-garbage": frame_of(CloseInstance(12345)) + b"\xff\xff\xff\xff",
+    "response": b"\x94\x01" + encode_response(1, None, None)[2:],
+    "response-behind-a-request": request_of("plugin.GetStatus") + encode_response(1, None, None),
+    "no-messagepack": request_of("plugin.GetStatus") + b"\xc1\xc1",
+    "arguments-are-no-list": b"\x94\x00\x01\xa1x\xc0",
+    "method-is-no-text": b"\x94\x00\xcc\xff\xc0\x90",
+    "key-that-is-a-list": b"\x94\x00\x01\xa1x\x91\x81\x91\x01\x02",
+    "nested-without-end": b"\x94\x00\x01\xa1x" + b"\x91" * 100_000,
+    "wrong-timestamp": b"\x94\x00\x01\xa1x\x91\xc7\x05\xff12345",
+}
+
+ANSWERED: dict[str, bytes] = {
+    "instance-is-a-list": request_of("plugin.HandleEvent", {"InstanceId": [1], "EventName": "access"}),
+    "instance-is-true": request_of("plugin.HandleEvent", {"InstanceId": True, "EventName": "access"}),
+    "instance-is-huge": request_of("plugin.HandleEvent", {"InstanceId": 2**64 - 1, "EventName": "access"}),
+    "instance-is-negative": request_of("plugin.HandleEvent", {"InstanceId": -(2**63), "EventName": "access"}),
+    "order-is-a-list": request_of("plugin.HandleEvent", [1]),
+    "keys-of-all-kinds": request_of("plugin.HandleEvent", {1: 2, None: 3, b"\xff": 4, 1.5: 6}),
+    "method-is-not-utf8": b"\x94\x00\x01\xa3\xff\xfe\xfd\x90",
+    "close-of-a-huge-one": request_of("plugin.CloseInstance", 2**64 - 1),
+    "close-of-true": request_of("plugin.CloseInstance", True),
+    "status-of-a-huge-one": request_of("plugin.GetInstanceStatus", 2**64 - 1),
+    "name-is-not-utf8": b"\x94\x00\x01\xb4plugin.GetPluginInfo\x91\xa3\xff\xfe\xfd",
+    "name-is-a-map": request_of("plugin.StartInstance", {"Name": {"a": [1]}, "Config": "{}"}),
+    "config-is-a-map": request_of("plugin.StartInstance", {"Name": "probe", "Config": {}}),
+    "config-is-nested": request_of("plugin.StartInstance", {"Name": "probe", "Config": '{"a":' + "[" * 100_000}),
+    "config-is-nested-well": request_of(
+        "plugin.StartInstance", {"Name": "probe", "Config": '{"a":' + "[" * 600 + "]" * 600 + "}"}
+    ),
+    "config-is-not-utf8": request_of("plugin.StartInstance", {"Name": "probe", "Config": b'{"a":"\xff'}),
+    "config-is-a-half-character": request_of("plugin.StartInstance", {"Name": "probe", "Config": '{"a":"\\ud800"}'}),
+    "step-of-no-event": request_of("plugin.Step", {"EventId": 2**40, "Data": "x"}),
+    "step-of-a-huge-event": request_of("plugin.Step", {"EventId": 2**64 - 1, "Data": "x"}),
+    "step-of-a-negative-event": request_of("plugin.Step", {"EventId": -5, "Data": "x"}),
+    "steps-of-all-workers-nested": b"".join(
+        b"\x94\x00\x01\xabplugin.Step\x91\x82\xa7EventId" + bytes([number]) + b"\xa4Data" + NESTED
+        for number in range(8)
+    ),
+    "extension": b"\x94\x00\x01\xabplugin.Step\x91\x82\xa7EventId\x01\xa4Data\xc7\x03\x05abc",
+    "arguments-are-nested": b"\x94\x00\x01\xb0plugin.GetStatus\x91" + NESTED,
+    "end-in-the-middle": request_of("plugin.GetStatus") + request_of("plugin.GetStatus")[:-3],
+    "status-for-a-call": protobuf.frame(protobuf.encode_return(7, InstanceStatus("probe", 1))),
+    "unknown-instance": frame_of(HandleEvent(12345, "access")),
+    "negative-instance": frame_of(HandleEvent(-1, "access")),
+    "close-of-nothing": frame_of(CloseInstance(-1)),
+    "unknown-plugin": frame_of(StartInstance("\udcff\udcfe", b"{}")),
+    "no-configuration": frame_of(StartInstance("probe", b"[" * 100_000)),
+    "announced-and-not-sent": struct.pack("=I", 2**20) + b"x" * 100,
+    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(64)),
+    "one-byte": b"\x94",
+}
+
+
+@pytest.mark.parametrize("sent", REFUSED.values(), ids=REFUSED)
+def test_what_is_not_of_the_protocol_closes_the_connection(served, sent):
+    before = len(served.said().splitlines())
+    with connect(served) as peer:
+        peer.sendall(sent)
+        rest(peer)
+    wait_for(lambda: len(served.said().splitlines()) > before, served.said)
+    (line,) = served.said().splitlines()[before:]
+    assert "closed a connection of a peer that does not speak" in line
+    is_served(served)
+
+
+@pytest.mark.parametrize("sent", ANSWERED.values(), ids=ANSWERED)
+def test_what_makes_no_sense_ends_no_other_connection(served, sent):
+    before = len(served.said())
+    with connect(served) as other, connect(served) as peer:
+        peer.sendall(sent)
+        peer.shutdown(socket.SHUT_WR)
+        rest(peer)
+        other.sendall(request_of("plugin.GetStatus"))
+        assert other.recv(65536)
+    is_served(served)
+    said = served.said()[before:]
+    assert "defect" not in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"\x94\x00\x01", b"\x94\x00\x01\xb0plugin.Get", struct.pack("=I", 2**20) + b"\x08"]
+)
+def test_a_peer_that_falls_silent_keeps_nobody_waiting(served, sent):
+    with connect(served) as peer:
+        peer.sendall(sent)
+        is_served(served)
+        peer.settimeout(_SHORT_SECONDS)
+        with pytest.raises(TimeoutError):
+            peer.recv(1)
+
+
+def test_an_event_name_that_is_no_text_is_an_event_without_a_handler(served):
+    kong = MsgpackKong(served.socket)
+    instance = kong.start("probe")
+    kong.socket.sendall(
+        msgpack.packb([0, 5, "plugin.HandleEvent", [{"InstanceId": instance, "EventName": b"\xff\xfe"}]])
+    )
+    response = msgpack.unpackb(kong.socket.recv(65536))
+    assert response[3]["Data"] == "ret"
+    other = ProtobufKong(served.socket)
+    assert other.event(other.start("probe"), "\udcff\udcfe")
+    kong.close()
+    other.close()
+
+
+REPLIES: dict[str, bytes] = {
+    "a-length-that-no-frame-has": b"\xff\xff\xff\xff",
+    "a-half-frame": struct.pack("=I", 100) + b"x" * 50,
+    "half-a-length": b"\x01",
+}
+
+
+@pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
+def test_garbage_in_place_of_a_reply_ends_the_event_and_the_connection(served, reply):
+    before = served.said()
+    kong = ProtobufKong(served.socket)
+    kong.send(HandleEvent(kong.start("probe"), "access"))
+    assert kong.read() == b"kong.request.get_header"
+    kong.read()
+    kong.socket.sendall(reply)
+    kong.socket.shutdown(socket.SHUT_WR)
+    rest(kong.socket)
+    kong.close()
+    is_served(served)
+    assert "Traceback" not in served.said()[len(before) :]
+
+
+def test_a_reply_that_is_no_message_fails_the_handler_and_the_request(served):
+    """Kong's frames are whole: closing would have it try without end, so the request ends with 500."""
+    kong = ProtobufKong(served.socket)
+    kong.send(HandleEvent(kong.start("probe"), "access"))
+    kong.read(), kong.read()
+    kong.socket.sendall(protobuf.frame(b"\xff" * 9))
+    calls = []
+    with contextlib.suppress(Exception):
+        while name := kong.read():
+            calls.append(name)
+            kong.read()
+            if name == b"kong.response.exit":
+                break
+            kong.socket.sendall(protobuf.frame(b""))
+    assert calls[-1] == b"kong.response.exit"
+    kong.close()
+    is_served(served)
+
+
+@settings(max_examples=settings.default.max_examples // 2)
+@given(data=st.data())
+def test_damaged_conversations_end_nobody_else_s(served, data):
+    kind = data.draw(st.sampled_from([ProtobufKong, MsgpackKong]))
+    with contextlib.closing(kind(served.socket)) as first:
+        instance = first.start("probe")
+        send_damaged(served, kind, instance, data)
+        assert first.event(instance, "access", {"kong.request.get_headers": {}})
+    assert "defect" not in served.said()
+
+
+def send_damaged(served: Served, kind: type, instance: int, data: st.DataObject) -> None:
+    whole = (
+        frame_of(StartInstance("probe", b"{}")) + frame_of(HandleEvent(instance, "access")) + protobuf.frame(b"")
+        if kind is ProtobufKong
+        else request_of("plugin.StartInstance", {"Name": "probe", "Config": "{}"})
+        + request_of("plugin.HandleEvent", {"InstanceId": instance, "EventName": "access"})
+    )
+    with connect(served) as peer, contextlib.suppress(ConnectionError):
+        peer.sendall(data.draw(damaged(whole)))
+        peer.shutdown(socket.SHUT_WR)
+        peer.settimeout(_SHORT_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            rest(peer)
+
+
+def counted(pid: int) -> tuple[int, int, int]:
+    """Descriptors, threads and resident KiB of a process."""
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    found = dict(re.findall(r"^(Threads|VmRSS):\s+(\d+)", status, re.MULTILINE))
+    return len(list(Path(f"/proc/{pid}/fd").iterdir())), int(found["Threads"]), int(found["VmRSS"])
+
+
+def test_nothing_is_left_of_many_peers(served):
+    def send_all() -> None:
+        for sent in [*REFUSED.values(), *ANSWERED.values()]:
+            with connect(served) as peer, contextlib.suppress(ConnectionError):
+                peer.sendall(sent)
+                peer.shutdown(socket.SHUT_WR)
+                rest(peer)
+
+    pids = served.pids()
+    for _ in range(3):
+        send_all()
+    before = {pid: counted(pid) for pid in pids}
+    for _ in range(ROUNDS):
+        send_all()
+
+    def as_before() -> bool:
+        return all(counted(pid)[:2] <= before[pid][:2] for pid in pids)
+
+    wait_for(as_before, lambda: {pid: (before[pid], counted(pid)) for pid in pids})
+    assert served.pids() == pids
+    for pid in pids:
+        assert counted(pid)[2] < before[pid][2] + 32 * 1024
+    is_served(served)
