@@ -49,7 +49,8 @@ class _Stream:
     def __init__(self, connection: socket.socket, received: bytes) -> None:
         self._connection = connection
         self._frames = Frames()
-        self._ready = self._frames.feed(received)
+        self._broken: WireError | None = None
+        self._ready = self._feed(received)
 
     def read(self) -> bytes:
         """Wait for the next message.
@@ -58,14 +59,23 @@ class _Stream:
         :raises WireError: what came is none.
         """
         while not self._ready:
+            if self._broken:
+                raise self._broken
             try:
                 data = self._connection.recv(_CHUNK)
             except OSError as error:
                 raise ConnectionClosed from error
             if not data:
                 raise ConnectionClosed
-            self._ready = self._frames.feed(data)
+            self._ready = self._feed(data)
         return self._ready.pop(0)
+
+    def _feed(self, data: bytes) -> list[bytes]:
+        try:
+            return self._frames.feed(data)
+        except WireError as error:
+            self._broken = error
+            raise
 
     def write(self, *payloads: bytes) -> None:
         """Send messages.
@@ -95,7 +105,7 @@ class _Channel:
         try:
             self._stream.write(encode(chosen.name), payload)
             reply = self._stream.read()
-        except ConnectionClosed:
+        except (ConnectionClosed, WireError):  # the connection is of no use; who reads it next says why
             raise EventEnded from None
         return from_protobuf(chosen, pdk.decode_result(chosen, reply))
 

@@ -35,11 +35,13 @@ def encode_arguments(method: Method, args: Sequence[object]) -> bytes:
     message = message_class(method.input)()
     try:
         _FILL[method.input](message, name, given)
+        return bytes(message.SerializeToString())
     except ArgumentError:
         raise
-    except (TypeError, ValueError) as error:
+    except RecursionError as error:
+        raise ArgumentError(f"{name}: a value is nested too deeply to be sent to Kong") from error
+    except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentError(f"{name}: {error}") from error
-    return bytes(message.SerializeToString())
 
 
 def _refuse_lossy(name: str, value: object) -> None:

@@ -35,9 +35,9 @@ def fill_value(message: Any, value: object) -> None:
 
 
 def fill_struct(message: Any, value: Mapping[Any, object]) -> None:
-    """Set a ``Struct`` message to a mapping."""
+    """Set a ``Struct`` message to a mapping; keys of other kinds become text."""
     for key, item in value.items():
-        entry = message.fields.add(key=encode(str(key)))
+        entry = message.fields.add(key=key if isinstance(key, bytes) else encode(str(key)))
         fill_value(entry.value, item)
 
 
