@@ -13,7 +13,7 @@ import kong_pdk
 import pytest
 from kong_pdk import cli
 
-COMMANDS = ["dev", "plugins", "env", "settings", "check", "upstream"]
+COMMANDS = ["dev", "plugins", "env", "settings", "check", "upstream", "extend-interface"]
 
 
 def test_the_public_names_are_these():

@@ -128,6 +128,12 @@ def _check(argv: Sequence[str]) -> int:
     return main(argv)
 
 
+def _extend_interface(argv: Sequence[str]) -> int:
+    from kong_pdk.image.interface import main
+
+    return main(argv)
+
+
 def _settings(argv: Sequence[str]) -> int:
     from kong_pdk.settings_command import main
 
@@ -145,6 +151,7 @@ _COMMANDS: dict[str, tuple[Command, str]] = {
     "health": (_health, "in a container: ask Kong and every plugin server for a sign of life"),
     "supervisorctl": (_supervisorctl, "in a container: supervisor's own command"),
     "upstream": (_upstream, "run an HTTP service that answers with what it received"),
+    "extend-interface": (_extend_interface, "append our PDK methods to Kong's interface file; the image's build does"),
     "entrypoint": (_entrypoint, "what a container of the image runs: the plugin servers, then Kong"),
 }
 
