@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import kong_pdk.pdk.kong as kong
+import kong_pdk.pdk.plain as kong
 
 from .collector import Collector
 from .entry import Entries

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import kong_pdk.pdk.kong as kong
+import kong_pdk.pdk.plain as kong
 
 from .key_source import NoKeys, Source, key_source
 from .keys import ALGORITHMS, Key, UnusableKey, key_of_text, keys_of_set

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import kong_pdk.pdk.kong as kong
+import kong_pdk.pdk.plain as kong
 from jsonschema.exceptions import ValidationError
 
 from .bounded_schema import TooManyReferences, compile_schema, errors_of, reason_for

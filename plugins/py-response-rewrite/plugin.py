@@ -9,7 +9,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
-import kong_pdk.pdk.kong as kong
+import kong_pdk.pdk.plain as kong
 from jsonpath import JSONPathError
 
 from .body import CODINGS, Form, TooLarge, Unreadable, dump, load
@@ -171,7 +171,8 @@ class Plugin:
 
 def _refuse_unbuffered(kong: kong.kong) -> None:
     """Refuse requests whose responses Kong streams to the client, without a call of ``response``."""
-    if kong.request.get_http_version() >= 2:
+    version = kong.request.get_http_version()
+    if version is None or version >= 2:
         kong.response.exit(505, {"message": "Use HTTP/1.1"})
     if "websocket" in (kong.request.get_header("upgrade") or "").lower():
         kong.response.exit(400, {"message": "No protocol upgrade here"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -34,7 +34,7 @@ def start_dedicated_server(
     plugin: type,
     version: str | None = None,
     priority: int = 0,
-    schema: Sequence[dict[str, object]] | None = None,
+    schema: Sequence[Mapping[str, object]] | None = None,
 ) -> NoReturn:
     """Make a plugin's file a server of its own, with the command line that Kong's documentation shows.
 

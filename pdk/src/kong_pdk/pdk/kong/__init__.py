@@ -6,11 +6,11 @@ There are types here and no values: calls go through the ``kong`` that a handler
 
 from __future__ import annotations
 
-from kong_pdk.pdk.kong.client import Client
+from kong_pdk.pdk.kong.client import Client, ClientTls
 from kong_pdk.pdk.kong.cluster import Cluster
-from kong_pdk.pdk.kong.ctx import Ctx
+from kong_pdk.pdk.kong.ctx import Ctx, Shared
 from kong_pdk.pdk.kong.ip import Ip
-from kong_pdk.pdk.kong.log import Log
+from kong_pdk.pdk.kong.log import Inspect, Log
 from kong_pdk.pdk.kong.namespace import Namespace, Part
 from kong_pdk.pdk.kong.nginx import Nginx
 from kong_pdk.pdk.kong.node import Node
@@ -19,10 +19,34 @@ from kong_pdk.pdk.kong.request import Request
 from kong_pdk.pdk.kong.response import Response
 from kong_pdk.pdk.kong.router import Router
 from kong_pdk.pdk.kong.service import Service
+from kong_pdk.pdk.kong.service_request import ServiceRequest
+from kong_pdk.pdk.kong.service_response import ServiceResponse
 from kong_pdk.pdk.kong.telemetry import Telemetry
 from kong_pdk.pdk.kong.vault import Vault
 
-__all__ = ["Namespace", "kong"]
+# Plugin is not among them: that name is the author's.
+__all__ = [
+    "Client",
+    "ClientTls",
+    "Cluster",
+    "Ctx",
+    "Inspect",
+    "Ip",
+    "Log",
+    "Namespace",
+    "Nginx",
+    "Node",
+    "Request",
+    "Response",
+    "Router",
+    "Service",
+    "ServiceRequest",
+    "ServiceResponse",
+    "Shared",
+    "Telemetry",
+    "Vault",
+    "kong",
+]
 
 
 class kong(Namespace):

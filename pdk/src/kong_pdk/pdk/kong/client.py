@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kong_pdk.pdk.kong import values
 from kong_pdk.pdk.kong.namespace import Namespace, Part, Result, function
-from kong_pdk.pdk.kong.values import Consumer, Credential
 
 
 class ClientTls(Namespace):
@@ -103,7 +103,7 @@ class Client(Namespace):
         """
 
     @function("kong.client.get_credential")
-    def get_credential(self) -> Result[Credential | None]:
+    def get_credential(self) -> Result[values.Credential | None]:
         """Give what the client was authenticated with.
 
         :return: the credential's fields; None where nobody is authenticated.
@@ -113,7 +113,7 @@ class Client(Namespace):
         """
 
     @function("kong.client.load_consumer")
-    def load_consumer(self, consumer_id: str, search_by_username: bool | None = None) -> Result[Consumer | None]:
+    def load_consumer(self, consumer_id: str, search_by_username: bool | None = None) -> Result[values.Consumer | None]:
         """Look a consumer up in Kong's database.
 
         :param consumer_id: the consumer's UUID.
@@ -125,7 +125,7 @@ class Client(Namespace):
         """
 
     @function("kong.client.get_consumer")
-    def get_consumer(self) -> Result[Consumer | None]:
+    def get_consumer(self) -> Result[values.Consumer | None]:
         """Give the consumer as whom the client was authenticated.
 
         :return: the consumer's fields; None where nobody is authenticated.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from kong_pdk.pdk.kong import values
 from kong_pdk.pdk.kong.namespace import Namespace, Result, function
-from kong_pdk.pdk.kong.values import Route, Service
 
 
 class Router(Namespace):
     """What Kong found for the request or the connection."""
 
     @function("kong.router.get_route")
-    def get_route(self) -> Result[Route | None]:
+    def get_route(self) -> Result[values.Route | None]:
         """Give the route that matched.
 
         :return: the fields that are set; None where none matched.
@@ -20,7 +20,7 @@ class Router(Namespace):
         """
 
     @function("kong.router.get_service")
-    def get_service(self) -> Result[Service | None]:
+    def get_service(self) -> Result[values.Service | None]:
         """Give the service of the route that matched.
 
         :return: the fields that are set; None where there is none.

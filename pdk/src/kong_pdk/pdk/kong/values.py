@@ -31,15 +31,14 @@ class Captures(TypedDict):
 
 
 class Key(TypedDict):
-    """A reference to an entity."""
+    """A reference to an entity, and what every entity has."""
 
     id: str
 
 
-class Route(TypedDict, total=False):
-    """A route. What is not set is not there."""
+class Route(Key, total=False):
+    """A route. What is not set is not there: ``route.get("name")``."""
 
-    id: str
     name: str
     protocols: list[str]
     methods: list[str]
@@ -68,10 +67,9 @@ class Route(TypedDict, total=False):
     """Seconds since 1970."""
 
 
-class Service(TypedDict, total=False):
+class Service(Key, total=False):
     """A service. What is not set is not there."""
 
-    id: str
     name: str
     protocol: str
     host: str
@@ -101,10 +99,9 @@ class Service(TypedDict, total=False):
     """Seconds since 1970."""
 
 
-class Consumer(TypedDict, total=False):
+class Consumer(Key, total=False):
     """A consumer. What is not set is not there."""
 
-    id: str
     username: str
     custom_id: str
     tags: list[str]
@@ -115,13 +112,12 @@ class Consumer(TypedDict, total=False):
     """Seconds since 1970; not over ProtoBuf:1 with the stock interface."""
 
 
-class Credential(TypedDict, total=False):
+class Credential(Key, total=False):
     """What a consumer was authenticated with. Each authentication plugin adds fields of its own.
 
     Over ProtoBuf:1 with the stock interface there are ``id`` and ``consumer_id`` alone.
     """
 
-    id: str
     consumer_id: str
     consumer: Key
     key: str

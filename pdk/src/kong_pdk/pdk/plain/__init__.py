@@ -1,0 +1,51 @@
+"""The PDK's types for a plugin without Lua style, whose calls give values and raise ``PDKError``.
+
+``import kong_pdk.pdk.plain as kong`` and ``def access(self, kong: kong.kong)``, in a plugin with ``lua_style = False``.
+The classes are those of :mod:`kong_pdk.pdk.kong`; what type checkers read of them here is in ``__init__.pyi``.
+"""
+
+from kong_pdk.pdk.kong import (
+    Client,
+    ClientTls,
+    Cluster,
+    Ctx,
+    Inspect,
+    Ip,
+    Log,
+    Namespace,
+    Nginx,
+    Node,
+    Request,
+    Response,
+    Router,
+    Service,
+    ServiceRequest,
+    ServiceResponse,
+    Shared,
+    Telemetry,
+    Vault,
+    kong,
+)
+
+__all__ = [
+    "Client",
+    "ClientTls",
+    "Cluster",
+    "Ctx",
+    "Inspect",
+    "Ip",
+    "Log",
+    "Namespace",
+    "Nginx",
+    "Node",
+    "Request",
+    "Response",
+    "Router",
+    "Service",
+    "ServiceRequest",
+    "ServiceResponse",
+    "Shared",
+    "Telemetry",
+    "Vault",
+    "kong",
+]

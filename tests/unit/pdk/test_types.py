@@ -1,0 +1,76 @@
+"""What type checkers say of uses of the PDK: the files of tests/typing, the example plugins, and Kong's own example."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+USES = sorted((ROOT / "tests/typing").glob("*.py"))
+PLUGINS = sorted([*ROOT.glob("plugins/*.py"), *ROOT.glob("plugins/*/plugin.py")])
+CHECKED = [*USES, *PLUGINS]
+MARK = "# error"
+
+Place = tuple[Path, int]
+
+
+def _mypy(folder: Path) -> dict[Place, str]:
+    """Give the errors that mypy finds, by file and line."""
+    found: dict[Place, str] = {}
+    # Plugins in folders of their own are all called plugin.py: each such file is checked by itself.
+    for files in [[*USES, *(file for file in PLUGINS if file.name != "plugin.py")]] + [
+        [file] for file in PLUGINS if file.name == "plugin.py"
+    ]:
+        command = [
+            sys.executable, "-m", "mypy", "--output", "json", "--python-version", "3.10", "--follow-imports", "silent",
+            "--check-untyped-defs", "--cache-dir", str(folder / "mypy"), "--config-file", "/dev/null",
+        ]  # fmt: skip
+        for line in _run([*command, *map(str, files)]).splitlines():
+            error = json.loads(line)
+            if error["severity"] == "error" and error["code"] not in ("import-untyped", "import-not-found"):
+                found[(ROOT / error["file"], error["line"])] = error["message"]
+    return found
+
+
+def _pyright(folder: Path) -> dict[Place, str]:
+    """Give the errors that pyright finds, by file and line."""
+    project = folder / "pyrightconfig.json"
+    # The defaults of Microsoft's pyright; a package without types is nothing that this is about.
+    options = {"typeCheckingMode": "standard", "pythonVersion": "3.10", "reportMissingModuleSource": "none"}
+    project.write_text(json.dumps({**options, "include": [str(file) for file in CHECKED]}))
+    command = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(project)]
+    report = json.loads(_run(command))
+    assert report["summary"]["filesAnalyzed"] >= len(CHECKED), report["summary"]
+    return {
+        (Path(error["file"]), error["range"]["start"]["line"] + 1): error["message"]
+        for error in report["generalDiagnostics"]
+        if error["severity"] == "error" and error.get("rule") != "reportMissingImports"
+    }
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module", params=[_mypy, _pyright], ids=["mypy", "pyright"])
+def errors(request, tmp_path_factory) -> dict[Place, str]:
+    return request.param(tmp_path_factory.mktemp("types"))
+
+
+@pytest.mark.parametrize("file", CHECKED, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_type_checker_refuses_what_is_marked_and_nothing_else(file, errors):
+    marked = {number for number, line in enumerate(file.read_text().splitlines(), 1) if line.endswith(MARK)}
+    found = {line: message for (where, line), message in errors.items() if where == file}
+    assert set(found) == marked, {line: found.get(line, "passes") for line in set(found) ^ marked}
+
+
+def test_there_are_uses_of_both_styles_that_must_be_refused():
+    marks = Counter(file.name for file in USES for line in file.read_text().splitlines() if line.endswith(MARK))
+    assert set(marks) == {"lua_style.py", "plain_style.py"}
