@@ -1,10 +1,10 @@
-"""Uses of the PDK in Lua's style. They are type-checked and never run; a line that ends in "# error" must be refused."""
+"""Uses of the PDK in Lua's style, type-checked and never run; a line that ends in "# error" must be refused."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-import kong_pdk.pdk.kong as kong  # noqa: PLR0402
+import kong_pdk.pdk.kong as kong
 from kong_pdk.pdk.kong.values import Consumer, Headers, Route, Service, Statistics
 from typing_extensions import assert_type
 

@@ -1,10 +1,10 @@
-"""Uses of the PDK without Lua's style. They are type-checked and never run; "# error" as in lua_style.py."""
+"""Uses of the PDK without Lua's style, type-checked and never run; "# error" as in lua_style.py."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-import kong_pdk.pdk.plain as kong  # noqa: PLR0402
+import kong_pdk.pdk.plain as kong
 from kong_pdk import PDKError
 from kong_pdk.pdk.kong.values import Consumer, Headers
 from typing_extensions import assert_type

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import kong_pdk.pdk.kong as face
-import kong_pdk.pdk.plain as plain
 import pytest
+from kong_pdk.pdk import plain
 from kong_pdk.pdk.kong.namespace import Part
 from kong_pdk.wire import methods
 from kong_pdk.wire.phases import PHASES, allowed, functions
