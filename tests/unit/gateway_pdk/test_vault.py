@@ -1,4 +1,4 @@
-"""kong.vault of the embedded gateway: references have the parts that are documented, secrets are variables."""
+"""kong.vault of the embedded gateway: the parts of references, and secrets from variables."""
 
 from __future__ import annotations
 
