@@ -34,6 +34,33 @@ def test_listeners() -> None:
     assert settings.status_listen == ()
 
 
+def test_stream_listeners() -> None:
+    assert read().stream_listen == ()
+    assert read(stream_listen="0.0.0.0:9000 reuseport backlog=10, [::1]:9001").stream_listen == (
+        Listener("0.0.0.0", 9000, backlog=10),
+        Listener("::1", 9001),
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("0.0.0.0:9000 ssl", "stream_listen: the embedded gateway ends no TLS on streams; remove ssl from KONG_STREAM"),
+        ("0.0.0.0:9000 udp", "stream_listen: the embedded gateway has no udp; remove the word"),
+        ("0.0.0.0:9000 http2", "stream_listen must be of form: .* <ip>:<port> .ssl. .udp. .*'0.0.0.0:9000 http2' is not"),
+        ("9000", "stream_listen must be of form"),
+    ],
+)
+def test_stream_listeners_that_cannot_be(value: str, sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        read(stream_listen=value)
+
+
+def test_udp_is_no_word_for_http() -> None:
+    with pytest.raises(SettingsError, match="proxy_listen must be of form"):
+        read(proxy_listen="0.0.0.0:9000 udp")
+
+
 def test_plugin_servers() -> None:
     settings = read(
         prefix="/p",
