@@ -47,7 +47,10 @@ def test_stream_listeners() -> None:
     [
         ("0.0.0.0:9000 ssl", "stream_listen: the embedded gateway ends no TLS on streams; remove ssl from KONG_STREAM"),
         ("0.0.0.0:9000 udp", "stream_listen: the embedded gateway has no udp; remove the word"),
-        ("0.0.0.0:9000 http2", "stream_listen must be of form: .* <ip>:<port> .ssl. .udp. .*'0.0.0.0:9000 http2' is not"),
+        (
+            "0.0.0.0:9000 http2",
+            "stream_listen must be of form: .* <ip>:<port> .ssl. .udp. .*'0.0.0.0:9000 http2' is not",
+        ),
         ("9000", "stream_listen must be of form"),
     ],
 )

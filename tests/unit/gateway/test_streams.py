@@ -177,7 +177,7 @@ def test_no_more_is_taken_from_a_service_than_the_client_reads(serve: Serve) -> 
 
     def pour(connection: socket.socket) -> None:
         view = memoryview(content)
-        while len(view):
+        while view:
             size = connection.send(view[:MEGABYTE])
             sent.append(size)
             view = view[size:]

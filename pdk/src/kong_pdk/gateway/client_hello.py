@@ -7,11 +7,13 @@ import contextlib
 import socket
 from dataclasses import dataclass
 
-# What a client may send before its hello is whole, in bytes: one record's worth, four times over.
-LONGEST_HELLO = 65536
+# What a client may send before its hello is whole, in bytes. Those of browsers have some two thousand.
+LONGEST_HELLO = 16384
 
 _HANDSHAKE = 22
-_CLIENT_HELLO = 1
+# Both, or nothing yet.
+_VERSIONS = (b"\x03", b"")
+_CLIENT_HELLO = (b"\x01", b"")
 _RECORD_HEAD = 5
 _MESSAGE_HEAD = 4
 _LONGEST_RECORD = 16384 + 2048
@@ -61,27 +63,38 @@ class _Reader:
 
 
 def parse(data: bytes) -> ClientHello | None:
-    """The hello at the beginning of ``data``; None while it is not whole. Raises :class:`NotTls`."""
-    message = b""
-    while data:
-        if data[0] != _HANDSHAKE or (len(data) > 1 and data[1] != 3):
+    """The hello at the beginning of ``data``; None while it is not whole.
+
+    Raises :class:`NotTls`, also for a hello that is longer than ``LONGEST_HELLO``.
+    """
+    message, start = bytearray(), 0
+    while start < len(data):
+        head = data[start : start + _RECORD_HEAD]
+        if head[0] != _HANDSHAKE or head[1:2] not in _VERSIONS:
             raise NotTls
-        if len(data) < _RECORD_HEAD:
-            return None
-        length = int.from_bytes(data[3:_RECORD_HEAD], "big")
+        if len(head) < _RECORD_HEAD:
+            break
+        start += _RECORD_HEAD
+        length = int.from_bytes(head[3:], "big")
         if not 0 < length <= _LONGEST_RECORD:
             raise NotTls
-        message += data[_RECORD_HEAD : _RECORD_HEAD + length]
-        if message[0] != _CLIENT_HELLO:
-            raise NotTls
-        if len(message) >= _MESSAGE_HEAD:
-            end = _MESSAGE_HEAD + int.from_bytes(message[1:_MESSAGE_HEAD], "big")
-            if end > LONGEST_HELLO:
-                raise NotTls
-            if len(message) >= end:
-                return _hello(message[_MESSAGE_HEAD:end])
-        data = data[_RECORD_HEAD + length :]
+        message += data[start : start + length]
+        start += length
+        body = _body(message)
+        if body is not None:
+            return _hello(body)
+    if len(data) >= LONGEST_HELLO:
+        raise NotTls
     return None
+
+
+def _body(message: bytearray) -> bytes | None:
+    if message[:1] not in _CLIENT_HELLO:
+        raise NotTls
+    if len(message) < _MESSAGE_HEAD:
+        return None
+    end = _MESSAGE_HEAD + int.from_bytes(message[1:_MESSAGE_HEAD], "big")
+    return bytes(message[_MESSAGE_HEAD:end]) if len(message) >= end else None
 
 
 def _hello(body: bytes) -> ClientHello:

@@ -50,8 +50,8 @@ class CertificatePhase:
     async def passes(self, connection: socket.socket) -> bool:
         """Whether the handshake may go on; where not, the client has been told and the connection is closed.
 
-        Without a plugin for the phase nothing is read and nothing is waited for. What is no TLS is left to the
-        handshake to refuse.
+        Without a plugin for the phase nothing is read and nothing is waited for. With one, nobody gets past it:
+        what is no hello, or none that we read as OpenSSL might, is refused.
         """
         generation = self._current()
         if not generation.registry.has_global("certificate"):
@@ -59,7 +59,8 @@ class CertificatePhase:
         try:
             hello = await asyncio.wait_for(peek(connection), HANDSHAKE_TIMEOUT)
         except NotTls:
-            return True
+            await _refuse(connection)
+            return False
         except (OSError, asyncio.TimeoutError):
             connection.close()
             return False

@@ -53,4 +53,6 @@ async def _log(exchange: Exchange, applied: Applied) -> None:
 
 
 def _report(exchange: Exchange, applied: Applied, phase: str, error: Exception) -> None:
-    exchange.node.log.write("error", f"[{applied.plugin.name}] failed to run its {phase}: {error}")
+    exchange.node.log.write(
+        "error", f"[{applied.plugin.name}] failed to run its {phase}: {error}, {exchange.described()}"
+    )

@@ -1,0 +1,79 @@
+"""A TLS client's first words: what they say, in whatever pieces they come, and what is none."""
+
+from __future__ import annotations
+
+import random
+import ssl
+
+import pytest
+from kong_pdk.gateway.client_hello import LONGEST_HELLO, ClientHello, NotTls, parse
+
+
+def hello(name: str | None = "a.test", version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
+    """What OpenSSL sends first."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.minimum_version = context.maximum_version = version
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    connection = context.wrap_bio(incoming, outgoing, server_hostname=name)
+    with pytest.raises(ssl.SSLWantReadError):
+        connection.do_handshake()
+    return outgoing.read()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("name", ["a.test", None])
+def test_the_name_that_is_asked_for(name: str | None, version: ssl.TLSVersion) -> None:
+    assert parse(hello(name, version)) == ClientHello(name)
+
+
+def test_what_follows_does_not_matter() -> None:
+    assert parse(hello() + b"\x17\x03\x03 anything") == ClientHello("a.test")
+
+
+def test_a_part_is_waited_for() -> None:
+    whole = hello()
+    assert all(parse(whole[:end]) is None for end in range(len(whole)))
+
+
+def test_a_hello_in_several_records() -> None:
+    message = hello()[5:]
+    pieces = [message[start : start + 50] for start in range(0, len(message), 50)]
+    records = b"".join(b"\x16\x03\x01" + len(piece).to_bytes(2, "big") + piece for piece in pieces)
+    assert parse(records) == ClientHello("a.test")
+    assert parse(records[:-1]) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"\x15\x03\x03\x00\x02\x02\x28",  # an alert
+        b"\x16\x02",
+        b"\x16\x03\x01\x00\x00",
+        b"\x16\x03\x01\xff\xff",
+        b"\x16\x03\x01\x00\x04\x02\x00\x00\x00",  # a server's hello
+        b"\x16\x03\x01\x00\x04\x01\x00\x00\x00",  # an empty one
+        (b"\x16\x03\x01\x40\x00\x01\xff\xff\xff" + bytes(LONGEST_HELLO))[:LONGEST_HELLO],  # one without end
+        b"\x80\x2e\x01\x03\x03",  # a hello in the form of version 2
+        b"\x16\x03\x01\x00\x26\x01\x00\x00\x22" + bytes(34),
+    ],
+)
+def test_no_hello(data: bytes) -> None:
+    with pytest.raises(NotTls):
+        parse(data)
+
+
+def test_no_bytes_do_anything_else() -> None:
+    """Whatever a client sends: a name, none, not yet, or no TLS."""
+    whole, choice = hello(), random.Random(5)
+    for _ in range(3000):
+        data = bytearray(whole)
+        for _ in range(choice.randrange(1, 6)):
+            data[choice.randrange(len(data))] = choice.randrange(256)
+        try:
+            found = parse(bytes(data[: choice.randrange(len(data) + 1)]))
+        except NotTls:
+            continue
+        assert found is None or isinstance(found, ClientHello)
+    assert len(whole) <= LONGEST_HELLO
