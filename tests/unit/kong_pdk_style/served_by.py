@@ -7,15 +7,16 @@ import http.client
 import json
 import os
 import shlex
+import ssl
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 from conformance.running_gateway import RunningGateway
 from kong_pdk.image.upstream import EchoHandler
@@ -38,8 +39,8 @@ def names(folder: Path) -> list[str]:
     return sorted(file.stem for file in folder.glob("*.py"))
 
 
-def declarative(upstream: tuple[str, int], plugins: list[str], **more: Any) -> str:
-    """A kong.yml (JSON is YAML) with a route ``/NAME`` for each plugin.
+def declarative(upstream: tuple[str, int], plugins: list[str]) -> str:
+    """A kong.yml (JSON is YAML) with a route ``/NAME`` for each plugin, and one for TCP connections.
 
     :param upstream: host and port of what answers with what it received.
     """
@@ -60,8 +61,10 @@ def declarative(upstream: tuple[str, int], plugins: list[str], **more: Any) -> s
         for route in on
     ]
     service = {"name": "echo", "url": f"http://{host}:{port}", "routes": [*routes, {"name": "rest", "paths": ["/"]}]}
-    everywhere = [{"name": EVERYWHERE}] if EVERYWHERE in plugins else []
-    return json.dumps({"_format_version": "3.0", "services": [service], "plugins": everywhere, **more})
+    stream = {"name": "stream", "protocols": ["tcp"], "sources": [{"ip": "0.0.0.0/0"}]}
+    services = [service, {"name": "tcp", "url": f"tcp://{host}:{port}", "routes": [stream]}]
+    everywhere = [{"name": EVERYWHERE, "protocols": ["http", "https", "tcp"]}] if EVERYWHERE in plugins else []
+    return json.dumps({"_format_version": "3.0", "services": services, "plugins": everywhere})
 
 
 @dataclass
@@ -73,31 +76,61 @@ class Answer:
     body: bytes
 
 
+class Gateway(RunningGateway):
+    """A gateway that listens for HTTP, TLS and TCP."""
+
+    @property
+    def ports(self) -> tuple[int, int, int]:
+        """Those of HTTP, TLS and TCP."""
+        plain, secure = self._gateway.addresses
+        return plain.port, secure.port, self._gateway.stream_addresses[0].port
+
+
 @dataclass
 class Kong:
     """A gateway with the plugins, and what their servers said."""
 
-    gateway: RunningGateway
+    gateway: Gateway
     said: Callable[[], str]
     processes: int
     """How many processes serve a plugin."""
 
     def get(self, path: str, body: bytes | None = None, **headers: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=DEADLINE)
-        try:
-            given = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request("GET" if body is None else "POST", path, body, given)
-            response = connection.getresponse()
-            found: dict[str, str] = {}
-            for name, value in response.getheaders():
-                found[name.lower()] = f"{found[name.lower()]}, {value}" if name.lower() in found else value
-            return Answer(response.status, found, response.read())
-        finally:
-            connection.close()
+        return ask(
+            http.client.HTTPConnection("127.0.0.1", self.gateway.ports[0], timeout=DEADLINE), path, body, headers
+        )
+
+    def get_by_tls(self, path: str) -> Answer:
+        context = ssl._create_unverified_context()
+        port = self.gateway.ports[1]
+        return ask(http.client.HTTPSConnection("127.0.0.1", port, timeout=DEADLINE, context=context), path)
+
+    def get_by_stream(self, path: str) -> Answer:
+        """Ask the service through a connection that Kong does not look into."""
+        return ask(http.client.HTTPConnection("127.0.0.1", self.gateway.ports[2], timeout=DEADLINE), path)
 
     def wait_for(self, text: str) -> None:
         """Wait until a server says this."""
         wait_until(lambda: text in self.said(), self.said)
+
+
+def ask(
+    connection: http.client.HTTPConnection,
+    path: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """Make one request. ``_`` stands for ``-`` in names of headers."""
+    try:
+        given = {name.replace("_", "-"): value for name, value in (headers or {}).items()}
+        connection.request("GET" if body is None else "POST", path, body, given)
+        response = connection.getresponse()
+        found: dict[str, str] = {}
+        for name, value in response.getheaders():
+            found[name.lower()] = f"{found[name.lower()]}, {value}" if name.lower() in found else value
+        return Answer(response.status, found, response.read())
+    finally:
+        connection.close()
 
 
 def wait_until(condition: Callable[[], object], what: Callable[[], object]) -> None:
@@ -131,11 +164,19 @@ def bare() -> dict[str, str]:
     return {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}
 
 
-def _gateway(prefix: Path, plugins: list[str], servers: Mapping[str, str], port: int) -> RunningGateway:
+def output_of(command: Sequence[str]) -> str:
+    """Run a command as Kong would, to its end."""
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=bare()).stdout
+
+
+def _gateway(prefix: Path, plugins: list[str], servers: Mapping[str, str], port: int) -> Gateway:
     declared = declarative(("127.0.0.1", port), plugins)
-    return RunningGateway(
+    return Gateway(
         prefix,
         {
+            "KONG_PROXY_LISTEN": "127.0.0.1:0, 127.0.0.1:0 ssl",
+            "KONG_STREAM_LISTEN": "127.0.0.1:0",
+            "KONG_PROXY_STREAM_ACCESS_LOG": "off",
             "KONG_PLUGINS": ",".join(["bundled", *plugins]),
             "KONG_PLUGINSERVER_NAMES": ",".join(plugins),
             "KONG_DECLARATIVE_CONFIG_STRING": declared,
@@ -149,11 +190,7 @@ def folder(prefix: Path, where: Path, protocol: str, *options: str, processes: i
     """One server for a folder, on one socket, with an entry in ``pluginserver_names`` for each plugin."""
     socket, log = prefix / "python_pluginserver.sock", prefix / "server.log"
     command = [PLUGINSERVER, "-d", str(where), "-p", str(prefix), "-v", *options]
-    dumped = json.loads(
-        subprocess.run(
-            [PLUGINSERVER, "-d", str(where), "--dump-all-plugins"], check=True, capture_output=True, env=bare()
-        ).stdout
-    )
+    dumped = json.loads(output_of([PLUGINSERVER, "-d", str(where), "--dump-all-plugins"]))
     servers = {}
     for plugin in dumped:
         dump = prefix / f"{plugin['Name']}.json"
@@ -173,15 +210,23 @@ def folder(prefix: Path, where: Path, protocol: str, *options: str, processes: i
 
 @contextlib.contextmanager
 def files(prefix: Path, where: Path, protocol: str, *options: str, processes: int = 1) -> Iterator[Kong]:
-    """A server for each file, which Kong starts and asks for its dump; the sockets are where Kong looks by itself."""
+    """A server for each file, which Kong starts and asks for its dump; the sockets are where Kong looks by itself.
+
+    Kong asks one after the other, and twice where it has streams: most of the answers are given in advance.
+    """
     plugins = names(where)
     choice = ("--protocol", "protobuf") if protocol == "ProtoBuf:1" else ()
+    queries = {name: [sys.executable, str(where / f"{name}.py"), "--dump", *choice] for name in plugins}
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        dumps = dict(zip(plugins, pool.map(output_of, queries.values()), strict=True))
     servers = {}
     for name in plugins:
-        file = [sys.executable, str(where / f"{name}.py")]
+        dump = prefix / f"{name}.json"
+        dump.write_text(dumps[name])
+        query = queries[name] if name == plugins[0] else ["cat", str(dump)]
         key = f"KONG_PLUGINSERVER_{name.upper().replace('-', '_')}"
-        servers[f"{key}_START_CMD"] = shlex.join([*file, "-p", str(prefix), "-v", *options])
-        servers[f"{key}_QUERY_CMD"] = shlex.join([*file, "--dump", *choice])
+        servers[f"{key}_START_CMD"] = shlex.join([*queries[name][:2], "-p", str(prefix), "-v", *options])
+        servers[f"{key}_QUERY_CMD"] = shlex.join(query)
     log = prefix / "error.log"
     with upstream() as port, _gateway(prefix, plugins, servers, port) as gateway:
         wait_until(lambda: all((prefix / f"{name}.socket").exists() for name in plugins), log.read_text)

@@ -115,7 +115,17 @@ def test_a_configuration_of_every_type(kong):
 
 def test_every_phase_of_a_request(kong):
     assert kong.get("/").headers["x-phases"] == "rewrite access response"
-    kong.wait_for("every-phase: log of http after rewrite access response")
+    kong.wait_for("every-phase: log in http after rewrite access response")
+
+
+def test_the_certificate_phase(kong):
+    assert kong.get_by_tls("/").headers["x-phases"] == "rewrite access response"
+    kong.wait_for("every-phase: certificate in http")
+
+
+def test_every_phase_of_a_connection(kong):
+    assert json.loads(kong.get_by_stream("/by-stream").body)["path"] == "/by-stream"
+    kong.wait_for("every-phase: log in stream after preread")
 
 
 def test_a_client_of_the_standard_library(kong):

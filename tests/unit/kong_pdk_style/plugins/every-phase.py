@@ -10,7 +10,7 @@ class Plugin:
         self.config = config
 
     def certificate(self, kong):
-        print("every-phase: certificate", kong.client.tls is not None)
+        print("every-phase: certificate in", kong.nginx.get_subsystem()[0])
 
     def rewrite(self, kong):
         kong.ctx.shared.set("phases", "rewrite")
@@ -24,12 +24,11 @@ class Plugin:
         kong.response.set_header("x-phases", phases)
 
     def preread(self, kong):
-        subsystem, _ = kong.nginx.get_subsystem()
-        print("every-phase: preread of", subsystem)
+        kong.ctx.shared.set("phases", "preread")
 
     def log(self, kong):
-        subsystem, _ = kong.nginx.get_subsystem()
-        print("every-phase: log of", subsystem, "after", kong.ctx.shared.get("phases")[0])
+        phases, _ = kong.ctx.shared.get("phases")
+        print("every-phase: log in", kong.nginx.get_subsystem()[0], "after", phases)
 
 
 if __name__ == "__main__":
