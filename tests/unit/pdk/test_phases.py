@@ -1,0 +1,121 @@
+"""Every cell of the table of phases: a call that Kong refuses never leaves the server, one that it makes does."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kong_pdk import PhaseError
+from kong_pdk.plugin import PHASES
+from kong_pdk.server.bridge import Bridge
+from kong_pdk.server.exits import EventEnded
+
+ROOT = Path(__file__).resolve().parents[3]
+RECORDED = Path(os.environ.get("KONG_RECORDINGS", ROOT.parent / "shared/kong-3.9.3")) / "pdk-phases.tsv"
+TABLE = resources.files("kong_pdk.wire").joinpath("phases.tsv").read_text("utf-8")
+ROWS = {row["function"]: row for row in csv.DictReader(TABLE.splitlines(), delimiter="\t")}
+# A column, and the phase and the subsystem for which it stands.
+COLUMNS = {
+    "certificate": ("certificate", "http"),
+    "rewrite": ("rewrite", "http"),
+    "access": ("access", "http"),
+    "response": ("response", "http"),
+    "log": ("log", "http"),
+    "preread": ("preread", "stream"),
+    "log (stream)": ("log", "stream"),
+}
+SUBSYSTEM = "kong.nginx.get_subsystem"
+CELLS = [(function, column, row[column]) for function, row in ROWS.items() for column in COLUMNS]
+# A cell of the stream's log that was not measured goes by the one of a request's.
+NOT_MEASURED = [cell[:2] for cell in CELLS if not cell[2] and cell[1] != "log (stream)"]
+
+
+class Channel:
+    """Notes what would be sent."""
+
+    def __init__(self, subsystem: str) -> None:
+        self.sent: list[str] = []
+        self.asked = 0
+        self._subsystem = subsystem
+
+    def call(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
+        if method == SUBSYSTEM and not args:
+            self.asked += 1
+            return self._subsystem, None
+        self.sent.append(method)
+        return "value", None
+
+    def leave(self, method: str, args: Sequence[object]) -> None:
+        self.sent.append(method)
+
+
+def _function(kong: Any, path: str) -> Any:
+    for name in path.split(".")[1:]:
+        kong = getattr(kong, name)
+    return kong
+
+
+def _call(bridge: Bridge, path: str) -> None:
+    """Call a function, with an argument that tells it from the bridge's own question."""
+    try:
+        _function(bridge.kong, path)("argument")
+    except EventEnded:
+        assert path in ("kong.response.exit", "kong.response.error")
+
+
+def _works(path: str, subsystem: str) -> tuple[str, ...]:
+    row = {**ROWS[path], **({"log": ROWS[path]["log (stream)"]} if subsystem == "stream" else {})}
+    return tuple(phase for phase in PHASES if row[phase] == "ok")
+
+
+def test_the_table_is_what_was_measured():
+    if not RECORDED.exists():
+        pytest.skip(f"{RECORDED} is not there")
+    assert RECORDED.read_text("utf-8") == TABLE
+
+
+def test_the_table_has_the_columns_of_all_phases():
+    assert set(next(iter(ROWS.values()))) == {"function", *COLUMNS}
+    assert {phase for phase, _ in COLUMNS.values()} == set(PHASES)
+
+
+@pytest.mark.parametrize("lua_style", [True, False], ids=["lua style", "plain"])
+@pytest.mark.parametrize(("path", "column"), [cell[:2] for cell in CELLS if cell[2] == "ok"])
+def test_a_call_that_kong_makes_is_sent(path, column, lua_style):
+    phase, subsystem = COLUMNS[column]
+    channel = Channel(subsystem)
+    _call(Bridge(channel, phase, lua_style), path)
+    assert channel.sent == [path]
+
+
+@pytest.mark.parametrize("lua_style", [True, False], ids=["lua style", "plain"])
+@pytest.mark.parametrize(("path", "column"), [cell[:2] for cell in CELLS if cell[2] == "refused"])
+def test_a_call_that_kong_refuses_is_not_sent(path, column, lua_style):
+    phase, subsystem = COLUMNS[column]
+    channel = Channel(subsystem)
+    with pytest.raises(PhaseError) as raised:
+        _call(Bridge(channel, phase, lua_style), path)
+    assert channel.sent == []
+    works = _works(path, "stream" if channel.asked and subsystem == "stream" else "http")
+    assert (raised.value.method, raised.value.phase, raised.value.phases) == (path, phase, works)
+    assert phase not in works
+    said = f"it works in {', '.join(works)}" if works else "no phase of a plugin server can call it"
+    assert str(raised.value) == f"{path} cannot be called in the {phase} phase; {said}"
+
+
+@pytest.mark.parametrize(("path", "column"), NOT_MEASURED)
+def test_a_call_that_was_not_measured_is_kongs_to_judge(path, column):
+    phase, subsystem = COLUMNS[column]
+    channel = Channel(subsystem)
+    _call(Bridge(channel, phase), path)
+    assert channel.sent == [path]
+
+
+def test_every_cell_was_looked_at():
+    assert {cell[2] for cell in CELLS} == {"ok", "refused", ""}
+    assert len(CELLS) == len(ROWS) * 7
