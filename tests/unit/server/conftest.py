@@ -12,7 +12,10 @@ import pytest
 from kong_pdk.plugin import PHASES, Plugin
 from kong_pdk.server.listener import Listener
 from kong_pdk.server.server import Server
-from unit.server.fake_kong import DEADLINE, FakeKong, MsgpackKong, ProtobufKong
+from kong_pdk.wire.interface import EXTENDED, STOCK
+from unit.server.fake_kong import DEADLINE, ExtendedKong, FakeKong, MsgpackKong, ProtobufKong
+
+KINDS: dict[str, type[FakeKong]] = {"stock": ProtobufKong, "extended": ExtendedKong, "msgpack": MsgpackKong}
 
 
 class Serve:
@@ -20,6 +23,7 @@ class Serve:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.interface = STOCK
         self._running: dict[Path, tuple[Server, Future[bool]]] = {}
 
     def __call__(self, cls: type, **attributes: Any) -> Path:
@@ -29,7 +33,7 @@ class Serve:
         path = self._folder / f"{len(self._running)}.sock"
         listener = Listener(path)
         listener.publish()
-        server = Server([plugin], [listener.socket])
+        server = Server([plugin], [listener.socket], interface=self.interface)
         ended: Future[bool] = Future()
         threading.Thread(target=lambda: ended.set_result(server.run())).start()
         self._running[path] = (server, ended)
@@ -49,6 +53,32 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     yield serving
     for path in serving._running:
         serving.stop(path)
+
+
+@pytest.fixture(params=["stock", "extended", "msgpack"])
+def connect_any(request: pytest.FixtureRequest, serve: Serve) -> Iterator[Callable[[Path], FakeKong]]:
+    """Connect to a server over MsgPack:1, and over ProtoBuf:1 with either interface."""
+    yield from _connecting(request.param, serve)
+
+
+@pytest.fixture(params=["extended", "msgpack"])
+def connect_whole(request: pytest.FixtureRequest, serve: Serve) -> Iterator[Callable[[Path], FakeKong]]:
+    """Connect to a server over what reaches the whole PDK."""
+    yield from _connecting(request.param, serve)
+
+
+def _connecting(kind: str, serve: Serve) -> Iterator[Callable[[Path], FakeKong]]:
+    opened: list[FakeKong] = []
+    if kind == "extended":
+        serve.interface = EXTENDED
+
+    def open(path: Path) -> FakeKong:
+        opened.append(KINDS[kind](path))
+        return opened[-1]
+
+    yield open
+    for kong in opened:
+        kong.close()
 
 
 @pytest.fixture(params=[ProtobufKong, MsgpackKong], ids=lambda kind: kind.name)

@@ -10,7 +10,7 @@ from typing import Any
 
 from kong_pdk.wire import pdk, protobuf
 from kong_pdk.wire.calls import Call, CloseInstance, HandleEvent, InstanceStatus, StartInstance
-from kong_pdk.wire.interface import STOCK, Interface
+from kong_pdk.wire.interface import EXTENDED, STOCK, Interface
 from kong_pdk.wire.msgpack import Messages, Response, encode_request, step_method
 from kong_pdk.wire.protobuf import Frames
 
@@ -103,6 +103,13 @@ class ProtobufKong(FakeKong):
             self.socket.sendall(protobuf.frame(pdk.encode_result(method, value)))
         assert protobuf.decode_return(self.read()) == (sequence, None)
         return True
+
+
+class ExtendedKong(ProtobufKong):
+    """ProtoBuf:1 with our extension in the interface file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, EXTENDED)
 
 
 class RpcError(Exception):

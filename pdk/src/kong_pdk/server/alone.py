@@ -13,19 +13,21 @@ from kong_pdk.server.forks import STOP_SIGNALS, part_from_children
 from kong_pdk.server.listener import QUEUE_SIZE, Listeners
 from kong_pdk.server.parent import watch_parent
 from kong_pdk.server.server import Server
+from kong_pdk.wire.interface import Interface
 
 _log = logging.getLogger(__name__)
 
 
-def serve(plugins: Iterable[Plugin], paths: Iterable[Path], queue_size: int = QUEUE_SIZE) -> bool:
+def serve(plugins: Iterable[Plugin], paths: Iterable[Path], interface: Interface, queue_size: int = QUEUE_SIZE) -> bool:
     """Serve plugins until a signal says stop, or the process that started this one ends.
 
+    :param interface: what Kong can be asked for over ProtoBuf:1.
     :param queue_size: how many connections may wait to be accepted.
     :return: whether all handlers have come to their end.
     :raises ListenError: a socket cannot be made.
     """
     with Listeners(paths, queue_size) as listeners:
-        server = Server(plugins, listeners.sockets)
+        server = Server(plugins, listeners.sockets, interface=interface)
         before = {number: signal.signal(number, lambda *_: server.stop()) for number in STOP_SIGNALS}
         part_from_children(server.sockets, before)
         watch_parent(server.stop)

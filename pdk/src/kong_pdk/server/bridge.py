@@ -10,14 +10,11 @@ from typing import Any, Protocol
 
 from kong_pdk.errors import PDKError, PhaseError
 from kong_pdk.pdk.kong import kong
+from kong_pdk.server.arguments import EXITS, without_holes
 from kong_pdk.server.exits import EventEnded
-from kong_pdk.wire.errors import ArgumentError
 from kong_pdk.wire.phases import allowed, depends_on_subsystem, phases_of
 
 _log = logging.getLogger(__name__)
-
-EXITS = frozenset({"kong.response.exit", "kong.response.error"})
-"""Calls that Kong never answers: the request ends with them."""
 
 
 class Channel(Protocol):
@@ -95,11 +92,12 @@ class Bridge:
         self._check_phase(method)
         started = time.perf_counter()
         try:
+            given = without_holes(method, args)
             if method in EXITS:
-                self._channel.leave(method, _without_holes(method, args))
+                self._channel.leave(method, given)
                 self.exited = True
                 raise EventEnded
-            return self._channel.call(method, args)
+            return self._channel.call(method, given)
         except EventEnded:
             self.ended = True
             raise
@@ -124,16 +122,3 @@ class Bridge:
             value, _ = self._channel.call("kong.nginx.get_subsystem", ())
             self._subsystem = str(value or "http")
         return self._subsystem
-
-
-def _without_holes(method: str, args: Sequence[object]) -> list[object]:
-    """Check the arguments of ``exit`` and ``error``; fill a body left out in front of headers.
-
-    Over MsgPack:1 Lua loses what stands behind a nil.
-    """
-    given = list(args)
-    while given and given[-1] is None:
-        given.pop()
-    if len(given) > 3:
-        raise ArgumentError(f"{method} takes at most 3 arguments, not {len(given)}")
-    return [given[0], "" if given[1] is None else given[1], given[2]] if len(given) == 3 else given

@@ -7,10 +7,9 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from kong_pdk import __version__, logs, mode, settings
 from kong_pdk.metrics.recorder import record_server
@@ -27,8 +26,6 @@ _log = logging.getLogger(__name__)
 _PREFIX = "/usr/local/kong"
 _FOLDER_SOCKET = "python_pluginserver.sock"
 _Load = Callable[[Source], Plugin]
-_Protocol = Literal["MsgPack:1", "ProtoBuf:1"]
-_PROTOCOLS: Mapping[str, _Protocol] = {"msgpack": "MsgPack:1", "protobuf": "ProtoBuf:1"}
 
 
 def _parser(program: str, description: str) -> argparse.ArgumentParser:
@@ -44,8 +41,9 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
         help="how many connections may wait to be accepted (default: %(default)s); the kernel's somaxconn limits it",
     )  # fmt: skip
     parser.add_argument(
-        "--protocol", "-protocol", choices=sorted(_PROTOCOLS), default="msgpack",
-        help="the protocol that a dump asks Kong to speak (default: %(default)s); the server answers both",
+        "--protocol", "-protocol", choices=("msgpack", "protobuf"),
+        help="the protocol that a dump asks Kong to speak (default: what KONG_PYTHON_PROTOCOL says, else protobuf "
+        "where Kong's interface file has our extension, else msgpack); the server answers both",
     )  # fmt: skip
     parser.add_argument(
         "--no-lua-style", "-no-lua-style", action="store_true",
@@ -125,7 +123,7 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
     dumping = options.dump_plugin_info or options.dump_all_plugins
     load_with_packages = _loader(folder, wanted, options.packages, one_process=not dumping)
     if dumping:
-        return _dump_folder(folder, wanted, _PROTOCOLS[options.protocol], load_with_packages)
+        return _dump_folder(folder, wanted, options.protocol, load_with_packages)
     path = Path(options.kong_prefix) / (options.socket_name or _FOLDER_SOCKET)
     chosen = _choose(options, lambda: _wishes(folder, wanted, load_with_packages))
 
@@ -173,7 +171,7 @@ def _loader(folder: Path, wanted: list[str] | None, directories: list[Path] | No
     return load
 
 
-def _dump_folder(folder: Path, wanted: list[str] | None, protocol: _Protocol, load: _Load) -> int:
+def _dump_folder(folder: Path, wanted: list[str] | None, protocol: str | None, load: _Load) -> int:
     inspection = inspect(folder, load=load)
     found = [plugin for plugin in inspection.plugins if wanted is None or plugin.name in wanted]
     sentences = _sentences(inspection.problems, wanted)
@@ -181,7 +179,7 @@ def _dump_folder(folder: Path, wanted: list[str] | None, protocol: _Protocol, lo
         _log.error("%s", sentence)
     if not found:
         return 1
-    _print_alone(dump(found, protocol))
+    _print_dump(found, protocol)
     return 0
 
 
@@ -231,7 +229,7 @@ def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str]
             _log.error("%s", problem)
         return 1
     if options.dump:
-        _print_alone(dump([served.describe()], _PROTOCOLS[options.protocol]))
+        _print_dump([served.describe()], options.protocol)
         return 0
     # Kong looks for NAME.socket; NAME.sock is where kong-pdk listened, so that configurations name it
     names = [options.socket_name] if options.socket_name else [f"{name}.socket", f"{name}.sock"]
@@ -244,7 +242,11 @@ def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str]
     )
 
 
-def _print_alone(text: str) -> None:
+def _print_dump(found: list[Description], option: str | None) -> None:
+    # Not at the top: it may come with the packages of a plugin.
+    from kong_pdk.server.kong_at_hand import protocol
+
+    text = dump(found, protocol(option))
     _drop_printed()
     print(text, flush=True)
 

@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from kong_pdk.server import set_body
+from kong_pdk.server.arguments import for_msgpack
 from kong_pdk.server.exits import EventEnded
 from kong_pdk.server.results import from_msgpack
 from kong_pdk.settings import MOST_WORKERS
@@ -29,6 +31,11 @@ PATIENCE_SECONDS = 5.0
 _NUMBERS = 2**31 // MOST_WORKERS
 _MOST_GONE = 4096
 _BODIES = frozenset({"kong.request.get_raw_body", "kong.request.get_body"})
+_FORM = "application/x-www-form-urlencoded"
+_IN_FILE = (
+    "the request's body is larger than nginx's buffer and in a file, which Kong does not read over MsgPack:1; use "
+    "ProtoBuf:1 (KONG_PYTHON_PROTOCOL=protobuf), or raise KONG_NGINX_HTTP_CLIENT_BODY_BUFFER_SIZE"
+)
 _ENDED = object()
 
 
@@ -55,6 +62,21 @@ class Event:
 
     def call(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
         """See :class:`kong_pdk.server.bridge.Channel`."""
+        if method == "kong.request.get_raw_body" and self._is_body_in_file():
+            return None, _IN_FILE
+        if method == set_body.FUNCTION:
+            return set_body.set_body(self._ask, args)
+        return self._ask(method, args)
+
+    def _is_body_in_file(self) -> bool:
+        """Ask whether nginx keeps the body in a file: Kong would refuse to read it, and say nothing.
+
+        A form is never read from a file. Of any other body its reader makes an argument, or none.
+        """
+        form, _ = self._ask("kong.request.get_body", [_FORM, 1])
+        return form is None
+
+    def _ask(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
         self.waits_since = time.monotonic()
         self._put(method, args)
         try:
@@ -65,7 +87,7 @@ class Event:
         if self.gone or value is _ENDED:
             raise EventEnded
         data, error = value
-        return (None, error) if error is not None else from_msgpack(method, data)
+        return (None, error) if error is not None else (from_msgpack(method, data), None)
 
     def leave(self, method: str, args: Sequence[object]) -> None:
         """See :class:`kong_pdk.server.bridge.Channel`."""
@@ -74,7 +96,7 @@ class Event:
     def _put(self, method: str, args: Sequence[object]) -> None:
         if self.gone:
             raise EventEnded
-        call = {"Method": method, "Args": list(args)}
+        call = {"Method": method, "Args": for_msgpack(method, args)}
         try:
             encode_response(0, None, call)  # here, where the author's line is on the stack
         except (TypeError, ValueError, OverflowError) as error:

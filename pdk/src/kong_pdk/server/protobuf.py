@@ -8,33 +8,37 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
+from kong_pdk.server import set_body
 from kong_pdk.server.activity import Activity
 from kong_pdk.server.administration import answer_call, find, start
 from kong_pdk.server.exits import EventEnded
 from kong_pdk.server.handler import run_handler
 from kong_pdk.server.instances import Instances
-from kong_pdk.server.results import from_protobuf, query_argument
+from kong_pdk.server.results import HEADERS_OF, from_protobuf, query_argument
 from kong_pdk.wire import pdk
 from kong_pdk.wire.calls import HandleEvent, StartInstance
 from kong_pdk.wire.errors import UnknownMethod, WireError
-from kong_pdk.wire.interface import STOCK, Interface
+from kong_pdk.wire.interface import EXTENDED, Interface
 from kong_pdk.wire.methods import Method
 from kong_pdk.wire.phases import functions
 from kong_pdk.wire.protobuf import Frames, decode_call, encode_return, frame
 from kong_pdk.wire.text import encode
 
 _log = logging.getLogger(__name__)
+_KNOWN = sorted({method.function for method in EXTENDED} | set(functions()))
 _CHUNK = 64 * 1024
+_MOST_HEADERS = 1000  # what Kong gives at most
 _CURE = "set KONG_PYTHON_PROTOCOL=msgpack (or --protocol msgpack)"
+_EXTEND = "extend the file (kong-python extend-interface) and start Kong and this server again"
 
 
 def _why_unknown(method: str) -> str:
-    if method in functions():
+    if method in _KNOWN:
         return (
             f"{method} is not among the methods of an unmodified Kong's interface file, "
-            f"so it cannot be called over ProtoBuf:1; {_CURE}"
+            f"so it cannot be called over ProtoBuf:1; {_EXTEND}, or {_CURE}"
         )
-    guess = difflib.get_close_matches(method, functions(), n=1, cutoff=0.85)
+    guess = difflib.get_close_matches(method, _KNOWN, n=1, cutoff=0.85)
     meant = f"did you mean {guess[0]}?" if guess else f"if a newer Kong has it, {_CURE}"
     return f"Kong 3.9 has no function {method}; {meant}"
 
@@ -98,9 +102,17 @@ class _Channel:
 
     def call(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
         """See :class:`kong_pdk.server.bridge.Channel`."""
-        if method == "kong.request.get_query_arg" and len(args) == 1 and self._choose(method).output == "String":
-            return query_argument(args[0], lambda: self.call("kong.request.get_query", ())[0]), None
         chosen = self._choose(method)
+        if method == set_body.FUNCTION:
+            return set_body.set_body(lambda name, given: self._make(self._choose(name), given), args)
+        if method == "kong.request.get_query_arg" and len(args) == 1 and chosen.output == "String":
+            return query_argument(args[0], lambda: self.call("kong.request.get_query", ())[0]), None
+        value, error = self._make(chosen, args)
+        if value is None and self._phase == "log" and method in HEADERS_OF and chosen.output == "String":
+            return self._empty_or_none(method, args), None
+        return value, error
+
+    def _make(self, chosen: Method, args: Sequence[object]) -> tuple[Any, str | None]:
         payload = pdk.encode_arguments(chosen, args)
         try:
             self._stream.write(encode(chosen.name), payload)
@@ -108,6 +120,11 @@ class _Channel:
         except (ConnectionClosed, WireError):  # the connection is of no use; who reads it next says why
             raise EventEnded from None
         return from_protobuf(chosen, pdk.decode_result(chosen, reply))
+
+    def _empty_or_none(self, method: str, args: Sequence[object]) -> str | None:
+        """Look among all headers whether one is empty, or not there: in `log` no method tells that."""
+        headers, _ = self.call(HEADERS_OF[method], [_MOST_HEADERS])
+        return "" if str(args[0]).lower().replace("_", "-") in headers else None
 
     def leave(self, method: str, args: Sequence[object]) -> None:
         """See :class:`kong_pdk.server.bridge.Channel`."""
@@ -126,10 +143,13 @@ class _Channel:
             raise
 
 
-def serve(connection: socket.socket, received: bytes, instances: Instances, activity: Activity) -> None:
+def serve(
+    connection: socket.socket, received: bytes, instances: Instances, activity: Activity, interface: Interface
+) -> None:
     """Serve a connection until Kong closes it.
 
     :param received: what was read of it so far.
+    :param interface: what Kong can be asked for.
     """
     try:
         stream = _Stream(connection, received)
@@ -137,21 +157,21 @@ def serve(connection: socket.socket, received: bytes, instances: Instances, acti
         while open_still:
             payload = stream.read()
             with activity:
-                open_still = _serve_call(stream, instances, payload)
+                open_still = _serve_call(stream, instances, payload, interface)
     except ConnectionClosed:
         pass
     except WireError as error:
         _log.error("closed a connection of a peer that does not speak ProtoBuf:1: %s", error)
 
 
-def _serve_call(stream: _Stream, instances: Instances, payload: bytes) -> bool:
+def _serve_call(stream: _Stream, instances: Instances, payload: bytes, interface: Interface) -> bool:
     """Answer a call.
 
     :return: whether the connection stays open; closing it is the protocol's way to say no.
     """
     sequence, call = decode_call(payload)
     if isinstance(call, HandleEvent):
-        return _serve_event(stream, instances, sequence, call)
+        return _serve_event(stream, instances, sequence, call, interface)
     if isinstance(call, StartInstance):
         status, reason = start(instances, call)
         if status is None:
@@ -163,12 +183,12 @@ def _serve_call(stream: _Stream, instances: Instances, payload: bytes) -> bool:
     return True
 
 
-def _serve_event(stream: _Stream, instances: Instances, sequence: int, call: HandleEvent) -> bool:
+def _serve_event(stream: _Stream, instances: Instances, sequence: int, call: HandleEvent, interface: Interface) -> bool:
     instance = find(instances, call.instance_id)
     if instance is None:  # Kong starts it anew and sends the event again
         _log.info("there is no instance %d here: Kong is to start it anew", call.instance_id)
         return False
-    if run_handler(instance, call.event_name, _Channel(stream, STOCK, call.event_name)):
+    if run_handler(instance, call.event_name, _Channel(stream, interface, call.event_name)):
         stream.write(b"", encode_return(sequence, None))
     # else Kong closes the connection when it has answered its client, which may take a while: the next read sees it
     return True

@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kong_pdk.wire.pdk import Method, RawBody
+from kong_pdk.wire.methods import Method
+from kong_pdk.wire.pdk import RawBody
+from kong_pdk.wire.values import read_number
 
-_MULTI_MAPS = frozenset(
-    {
-        "kong.request.get_headers",
-        "kong.request.get_query",
-        "kong.response.get_headers",
-        "kong.service.response.get_headers",
-    }
-)
-_BODIES = frozenset(
-    {
-        "kong.request.get_raw_body",
-        "kong.response.get_raw_body",
-        "kong.service.response.get_raw_body",
-    }
-)
-# Over ProtoBuf:1 these give the empty value for Lua's nil, which is what it nearly always stands for.
+HEADERS_OF = {
+    "kong.request.get_header": "kong.request.get_headers",
+    "kong.response.get_header": "kong.response.get_headers",
+    "kong.service.response.get_header": "kong.service.response.get_headers",
+}
+"""The functions that give one header, and those that give all of which it is one."""
+
+# Over ProtoBuf:1 these give an empty string, zero or false for Lua's nil where the message is of one of those.
 _NIL_WHEN_EMPTY = frozenset(
     {
+        "kong.client.get_forwarded_port",
         "kong.client.get_protocol",
-        "kong.nginx.get_tls1_version_str",
-        "kong.nginx.get_var",
-        "kong.nginx.set_ctx",
         "kong.request.get_header",
+        "kong.request.get_http_version",
         "kong.response.get_header",
         "kong.service.response.get_header",
         "kong.service.response.get_status",
         "kong.service.set_upstream",
     }
 )
+# Entities have these as lists; Lua has one empty table, which is no list on the way.
+_LISTS_OF_ENTITIES = ("destinations", "hosts", "methods", "paths", "protocols", "snis", "sources", "tags")
 
 
-def from_msgpack(method: str, value: Any) -> tuple[Any, str | None]:
-    """Give value and error of a call, from what a step brought."""
-    if method in _MULTI_MAPS:
-        return _multi_map(value), None
-    if method in _BODIES:
-        return _body(value), None
-    if method == "kong.request.get_uri_captures":
-        return _captures(value), None
-    return value, None
+def from_msgpack(function: str, value: Any) -> Any:
+    """Give the value of a call, from what a step brought."""
+    return _SHAPES.get(function, _plain)(value)
 
 
 def from_protobuf(method: Method, value: Any) -> tuple[Any, str | None]:
@@ -55,13 +44,10 @@ def from_protobuf(method: Method, value: Any) -> tuple[Any, str | None]:
     if isinstance(value, RawBody):
         return _raw_body(value)
     function = method.function
-    if function in _MULTI_MAPS:
-        return _multi_map(value), None
-    if function in _NIL_WHEN_EMPTY and not value and method.output != "Value":
+    if not value and function in _NIL_WHEN_EMPTY and method.output != "Value":
         return None, None
-    if function == "kong.request.get_uri_captures":
-        return _captures(value), None
-    return value, None
+    shape = _SHAPES.get(function)
+    return (shape(value) if shape else value), None
 
 
 def query_argument(name: object, get_query: Callable[[], Any]) -> Any:
@@ -71,6 +57,20 @@ def query_argument(name: object, get_query: Callable[[], Any]) -> Any:
     """
     values = get_query().get(name)
     return values[0] if values else None
+
+
+def _plain(value: Any) -> Any:
+    """Give a value as ProtoBuf:1 would bring it: text for strings, integers where there is no fraction.
+
+    Lua has one empty table, which MsgPack:1 brings as a list and ProtoBuf:1 as a dict.
+    """
+    if isinstance(value, dict):
+        return {_plain(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value] or {}
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    return read_number(value) if isinstance(value, float) else value
 
 
 def _multi_map(value: Any) -> dict[str, list[Any]]:
@@ -85,13 +85,52 @@ def _body(value: Any) -> Any:
 
 
 def _captures(value: Any) -> dict[str, dict[Any, str]]:
-    """Give the groups of the route's regular expression, the unnamed ones by number, from 1 as in Lua."""
+    """Give the groups of the route's regular expression, the unnamed ones by number, from 1 as in Lua.
+
+    A group that matched nothing is an empty text. MsgPack:1 alone brings the whole match, as number 0: it is left out.
+    """
     if not isinstance(value, dict):
         return {"unnamed": {}, "named": {}}
-    unnamed = value.get("unnamed") or {}
+    unnamed, named = value.get("unnamed") or {}, value.get("named") or {}
     if isinstance(unnamed, list):
         unnamed = dict(enumerate(unnamed, start=1))
-    return {"unnamed": {int(number): text for number, text in unnamed.items()}, "named": value.get("named") or {}}
+    numbered = {int(number): text or "" for number, text in unnamed.items()}
+    return {
+        "unnamed": {number: numbered[number] for number in sorted(numbered) if number},
+        "named": {name: text or "" for name, text in named.items()},
+    }
+
+
+def _entity(value: Any) -> Any:
+    """Give an entity with its lists as lists, those that are empty too."""
+    plain = _plain(value)
+    if not isinstance(plain, Mapping):
+        return plain
+    return {name: [] if name in _LISTS_OF_ENTITIES and item == {} else item for name, item in plain.items()}
+
+
+def _text_or_none(value: Any) -> Any:
+    """Give None for an empty text: what only plugin servers have tells no nil from it, whatever the protocol."""
+    return _plain(value) or None
+
+
+_SHAPES: Mapping[str, Callable[[Any], Any]] = {
+    "kong.client.get_consumer": _entity,
+    "kong.client.get_credential": _entity,
+    "kong.client.load_consumer": _entity,
+    "kong.nginx.get_tls1_version_str": _text_or_none,
+    "kong.nginx.get_var": _text_or_none,
+    "kong.nginx.set_ctx": _text_or_none,
+    "kong.request.get_headers": _multi_map,
+    "kong.request.get_query": _multi_map,
+    "kong.request.get_raw_body": _body,
+    "kong.request.get_uri_captures": _captures,
+    "kong.response.get_headers": _multi_map,
+    "kong.router.get_route": _entity,
+    "kong.router.get_service": _entity,
+    "kong.service.response.get_headers": _multi_map,
+    "kong.service.response.get_raw_body": _body,
+}
 
 
 def _raw_body(value: RawBody) -> tuple[bytes | None, str | None]:

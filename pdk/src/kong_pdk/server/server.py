@@ -17,6 +17,7 @@ from kong_pdk.server.contents import Contents
 from kong_pdk.server.instances import Instances
 from kong_pdk.server.msgpack import MsgpackServer
 from kong_pdk.server.peers import Peers
+from kong_pdk.wire.interface import STOCK, Interface
 
 _log = logging.getLogger(__name__)
 _SNIFF = 4  # bytes that tell the protocols apart
@@ -33,11 +34,14 @@ class Server:
         listening: Iterable[socket.socket],
         contents: Contents | None = None,
         peers: Peers | None = None,
+        interface: Interface = STOCK,
     ) -> None:
         """Serve from :meth:`run` on.
 
         :param contents: what the workers of a server share, and ``peers`` the others of them; None where it is alone.
+        :param interface: what Kong can be asked for over ProtoBuf:1.
         """
+        self._interface = interface
         self.instances = Instances(plugins, contents)
         self._activity = Activity()
         self._msgpack = MsgpackServer(self.instances, self._activity, peers)
@@ -134,7 +138,7 @@ class Server:
             if _is_msgpack(received):
                 self._msgpack.serve(connection, received)
             else:
-                protobuf.serve(connection, received, self.instances, self._activity)
+                protobuf.serve(connection, received, self.instances, self._activity, self._interface)
         except OSError:
             pass  # the peer is gone
         except Exception:  # noqa: BLE001  # the other connections are to go on

@@ -26,10 +26,11 @@ def serve_alone(plugin: Plugin, paths: list[Path], queue_size: int = QUEUE_SIZE)
     :return: the exit status.
     """
     from kong_pdk.server.alone import serve
+    from kong_pdk.server.kong_at_hand import interface
 
     logs.restore()
     try:
-        idle = serve([plugin], paths, queue_size)
+        idle = serve([plugin], paths, interface(), queue_size)
     except ListenError as error:
         _log.error("%s", error)
         return 1
@@ -49,9 +50,11 @@ def serve_by_workers(
     :return: the exit status.
     """
     # Not at the top: a dump needs none of it, and what it imports may come with the packages of a plugin.
+    from kong_pdk.server.kong_at_hand import interface
     from kong_pdk.server.master import Master
     from kong_pdk.server.worker import work
 
+    at_hand = interface()
     try:
         seat = Master(paths, chosen, queue_size).run()
     except ListenError as error:
@@ -60,7 +63,7 @@ def serve_by_workers(
     if isinstance(seat, int):
         return seat
     try:
-        idle = work(seat, chosen, load, metrics)
+        idle = work(seat, chosen, load, metrics, at_hand)
     finally:
         _flush()
     return 1 if idle is None else _end(idle)

@@ -16,13 +16,15 @@ from kong_pdk.server import engine
 from kong_pdk.server.forks import STOP_SIGNALS, part_from_children
 from kong_pdk.server.loaded import Load
 from kong_pdk.server.seat import Seat
+from kong_pdk.wire.interface import Interface
 
 
-def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None) -> bool | None:
+def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None, interface: Interface) -> bool | None:
     """Serve as a worker until told to stop.
 
     :param load: loads the plugins, after the engine was started.
     :param metrics: the directory of the files to count in; None where nothing is counted.
+    :param interface: what Kong can be asked for over ProtoBuf:1.
     :return: whether all handlers have come to their end; None where there was nothing to serve.
     """
     _begin(seat, mode)
@@ -42,7 +44,7 @@ def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None) -> bool | Non
         return None
     if metrics is not None:
         record_worker(metrics, {plugin.name: plugin.phases for plugin in loaded.plugins}, seat.slot, os.getppid())
-    server = Server(loaded.plugins, seat.listening, line, seat.peers())
+    server = Server(loaded.plugins, seat.listening, line, seat.peers(), interface)
     servers.append(server)
     held.append(server.sockets)
     handlers.update({number: signal.signal(number, lambda *_: server.stop()) for number in STOP_SIGNALS})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kong_pdk.wire import json_text
 from kong_pdk.wire.errors import ArgumentError
 from kong_pdk.wire.messages import message_class
 from kong_pdk.wire.methods import Method
@@ -13,12 +13,13 @@ from kong_pdk.wire.protobuf import parse
 from kong_pdk.wire.text import decode, encode
 from kong_pdk.wire.values import fill_list, fill_struct, fill_value, message_of, read_message, read_struct, read_value
 
-_JSON_TYPE = "application/json; charset=utf-8"
 _DEFAULT_MAXIMUM = 100  # Kong's own for headers and query arguments; it refuses the 0 of a missing one
-_LOG_LINES = frozenset(
+LOG_LINES = frozenset(
     {"kong.log", "kong.log.inspect"}
     | {f"kong.log.{level}" for level in ("alert", "crit", "err", "warn", "notice", "info", "debug")}
 )
+"""Functions that print their arguments."""
+
 _INT32 = range(-(2**31), 2**31)
 
 
@@ -44,20 +45,42 @@ def encode_arguments(method: Method, args: Sequence[object]) -> bytes:
         raise ArgumentError(f"{name}: {error}") from error
 
 
-def _refuse_lossy(name: str, value: object) -> None:
-    """Refuse what Kong would turn into something else on the way: false into nil, null into a string."""
+def _carried(name: str, value: Any) -> Any:
+    """Give a value as the message carries it: what is None in a dict is not there, as in Lua.
+
+    :raises ArgumentError: Kong would turn a part of it into something else, false into nil, null into a string.
+    """
     if value is False or value is None:
         lost = "False arrives as nil" if value is False else "None arrives as the text NULL_VALUE"
         raise ArgumentError(
-            f"{name}: over ProtoBuf:1 a {lost} in Kong; send another value, or use KONG_PYTHON_PROTOCOL=msgpack"
+            f"{name}: over ProtoBuf:1 a {lost} in Kong; send another value, or use MsgPack:1 "
+            "(KONG_PYTHON_PROTOCOL=msgpack)"
         )
-    items: Sequence[object] = ()
     if isinstance(value, Mapping):
-        items = list(value.values())
-    elif isinstance(value, (list, tuple)):
-        items = value
-    for item in items:
-        _refuse_lossy(name, item)
+        return {key: _carried(name, item) for key, item in value.items() if item is not None}
+    return [_carried(name, item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _header(name: str, value: Any) -> Any:
+    """Give a header's value, or values: Kong writes false out."""
+    if isinstance(value, (list, tuple)):
+        return [_header(name, item) for item in value]
+    return "false" if value is False else _carried(name, value)
+
+
+def _headers(name: str, value: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {key: _header(name, item) for key, item in value.items() if item is not None}
+
+
+def _query(name: str, value: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Give the arguments of a query without those that Kong would leave out: false and nil."""
+    return {
+        key: [_carried(name, each) for each in item if each is not False and each is not None]
+        if isinstance(item, (list, tuple))
+        else _carried(name, item)
+        for key, item in value.items()
+        if item is not False and item is not None
+    }
 
 
 def _at_most(name: str, args: list[Any], most: int) -> None:
@@ -110,33 +133,32 @@ def _fill_kv(message: Any, name: str, args: list[Any]) -> None:
     _at_most(name, args, 2)
     message.k = _string(name, 0, args)
     if len(args) == 2:  # left out it is nil in Kong, which is what None means
-        _refuse_lossy(name, args[1])
-        fill_value(message.v, args[1])
+        fill_value(message.v, _header(name, args[1]) if name.endswith("_header") else _carried(name, args[1]))
 
 
 def _fill_list(message: Any, name: str, args: list[Any]) -> None:
-    if name in _LOG_LINES:
-        fill_list(message, [_words(item) for item in args])
+    if name in LOG_LINES:
+        fill_list(message, [written_out(item) for item in args])
         return
-    for item in args:
-        _refuse_lossy(name, item)
-    fill_list(message, args)
+    given = list(args)
+    if name == "kong.response.error" and len(given) == 3 and isinstance(given[2], Mapping):
+        given[2] = _headers(name, given[2])
+    fill_list(message, [_carried(name, item) for item in given])
 
 
-def _words(value: Any) -> Any:
+def written_out(value: Any) -> Any:
     """Write out what would be lost on the way: in a line of the log it reads as Lua prints it."""
     if value is None or value is False:
         return "nil" if value is None else "false"
     if isinstance(value, Mapping):
-        return {name: _words(item) for name, item in value.items()}
-    return [_words(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {name: written_out(item) for name, item in value.items()}
+    return [written_out(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _fill_headers(message: Any, name: str, args: list[Any]) -> None:
+def _fill_struct(message: Any, name: str, args: list[Any]) -> None:
     _at_most(name, args, 1)
     value = _expect(name, 0, args, (Mapping,), "a dict")
-    _refuse_lossy(name, value)
-    fill_struct(message, value)
+    fill_struct(message, _query(name, value) if name.endswith("_query") else _headers(name, value))
 
 
 def _fill_exit(message: Any, name: str, args: list[Any]) -> None:
@@ -148,14 +170,12 @@ def _fill_exit(message: Any, name: str, args: list[Any]) -> None:
         message.body = encode(body) if isinstance(body, str) else body
     elif isinstance(body, (Mapping, list, tuple)):
         # Kong's JSON of a table loses false and null on this protocol: the text is made here
-        message.body = encode(json.dumps(body, separators=(",", ":"), ensure_ascii=False))
-        if not any(str(header).lower() == "content-type" for header in headers):
-            headers["content-type"] = _JSON_TYPE
+        message.body = encode(json_text.text(body))
+        headers = json_text.with_type(headers)
     elif body is not None:
         raise ArgumentError(f"{name}: argument 2 must be a dict, a list, a string or bytes, not {type(body).__name__}")
-    _refuse_lossy(name, headers)
     if headers:
-        fill_struct(message.headers, headers)
+        fill_struct(message.headers, _headers(name, headers))
 
 
 def _fill_consumer_spec(message: Any, name: str, args: list[Any]) -> None:
@@ -187,7 +207,7 @@ _FILL: dict[str, Callable[[Any, str, list[Any]], None]] = {
     "Bool": _fill_bool,
     "KV": _fill_kv,
     "ListValue": _fill_list,
-    "Struct": _fill_headers,
+    "Struct": _fill_struct,
     "ExitArgs": _fill_exit,
     "ConsumerSpec": _fill_consumer_spec,
     "AuthenticateArgs": _fill_authenticate,

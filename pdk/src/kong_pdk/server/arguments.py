@@ -1,0 +1,91 @@
+"""Arguments of PDK calls, made ready for both protocols: nothing that an author gives is lost without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kong_pdk.wire import json_text
+from kong_pdk.wire.arguments import LOG_LINES
+from kong_pdk.wire.errors import ArgumentError
+
+EXITS = frozenset({"kong.response.exit", "kong.response.error"})
+"""Calls that Kong never answers: the request ends with them."""
+
+_MOST_FOR_EXIT = 3
+# What Kong itself takes for an argument that is nil, by function and position.
+_DEFAULTS: Mapping[tuple[str, int], str] = {
+    ("kong.response.exit", 1): "",
+    ("kong.response.error", 1): "",
+    ("kong.node.get_memory_stats", 0): "b",
+}
+
+
+def without_holes(function: str, args: Sequence[object]) -> list[object]:
+    """Fill what is None in front of an argument, where that can be filled.
+
+    :raises ArgumentError: more arguments than ``exit`` and ``error`` have.
+    """
+    given = list(args)
+    if function in LOG_LINES:
+        return ["nil" if value is None else value for value in given]
+    last = _last(given)
+    if function in EXITS:
+        if last >= _MOST_FOR_EXIT:
+            raise ArgumentError(f"{function} takes at most {_MOST_FOR_EXIT} arguments, not {last + 1}")
+        del given[last + 1 :]
+    for position in range(last):
+        if given[position] is None:
+            given[position] = _DEFAULTS.get((function, position))
+    return given
+
+
+def for_msgpack(function: str, args: Sequence[object]) -> list[Any]:
+    """Make arguments ready for MsgPack:1, over which Lua loses what stands behind a nil.
+
+    :raises ArgumentError: there is a None that cannot be left out.
+    """
+    hole = next((position for position in range(_last(args)) if args[position] is None), None)
+    if hole is not None:
+        raise ArgumentError(
+            f"{function}: argument {hole + 1} is None, and over MsgPack:1 Kong loses what stands "
+            "behind it; give a value, or use ProtoBuf:1 (KONG_PYTHON_PROTOCOL=protobuf)"
+        )
+    ready = list(args)
+    if function == "kong.response.exit" and len(ready) > 1 and _is_table(ready[1]) and json_text.needed(ready[1]):
+        headers = ready[2] if len(ready) == _MOST_FOR_EXIT else {}
+        if isinstance(headers, Mapping):
+            ready[1:] = [_text(function, ready[1]), json_text.with_type(headers)]
+    for value in ready:
+        _refuse_holes(function, value)
+    return ready
+
+
+def _last(args: Sequence[object]) -> int:
+    """Give the position of the last argument that is not None; -1 where all are."""
+    last = len(args) - 1
+    while last >= 0 and args[last] is None:
+        last -= 1
+    return last
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, (Mapping, list, tuple))
+
+
+def _text(function: str, value: object) -> str:
+    try:
+        return json_text.text(value)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"{function}: {error}") from error
+
+
+def _refuse_holes(function: str, value: object) -> None:
+    if isinstance(value, Mapping):
+        for item in value.values():
+            _refuse_holes(function, item)
+    elif isinstance(value, (list, tuple)):
+        if any(item is None for item in value):
+            raise ArgumentError(f"{function}: a list holds None, at which Lua ends it; leave it out or give a value")
+        for item in value:
+            _refuse_holes(function, item)

@@ -1,0 +1,43 @@
+"""What the Kong at hand can be asked for, by its interface file, and which protocol it is best asked by."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Literal
+
+from kong_pdk import interface_file
+from kong_pdk.settings import INTERFACE_FILE, PROTOCOL
+from kong_pdk.wire.errors import InterfaceError
+from kong_pdk.wire.interface import STOCK, Interface
+
+_log = logging.getLogger(__name__)
+Protocol = Literal["MsgPack:1", "ProtoBuf:1"]
+PROTOCOLS: Mapping[str, Protocol] = {"msgpack": "MsgPack:1", "protobuf": "ProtoBuf:1"}
+
+
+def interface() -> Interface:
+    """Give the interface of the Kong at hand: an unmodified one's where there is no file, or none that can be read.
+
+    :raises SettingError: the variable that names the file has no meaning.
+    """
+    try:
+        return interface_file.load(INTERFACE_FILE.read(os.environ)) or STOCK
+    except InterfaceError as error:
+        _log.error("%s; until then ProtoBuf:1 reaches what an unmodified Kong names", error)
+        return STOCK
+
+
+def protocol(option: str | None) -> Protocol:
+    """Decide what a dump asks Kong to speak: the option wins over the variable, and that over the interface file.
+
+    :param option: ``protobuf``, ``msgpack`` or None.
+    :return: ProtoBuf:1 where the file has all of our extension, so that every PDK function works; else MsgPack:1.
+    :raises SettingError: a variable has no meaning.
+    """
+    if option is None and os.environ.get(PROTOCOL.name, "").strip():
+        option = PROTOCOL.read(os.environ)
+    if option is not None:
+        return PROTOCOLS[option]
+    return "MsgPack:1" if interface().missing() else "ProtoBuf:1"

@@ -1,0 +1,197 @@
+"""What a handler gives to PDK calls arrives in Kong as it was meant, or is refused by name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from kong_pdk.wire.errors import ArgumentError, UnknownMethod
+from unit.server.fake_kong import MsgpackKong, ProtobufKong
+
+
+@pytest.mark.parametrize("value", [False, [1, False], {"a": False}])
+def test_what_protobuf_would_change_is_refused(serve, value):
+    caught: list[ArgumentError] = []
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            try:
+                kong.ctx.shared.set("k", value)
+            except ArgumentError as error:
+                caught.append(error)
+
+    kong = ProtobufKong(serve(Plugin))
+    assert kong.event(kong.start("probe"), "access")
+    assert kong.made == []
+    assert "kong.ctx.shared.set" in str(caught[0]) and "KONG_PYTHON_PROTOCOL=msgpack" in str(caught[0])
+    kong.close()
+
+
+def test_any_value_goes_over_msgpack(serve):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            kong.ctx.shared.set("k", {"a": [False, 1], "b": None})
+            kong.request.get_body("application/json")
+
+    kong = MsgpackKong(serve(Plugin))
+    assert kong.event(kong.start("probe"), "access")
+    assert kong.made == [
+        ("kong.ctx.shared.set", ["k", {"a": [False, 1], "b": None}]),
+        ("kong.request.get_body", ["application/json"]),
+    ]
+    kong.close()
+
+
+def test_false_and_none_in_a_log_line_are_lua_s_words(serve):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            kong.log.err("a ", False, None, True, 1)
+
+    kong = ProtobufKong(serve(Plugin))
+    assert kong.event(kong.start("probe"), "access")
+    assert kong.made == [("kong.log.err", ["a ", "false", "nil", True, 1])]
+    kong.close()
+
+
+def make_calls(serve, connect, calls, answers=None):
+    """Make calls in `access`, and give what Kong was asked for."""
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            calls(kong)
+
+    kong = connect(serve(Plugin))
+    kong.event(kong.start("probe"), "access", answers)
+    return kong
+
+
+def test_a_body_left_out_in_front_of_headers_does_not_cost_them(serve, connect_any):
+    kong = make_calls(serve, connect_any, lambda kong: kong.response.exit(401, None, {"www-authenticate": "Basic"}))
+    ((_, (status, body, headers)),) = kong.made
+    assert (status, body or b"", headers) in [
+        (401, "", {"www-authenticate": "Basic"}),
+        (401, b"", {"www-authenticate": "Basic"}),
+    ]
+
+
+def test_json_of_an_exit_holds_what_lua_has_not(serve, connect_any):
+    kong = make_calls(serve, connect_any, lambda kong: kong.response.exit(200, {"a": None, "b": [], "c": False}))
+    ((_, (_, body, headers)),) = kong.made
+    assert json.loads(body) == {"a": None, "b": [], "c": False}
+    assert headers == {"content-type": "application/json; charset=utf-8"}
+
+
+def refused(serve, connect, call):
+    caught: list[ArgumentError] = []
+
+    def calls(kong):
+        with pytest.raises(ArgumentError) as raised:
+            call(kong)
+        caught.append(raised.value)
+
+    assert make_calls(serve, connect, calls).made == []
+    return str(caught[0])
+
+
+def test_none_in_front_of_an_argument_is_refused(serve, connect_whole):
+    text = refused(serve, connect_whole, lambda kong: kong.request.get_body(None, 10))
+    assert text.startswith("kong.request.get_body: ")
+
+
+def test_none_within_a_list_is_refused(serve, connect_any):
+    text = refused(serve, connect_any, lambda kong: kong.ctx.shared.set("k", [1, None, 2]))
+    assert text.startswith("kong.ctx.shared.set: ")
+
+
+def test_a_credential_without_a_consumer_goes_over_protobuf_alone(serve, connect_any):
+    credential = {"id": "2", "consumer_id": "1"}
+    if connect_any(serve(object)).name == "ProtoBuf:1":
+        kong = make_calls(serve, connect_any, lambda kong: kong.client.authenticate(None, credential))
+        assert kong.made == [("kong.client.authenticate", [None, credential])]
+    else:
+        text = refused(serve, connect_any, lambda kong: kong.client.authenticate(None, credential))
+        assert "KONG_PYTHON_PROTOCOL=protobuf" in text
+
+
+def test_a_nil_in_a_log_line_does_not_cost_the_rest(serve, connect_any):
+    kong = make_calls(serve, connect_any, lambda kong: kong.log.err("a", None, "b"))
+    assert kong.made == [("kong.log.err", ["a", "nil", "b"])]
+
+
+JSON_BODY = {"a": None, "b": [], "c": False}
+
+
+@pytest.mark.parametrize(
+    ("args", "received"),
+    [(["application/json"], None), ([], "application/json"), ([], "application/json; charset=utf-8")],
+)
+def test_json_that_lua_has_not_is_sent_raw(serve, connect_whole, args, received):
+    got: list[Any] = []
+    kong = make_calls(
+        serve,
+        connect_whole,
+        lambda kong: got.append(kong.service.request.set_body(JSON_BODY, *args)),
+        {"kong.request.get_header": received},
+    )
+    made = dict(kong.made)
+    assert json.loads(made["kong.service.request.set_raw_body"][0]) == JSON_BODY
+    assert made["kong.service.request.set_header"] == ["content-type", "application/json"]
+    assert "kong.service.request.set_body" not in made
+    assert got == [(True, None)]
+
+
+def test_a_form_leaves_out_what_is_not_there(serve, connect_whole):
+    form = {"a": "1", "b": False, "c": None, "d": ["2", None], "e": []}
+    kong = make_calls(
+        serve, connect_whole, lambda kong: kong.service.request.set_body(form, "application/x-www-form-urlencoded"),
+        {"kong.service.request.set_body": True},
+    )  # fmt: skip
+    wanted = [{"a": "1", "d": ["2"]}, "application/x-www-form-urlencoded"]
+    assert kong.made == [("kong.service.request.set_body", wanted)]
+
+
+@pytest.mark.parametrize("args", [[{"a": 1}], [{"a": 1}, "application/json"]])
+def test_a_body_that_lua_has_is_kong_s_to_write(serve, connect_whole, args):
+    kong = make_calls(serve, connect_whole, lambda kong: kong.service.request.set_body(*args))
+    assert kong.made == [("kong.service.request.set_body", args)]
+
+
+def test_a_body_without_a_type_is_not_set(serve, connect_whole):
+    """Kong gives nil, as it does for a table that it could write."""
+    got: list[Any] = []
+    kong = make_calls(serve, connect_whole, lambda kong: got.append(kong.service.request.set_body(JSON_BODY)))
+    assert kong.made == [("kong.request.get_header", ["content-type"])]
+    assert got == [(None, None)]
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_boolean_goes_over_every_protocol(serve, connect_whole, value):
+    kong = make_calls(serve, connect_whole, lambda kong: kong.service.set_tls_verify(value))
+    assert kong.made == [("kong.service.set_tls_verify", [value])]
+
+
+def test_an_unmodified_kong_s_lack_is_a_sentence(serve):
+    text = None
+
+    def calls(kong):
+        nonlocal text
+        with pytest.raises(UnknownMethod) as raised:
+            kong.request.get_body()
+        text = str(raised.value)
+
+    make_calls(serve, ProtobufKong, calls).close()
+    assert text.startswith("kong.request.get_body is not among the methods of an unmodified Kong's interface file")
+    assert "kong-python extend-interface" in text and "KONG_PYTHON_PROTOCOL=msgpack" in text
