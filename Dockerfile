@@ -3,8 +3,8 @@
 #   docker build -t kong-python .
 #   docker run -v "$PWD/plugins:/opt/kong/plugins:ro" kong-python
 #
-# Build arguments: KONG_IMAGE (the base), PYTHON (the apt package of the Python), and at the end those that fill the
-# labels; docs/operator.md tells about them.
+# Build arguments: KONG_IMAGE (the base), PYTHON (the apt package of the Python), INTERFACE (what ProtoBuf:1 reaches),
+# and at the end those that fill the labels; docs/operator.md tells about them.
 #
 # Plain enough for Docker's legacy builder: no RUN --mount, no here-documents, no COPY --chmod. Each instruction costs
 # that builder some seconds, so they are few, and what changes often comes last.
@@ -68,6 +68,9 @@ RUN set -eu; \
     rm -rf /tmp/pdk; \
     pip check
 
+# extended: Kong's interface file gets the methods with which ProtoBuf:1 reaches the whole PDK; stock: it stays as it is.
+ARG INTERFACE=extended
+
 COPY pdk/ /tmp/pdk/
 RUN set -eu; \
     pip install --quiet --no-cache-dir --disable-pip-version-check --no-index --no-deps --no-build-isolation /tmp/pdk; \
@@ -80,6 +83,14 @@ RUN set -eu; \
         env -i /usr/bin/env python3 -c 'import kong_pdk, google.protobuf, msgpack'; \
     fi; \
     env -i sh -c 'python -c "import kong_pdk" && kong-python-pluginserver --version'; \
+    case $INTERFACE in \
+    stock) ;; \
+    extended) kong-python extend-interface && \
+        # Whoever runs the image has to be able to read it.
+        setpriv --reuid=65534 --regid=65534 --clear-groups kong-python extend-interface --check || \
+        { echo "kong-python: INTERFACE=stock builds the image without the extension" >&2; exit 1; } ;; \
+    *) echo "kong-python: INTERFACE is '$INTERFACE'; set it to extended or to stock" >&2; exit 1 ;; \
+    esac; \
     test "$(command -v kong)" = /opt/kong-python/bin/kong
 
 USER kong

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from kong_pdk.image.ping import Server, wait_for_all
 from kong_pdk.image.upstream import EchoHandler
 from kong_pdk.logs import NOTICE, configure
 from kong_pdk.plugin import Description, format_errors, validate_config
+from kong_pdk.wire.interface import EXTENDED, as_text
 
 _log = logging.getLogger(__name__)
 _READY_SECONDS = 30.0
@@ -93,6 +95,7 @@ def _serve(options: argparse.Namespace, temporary: Path) -> int:
         "KONG_PREFIX": str(temporary / "kong"),
         # Metrics are for a container, where a program of its own serves them.
         variables.METRICS_LISTEN.name: "off",
+        variables.INTERFACE_FILE.name: str(_interface_file(temporary)),
     }
     wrong = variables.check(environ)
     for sentence in wrong:
@@ -109,7 +112,20 @@ def _serve(options: argparse.Namespace, temporary: Path) -> int:
     configuration.write(found, environ)
     settings = {**_settings(options), **found.changes.apply(environ)}
     with _declarative(options, found) as declarative:
-        return asyncio.run(_run(found, Settings.from_environment({**settings, **declarative}), options.verbose))
+        gateway = replace(
+            Settings.from_environment({**settings, **declarative}),
+            interface_file=variables.INTERFACE_FILE.read(environ),
+        )
+        return asyncio.run(_run(found, gateway, options.verbose))
+
+
+def _interface_file(temporary: Path) -> Path:
+    """Name the interface file for gateway and servers: the user's, or one that says what our image's does."""
+    if not variables.INTERFACE_FILE.is_default(os.environ):
+        return variables.INTERFACE_FILE.read(os.environ)
+    file = temporary / variables.INTERFACE_FILE.read(os.environ).name
+    file.write_text(as_text(EXTENDED))
+    return file
 
 
 def _settings(options: argparse.Namespace) -> dict[str, str]:
@@ -159,7 +175,7 @@ async def _run(found: Configuration, settings: Settings, verbose: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, *hang_up):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     servers = [Server(name, found.run.socket(name)) for name in found.changes.servers]
-    keepers = [asyncio.create_task(_keep(server, found, verbose)) for server in servers]
+    keepers = [asyncio.create_task(_keep(server, found, settings.interface_file, verbose)) for server in servers]
     gateway = Gateway(settings)
     try:
         silent = await asyncio.to_thread(wait_for_all, servers, _READY_SECONDS)
@@ -180,14 +196,18 @@ async def _run(found: Configuration, settings: Settings, verbose: bool) -> int:
         await asyncio.gather(*keepers, return_exceptions=True)
 
 
-async def _keep(server: Server, found: Configuration, verbose: bool) -> None:
+async def _keep(server: Server, found: Configuration, interface_file: Path, verbose: bool) -> None:
     """Run a plugin's server until cancelled; start it again when it ends."""
     command = [sys.executable, "-m", "kong_pdk.server", "-d", str(found.options.folder), "--plugin", server.name]
     command += ["--kong-prefix", str(server.socket.parent), "--socket-name", server.socket.name]
     command += found.server_options(server.name)
     command += ["--verbose"] if verbose else []
     # The gateway in this process writes text, for the person who started it.
-    environ = {**os.environ, variables.LOG_FORMAT.name: variables.LOG_FORMAT.default}
+    environ = {
+        **os.environ,
+        variables.LOG_FORMAT.name: variables.LOG_FORMAT.default,
+        variables.INTERFACE_FILE.name: str(interface_file),
+    }
     while True:
         process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, env=environ)
         try:

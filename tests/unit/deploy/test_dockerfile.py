@@ -14,7 +14,16 @@ from unit.deploy.manifests import REPOSITORY
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text("utf-8")
 ARGUMENTS = dict(re.findall(r"^ARG ([A-Z_]+)=(.*)$", DOCKERFILE, re.MULTILINE))
-BUILD_ARGUMENTS = {"KONG_IMAGE", "KONG_IMAGE_DIGEST", "PYTHON", "VERSION", "REVISION", "CREATED", "SOURCE"}
+BUILD_ARGUMENTS = {
+    "KONG_IMAGE",
+    "KONG_IMAGE_DIGEST",
+    "PYTHON",
+    "INTERFACE",
+    "VERSION",
+    "REVISION",
+    "CREATED",
+    "SOURCE",
+}
 
 
 def test_the_version() -> None:

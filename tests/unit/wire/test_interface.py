@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kong_pdk import interface_file
 from kong_pdk.wire.errors import InterfaceError, UnknownMethod
-from kong_pdk.wire.interface import EXTENDED, STOCK, extend, read, rpc_name
+from kong_pdk.wire.interface import EXTENDED, STOCK, as_text, extend, is_extended, read, rpc_name, saved_for_log
 from kong_pdk.wire.methods import METHODS, Method
 
 FILE = Path(__file__).parents[3] / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"
@@ -171,3 +171,20 @@ def test_a_file_of_another_kind_is_a_sentence(tmp_path):
         interface_file.load(path)
     with pytest.raises(InterfaceError, match=f"^{re.escape(str(tmp_path))} cannot be read"):
         interface_file.load(tmp_path)
+
+
+@pytest.mark.parametrize("interface", [STOCK, EXTENDED], ids=["stock", "extended"])
+def test_an_interface_can_be_written_down(interface):
+    assert read(as_text(interface)) == interface
+
+
+def test_an_extended_text_is_known_as_ours():
+    text = as_text(STOCK)
+    assert not is_extended(text)
+    assert is_extended(extend(text))
+    assert not is_extended(as_text(EXTENDED))
+
+
+def test_what_kong_saves_for_log_is_known_by_its_dotted_name():
+    assert saved_for_log("kong.service.response.get_header")
+    assert not saved_for_log("kong.router.get_route")

@@ -147,6 +147,13 @@ def extend(text: str) -> str:
     return f"{text[:end]}\n" + "".join(f"    {line}\n" for line in lines) + text[end:]
 
 
+def as_text(interface: Interface) -> str:
+    """Make a file from which :func:`read` gives ``interface``: the service alone, without its messages."""
+    spelled = {kind: kind for method in interface for kind in (method.input, method.output)}
+    lines = (line for method in interface for line in _rpc_lines(method, spelled))
+    return f"service {_SERVICE} {{\n" + "".join(f"    {line}\n" for line in lines) + "}\n"
+
+
 def is_extended(text: str) -> bool:
     """Say whether :func:`extend` has added something to this text, now or in an older version of ours."""
     return _COMMENT.splitlines()[0] in text
