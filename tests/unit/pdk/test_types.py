@@ -1,8 +1,9 @@
-"""What type checkers say of uses of the PDK: the files of tests/typing, the example plugins, and Kong's own example."""
+"""What type checkers say of uses of the PDK: the files of tests/typing, the plugins to copy, those of the pages."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -14,38 +15,38 @@ ROOT = Path(__file__).resolve().parents[3]
 USES = sorted((ROOT / "tests/typing").glob("*.py"))
 PLUGINS = sorted([*ROOT.glob("plugins/*.py"), *ROOT.glob("plugins/*/plugin.py")])
 CHECKED = [*USES, *PLUGINS]
+PAGES = sorted(ROOT.glob("docs/*.md"))
 MARK = "# error"
 
 Place = tuple[Path, int]
 
 
-def _mypy(folder: Path) -> dict[Place, str]:
+def _mypy(files: list[Path], folder: Path) -> dict[Place, str]:
     """Give the errors that mypy finds, by file and line."""
     found: dict[Place, str] = {}
     # Plugins in folders of their own are all called plugin.py: each such file is checked by itself.
-    for files in [[*USES, *(file for file in PLUGINS if file.name != "plugin.py")]] + [
-        [file] for file in PLUGINS if file.name == "plugin.py"
-    ]:
+    alone = [[file] for file in files if file.name == "plugin.py"]
+    for together in [[file for file in files if file.name != "plugin.py"], *alone]:
         command = [
             sys.executable, "-m", "mypy", "--output", "json", "--python-version", "3.10", "--follow-imports", "silent",
             "--check-untyped-defs", "--cache-dir", str(folder / "mypy"), "--config-file", "/dev/null",
         ]  # fmt: skip
-        for line in _run([*command, *map(str, files)]).splitlines():
+        for line in _run([*command, *map(str, together)]).splitlines():
             error = json.loads(line)
             if error["severity"] == "error" and error["code"] not in ("import-untyped", "import-not-found"):
                 found[(ROOT / error["file"], error["line"])] = error["message"]
     return found
 
 
-def _pyright(folder: Path) -> dict[Place, str]:
+def _pyright(files: list[Path], folder: Path) -> dict[Place, str]:
     """Give the errors that pyright finds, by file and line."""
     project = folder / "pyrightconfig.json"
     # The defaults of Microsoft's pyright; a package without types is nothing that this is about.
     options = {"typeCheckingMode": "standard", "pythonVersion": "3.10", "reportMissingModuleSource": "none"}
-    project.write_text(json.dumps({**options, "include": [str(file) for file in CHECKED]}))
+    project.write_text(json.dumps({**options, "include": [str(file) for file in files]}))
     command = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(project)]
     report = json.loads(_run(command))
-    assert report["summary"]["filesAnalyzed"] >= len(CHECKED), report["summary"]
+    assert report["summary"]["filesAnalyzed"] >= len(files), report["summary"]
     return {
         (Path(error["file"]), error["range"]["start"]["line"] + 1): error["message"]
         for error in report["generalDiagnostics"]
@@ -59,9 +60,22 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
+def _on_pages(folder: Path) -> list[Path]:
+    """Write the plugins that pages show, where they import the types, into files."""
+    files = []
+    for page in PAGES:
+        for number, text in enumerate(re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)):
+            if "import kong_pdk.pdk" in text:
+                files.append(folder / f"{page.stem.replace('-', '_')}_{number}.py")
+                files[-1].write_text(text)
+    return files
+
+
 @pytest.fixture(scope="module", params=[_mypy, _pyright], ids=["mypy", "pyright"])
 def errors(request, tmp_path_factory) -> dict[Place, str]:
-    return request.param(tmp_path_factory.mktemp("types"))
+    folder = tmp_path_factory.mktemp("types")
+    found: dict[Place, str] = request.param([*CHECKED, *_on_pages(folder)], folder)
+    return found
 
 
 @pytest.mark.parametrize("file", CHECKED, ids=lambda file: str(file.relative_to(ROOT)))
@@ -69,6 +83,11 @@ def test_a_type_checker_refuses_what_is_marked_and_nothing_else(file, errors):
     marked = {number for number, line in enumerate(file.read_text().splitlines(), 1) if line.endswith(MARK)}
     found = {line: message for (where, line), message in errors.items() if where == file}
     assert set(found) == marked, {line: found.get(line, "passes") for line in set(found) ^ marked}
+
+
+def test_the_plugins_on_the_pages_have_no_mistakes(errors, tmp_path):
+    assert len(_on_pages(tmp_path)) >= 2
+    assert {place: message for place, message in errors.items() if place[0] not in CHECKED} == {}
 
 
 def test_there_are_uses_of_both_styles_that_must_be_refused():
