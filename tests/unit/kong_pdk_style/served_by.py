@@ -80,34 +80,33 @@ class Gateway(RunningGateway):
     """A gateway that listens for HTTP, TLS and TCP."""
 
     @property
-    def ports(self) -> tuple[int, int, int]:
-        """Those of HTTP, TLS and TCP."""
-        plain, secure = self._gateway.addresses
-        return plain.port, secure.port, self._gateway.stream_addresses[0].port
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where it listens for HTTP, TLS and TCP."""
+        found = [*self._gateway.addresses, *self._gateway.stream_addresses]
+        return [("127.0.0.1", address.port) for address in found]
 
 
 @dataclass
 class Kong:
-    """A gateway with the plugins, and what their servers said."""
+    """A gateway, or a real Kong, with the plugins; and what their servers said."""
 
-    gateway: Gateway
+    addresses: Sequence[tuple[str, int]]
+    """Where it listens for HTTP, TLS and TCP."""
+
     said: Callable[[], str]
     processes: int
     """How many processes serve a plugin."""
 
     def get(self, path: str, body: bytes | None = None, **headers: str) -> Answer:
-        return ask(
-            http.client.HTTPConnection("127.0.0.1", self.gateway.ports[0], timeout=DEADLINE), path, body, headers
-        )
+        return ask(http.client.HTTPConnection(*self.addresses[0], timeout=DEADLINE), path, body, headers)
 
     def get_by_tls(self, path: str) -> Answer:
         context = ssl._create_unverified_context()
-        port = self.gateway.ports[1]
-        return ask(http.client.HTTPSConnection("127.0.0.1", port, timeout=DEADLINE, context=context), path)
+        return ask(http.client.HTTPSConnection(*self.addresses[1], timeout=DEADLINE, context=context), path)
 
     def get_by_stream(self, path: str) -> Answer:
         """Ask the service through a connection that Kong does not look into."""
-        return ask(http.client.HTTPConnection("127.0.0.1", self.gateway.ports[2], timeout=DEADLINE), path)
+        return ask(http.client.HTTPConnection(*self.addresses[2], timeout=DEADLINE), path)
 
     def wait_for(self, text: str) -> None:
         """Wait until a server says this."""
@@ -202,7 +201,7 @@ def folder(prefix: Path, where: Path, protocol: str, *options: str, processes: i
     try:
         wait_until(lambda: socket.exists() or process.poll() is not None, log.read_text)
         with upstream() as port, _gateway(prefix, names(where), servers, port) as gateway:
-            yield Kong(gateway, log.read_text, processes)
+            yield Kong(gateway.addresses, log.read_text, processes)
     finally:
         process.terminate()
         assert process.wait(DEADLINE) == 0, log.read_text()
@@ -230,4 +229,4 @@ def files(prefix: Path, where: Path, protocol: str, *options: str, processes: in
     log = prefix / "error.log"
     with upstream() as port, _gateway(prefix, plugins, servers, port) as gateway:
         wait_until(lambda: all((prefix / f"{name}.socket").exists() for name in plugins), log.read_text)
-        yield Kong(gateway, log.read_text, processes)
+        yield Kong(gateway.addresses, log.read_text, processes)

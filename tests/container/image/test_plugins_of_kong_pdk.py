@@ -1,0 +1,63 @@
+"""Plugins written for kong-pdk run in the image as they are: mounted, or as servers that the user set up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from container.log_lines import KONG_WAITS_FOR_ITS_SERVER, raised_by
+from container.product import Kong as Container
+from container.product import Launcher
+from unit.kong_pdk_style.promises import PROMISES
+from unit.kong_pdk_style.served_by import PLAIN_PLUGINS, PLUGINS, Kong, declarative, names
+
+STREAM_PORT = 9100
+OWN = "/srv/own/plain-values.py"
+
+
+@pytest.fixture(scope="module", params=["protobuf", "msgpack"])
+def container(shared: Launcher, request: pytest.FixtureRequest) -> Iterator[Container]:
+    """All of them in one container; one that was written for ``--no-lua-style`` has a server that Kong starts."""
+    plugins = shared.folder({f"{name}.py": PLUGINS / f"{name}.py" for name in names(PLUGINS)})
+    own = shared.folder({"plain-values.py": PLAIN_PLUGINS / "plain-values.py"})
+    container = shared.start(
+        plugins=plugins,
+        config=declarative(("upstream", 9000), [*names(PLUGINS), *names(PLAIN_PLUGINS)]),
+        env={
+            "KONG_PYTHON_PROTOCOL": request.param,
+            "KONG_STREAM_LISTEN": f"0.0.0.0:{STREAM_PORT}",
+            "KONG_PLUGINS": "bundled,plain-values",
+            "KONG_PLUGINSERVER_NAMES": "plain-values",
+            "KONG_PLUGINSERVER_PLAIN_VALUES_START_CMD": f"python {OWN} --no-lua-style",
+            "KONG_PLUGINSERVER_PLAIN_VALUES_QUERY_CMD": f"python {OWN} -dump -protocol {request.param}",
+        },
+        options=[f"--volume={own}:/srv/own:ro"],
+        ports=(8000, 8443, STREAM_PORT),
+        expected=[raised_by("ends-early"), KONG_WAITS_FOR_ITS_SERVER],
+    )
+    container.wait_until_serving()
+    yield container
+    shared.forget(container)
+
+
+@pytest.fixture
+def kong(container: Container) -> Kong:
+    return Kong([container.address(port) for port in (8000, 8443, STREAM_PORT)], container.logs, processes=1)
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+def test_it_does_what_its_author_meant(kong: Kong, promise: Callable[[Kong], None]) -> None:
+    """Unchanged, and over both protocols, a plugin written for kong-pdk keeps what its author promised."""
+    promise(kong)
+
+
+def test_plain_values(container: Container) -> None:
+    """A plugin written for --no-lua-style has a server with that option, which Kong starts and the image lets be."""
+    container.wait_for(
+        lambda: container.exec("test", "-S", "/usr/local/kong/plain-values.socket", check=False).exit_code == 0,
+        "the server that Kong starts listens",
+    )
+    headers = container.wait_until_serving("/plain-values").headers
+
+    assert (headers["x-method"], headers["x-missing"], headers["x-kept"]) == ("GET", "None", "'value'")
+    assert "kong.response.get_source cannot be called in the access phase" in headers["x-refused"]
