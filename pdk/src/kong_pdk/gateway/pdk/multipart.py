@@ -36,7 +36,7 @@ def build(fields: dict[str, object], mark: str | None) -> tuple[str, bytes]:
     """The boundary and the body of a form of ``fields``; ``mark`` is the boundary to use, if there is one."""
     mark = mark or secrets.token_hex(16)
     parts = [
-        f'--{mark}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{tostring(fields[name])}\r\n'
-        for name in sorted(fields)
+        f'--{mark}\r\nContent-Disposition: form-data; name="{tostring(name)}"\r\n\r\n{tostring(fields[name])}\r\n'
+        for name in sorted(fields, key=tostring)
     ]
     return mark, encode("".join(parts) + f"--{mark}--\r\n")
