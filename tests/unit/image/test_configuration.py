@@ -10,6 +10,9 @@ import pytest
 from kong_pdk.image import configuration
 from kong_pdk.image.errors import StartError
 from kong_pdk.image.run_directory import RunDirectory
+from kong_pdk.wire.interface import extend
+
+STOCK_FILE = Path(__file__).parents[3] / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"
 
 
 @pytest.mark.parametrize(
@@ -60,3 +63,22 @@ def test_switched_off_plugins_are_mentioned(run: RunDirectory, environ: Mapping[
     found = configuration.read({**environ, "KONG_PLUGINS": "off"}, (), run)
     assert found.changes.servers == ()
     assert found.notes == ("KONG_PLUGINS is off: good will not run",)
+
+
+def test_what_the_base_s_interface_file_lacks_is_said(
+    run: RunDirectory, environ: Mapping[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "pluginsocket.proto"
+    file.write_text(extend(STOCK_FILE.read_text("utf-8")).replace("rpc Vault_Get(", "// rpc Vault_Get("))
+    told = {**environ, "KONG_PYTHON_INTERFACE_FILE": str(file)}
+    (note,) = configuration.read(told, (), run).notes
+    assert note.startswith(f"{file} lacks 1 of our methods, kong.vault.get for one: ")
+    assert "kong-python extend-interface" in note
+    assert configuration.read({**told, "KONG_PYTHON_PROTOCOL": "msgpack"}, (), run).notes == ()
+
+
+def test_an_interface_file_that_is_none_is_named(run: RunDirectory, environ: Mapping[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "pluginsocket.proto"
+    file.write_text("")
+    (note,) = configuration.read({**environ, "KONG_PYTHON_INTERFACE_FILE": str(file)}, (), run).notes
+    assert note.startswith(f"{file} is not Kong's interface file: ")

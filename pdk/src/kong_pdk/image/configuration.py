@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from kong_pdk import interface_file
 from kong_pdk.image import environment, ports, supervisord_conf
 from kong_pdk.image.errors import StartError
 from kong_pdk.image.ping import write_servers
@@ -20,6 +21,7 @@ from kong_pdk.plugin import Description, Problem, dump, inspect
 from kong_pdk.settings import (
     DRAIN_SECONDS,
     INSTALL,
+    INTERFACE_FILE,
     METRICS_LISTEN,
     ON_BROKEN_PLUGIN,
     PLUGINS_DIR,
@@ -27,6 +29,7 @@ from kong_pdk.settings import (
     Address,
     SettingError,
 )
+from kong_pdk.wire.errors import InterfaceError
 
 # A plugin's name and what it printed; no bytes at its end.
 Printed = Callable[[str, bytes], None]
@@ -126,7 +129,25 @@ def read(
     if names and environment.switched_off(settings):
         notes.append(f"KONG_PLUGINS is off: {', '.join(names)} will not run")
     changes = environment.merge(settings, names, run)
+    if changes.servers and options.protocol == "ProtoBuf:1":
+        notes += _lack_of_interface(environ)
     return Configuration(options, run, tuple(usable), tuple(problems), changes, needed, tuple(notes))
+
+
+def _lack_of_interface(environ: Mapping[str, str]) -> list[str]:
+    """Say what plugins miss where the base's interface file is not the one that this image was built with."""
+    file = INTERFACE_FILE.read(environ)
+    try:
+        interface = interface_file.load(file)
+    except InterfaceError as error:
+        return [str(error)]
+    missing = interface.missing() if interface else ()
+    if not missing:
+        return []
+    return [
+        f"{file} lacks {len(missing)} of our methods, {missing[0]} for one: plugins cannot call them; run kong-python "
+        "extend-interface when the image is built, or set KONG_PYTHON_PROTOCOL=msgpack"
+    ]
 
 
 def _refuse_ports_of_kong(metrics: Address | None, settings: Settings) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import socket
 from collections.abc import Sequence
@@ -15,32 +14,18 @@ from kong_pdk.server.exits import EventEnded
 from kong_pdk.server.handler import run_handler
 from kong_pdk.server.instances import Instances
 from kong_pdk.server.results import HEADERS_OF, from_protobuf, query_argument
+from kong_pdk.server.unknown import why_unknown
 from kong_pdk.wire import pdk
 from kong_pdk.wire.calls import HandleEvent, StartInstance
 from kong_pdk.wire.errors import UnknownMethod, WireError
-from kong_pdk.wire.interface import EXTENDED, Interface
+from kong_pdk.wire.interface import Interface
 from kong_pdk.wire.methods import Method
-from kong_pdk.wire.phases import functions
 from kong_pdk.wire.protobuf import Frames, decode_call, encode_return, frame
 from kong_pdk.wire.text import encode
 
 _log = logging.getLogger(__name__)
-_KNOWN = sorted({method.function for method in EXTENDED} | set(functions()))
 _CHUNK = 64 * 1024
 _MOST_HEADERS = 1000  # what Kong gives at most
-_CURE = "set KONG_PYTHON_PROTOCOL=msgpack (or --protocol msgpack)"
-_EXTEND = "extend the file (kong-python extend-interface) and start Kong and this server again"
-
-
-def _why_unknown(method: str) -> str:
-    if method in _KNOWN:
-        return (
-            f"{method} is not among the methods of an unmodified Kong's interface file, "
-            f"so it cannot be called over ProtoBuf:1; {_EXTEND}, or {_CURE}"
-        )
-    guess = difflib.get_close_matches(method, _KNOWN, n=1, cutoff=0.85)
-    meant = f"did you mean {guess[0]}?" if guess else f"if a newer Kong has it, {_CURE}"
-    return f"Kong 3.9 has no function {method}; {meant}"
 
 
 class ConnectionClosed(Exception):
@@ -139,7 +124,7 @@ class _Channel:
         try:
             return self._interface.choose(method, self._phase)
         except UnknownMethod as error:
-            error.args = (_why_unknown(method),)
+            error.args = (why_unknown(method),)
             raise
 
 

@@ -1,0 +1,39 @@
+"""Why a PDK function cannot be called over ProtoBuf:1, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+
+from kong_pdk.wire.interface import EXTENDED
+from kong_pdk.wire.phases import functions
+
+_MSGPACK = "set KONG_PYTHON_PROTOCOL=msgpack (or --protocol msgpack)"
+_EXTEND = "extend the file (kong-python extend-interface), and start Kong and this server again"
+_KNOWN = sorted({method.function for method in EXTENDED} | set(functions()))
+_ONLY_IN_LUA = {
+    "kong.client.tls.disable_http2_alpn": "it works in a phase that plugin servers do not have",
+    "kong.response.get_raw_body": "it works in a phase that plugin servers do not have",
+    "kong.response.set_raw_body": "it works in a phase that plugin servers do not have",
+    "kong.service.set_target_retry_callback": "it takes a function of Lua",
+    "kong.service.set_tls_cert_key": "it takes what only Lua can read",
+    "kong.service.set_tls_verify_store": "it takes what only Lua can read",
+    "kong.vault.init_worker": "it is Kong's own",
+    "kong.vault.try": "it takes a function of Lua",
+}
+
+
+def why_unknown(function: str) -> str:
+    """Give a sentence for the author of a plugin.
+
+    :param function: dotted name.
+    """
+    if function in _ONLY_IN_LUA:
+        return f"{function} cannot be called by a plugin server: {_ONLY_IN_LUA[function]}"
+    if function in _KNOWN:
+        return (
+            f"{function} is not among the methods that Kong's interface file names, so it cannot be called over "
+            f"ProtoBuf:1; {_EXTEND}, or {_MSGPACK}"
+        )
+    guess = difflib.get_close_matches(function, _KNOWN, n=1, cutoff=0.85)
+    meant = f"did you mean {guess[0]}?" if guess else f"if a newer Kong has it, {_MSGPACK}"
+    return f"Kong 3.9 has no function {function}; {meant}"

@@ -1,0 +1,140 @@
+"""The interface file of the Kong at hand decides what a dump asks for and how a server calls, in every mode."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kong_pdk.server.unknown import why_unknown
+from kong_pdk.wire.interface import extend
+from unit.server.fake_kong import DEADLINE, ExtendedKong, ProtobufKong
+from unit.server.served import MODES, Serve, serving, wait_for
+
+STOCK_FILE = Path(__file__).parents[3] / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"
+PLUGIN = """
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def access(self, kong):
+        header, _ = kong.request.get_header("x")
+        kong.response.set_header("x-got", repr(header))
+
+    response = access
+
+if __name__ == "__main__":
+    from kong_pdk.cli import start_dedicated_server
+    start_dedicated_server("probe", Plugin, "1.0.0", 7)
+"""
+EXTENDED_TEXT = extend(STOCK_FILE.read_text("utf-8"))
+FILES = {
+    "stock": STOCK_FILE.read_text("utf-8"),
+    "extended": EXTENDED_TEXT,
+    "older": EXTENDED_TEXT.replace("rpc Vault_Get(", "// rpc Vault_Get("),
+    "garbage": "garbage",
+}
+
+
+@pytest.fixture(params=["folder", "file"])
+def dump(request: pytest.FixtureRequest, tmp_path: Path):
+    """Dump a plugin by both command lines; gives the protocol, and what was logged."""
+    plugin = tmp_path / "probe.py"
+    plugin.write_text(PLUGIN)
+    command = [sys.executable, "-m", "kong_pdk.server", "-d", str(tmp_path)]
+    command = [sys.executable, str(plugin)] if request.param == "file" else command
+
+    def run(file: str | None, *options: str, **environment: str) -> tuple[str, str]:
+        path = tmp_path / "pluginsocket.proto"
+        if file:
+            path.write_text(FILES[file])
+        environ = {"KONG_PYTHON_INTERFACE_FILE": str(path), **environment}
+        done = subprocess.run(
+            [*command, "--dump", *options], check=True, capture_output=True, text=True, timeout=DEADLINE, env=environ
+        )
+        dumped = json.loads(done.stdout)
+        return "MsgPack:1" if isinstance(dumped, list) else dumped["Protocol"], done.stderr
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("file", "protocol"),
+    [(None, "MsgPack:1"), ("stock", "MsgPack:1"), ("older", "MsgPack:1"), ("extended", "ProtoBuf:1")],
+)
+def test_the_file_decides_where_nobody_else_does(dump, file, protocol):
+    assert dump(file) == (protocol, "")
+
+
+def test_a_variable_wins_over_the_file(dump):
+    assert dump("extended", KONG_PYTHON_PROTOCOL="msgpack") == ("MsgPack:1", "")
+    assert dump("stock", KONG_PYTHON_PROTOCOL="protobuf") == ("ProtoBuf:1", "")
+
+
+def test_an_option_wins_over_the_variable(dump):
+    assert dump("stock", "--protocol", "protobuf", KONG_PYTHON_PROTOCOL="msgpack") == ("ProtoBuf:1", "")
+    assert dump("extended", "--protocol", "msgpack") == ("MsgPack:1", "")
+
+
+def test_a_file_of_another_kind_is_named(dump):
+    protocol, log = dump("garbage")
+    assert protocol == "MsgPack:1"
+    assert "pluginsocket.proto is not Kong's interface file: it has no service" in log
+
+
+@pytest.fixture(params=MODES)
+def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serve]:
+    """Serve a plugin in each mode."""
+    yield from serving(tmp_path, request.param)
+
+
+@pytest.mark.parametrize(
+    ("file", "kong", "got"),
+    [("stock", ProtobufKong, "None"), ("extended", ExtendedKong, "''"), (None, ProtobufKong, "None")],
+)
+def test_a_server_calls_what_the_file_names(serve, tmp_path, file, kong, got):
+    """An empty header is told from none by a method that an unmodified Kong has not."""
+    path = tmp_path / "pluginsocket.proto"
+    if file:
+        path.write_text(FILES[file])
+    connected = kong(serve(PLUGIN, KONG_PYTHON_INTERFACE_FILE=str(path)).socket)
+    assert connected.event(connected.start("probe"), "access", {"kong.request.get_header": ""})
+    assert connected.made[-1] == ("kong.response.set_header", ["x-got", got])
+    connected.close()
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2"), ("-g",)])
+def test_a_file_that_serves_itself_calls_what_the_file_names(tmp_path, options):
+    (tmp_path / "probe.py").write_text(PLUGIN)
+    path = tmp_path / "pluginsocket.proto"
+    path.write_text(EXTENDED_TEXT)
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "probe.py"), "-p", str(tmp_path), *options],
+        env={"KONG_PYTHON_INTERFACE_FILE": str(path)},
+    )
+    try:
+        socket = tmp_path / "probe.socket"
+        wait_for(lambda: socket.exists() or process.poll() is not None)
+        kong = ExtendedKong(socket)
+        assert kong.event(kong.start("probe"), "access", {"kong.request.get_header": ""})
+        assert kong.made[-1] == ("kong.response.set_header", ["x-got", "''"])
+        kong.close()
+    finally:
+        process.terminate()
+        process.wait(DEADLINE)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("kong.request.get_body", "is not among the methods that Kong's interface file names"),
+        ("kong.request.get_heeder", "did you mean kong.request.get_header?"),
+        ("kong.moon.get", "if a newer Kong has it, set KONG_PYTHON_PROTOCOL=msgpack"),
+        ("kong.vault.try", "cannot be called by a plugin server: it takes a function of Lua"),
+    ],
+)
+def test_why_a_function_is_unknown(function, words):
+    assert words in why_unknown(function)
