@@ -7,13 +7,16 @@ from kong_pdk.pdk.kong.values import SerializeOptions
 
 
 class Inspect(Namespace):
-    """A line for debugging: ``kong.log.inspect(x)`` writes values readably, with the place in Kong."""
+    """Lines for debugging: ``kong.log.inspect(x)`` writes values so that one sees what they are.
+
+    Making them readable costs Kong time: nothing for plugins that are in use.
+    """
 
     @function("kong.log.inspect")
     def __call__(self, *values: object) -> Result[None]:
-        """Write values into Kong's log, at level debug, tables with their contents.
+        """Write values into Kong's log, at level notice: texts in quotes, dicts and lists with what they hold.
 
-        :param values: what to write.
+        :param values: what to write; there is a space between two of them.
 
         Phases: rewrite, access, response, log.
         Interface: extended.

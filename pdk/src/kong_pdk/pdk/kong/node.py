@@ -33,12 +33,12 @@ class Node(Namespace):
 
     @function("kong.node.get_memory_stats")
     def get_memory_stats(
-        self, unit: Literal["b", "k", "m", "g"] | None = None, scale: int | None = None
+        self, unit: Literal["b", "k", "m", "g", "B", "K", "M", "G"] | None = None, scale: int | None = None
     ) -> Result[MemoryStats]:
         """Give how much memory Kong's workers and their shared dictionaries use.
 
-        :param unit: bytes where it is not given or ``b``; with another one the figures are texts with the unit:
-            ``40.00 KiB``. Over ProtoBuf:1 with the stock interface there are only bytes.
+        :param unit: ``b``, ``k``, ``m`` or ``g``; bytes where it is not given. With another one than ``b`` the figures
+            are texts with the unit: ``40.00 KiB``. Over ProtoBuf:1 with the stock interface there are only bytes.
         :param scale: digits behind the point, where a unit is given; 2 where it is not given.
         :return: figures by dictionary and worker.
 

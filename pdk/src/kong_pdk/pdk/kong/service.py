@@ -29,7 +29,7 @@ class Service(Namespace):
         """Have a host serve the request or the connection, in place of the service's.
 
         :param host: a host name or IP address.
-        :param port: 1 to 65535.
+        :param port: 0 to 65535.
 
         Phases: access, preread.
         Interface: stock.

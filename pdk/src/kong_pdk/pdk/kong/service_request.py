@@ -24,9 +24,9 @@ class ServiceRequest(Namespace):
 
     @function("kong.service.request.set_path")
     def set_path(self, path: str) -> Result[None]:
-        """Set the path, the service's own in front included.
+        """Set the whole path: that of the service is not put in front of it.
 
-        :param path: from ``/`` on, without a query.
+        :param path: from ``/`` on, without a query; it goes out as it is.
 
         Phases: rewrite, access.
         Interface: stock.
