@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from conformance import codec
 from conformance.recordings import CLOSED, NOTHING, Case, PdkCall, Step
 from kong_pdk.wire import calls, msgpack, pdk, protobuf
-from kong_pdk.wire.interface import STOCK
 
 DEADLINE = 20.0
 RECORDED_UPSTREAM_PORT = 18090
@@ -78,7 +78,7 @@ class ProbeServer(ABC):
         assert self._case is not None
         made: list[PdkCall] = []
         self._observed.events.append((phase, made))
-        planned = next((calls for name, calls in self._case.events if name == phase), [])
+        planned = next((event.calls for event in self._case.events if event.phase == phase), [])
         return self._observed, made, map(self._here, planned)
 
     def _here(self, call: PdkCall) -> PdkCall:
@@ -86,9 +86,10 @@ class ProbeServer(ABC):
         if call.method != "kong.service.set_target":
             return call
         binary = isinstance(call.arguments, bytes)
-        host, port = pdk.decode_arguments(STOCK.method(call.method), call.arguments) if binary else call.arguments
+        method = codec.recorded_methods()[call.method]
+        host, port = pdk.decode_arguments(method, call.arguments) if binary else call.arguments
         here = [host, self.upstream_port if port == RECORDED_UPSTREAM_PORT else port]
-        return PdkCall(call.method, pdk.encode_arguments(STOCK.method(call.method), here) if binary else here)
+        return PdkCall(call.method, pdk.encode_arguments(method, here) if binary else here)
 
     @abstractmethod
     def serve(self, connection: socket.socket) -> None:
@@ -204,7 +205,7 @@ class ProtoBufProbe(ProbeServer):
             note = PdkCall(call.method, call.arguments, CLOSED)
             made.append(note)
             stream.send(call.method.encode(), call.arguments)
-            note.answer = pdk.decode_result(STOCK.method(call.method), stream.next())
+            note.answer = stream.next()
         stream.send(b"", protobuf.encode_return(sequence, None))
         if phase == "log":
             observed.ended.set()

@@ -1,4 +1,4 @@
-"""The recordings of a real Kong: what a plugin server sent in each event, and what Kong answered."""
+"""The recordings of a real Kong, found in the folder that KONG_RECORDINGS names: each file of cases in it."""
 
 from __future__ import annotations
 
@@ -6,77 +6,93 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from kong_pdk.wire import msgpack, pdk
-from kong_pdk.wire.interface import STOCK
+from conformance.frames import CLOSED, NOTHING, UNREADABLE, Event, Frame, Item, PdkCall, Start, Step, is_msgpack, items
+from kong_pdk.wire.errors import WireError
+
+__all__ = ["CLOSED", "FOLDER", "NOTHING", "UNREADABLE", "Case", "PdkCall", "Recording", "RecordingError", "Step",
+           "recordings"]  # fmt: skip
 
 FOLDER = Path(os.environ.get("KONG_RECORDINGS") or Path(__file__).parents[3] / "shared" / "kong-3.9.3")
-FILES = {"MsgPack:1": "msgpack.jsonl", "ProtoBuf:1": "protobuf.jsonl"}
+HTTP, STREAM, CERTIFICATE = "http", "stream", "certificate"
+_NOT_SENT = "not sendable or not decodable"
 
 
-class _Word:
-    def __init__(self, word: str) -> None:
-        self._word = word
-
-    def __repr__(self) -> str:
-        return self._word
-
-
-NOTHING = _Word("<no answer>")
-CLOSED = _Word("<connection closed>")
-
-
-@dataclass(frozen=True)
-class Step:
-    """Kong's answer to a PDK call over MsgPack:1: by which method, and with which data (NOTHING: none)."""
-
-    method: str
-    data: Any
-
-
-@dataclass
-class PdkCall:
-    """A PDK call as the recording server sent it, and Kong's answer.
-
-    ``arguments`` is a list over MsgPack:1, the message's bytes over ProtoBuf:1. ``answer`` is a Step or
-    NOTHING, or the decoded message or CLOSED.
-    """
-
-    method: str
-    arguments: Any
-    answer: Any = NOTHING
+class RecordingError(Exception):
+    """A file that does not hold recordings: a sentence with the file and the line."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One recorded request. ``events`` are those that Kong sent, in order: phase and PDK calls."""
+    """One recorded request, stream or handshake, by ``kind``; ``items`` are its frames as what they say."""
 
-    protocol: str
+    recording: Recording
+    index: int
     id: int
-    request: dict[str, Any]
-    orders: dict[str, Any]
-    response: dict[str, Any]
+    kind: str
+    orders: dict[str, list[Any]]
+    results: list[dict[str, Any]]
     reference_server_failed: bool
-    events: list[tuple[str, list[PdkCall]]] = field(repr=False)
+    items: list[Item] = field(repr=False)
+    recorded: dict[str, Any] = field(repr=False)
 
     @property
-    def label(self) -> str:
-        methods = [method.removeprefix("kong.") for calls in self.orders.values() for method, _ in calls]
-        return f"{self.id}-{'+'.join(self.orders)}-{methods[0] if methods else 'nothing'}"
+    def protocol(self) -> str:
+        return self.recording.protocol
+
+    @property
+    def request(self) -> dict[str, Any]:
+        request: dict[str, Any] = self.recorded["request"]
+        return request
+
+    @property
+    def response(self) -> dict[str, Any]:
+        response: dict[str, Any] = self.recorded["response"]
+        return response
+
+    @property
+    def body(self) -> bytes:
+        """That of the request."""
+        return bytes.fromhex(self.recorded.get("request", {}).get("body_hex") or "")
+
+    @cached_property
+    def events(self) -> list[Event]:
+        return [item for item in self.items if isinstance(item, Event)]
+
+    def call(self, event: Event, number: int) -> PdkCall:
+        """The call of an order of an event: over HTTP the probe asked for its orders first."""
+        return event.calls[number + (self.kind == HTTP)]
+
+    @property
+    def name(self) -> str:
+        """For the test: the file, the id, and what is called first."""
+        methods = [
+            method.removeprefix("kong.").replace("/", ".") for made in self.orders.values() for method, _ in made
+        ]
+        return f"{self.recording.name}-{self.id}-{'+'.join(self.orders)}-{methods[0] if methods else 'nothing'}"
+
+    def failed_result(self, phase: str) -> int | None:
+        """The number of the order in a phase that the recording server could not send, or not read the answer of."""
+        if self.reference_server_failed:
+            made = [result for result in self.results if result["phase"] == phase]
+            for number, result in enumerate(made):
+                if _NOT_SENT in result.get("error", ""):
+                    return number
+        return None
 
     def raw_request(self) -> bytes:
         """The request as it was really sent."""
         request = self.request
         orders = json.dumps({**self.orders, "case": self.id})
-        body = bytes.fromhex(request.get("body_hex") or "")
         lines = [f"{request['method']} {request['path']} HTTP/1.1".encode()]
         lines += [_header(name, value) for name, value in [*request["headers"], ["x-probe", orders]]]
-        if body or request["method"] == "POST":
-            lines.append(b"content-length: %d" % len(body))
+        if self.body or request["method"] == "POST":
+            lines.append(b"content-length: %d" % len(self.body))
         lines.append(b"connection: close")
-        return b"\r\n".join(lines) + b"\r\n\r\n" + body
+        return b"\r\n".join(lines) + b"\r\n\r\n" + self.body
 
 
 def _header(name: str, value: str) -> bytes:
@@ -87,71 +103,122 @@ def _header(name: str, value: str) -> bytes:
     return name.encode() + b": " + raw
 
 
-def cases(protocol: str) -> list[Case]:
-    """All recorded HTTP requests of a protocol; none where there are no recordings."""
-    path = FOLDER / FILES[protocol]
-    if not path.exists():
-        return []
+@dataclass
+class Recording:
+    """A file of cases that were recorded over one protocol, with one interface file."""
+
+    path: Path
+    protocol: str
+    cases: list[Case] = field(default_factory=list, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @cached_property
+    def answered_methods(self) -> frozenset[str]:
+        """The methods that Kong's interface file had, as far as the cases tell."""
+        calls = [call for case in self.cases for event in case.events for call in event.calls]
+        return frozenset(call.method for call in calls if not call.refused)
+
+    @cached_property
+    def extended(self) -> bool:
+        """Whether the interface file of that Kong was extended."""
+        return self.protocol == "ProtoBuf:1" and not self.answered_methods <= stock_methods()
+
+    def kind(self, *kinds: str) -> list[Case]:
+        return [case for case in self.cases if case.kind in kinds]
+
+    def start_of(self, id: int, case: Case) -> Start | None:
+        """The last StartInstance before a case that was answered with this id."""
+        for earlier in reversed(self.cases[: case.index + 1]):
+            for item in earlier.items:
+                if isinstance(item, Start) and item.id == id:
+                    return item
+        return None
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """``rpc-schema.json``: the messages and methods of that Kong's interface file."""
+    path = FOLDER / "rpc-schema.json"
+    try:
+        read: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordingError(f"{path} cannot be read ({error}); the recordings need it") from error
+    return read
+
+
+@cache
+def stock_methods() -> frozenset[str]:
+    return frozenset(method["wire_name"] for method in schema()["methods"])
+
+
+@cache
+def recordings() -> list[Recording]:
+    """All recordings in the folder; none where it is missing, which a test of its own reports.
+
+    :raises RecordingError: a line that is not a case.
+    """
+    found = (_recording(path) for path in sorted(FOLDER.glob("*.jsonl")))
+    return [recording for recording in found if recording.cases]
+
+
+def cases(*kinds: str) -> list[Case]:
+    """The cases of these kinds (``http``, ``stream``, ``certificate``) of all recordings; without kinds, all."""
+    return [case for recording in recordings() for case in recording.cases if not kinds or case.kind in kinds]
+
+
+def _recording(path: Path) -> Recording:
+    recording = Recording(path, "")
+    for number, content in _lines(path):
+        try:
+            case = _case(recording, len(recording.cases), content)
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError, WireError) as error:
+            why = f"no {error}" if isinstance(error, KeyError) else error
+            raise RecordingError(
+                f"{path}:{number}: not a case as the recordings' README describes it: {why}"
+            ) from error
+        recording.cases.append(case)
+    return recording
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
     with path.open(encoding="utf-8") as lines:
-        return [_case(protocol, json.loads(line)) for line in lines]
+        number = 0
+        try:
+            for number, line in enumerate(lines, start=1):
+                yield number, json.loads(line)
+        except ValueError as error:
+            raise RecordingError(f"{path}:{number}: not JSON: {error}; each line is to be one case") from error
 
 
-def started_configuration() -> dict[str, Any]:
-    """The configuration that Kong gave to StartInstance."""
-    with (FOLDER / FILES["MsgPack:1"]).open(encoding="utf-8") as lines:
-        first = json.loads(lines.readline())["frames"][0]
-    configuration: dict[str, Any] = json.loads(first["message"][3][0]["Config"])
-    return configuration
-
-
-def _case(protocol: str, recorded: dict[str, Any]) -> Case:
-    read = _msgpack_events if protocol == "MsgPack:1" else _protobuf_events
+def _case(recording: Recording, index: int, content: dict[str, Any]) -> Case:
+    frames: list[Frame] = content["frames"]
+    if not frames:
+        raise ValueError("it has no frames")
+    protocol = "MsgPack:1" if is_msgpack(frames) else "ProtoBuf:1"
+    if recording.protocol not in ("", protocol):
+        raise ValueError(f"it is {protocol}, the cases above are {recording.protocol}")
+    recording.protocol = protocol
     return Case(
-        protocol=protocol,
-        id=recorded["id"],
-        request=recorded["request"],
-        orders=recorded["calls"],
-        response=recorded["response"],
-        reference_server_failed=bool(recorded.get("reference_server_failed")),
-        events=list(read(recorded["frames"])),
+        recording=recording,
+        index=index,
+        id=content["id"],
+        kind=_kind(content),
+        orders=content["calls"],
+        results=content["results"],
+        reference_server_failed=bool(content.get("reference_server_failed")),
+        items=items(frames),
+        recorded={key: value for key, value in content.items() if key != "frames"},
     )
 
 
-def _msgpack_events(frames: list[dict[str, Any]]) -> Iterator[tuple[str, list[PdkCall]]]:
-    events: list[tuple[str, list[PdkCall]]] = []
-    streams: dict[tuple[int, str], msgpack.Messages] = {}
-    for frame in frames:
-        stream = streams.setdefault((frame["conn"], frame["from"]), msgpack.Messages())
-        for message in stream.feed(bytes.fromhex(frame.get("hex", ""))):
-            if isinstance(message, msgpack.Response):
-                _msgpack_call(events, message.result)
-            elif isinstance(message, msgpack.Request):
-                _msgpack_request(events, message)
-    yield from events
-
-
-def _msgpack_call(events: list[tuple[str, list[PdkCall]]], result: Any) -> None:
-    data = result.get("Data") if isinstance(result, dict) else None
-    if isinstance(data, dict):
-        events[-1][1].append(PdkCall(data["Method"], data["Args"]))
-
-
-def _msgpack_request(events: list[tuple[str, list[PdkCall]]], message: msgpack.Request) -> None:
-    if message.method == "plugin.HandleEvent":
-        events.append((message.args[0]["EventName"], []))
-    elif message.method.startswith("plugin.Step"):
-        events[-1][1][-1].answer = Step(message.method, message.args[0].get("Data", NOTHING))
-
-
-def _protobuf_events(frames: list[dict[str, Any]]) -> Iterator[tuple[str, list[PdkCall]]]:
-    events: list[tuple[str, list[PdkCall]]] = []
-    for frame in frames:
-        message = frame.get("message") or {}
-        if "cmd_handle_event" in message:
-            events.append((message["cmd_handle_event"]["event_name"], []))
-        elif "args_of" in frame:
-            events[-1][1].append(PdkCall(frame["args_of"], bytes.fromhex(frame["hex"]), CLOSED))
-        elif "reply_to" in frame:
-            call = events[-1][1][-1]
-            call.answer = pdk.decode_result(STOCK.method(call.method), bytes.fromhex(frame["hex"]))
-    yield from events
+def _kind(content: dict[str, Any]) -> str:
+    if "request" in content:
+        return HTTP
+    if "tls_sni" in content:
+        return CERTIFICATE
+    if content.get("subsystem") == "stream":
+        return STREAM
+    raise ValueError("it is neither a request nor a stream nor a handshake")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +18,9 @@ _DEADLINE = 30.0
 class RunningGateway:
     """A gateway with the settings of ``environment``, listening on a free port of 127.0.0.1."""
 
-    def __init__(self, prefix: Path, environment: dict[str, str]) -> None:
+    def __init__(self, prefix: Path, environment: dict[str, str], interface_file: Path | None = None) -> None:
+        """:param interface_file: what ProtoBuf:1 reaches; None for that of an unmodified Kong."""
+        self._interface_file = interface_file
         self.log = prefix / "error.log"
         self._environment = {
             "KONG_PREFIX": str(prefix),
@@ -30,7 +33,7 @@ class RunningGateway:
         }
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
-        self._gateway = Gateway(Settings.from_environment(self._environment))
+        self._gateway = Gateway(self._settings())
 
     @property
     def port(self) -> int:
@@ -56,7 +59,7 @@ class RunningGateway:
     def reload(self, **environment: str) -> None:
         """Take new settings."""
         self._environment.update(environment)
-        self._run(self._gateway.reload(Settings.from_environment(self._environment)))
+        self._run(self._gateway.reload(self._settings()))
 
     def send(self, request: bytes) -> bytes:
         """Send a request with ``connection: close`` and give the raw response."""
@@ -66,6 +69,10 @@ class RunningGateway:
             while data := connection.recv(65536):
                 received += data
             return bytes(received)
+
+    def _settings(self) -> Settings:
+        settings = Settings.from_environment(self._environment)
+        return replace(settings, interface_file=self._interface_file) if self._interface_file else settings
 
     def _run(self, work: object) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(_DEADLINE)  # type: ignore[arg-type]

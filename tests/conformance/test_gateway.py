@@ -1,13 +1,10 @@
-"""The embedded gateway does to plugin servers, clients and services what a real Kong 3.9.3 did.
-
-Left out as a whole: ``protobuf-extended.jsonl`` (the gateway has the stock interface file) and
-``stream-and-certificate-*.jsonl`` (it proxies HTTP alone).
-"""
+"""The embedded gateway does to plugin servers, clients and services what a real Kong 3.9.3 did."""
 
 from __future__ import annotations
 
 import http.client
 import io
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,11 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conformance import codec, kong_interface
+from conformance.author_values import author_value, noted_by_recorder
 from conformance.differences import Comparable
-from conformance.probe_server import DEADLINE, PROBES, RECORDED_UPSTREAM_PORT, ProbeServer
-from conformance.recordings import CLOSED, FOLDER, NOTHING, Case, Step, cases, started_configuration
+from conformance.exceptions import GATEWAY
+from conformance.frames import Start
+from conformance.probe_server import DEADLINE, PROBES, RECORDED_UPSTREAM_PORT, Observed, ProbeServer
+from conformance.recordings import FOLDER, HTTP, NOTHING, UNREADABLE, Case, PdkCall, Recording, Step, cases, recordings
 from conformance.running_gateway import RunningGateway
 from conformance.upstream_server import Upstream
+from conformance.verdict import judge
 
 NODE_ID = "3bbb2a3e-0000-4000-8000-00000000dada"
 # The recordings leave these out.
@@ -35,9 +37,6 @@ UNRECORDED = {
     "x-kong-upstream-latency",
     "x-kong-response-latency",
 }
-ALL = [case for protocol in PROBES for case in cases(protocol)]
-
-pytestmark = pytest.mark.skipif(not ALL, reason=f"no recordings in {FOLDER}; set KONG_RECORDINGS")
 
 
 @dataclass(frozen=True)
@@ -50,79 +49,134 @@ class Setup:
 
 
 @pytest.fixture(scope="module")
-def setups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Setup]]:
-    """One gateway for each protocol, made when the first case needs it."""
+def setups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setups]:
+    """One gateway for each recording, made when its first case needs it."""
     with ExitStack() as stack:
-        upstream = stack.enter_context(Upstream())
-        yield {protocol: _setup(stack, protocol, tmp_path_factory.mktemp("kong"), upstream.port) for protocol in PROBES}
+        yield Setups(stack, stack.enter_context(Upstream()).port, tmp_path_factory)
 
 
-def _setup(stack: ExitStack, protocol: str, prefix: Path, upstream_port: int) -> Setup:
-    probe = PROBES[protocol](prefix / "probe.sock", upstream_port)
-    probe.start()
-    stack.callback(probe.stop)
-    (prefix / "dump.json").write_text(probe.dump())
-    kong_yml = (FOLDER / "kong.yml").read_text().replace(str(RECORDED_UPSTREAM_PORT), str(upstream_port))
-    (prefix / "kong.yml").write_text(kong_yml)
-    environment = {
-        "KONG_DECLARATIVE_CONFIG": str(prefix / "kong.yml"),
-        "KONG_PLUGINS": "bundled,probe",
-        "KONG_PLUGINSERVER_NAMES": "probe",
-        "KONG_PLUGINSERVER_PROBE_SOCKET": str(probe.path),
-        "KONG_PLUGINSERVER_PROBE_QUERY_CMD": f"cat '{prefix}/dump.json'",
-        "KONG_TRUSTED_IPS": "127.0.0.1",
-        "KONG_NODE_ID": NODE_ID,
-    }
-    gateway = stack.enter_context(RunningGateway(prefix, environment))
-    return Setup(gateway, probe, Comparable({gateway.port: 8300, upstream_port: RECORDED_UPSTREAM_PORT}))
+class Setups:
+    """The gateways, by the names of the recordings."""
+
+    def __init__(self, stack: ExitStack, upstream_port: int, folders: pytest.TempPathFactory) -> None:
+        self._stack = stack
+        self._upstream_port = upstream_port
+        self._folders = folders
+        self._made: dict[str, Setup] = {}
+
+    def of(self, recording: Recording) -> Setup:
+        if recording.name not in self._made:
+            self._made[recording.name] = self._setup(recording, self._folders.mktemp("kong"))
+        return self._made[recording.name]
+
+    def _setup(self, recording: Recording, prefix: Path) -> Setup:
+        probe = PROBES[recording.protocol](prefix / "probe.sock", self._upstream_port)
+        probe.start()
+        self._stack.callback(probe.stop)
+        (prefix / "dump.json").write_text(probe.dump())
+        kong_yml = (FOLDER / "kong.yml").read_text().replace(str(RECORDED_UPSTREAM_PORT), str(self._upstream_port))
+        (prefix / "kong.yml").write_text(kong_yml)
+        interface = prefix / "pluginsocket.proto"
+        interface.write_text(kong_interface.of(recording))
+        environment = {
+            "KONG_DECLARATIVE_CONFIG": str(prefix / "kong.yml"),
+            "KONG_PLUGINS": "bundled,probe",
+            "KONG_PLUGINSERVER_NAMES": "probe",
+            "KONG_PLUGINSERVER_PROBE_SOCKET": str(probe.path),
+            "KONG_PLUGINSERVER_PROBE_QUERY_CMD": f"cat '{prefix}/dump.json'",
+            "KONG_TRUSTED_IPS": "127.0.0.1",
+            "KONG_NODE_ID": NODE_ID,
+        }
+        gateway = self._stack.enter_context(RunningGateway(prefix, environment, interface))
+        return Setup(gateway, probe, Comparable({gateway.port: 8300, self._upstream_port: RECORDED_UPSTREAM_PORT}))
 
 
-def _id(case: Case) -> str:
-    return f"{case.protocol[:-2].lower()}-{case.label}"
-
-
-@pytest.mark.parametrize("case", ALL, ids=_id)
-def test_case(case: Case, setups: dict[str, Setup]) -> None:
+@pytest.mark.parametrize("case", cases(HTTP), ids=lambda case: case.name)
+def test_case(case: Case, setups: Setups, request: pytest.FixtureRequest) -> None:
     """The plugin server sees what Kong's showed it, the client and the upstream get what they got from Kong."""
-    setup = setups[case.protocol]
+    judge(case, GATEWAY, "http", lambda: _play(case, setups.of(case.recording)), request)
+
+
+def _play(case: Case, setup: Setup) -> None:
     observed = setup.probe.play(case)
     raw = setup.gateway.send(case.raw_request())
     assert observed.ended.wait(DEADLINE), "the log event did not end"
-    assert _events(setup, observed.events) == _events(setup, case.events)
+    _compare_calls(case, setup.comparable, observed)
     if not case.reference_server_failed:
+        _compare_results(case, setup.comparable, observed)
         _compare_response(setup.comparable, raw, case.response)
 
 
-@pytest.mark.parametrize("protocol", PROBES)
-def test_instance_gets_the_configuration_with_kongs_own_keys(protocol: str, setups: dict[str, Setup]) -> None:
+def _first_cases() -> list[Case]:
+    return [recording.kind(HTTP)[0] for recording in recordings() if recording.kind(HTTP)]
+
+
+@pytest.mark.parametrize("case", _first_cases(), ids=lambda case: case.recording.name)
+def test_instance_gets_the_configuration_with_kongs_own_keys(case: Case, setups: Setups) -> None:
     """One instance serves all requests of a configuration; a new configuration starts another."""
-    setup, case = setups[protocol], next(case for case in ALL if case.protocol == protocol)
-    for generation in (1, 2):
+    setup = setups.of(case.recording)
+    before = len(setup.probe.started)
+    for generation in (0, 1):
+        setup.gateway.reload()
         for _ in range(2):
             observed = setup.probe.play(case)
             setup.gateway.send(case.raw_request())
             assert observed.ended.wait(DEADLINE)
-        assert len(setup.probe.started) == generation
-        setup.gateway.reload()
-    recorded = setup.comparable.value(started_configuration())
-    assert [setup.comparable.value(config) for config in setup.probe.started] == [recorded, recorded]
-    assert setup.probe.started[0]["__seq__"] != setup.probe.started[1]["__seq__"]
+        assert len(setup.probe.started) == before + generation + 1
+    recorded = setup.comparable.value(_started(case.recording))
+    first, second = setup.probe.started[before:]
+    assert [setup.comparable.value(config) for config in (first, second)] == [recorded, recorded]
+    assert first["__seq__"] != second["__seq__"]
 
 
-def _events(setup: Setup, events: list[tuple[str, list[Any]]]) -> list[Any]:
-    return [
-        (phase, [(call.method, _answer(setup.comparable, call.method, call.answer)) for call in made])
-        for phase, made in events
+def _started(recording: Recording) -> dict[str, Any]:
+    """The configuration that Kong gave to StartInstance."""
+    starts = (item for case in recording.cases for item in case.items if isinstance(item, Start))
+    configuration: dict[str, Any] = json.loads(next(starts).config)
+    return configuration
+
+
+def _compare_calls(case: Case, comparable: Comparable, observed: Observed) -> None:
+    """Kong's answers to all calls, those to the probe's own question among them."""
+    wanted = [(event.phase, [(call.method, _said(comparable, call)) for call in event.calls]) for event in case.events]
+    unreadable = [call.answer is UNREADABLE for event in case.events for call in event.calls]
+    for (_, calls), event in zip(observed.events, case.events, strict=False):
+        for call, recorded in zip(calls, event.calls, strict=False):
+            call.answer = UNREADABLE if recorded.answer is UNREADABLE else call.answer
+    assert any(unreadable) <= case.reference_server_failed
+    assert [
+        (phase, [(call.method, _said(comparable, call)) for call in calls]) for phase, calls in observed.events
+    ] == wanted
+
+
+def _compare_results(case: Case, comparable: Comparable, observed: Observed) -> None:
+    """The recorded results, as an author's handler would get the gateway's answers."""
+    answered = [(phase, call) for phase, calls in observed.events for call in calls[1:] if _has_answer(call)]
+    recorded = [result for result in case.results if "value" in result]
+    assert [(phase, call.method) for phase, call in answered] == [
+        (result["phase"], result["method"]) for result in recorded
     ]
+    for (_, call), result in zip(answered, recorded, strict=True):
+        method = codec.recorded_methods().get(call.method, codec.NO_METHOD)
+        ours = author_value(case, call.method, noted_by_recorder(method, call.answer))
+        theirs = author_value(case, call.method, result["value"])
+        function = call.method.replace("/", ".")
+        assert comparable.result(function, ours) == comparable.result(function, theirs)
 
 
-def _answer(comparable: Comparable, method: str, answer: Any) -> Any:
-    if answer is NOTHING or answer is CLOSED:
-        return repr(answer)
-    if isinstance(answer, Step):
-        data = repr(NOTHING) if answer.data is NOTHING else comparable.result(method, answer.data)
-        return answer.method, data
-    return comparable.result(method, answer)
+def _has_answer(call: PdkCall) -> bool:
+    return not call.refused
+
+
+def _said(comparable: Comparable, call: PdkCall) -> Any:
+    """An answer in a shape that is the same in every run."""
+    if isinstance(call.answer, Step):
+        data = repr(NOTHING) if call.answer.data is NOTHING else comparable.result(call.method, call.answer.data)
+        return call.answer.method, data
+    if not isinstance(call.answer, bytes):
+        return repr(call.answer)
+    method = codec.recorded_methods()[call.method]
+    return comparable.result(method.function, codec.meaning(method, call.answer))
 
 
 def _compare_response(comparable: Comparable, raw: bytes, recorded: dict[str, Any]) -> None:

@@ -1,0 +1,125 @@
+"""What the probe noted of its calls, and what it should have."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from conformance import codec, liberties
+from conformance.author_values import author_value, noted_by_recorder
+from conformance.frames import Event, PdkCall
+from conformance.probe_plugin import ENDED, PHASE, UNKNOWN, VALUE, written
+from conformance.recordings import FOLDER, STREAM, Case, stock_methods
+
+DEADLINE = 20.0
+_EXITS = ("kong.response.exit", "kong.response.error")
+
+
+@dataclass
+class Noted:
+    """What came of one order: a value, a refusal, or the end of the handler."""
+
+    phase: str
+    number: int
+    what: str
+    value: Any = None
+    error: str | None = None
+    text: str = field(default="", compare=False)
+
+
+class _Reason(str):
+    """A part of an error that says the reason."""
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and str(self) in other
+
+
+class Notes:
+    """The file in which the probe of one server writes."""
+
+    def __init__(self, path: Path) -> None:
+        path.touch()
+        self._file = path.open(encoding="utf-8")
+        self._rest = ""
+
+    def of(self, case: Case, number: int) -> list[Noted]:
+        """Wait until so many calls of a case are noted, and give all that are."""
+        deadline = time.monotonic() + DEADLINE
+        noted: list[Noted] = []
+        while True:
+            noted += self._new(case)
+            if len(noted) >= number or time.monotonic() > deadline:
+                return noted
+            time.sleep(0.002)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _new(self, case: Case) -> list[Noted]:
+        *lines, self._rest = (self._rest + self._file.read()).split("\n")
+        read = map(json.loads, lines)
+        return [_noted(line) for line in read if line.pop("case") == case.id]  # others: handlers that gave up waiting
+
+
+def _noted(line: dict[str, Any]) -> Noted:
+    return Noted(**line)
+
+
+def expected(case: Case) -> list[Noted]:
+    """What the probe of a plugin server is to note: the recorded ``results`` as an author gets them."""
+    noted = []
+    for event in case.events:
+        results = [result for result in case.results if result["phase"] == event.phase]
+        failed = case.failed_result(event.phase)
+        for number, order in enumerate(case.orders.get(event.phase, [])):
+            if number == failed:
+                return noted
+            made = _made(case, event, number, order, results[number] if number < len(results) else {})
+            noted += made
+            if not made or made[0].what != VALUE:
+                break
+    return noted
+
+
+def _made(case: Case, event: Event, number: int, order: list[Any], result: dict[str, Any]) -> list[Noted]:
+    """What is noted of one order; nothing where the server waits for an answer that does not come."""
+    method, args = order
+    function = method.replace("/", ".")
+    better = liberties.value(case, function, args)
+    if better is not None:
+        value, reason = better
+        return [Noted(event.phase, number, VALUE, written(value), reason and _Reason(reason))]
+    call = case.call(event, number) if "value" in result else None
+    if call and not call.refused:  # the recording server noted a value where it did not wait for one, too
+        twin = codec.exact_twin(event, call) if case.recording.extended else None
+        value = _exact(twin) if twin else result["value"]
+        return [Noted(event.phase, number, VALUE, written(author_value(case, method, value)))]
+    if function in refused_functions(event.phase, case.kind):
+        return [Noted(event.phase, number, PHASE)]
+    if case.protocol == "ProtoBuf:1" and not case.recording.extended and method not in stock_methods():
+        return [Noted(event.phase, number, UNKNOWN)]
+    if function in _EXITS or case.protocol == "ProtoBuf:1":
+        return [Noted(event.phase, number, ENDED)]
+    return []  # over MsgPack:1 nothing tells the server
+
+
+def _exact(call: PdkCall) -> Any:
+    return noted_by_recorder(codec.recorded_methods()[call.method], call.answer)
+
+
+@cache
+def refused_functions(phase: str, kind: str) -> frozenset[str]:
+    """The functions that Kong was measured to refuse in a phase; none where the recordings have no such table."""
+    path = FOLDER / "pdk-phases.tsv"
+    column = "log (stream)" if phase == "log" and kind == STREAM else phase
+    if not path.exists():
+        return frozenset()
+    rows = csv.DictReader(path.read_text("utf-8").splitlines(), delimiter="\t")
+    return frozenset(row["function"] for row in rows if row.get(column) == "refused")

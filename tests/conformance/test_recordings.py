@@ -1,0 +1,94 @@
+"""There are recordings, they say what their README says, and what is left out of them is little."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conformance import exceptions, recordings
+from conformance.frames import Event
+from conformance.recordings import CERTIFICATE, FOLDER, HTTP, STREAM, RecordingError, cases
+from kong_pdk.wire import msgpack
+
+
+def test_there_are_recordings() -> None:
+    """An empty run is no success."""
+    assert cases(), (
+        f"no recordings in {FOLDER}: set KONG_RECORDINGS to the folder with the *.jsonl of a real Kong, "
+        "rpc-schema.json and kong.yml"
+    )
+
+
+def test_every_line_is_a_case() -> None:
+    """Nothing of a file is passed over."""
+    lines = sum(len(path.read_text("utf-8").splitlines()) for path in FOLDER.glob("*.jsonl"))
+    assert len(cases()) == len(cases(HTTP)) + len(cases(STREAM)) + len(cases(CERTIFICATE)) == lines
+
+
+def test_a_call_without_an_answer_is_the_last_of_its_event() -> None:
+    """What the replay relies on."""
+    for case in cases():
+        for event in case.events:
+            assert not any(call.refused for call in event.calls[:-1]), case.name
+            assert event.finished or event.calls, case.name
+
+
+@pytest.mark.parametrize("direction", [exceptions.SERVER, exceptions.GATEWAY])
+def test_exceptions_are_few(direction: str) -> None:
+    """At most 2 % of the cases."""
+    listed = [case.name for case in cases() if exceptions.reason(direction, case)]
+    assert len(listed) <= exceptions.MOST * len(cases()), listed
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of recordings."""
+    monkeypatch.setattr(recordings, "FOLDER", tmp_path)
+    return tmp_path
+
+
+def _read(path: Path) -> list[recordings.Case]:
+    return recordings._recording(path).cases
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("{", "not JSON"),
+        ("[]", "not a case"),
+        ('{"id": 1, "frames": []}', "it has no frames"),
+        ('{"id": 1, "request": {}, "frames": [{"conn": 1, "from": "kong", "hex": "9400"}]}', "no 'calls'"),
+        (
+            '{"id": 1, "request": {}, "calls": {}, "results": [], "frames": [{"conn": 1, "from": "kong", "hex": "z"}]}',
+            "",
+        ),
+    ],
+)
+def test_a_broken_line_is_named(folder: Path, line: str, why: str) -> None:
+    """By file and line, with what is wrong."""
+    event = msgpack.encode_request(2, "plugin.HandleEvent", [{"InstanceId": 1, "EventName": "log"}])
+    frame = {"conn": 1, "from": "kong", "hex": event.hex()}
+    good = {"id": 0, "calls": {}, "results": [], "request": {}, "frames": [frame]}
+    (folder / "x.jsonl").write_text(f"{json.dumps(good)}\n{line}\n")
+    with pytest.raises(RecordingError) as raised:
+        _read(folder / "x.jsonl")
+    assert "x.jsonl:2: not " in str(raised.value)
+    assert why in str(raised.value)
+
+
+def test_frames_of_several_connections_are_one_event(folder: Path) -> None:
+    """Over MsgPack:1 the steps of an event may come on any connection, and a chunk may hold any part of a message."""
+    recorded = next(case for case in cases(HTTP) if case.protocol == "MsgPack:1" and len(case.events[0].calls) == 1)
+    lines = recorded.recording.path.read_text("utf-8").splitlines()
+    content = json.loads(lines[recorded.index])
+    torn = []
+    for frame in content["frames"]:
+        conn = 7 if "Step" in json.dumps(frame["message"]) or (torn and torn[-1]["conn"] == 7) else frame["conn"]
+        half = len(frame["hex"]) // 4 * 2
+        torn += [{**frame, "conn": conn, "hex": part} for part in (frame["hex"][:half], frame["hex"][half:])]
+    assert _phases(recordings.items(torn)) == _phases(recorded.items)
+
+
+def _phases(items: list[recordings.Item]) -> list[tuple[str, int, bool]]:
+    return [(item.phase, len(item.calls), item.finished) for item in items if isinstance(item, Event)]
