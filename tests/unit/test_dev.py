@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from kong_pdk.wire.interface import STOCK, as_text
 
 DEADLINE = 60
 PY_HELLO = Path(__file__).parents[2] / "plugins" / "py-hello.py"
@@ -231,3 +232,32 @@ def test_a_server_that_dies_is_started_again(start, folder):
         answers.append(int(headers["x-python-pid"]) if status == 200 else status)
         assert len(answers) < 10000
     assert any("py-hello ended" in line for line in dev.lines)
+
+
+EXTENDED_PLUGIN = """
+lua_style = False
+
+class Plugin:
+    def __init__(self, config): pass
+    def access(self, kong):
+        kong.response.exit(200, {"body": kong.request.get_body(), "flag": kong.request.get_query_arg("flag")})
+"""
+
+
+def test_plugins_reach_the_whole_pdk_as_in_the_image(start, folder):
+    (folder / "reaches.py").write_text(EXTENDED_PLUGIN)
+    dev = start(str(folder), KONG_PYTHON_PROTOCOL="protobuf")
+    status, _, body = dev.get("/?flag")
+    assert (status, json.loads(body)) == (200, {"body": None, "flag": True})
+    assert dev.stop() == 0
+
+
+def test_the_interface_file_of_another_kong_is_taken(start, folder, tmp_path):
+    """What that Kong does not name raises, as it will there."""
+    (folder / "reaches.py").write_text(EXTENDED_PLUGIN)
+    file = tmp_path / "pluginsocket.proto"
+    file.write_text(as_text(STOCK))
+    dev = start(str(folder), KONG_PYTHON_PROTOCOL="protobuf", KONG_PYTHON_INTERFACE_FILE=str(file))
+    assert dev.get("/?flag")[0] == 500
+    assert dev.stop() == 0
+    assert any("kong.request.get_body is not among the methods" in line for line in dev.lines)
