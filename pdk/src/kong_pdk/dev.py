@@ -136,6 +136,7 @@ def _settings(options: argparse.Namespace) -> dict[str, str]:
         "KONG_PROXY_LISTEN": f"{host}:{options.port}, {host}:{options.tls_port} ssl",
         "KONG_STATUS_LISTEN": "off",
         "KONG_PROXY_ACCESS_LOG": "/dev/stdout",
+        "KONG_PROXY_STREAM_ACCESS_LOG": "/dev/stdout",
         "KONG_PROXY_ERROR_LOG": "/dev/stderr",
     }
 
@@ -184,8 +185,8 @@ async def _run(found: Configuration, settings: Settings, verbose: bool) -> int:
         if silent:
             return 1
         await gateway.start()
-        for address in gateway.addresses:
-            scheme = "https" if address.ssl else "http"
+        listening = [("https" if address.ssl else "http", address) for address in gateway.addresses]
+        for scheme, address in [*listening, *(("tcp", address) for address in gateway.stream_addresses)]:
             _log.log(NOTICE, "serving %s on %s://%s:%d", found.options.folder, scheme, address.host, address.port)
         await stop.wait()
         return 0

@@ -65,7 +65,8 @@ class Acceptor:
                 connection, _ = await loop.sock_accept(self._listening)
             except ConnectionError:
                 continue  # it was gone again before it was taken
-            except OSError:
+            except OSError as error:
+                loop.call_exception_handler({"message": "accept() failed; clients wait", "exception": error})
                 await asyncio.sleep(_PAUSE)
                 continue
             task = asyncio.create_task(self._one(connection))

@@ -1,0 +1,122 @@
+"""Handlers for ``certificate``, ``preread`` and a stream's ``log`` behind the gateway, over both protocols.
+
+What fails there fails closed, and the plugin's author is told.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from unit.server.conftest import Serve as ServePlugin
+
+from .conftest import DEADLINE, Running, Serve, Upstream, wait_until
+from .tcp import connect, service
+from .test_certificate import get
+
+
+class Probe:
+    """Does in each handler what its configuration says; notes what it saw in ``log``."""
+
+    logged: ClassVar[list[dict[str, Any]]] = []
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._does = config["does"]
+
+    def certificate(self, kong: Any) -> None:
+        self._do(kong)
+
+    def preread(self, kong: Any) -> None:
+        self._do(kong)
+
+    def log(self, kong: Any) -> None:
+        if kong.nginx.get_subsystem() == ("stream", None):
+            record, _ = kong.log.serialize()
+            self.logged.append(record if isinstance(record, dict) else json.loads(record))
+
+    def _do(self, kong: Any) -> None:
+        if self._does == "raise":
+            raise ValueError("a bug of the plugin")
+        if self._does == "exit":
+            kong.response.exit(403)
+        if self._does == "refused":
+            kong.request.get_header("host")
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Iterator[Path]:
+    """The socket of a server with the plugin."""
+    Probe.logged.clear()
+    serving = ServePlugin(tmp_path)
+    fields = ({"does": {"type": "string"}},)
+    yield serving(Probe, schema=fields)
+    for path in serving._running:
+        serving.stop(path)
+
+
+@pytest.fixture(params=["MsgPack:1", "ProtoBuf:1"])
+def start(request: pytest.FixtureRequest, serve: Serve, plugin: Path, upstream: Upstream, tmp_path: Path) -> Any:
+    """Start a gateway, for TLS and TCP, with the plugin applied globally."""
+
+    def start(does: str, tcp_port: int) -> Running:
+        dump = {
+            "Name": "probe",
+            "Version": "1.0.0",
+            "Priority": 1,
+            "Phases": ["certificate", "preread", "log"],
+            "Schema": {"fields": [{"config": {"type": "record", "fields": [{"does": {"type": "string"}}]}}]},
+        }
+        (tmp_path / "dump.json").write_text(json.dumps({"Protocol": request.param, "Plugins": [dump]}))
+        return serve(
+            f"""
+_format_version: "3.0"
+services:
+- {{name: h, url: "http://127.0.0.1:{upstream.port}", routes: [{{paths: [/]}}]}}
+- {{name: t, url: "tcp://127.0.0.1:{tcp_port}", routes: [{{protocols: [tcp], sources: [{{ip: 127.0.0.1}}]}}]}}
+plugins: [{{name: probe, protocols: [https, tcp], config: {{does: {does}}}}}]
+""",
+            proxy_listen="127.0.0.1:0 ssl",
+            stream_listen="127.0.0.1:0",
+            plugins="probe",
+            pluginserver_names="probe",
+            pluginserver_probe_socket=str(plugin),
+            pluginserver_probe_query_cmd=f"cat {shlex.quote(str(tmp_path / 'dump.json'))}",
+        )
+
+    return start
+
+
+def test_handlers_that_let_pass(start: Any) -> None:
+    with service() as port:
+        running = start("pass", port)
+        assert get(running).status == 200
+        with connect(running) as client:
+            client.sendall(b"ping")
+            assert client.recv(100) == b"A:ping"
+        wait_until(lambda: bool(Probe.logged))
+    (record,) = Probe.logged
+    assert (record["session"]["received"], record["session"]["sent"], record["route"]["protocols"]) == (4, 6, ["tcp"])
+
+
+@pytest.mark.parametrize("does", ["raise", "exit", "refused"])
+def test_handlers_that_do_not(start: Any, does: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with service() as port:
+        running = start(does, port)
+        with pytest.raises(ssl.SSLError):
+            get(running)
+        with connect(running) as client, pytest.raises(ConnectionResetError):
+            client.sendall(b"ping")
+            client.settimeout(DEADLINE)
+            assert client.recv(100) == b"nothing"
+        wait_until(lambda: bool(Probe.logged))
+    assert Probe.logged[0]["session"]["status"] == (403 if does == "exit" else 500)
+    said = [record.getMessage() for record in caplog.records]
+    told = {"raise": "a bug of the plugin", "exit": "kong.response.exit", "refused": "kong.request.get_header"}[does]
+    assert any(told in line for line in said) or any(told in str(record.exc_info) for record in caplog.records)
