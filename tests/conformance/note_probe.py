@@ -1,0 +1,219 @@
+"""The probe of the stream and certificate recordings: its orders are in its configuration, under ``note``.
+
+It answers as the recording server did: over ProtoBuf:1 it does not wait for the reply to a call that gives nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conformance.codec import recorded_methods
+from conformance.frames import CLOSED, NOTHING, PdkCall, Step
+from kong_pdk.wire import calls, msgpack, pdk, protobuf
+
+DEADLINE = 20.0
+_EXIT = "kong.response.exit"
+_PLUGIN = {
+    "Name": "probe",
+    "Version": "1.0.0",
+    "Priority": 500,
+    "Phases": ["certificate", "preread", "log"],
+    "Schema": {
+        "name": "probe",
+        "fields": [{"config": {"type": "record", "fields": [{"note": {"type": "string"}}]}}],
+    },
+}
+
+
+@dataclass
+class Event:
+    """What came of one event: the calls with Kong's answers, as a recording has them."""
+
+    phase: str
+    made: list[PdkCall] = field(default_factory=list)
+
+
+@dataclass
+class Instance:
+    """A configuration that Kong has started, with the events that it has had."""
+
+    config: dict[str, Any]
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def case(self) -> int:
+        case: int = json.loads(self.config["note"])["case"]
+        return case
+
+    def orders(self, phase: str) -> Iterator[tuple[str, list[Any]]]:
+        return iter([(method, args) for method, args in json.loads(self.config["note"]).get(phase, [])])
+
+
+class NoteProbe(ABC):
+    """Listens on a unix socket; a thread for each connection."""
+
+    protocol: str
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.instances: list[Instance] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._connections: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> NoteProbe:
+        self._listener.bind(str(self.path))
+        self._listener.listen(64)
+        self._run(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in [self._listener, *self._connections]:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        for thread in self._threads:
+            thread.join(DEADLINE)
+
+    def dump(self) -> str:
+        """What the query command prints."""
+        return json.dumps({"Protocol": self.protocol, "Plugins": [_PLUGIN]})
+
+    def of(self, case: int) -> Instance | None:
+        """The last instance whose orders are those of a case."""
+        return next((instance for instance in reversed(self.instances) if instance.case == case), None)
+
+    def start(self, config: bytes | str) -> int:
+        self.instances.append(Instance(json.loads(config)))
+        return len(self.instances)
+
+    def begin(self, instance: int, phase: str) -> tuple[Event, Iterator[tuple[str, list[Any]]]]:
+        """An event begins: where to note its calls, and the calls to make."""
+        event = Event(phase)
+        self.instances[instance - 1].events.append(event)
+        return event, self.instances[instance - 1].orders(phase)
+
+    @abstractmethod
+    def serve(self, connection: socket.socket) -> None:
+        """Serve one connection until it is closed."""
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            self._run(self._serve, connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(ConnectionError, EOFError):
+            self.serve(connection)
+
+    def _run(self, target: Any, *args: Any) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+
+class MsgPackNoteProbe(NoteProbe):
+    protocol = "MsgPack:1"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._events: list[tuple[Event, Iterator[tuple[str, list[Any]]]]] = []
+
+    def serve(self, connection: socket.socket) -> None:
+        messages = msgpack.Messages()
+        while data := connection.recv(65536):
+            for message in messages.feed(data):
+                assert isinstance(message, msgpack.Request)
+                result = self._answer(message.method, message.args[0])
+                connection.sendall(msgpack.encode_response(message.id, None, result))
+
+    def _answer(self, method: str, argument: Any) -> Any:
+        if method == "plugin.StartInstance":
+            return {"Name": argument["Name"], "Id": self.start(argument["Config"])}
+        if method == "plugin.CloseInstance":
+            return None
+        if method == "plugin.HandleEvent":
+            self._events.append(self.begin(argument["InstanceId"], argument["EventName"]))
+            event_id = len(self._events)
+        else:
+            event_id = argument["EventId"]
+            self._events[event_id - 1][0].made[-1].answer = Step(method, argument.get("Data", NOTHING))
+        return {"Data": self._next(*self._events[event_id - 1]), "EventId": event_id}
+
+    @staticmethod
+    def _next(event: Event, orders: Iterator[tuple[str, list[Any]]]) -> Any:
+        order = next(orders, None)
+        if order is None:
+            return "ret"
+        event.made.append(PdkCall(*order))
+        return {"Method": order[0], "Args": order[1]}
+
+
+class _Frames:
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._frames = protobuf.Frames()
+        self._received: list[bytes] = []
+        self.owed: list[PdkCall] = []
+
+    def next(self) -> bytes:
+        """The next frame that is no reply to a call whose answer was not waited for."""
+        while self.owed:
+            self.owed[0].answer = self._next()
+            self.owed.pop(0)
+        return self._next()
+
+    def _next(self) -> bytes:
+        while not self._received:
+            data = self._connection.recv(65536)
+            if not data:
+                raise EOFError
+            self._received = self._frames.feed(data)
+        return self._received.pop(0)
+
+    def send(self, *payloads: bytes) -> None:
+        self._connection.sendall(b"".join(protobuf.frame(payload) for payload in payloads))
+
+
+class ProtoBufNoteProbe(NoteProbe):
+    protocol = "ProtoBuf:1"
+
+    def serve(self, connection: socket.socket) -> None:
+        frames = _Frames(connection)
+        while True:
+            sequence, call = protobuf.decode_call(frames.next())
+            if isinstance(call, calls.StartInstance):
+                status = calls.InstanceStatus(call.name, self.start(call.config))
+                frames.send(protobuf.encode_return(sequence, status))
+            elif isinstance(call, calls.HandleEvent):
+                self._event(frames, sequence, call)
+            else:
+                frames.send(protobuf.encode_return(sequence, None))
+
+    def _event(self, frames: _Frames, sequence: int, call: calls.HandleEvent) -> None:
+        event, orders = self.begin(call.instance_id, call.event_name)
+        for name, args in orders:
+            method = recorded_methods()[name]
+            made = PdkCall(name, pdk.encode_arguments(method, args), CLOSED)
+            event.made.append(made)
+            frames.send(name.encode(), made.arguments)
+            if method.output == "Empty" and name != _EXIT:
+                frames.owed.append(made)
+            else:
+                made.answer = frames.next()
+        frames.send(b"", protobuf.encode_return(sequence, None))
+
+
+NOTE_PROBES: dict[str, type[NoteProbe]] = {"MsgPack:1": MsgPackNoteProbe, "ProtoBuf:1": ProtoBufNoteProbe}
