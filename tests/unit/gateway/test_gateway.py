@@ -9,6 +9,7 @@ import socket
 import ssl
 import stat
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,25 @@ def test_a_wrong_configuration_stops_the_start(tmp_path: Path, loop: Loop) -> No
     gateway = Gateway(settings(tmp_path, declarative_config=str(file)), environment={})
     with pytest.raises(GatewayError, match=re.escape(f"{file}:3: in services 1: in nam: unknown field")):
         loop.run(gateway.start())
+
+
+def test_an_interface_file_that_is_none_stops_the_start(tmp_path: Path, loop: Loop) -> None:
+    """Kong reads it at each start, and cannot speak ProtoBuf:1 without it."""
+    file, prefix = tmp_path / "pluginsocket.proto", tmp_path / "prefix"
+    file.write_text("message None {}")
+    wrong = replace(settings(prefix), interface_file=file)
+    with pytest.raises(GatewayError, match=re.escape(f"{file} is not Kong's interface file: it has no service")):
+        loop.run(Gateway(wrong, environment={}).start())
+
+
+def test_an_interface_file_that_is_broken_later_leaves_the_old_configuration(serve: Serve, tmp_path: Path) -> None:
+    running = serve(answering("a"))
+    file = tmp_path / "pluginsocket.proto"
+    file.write_text("service Kong {")
+    new = settings(tmp_path, declarative_config=str(tmp_path / "kong.yml"))
+    with pytest.raises(GatewayError, match="has no end"):
+        running.loop.run(running.gateway.reload(replace(new, interface_file=file)))
+    assert running.request("GET", "/a").status == 503
 
 
 def test_several_listeners_serve_the_same(serve: Serve, upstream: Upstream) -> None:

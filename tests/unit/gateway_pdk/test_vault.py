@@ -70,7 +70,13 @@ def test_what_kong_keeps_in_memory_needs_no_keeping_here() -> None:
     assert scene().call("kong.vault.warmup", {"password": "{vault://env/my-secret}"}) is None
 
 
-@pytest.mark.parametrize("method", ["get", "parse_reference", "update", "warmup"])
-def test_arguments_of_another_type_are_refused(method: str) -> None:
+def test_what_is_no_text_is_no_reference() -> None:
+    for method in ("get", "parse_reference"):
+        assert scene().call(f"kong.vault.{method}", 5) is None
+    assert scene().call("kong.vault.is_reference", 5) is False
+
+
+@pytest.mark.parametrize("method", ["update", "warmup"])
+def test_what_is_no_table_is_refused(method: str) -> None:
     with pytest.raises(Refused, match="must be a"):
         scene().call(f"kong.vault.{method}", 5)

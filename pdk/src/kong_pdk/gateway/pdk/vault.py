@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from kong_pdk.gateway.exchange import Refused
 from kong_pdk.gateway.pdk.calls import Event, function
-from kong_pdk.gateway.pdk.checks import lua_type, string, table
+from kong_pdk.gateway.pdk.checks import lua_type, table
 from kong_pdk.wire.text import decode
 
 _START, _END = "{vault://", "}"
@@ -24,11 +24,12 @@ def is_reference(event: Event, reference: object = None) -> bool:
 @function("kong.vault.parse_reference")
 def parse_reference(event: Event, reference: object = None) -> dict[str, Any] | None:
     """The parts of a reference; None where it is none, or names no resource."""
-    text = string("reference", reference)
-    return _parts(text) if is_reference(event, text) else None
+    return _parts(reference) if isinstance(reference, str) else None
 
 
 def _parts(reference: str) -> dict[str, Any] | None:
+    if not (reference.startswith(_START) and reference.endswith(_END)):
+        return None
     try:
         address = urlsplit(reference[1:-1])
     except ValueError:
@@ -52,11 +53,11 @@ def _parts(reference: str) -> dict[str, Any] | None:
 @function("kong.vault.get")
 def get(event: Event, reference: object = None) -> str | None:
     """The secret behind a reference; None where there is none, or the vault is another than ``env``."""
-    return _secret(string("reference", reference))
+    return _secret(reference) if isinstance(reference, str) else None
 
 
 def _secret(reference: str) -> str | None:
-    parts = _parts(reference) if reference.startswith(_START) and reference.endswith(_END) else None
+    parts = _parts(reference)
     if parts is None or parts["name"] != "env":
         return None
     prefix = parts.get("config", {}).get("prefix") or os.environ.get("KONG_VAULT_ENV_PREFIX", "")
