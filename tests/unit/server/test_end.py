@@ -58,6 +58,29 @@ class Plugin:
     def log(self, kong):
         pass
 """
+SENDS_ITSELF_A_SIGNAL = """
+import signal
+
+try:
+    from gevent.monkey import get_original
+except ImportError:
+    import importlib
+    get_original = lambda module, name: getattr(importlib.import_module(module), name)
+
+sleep, thread, start = get_original("time", "sleep"), get_original("_thread", "get_ident"), \\
+    get_original("_thread", "start_new_thread")
+
+def send():
+    sleep(0.2)
+    signal.pthread_kill(thread(), signal.SIGTERM)
+
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def log(self, kong):
+        start(send, ())
+"""
 
 
 @pytest.fixture(params=MODES)
@@ -112,3 +135,13 @@ def test_it_does_not_keep_the_server(serve: Serve) -> None:
 
     assert served.stop() == 0
     assert "is killed" not in served.said()
+
+
+def test_a_signal_that_does_not_wake_the_main_thread_stops_a_worker(
+    serve: Serve, connect: Callable[[Served], FakeKong]
+) -> None:
+    """As one does that comes just before that thread falls asleep. Nobody connects any more."""
+    served = serve(SENDS_ITSELF_A_SIGNAL)
+    kong = connect(served)
+    assert kong.event(kong.start("probe", {}), "log")
+    served.wait_for_log("ended (exit code 0); another one is started")

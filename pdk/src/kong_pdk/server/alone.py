@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Iterable
 from pathlib import Path
 
 from kong_pdk.logs import NOTICE
 from kong_pdk.plugin import Plugin
-from kong_pdk.server.forks import STOP_SIGNALS, part_from_children
+from kong_pdk.server.forks import part_from_children
 from kong_pdk.server.listener import QUEUE_SIZE, Listeners
 from kong_pdk.server.parent import watch_parent
 from kong_pdk.server.server import Server
@@ -28,8 +27,7 @@ def serve(plugins: Iterable[Plugin], paths: Iterable[Path], interface: Interface
     """
     with Listeners(paths, queue_size) as listeners:
         server = Server(plugins, listeners.sockets, interface=interface)
-        before = {number: signal.signal(number, lambda *_: server.stop()) for number in STOP_SIGNALS}
-        part_from_children(server.sockets, before)
+        part_from_children(server.sockets, server.stop_at_signals())
         watch_parent(server.stop)
         listeners.publish()
         idle = server.run()

@@ -40,6 +40,7 @@ def part_from_children(held: Callable[[], Iterable[socket.socket]], handlers: Ma
 
     def in_child() -> None:
         try:
+            signal.set_wakeup_fd(-1)
             for number, handler in handlers.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
             _let_go(held())

@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 import logging
 import selectors
+import signal
 import socket
 import threading
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from kong_pdk.plugin import Plugin
 from kong_pdk.server import protobuf
 from kong_pdk.server.activity import Activity
 from kong_pdk.server.contents import Contents
+from kong_pdk.server.forks import STOP_SIGNALS
 from kong_pdk.server.instances import Instances
 from kong_pdk.server.msgpack import MsgpackServer
 from kong_pdk.server.peers import Peers
 from kong_pdk.wire.interface import STOCK, Interface
 
 _log = logging.getLogger(__name__)
+_WAKES = 4096
 _SNIFF = 4  # bytes that tell the protocols apart
 DRAIN_SECONDS = 3.0
 """How long the events under way may take once the server is told to stop."""
@@ -50,12 +54,28 @@ class Server:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._connections: set[socket.socket] = set()
         self._connections_of_kong: set[socket.socket] = set()
+        self._told_to_stop = False
+        self._takes_signals = False
         self._stopping = False
 
     def stop(self) -> None:
         """Make :meth:`run` return. May be called from signal handlers and other threads, more than once."""
+        self._told_to_stop = True
         with contextlib.suppress(OSError):
             self._wake_writer.send(b"x")
+
+    def stop_at_signals(self) -> dict[signal.Signals, Any]:
+        """Have the signals that stop a server stop this one.
+
+        A signal is noted in :meth:`run`'s own selector as well: one that comes just before the process falls asleep
+        there would wait for the next connection.
+
+        :return: what stood at these signals before.
+        """
+        self._wake_writer.setblocking(False)
+        self._takes_signals = True
+        signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
+        return {number: signal.signal(number, lambda *_: self.stop()) for number in STOP_SIGNALS}
 
     def sockets(self) -> list[socket.socket]:
         """List what is open: Kong must see the end of what this process closes, or leaves behind."""
@@ -96,7 +116,10 @@ class Server:
     def _serve_ready(self, selector: selectors.BaseSelector) -> bool:
         for key, _ in selector.select():
             if key.fileobj is self._wake_reader:
-                return True
+                self._wake_reader.recv(_WAKES)
+                if self._told_to_stop:
+                    return True
+                continue  # a signal whose handler is still to run, or one of the plugin's
             key.data(key.fileobj)
         return False
 
@@ -153,6 +176,8 @@ class Server:
         self._abandon_if_alone()
 
     def _close(self) -> None:
+        if self._takes_signals:
+            signal.set_wakeup_fd(-1)
         for each in [*self._listening, self._wake_reader, self._wake_writer]:
             each.close()
 

@@ -47,7 +47,7 @@ def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None, interface: In
     server = Server(loaded.plugins, seat.listening, line, seat.peers(), interface)
     servers.append(server)
     held.append(server.sockets)
-    handlers.update({number: signal.signal(number, lambda *_: server.stop()) for number in STOP_SIGNALS})
+    handlers.update(server.stop_at_signals())
     line.tell(READY, loaded.sentences)
     try:
         return server.run()
