@@ -27,7 +27,8 @@ def author_value(case: Case, method: str, recorded: Any) -> Any:
     if value is None and case.protocol == "ProtoBuf:1" and "/" not in method:
         value = _NEVER_NIL.get(function)
     shape = _SHAPES.get(function)
-    return shape(case, value) if shape else value
+    value = shape(case, value) if shape else value
+    return value if function in _BODIES else _text(value)
 
 
 def noted_by_recorder(method: Method, answer: Any) -> Any:
@@ -71,8 +72,6 @@ def _entity(value: Any, name: str = "") -> Any:
         return {key: _entity(item, key) for key, item in value.items()}
     if isinstance(value, list):
         return [_entity(item, name) for item in value]
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
     return int(value) if isinstance(value, str) and name in _long_integers() else value
 
 
@@ -86,6 +85,15 @@ def _long_integers() -> frozenset[str]:
         return found
 
     return frozenset(fields(schema()["messages"]))
+
+
+def _text(value: Any) -> Any:
+    """Text for what the recording server could only note as bytes: those that are not UTF-8 are escaped."""
+    if isinstance(value, dict):
+        return {_text(name): _text(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_text(item) for item in value]
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
 def _multi_map(case: Case, value: Any) -> Any:
@@ -132,6 +140,8 @@ def _bytes(case: Case, value: Any) -> Any:
 
 
 _LISTS = ("destinations", "hosts", "methods", "paths", "protocols", "snis", "sources", "tags")
+
+_BODIES = ("kong.request.get_raw_body", "kong.service.response.get_raw_body")
 
 _SHAPES: dict[str, Callable[[Case, Any], Any]] = {
     "kong.client.get_consumer": _entity_lists,

@@ -9,70 +9,93 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from conformance import codec
 from conformance.recordings import NOTHING, STREAM, Case, PdkCall
+from kong_pdk.wire import pdk
 
 BODY_BUFFER = 8192
 """Bytes of a request's body that nginx keeps in memory by default; Kong reads no larger one into a string."""
 
-QUERY_ARG = "kong.request.get_query_arg"
+_QUERY_ARG = "kong.request.get_query_arg"
 _RAW_BODY = "kong.request.get_raw_body"
 
 
 @dataclass(frozen=True)
 class Liberty:
-    """What Kong would have answered, and whether the question stands for the recorded call or came before it."""
+    """What Kong would have answered, and whether the question stands for the recorded call or came besides."""
 
     answer: Any
     instead: bool = False
 
 
-def taken(case: Case, phase: str, function: str, args: list[Any], recorded: PdkCall | None) -> Liberty | None:
-    """The liberty that our server took with this call, if it may.
+def taken(
+    case: Case, phase: str, call: tuple[str, list[Any]], recorded: PdkCall | None, last: PdkCall | None
+) -> Liberty | None:
+    """The liberty that our server took with a call, if it may.
 
-    :param recorded: the call that was recorded in this place.
+    :param call: the function and its arguments.
+    :param recorded: the call that was recorded in this place; last: the one before.
     """
+    function, args = call
     wanted = recorded.method.replace("/", ".") if recorded else None
     if function == "kong.nginx.get_subsystem" and phase == "log":
         # Whether Kong refuses some calls in log depends on whose log it is.
         return Liberty("stream" if case.kind == STREAM else "http")
-    if wanted == QUERY_ARG and function == "kong.request.get_query" and case.protocol == "ProtoBuf:1":
+    if recorded and wanted == _QUERY_ARG and case.protocol == "ProtoBuf:1":
         # Over the stock messages any client could make Kong raise, by an argument without a value.
-        return Liberty(query(case), instead=True)
+        values = _query(case, recorded)
+        if function == "kong.request.get_query":
+            return Liberty(values, instead=True)
+        if recorded.refused and args and values.get(args[0]) is True:
+            return Liberty(True, instead=True)
     if wanted == _RAW_BODY and function == "kong.request.get_body" and case.protocol == "MsgPack:1":
         # Kong raises on a body that it has in a file, and then never answers: this is how to ask first.
-        return Liberty(NOTHING if len(case.body) > BODY_BUFFER else {})
-    if wanted == "kong.request.get_header" and function == "kong.request.get_headers" and phase == "log":
-        return Liberty(headers(case))
+        return Liberty(NOTHING, instead=True) if len(case.body) > BODY_BUFFER else Liberty({})
+    if phase == "log" and last and function == last.method + "s" and last.answer == b"":
+        # The stock message does not tell an empty header from one that is not there.
+        return Liberty(_headers(case, function))
     return None
 
 
-def value(case: Case, function: str, args: list[Any]) -> tuple[Any, str | None] | None:
+def value(case: Case, order: list[Any], call: PdkCall, noted: Any) -> tuple[Any, str | None] | None:
     """What the handler is to get, where the recorded one got something else: a value, or None and a part of the error.
 
-    None where it is to get the same.
+    :param noted: the recorded value.
+    :return: None where it is to get the same.
     """
-    if function == QUERY_ARG and case.protocol == "ProtoBuf:1":
-        found = query(case).get(args[0]) if args else None
-        return (found[0] if isinstance(found, list) else found), None
+    function, args = order[0].replace("/", "."), order[1]
+    if function == _QUERY_ARG and case.protocol == "ProtoBuf:1" and noted is None and args:
+        found = _query(case, call).get(args[0])
+        found = found[0] if isinstance(found, list) else found
+        return (found, None) if found is True or not call.refused else None
     if function == _RAW_BODY and case.protocol == "MsgPack:1" and len(case.body) > BODY_BUFFER:
         return None, "larger than"
+    if function.endswith(".get_header") and call.answer == b"" and call.method == function and args:
+        empty = _headers(case, f"{function}s").get(str(args[0]).lower()) == ""
+        exact = case.recording.extended or any(call is made for made in case.calls_of("log"))
+        return ("", None) if empty and exact else None
     return None
 
 
-def query(case: Case) -> dict[str, Any]:
-    """The arguments of the request, as Lua's table of them."""
+def _query(case: Case, recorded: PdkCall) -> dict[str, Any]:
+    """The arguments of the request, as Lua's table of them; that one which was asked for as Kong gave it."""
     found: dict[str, Any] = {}
     for part in case.request["path"].partition("?")[2].split("&"):
         name, given, text = part.partition("=")
         if name:
             found.setdefault(_unquoted(name), []).append(_unquoted(text) if given else True)
-    return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
+    values = {name: items if len(items) > 1 else items[0] for name, items in found.items()}
+    method = codec.recorded_methods()[recorded.method]
+    if isinstance(recorded.answer, bytes) and (given := pdk.decode_result(method, recorded.answer)):
+        values[codec.arguments(method, recorded.arguments)[0]] = given
+    return values
 
 
-def headers(case: Case) -> dict[str, Any]:
-    """The headers of the request, as Lua's table of them."""
+def _headers(case: Case, function: str) -> dict[str, Any]:
+    """The headers that a function gives, as Lua's table of them."""
+    pairs = case.request["headers"] if function.startswith("kong.request.") else case.response["headers"]
     found: dict[str, list[str]] = {}
-    for name, text in case.request["headers"]:
+    for name, text in pairs:
         found.setdefault(name.lower(), []).append(text)
     return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
 

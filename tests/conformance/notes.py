@@ -72,38 +72,58 @@ def _noted(line: dict[str, Any]) -> Noted:
     return Noted(**line)
 
 
-def expected(case: Case) -> list[Noted]:
+@dataclass
+class Expected:
+    """What is to be noted of a case, and the phases of which more may be: the recorded handler came no further."""
+
+    noted: list[Noted] = field(default_factory=list)
+    open_ended: set[str] = field(default_factory=set)
+
+    def differs(self, noted: list[Noted]) -> bool:
+        """Whether something else was noted."""
+        closed = [note for note in noted if note.phase not in self.open_ended or self._has(note)]
+        return closed != self.noted
+
+    def _has(self, note: Noted) -> bool:
+        return any((note.phase, note.number) == (each.phase, each.number) for each in self.noted)
+
+
+def expected(case: Case) -> Expected:
     """What the probe of a plugin server is to note: the recorded ``results`` as an author gets them."""
-    noted = []
+    found = Expected()
     for event in case.events:
         results = [result for result in case.results if result["phase"] == event.phase]
         failed = case.failed_result(event.phase)
         for number, order in enumerate(case.orders.get(event.phase, [])):
             if number == failed:
-                return noted
+                found.open_ended = {later.phase for later in case.events[case.events.index(event) :]}
+                return found
             made = _made(case, event, number, order, results[number] if number < len(results) else {})
-            noted += made
-            if not made or made[0].what != VALUE:
+            found.noted += made
+            if case.call(event, number).refused:
+                found.open_ended |= {event.phase} if made and made[0].what == VALUE else set()
                 break
-    return noted
+    return found
 
 
 def _made(case: Case, event: Event, number: int, order: list[Any], result: dict[str, Any]) -> list[Noted]:
     """What is noted of one order; nothing where the server waits for an answer that does not come."""
-    method, args = order
-    function = method.replace("/", ".")
-    better = liberties.value(case, function, args)
+    method, call = order[0], case.call(event, number)
+    better = liberties.value(case, order, call, result.get("value"))
     if better is not None:
         value, reason = better
         return [Noted(event.phase, number, VALUE, written(value), reason and _Reason(reason))]
-    call = case.call(event, number) if "value" in result else None
-    if call and not call.refused:  # the recording server noted a value where it did not wait for one, too
+    if not call.refused:  # the recording server noted a value where it did not wait for one, too
         twin = codec.exact_twin(event, call) if case.recording.extended else None
         value = _exact(twin) if twin else result["value"]
         return [Noted(event.phase, number, VALUE, written(author_value(case, method, value)))]
+    return _refused(case, event, number, method.replace("/", "."))
+
+
+def _refused(case: Case, event: Event, number: int, function: str) -> list[Noted]:
     if function in refused_functions(event.phase, case.kind):
         return [Noted(event.phase, number, PHASE)]
-    if case.protocol == "ProtoBuf:1" and not case.recording.extended and method not in stock_methods():
+    if case.protocol == "ProtoBuf:1" and not case.recording.extended and function not in stock_methods():
         return [Noted(event.phase, number, UNKNOWN)]
     if function in _EXITS or case.protocol == "ProtoBuf:1":
         return [Noted(event.phase, number, ENDED)]

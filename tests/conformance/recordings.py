@@ -62,6 +62,9 @@ class Case:
     def events(self) -> list[Event]:
         return [item for item in self.items if isinstance(item, Event)]
 
+    def calls_of(self, phase: str) -> list[PdkCall]:
+        return [call for event in self.events if event.phase == phase for call in event.calls]
+
     def call(self, event: Event, number: int) -> PdkCall:
         """The call of an order of an event: over HTTP the probe asked for its orders first."""
         return event.calls[number + (self.kind == HTTP)]

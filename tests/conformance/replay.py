@@ -90,11 +90,10 @@ class Replay(ABC):
 
     def _compare(self, case: Case) -> None:
         wanted = expected(case)
-        noted = self._notes.of(case, len(wanted))
-        if not case.reference_server_failed and noted != wanted:
-            raise Difference(f"{case.name}: the handler got {_listed(noted)}\n\nbut the recorded one{_listed(wanted)}")
-        if noted[: len(wanted)] != wanted:
-            raise Difference(f"{case.name}: the handler got {_listed(noted)}\n\nbut the recorded one{_listed(wanted)}")
+        noted = self._notes.of(case, len(wanted.noted))
+        if wanted.differs(noted):
+            recorded = _listed(wanted.noted)
+            raise Difference(f"{case.name}: the handler got {_listed(noted)}\n\nbut the recorded one{recorded}")
 
     def connection(self, conn: int) -> socket.socket:
         """The connection that stands for a recorded one."""

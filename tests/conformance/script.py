@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance import codec, liberties
-from conformance.frames import CLOSED, UNREADABLE, Event, PdkCall, Step
+from conformance.frames import CLOSED, NOTHING, UNREADABLE, Event, PdkCall, Step
 from conformance.probe_plugin import written
 from conformance.recordings import HTTP, Case
 from kong_pdk.wire import pdk
@@ -28,53 +28,66 @@ class Script:
         self._folder = folder
         self._event = event
         self._recorded = deque(event.calls)
-        self._failed = _failed_call(case, event)
-        self._made = 0
+        self._last: PdkCall | None = None
+        self._left = _failed_call(case, event)
+        self._beyond = False
         self.cut = False
 
     def over_msgpack(self, method: str, args: list[Any]) -> Any:
         """Kong's answer to a call: a Step, or NOTHING."""
+        if self._is_over():
+            return NOTHING
         recorded = self._recorded[0] if self._recorded else None
         if recorded is not None and method == recorded.method and written(args) == written(recorded.arguments):
-            return self._recorded.popleft().answer
-        liberty = liberties.taken(self._case, self._event.phase, method, args, recorded)
-        if liberty is None:
-            raise Difference(f"{self._where()}: {method}{tuple(args)} was called, {_said(recorded)} was recorded")
-        if liberty.instead:
-            self._recorded.popleft()
+            return self._pass().answer
+        liberty = self._liberty(method, args)
         return Step(step_method(method), liberty.answer, self._event.conn)
 
     def over_protobuf(self, name: str, payload: bytes) -> Any:
         """Kong's answer to a call: the bytes of a message, or CLOSED."""
-        if self._made == self._failed:
-            self.cut = True
+        if self._is_over():
             return CLOSED
-        recorded = self._recorded[0] if self._recorded else None
         ours = METHODS.get(name)
         if ours is None:
             raise Difference(f"{self._where()}: {name} is no method of Kong's interface file or our extension")
         args = codec.arguments(ours, payload)
+        recorded = self._recorded[0] if self._recorded else None
         if recorded is not None and ours.function == recorded.method.replace("/", "."):
-            return self._same_function(ours, args, recorded)
-        liberty = liberties.taken(self._case, self._event.phase, ours.function, args, recorded)
-        if liberty is None:
-            raise Difference(f"{self._where()}: {name}{tuple(args)} was called, {_said(recorded)} was recorded")
-        if liberty.instead:
-            self._recorded.popleft()
-            self._made += 1
-        return pdk.encode_result(ours, liberty.answer)
+            theirs = codec.recorded_methods()[recorded.method]
+            same = written(args) == written(codec.arguments(theirs, recorded.arguments))
+            if same and not (recorded.refused and self._may(ours.function, args)):
+                return self._answer(ours, self._pass(), theirs)
+        return pdk.encode_result(ours, self._liberty(ours.function, args).answer)
 
-    def _same_function(self, ours: pdk.Method, args: list[Any], recorded: PdkCall) -> Any:
-        theirs = codec.recorded_methods()[recorded.method]
-        wanted = codec.arguments(theirs, recorded.arguments)
-        if written(args) != written(wanted):
-            raise Difference(f"{self._where()}: {ours.name} was called with {args}, recorded were {wanted}")
-        self._recorded.popleft()
-        self._made += 1
-        if recorded.answer is CLOSED:
-            return CLOSED
-        if recorded.answer is UNREADABLE:
+    def _is_over(self) -> bool:
+        """Whether the recording tells nothing of what comes now."""
+        if self._left == 0:
             self.cut = True
+        return self.cut or self._beyond
+
+    def _pass(self) -> PdkCall:
+        """Take the next recorded call."""
+        self._last = self._recorded.popleft()
+        if self._left is not None:
+            self._left -= 1
+        return self._last
+
+    def _may(self, function: str, args: list[Any]) -> liberties.Liberty | None:
+        recorded = self._recorded[0] if self._recorded else None
+        return liberties.taken(self._case, self._event.phase, (function, args), recorded, self._last)
+
+    def _liberty(self, function: str, args: list[Any]) -> liberties.Liberty:
+        liberty = self._may(function, args)
+        if liberty is None:
+            recorded = _said(self._recorded[0]) if self._recorded else "no call"
+            raise Difference(f"{self._where()}: {function}{tuple(args)} was called, {recorded} was recorded")
+        if liberty.instead:
+            self._beyond = self._pass().refused  # Kong's handler came no further
+        return liberty
+
+    def _answer(self, ours: pdk.Method, recorded: PdkCall, theirs: pdk.Method) -> Any:
+        if not isinstance(recorded.answer, bytes):
+            self.cut = recorded.answer is UNREADABLE
             return CLOSED
         known = codec.exact_twin(self._event, recorded) or recorded
         answer = codec.convert(known.answer, codec.recorded_methods()[known.method], ours)
@@ -94,7 +107,7 @@ class Script:
         :raises Difference: it should have made more calls. A call that Kong refused may be missing: the probe notes
             that it was refused before it was sent.
         """
-        if self._made == self._failed:
+        if self._left == 0:
             self.cut = True
         elif self._recorded and not self._recorded[0].refused:
             raise Difference(f"{self._where()}: the handler ended, {_said(self._recorded[0])} was recorded")
@@ -104,17 +117,12 @@ class Script:
 
 
 def _failed_call(case: Case, event: Event) -> int | None:
-    """How many calls were made in an event before the one that the recording server could not send."""
+    """How many calls were made in an event before the one that the recording server could not send, or not read."""
     number = case.failed_result(event.phase)
-    if number is None or any(call.answer is UNREADABLE for call in event.calls):
-        return None
-    return number + (case.kind == HTTP)  # there the probe asks for its orders first
+    return None if number is None else number + (case.kind == HTTP)  # there the probe asks for its orders first
 
 
-def _said(call: PdkCall | None) -> str:
-    if call is None:
-        return "no call"
-    if isinstance(call.arguments, bytes):
-        args = codec.arguments(codec.recorded_methods()[call.method], call.arguments)
-        return f"{call.method}{tuple(args)}"
-    return f"{call.method}{tuple(call.arguments)}"
+def _said(call: PdkCall) -> str:
+    if isinstance(call.arguments, list):
+        return f"{call.method}{tuple(call.arguments)}"
+    return f"{call.method}{tuple(codec.arguments(codec.recorded_methods()[call.method], call.arguments))}"
