@@ -37,10 +37,10 @@ class Plain(ast.NodeTransformer):
         return node
 
     def visit_Assign(self, node: ast.Assign) -> ast.stmt:
-        """Give a part as a property: type checkers need not know how it is made."""
+        """Give a part by its type alone."""
         if isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "Part":
-            name, kind = ast.unparse(node.targets[0]), ast.unparse(node.value.args[0])
-            return ast.parse(f"@property\ndef {name}(self) -> {kind}: ...").body[0]
+            kind = ast.parse(f"Part[{ast.unparse(node.value.args[0])}]", mode="eval").body
+            return ast.AnnAssign(node.targets[0], kind, simple=1)
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:

@@ -88,6 +88,13 @@ def test_the_types_without_lua_style_are_up_to_date():
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+def test_the_types_without_lua_style_have_the_names_and_arguments_of_the_classes():
+    options = ["--mypy-config-file", str(ROOT / "pdk/pyproject.toml")]
+    command = [sys.executable, "-m", "mypy.stubtest", *options, "kong_pdk.pdk.plain"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_every_function_of_the_tables_can_be_called():
     known = {*functions(), *(method.function for method in methods.METHODS.values())}
     assert known - set(FUNCTIONS) - set(NOT_REACHED) == set()

@@ -26,6 +26,7 @@ from kong_pdk.pdk.kong import (
     Vault,
     kong,
 )
+from kong_pdk.pdk.kong.plugin import Plugin as Plugin  # not below: that name is the author's
 
 __all__ = [
     "Client",
