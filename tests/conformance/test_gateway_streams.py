@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import threading
@@ -9,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from conformance import kong_interface
 from conformance.note_probe import DEADLINE, NOTE_PROBES
 from conformance.noted_cases import A_PORT, B_PORT, NODE_ID, NotedCases
@@ -69,11 +72,19 @@ class Setups:
 
 def configuration(ports: dict[int, int], services: dict[int, int]) -> str:
     """The recorded configuration, with this run's ports in it."""
-    text = (FOLDER / "kong-stream.yml").read_text("utf-8")
-    text = re.sub(r"(?<=- port: )\d+", lambda found: str(ports.get(int(found[0]), found[0])), text)
-    for recorded, ours in services.items():
-        text = re.sub(rf"\b{recorded}\b", str(ours), text)
-    return text
+
+    def here(value: Any, name: str = "") -> Any:
+        if isinstance(value, dict):
+            return {key: here(item, key) for key, item in value.items()}
+        if isinstance(value, list):
+            return [here(item) for item in value]
+        if name == "port":
+            return {**ports, **services}.get(value, value)
+        if isinstance(value, str):
+            return re.sub(r"\b\d+\b", lambda found: str(services.get(int(found[0]), found[0])), value)
+        return value
+
+    return json.dumps(here(yaml.safe_load((FOLDER / "kong-stream.yml").read_text("utf-8"))))
 
 
 def free_port(stack: ExitStack) -> int:
