@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -127,8 +128,8 @@ def test_a_credential_without_a_consumer_goes_over_protobuf_alone(serve, connect
 
 
 def test_a_nil_in_a_log_line_does_not_cost_the_rest(serve, connect_any):
-    kong = make_calls(serve, connect_any, lambda kong: kong.log.err("a", None, "b"))
-    assert kong.made == [("kong.log.err", ["a", "nil", "b"])]
+    kong = make_calls(serve, connect_any, lambda kong: kong.log.err("a", None, "b", {"c": [None]}))
+    assert kong.made == [("kong.log.err", ["a", "nil", "b", {"c": ["nil"]}])]
 
 
 JSON_BODY = {"a": None, "b": [], "c": False}
@@ -195,3 +196,31 @@ def test_an_unmodified_kong_s_lack_is_a_sentence(serve):
     make_calls(serve, ProtobufKong, calls).close()
     assert text.startswith("kong.request.get_body is not among the methods that Kong's interface file names")
     assert "kong-python extend-interface" in text and "KONG_PYTHON_PROTOCOL=msgpack" in text
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda kong, value: kong.ctx.shared.set("k", value),
+        lambda kong, value: kong.response.exit(200, value),
+        lambda kong, value: kong.service.request.set_body(value, "application/json"),
+        lambda kong, value: kong.log.inspect(value),
+    ],
+)
+def test_what_has_no_end_is_refused(serve, connect_whole, call):
+    endless: dict[str, Any] = {}
+    endless["more"] = [endless]
+    text = refused(serve, connect_whole, lambda kong: call(kong, endless))
+    assert "nested too deeply" in text or "Circular" in text or "recursion" in text
+
+
+@pytest.mark.parametrize("value", [{"a": None, "b": b"\xff"}, MappingProxyType({"a": None, "b": "\udcff"})])
+def test_json_has_any_text(serve, connect_any, value):
+    kong = make_calls(serve, connect_any, lambda kong: kong.response.exit(200, value))
+    ((_, (_, body, _)),) = kong.made
+    assert body in (b'{"a":null,"b":"\xff"}', '{"a":null,"b":"\udcff"}')
+
+
+@pytest.mark.parametrize("value", [{"a": None, "b": float("nan")}, {"a": None, "b": object()}])
+def test_what_json_has_not_is_refused(serve, connect_any, value):
+    assert refused(serve, connect_any, lambda kong: kong.response.exit(200, value)).startswith("kong.response.exit: ")

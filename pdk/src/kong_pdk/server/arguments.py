@@ -7,7 +7,7 @@ from typing import Any
 
 from kong_pdk.wire import json_text
 from kong_pdk.wire.arguments import LOG_LINES
-from kong_pdk.wire.errors import ArgumentError
+from kong_pdk.wire.errors import ArgumentError, too_deep
 
 EXITS = frozenset({"kong.response.exit", "kong.response.error"})
 """Calls that Kong never answers: the request ends with them."""
@@ -22,13 +22,16 @@ _DEFAULTS: Mapping[tuple[str, int], str] = {
 
 
 def without_holes(function: str, args: Sequence[object]) -> list[object]:
-    """Fill what is None in front of an argument, where that can be filled.
+    """Fill what is None in front of an argument, where that can be filled; in a line of the log it is ``nil``.
 
-    :raises ArgumentError: more arguments than ``exit`` and ``error`` have.
+    :raises ArgumentError: more arguments than ``exit`` and ``error`` have, or what has no end.
     """
     given = list(args)
     if function in LOG_LINES:
-        return ["nil" if value is None else value for value in given]
+        try:
+            return [_with_nil(value) for value in given]
+        except RecursionError as error:
+            raise too_deep(function) from error
     last = _last(given)
     if function in EXITS:
         if last >= _MOST_FOR_EXIT:
@@ -52,10 +55,15 @@ def for_msgpack(function: str, args: Sequence[object]) -> list[Any]:
             "behind it; give a value, or use ProtoBuf:1 (KONG_PYTHON_PROTOCOL=protobuf)"
         )
     ready = list(args)
-    if function == "kong.response.exit" and len(ready) > 1 and _is_table(ready[1]) and json_text.needed(ready[1]):
+    if (
+        function == "kong.response.exit"
+        and len(ready) > 1
+        and _is_table(ready[1])
+        and json_text.needed(function, ready[1])
+    ):
         headers = ready[2] if len(ready) == _MOST_FOR_EXIT else {}
         if isinstance(headers, Mapping):
-            ready[1:] = [_text(function, ready[1]), json_text.with_type(headers)]
+            ready[1:] = [json_text.text(function, ready[1]), json_text.with_type(headers)]
     for value in ready:
         _refuse_holes(function, value)
     return ready
@@ -69,15 +77,16 @@ def _last(args: Sequence[object]) -> int:
     return last
 
 
+def _with_nil(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _with_nil(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_nil(item) for item in value]
+    return "nil" if value is None else value
+
+
 def _is_table(value: object) -> bool:
     return isinstance(value, (Mapping, list, tuple))
-
-
-def _text(function: str, value: object) -> str:
-    try:
-        return json_text.text(value)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(f"{function}: {error}") from error
 
 
 def _refuse_holes(function: str, value: object) -> None:

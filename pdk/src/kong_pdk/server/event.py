@@ -16,7 +16,7 @@ from kong_pdk.server.arguments import for_msgpack
 from kong_pdk.server.exits import EventEnded
 from kong_pdk.server.results import from_msgpack
 from kong_pdk.settings import MOST_WORKERS
-from kong_pdk.wire.errors import ArgumentError
+from kong_pdk.wire.errors import ArgumentError, too_deep
 from kong_pdk.wire.msgpack import encode_response
 
 STEP_SECONDS = 60.0
@@ -96,9 +96,13 @@ class Event:
     def _put(self, method: str, args: Sequence[object]) -> None:
         if self.gone:
             raise EventEnded
-        call = {"Method": method, "Args": for_msgpack(method, args)}
         try:
+            call = {"Method": method, "Args": for_msgpack(method, args)}
             encode_response(0, None, call)  # here, where the author's line is on the stack
+        except ArgumentError:
+            raise
+        except RecursionError as error:
+            raise too_deep(method) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise ArgumentError(f"{method}: an argument cannot be sent to Kong: {error}") from error
         self._outputs.put({"Data": call, "EventId": self.id})

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from kong_pdk.wire import json_text
-from kong_pdk.wire.errors import ArgumentError
 
 FUNCTION = "kong.service.request.set_body"
 _JSON = "application/json"
@@ -21,7 +20,7 @@ def set_body(call: _Call, args: Sequence[Any]) -> _Result:
     :param call: has Kong make a PDK call.
     :raises ArgumentError: the body cannot be written.
     """
-    if not args or not isinstance(args[0], (Mapping, list, tuple)) or not json_text.needed(args[0]):
+    if not args or not isinstance(args[0], (Mapping, list, tuple)) or not json_text.needed(FUNCTION, args[0]):
         return call(FUNCTION, args)
     body = args[0]
     mimetype = args[1] if len(args) > 1 else call("kong.request.get_header", ["content-type"])[0]
@@ -29,19 +28,12 @@ def set_body(call: _Call, args: Sequence[Any]) -> _Result:
         return None, None
     kind = str(mimetype).partition(";")[0]
     if kind == _JSON:
-        call("kong.service.request.set_raw_body", [_text(body)])
+        call("kong.service.request.set_raw_body", [json_text.text(FUNCTION, body)])
         call("kong.service.request.set_header", ["content-type", kind])
         return True, None
     if kind == _FORM and isinstance(body, Mapping):
         return call(FUNCTION, [_form(body), mimetype])
     return call(FUNCTION, args)
-
-
-def _text(body: object) -> str:
-    try:
-        return json_text.text(body)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(f"{FUNCTION}: {error}") from error
 
 
 def _form(body: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kong_pdk.wire import json_text
-from kong_pdk.wire.errors import ArgumentError
+from kong_pdk.wire.errors import ArgumentError, too_deep
 from kong_pdk.wire.messages import message_class
 from kong_pdk.wire.methods import Method
 from kong_pdk.wire.protobuf import parse
@@ -40,7 +40,7 @@ def encode_arguments(method: Method, args: Sequence[object]) -> bytes:
     except ArgumentError:
         raise
     except RecursionError as error:
-        raise ArgumentError(f"{name}: a value is nested too deeply to be sent to Kong") from error
+        raise too_deep(name) from error
     except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentError(f"{name}: {error}") from error
 
@@ -170,7 +170,7 @@ def _fill_exit(message: Any, name: str, args: list[Any]) -> None:
         message.body = encode(body) if isinstance(body, str) else body
     elif isinstance(body, (Mapping, list, tuple)):
         # Kong's JSON of a table loses false and null on this protocol: the text is made here
-        message.body = encode(json_text.text(body))
+        message.body = encode(json_text.text(name, body))
         headers = json_text.with_type(headers)
     elif body is not None:
         raise ArgumentError(f"{name}: argument 2 must be a dict, a list, a string or bytes, not {type(body).__name__}")

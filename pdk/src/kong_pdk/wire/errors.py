@@ -22,3 +22,8 @@ class InterfaceError(Exception):
 
 class ArgumentError(TypeError):
     """The arguments do not fit into the message of a method: they were not sent."""
+
+
+def too_deep(function: str) -> ArgumentError:
+    """Make the error of a value that has no end, or a very deep one."""
+    return ArgumentError(f"{function}: a value is nested too deeply to be sent to Kong")
