@@ -104,3 +104,11 @@ routes: [{name: r, protocols: [tcp], sources: [{ip: 10.0.0.0/8}], destinations: 
 )
 def test_what_kong_refuses(tmp_path: Path, route: str, message: str) -> None:
     assert faults(tmp_path, f'{{_format_version: "3.0", routes: [{{{route}}}]}}') == [f"1: {message}"]
+
+
+def test_protocols_that_this_gateway_lacks_are_said(tmp_path: Path) -> None:
+    config = load(tmp_path, '{_format_version: "3.0", routes: [{protocols: [tcp, tls, udp], sources: [{port: 1}]}]}')
+    assert config.notices == (
+        "routes take no tls: the embedded gateway's streams are plain TCP",
+        "routes take no udp: the embedded gateway's streams are plain TCP",
+    )

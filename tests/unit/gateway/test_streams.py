@@ -348,3 +348,8 @@ def test_the_access_log_has_a_line_for_each_stream(serve: Serve) -> None:
 def test_a_port_that_is_taken_is_named_with_the_cure(serve: Serve) -> None:
     with service() as port, pytest.raises(Exception, match=f"bind.. to 127.0.0.1:{port} failed .*KONG_STREAM_LISTEN"):
         serve(configuration(port), stream_listen=f"127.0.0.1:{port}")
+
+
+def test_routes_for_tcp_without_a_listener_are_said(serve: Serve) -> None:
+    running = serve(configuration(1))
+    assert "routes for tcp take no connections; set KONG_STREAM_LISTEN to an address" in running.errors.getvalue()

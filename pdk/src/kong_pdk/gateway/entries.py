@@ -22,7 +22,7 @@ from kong_pdk.gateway.core_schema import (
 )
 from kong_pdk.gateway.document import Place
 from kong_pdk.gateway.router import compile_regex
-from kong_pdk.gateway.stream.routes import route_faults
+from kong_pdk.gateway.stream.routes import route_faults, unserved
 from kong_pdk.plugin import bundled, validate_config
 
 _HOST = re.compile(r"[A-Za-z0-9*_.\[\]:-]+")
@@ -146,6 +146,7 @@ class Entries:
     def _checks(self, entry: Entry, written: dict[str, Any]) -> None:
         if entry.kind == "routes":
             self.faults.extend(_route_faults(entry, self._old_paths))
+            self.notices.extend(unserved(entry.values.get("protocols")))
             if entry.values.get("snis"):
                 self.notices.append("snis of a route are passed over: the embedded gateway has no such match")
         elif entry.kind == "consumers" and not (entry.values.get("username") or entry.values.get("custom_id")):

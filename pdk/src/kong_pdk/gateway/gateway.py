@@ -227,6 +227,8 @@ class Gateway:
             self._log.write("notice", notice)
         generation = self._generation(settings, config, handlers)
         if not self._serves_streams(settings):
+            if any("tcp" in route.protocols for route in config.routes.values()):
+                self._log.write("notice", "routes for tcp take no connections; set KONG_STREAM_LISTEN to an address")
             return _Loaded(generation, servers)
         stream_servers = await PluginServers.load(settings, self._environment, self._log, BUNDLED)
         registry = Registry(config.plugins, _enabled(settings, stream_servers), STREAM_PROTOCOLS)

@@ -53,8 +53,7 @@ class CertificatePhase:
         Without a plugin for the phase nothing is read and nothing is waited for. With one, nobody gets past it:
         what is no hello, or none that we read as OpenSSL might, is refused.
         """
-        generation = self._current()
-        if not generation.registry.has_global("certificate"):
+        if not self._current().registry.has_global("certificate"):
             return True
         try:
             hello = await asyncio.wait_for(peek(connection), HANDSHAKE_TIMEOUT)
@@ -67,12 +66,13 @@ class CertificatePhase:
         if hello is None:
             connection.close()
             return False
-        if await self._run(generation, connection, hello.server_name):
+        if await self._run(connection, hello.server_name):
             return True
         await _refuse(connection)
         return False
 
-    async def _run(self, generation: Generation, connection: socket.socket, server_name: str | None) -> bool:
+    async def _run(self, connection: socket.socket, server_name: str | None) -> bool:
+        generation = self._current()
         try:
             ends = ends_of(connection)
         except OSError:

@@ -10,6 +10,9 @@ from kong_pdk.gateway.listeners import Address
 from kong_pdk.gateway.logs import ErrorLog
 from kong_pdk.gateway.settings import Listener
 
+# How long what was cut off may take to be gone, in seconds.
+_LAST_TURNS = 1.0
+
 
 class StreamListeners:
     """Sockets whose connections are served by one function."""
@@ -46,4 +49,5 @@ class StreamListeners:
             self._log.write("notice", f"{len(pending)} open TCP connections were cut off")
         for task in pending:
             task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        if pending:
+            await asyncio.wait(pending, timeout=_LAST_TURNS)

@@ -39,12 +39,12 @@ class StreamProxy:
 
     async def serve(self, client: socket.socket) -> None:
         """Serve one connection to its end, and close it. A cancelled session is cut off."""
+        generation = self._current()
         try:
-            session = session_of(self._current().node, ends_of(client))
+            session = session_of(generation.node, ends_of(client))
         except OSError:
             client.close()  # it was gone again before it was served
             return
-        generation = self._current()
         statistics = generation.node.statistics
         statistics.connections_accepted += 1
         statistics.connections_handled += 1

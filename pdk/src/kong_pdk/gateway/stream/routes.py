@@ -100,6 +100,13 @@ class StreamRouter:
         return service is None or service.enabled
 
 
+def unserved(protocols: object) -> Iterator[str]:
+    """A sentence for each protocol of a route that this gateway's stream subsystem does not have."""
+    for protocol in ("tls", "tls_passthrough", "udp"):
+        if isinstance(protocols, list) and protocol in protocols:
+            yield f"routes take no {protocol}: the embedded gateway's streams are plain TCP"
+
+
 def route_faults(values: Mapping[str, Any], protocols: Iterable[str]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """What is wrong with a route for the stream subsystem: the way to the place, and Kong's words."""
     asked = [protocol for protocol in ("tcp", "tls", "udp") if protocol in protocols]
