@@ -247,3 +247,14 @@ def test_empty_and_missing_header_are_told_apart(serve, connect_any, answer, exp
     assert got == [(None if stock else expected, None)]
     assert kong.event(kong.start("probe"), "log", answers)
     assert got[1] == (expected, None)
+
+
+def test_a_deep_value_over_msgpack_is_no_error():
+    """How deeply a body is nested is for the client to say."""
+    value: Any = []
+    for _ in range(5000):
+        value = [value]
+    found = from_msgpack("kong.request.get_body", value)
+    for _ in range(5000):
+        (found,) = found
+    assert found == {}

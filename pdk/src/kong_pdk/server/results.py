@@ -64,10 +64,21 @@ def _plain(value: Any) -> Any:
 
     Lua has one empty table, which MsgPack:1 brings as a list and ProtoBuf:1 as a dict.
     """
-    if isinstance(value, dict):
-        return {_plain(name): _plain(item) for name, item in value.items()}
+    root = [value]
+    todo: list[Any] = [root]
+    while todo:  # no recursion: a client decides how deeply a body is nested
+        container = todo.pop()
+        for key, item in list(container.items() if isinstance(container, dict) else enumerate(container)):
+            if item and isinstance(item, (dict, list)):
+                todo.append(item)
+            else:
+                container[key] = _plain_leaf(item)
+    return root[0]
+
+
+def _plain_leaf(value: Any) -> Any:
     if isinstance(value, list):
-        return [_plain(item) for item in value] or {}
+        return {}
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
     return read_number(value) if isinstance(value, float) else value

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kong_pdk.wire.deep_values import read_deep
+from kong_pdk.wire.errors import WireError
 from kong_pdk.wire.messages import message_class
 from kong_pdk.wire.methods import Method
 from kong_pdk.wire.protobuf import parse
@@ -88,7 +90,12 @@ def decode_result(method: Method, payload: bytes) -> Any:
     :raises WireError: the bytes are no such message.
     """
     kind = method.output
-    message = parse(kind, payload)
+    try:
+        message = parse(kind, payload)
+    except WireError:
+        if kind not in ("Value", "Struct"):
+            raise
+        return read_deep(kind, payload)
     if kind in _ENTITIES:
         return read_message(message) or None
     return _READ_RESULT[kind](message)
