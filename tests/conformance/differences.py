@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from kong_pdk.gateway.entities import WORKSPACE_ID
 from kong_pdk.wire.pdk import RawBody
 
 # Values under these names, wherever they are: the reason why their shape must do.
@@ -39,10 +38,6 @@ VOLATILE_RESULTS = {
     "kong.nginx.get_statistics": "counted",
 }
 
-# Ids of entities for which the configuration gives none are made up, by Kong and by us in different ways. Not these:
-GIVEN_IDS = {"3bbb2a3e-0000-4000-8000-00000000dada": "KONG_NODE_ID", WORKSPACE_ID: "the only workspace"}
-
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _REQUEST_ID = re.compile(r'("request_id":"|"id":")[0-9a-f]{32}"')
 
 
@@ -126,15 +121,6 @@ class Comparable:
         """What reached the upstream. A body's length there is that of the recording."""
         kept = [pair for pair in content["headers"] if pair[0] == "content-length"]
         return {**content, "headers": self.headers(content["headers"]), "lengths": kept}
-
-
-def without_made_up_ids(value: Any) -> Any:
-    """A value of any depth in which ids that were made up say no more than that they are ids."""
-    if isinstance(value, dict):
-        return {name: without_made_up_ids(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [without_made_up_ids(item) for item in value]
-    return _ID.sub(lambda id: id[0] if id[0] in GIVEN_IDS else "<id>", value) if isinstance(value, str) else value
 
 
 def _is_request_id(value: Any) -> bool:

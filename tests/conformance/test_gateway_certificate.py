@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conformance import kong_interface
 from conformance.note_probe import DEADLINE, NOTE_PROBES
-from conformance.noted_cases import NODE_ID, NotedCases
+from conformance.noted_cases import NotedCases, node_id
 from conformance.recordings import CERTIFICATE, Case, Recording, cases
 from conformance.running_gateway import RunningGateway
 from conformance.upstream_server import Upstream
@@ -79,11 +79,10 @@ class Setups:
             "KONG_PLUGINSERVER_PROBE_SOCKET": str(probe.path),
             "KONG_PLUGINSERVER_PROBE_QUERY_CMD": f"cat '{prefix}/dump.json'",
             "KONG_TRUSTED_IPS": "127.0.0.1",
-            "KONG_NODE_ID": NODE_ID,
-            "KONG_PYTHON_INTERFACE_FILE": str(prefix / "pluginsocket.proto"),
+            "KONG_NODE_ID": node_id(recording),
         }
-        gateway = self._stack.enter_context(RunningGateway(prefix, environment))
-        return Setup(gateway, prefix / "kong.yml", upstream.port, NotedCases(probe, {}))
+        gateway = self._stack.enter_context(RunningGateway(prefix, environment, prefix / "pluginsocket.proto"))
+        return Setup(gateway, prefix / "kong.yml", upstream.port, NotedCases(recording, probe, "", {}))
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from conformance import kong_interface
 from conformance.note_probe import DEADLINE, NOTE_PROBES
-from conformance.noted_cases import A_PORT, B_PORT, NODE_ID, NotedCases
+from conformance.noted_cases import A_PORT, B_PORT, NotedCases, node_id
 from conformance.recordings import FOLDER, STREAM, Case, Recording, cases
 from conformance.running_gateway import RunningGateway
 from conformance.verdict import judge
@@ -49,7 +49,8 @@ class Setups:
         ports = {case.id: free_port(self._stack) for case in recording.kind(STREAM)}
         probe = self._stack.enter_context(NOTE_PROBES[recording.protocol](prefix / "probe.sock"))
         (prefix / "dump.json").write_text(probe.dump())
-        (prefix / "kong.yml").write_text(configuration(ports, services))
+        declared = configuration(ports, services)
+        (prefix / "kong.yml").write_text(declared)
         (prefix / "pluginsocket.proto").write_text(kong_interface.of(recording))
         environment = {
             "KONG_PROXY_LISTEN": "off",
@@ -61,13 +62,11 @@ class Setups:
             "KONG_PLUGINSERVER_PROBE_SOCKET": str(probe.path),
             "KONG_PLUGINSERVER_PROBE_QUERY_CMD": f"cat '{prefix}/dump.json'",
             "KONG_TRUSTED_IPS": "127.0.0.1",
-            "KONG_NODE_ID": NODE_ID,
-            "KONG_PYTHON_INTERFACE_FILE": str(prefix / "pluginsocket.proto"),
+            "KONG_NODE_ID": node_id(recording),
         }
-        gateway = self._stack.enter_context(RunningGateway(prefix, environment))
-        return Setup(
-            gateway, ports, NotedCases(probe, {ours: recorded for recorded, ours in {**ports, **services}.items()})
-        )
+        gateway = self._stack.enter_context(RunningGateway(prefix, environment, prefix / "pluginsocket.proto"))
+        here = {ours: recorded for recorded, ours in {**ports, **services}.items()}
+        return Setup(gateway, ports, NotedCases(recording, probe, declared, here))
 
 
 def configuration(ports: dict[int, int], services: dict[int, int]) -> str:
