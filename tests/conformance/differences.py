@@ -1,16 +1,18 @@
-"""What differs from run to run, and is compared by shape."""
+"""What differs from run to run, and is compared by shape: one table, which both directions go by."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from functools import cache
 from typing import Any
 
+from conformance.recordings import FOLDER, node_id
+from kong_pdk.gateway.entities import WORKSPACE_ID
 from kong_pdk.wire.pdk import RawBody
 
-# Values under these names, wherever they are: the reason why their shape must do.
-VOLATILE_NAMES = {
+# Values under these names, wherever they are.
+NAMES = {
     "__seq__": "counts the configurations that were loaded",
     "created_at": "when the configuration was loaded",
     "updated_at": "when the configuration was loaded",
@@ -28,8 +30,8 @@ VOLATILE_NAMES = {
     "balancer_latency_ns": "measured",
 }
 
-# Results of these functions.
-VOLATILE_RESULTS = {
+# Results of these functions as a whole.
+RESULTS = {
     "kong.client.get_port": "the client's port",
     "kong.client.get_forwarded_port": "the client's port, unless there is none",
     "kong.nginx.req_start_time": "time",
@@ -38,6 +40,38 @@ VOLATILE_RESULTS = {
     "kong.nginx.get_statistics": "counted",
 }
 
+# Results of these functions in part, by the method of Comparable that says in which.
+PARTS = {
+    "kong.node.get_memory_stats": (
+        "memory",
+        "Lua's memory; the embedded gateway has no shared dicts, and gives its own",
+    ),
+    "kong.request.get_raw_body": ("spooled", "the path of the file that holds a large body"),
+    "kong.log.serialize": ("serialized", "a JSON text, in which names have no order"),
+    "kong.service.response.get_raw_body": ("body", "the upstream's echo of headers, which have no order"),
+    "kong.service.response.get_body": ("echo", "the same"),
+}
+
+# Headers of responses that the recordings leave out.
+UNRECORDED = {
+    "date",
+    "server",
+    "via",
+    "connection",
+    "transfer-encoding",
+    "keep-alive",
+    "x-kong-request-id",
+    "x-kong-proxy-latency",
+    "x-kong-upstream-latency",
+    "x-kong-response-latency",
+}
+
+# Besides: ports of this run stand for the recorded ones; ids that neither the configurations nor the node's settings
+# give were made up, by Kong and by us in different ways; 32 hexadecimal digits under "id" and "request_id" are those
+# of a request; instance ids, event ids, message ids and sequence numbers are mapped (replay.py); names in maps have no
+# order.
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _REQUEST_ID = re.compile(r'("request_id":"|"id":")[0-9a-f]{32}"')
 
 
@@ -52,6 +86,12 @@ def shape(value: Any) -> Any:
     return "<number>" if isinstance(value, (int, float)) else "<text>"
 
 
+@cache
+def _given_ids() -> frozenset[str]:
+    texts = [path.read_text("utf-8") for path in FOLDER.glob("kong*.yml")]
+    return frozenset([node_id(), WORKSPACE_ID, *(id for text in texts for id in _ID.findall(text))])
+
+
 class Comparable:
     """Makes values of two runs comparable. ``ports`` maps this run's ports to the recorded ones."""
 
@@ -61,10 +101,10 @@ class Comparable:
 
     def result(self, method: str, value: Any) -> Any:
         """A PDK call's result."""
-        if method in VOLATILE_RESULTS and value:
+        if method in RESULTS and value:
             return shape(value)
-        special = _SPECIAL.get(method)
-        return self.value(value) if special is None or not value else special(self, value)
+        part, _ = PARTS.get(method, (None, ""))
+        return self.value(value) if part is None or not value else getattr(self, part)(value)
 
     def memory(self, value: dict[str, Any]) -> Any:
         """Lua's memory and shared dicts: this gateway has neither, and gives its own memory."""
@@ -82,7 +122,7 @@ class Comparable:
 
     def value(self, value: Any, name: str | None = None) -> Any:
         """A value of any depth."""
-        if name in VOLATILE_NAMES or (name == "id" and _is_request_id(value)):
+        if name in NAMES or (name == "id" and _is_request_id(value)):
             return shape(value)
         if isinstance(value, dict):
             return {key: self.value(item, str(key).lower()) for key, item in value.items()}
@@ -93,7 +133,8 @@ class Comparable:
         return self.text(value) if isinstance(value, str) else value
 
     def text(self, value: str) -> str:
-        """A text with this run's ports replaced."""
+        """A text with this run's ports replaced, and without ids that were made up."""
+        value = _ID.sub(lambda id: id[0] if id[0] in _given_ids() else "<id>", value)
         if value.isdigit() and int(value) in self._ports:
             return str(self._ports[int(value)])
         for ours, recorded in self._texts.items():
@@ -102,9 +143,7 @@ class Comparable:
 
     def headers(self, headers: list[list[str]]) -> list[tuple[str, str]]:
         """Headers in the order of their names; values of one name keep theirs."""
-        pairs = [
-            (name.lower(), "<text>" if name.lower() in VOLATILE_NAMES else self.text(value)) for name, value in headers
-        ]
+        pairs = [(name.lower(), "<text>" if name.lower() in NAMES else self.text(value)) for name, value in headers]
         return sorted(pairs, key=lambda pair: pair[0])
 
     def body(self, body: bytes) -> Any:
@@ -125,12 +164,3 @@ class Comparable:
 
 def _is_request_id(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value) is not None
-
-
-_SPECIAL: dict[str, Callable[[Comparable, Any], Any]] = {
-    "kong.node.get_memory_stats": Comparable.memory,
-    "kong.request.get_raw_body": Comparable.spooled,
-    "kong.log.serialize": Comparable.serialized,
-    "kong.service.response.get_raw_body": Comparable.body,
-    "kong.service.response.get_body": Comparable.echo,
-}

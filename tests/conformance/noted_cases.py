@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 import time
 from typing import Any
@@ -13,34 +12,17 @@ from conformance.codec import meaning, recorded_methods
 from conformance.differences import Comparable
 from conformance.frames import NOTHING, PdkCall, Step
 from conformance.note_probe import DEADLINE, NoteProbe
-from conformance.recordings import Case, Recording
-from kong_pdk.gateway.entities import WORKSPACE_ID
+from conformance.recordings import Case
 
 A_PORT, B_PORT = 18091, 18092
 _EXIT = "kong.response.exit"
 _CLOSED = "Kong closed the connection"
-_NODE_ID = "3bbb2a3e-0000-4000-8000-00000000dada"
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-def node_id(recording: Recording) -> str:
-    """The id of the node that was recorded, where a case asked for it."""
-    results = (result for case in recording.cases for result in case.results)
-    asked = (result.get("value") for result in results if result["method"].replace("/", ".") == "kong.node.get_id")
-    return next((value for value in asked if isinstance(value, str)), _NODE_ID)
 
 
 class NotedCases:
-    """Compares cases with what came to a probe.
+    """Compares cases with what came to a probe. ``ports`` maps this run's ports to the recorded ones."""
 
-    Ids that the configuration does not give were made up, by Kong and by us in different ways: they need only be ids.
-
-    :param configuration: the text in which ids may be given.
-    :param ports: this run's ports, and the recorded ones that they stand for.
-    """
-
-    def __init__(self, recording: Recording, probe: NoteProbe, configuration: str, ports: dict[int, int]) -> None:
-        self._given_ids = {node_id(recording), WORKSPACE_ID, *_ID.findall(configuration)}
+    def __init__(self, probe: NoteProbe, ports: dict[int, int]) -> None:
         self._probe = probe
         self._comparable = Comparable(ports)
         self._ports = ports
@@ -86,7 +68,7 @@ class NotedCases:
         return repr(call.answer)
 
     def _masked(self, function: str, value: Any) -> Any:
-        return self._without_made_up_ids(self._comparable.result(function, value))
+        return self._comparable.result(function, value)
 
     def _results(self, case: Case, events: list[tuple[str, list[PdkCall]]]) -> list[Any]:
         """What the recording server would have noted."""
@@ -123,13 +105,4 @@ class NotedCases:
         text = json.dumps(config["note"])
         for ours, recorded in self._ports.items():
             text = text.replace(str(ours), str(recorded))
-        return self._without_made_up_ids(self._comparable.value({**config, "note": text}))
-
-    def _without_made_up_ids(self, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: self._without_made_up_ids(item) for name, item in value.items()}
-        if isinstance(value, list):
-            return [self._without_made_up_ids(item) for item in value]
-        if isinstance(value, str):
-            return _ID.sub(lambda found: found[0] if found[0] in self._given_ids else "<id>", value)
-        return value
+        return self._comparable.value({**config, "note": text})

@@ -14,29 +14,26 @@ from typing import Any
 import pytest
 from conformance import codec, kong_interface
 from conformance.author_values import author_value, noted_by_recorder
-from conformance.differences import Comparable
+from conformance.differences import UNRECORDED, Comparable
 from conformance.exceptions import GATEWAY
 from conformance.frames import Start
 from conformance.probe_server import DEADLINE, PROBES, RECORDED_UPSTREAM_PORT, Observed, ProbeServer
-from conformance.recordings import FOLDER, HTTP, NOTHING, UNREADABLE, Case, PdkCall, Recording, Step, cases, recordings
+from conformance.recordings import (
+    FOLDER,
+    HTTP,
+    NOTHING,
+    UNREADABLE,
+    Case,
+    PdkCall,
+    Recording,
+    Step,
+    cases,
+    node_id,
+    recordings,
+)
 from conformance.running_gateway import RunningGateway
 from conformance.upstream_server import Upstream
 from conformance.verdict import judge
-
-NODE_ID = "3bbb2a3e-0000-4000-8000-00000000dada"
-# The recordings leave these out.
-UNRECORDED = {
-    "date",
-    "server",
-    "via",
-    "connection",
-    "transfer-encoding",
-    "keep-alive",
-    "x-kong-request-id",
-    "x-kong-proxy-latency",
-    "x-kong-upstream-latency",
-    "x-kong-response-latency",
-}
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class Setups:
             "KONG_PLUGINSERVER_PROBE_SOCKET": str(probe.path),
             "KONG_PLUGINSERVER_PROBE_QUERY_CMD": f"cat '{prefix}/dump.json'",
             "KONG_TRUSTED_IPS": "127.0.0.1",
-            "KONG_NODE_ID": NODE_ID,
+            "KONG_NODE_ID": node_id(),
         }
         gateway = self._stack.enter_context(RunningGateway(prefix, environment, interface))
         return Setup(gateway, probe, Comparable({gateway.port: 8300, self._upstream_port: RECORDED_UPSTREAM_PORT}))

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from conformance import kong_interface
+from conformance.exceptions import GATEWAY
 from conformance.note_probe import DEADLINE, NOTE_PROBES
-from conformance.noted_cases import NotedCases, node_id
-from conformance.recordings import CERTIFICATE, Case, Recording, cases
+from conformance.noted_cases import NotedCases
+from conformance.recordings import CERTIFICATE, Case, Recording, cases, node_id
 from conformance.running_gateway import RunningGateway
 from conformance.upstream_server import Upstream
 from conformance.verdict import judge
@@ -79,10 +80,10 @@ class Setups:
             "KONG_PLUGINSERVER_PROBE_SOCKET": str(probe.path),
             "KONG_PLUGINSERVER_PROBE_QUERY_CMD": f"cat '{prefix}/dump.json'",
             "KONG_TRUSTED_IPS": "127.0.0.1",
-            "KONG_NODE_ID": node_id(recording),
+            "KONG_NODE_ID": node_id(),
         }
         gateway = self._stack.enter_context(RunningGateway(prefix, environment, prefix / "pluginsocket.proto"))
-        return Setup(gateway, prefix / "kong.yml", upstream.port, NotedCases(recording, probe, "", {}))
+        return Setup(gateway, prefix / "kong.yml", upstream.port, NotedCases(probe, {}))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def setups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setups]:
 @pytest.mark.parametrize("case", cases(CERTIFICATE), ids=lambda case: case.name)
 def test_case(case: Case, setups: Setups, request: pytest.FixtureRequest) -> None:
     """The client's handshake ends as with Kong, the plugin server sees the same phases and the same answers."""
-    judge(case, "gateway", "certificate", lambda: _play(case, setups.of(case.recording)), request)
+    judge(case, GATEWAY, "certificate", lambda: _play(case, setups.of(case.recording)), request)
 
 
 def _play(case: Case, setup: Setup) -> None:

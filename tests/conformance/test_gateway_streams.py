@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import yaml
 from conformance import kong_interface
+from conformance.exceptions import GATEWAY
 from conformance.note_probe import DEADLINE, NOTE_PROBES
-from conformance.noted_cases import A_PORT, B_PORT, NotedCases, node_id
-from conformance.recordings import FOLDER, STREAM, Case, Recording, cases
+from conformance.noted_cases import A_PORT, B_PORT, NotedCases
+from conformance.recordings import FOLDER, STREAM, Case, Recording, cases, node_id
 from conformance.running_gateway import RunningGateway
 from conformance.verdict import judge
 
@@ -49,8 +50,7 @@ class Setups:
         ports = {case.id: free_port(self._stack) for case in recording.kind(STREAM)}
         probe = self._stack.enter_context(NOTE_PROBES[recording.protocol](prefix / "probe.sock"))
         (prefix / "dump.json").write_text(probe.dump())
-        declared = configuration(ports, services)
-        (prefix / "kong.yml").write_text(declared)
+        (prefix / "kong.yml").write_text(configuration(ports, services))
         (prefix / "pluginsocket.proto").write_text(kong_interface.of(recording))
         environment = {
             "KONG_PROXY_LISTEN": "off",
@@ -62,11 +62,12 @@ class Setups:
             "KONG_PLUGINSERVER_PROBE_SOCKET": str(probe.path),
             "KONG_PLUGINSERVER_PROBE_QUERY_CMD": f"cat '{prefix}/dump.json'",
             "KONG_TRUSTED_IPS": "127.0.0.1",
-            "KONG_NODE_ID": node_id(recording),
+            "KONG_NODE_ID": node_id(),
         }
         gateway = self._stack.enter_context(RunningGateway(prefix, environment, prefix / "pluginsocket.proto"))
-        here = {ours: recorded for recorded, ours in {**ports, **services}.items()}
-        return Setup(gateway, ports, NotedCases(recording, probe, declared, here))
+        return Setup(
+            gateway, ports, NotedCases(probe, {ours: recorded for recorded, ours in {**ports, **services}.items()})
+        )
 
 
 def configuration(ports: dict[int, int], services: dict[int, int]) -> str:
@@ -127,7 +128,7 @@ def setups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setups]:
 @pytest.mark.parametrize("case", cases(STREAM), ids=lambda case: case.name)
 def test_case(case: Case, setups: Setups, request: pytest.FixtureRequest) -> None:
     """The client gets what it got from Kong, the plugin server sees the same phases and the same answers."""
-    judge(case, "gateway", "streams", lambda: _play(case, setups.of(case.recording)), request)
+    judge(case, GATEWAY, "streams", lambda: _play(case, setups.of(case.recording)), request)
 
 
 def _play(case: Case, setup: Setup) -> None:
