@@ -103,10 +103,14 @@ def test_a_plugin_ends_a_stream_with_a_reset(serve: Serve, raised: BaseException
     ids=["route", "service", "protocol"],
 )
 def test_a_stream_that_leads_nowhere_is_cut(serve: Serve, text: str, sentence: str) -> None:
-    running = serve(text, **STREAMS)
+    """As in Kong, no plugin takes part in it."""
+    running, logged = serve(text, **STREAMS), Logged()
+    use(running, logged.plugin)
     with pytest.raises(ConnectionResetError):
         talk(running)
-    assert f"{sentence}" in running.errors.getvalue()
+    wait_until(lambda: connections(running) == 0)
+    assert not logged.sessions
+    assert sentence in running.errors.getvalue()
     assert "client: 127.0.0.1, server: 127.0.0.1:" in running.errors.getvalue()
 
 

@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from kong_pdk.gateway.ends import Ends, bare_request
 from kong_pdk.gateway.entities import Route, Service
 from kong_pdk.gateway.exchange import Exchange, Exit, Refused
 from kong_pdk.gateway.handshake import Handshake
 from kong_pdk.gateway.pdk.calls import FUNCTIONS
-from kong_pdk.gateway.stream.routes import Ends
-from kong_pdk.gateway.stream.session import bare_request, session_of
+from kong_pdk.gateway.stream.session import session_of
 from kong_pdk.wire.phases import allowed, functions
 from unit.gateway_pdk.exchanges import Scene, scene
 
@@ -131,6 +131,13 @@ def test_the_serialized_log_has_what_plugins_set() -> None:
     assert record["session"] == {"status": 200, "received": 0, "sent": 0, "server_port": 9100, "mine": 1}
     assert (record["route"]["destinations"], record["service"]["protocol"]) == ([{"port": 9100}], "tcp")
     assert "request" not in record
+
+
+def test_a_client_writes_no_lines_of_its_own_into_the_log() -> None:
+    given = handshake()
+    given.exchange.server_name = 'a"\n2026/11/23 [error] kong: all is lost'  # type: ignore[attr-defined]
+    given.call("kong.log.warn", "look", phase="certificate")
+    assert len(given.written.getvalue().splitlines()) == 1
 
 
 @pytest.mark.parametrize("given", [stream(), handshake()], ids=["stream", "handshake"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +12,9 @@ from dataclasses import dataclass
 from kong_pdk.gateway.acceptor import close_after_last_byte
 from kong_pdk.gateway.app import Generation
 from kong_pdk.gateway.client_hello import LONGEST_HELLO, NotTls, peek
+from kong_pdk.gateway.ends import bare_request, ends_of
 from kong_pdk.gateway.exchange import Exchange, Exit
 from kong_pdk.gateway.phases import run_phase
-from kong_pdk.gateway.stream.proxy import ends_of
-from kong_pdk.gateway.stream.session import bare_request
 
 # nginx's client_header_timeout, which bounds its handshakes too, in seconds.
 HANDSHAKE_TIMEOUT = 60.0
@@ -37,7 +37,8 @@ class Handshake(Exchange):
     def described(self) -> str:
         """What nginx adds to a line of the error log: who is served, and the name asked for."""
         request = self.request
-        name = "" if self.server_name is None else f', server name: "{self.server_name}"'
+        # The client may have put anything into it, ends of lines too.
+        name = "" if self.server_name is None else f", server name: {json.dumps(self.server_name)}"
         return f"client: {request.client_ip}, server: 0.0.0.0:{request.port}{name}"
 
 

@@ -10,11 +10,13 @@ from collections.abc import Callable
 
 from kong_pdk.gateway.acceptor import close_after_last_byte, reset
 from kong_pdk.gateway.app import Generation
+from kong_pdk.gateway.ends import Ends, ends_of
+from kong_pdk.gateway.entities import Service
 from kong_pdk.gateway.exchange import Exit
 from kong_pdk.gateway.phases import run_log, run_phase
 from kong_pdk.gateway.stream.access_log import StreamAccessLog
 from kong_pdk.gateway.stream.relay import Relay
-from kong_pdk.gateway.stream.routes import Ends, Match, StreamRouter
+from kong_pdk.gateway.stream.routes import StreamRouter
 from kong_pdk.gateway.stream.session import INTERNAL_ERROR, Session, session_of
 from kong_pdk.gateway.stream.upstream import Unconnected, connect
 
@@ -76,7 +78,7 @@ class StreamProxy:
         await asyncio.gather(*over)
 
     async def _log(self, generation: Generation, session: Session) -> None:
-        """Run ``log``; where no route was found Kong has no plugins either."""
+        """Run ``log``; where no route or no service was found Kong does not come to the plugins."""
         if session.route is not None and generation.stream is not None:
             await run_log(session, generation.stream.registry)
 
@@ -97,19 +99,12 @@ class StreamProxy:
             session.node.log.write("info", f"{ended_by} while proxying connection, {session.described()}")
 
 
-def ends_of(connection: socket.socket) -> Ends:
-    """Both addresses of a connection. Raises OSError when it is gone."""
-    source, destination = connection.getpeername(), connection.getsockname()
-    return Ends(source[0], source[1], destination[0], destination[1])
-
-
 def _route(session: Session, router: StreamRouter) -> None:
     """Fill in route, service and the address to connect to; raise _Ended where there is none."""
     ends = Ends(session.request.client_ip, session.request.client_port, session.server_ip, session.server_port)
     match = router.match(ends)
     if match is None:
         raise _refusal(session, "no Route found with those values")
-    session.route = match.route
     service = match.service
     if service is None:
         raise _refusal(session, "no Service found with those values")
@@ -119,13 +114,12 @@ def _route(session: Session, router: StreamRouter) -> None:
             f"service {service.name or service.id}: protocol {service.protocol} is not one of this gateway's for "
             "streams, which is tcp",
         )
-    session.service = service
-    _address(session, match)
+    session.route, session.service = match.route, service
+    _address(session, service)
 
 
-def _address(session: Session, match: Match) -> None:
-    service, upstream = match.service, session.upstream
-    assert service is not None
+def _address(session: Session, service: Service) -> None:
+    upstream = session.upstream
     upstream.scheme, upstream.host, upstream.port = service.protocol, service.host, service.port
     upstream.retries = service.retries
     upstream.connect_timeout = service.connect_timeout / 1000

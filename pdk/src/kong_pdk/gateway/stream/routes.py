@@ -7,20 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kong_pdk.gateway.ends import Ends
 from kong_pdk.gateway.entities import Config, Route, Service
 
 STREAM_PROTOCOLS = frozenset({"tcp", "tls", "tls_passthrough", "udp"})
 _HTTP_CONDITIONS = ("methods", "hosts", "headers", "paths")
-
-
-@dataclass(frozen=True)
-class Ends:
-    """The two ends of a client's connection."""
-
-    source_ip: str
-    source_port: int
-    destination_ip: str
-    destination_port: int
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kong_pdk.gateway.exchange import Body, Exchange, Request
+from kong_pdk.gateway.ends import Ends, bare_request
+from kong_pdk.gateway.exchange import Exchange
 from kong_pdk.gateway.node import Node
-from kong_pdk.gateway.stream.routes import Ends
 
 # What nginx calls the end of a session; these are not sent to anybody.
 OK = 200
@@ -55,24 +55,3 @@ def session_of(node: Node, ends: Ends) -> Session:
         server_ip=ends.destination_ip,
         server_port=ends.destination_port,
     )
-
-
-def bare_request(ends: Ends, scheme: str) -> Request:
-    """What is known of a client that has not asked for anything."""
-    return Request(
-        method="",
-        raw_path=b"",
-        raw_query=b"",
-        http_version="",
-        headers=[],
-        scheme=scheme,
-        host="",
-        port=ends.destination_port,
-        client_ip=ends.source_ip,
-        client_port=ends.source_port,
-        read_body=_no_body,
-    )
-
-
-async def _no_body() -> Body:
-    return Body()
