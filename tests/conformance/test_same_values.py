@@ -1,0 +1,188 @@
+"""A plugin gets the same values over MsgPack:1, over ProtoBuf:1, and over ProtoBuf:1 with the extended interface.
+
+End to end: the embedded gateway and a plugin server of ours, a handler that makes every call in every phase in which
+it works, and a comparison of what it got: the same values of the same types. MsgPack:1, which has messages for
+everything, is what the others are held against; what they cannot tell or carry is in two tables.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from conformance.differences import Comparable, shape
+from conformance.same_values_kong import MSGPACK, PROTOBUF, PROTOBUF_EXTENDED, WAYS, Kong, Outcome, running
+from conformance.same_values_scenarios import SCENARIOS, STOCK_FUNCTIONS, Call
+from conformance.upstream_server import Upstream
+from kong_pdk.wire.interface import EXTENDED
+
+# What stock ProtoBuf:1 cannot tell, and why; what it does tell must be the same.
+LESS_OVER_STOCK = {
+    "kong.client.get_consumer": "the message Consumer has not all fields of a consumer",
+    "kong.client.get_credential": "the message AuthenticatedCredential has an id and a consumer's id alone",
+    "kong.client.load_consumer": "the message Consumer has not all fields of a consumer",
+    "kong.node.get_memory_stats": "the message MemoryStats has not all that is measured",
+    "kong.router.get_route": "the message Route has not all fields of a route, and neither false nor 0",
+    "kong.router.get_service": "the message Service has not all fields of a service, and neither false nor 0",
+    "kong.request.get_header": "the message String cannot tell an empty header from none",
+    "kong.response.get_header": "the message String cannot tell an empty header from none",
+    "kong.service.response.get_header": "the message String cannot tell an empty header from none",
+}
+
+# What a protocol cannot carry, and why: it is refused by name before anything is sent.
+NOT_CARRIED = {
+    "kong.ctx.shared.set": "over ProtoBuf:1 Kong makes nil of False, and a text of None",
+    "kong.nginx.set_ctx": "over ProtoBuf:1 Kong makes nil of False, and a text of None",
+    "kong.client.authenticate": "over MsgPack:1 Kong loses what stands behind a None",
+}
+
+# What the client gets is another thing, and why.
+OTHER_ANSWERS = {"exit-0": "exit without a body is nginx's own page over MsgPack:1, and nothing over ProtoBuf:1"}
+
+# They belong to TLS handshakes, and no handler of a request may call them.
+OF_HANDSHAKES = {
+    "kong.client.tls.disable_session_reuse",
+    "kong.client.tls.request_client_certificate",
+    "kong.client.tls.set_client_verify",
+}
+LARGE = "large"
+ENDS = {"kong.response.exit", "kong.response.error"}
+WRITES = ENDS | {method.function for method in EXTENDED if method.function.startswith("kong.service.request.")}
+
+MEASURED = {"x-kong-response-latency", "x-kong-upstream-latency", "x-kong-proxy-latency"}
+
+# Another gateway, another value.
+OF_THE_GATEWAY = {"kong.cluster.get_id", "kong.node.get_id"}
+
+
+@pytest.fixture(scope="module")
+def kongs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Kong]]:
+    os.environ["SAME_VALUES_SECRET"] = "s3cret"
+    with ExitStack() as stack:
+        upstream = stack.enter_context(Upstream())
+        yield {way: stack.enter_context(running(way, tmp_path_factory.mktemp(way), upstream.port)) for way in WAYS}
+    del os.environ["SAME_VALUES_SECRET"]
+
+
+@pytest.fixture(scope="module")
+def outcome(kongs: dict[str, Kong]) -> Callable[[str, str], Outcome]:
+    """Give what came of a scenario over a protocol, run once."""
+    known: dict[tuple[str, str], Outcome] = {}
+
+    def give(way: str, name: str) -> Outcome:
+        if (way, name) not in known:
+            known[way, name] = kongs[way].run(name)
+        return known[way, name]
+
+    return give
+
+
+def test_every_function_is_called():
+    called = {function for scenario in SCENARIOS.values() for function, _ in scenario.calls}
+    assert called | OF_HANDSHAKES == {method.function for method in EXTENDED}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_all_calls_are_made(outcome, name):
+    """Without this, handlers that got nothing would agree."""
+    scenario = SCENARIOS[name]
+    got = outcome(MSGPACK, name).got
+    if not ENDS & {function for function, _ in scenario.calls}:
+        assert {phase: len(calls) for phase, calls in got.items()} == {
+            phase: len(calls) for phase, calls in scenario.orders().items()
+        }
+
+
+def together(decisive: set[str]) -> list[tuple[str, str]]:
+    """Scenarios, and the ways that can be compared: stock ProtoBuf:1 where it can make all decisive calls."""
+    return [
+        (way, name)
+        for name, scenario in SCENARIOS.items()
+        for way in (PROTOBUF, PROTOBUF_EXTENDED)
+        if way == PROTOBUF_EXTENDED or not ({function for function, _ in scenario.calls} & decisive) - STOCK_FUNCTIONS
+    ]
+
+
+@pytest.mark.parametrize(("way", "name"), together(ENDS))
+def test_handlers_get_the_same(outcome, kongs, way, name):
+    here, there = (Compared(kongs[each], outcome(each, name)) for each in (way, MSGPACK))
+    assert set(here.outcome.got) == set(there.outcome.got)
+    for phase, calls in SCENARIOS[name].orders().items():
+        pairs = zip(calls, here.outcome.got.get(phase, []), there.outcome.got.get(phase, []), strict=False)
+        for call, got, expected in pairs:
+            if name == LARGE and call[0] == "kong.request.get_raw_body":
+                continue  # a test of its own
+            compare(way, call, here.value(call, got), there.value(call, expected), f"{phase}: {call}")
+
+
+class Compared:
+    """An outcome, without what differs from gateway to gateway."""
+
+    def __init__(self, kong: Kong, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self._comparable = Comparable({kong.gateway.port: 8000})
+
+    def value(self, call: Call, got: tuple[Any, ...]) -> tuple[Any, ...]:
+        function = call[0]
+        if got[0] == "raised":
+            return got
+        if function in OF_THE_GATEWAY:
+            return shape(got[1]), got[2]
+        return self._comparable.result(function, got[1]), got[2]
+
+    def response(self) -> tuple[Any, ...]:
+        outcome = self.outcome
+        headers = [pair for pair in outcome.headers if pair[0].lower() not in MEASURED]
+        return outcome.status, self._comparable.headers(headers), self._comparable.body(outcome.body)
+
+
+def compare(way: str, call: Call, got: tuple[Any, ...], expected: tuple[Any, ...], what: str) -> None:
+    function = call[0]
+    if way == PROTOBUF and function not in STOCK_FUNCTIONS:
+        assert got[:2] == ("raised", "UnknownMethod"), what
+    elif function in NOT_CARRIED and "raised" in (got[0], expected[0]):
+        assert has_none_or_false(call[1]), what
+        refused = got if got[0] == "raised" else expected
+        assert refused[1] == "ArgumentError" and function in refused[2], what
+    elif way == PROTOBUF and function in LESS_OVER_STOCK:
+        assert_part(got[0], expected[0], what)
+    else:
+        assert repr(got) == repr(expected), what
+
+
+def has_none_or_false(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(has_none_or_false, value.values()))
+    return value is None or value is False or (isinstance(value, (list, tuple)) and any(map(has_none_or_false, value)))
+
+
+def assert_part(got: Any, expected: Any, what: str) -> None:
+    """All that is there is the same; the rest may be missing where it is."""
+    if isinstance(expected, dict) and got is not None:
+        for name, value in got.items():
+            assert_part(value, expected.get(name), f"{what}: {name}")
+    elif expected != "" or got is not None:
+        assert repr(got) == repr(expected), what
+
+
+@pytest.mark.parametrize(("way", "name"), together(WRITES))
+def test_clients_and_services_get_the_same(outcome, kongs, way, name):
+    here, there = (Compared(kongs[each], outcome(each, name)).response() for each in (way, MSGPACK))
+    if name in OTHER_ANSWERS:
+        assert here[0] == there[0]
+        assert (here[-1], there[-1][:6]) == (b"", b"<html>")
+    else:
+        assert here == there
+
+
+def test_a_large_body_is_read_from_its_file_or_said_to_be_there(outcome):
+    """Over MsgPack:1 Kong cannot send it; the handler is told so, and the event goes on."""
+    for phase in ("rewrite", "access", "response"):
+        for way in (PROTOBUF, PROTOBUF_EXTENDED):
+            assert outcome(way, LARGE).got[phase][0] == ("gave", SCENARIOS[LARGE].body, None)
+        gave, value, error = outcome(MSGPACK, LARGE).got[phase][0]
+        assert (gave, value) == ("gave", None)
+        assert "ProtoBuf:1" in error and "KONG_NGINX_HTTP_CLIENT_BODY_BUFFER_SIZE" in error
