@@ -103,7 +103,7 @@ def test_spooled_body_is_nil_as_bytes_and_a_path_in_its_own_message() -> None:
 def test_a_value_must_be_there_where_the_message_is_a_value() -> None:
     """Kong's Lua tells no value from nil: kong.service.request.disable_tls gives none."""
     with pytest.raises(Refused, match="gives no value"):
-        ask(EXTENDED.method("kong.service.request.disable_tls"))
+        ask(Method("kong.service.request.disable_tls", "Empty", "Value"))
     assert ask(EXTENDED.method("kong.vault.flush")) == b""
     assert ask(EXTENDED.method("kong.cluster.get_id")) == bytes.fromhex("0801")
 
