@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from container.log_lines import KONG_WAITS_FOR_ITS_SERVER, raised_by
+from container.log_lines import KONG_WAITS_FOR_ITS_SERVER, Expected, raised_by
 from container.product import Kong as Container
 from container.product import Launcher
 from unit.kong_pdk_style.promises import PROMISES
 from unit.kong_pdk_style.served_by import PLAIN_PLUGINS, PLUGINS, Kong, declarative, names
 
 STREAM_PORT = 9100
+CAUGHT = Expected(
+    "kong", "error", r"helper-objects caught: invalid literal", "the plugin logs an exception by kong.log.err"
+)
 OWN = "/srv/own/plain-values.py"
 
 
@@ -33,7 +36,7 @@ def container(shared: Launcher, request: pytest.FixtureRequest) -> Iterator[Cont
         },
         options=[f"--volume={own}:/srv/own:ro"],
         ports=(8000, 8443, STREAM_PORT),
-        expected=[raised_by("ends-early"), KONG_WAITS_FOR_ITS_SERVER],
+        expected=[raised_by("ends-early"), CAUGHT, KONG_WAITS_FOR_ITS_SERVER],
     )
     container.wait_until_serving()
     yield container

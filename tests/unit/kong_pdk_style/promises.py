@@ -23,6 +23,7 @@ def the_pdk_object_in_other_hands(kong: Kong) -> None:
     answer = kong.get("/helper-objects", user_agent="somebody")
     assert (answer.headers["x-client"], answer.headers["x-realm"]) == ("somebody", "guests")
     assert answer.headers["x-written"] == "2"
+    kong.wait_for("helper-objects caught: invalid literal for int() with base 10: 'none'")
 
 
 def an_exit_from_a_helper(kong: Kong) -> None:

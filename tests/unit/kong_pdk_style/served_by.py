@@ -201,7 +201,7 @@ def folder(prefix: Path, where: Path, protocol: str, *options: str, processes: i
     try:
         wait_until(lambda: socket.exists() or process.poll() is not None, log.read_text)
         with upstream() as port, _gateway(prefix, names(where), servers, port) as gateway:
-            yield Kong(gateway.addresses, log.read_text, processes)
+            yield Kong(gateway.addresses, lambda: log.read_text() + gateway.log.read_text(), processes)
     finally:
         process.terminate()
         assert process.wait(DEADLINE) == 0, log.read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -130,6 +131,12 @@ def test_a_credential_without_a_consumer_goes_over_protobuf_alone(serve, connect
 def test_a_nil_in_a_log_line_does_not_cost_the_rest(serve, connect_any):
     kong = make_calls(serve, connect_any, lambda kong: kong.log.err("a", None, "b", {"c": [None]}))
     assert kong.made == [("kong.log.err", ["a", "nil", "b", {"c": ["nil"]}])]
+
+
+def test_a_line_of_the_log_takes_any_object(serve, connect_any):
+    line = (ValueError("no"), " ", [Path("/a")], 2**70)
+    kong = make_calls(serve, connect_any, lambda kong: kong.log.err(*line))
+    assert kong.made == [("kong.log.err", ["no", " ", ["/a"], str(2**70)])]
 
 
 JSON_BODY = {"a": None, "b": [], "c": False}

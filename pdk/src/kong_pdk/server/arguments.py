@@ -13,6 +13,8 @@ EXITS = frozenset({"kong.response.exit", "kong.response.error"})
 """Calls that Kong never answers: the request ends with them."""
 
 _MOST_FOR_EXIT = 3
+_PLAIN = (str, bytes, int, float)
+_INTEGERS = range(-(2**63), 2**64)  # those of MessagePack
 # What Kong itself takes for an argument that is nil, by function and position.
 _DEFAULTS: Mapping[tuple[str, int], str] = {
     ("kong.response.exit", 1): "",
@@ -22,14 +24,16 @@ _DEFAULTS: Mapping[tuple[str, int], str] = {
 
 
 def without_holes(function: str, args: Sequence[object]) -> list[object]:
-    """Fill what is None in front of an argument, where that can be filled; in a line of the log it is ``nil``.
+    """Fill what is None in front of an argument, where that can be filled.
+
+    In a line of the log it is ``nil``, and what cannot be sent is the text that ``str`` makes of it.
 
     :raises ArgumentError: more arguments than ``exit`` and ``error`` have, or what has no end.
     """
     given = list(args)
     if function in LOG_LINES:
         try:
-            return [_with_nil(value) for value in given]
+            return [_printed(value) for value in given]
         except RecursionError as error:
             raise too_deep(function) from error
     last = _last(given)
@@ -77,12 +81,15 @@ def _last(args: Sequence[object]) -> int:
     return last
 
 
-def _with_nil(value: Any) -> Any:
+def _printed(value: Any) -> Any:
+    """Write out what cannot be sent, an exception for example, as ``print`` would."""
     if isinstance(value, Mapping):
-        return {name: _with_nil(item) for name, item in value.items()}
+        return {name: _printed(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_with_nil(item) for item in value]
-    return "nil" if value is None else value
+        return [_printed(item) for item in value]
+    if isinstance(value, int) and value not in _INTEGERS:
+        return str(value)
+    return "nil" if value is None else value if isinstance(value, _PLAIN) else str(value)
 
 
 def _is_table(value: object) -> bool:

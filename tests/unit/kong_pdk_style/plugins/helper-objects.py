@@ -46,6 +46,10 @@ class Plugin(Reports):
         headers = Headers(self.kong)
         headers.write(client=client_of(self.kong), realm=self.config["realm"])
         self.report("it is " + client_of(self.kong))
+        try:
+            int(self.kong.request.get_header("x-number")[0] or "none")
+        except ValueError as ex:
+            self.kong.log.err("helper-objects caught: ", ex)
         if self.kong.request.get_header("x-deny")[0]:
             return self.deny()
         return None
