@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 
 UNEXPECTED = "An unexpected error occurred"
 """Kong's words for a 500."""
+
+# Kong's words where they differ from "first word capitalised" of the standard phrase.
+_MESSAGES = {
+    418: "I'm a teapot",
+    421: "Misdirected request",
+    425: "Too early",
+    494: "Request header or cookie too large",
+    500: UNEXPECTED,
+    502: "An invalid response was received from the upstream server",
+    503: "The upstream server is currently unavailable",
+    504: "The upstream server is timing out",
+    413: "Payload too large",
+    414: "URI too long",
+    416: "Range not satisfiable",
+    422: "Unprocessable entity",
+}
 
 _JSON = "application/json; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
@@ -35,6 +52,17 @@ _TEMPLATES = {
     _PLAIN: ("{message}\n{part}", "request_id: {id}\n"),
 }
 _QUALITY = re.compile(r";\s*q\s*=\s*(1(?:\.0{1,3})?|0(?:\.\d{1,3})?)")
+
+
+def message_of(status: int) -> str:
+    """Kong's message for a status that no plugin gave words for."""
+    known = _MESSAGES.get(status)
+    if known is not None:
+        return known
+    try:
+        return HTTPStatus(status).phrase.capitalize().replace("Http", "HTTP").replace("-uri", "-URI")
+    except ValueError:
+        return f"The upstream server responded with {status}"
 
 
 def media_type(accept: str | None) -> str:

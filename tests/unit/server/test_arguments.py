@@ -89,6 +89,17 @@ def test_a_body_left_out_in_front_of_headers_does_not_cost_them(serve, connect_a
     ]
 
 
+def test_an_error_without_words_has_those_of_kong(serve, connect_whole):
+    kong = make_calls(serve, connect_whole, lambda kong: kong.response.error(404, None, {"x-why": "gone"}))
+    assert kong.made == [("kong.response.error", [404, "Not found", {"x-why": "gone"}])]
+
+
+def test_a_query_leaves_out_what_is_not_there(serve, connect_any):
+    query = {"a": True, "b": False, "c": None, "d": ["1", None, False], "e": [None]}
+    kong = make_calls(serve, connect_any, lambda kong: kong.service.request.set_query(query))
+    assert kong.made == [("kong.service.request.set_query", [{"a": True, "d": ["1"]}])]
+
+
 def test_json_of_an_exit_holds_what_lua_has_not(serve, connect_any):
     kong = make_calls(serve, connect_any, lambda kong: kong.response.exit(200, {"a": None, "b": [], "c": False}))
     ((_, (_, body, headers)),) = kong.made

@@ -4,24 +4,8 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from kong_pdk.error_page import UNEXPECTED, error_page
+from kong_pdk.error_page import error_page, message_of
 from kong_pdk.gateway.exchange import Exchange, Exit, RawHeaders
-
-# Kong's words where they differ from "first word capitalised" of the standard phrase.
-_MESSAGES = {
-    418: "I'm a teapot",
-    421: "Misdirected request",
-    425: "Too early",
-    494: "Request header or cookie too large",
-    500: UNEXPECTED,
-    502: "An invalid response was received from the upstream server",
-    503: "The upstream server is currently unavailable",
-    504: "The upstream server is timing out",
-    413: "Payload too large",
-    414: "URI too long",
-    416: "Range not satisfiable",
-    422: "Unprocessable entity",
-}
 
 # What nginx hands to Kong's error handler; it has pages of its own for the rest.
 _HANDLED_BY_KONG = {400, 404, 405, 408, 411, 412, 413, 414, 417, 494, 500, 502, 503, 504}
@@ -39,17 +23,6 @@ _NGINX_PHRASES = {
 _NGINX_PAGES = {
     301, 302, 303, 307, 308, *range(400, 417), 421, 429, 500, 501, 502, 503, 504, 505, 507,
 } - {407}  # fmt: skip
-
-
-def message_of(status: int) -> str:
-    """Kong's message for a status that no plugin gave words for."""
-    known = _MESSAGES.get(status)
-    if known is not None:
-        return known
-    try:
-        return HTTPStatus(status).phrase.capitalize().replace("Http", "HTTP").replace("-uri", "-URI")
-    except ValueError:
-        return f"The upstream server responded with {status}"
 
 
 def bodiless_page(status: int, accept: str | None, request_id: str) -> tuple[str | None, bytes]:

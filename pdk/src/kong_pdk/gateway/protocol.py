@@ -13,8 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from uvicorn.server import ServerState
 
-from kong_pdk.error_page import error_page
-from kong_pdk.gateway.errors import message_of
+from kong_pdk.error_page import error_page, message_of
 from kong_pdk.gateway.exchange import RawHeaders
 from kong_pdk.gateway.node import VERSION, Statistics
 from kong_pdk.gateway.transport import GatheringTransport

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kong_pdk.error_page import message_of
 from kong_pdk.wire import json_text
-from kong_pdk.wire.arguments import LOG_LINES
+from kong_pdk.wire.arguments import LOG_LINES, as_form
 from kong_pdk.wire.errors import ArgumentError, too_deep
 
 EXITS = frozenset({"kong.response.exit", "kong.response.error"})
@@ -16,11 +17,7 @@ _MOST_FOR_EXIT = 3
 _PLAIN = (str, bytes, int, float)
 _INTEGERS = range(-(2**63), 2**64)  # those of MessagePack
 # What Kong itself takes for an argument that is nil, by function and position.
-_DEFAULTS: Mapping[tuple[str, int], str] = {
-    ("kong.response.exit", 1): "",
-    ("kong.response.error", 1): "",
-    ("kong.node.get_memory_stats", 0): "b",
-}
+_DEFAULTS: Mapping[tuple[str, int], str] = {("kong.response.exit", 1): "", ("kong.node.get_memory_stats", 0): "b"}
 
 
 def without_holes(function: str, args: Sequence[object]) -> list[object]:
@@ -43,8 +40,14 @@ def without_holes(function: str, args: Sequence[object]) -> list[object]:
         del given[last + 1 :]
     for position in range(last):
         if given[position] is None:
-            given[position] = _DEFAULTS.get((function, position))
+            given[position] = _default(function, position, given)
     return given
+
+
+def _default(function: str, position: int, given: Sequence[object]) -> object:
+    if (function, position) == ("kong.response.error", 1) and isinstance(given[0], int):
+        return message_of(given[0])
+    return _DEFAULTS.get((function, position))
 
 
 def for_msgpack(function: str, args: Sequence[object]) -> list[Any]:
@@ -59,18 +62,22 @@ def for_msgpack(function: str, args: Sequence[object]) -> list[Any]:
             "behind it; give a value, or use ProtoBuf:1 (KONG_PYTHON_PROTOCOL=protobuf)"
         )
     ready = list(args)
-    if (
-        function == "kong.response.exit"
-        and len(ready) > 1
-        and _is_table(ready[1])
-        and json_text.needed(function, ready[1])
-    ):
-        headers = ready[2] if len(ready) == _MOST_FOR_EXIT else {}
-        if isinstance(headers, Mapping):
-            ready[1:] = [json_text.text(function, ready[1]), json_text.with_type(headers)]
+    if function == "kong.service.request.set_query" and ready and isinstance(ready[0], Mapping):
+        ready[0] = as_form(ready[0])
+    elif function == "kong.response.exit" and len(ready) > 1:
+        ready[1:] = _with_json(function, ready[1:])
     for value in ready:
         _refuse_holes(function, value)
     return ready
+
+
+def _with_json(function: str, rest: list[Any]) -> list[Any]:
+    """Give body and headers of an answer, a body that Lua would change as JSON."""
+    body, headers = rest[0], rest[1] if len(rest) > 1 else {}
+    is_table = isinstance(body, (Mapping, list, tuple))
+    if not is_table or not isinstance(headers, Mapping) or not json_text.needed(function, body):
+        return rest
+    return [json_text.text(function, body), json_text.with_type(headers)]
 
 
 def _last(args: Sequence[object]) -> int:
@@ -90,10 +97,6 @@ def _printed(value: Any) -> Any:
     if isinstance(value, int) and value not in _INTEGERS:
         return str(value)
     return "nil" if value is None else value if isinstance(value, _PLAIN) else str(value)
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, (Mapping, list, tuple))
 
 
 def _refuse_holes(function: str, value: object) -> None:

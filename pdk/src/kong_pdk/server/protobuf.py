@@ -21,7 +21,7 @@ from kong_pdk.wire.errors import UnknownMethod, WireError
 from kong_pdk.wire.interface import Interface
 from kong_pdk.wire.methods import Method
 from kong_pdk.wire.protobuf import Frames, decode_call, encode_return, frame
-from kong_pdk.wire.text import encode
+from kong_pdk.wire.text import decode, encode
 
 _log = logging.getLogger(__name__)
 _CHUNK = 64 * 1024
@@ -109,7 +109,8 @@ class _Channel:
     def _empty_or_none(self, method: str, args: Sequence[object]) -> str | None:
         """Look among all headers whether one is empty, or not there: in `log` no method tells that."""
         headers, _ = self.call(HEADERS_OF[method], [_MOST_HEADERS])
-        return "" if str(args[0]).lower().replace("_", "-") in headers else None
+        name = decode(args[0]) if isinstance(args[0], bytes) else str(args[0])
+        return "" if name.lower().replace("_", "-") in headers else None
 
     def leave(self, method: str, args: Sequence[object]) -> None:
         """See :class:`kong_pdk.server.bridge.Channel`."""

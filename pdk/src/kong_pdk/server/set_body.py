@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from kong_pdk.wire import json_text
+from kong_pdk.wire.arguments import as_form
 
 FUNCTION = "kong.service.request.set_body"
 _JSON = "application/json"
@@ -32,18 +33,5 @@ def set_body(call: _Call, args: Sequence[Any]) -> _Result:
         call("kong.service.request.set_header", ["content-type", kind])
         return True, None
     if kind == _FORM and isinstance(body, Mapping):
-        return call(FUNCTION, [_form(body), mimetype])
+        return call(FUNCTION, [as_form(body), mimetype])
     return call(FUNCTION, args)
-
-
-def _form(body: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Leave out what a form leaves out."""
-    kept = {
-        name: [each for each in value if not _is_absent(each)] if isinstance(value, (list, tuple)) else value
-        for name, value in body.items()
-    }
-    return {name: value for name, value in kept.items() if not _is_absent(value) and value != []}
-
-
-def _is_absent(value: object) -> bool:
-    return value is None or value is False

@@ -72,15 +72,15 @@ def _headers(name: str, value: Mapping[Any, Any]) -> dict[Any, Any]:
     return {key: _header(name, item) for key, item in value.items() if item is not None}
 
 
-def _query(name: str, value: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Give the arguments of a query without those that Kong would leave out: false and nil."""
-    return {
-        key: [_carried(name, each) for each in item if each is not False and each is not None]
+def as_form(value: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Give the arguments of a query, or of a form, without what Kong would leave out: false and nil."""
+    lists = {
+        key: [each for each in item if each is not False and each is not None]
         if isinstance(item, (list, tuple))
-        else _carried(name, item)
+        else item
         for key, item in value.items()
-        if item is not False and item is not None
     }
+    return {key: item for key, item in lists.items() if item is not False and item is not None and item != []}
 
 
 def _at_most(name: str, args: list[Any], most: int) -> None:
@@ -158,7 +158,10 @@ def written_out(value: Any) -> Any:
 def _fill_struct(message: Any, name: str, args: list[Any]) -> None:
     _at_most(name, args, 1)
     value = _expect(name, 0, args, (Mapping,), "a dict")
-    fill_struct(message, _query(name, value) if name.endswith("_query") else _headers(name, value))
+    if name.endswith("_query"):
+        fill_struct(message, _carried(name, as_form(value)))
+    else:
+        fill_struct(message, _headers(name, value))
 
 
 def _fill_exit(message: Any, name: str, args: list[Any]) -> None:
