@@ -75,6 +75,17 @@ def test_a_handshake_that_may_go_on(running: Running, name: str | None) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_version_that_is_about_to_be_spoken(running: Running, version: ssl.TLSVersion) -> None:
+    plugin = Certificate()
+    running.use(plugin.plugin)
+    context = insecure()
+    context.maximum_version = version
+    with running.connect() as plain, context.wrap_socket(plain) as connection:
+        spoken = connection.version()
+    assert [seen.request.tls_version for seen in plugin.seen] == [spoken]
+
+
 @pytest.mark.parametrize("raised", [Exit(403, None), Refused("not in certificate"), KeyError("a bug")], ids=repr)
 def test_a_handshake_that_a_plugin_fails(running: Running, upstream: Upstream, raised: BaseException) -> None:
     plugin = Certificate(raised)

@@ -24,11 +24,11 @@ def hello(name: str | None = "a.test", version: ssl.TLSVersion = ssl.TLSVersion.
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("name", ["a.test", None])
 def test_the_name_that_is_asked_for(name: str | None, version: ssl.TLSVersion) -> None:
-    assert parse(hello(name, version)) == ClientHello(name)
+    assert parse(hello(name, version)) == ClientHello(name, version == ssl.TLSVersion.TLSv1_3)
 
 
 def test_what_follows_does_not_matter() -> None:
-    assert parse(hello() + b"\x17\x03\x03 anything") == ClientHello("a.test")
+    assert parse(hello() + b"\x17\x03\x03 anything") == ClientHello("a.test", speaks_tls_1_3=True)
 
 
 def test_a_part_is_waited_for() -> None:
@@ -40,7 +40,7 @@ def test_a_hello_in_several_records() -> None:
     message = hello()[5:]
     pieces = [message[start : start + 50] for start in range(0, len(message), 50)]
     records = b"".join(b"\x16\x03\x01" + len(piece).to_bytes(2, "big") + piece for piece in pieces)
-    assert parse(records) == ClientHello("a.test")
+    assert parse(records) == ClientHello("a.test", speaks_tls_1_3=True)
     assert parse(records[:-1]) is None
 
 

@@ -19,6 +19,8 @@ _MESSAGE_HEAD = 4
 _LONGEST_RECORD = 16384 + 2048
 _SERVER_NAME = 0
 _HOST_NAME = 0
+_SUPPORTED_VERSIONS = 43
+_TLS_1_3 = b"\x03\x04"
 
 
 class NotTls(Exception):
@@ -27,9 +29,10 @@ class NotTls(Exception):
 
 @dataclass(frozen=True)
 class ClientHello:
-    """What a client says first. ``server_name`` is the name that it asks for (SNI), or None."""
+    """What a client says first: the name that it asks for (SNI), and whether it speaks TLS 1.3."""
 
-    server_name: str | None
+    server_name: str | None = None
+    speaks_tls_1_3: bool = False
 
 
 class _Short(Exception):
@@ -104,20 +107,30 @@ def _hello(body: bytes) -> ClientHello:
         fields.vector(1)  # session
         fields.vector(2)  # ciphers
         fields.vector(1)  # compression
-        return ClientHello(_server_name(fields.vector(2)) if fields else None)
+        return _with_extensions(fields.vector(2)) if fields else ClientHello()
     except _Short:
         raise NotTls from None
 
 
-def _server_name(extensions: _Reader) -> str | None:
+def _with_extensions(extensions: _Reader) -> ClientHello:
+    found: dict[int, _Reader] = {}
     while extensions:
-        kind, content = extensions.number(2), extensions.vector(2)
-        if kind == _SERVER_NAME and content:
-            names = content.vector(2)
-            while names:
-                if names.number(1) == _HOST_NAME:
-                    return names.vector(2).rest().decode("ascii", "replace")
-                names.vector(2)
+        kind = extensions.number(2)
+        found[kind] = extensions.vector(2)
+    name = _server_name(found[_SERVER_NAME]) if _SERVER_NAME in found else None
+    versions = found[_SUPPORTED_VERSIONS].vector(1) if _SUPPORTED_VERSIONS in found else _Reader(b"")
+    offered = []
+    while versions:
+        offered.append(versions.take(2))
+    return ClientHello(name, _TLS_1_3 in offered)
+
+
+def _server_name(content: _Reader) -> str | None:
+    names = content.vector(2)
+    while names:
+        kind, name = names.number(1), names.vector(2).rest()
+        if kind == _HOST_NAME:
+            return name.decode("ascii", "replace")
     return None
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from kong_pdk.gateway.acceptor import close_after_last_byte
 from kong_pdk.gateway.app import Generation
-from kong_pdk.gateway.client_hello import LONGEST_HELLO, NotTls, peek
+from kong_pdk.gateway.client_hello import LONGEST_HELLO, ClientHello, NotTls, peek
 from kong_pdk.gateway.ends import bare_request, ends_of
 from kong_pdk.gateway.exchange import Exchange, Exit
 from kong_pdk.gateway.phases import run_phase
@@ -67,12 +67,12 @@ class CertificatePhase:
         if hello is None:
             connection.close()
             return False
-        if await self._run(connection, hello.server_name):
+        if await self._run(connection, hello):
             return True
         await _refuse(connection)
         return False
 
-    async def _run(self, connection: socket.socket, server_name: str | None) -> bool:
+    async def _run(self, connection: socket.socket, hello: ClientHello) -> bool:
         generation = self._current()
         try:
             ends = ends_of(connection)
@@ -83,8 +83,10 @@ class CertificatePhase:
             request=bare_request(ends, "https"),
             request_id="",
             phase="certificate",
-            server_name=server_name,
+            server_name=hello.server_name,
         )
+        # What OpenSSL is about to choose: the listeners have 1.2 and 1.3.
+        handshake.request.tls_version = "TLSv1.3" if hello.speaks_tls_1_3 else "TLSv1.2"
         generation.enter()
         try:
             await run_phase(handshake, "certificate", generation.registry)
