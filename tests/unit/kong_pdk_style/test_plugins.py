@@ -36,9 +36,9 @@ def test_it_does_what_its_author_meant(kong: Kong, promise: Callable[[Kong], Non
 
 @pytest.mark.parametrize("serve", [folder, files])
 @pytest.mark.parametrize("protocol", ["MsgPack:1", "ProtoBuf:1"])
-@pytest.mark.parametrize("spelling", ["--no-lua-style", "-no-lua-style"])
-def test_plain_values(tmp_path: Path, serve, protocol, spelling):
-    with serve(tmp_path, PLAIN_PLUGINS, protocol, spelling) as kong:
+@pytest.mark.parametrize("options", [("--no-lua-style", "-vv"), ("-no-lua-style", "-multiprocessing")], ids=" ".join)
+def test_plain_values(tmp_path: Path, serve, protocol, options):
+    with serve(tmp_path, PLAIN_PLUGINS, protocol, *options) as kong:
         headers = kong.get("/plain-values").headers
     assert (headers["x-method"], headers["x-missing"], headers["x-kept"]) == ("GET", "None", "'value'")
     assert "kong.response.get_source cannot be called in the access phase" in headers["x-refused"]
