@@ -234,6 +234,7 @@ def test_upstream_must_be_there() -> None:
     assert given.exchange.upstream.upstream_name is None
     assert given.call("kong.service.set_upstream", "up") is True
     assert given.exchange.upstream.upstream_name == "up"
+    assert given.exchange.upstream.host_header is None
     given.call("kong.service.set_target", "10.0.0.1", 80)
     assert given.exchange.upstream.upstream_name is None
 

@@ -11,13 +11,15 @@ _LONGEST = 2**31 - 2  # milliseconds
 
 @function("kong.service.set_upstream")
 def set_upstream(event: Event, host: object = None) -> bool | None:
-    """Send the request to an upstream; None when there is none of that name."""
+    """Send the request to an upstream, as for a service whose host is its name; None when there is none of it.
+
+    The Host header is that of the target, or the upstream's own.
+    """
     name = string("host", host)
     exchange = event.exchange
     if name not in exchange.node.config.upstreams_by_name:
         return None
     exchange.upstream.upstream_name = name
-    exchange.upstream.host_header = name
     return True
 
 
