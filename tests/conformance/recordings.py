@@ -132,6 +132,10 @@ class Recording:
     def kind(self, *kinds: str) -> list[Case]:
         return [case for case in self.cases if case.kind in kinds]
 
+    @property
+    def starts(self) -> list[Start]:
+        return [item for case in self.cases for item in case.items if isinstance(item, Start)]
+
     def start_of(self, id: int, case: Case) -> Start | None:
         """The last StartInstance before a case that was answered with this id."""
         for earlier in reversed(self.cases[: case.index + 1]):

@@ -6,6 +6,7 @@ bytes stays as it was recorded.
 
 from __future__ import annotations
 
+import json
 import socket
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import Any
 from conformance import codec
 from conformance.frames import NOTHING, Close, Event, HangUp, Item, Start, Step, unpacker_of
 from conformance.notes import Noted, Notes, expected
-from conformance.recordings import Case, Recording
+from conformance.recordings import HTTP, Case, Recording
 from conformance.script import Difference, Script
 from kong_pdk.wire import calls, msgpack, protobuf
 
 DEADLINE = 20.0
+PROBE = "probe"
 
 
 class Replay(ABC):
@@ -75,11 +77,17 @@ class Replay(ABC):
 
     def _instance(self, case: Case, recorded: int) -> int:
         if recorded not in self._instances:
-            start = self._recording.start_of(recorded, case)
-            if start is None:
-                raise Difference(f"{case.name}: no case before it starts the instance {recorded}")
-            self._start(start)
+            self._start(self._recording.start_of(recorded, case) or self._made_up_start(recorded, case))
         return self._instances[recorded]
+
+    def _made_up_start(self, recorded: int, case: Case) -> Start:
+        """A StartInstance for cases that were recorded after it."""
+        config = json.dumps({"note": "", "__seq__": 1, **self._settings(case)}).encode()
+        return Start(case.items[0].conn, self._raw_start(config), PROBE, config, recorded)
+
+    @staticmethod
+    def _settings(case: Case) -> dict[str, Any]:
+        return {"note": json.dumps({"case": case.id, **case.orders})} if case.kind != HTTP else {}
 
     def _start(self, item: Start) -> None:
         name, id = self._ask_to_start(item)
@@ -124,6 +132,9 @@ class Replay(ABC):
         """A connection is new."""
 
     @abstractmethod
+    def _raw_start(self, config: bytes) -> bytes: ...
+
+    @abstractmethod
     def _ask_to_start(self, item: Start) -> tuple[str, int]: ...
 
     @abstractmethod
@@ -146,6 +157,9 @@ class MsgpackReplay(Replay):
 
     def opened(self, conn: int) -> None:
         self._received[conn] = msgpack.Messages()
+
+    def _raw_start(self, config: bytes) -> bytes:
+        return msgpack.encode_request(0, "plugin.StartInstance", [{"Name": PROBE, "Config": config.decode()}])
 
     def _ask_to_start(self, item: Start) -> tuple[str, int]:
         result = self._ask(item.conn, item.raw)
@@ -226,6 +240,9 @@ class ProtobufReplay(Replay):
 
     def opened(self, conn: int) -> None:
         self._frames[conn], self._ready[conn] = protobuf.Frames(), []
+
+    def _raw_start(self, config: bytes) -> bytes:
+        return protobuf.encode_call(1, calls.StartInstance(PROBE, config))
 
     def _ask_to_start(self, item: Start) -> tuple[str, int]:
         answer = self._return(item.conn, self._call(item.conn, item.raw))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conformance import exceptions, recordings
-from conformance.frames import Event
+from conformance.frames import Event, Step
 from conformance.recordings import CERTIFICATE, FOLDER, HTTP, STREAM, RecordingError, cases
 from kong_pdk.wire import msgpack
 
@@ -77,18 +77,20 @@ def test_a_broken_line_is_named(folder: Path, line: str, why: str) -> None:
     assert why in str(raised.value)
 
 
-def test_frames_of_several_connections_are_one_event(folder: Path) -> None:
+def test_frames_of_several_connections_are_one_event() -> None:
     """Over MsgPack:1 the steps of an event may come on any connection, and a chunk may hold any part of a message."""
-    recorded = next(case for case in cases(HTTP) if case.protocol == "MsgPack:1" and len(case.events[0].calls) == 1)
-    lines = recorded.recording.path.read_text("utf-8").splitlines()
-    content = json.loads(lines[recorded.index])
-    torn = []
-    for frame in content["frames"]:
-        conn = 7 if "Step" in json.dumps(frame["message"]) or (torn and torn[-1]["conn"] == 7) else frame["conn"]
-        half = len(frame["hex"]) // 4 * 2
-        torn += [{**frame, "conn": conn, "hex": part} for part in (frame["hex"][:half], frame["hex"][half:])]
-    assert _phases(recordings.items(torn)) == _phases(recorded.items)
-
-
-def _phases(items: list[recordings.Item]) -> list[tuple[str, int, bool]]:
-    return [(item.phase, len(item.calls), item.finished) for item in items if isinstance(item, Event)]
+    call = {"Method": "kong.request.get_path", "Args": []}
+    said = [
+        (1, "kong", msgpack.encode_request(2, "plugin.HandleEvent", [{"InstanceId": 1, "EventName": "log"}])),
+        (1, "server", msgpack.encode_response(2, None, {"Data": call, "EventId": 9})),
+        (7, "kong", msgpack.encode_request(2, "plugin.Step", [{"EventId": 9, "Data": "/"}])),
+        (7, "server", msgpack.encode_response(2, None, {"Data": "ret", "EventId": 9})),
+    ]
+    torn = [
+        {"conn": conn, "from": side, "hex": part.hex()}
+        for conn, side, message in said
+        for part in (message[:6], message[6:])
+    ]
+    [event] = recordings.items(torn)
+    assert isinstance(event, Event) and event.finished and event.phase == "log"
+    assert event.calls == [recordings.PdkCall("kong.request.get_path", [], Step("plugin.Step", "/", 7))]
