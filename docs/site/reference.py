@@ -26,7 +26,8 @@ Values and errors
 A plugin makes calls through the ``kong`` that its handler is given. ``Result[X]`` is a tuple ``(X, err)``; ``err`` is
 None unless Kong gave an error. ``Fallible[X]`` is one of ``(X, None)`` and ``(None, "why not")``. In a plugin with
 ``lua_style = False``, or on a server with ``--no-lua-style``, both are ``X`` alone, and :exc:`kong_pdk.PDKError` is
-raised in place of an error. For such plugins ``kong_pdk.pdk.plain`` has the types: ``import kong_pdk.pdk.plain as kong``.
+raised in place of an error. For such plugins ``kong_pdk.pdk.plain`` has the types:
+``import kong_pdk.pdk.plain as kong``.
 
 .. toctree::
    :maxdepth: 1
