@@ -61,6 +61,8 @@ def test_kong_derives_the_name_that_we_mean(method):
         'rpc X(Empty) returns (String) { option (MethodName) = "kong.x"; }',
         "rpc X(Empty) returns (String) {\n  option (kong_plugin_protocol.MethodName) = 'kong.x';\n}",
         "rpc X(Empty) returns (String); // rpc Y(Empty) returns (String);",
+        'rpc X(Empty) returns (String) { option (http) = { get: "/x" }; option deprecated = true; }',
+        'rpc X(Empty) returns (String) { option (note) = "}"; }',
         "/* rpc Y(Empty) returns (String);\n } */ rpc X(Empty) returns (String);",
     ],
 )

@@ -20,7 +20,7 @@ _STRING_OR_COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\')|/
 _BLOCK = re.compile(r"\bservice\s+(\w+)\s*\{")
 _RPC = re.compile(
     r"\brpc\s+(?P<rpc>\w+)\s*\(\s*(?P<input>[\w.]+)\s*\)\s*returns\s*\(\s*(?P<output>[\w.]+)\s*\)"
-    r"\s*(?:;|\{(?P<options>[^{}]*)\})"
+    r"\s*(?:;|\{(?P<options>(?:[^{}]|\{[^{}]*\})*)\})"
 )
 _METHOD_NAME = re.compile(r"\boption\s*\(\s*[\w.]*\bMethodName\s*\)\s*=\s*([\"'])(.*?)\1")
 # Functions that read what Kong has saved of the request for `log` look at the copies by their dotted names alone.
@@ -176,10 +176,11 @@ def _services(plain: str) -> list[tuple[str, int, int]]:
     :raises InterfaceError: there is none, or one without end.
     """
     found = []
-    for block in _BLOCK.finditer(plain):
+    bare = _STRING_OR_COMMENT.sub(lambda string: " " * len(string[0]), plain)
+    for block in _BLOCK.finditer(bare):
         depth, place = 1, block.end()
-        while depth and place < len(plain):
-            depth += {"{": 1, "}": -1}.get(plain[place], 0)
+        while depth and place < len(bare):
+            depth += {"{": 1, "}": -1}.get(bare[place], 0)
             place += 1
         if depth:
             raise InterfaceError(f"its service {block[1]} has no end; put the file of Kong 3.9 in its place")

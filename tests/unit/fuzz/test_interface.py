@@ -1,0 +1,22 @@
+"""Interface files of any content."""
+
+from __future__ import annotations
+
+import contextlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+from kong_pdk.wire.errors import InterfaceError
+from kong_pdk.wire.interface import extend, read
+
+TOKENS = [
+    "service", "Kong", "{", "}", "rpc", "X", "(Empty)", "(", "returns", "(String)", ";", '"', "'", "//", "/*", "*/",
+    "\n", "option", "(MethodName)", "=", '"kong.x"', "rpc Vault_Get(Empty) returns (String);",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(TOKENS), max_size=30).map(" ".join))
+def test_whatever_stands_in_a_file_is_read_or_refused(text):
+    for use in (read, extend):
+        with contextlib.suppress(InterfaceError):
+            use(text)
