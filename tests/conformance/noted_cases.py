@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from conformance.author_values import author_value, noted_by_recorder
-from conformance.codec import meaning, recorded_methods
+from conformance.codec import NO_METHOD, meaning, recorded_methods
 from conformance.differences import Comparable
 from conformance.frames import NOTHING, PdkCall, Step
 from conformance.note_probe import DEADLINE, NoteProbe
@@ -78,7 +78,7 @@ class NotedCases:
     def _result(self, case: Case, call: PdkCall) -> Any:
         if call.method == _EXIT:
             return "exit"
-        method = recorded_methods()[call.method]
+        method = recorded_methods().get(call.method, NO_METHOD)
         if case.protocol == "ProtoBuf:1" and method.output == "Empty":
             return ("value", None)  # it did not wait for these
         if call.refused:

@@ -37,7 +37,7 @@ def test_a_call_without_an_answer_is_the_last_of_its_event() -> None:
 @pytest.mark.parametrize("direction", [exceptions.SERVER, exceptions.GATEWAY])
 def test_exceptions_are_few(direction: str) -> None:
     """At most 2 % of the cases."""
-    listed = [case.name for case in cases() if exceptions.reason(direction, case)]
+    listed = [case.name for case in cases() if exceptions.rule_for(direction, case)]
     assert len(listed) <= exceptions.MOST * len(cases()), listed
 
 
