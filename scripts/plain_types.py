@@ -50,8 +50,9 @@ class Plain(ast.NodeTransformer):
         return node
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        """Leave out what stands under ``if not TYPE_CHECKING``, too."""
         self.generic_visit(node)
-        node.body = [each for each in node.body if not _is_docstring(each)]
+        node.body = [each for each in node.body if not (_is_docstring(each) or isinstance(each, ast.If))]
         return node
 
 

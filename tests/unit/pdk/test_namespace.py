@@ -107,3 +107,15 @@ def test_pythons_own_protocols_are_no_calls(pdk, made):
     assert not hasattr(pdk.request, "_private")
     assert copy.copy(pdk.request).get_path() == ("value 1", None)
     assert made == [("kong.request.get_path", [])]
+
+
+def test_values_that_plugins_share_are_no_attributes(pdk, made):
+    """As in Lua they would be true where nothing is set, and lost where something is."""
+    with pytest.raises(AttributeError, match=r"call kong\.ctx\.shared\.get\('user'\)"):
+        assert pdk.ctx.shared.user
+    with pytest.raises(AttributeError, match=r"call kong\.ctx\.shared\.set\('user', value\)"):
+        pdk.ctx.shared.user = "alice"
+    assert not hasattr(pdk.ctx.shared, "user")
+    assert made == []
+    pdk.ctx.shared.set("user", "alice")
+    assert made == [("kong.ctx.shared.set", ["user", "alice"])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kong_pdk.pdk.kong.namespace import Namespace, Part, Result, function
 
@@ -31,6 +31,22 @@ class Shared(Namespace):
         Phases: certificate, rewrite, access, response, preread, log.
         Interface: stock.
         """
+
+    if not TYPE_CHECKING:  # for type checkers there are no such names at all
+
+        def __getattr__(self, name: str) -> Any:
+            """Refuse Lua's ``kong.ctx.shared.name``, which would be a part of the PDK here, and true."""
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise AttributeError(f"{self._path} has no attributes for its values; call {self._path}.get({name!r})")
+
+        def __setattr__(self, name: str, value: object) -> None:
+            """Refuse Lua's ``kong.ctx.shared.name = value``, which nobody else would see here."""
+            if not name.startswith("_"):
+                raise AttributeError(
+                    f"{self._path} has no attributes for its values; call {self._path}.set({name!r}, value)"
+                )
+            object.__setattr__(self, name, value)
 
 
 class Ctx(Namespace):
