@@ -14,7 +14,7 @@ myst_heading_anchors = 4
 smartquotes = False
 
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
+add_module_names = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 110
 toc_object_entries_show_parents = "hide"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from kong_pdk.gateway.pdk.calls import FUNCTIONS as IN_THE_GATEWAY
-from kong_pdk.pdk.kong import kong
+from kong_pdk.pdk.kong import kong, values
 from kong_pdk.pdk.kong.namespace import Namespace, Part
 from kong_pdk.wire import phases
 from kong_pdk.wire.methods import METHODS
@@ -27,6 +28,12 @@ COLUMNS = {
 _NAMED = {method.function: not method.extended for method in METHODS.values() if "/" not in method.name}
 
 
+_IMPORTED = {"annotations", "Any", "Literal", "Mapping", "Sequence", "TypedDict"}
+_OF_VALUES = re.compile(
+    r"\b(?:" + "|".join(name for name in vars(values) if name[0] != "_" and name not in _IMPORTED) + r")\b"
+)
+
+
 @dataclass(frozen=True)
 class Function:
     """A function of the PDK, as plugins call it."""
@@ -36,9 +43,10 @@ class Function:
 
     @property
     def signature(self) -> str:
-        """Its parameters and its result, as Python has them."""
+        """Its parameters and its result, as Python has them; the names of types lead to the page of values."""
         found = inspect.signature(self.method)
-        return str(found.replace(parameters=list(found.parameters.values())[1:])).replace("'", "")
+        text = str(found.replace(parameters=list(found.parameters.values())[1:])).replace("'", "")
+        return _OF_VALUES.sub(rf"{values.__name__}.\g<0>", text)
 
     @property
     def text(self) -> str:

@@ -64,14 +64,13 @@ dicts and lists. Text that is not UTF-8 has its bytes as surrogate escapes.
 .. automodule:: kong_pdk.pdk.kong.values
    :members:
    :undoc-members:
-   :no-index:
 """
 
 _MODULE = """\
 Names to import
 ===============
 
-.. autoexception:: kong_pdk.PDKError
+.. autoexception:: kong_pdk.PDKError()
 
 .. autoexception:: kong_pdk.PhaseError
 

@@ -91,6 +91,13 @@ def test_an_entry_says_what_its_docstring_says(site):
         assert words in entry
 
 
+def test_the_types_of_an_entry_lead_to_their_description(site):
+    reference = site / "docs" / "reference"
+    entry = (reference / "kong.response.html").read_text("utf-8")
+    (target,) = set(re.findall(r'href="values\.html#([^"]*HeaderValue)"', entry))
+    assert f'id="{target}"' in (reference / "values.html").read_text("utf-8")
+
+
 def test_a_browser_fetches_nothing_from_elsewhere(site):
     addresses = [found for page in site.rglob("*.html") for found in FETCHED.findall(page.read_text("utf-8"))]
     addresses += [
