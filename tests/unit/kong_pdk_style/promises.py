@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from unit.kong_pdk_style.served_by import Kong
+
+
+def the_example_of_kongs_documentation(kong: Kong) -> None:
+    headers = kong.get("/py-hello", host="example.test").headers
+    assert headers["x-hello-from-python"] == "Python says hello to example.test"
+    assert headers["x-python-pid"].isdecimal()
 
 
 def lua_tuples(kong: Kong) -> None:
@@ -56,6 +63,16 @@ def a_pool_of_threads_within_a_handler(kong: Kong) -> None:
         assert answer.headers["x-values"] == "A B C D E F G H"
         assert all(answer.headers[f"x-said-{letter}"] == f"x-{letter}" for letter in "abcdefgh")
         assert answer.headers["x-status"] == "200"
+
+
+def requests_at_the_same_time(kong: Kong) -> None:
+    def ask(number: int) -> tuple[str, str]:
+        headers = kong.get("/thread-pool", **{f"x_{letter}": f"{letter}{number}" for letter in "abcdefgh"}).headers
+        return headers["x-values"], " ".join(f"{letter}{number}" for letter in "abcdefgh")
+
+    with ThreadPoolExecutor(max_workers=6) as clients:
+        for given, expected in clients.map(ask, range(18)):
+            assert given == expected
 
 
 def values_shared_between_plugins_and_phases(kong: Kong) -> None:
@@ -144,12 +161,14 @@ def no_handler_failed_but_the_one_that_was_to(kong: Kong) -> None:
 
 
 PROMISES: list[Callable[[Kong], None]] = [
+    the_example_of_kongs_documentation,
     lua_tuples,
     the_pdk_object_in_other_hands,
     an_exit_from_a_helper,
     state_of_the_module,
     a_thread_that_works_between_events,
     a_pool_of_threads_within_a_handler,
+    requests_at_the_same_time,
     values_shared_between_plugins_and_phases,
     calls_of_nginx,
     a_configuration_of_every_type,

@@ -1,0 +1,1 @@
+../../../../plugins/py-hello.py
