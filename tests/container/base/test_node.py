@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from container.base.nodes import CONFIGURATION, StartNode, plugin_server
+from container.base.nodes import CONFIGURATION, STATUS, StartNode, plugin_server
 from container.log_lines import ALWAYS
 
 Folder = Callable[..., Path]
@@ -47,6 +47,16 @@ def test_a_query_that_is_no_json_stops_the_start(start_node: StartNode) -> None:
     node = start_node(env=servers, wait=False)
     assert node.wait_exit() != 0
     assert "failed decoding plugin info" in node.logs()
+
+
+def test_tcp_connections_are_passed_on(start_node: StartNode) -> None:
+    """KONG_STREAM_LISTEN and a route for tcp: the client talks to the service, here the node's status listener."""
+    route = {"name": "tcp", "protocols": ["tcp"], "destinations": [{"port": 9100}]}
+    service = {"name": "tcp", "url": f"tcp://127.0.0.1:{STATUS}", "routes": [route]}
+    configuration = {**CONFIGURATION, "services": [*CONFIGURATION["services"], service]}
+    env = {"KONG_STREAM_LISTEN": "0.0.0.0:9100", "KONG_DECLARATIVE_CONFIG_STRING": json.dumps(configuration)}
+    node = start_node(env=env, options=["--publish=127.0.0.1::9100"])
+    assert node.request("/status", port=9100).status == 200
 
 
 def test_a_server_without_a_start_command_is_a_warning(start_node: StartNode) -> None:

@@ -105,6 +105,23 @@ def test_start_reload_health_and_quit(prefix: Path, port: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def test_tcp_connections_go_through_a_node(prefix: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own HTTP listener is the service behind its stream listener."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        tcp_port = int(free.getsockname()[1])
+    route = f"{{protocols: [tcp], destinations: [{{port: {tcp_port}}}]}}"
+    service = f'{{name: t, url: "tcp://127.0.0.1:{port}", routes: [{route}]}}'
+    monkeypatch.setenv("KONG_STREAM_LISTEN", f"127.0.0.1:{tcp_port}")
+    monkeypatch.setenv("KONG_DECLARATIVE_CONFIG_STRING", f'{{_format_version: "3.0", services: [{service}]}}')
+    assert main(["prepare"]) == 0
+    with node(prefix) as process:
+        wait_for(started(prefix, process), "started")
+        assert status_of(tcp_port) == 404
+        process.send_signal(signal.SIGQUIT)
+        assert process.wait(DEADLINE_SECONDS) == 0
+    assert "TCP 200" in (prefix / "logs" / "access.log").read_text()
+
+
 def test_start_says_why_it_could_not(prefix: Path, port: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setenv("KONG_PLUGINS", "bundled,aa")
     assert main(["start"]) == 1
