@@ -63,6 +63,7 @@ class ProtobufKong(FakeKong):
 
     def __init__(self, path: Path, interface: Interface = STOCK) -> None:
         self.interface = interface
+        self.wire_names: list[str] = []
         super().__init__(path)
         self._frames = Frames()
         self._ready: list[bytes] = []
@@ -95,6 +96,7 @@ class ProtobufKong(FakeKong):
     def event(self, instance: int, phase: str, answers: Answers | None = None) -> bool:
         sequence = self.send(HandleEvent(instance, phase))
         while name := self.read().decode():
+            self.wire_names.append(name)
             method = self.interface.method(name)
             value = self.answer(method.function, pdk.decode_arguments(method, self.read()), answers)
             if value is REFUSED:

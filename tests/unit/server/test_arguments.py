@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from kong_pdk.wire.errors import ArgumentError, UnknownMethod
-from unit.server.fake_kong import MsgpackKong, ProtobufKong
+from kong_pdk.wire.interface import EXTENDED
+from unit.server.fake_kong import ExtendedKong, MsgpackKong, ProtobufKong
 
 
 @pytest.mark.parametrize("value", [False, [1, False], {"a": False}])
@@ -242,3 +243,22 @@ def test_json_has_any_text(serve, connect_any, value):
 @pytest.mark.parametrize("value", [{"a": None, "b": float("nan")}, {"a": None, "b": object()}])
 def test_what_json_has_not_is_refused(serve, connect_any, value):
     assert refused(serve, connect_any, lambda kong: kong.response.exit(200, value)).startswith("kong.response.exit: ")
+
+
+@pytest.mark.parametrize("consumer", [{"id": "1"}, None])
+@pytest.mark.parametrize("args", [["1"], ["1", False], ["alice", True]])
+def test_a_consumer_by_id_is_asked_for_before_it_is_loaded_whole(serve, args, consumer):
+    """Where there is none, Kong's function by id gives no value at all, and a Value cannot be made of that."""
+    serve.interface = EXTENDED
+    got: list[Any] = []
+    kong = make_calls(
+        serve,
+        ExtendedKong,
+        lambda kong: got.append(kong.client.load_consumer(*args)),
+        {"kong.client.load_consumer": consumer},
+    )
+    by_id = args[1:] != [True]
+    assert len(kong.made) == (2 if by_id and consumer else 1)
+    assert kong.wire_names[0] == ("kong.client.load_consumer" if by_id else "kong/client/load_consumer")
+    assert got == [(consumer, None)]
+    kong.close()

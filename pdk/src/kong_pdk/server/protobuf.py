@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from kong_pdk.server import set_body
 from kong_pdk.server.activity import Activity
@@ -23,6 +23,7 @@ from kong_pdk.wire.methods import Method
 from kong_pdk.wire.protobuf import Frames, decode_call, encode_return, frame
 from kong_pdk.wire.text import decode, encode
 
+_Result: TypeAlias = tuple[Any, str | None]
 _log = logging.getLogger(__name__)
 _CHUNK = 64 * 1024
 _MOST_HEADERS = 1000  # what Kong gives at most
@@ -85,19 +86,41 @@ class _Channel:
         self._interface = interface
         self._phase = phase
 
-    def call(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
+    def call(self, method: str, args: Sequence[object]) -> _Result:
         """See :class:`kong_pdk.server.bridge.Channel`."""
         chosen = self._choose(method)
-        if method == set_body.FUNCTION:
-            return set_body.set_body(lambda name, given: self._make(self._choose(name), given), args)
-        if method == "kong.request.get_query_arg" and len(args) == 1 and chosen.output == "String":
-            return query_argument(args[0], lambda: self.call("kong.request.get_query", ())[0]), None
-        value, error = self._make(chosen, args)
-        if value is None and self._phase == "log" and method in HEADERS_OF and chosen.output == "String":
-            return self._empty_or_none(method, args), None
-        return value, error
+        special = _SPECIAL.get(method)
+        return special(self, chosen, args) if special else self._make(chosen, args)
 
-    def _make(self, chosen: Method, args: Sequence[object]) -> tuple[Any, str | None]:
+    def _set_body(self, _: Method, args: Sequence[object]) -> _Result:
+        return set_body.set_body(lambda name, given: self._make(self._choose(name), given), args)
+
+    def _get_query_arg(self, chosen: Method, args: Sequence[object]) -> _Result:
+        if chosen.output != "String" or len(args) != 1:
+            return self._make(chosen, args)
+        return query_argument(args[0], lambda: self.call("kong.request.get_query", ())[0]), None
+
+    def _get_header(self, chosen: Method, args: Sequence[object]) -> _Result:
+        """Look among all headers, in `log`, whether one is empty or not there: no method tells that."""
+        value, error = self._make(chosen, args)
+        if value is not None or self._phase != "log" or chosen.output != "String":
+            return value, error
+        headers, _ = self.call(HEADERS_OF[chosen.function], [_MOST_HEADERS])
+        name = decode(args[0]) if isinstance(args[0], bytes) else str(args[0])
+        return "" if name.lower().replace("_", "-") in headers else None, None
+
+    def _load_consumer(self, chosen: Method, args: Sequence[object]) -> _Result:
+        """Ask first whether there is such a consumer: where there is none, Kong's function by id gives no value at all.
+
+        Kong cannot make a ``Value`` of that, and ends the request with a 500.
+        """
+        if chosen.output == "Value" and not any(args[1:]):
+            found, error = self._make(self._interface.method(chosen.function), args)
+            if found is None:
+                return None, error
+        return self._make(chosen, args)
+
+    def _make(self, chosen: Method, args: Sequence[object]) -> _Result:
         payload = pdk.encode_arguments(chosen, args)
         try:
             self._stream.write(encode(chosen.name), payload)
@@ -105,12 +128,6 @@ class _Channel:
         except (ConnectionClosed, WireError):  # the connection is of no use; who reads it next says why
             raise EventEnded from None
         return from_protobuf(chosen, pdk.decode_result(chosen, reply))
-
-    def _empty_or_none(self, method: str, args: Sequence[object]) -> str | None:
-        """Look among all headers whether one is empty, or not there: in `log` no method tells that."""
-        headers, _ = self.call(HEADERS_OF[method], [_MOST_HEADERS])
-        name = decode(args[0]) if isinstance(args[0], bytes) else str(args[0])
-        return "" if name.lower().replace("_", "-") in headers else None
 
     def leave(self, method: str, args: Sequence[object]) -> None:
         """See :class:`kong_pdk.server.bridge.Channel`."""
@@ -127,6 +144,14 @@ class _Channel:
         except UnknownMethod as error:
             error.args = (why_unknown(method),)
             raise
+
+
+_SPECIAL: Mapping[str, Callable[[_Channel, Method, Sequence[object]], _Result]] = {
+    set_body.FUNCTION: _Channel._set_body,
+    "kong.client.load_consumer": _Channel._load_consumer,
+    "kong.request.get_query_arg": _Channel._get_query_arg,
+    **dict.fromkeys(HEADERS_OF, _Channel._get_header),
+}
 
 
 def serve(
