@@ -188,7 +188,7 @@ def _recording(path: Path) -> Recording:
     recording = Recording(path, "")
     for number, content in _lines(path):
         try:
-            case = _case(recording, len(recording.cases), content)
+            case = case_of(recording, len(recording.cases), content)
         except (KeyError, ValueError, TypeError, IndexError, AttributeError, WireError) as error:
             why = f"no {error}" if isinstance(error, KeyError) else error
             raise RecordingError(
@@ -208,7 +208,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
             raise RecordingError(f"{path}:{number}: not JSON: {error}; each line is to be one case") from error
 
 
-def _case(recording: Recording, index: int, content: dict[str, Any]) -> Case:
+def case_of(recording: Recording, index: int, content: dict[str, Any]) -> Case:
     frames: list[Frame] = content["frames"]
     if not frames:
         raise ValueError("it has no frames")

@@ -7,64 +7,13 @@ leave the server: the handler sees a PhaseError.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from conformance import kong_interface
 from conformance.exceptions import SERVER
-from conformance.notes import Notes
+from conformance.plugin_servers import Servers
 from conformance.recordings import Case, cases
-from conformance.replay import REPLAYS, Replay
 from conformance.verdict import judge
-from unit.server.served import MODES, Served, serving
-
-PLUGIN = """
-import sys
-from pathlib import Path
-sys.path.append({tests!r})
-from conformance.probe_plugin import probe
-Plugin = probe(Path({notes!r}))
-"""
-
-
-class Servers:
-    """A server in one mode for each kind of interface file, and the recordings that are played to it."""
-
-    def __init__(self, mode: str, folder: Path) -> None:
-        self.mode = mode
-        self._folder = folder
-        self._servers: dict[bool, tuple[Served, Notes]] = {}
-        self._replays: dict[str, Replay] = {}
-        self._running: list[Iterator[object]] = []
-
-    def replay(self, case: Case) -> Replay:
-        name = case.recording.name
-        if name not in self._replays:
-            server, notes = self._server(case.recording.extended)
-            self._replays[name] = REPLAYS[case.protocol](case.recording, server.socket, notes)
-        return self._replays[name]
-
-    def _server(self, extended: bool) -> tuple[Served, Notes]:
-        if extended not in self._servers:
-            folder = self._folder / ("extended" if extended else "stock")
-            folder.mkdir()
-            running = serving(folder, self.mode)
-            serve = next(running)
-            self._running.append(running)
-            notes = folder / "notes"
-            text = PLUGIN.format(tests=str(Path(__file__).parents[1]), notes=str(notes))
-            interface = folder / "pluginsocket.proto"
-            interface.write_text(kong_interface.ours(extended), "utf-8")
-            self._servers[extended] = (serve(text, KONG_PYTHON_INTERFACE_FILE=str(interface)), Notes(notes))
-        return self._servers[extended]
-
-    def end(self) -> None:
-        for replay in self._replays.values():
-            replay.close()
-        for _, notes in self._servers.values():
-            notes.close()
-        for running in self._running:
-            next(running, None)
+from unit.server.served import MODES
 
 
 @pytest.fixture(scope="module", params=MODES)
