@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -100,47 +99,3 @@ def convert(value: bytes, recorded: Method, ours: Method) -> bytes:
     if ours.output == "UriCapturesResult":
         plain = {"unnamed": list((plain or {}).get("unnamed") or []), "named": (plain or {}).get("named") or {}}
     return pdk.encode_result(ours, plain)
-
-
-def fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """The fields of a message in their order: numbers, and contents (of integers, their varints)."""
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        if tag & 7 == 0:
-            _, end = _varint(message, at)
-        elif tag & 7 == 2:
-            length, at = _varint(message, at)
-            end = at + length
-        else:
-            raise ValueError(f"Kong's calls have no fields of wire type {tag & 7}")
-        yield tag >> 3, message[at:end]
-        at = end
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if not byte & 0x80:
-            return value, at
-
-
-def _encoded(value: int) -> bytes:
-    parts = []
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*parts, value])
-
-
-def varint_field(number: int, value: int) -> bytes:
-    """A field that is an integer."""
-    return _encoded(number << 3) + _encoded(value & (2**64 - 1))
-
-
-def bytes_field(number: int, content: bytes) -> bytes:
-    """A field that is a string or a message."""
-    return _encoded(number << 3 | 2) + _encoded(len(content)) + content

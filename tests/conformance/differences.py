@@ -68,7 +68,7 @@ UNRECORDED = {
 
 # Besides: ports of this run stand for the recorded ones; ids that neither the configurations nor the node's settings
 # give were made up, by Kong and by us in different ways; 32 hexadecimal digits under "id" and "request_id" are those
-# of a request; instance ids, event ids, message ids and sequence numbers are mapped (replay.py); names in maps have no
+# of a request; instance ids, event ids, message ids and sequence numbers are mapped (run_ids.py); names in maps have no
 # order.
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

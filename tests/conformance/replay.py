@@ -12,10 +12,10 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-from conformance import codec
-from conformance.frames import NOTHING, Close, Event, HangUp, Item, Start, Step, unpacker_of
+from conformance.frames import NOTHING, Close, Event, HangUp, Item, Start, Step
 from conformance.notes import Noted, Notes, expected
 from conformance.recordings import HTTP, Case, Recording
+from conformance.run_ids import with_ids, with_sequence
 from conformance.script import Difference, Script
 from kong_pdk.wire import calls, msgpack, protobuf
 
@@ -197,39 +197,6 @@ def _raw_step(step: Step) -> bytes:
     return msgpack.encode_request(0, step.method, [{"EventId": 0, **data}])
 
 
-def with_ids(raw: bytes, number: int, ids: dict[str, int]) -> bytes:
-    """A recorded request with this run's ids in it; every other byte is as Kong wrote it.
-
-    :param ids: by their keys in the request's argument, or ``argument`` for the argument itself.
-    """
-    unpacker = unpacker_of(raw)
-    changes: list[tuple[int, int, int]] = []
-
-    def skip(new: int | None = None) -> None:
-        start = unpacker.tell()
-        unpacker.skip()
-        if new is not None:
-            changes.append((start, unpacker.tell(), new))
-
-    unpacker.read_array_header()
-    skip()
-    skip(number)
-    skip()
-    unpacker.read_array_header()
-    if "argument" in ids:
-        skip(ids["argument"])
-    elif ids:
-        for _ in range(unpacker.read_map_header()):
-            skip(ids.get(unpacker.unpack()))
-    for start, end, new in reversed(changes):
-        raw = raw[:start] + msgpack_integer(new) + raw[end:]
-    return raw
-
-
-def msgpack_integer(value: int) -> bytes:
-    return b"\xce" + value.to_bytes(4, "big")
-
-
 class ProtobufReplay(Replay):
     """Over ProtoBuf:1."""
 
@@ -294,23 +261,6 @@ class ProtobufReplay(Replay):
         while not self._ready[conn]:
             self._ready[conn] += self._frames[conn].feed(self.receive(conn))
         return self._ready[conn].pop(0)
-
-
-def with_sequence(raw: bytes, sequence: int, instance: int | None) -> bytes:
-    """A recorded RpcCall with this run's sequence number and instance id, its fields in Kong's order."""
-    made = b""
-    for number, content in codec.fields(raw):
-        if number == 1:
-            made += codec.varint_field(1, sequence)
-        elif instance is None:
-            made += codec.bytes_field(number, content)
-        else:
-            inner = b"".join(
-                codec.varint_field(1, instance) if field == 1 else codec.bytes_field(field, part)
-                for field, part in codec.fields(content)
-            )
-            made += codec.bytes_field(number, inner)
-    return made
 
 
 REPLAYS: dict[str, type[Replay]] = {"MsgPack:1": MsgpackReplay, "ProtoBuf:1": ProtobufReplay}

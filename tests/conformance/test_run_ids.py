@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conformance.frames import Close, Event, Item, Start, Step, unpacker_of
 from conformance.recordings import Recording, recordings
-from conformance.replay import with_ids, with_sequence
+from conformance.run_ids import with_ids, with_sequence
 from kong_pdk.wire import protobuf
 
 NUMBER, ID = 70_000, 80_000
