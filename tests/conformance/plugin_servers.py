@@ -1,4 +1,4 @@
-"""Our plugin servers with the probe, for replays: one process for each mode and interface file."""
+"""Our plugin servers with the probe, for replays: a process for each mode and recording."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conformance import kong_interface
 from conformance.notes import Notes
-from conformance.recordings import Case
+from conformance.recordings import Case, Recording
 from conformance.replay import REPLAYS, Replay
 from unit.server.served import Served, serving
 
@@ -21,12 +21,12 @@ Plugin = probe(Path({notes!r}))
 
 
 class Servers:
-    """A server in one mode for each kind of interface file, and the recordings that are played to it."""
+    """The servers of one mode: one for each recording, for what a handler notes late is to be taken for no other's."""
 
     def __init__(self, mode: str, folder: Path) -> None:
         self.mode = mode
         self._folder = folder
-        self._servers: dict[bool, tuple[Served, Notes]] = {}
+        self._servers: dict[str, tuple[Served, Notes]] = {}
         self._replays: dict[str, Replay] = {}
         self._running: list[Iterator[object]] = []
 
@@ -39,24 +39,24 @@ class Servers:
 
     def new_replay(self, case: Case) -> Replay:
         """A replay that has played nothing yet."""
-        server, notes = self._server(case.recording.extended)
+        if case.recording.name not in self._servers:
+            self._servers[case.recording.name] = self._serve(case.recording)
+        server, notes = self._servers[case.recording.name]
         return REPLAYS[case.protocol](case.recording, server.socket, notes)
 
-    def _server(self, extended: bool) -> tuple[Served, Notes]:
-        if extended not in self._servers:
-            folder = self._folder / ("extended" if extended else "stock")
-            folder.mkdir()
-            running = serving(folder, self.mode)
-            serve = next(running)
-            self._running.append(running)
-            notes = folder / "notes"
-            text = PLUGIN.format(tests=str(Path(__file__).parents[1]), notes=str(notes))
-            interface = folder / "pluginsocket.proto"
-            interface.write_text(kong_interface.ours(extended), "utf-8")
-            self._servers[extended] = (serve(text, KONG_PYTHON_INTERFACE_FILE=str(interface)), Notes(notes))
-        return self._servers[extended]
+    def _serve(self, recording: Recording) -> tuple[Served, Notes]:
+        folder = self._folder / str(len(self._servers))  # short: a socket's path may have some 100 bytes
+        folder.mkdir()
+        running = serving(folder, self.mode)
+        serve = next(running)
+        self._running.append(running)
+        notes, interface = folder / "notes", folder / "pluginsocket.proto"
+        interface.write_text(kong_interface.ours(recording.extended), "utf-8")
+        text = PLUGIN.format(tests=str(Path(__file__).parents[1]), notes=str(notes))
+        return serve(text, KONG_PYTHON_INTERFACE_FILE=str(interface)), Notes(notes)
 
     def end(self) -> None:
+        """End the servers, and the connections to them."""
         for replay in self._replays.values():
             replay.close()
         for _, notes in self._servers.values():
