@@ -135,6 +135,9 @@ def test_a_method_that_is_not_named_is_unknown():
         ("kong.log.set_serialize_value", "log", "kong/log/set_serialize_value"),
         ("kong.request.get_method", "access", "kong.request.get_method"),
         ("kong.request.get_body", "access", "kong.request.get_body"),
+        ("kong.service.request.disable_tls", "access", "kong.service.request.disable_tls"),
+        ("kong.service.request.disable_tls", "log", "kong.service.request.disable_tls"),
+        ("kong.service.request.disable_tls", "preread", "kong/service/request/disable_tls"),
     ],
 )
 def test_the_more_exact_method_is_chosen(function, phase, name):

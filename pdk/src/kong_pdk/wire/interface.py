@@ -25,6 +25,8 @@ _RPC = re.compile(
 _METHOD_NAME = re.compile(r"\boption\s*\(\s*[\w.]*\bMethodName\s*\)\s*=\s*([\"'])(.*?)\1")
 # Functions that read what Kong has saved of the request for `log` look at the copies by their dotted names alone.
 _SAVED_FOR_LOG = ("kong.request.", "kong.response.", "kong.service.response.", "kong.nginx.", "kong.ctx.")
+# Over HTTP this gives no value at all, of which Kong cannot make a Value, and over streams one, which is not Empty.
+_EXACT_OVER_STREAMS = "kong.service.request.disable_tls"
 
 
 def saved_for_log(function: str) -> bool:
@@ -35,16 +37,17 @@ def saved_for_log(function: str) -> bool:
 class Interface:
     """The methods that one Kong can be asked for over ProtoBuf:1. It does not change."""
 
-    __slots__ = ("_by_function", "_in_log", "_methods")
+    __slots__ = ("_by_function", "_by_phase", "_methods")
 
     def __init__(self, methods: Iterable[Method]) -> None:
         """:param methods: those that the interface file names."""
         self._methods = {method.name: method for method in methods}
         dotted = {method.function: method for method in self if "/" not in method.name}
         exact = {method.function: method for method in self if "/" in method.name}
-        self._by_function = dotted | exact
-        late = {name: method for name, method in exact.items() if not saved_for_log(name)}
-        self._in_log = dotted | late
+        over_http = {name: method for name, method in exact.items() if name != _EXACT_OVER_STREAMS}
+        in_log = {name: method for name, method in over_http.items() if not saved_for_log(name)}
+        self._by_function = dotted | over_http
+        self._by_phase = {"log": dotted | in_log, "preread": dotted | exact}
 
     def method(self, wire_name: str) -> Method:
         """Look a method up by its name on the wire.
@@ -63,7 +66,7 @@ class Interface:
         :param phase: that of the handler.
         :raises UnknownMethod: no method reaches the function.
         """
-        found = (self._in_log if phase == "log" else self._by_function).get(function)
+        found = self._by_phase.get(phase, self._by_function).get(function)
         if found is None:
             raise UnknownMethod(function)
         return found

@@ -48,8 +48,9 @@ class _Function:
     returns: bool
 
 
-# Annotations are texts here; a function that may give None for nil says so in its own ("str | None").
-_NO_VALUE = ("None", "NoReturn")
+# Annotations are texts here; a function that may give None for nil says so in its own ("str | None"). One of these
+# texts is that of a function whose None is no value at all.
+_NO_VALUE = ("None", "NoReturn", "Literal[True] | None")
 
 FUNCTIONS: dict[str, _Function] = {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from kong_pdk.gateway import paths
 from kong_pdk.gateway.exchange import Refused, UpstreamRequest
@@ -153,6 +153,6 @@ def _encoded(name: str, kind: str, fields: dict[str, Any], keep: bool) -> tuple[
 
 
 @function("kong.service.request.disable_tls")
-def disable_tls(event: Event) -> None:
+def disable_tls(event: Event) -> Literal[True] | None:
     """Over HTTP there is nothing that it could switch off, and Kong says nothing."""
-    return
+    return True if event.exchange.subsystem == "stream" else None
