@@ -31,6 +31,18 @@ def after_the_end(connection: socket.socket) -> None:
     connection.sendall(b"all of " + received)
 
 
+def once(answer: bytes) -> Talk:
+    """Give one answer to the first piece, and end; what comes then is read, so that nothing is cut."""
+
+    def talk(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(answer)
+        connection.shutdown(socket.SHUT_WR)
+        read_to_end(connection)
+
+    return talk
+
+
 @contextlib.contextmanager
 def service(talk: Talk = echo) -> Iterator[int]:
     """Serve on a free port, a thread for each connection; gives the port."""

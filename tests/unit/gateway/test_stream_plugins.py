@@ -12,7 +12,7 @@ from kong_pdk.wire.calls import HandleEvent, StartInstance
 from unit.gateway_pdk.plugin_servers import ProtoBufServer, serving
 
 from .conftest import Loop, Serve, wait_until
-from .tcp import connect, service
+from .tcp import connect, once, service
 
 PLUGIN = {
     "Name": "p",
@@ -55,12 +55,13 @@ plugins: [{{name: p, protocols: [http, tcp]}}]
 
 
 def test_each_subsystem_has_its_own(serve: Serve, server: ProtoBufServer, tmp_path: Path) -> None:
-    with service(lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")) as port:
+    with service(once(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")) as port:
         running = serve(text(port), **settings(tmp_path), stream_listen="127.0.0.1:0")
         assert (tmp_path / "asked").read_text() == "once\nonce\n"
         for _ in range(2):
             assert running.request("GET", "/").status == 200
             with connect(running) as client:
+                client.sendall(b"ping")
                 assert client.recv(100).startswith(b"HTTP/1.1 200")
         wait_until(lambda: len(server.events()) == 8)
     started = [call for call in server.calls if isinstance(call, StartInstance)]

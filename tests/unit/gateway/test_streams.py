@@ -14,7 +14,7 @@ from kong_pdk.gateway.settings import Settings
 from kong_pdk.gateway.stream.session import Session
 
 from .conftest import DEADLINE, PythonPlugin, Running, Serve, wait_until
-from .tcp import after_the_end, configuration, connect, echo, free_port, read_to_end, service, use
+from .tcp import after_the_end, configuration, connect, echo, free_port, once, read_to_end, service, use
 
 STREAMS = {"stream_listen": "127.0.0.1:0"}
 MEGABYTE = 1 << 20
@@ -225,14 +225,10 @@ def test_half_closed_streams_go_on_where_that_is_set(serve: Serve, setting: str)
 
 
 def test_an_answer_is_whole_though_the_client_sends_on(serve: Serve) -> None:
-    """The service closes while bytes of the client are on their way: closing with them unread would cut the answer."""
+    """The service ends while bytes of the client are on their way: closing with them unread would cut the answer."""
     answer = b"y" * 4 * MEGABYTE
 
-    def once(connection: socket.socket) -> None:
-        connection.recv(4)
-        connection.sendall(answer)
-
-    with service(once) as port, connect(serve(configuration(port), **STREAMS)) as client:
+    with service(once(answer)) as port, connect(serve(configuration(port), **STREAMS)) as client:
         client.sendall(b"ping")
         received = bytearray(client.recv(1000))
         client.sendall(b"more that nobody reads")
