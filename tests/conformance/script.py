@@ -11,8 +11,11 @@ from conformance.frames import CLOSED, NOTHING, UNREADABLE, Event, PdkCall, Step
 from conformance.probe_plugin import written
 from conformance.recordings import HTTP, Case
 from kong_pdk.wire import pdk
-from kong_pdk.wire.methods import METHODS
+from kong_pdk.wire.methods import METHODS, Method
 from kong_pdk.wire.msgpack import step_method
+
+# In log Kong answers these from what it has saved of the request, under their dotted names alone.
+_NOT_IN_LOG = ("kong/request/", "kong/response/", "kong/service/response/")
 
 
 class Difference(AssertionError):
@@ -47,9 +50,7 @@ class Script:
         """Kong's answer to a call: the bytes of a message, or CLOSED."""
         if self._is_over():
             return CLOSED
-        ours = METHODS.get(name)
-        if ours is None:
-            raise Difference(f"{self._where()}: {name} is no method of Kong's interface file or our extension")
+        ours = self._method(name)
         args = codec.arguments(ours, payload)
         recorded = self._recorded[0] if self._recorded else None
         if recorded is not None and ours.function == recorded.method.replace("/", "."):
@@ -58,6 +59,15 @@ class Script:
             if same and not (recorded.refused and self._may(ours.function, args)):
                 return self._answer(ours, self._pass(), theirs)
         return pdk.encode_result(ours, self._liberty(ours.function, args).answer)
+
+    def _method(self, name: str) -> Method:
+        """A method that a Kong with this interface would answer in this phase, from the right request."""
+        method = METHODS.get(name)
+        if method is None or (method.extended and not self._case.recording.extended):
+            raise Difference(f"{self._where()}: {name} is no method of this Kong's interface file")
+        if self._event.phase == "log" and name.startswith(_NOT_IN_LOG):
+            raise Difference(f"{self._where()}: {name}, of which Kong has saved nothing under this name for log")
+        return method
 
     def _is_over(self) -> bool:
         """Whether the recording tells nothing of what comes now."""
