@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conformance.codec import recorded_methods
+from conformance.codec import NO_METHOD, recorded_methods
 from conformance.frames import CLOSED, NOTHING, PdkCall, Step
 from kong_pdk.wire import calls, msgpack, pdk, protobuf
+from kong_pdk.wire.errors import ArgumentError
 
 DEADLINE = 20.0
 _EXIT = "kong.response.exit"
@@ -205,10 +206,14 @@ class ProtoBufNoteProbe(NoteProbe):
     def _event(self, frames: _Frames, sequence: int, call: calls.HandleEvent) -> None:
         event, orders = self.begin(call.instance_id, call.event_name)
         for name, args in orders:
-            method = recorded_methods()[name]
-            made = PdkCall(name, pdk.encode_arguments(method, args), CLOSED)
+            method = recorded_methods().get(name, NO_METHOD)
+            try:
+                payload = b"" if method is NO_METHOD else pdk.encode_arguments(method, args)
+            except ArgumentError:
+                continue  # the recording server could not send it either
+            made = PdkCall(name, payload, CLOSED)
             event.made.append(made)
-            frames.send(name.encode(), made.arguments)
+            frames.send(name.encode(), payload)
             if method.output == "Empty" and name != _EXIT:
                 frames.owed.append(made)
             else:
