@@ -137,11 +137,11 @@ def _play(case: Case, setup: Setup) -> None:
 
 
 def _received(port: int, sent: bytes) -> str:
-    """What the client sees: what comes first, or how it was refused."""
-    with socket.create_connection(("127.0.0.1", port), DEADLINE) as client:
-        client.settimeout(DEADLINE)
-        try:
+    """What the client sees: what comes first, or how it was refused, which may be as soon as it connects."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), DEADLINE) as client:
+            client.settimeout(DEADLINE)
             client.sendall(sent)
             return client.recv(65536).decode()
-        except OSError as error:
-            return type(error).__name__
+    except OSError as error:
+        return type(error).__name__
