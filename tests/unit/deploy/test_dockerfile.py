@@ -62,6 +62,44 @@ def test_scripts_image_passes_arguments_that_there_are() -> None:
     assert passed == BUILD_ARGUMENTS
 
 
+def interface_step(folder: Path, interface: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run what the build does for INTERFACE, with programs that only write down that they ran."""
+    [step] = re.findall(r"^ *(case \$INTERFACE in.*?esac); ", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    # Docker takes comments out of a RUN, and then joins its lines.
+    lines = [line for line in step.splitlines() if not line.lstrip().startswith("#")]
+    for name in ("kong-python", "setpriv"):
+        program = folder / name
+        program.write_text(f'#!/bin/sh\necho "{name} $*"\nexit {status}\n')
+        program.chmod(0o755)
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "INTERFACE": interface}
+    command = ["sh", "-euc", "".join(line.removesuffix("\\") for line in lines)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_build_extends_the_interface_file_and_looks_at_it_as_nobody(tmp_path: Path) -> None:
+    done = interface_step(tmp_path, "extended")
+    extends, checks = done.stdout.splitlines()
+    assert (done.returncode, extends) == (0, "kong-python extend-interface")
+    assert re.fullmatch(r"setpriv --reuid=65534 .* kong-python extend-interface --check", checks)
+
+
+def test_the_build_leaves_the_interface_file_where_that_is_wanted(tmp_path: Path) -> None:
+    done = interface_step(tmp_path, "stock")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_an_interface_file_that_cannot_be_extended_ends_the_build_with_the_way_around(tmp_path: Path) -> None:
+    done = interface_step(tmp_path, "extended", status=78)
+    assert done.returncode == 1
+    assert done.stderr == "kong-python: INTERFACE=stock builds the image without the extension\n"
+
+
+def test_another_word_for_the_interface_ends_the_build(tmp_path: Path) -> None:
+    done = interface_step(tmp_path, "Stock")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "kong-python: INTERFACE is 'Stock'; set it to extended or to stock\n"
+
+
 def revision(folder: Path) -> str:
     """What scripts/image says of a folder."""
     script = f"source {REPOSITORY}/scripts/image; cd '{folder}'; revision"
