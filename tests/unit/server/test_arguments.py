@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -123,6 +124,24 @@ def refused(serve, connect, call):
 def test_none_in_front_of_an_argument_is_refused(serve, connect_whole):
     text = refused(serve, connect_whole, lambda kong: kong.request.get_body(None, 10))
     assert text.startswith("kong.request.get_body: ")
+
+
+def test_none_in_front_of_the_size_of_a_file_is_kong_s_own_number(serve, connect_whole):
+    kong = make_calls(serve, connect_whole, lambda kong: kong.request.get_body("application/json", None, 5000))
+    assert kong.made == [("kong.request.get_body", ["application/json", 100, 5000])]
+
+
+@pytest.mark.parametrize("name", [5, ["a"], {"a": 1}])
+def test_the_name_of_a_query_argument_is_text(serve, name):
+    with ExitStack() as stack:
+
+        def connect(server):
+            kong = ProtobufKong(server)
+            stack.callback(kong.close)
+            return kong
+
+        text = refused(serve, connect, lambda kong: kong.request.get_query_arg(name))
+    assert text.startswith("kong.request.get_query_arg: argument 1 must be a string")
 
 
 def test_none_within_a_list_is_refused(serve, connect_any):

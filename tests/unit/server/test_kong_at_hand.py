@@ -63,10 +63,20 @@ def dump(request: pytest.FixtureRequest, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("file", "protocol"),
-    [(None, "MsgPack:1"), ("stock", "MsgPack:1"), ("older", "MsgPack:1"), ("extended", "ProtoBuf:1")],
+    [("stock", "MsgPack:1"), ("older", "MsgPack:1"), ("extended", "ProtoBuf:1")],
 )
 def test_the_file_decides_where_nobody_else_does(dump, file, protocol):
     assert dump(file) == (protocol, "")
+
+
+def test_a_variable_that_names_no_file_is_an_error(dump):
+    protocol, log = dump(None)
+    assert protocol == "MsgPack:1"
+    assert "pluginsocket.proto is not there; have KONG_PYTHON_INTERFACE_FILE name Kong's" in log
+
+
+def test_without_the_variable_no_file_is_no_error(dump):
+    assert dump(None, KONG_PYTHON_INTERFACE_FILE="") == ("MsgPack:1", "")
 
 
 def test_a_variable_wins_over_the_file(dump):

@@ -77,7 +77,7 @@ def test_no_headers_are_an_empty_dict(ask):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("flag", True), ("a", "1"), ("b", "2"), ("empty", ""), ("nosuch", None)]
+    ("name", "expected"), [("flag", True), (b"flag", True), ("a", "1"), ("b", "2"), ("empty", ""), ("nosuch", None)]
 )
 def test_a_query_argument_without_value_is_true(serve, name, expected):
     """Over ProtoBuf:1 it comes from get_query: a client must not be able to cause a 500 by ``?flag``."""

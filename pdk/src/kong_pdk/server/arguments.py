@@ -17,7 +17,11 @@ _MOST_FOR_EXIT = 3
 _PLAIN = (str, bytes, int, float)
 _INTEGERS = range(-(2**63), 2**64)  # those of MessagePack
 # What Kong itself takes for an argument that is nil, by function and position.
-_DEFAULTS: Mapping[tuple[str, int], str] = {("kong.response.exit", 1): "", ("kong.node.get_memory_stats", 0): "b"}
+_DEFAULTS: Mapping[tuple[str, int], str | int] = {
+    ("kong.node.get_memory_stats", 0): "b",
+    ("kong.request.get_body", 1): 100,
+    ("kong.response.exit", 1): "",
+}
 
 
 def without_holes(function: str, args: Sequence[object]) -> list[object]:

@@ -22,11 +22,15 @@ def interface() -> Interface:
 
     :raises SettingError: the variable that names the file has no meaning.
     """
+    file = INTERFACE_FILE.read(os.environ)
     try:
-        return interface_file.load(INTERFACE_FILE.read(os.environ)) or STOCK
+        found = interface_file.load(file)
+        if found is None and not INTERFACE_FILE.is_default(os.environ):
+            raise InterfaceError(f"{file} is not there; have {INTERFACE_FILE.name} name Kong's interface file or a copy")
     except InterfaceError as error:
         _log.error("%s; until then ProtoBuf:1 reaches what an unmodified Kong names", error)
         return STOCK
+    return found or STOCK
 
 
 def protocol(option: str | None) -> Protocol:

@@ -96,9 +96,10 @@ class _Channel:
         return set_body.set_body(lambda name, given: self._make(self._choose(name), given), args)
 
     def _get_query_arg(self, chosen: Method, args: Sequence[object]) -> _Result:
-        if chosen.output != "String" or len(args) != 1:
+        if chosen.output != "String" or len(args) != 1 or not isinstance(args[0], (str, bytes)):
             return self._make(chosen, args)
-        return query_argument(args[0], lambda: self.call("kong.request.get_query", ())[0]), None
+        name = decode(args[0]) if isinstance(args[0], bytes) else args[0]
+        return query_argument(name, lambda: self.call("kong.request.get_query", ())[0]), None
 
     def _get_header(self, chosen: Method, args: Sequence[object]) -> _Result:
         """Look among all headers, in `log`, whether one is empty or not there: no method tells that."""

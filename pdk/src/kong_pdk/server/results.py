@@ -50,7 +50,7 @@ def from_protobuf(method: Method, value: Any) -> tuple[Any, str | None]:
     return (shape(value) if shape else value), None
 
 
-def query_argument(name: object, get_query: Callable[[], Any]) -> Any:
+def query_argument(name: str, get_query: Callable[[], Any]) -> Any:
     """Give ``kong.request.get_query_arg``'s value from all arguments.
 
     Over ProtoBuf:1 Kong raises on an argument without a value, which any client could send.

@@ -9,7 +9,7 @@ from kong_pdk.wire import json_text
 from kong_pdk.wire.errors import ArgumentError, too_deep
 from kong_pdk.wire.messages import message_class
 from kong_pdk.wire.methods import Method
-from kong_pdk.wire.protobuf import parse
+from kong_pdk.wire.protobuf import MAX_FRAME, parse
 from kong_pdk.wire.text import decode, encode
 from kong_pdk.wire.values import fill_list, fill_struct, fill_value, message_of, read_message, read_struct, read_value
 
@@ -36,13 +36,16 @@ def encode_arguments(method: Method, args: Sequence[object]) -> bytes:
     message = message_class(method.input)()
     try:
         _FILL[method.input](message, name, given)
-        return bytes(message.SerializeToString())
+        payload = bytes(message.SerializeToString())
     except ArgumentError:
         raise
     except RecursionError as error:
         raise too_deep(name) from error
     except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentError(f"{name}: {error}") from error
+    if len(payload) > MAX_FRAME:
+        raise ArgumentError(f"{name}: the arguments are {len(payload)} bytes long, and at most {MAX_FRAME} can be sent")
+    return payload
 
 
 def _carried(name: str, value: Any) -> Any:

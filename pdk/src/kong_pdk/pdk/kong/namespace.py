@@ -92,6 +92,9 @@ def function(name: str) -> Callable[[Method], Method]:
     return replace
 
 
+_signature = functools.cache(inspect.signature)
+
+
 def _by_position(
     name: str, documented: Callable[..., Any], args: Sequence[object], named: Mapping[str, object]
 ) -> list[object]:
@@ -99,7 +102,7 @@ def _by_position(
 
     :raises TypeError: there is no parameter of that name, or one that must be given is missing.
     """
-    signature = inspect.signature(documented)
+    signature = _signature(documented)
     try:
         bound = signature.bind(None, *args, **named)
     except TypeError as error:
