@@ -58,6 +58,12 @@ FITTING: dict[str, st.SearchStrategy[list[Any]]] = {
     "Target": st.tuples(raw_text, int32).map(list),
 }
 
+# Kong leaves out an argument without a value, and so do we.
+_argument = st.one_of(st.just(True), int32, raw_text)
+queries = st.tuples(
+    st.dictionaries(raw_text, st.one_of(_argument, st.lists(_argument, min_size=1, max_size=3)), max_size=4)
+).map(list)
+
 _captures = st.fixed_dictionaries(
     {"unnamed": st.lists(raw_text, max_size=4), "named": st.dictionaries(raw_text, raw_text, max_size=4)}
 )
@@ -97,7 +103,7 @@ def test_every_kind_of_message_is_tried():
 @EACH
 @given(data=st.data())
 def test_arguments_survive_the_wire(method, data):
-    args = data.draw(FITTING[method.input])
+    args = data.draw(queries if method.function == "kong.service.request.set_query" else FITTING[method.input])
     assert decode_arguments(method, encode_arguments(method, args)) == args
 
 

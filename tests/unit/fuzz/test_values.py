@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from google.protobuf import struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
+from kong_pdk.wire.deep_values import read_deep
 from kong_pdk.wire.errors import WireError
 from kong_pdk.wire.messages import message_class
 from kong_pdk.wire.protobuf import parse
@@ -68,3 +71,32 @@ def test_a_damaged_value_is_a_value_or_refused(value, data):
         read_value(parse("Value", data.draw(damaged(packed("Value", fill_value, value)))))
     except WireError:
         return
+
+
+@given(json_values(raw_text))
+def test_the_reader_of_deep_values_reads_the_same(value):
+    assert repr(read_deep("Value", packed("Value", fill_value, value))) == repr(
+        read_value(parse("Value", packed("Value", fill_value, value)))
+    )
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), json_values(raw_text, 3)), max_size=4))
+def test_of_two_entries_with_one_key_the_last_one_counts(entries):
+    stream = b"".join(packed("Struct", fill_struct, {key: value}) for key, value in entries)
+    assert read_deep("Struct", stream) == read_struct(parse("Struct", stream)) == dict(entries)
+
+
+@given(st.binary(max_size=300), st.sampled_from(["Value", "Struct"]))
+def test_the_reader_of_deep_values_refuses_or_reads_any_bytes(garbage, name):
+    with suppress(WireError):
+        read_deep(name, garbage)
+
+
+@given(json_values(raw_text), st.data())
+def test_the_reader_of_deep_values_refuses_what_protobuf_refuses(value, data):
+    bytes_of_it = data.draw(damaged(packed("Value", fill_value, value)))
+    with suppress(WireError):
+        read_deep("Value", bytes_of_it)
+        return
+    with pytest.raises(WireError):
+        parse("Value", bytes_of_it)

@@ -52,7 +52,7 @@ def _value(data: bytes, span: _Span, todo: _Todo) -> Any:
 
 
 def _struct(data: bytes, span: _Span, todo: _Todo) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, _Span | None] = {}  # of two entries with one key the last one counts
     for number, wire_type, entry in _fields(data, span):
         if (number, wire_type) != (1, _SPAN):
             continue
@@ -62,9 +62,9 @@ def _struct(data: bytes, span: _Span, todo: _Todo) -> dict[str, Any]:
                 key = decode(data[content[0] : content[1]])
             elif kind == _SPAN and part == 2:
                 value = content
-        found[key] = None
-        if value is not None:
-            todo.append((value, found, key))
+        values[key] = value
+    found: dict[str, Any] = dict.fromkeys(values)
+    todo.extend((value, found, key) for key, value in values.items() if value is not None)
     return found
 
 
