@@ -115,7 +115,7 @@ def test_what_has_no_place_in_the_message_is_refused_by_name(method, args):
 
 def test_arguments_longer_than_a_message_are_refused_by_name(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("kong_pdk.wire.arguments.MAX_FRAME", 100)
-    with pytest.raises(ArgumentError, match="kong.service.request.set_raw_body: the arguments are 103 bytes long"):
+    with pytest.raises(ArgumentError, match="set_raw_body: the arguments are 103 bytes long"):
         encode_arguments(METHODS["kong.service.request.set_raw_body"], [b"x" * 101])
     assert encode_arguments(METHODS["kong.service.request.set_raw_body"], [b"x" * 90])
 

@@ -26,7 +26,7 @@ def interface() -> Interface:
     try:
         found = interface_file.load(file)
         if found is None and not INTERFACE_FILE.is_default(os.environ):
-            raise InterfaceError(f"{file} is not there; have {INTERFACE_FILE.name} name Kong's interface file or a copy")
+            raise InterfaceError(f"{file} is not there; have {INTERFACE_FILE.name} name Kong's file or a copy")
     except InterfaceError as error:
         _log.error("%s; until then ProtoBuf:1 reaches what an unmodified Kong names", error)
         return STOCK
