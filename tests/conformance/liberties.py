@@ -36,25 +36,29 @@ def taken(
     :param call: the function and its arguments.
     :param recorded: the call that was recorded in this place; last: the one before.
     """
-    function, args = call
+    function, _ = call
     wanted = recorded.method.replace("/", ".") if recorded else None
     if function == "kong.nginx.get_subsystem" and phase == "log":
         # Whether Kong refuses some calls in log depends on whose log it is.
         return Liberty("stream" if case.kind == STREAM else "http")
-    if recorded and wanted == _QUERY_ARG and case.protocol == "ProtoBuf:1":
-        # Over the stock messages any client could make Kong raise, by an argument without a value.
-        values = _query(case, recorded)
-        if function == "kong.request.get_query":
-            return Liberty(values, instead=True)
-        if recorded.refused and args and values.get(args[0]) is True:
-            return Liberty(True, instead=True)
-    if wanted == _RAW_BODY and function == "kong.request.get_body" and case.protocol == "MsgPack:1":
-        # Kong raises on a body that it has in a file, and then never answers: this is how to ask first.
-        return Liberty(NOTHING, instead=True) if len(case.body) > BODY_BUFFER else Liberty({})
     if phase == "log" and last and function == last.method + "s" and last.answer == b"":
         # The stock message does not tell an empty header from one that is not there.
         return Liberty(_headers(case, function))
+    if recorded and wanted == _QUERY_ARG and case.protocol == "ProtoBuf:1":
+        return _query_argument(case, call, recorded)
+    if wanted == _RAW_BODY and function == "kong.request.get_body" and case.protocol == "MsgPack:1":
+        # Kong raises on a body that it has in a file, and then never answers: this is how to ask first.
+        return Liberty(NOTHING, instead=True) if len(case.body) > BODY_BUFFER else Liberty({})
     return None
+
+
+def _query_argument(case: Case, call: tuple[str, list[Any]], recorded: PdkCall) -> Liberty | None:
+    """Over the stock messages any client could make Kong raise, by an argument without a value."""
+    function, args = call
+    values = _query(case, recorded)
+    if function == "kong.request.get_query":
+        return Liberty(values, instead=True)
+    return Liberty(True, instead=True) if recorded.refused and args and values.get(args[0]) is True else None
 
 
 def value(case: Case, order: list[Any], call: PdkCall, noted: Any) -> tuple[Any, str | None] | None:

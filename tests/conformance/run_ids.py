@@ -31,6 +31,11 @@ def with_ids(raw: bytes, number: int, ids: dict[str, int]) -> bytes:
     elif ids:
         for _ in range(unpacker.read_map_header()):
             skip(ids.get(unpacker.unpack()))
+    return _changed(raw, changes)
+
+
+def _changed(raw: bytes, changes: list[tuple[int, int, int]]) -> bytes:
+    """Bytes with integers in place of some parts, from the last to the first, so that places stay true."""
     for start, end, new in reversed(changes):
         raw = raw[:start] + _integer(new) + raw[end:]
     return raw
