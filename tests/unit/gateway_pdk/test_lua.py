@@ -26,6 +26,8 @@ def test_tostring(value: object, text: str) -> None:
         ([b"\xff"], ["\udcff"]),
         ([{"a": None, "b": b"c"}], [{"b": "c"}]),
         ([False], [False]),
+        ([{1: "a", 2: {2: "b"}}], [["a", {2: "b"}]]),
+        ([2**53 + 1, 2**53, 5], [2**53, 2**53, 5]),
     ],
 )
 def test_nil_ends_the_arguments_over_msgpack(args: list[Any], seen: list[Any]) -> None:

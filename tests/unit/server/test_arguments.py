@@ -144,6 +144,38 @@ def test_the_name_of_a_query_argument_is_text(serve, name):
     assert text.startswith("kong.request.get_query_arg: argument 1 must be a string")
 
 
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        ({1: "a", None: {2.5: "b"}}, {"1": "a", "None": {"2.5": "b"}}),
+        (MappingProxyType({"a": MappingProxyType({})}), {"a": {}}),
+        ([2**70, -5], [2.0**70, -5]),
+    ],
+)
+def test_values_are_sent_alike(serve, connect_any, value, sent):
+    """Lua would take the name 1 for a place in a list, and MessagePack has no integers of any size."""
+    kong = make_calls(serve, connect_any, lambda kong: kong.ctx.shared.set("k", value))
+    assert kong.made == [("kong.ctx.shared.set", ["k", sent])]
+
+
+def test_a_function_that_kong_has_not_is_warned_of_once(serve, caplog):
+    with ExitStack() as stack:
+
+        def connect(server):
+            kong = MsgpackKong(server)
+            stack.callback(kong.close)
+            return kong
+
+        def calls(kong):
+            for _ in range(2):
+                assert kong.request.get_hedaer("x") == (None, None)
+                kong.request.get_header("x")
+
+        make_calls(serve, connect, calls)
+    (warned,) = [record.message for record in caplog.records if "no function" in record.message]
+    assert warned == "Kong 3.9 has no function kong.request.get_hedaer; did you mean kong.request.get_header?"
+
+
 def test_none_within_a_list_is_refused(serve, connect_any):
     text = refused(serve, connect_any, lambda kong: kong.ctx.shared.set("k", [1, None, 2]))
     assert text.startswith("kong.ctx.shared.set: ")

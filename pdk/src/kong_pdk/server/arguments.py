@@ -70,9 +70,7 @@ def for_msgpack(function: str, args: Sequence[object]) -> list[Any]:
         ready[0] = as_form(ready[0])
     elif function == "kong.response.exit" and len(ready) > 1:
         ready[1:] = _with_json(function, ready[1:])
-    for value in ready:
-        _refuse_holes(function, value)
-    return ready
+    return [_for_lua(function, value) for value in ready]
 
 
 def _with_json(function: str, rest: list[Any]) -> list[Any]:
@@ -103,12 +101,15 @@ def _printed(value: Any) -> Any:
     return "nil" if value is None else value if isinstance(value, _PLAIN) else str(value)
 
 
-def _refuse_holes(function: str, value: object) -> None:
+def _for_lua(function: str, value: Any) -> Any:
+    """Give a value as ProtoBuf:1 would carry it: names are text, integers are doubles where they are large."""
     if isinstance(value, Mapping):
-        for item in value.values():
-            _refuse_holes(function, item)
-    elif isinstance(value, (list, tuple)):
+        return {
+            name if isinstance(name, (str, bytes)) else str(name): _for_lua(function, item)
+            for name, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
         if any(item is None for item in value):
             raise ArgumentError(f"{function}: a list holds None, at which Lua ends it; leave it out or give a value")
-        for item in value:
-            _refuse_holes(function, item)
+        return [_for_lua(function, item) for item in value]
+    return float(value) if isinstance(value, int) and value not in _INTEGERS else value

@@ -15,6 +15,7 @@ from kong_pdk.server import set_body
 from kong_pdk.server.arguments import for_msgpack
 from kong_pdk.server.exits import EventEnded
 from kong_pdk.server.results import from_msgpack
+from kong_pdk.server.unknown import warn_of_unknown
 from kong_pdk.settings import MOST_WORKERS
 from kong_pdk.wire.errors import ArgumentError, too_deep
 from kong_pdk.wire.msgpack import encode_response
@@ -62,6 +63,7 @@ class Event:
 
     def call(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
         """See :class:`kong_pdk.server.bridge.Channel`."""
+        warn_of_unknown(method)
         if method == "kong.request.get_raw_body" and self._is_body_in_file():
             return None, _IN_FILE
         if method == set_body.FUNCTION:

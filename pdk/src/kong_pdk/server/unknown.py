@@ -1,15 +1,18 @@
-"""Why a PDK function cannot be called over ProtoBuf:1, and what to do."""
+"""PDK functions that Kong has not, or that cannot be called over ProtoBuf:1, and what to do."""
 
 from __future__ import annotations
 
 import difflib
+import logging
 
 from kong_pdk.wire.interface import EXTENDED
 from kong_pdk.wire.phases import functions
 
+_log = logging.getLogger(__name__)
 _MSGPACK = "set KONG_PYTHON_PROTOCOL=msgpack (or --protocol msgpack)"
 _EXTEND = "extend the file (kong-python extend-interface), and start Kong and this server again"
-_KNOWN = sorted({method.function for method in EXTENDED} | set(functions()))
+_KNOWN = frozenset(method.function for method in EXTENDED) | frozenset(functions())
+_told: set[str] = set()
 _ONLY_IN_LUA = {
     "kong.client.tls.disable_http2_alpn": "it works in a phase that plugin servers do not have",
     "kong.response.get_raw_body": "it works in a phase that plugin servers do not have",
@@ -34,6 +37,19 @@ def why_unknown(function: str) -> str:
             f"{function} is not among the methods that Kong's interface file names, so it cannot be called over "
             f"ProtoBuf:1; {_EXTEND}, or {_MSGPACK}"
         )
-    guess = difflib.get_close_matches(function, _KNOWN, n=1, cutoff=0.85)
-    meant = f"did you mean {guess[0]}?" if guess else f"if a newer Kong has it, {_MSGPACK}"
+    meant = _guess(function) or f"if a newer Kong has it, {_MSGPACK}"
     return f"Kong 3.9 has no function {function}; {meant}"
+
+
+def warn_of_unknown(function: str) -> None:
+    """Say once of a function that Kong 3.9 has not: over MsgPack:1 a newer one may have it, and others give nil."""
+    if function in _KNOWN or function in _told:
+        return
+    _told.add(function)
+    meant = _guess(function) or "where Kong has not, either, the call gives None"
+    _log.warning("Kong 3.9 has no function %s; %s", function, meant)
+
+
+def _guess(function: str) -> str:
+    guess = difflib.get_close_matches(function, sorted(_KNOWN), n=1, cutoff=0.85)
+    return f"did you mean {guess[0]}?" if guess else ""

@@ -14,6 +14,8 @@ from kong_pdk.wire.text import decode, encode
 # In these messages Kong's decoder turns null into a text and false into nil.
 _LOSSY = frozenset({"KV", "ListValue", "Struct"})
 _NULL = "NULL_VALUE"
+# Larger integers have no double of their own, and Lua has no other numbers.
+_EXACT = 2**53
 
 
 _Value = TypeVar("_Value", str, "str | bool")
@@ -58,10 +60,18 @@ def _strings(value: Any) -> Any:
         return decode(bytes(value))
     if isinstance(value, dict):
         pairs = ((_strings(name), _strings(item)) for name, item in value.items())
-        return {name: item for name, item in pairs if item is not None}
+        table = {name: item for name, item in pairs if item is not None}
+        return list(map(table.get, range(1, len(table) + 1))) if _is_sequence(table) else table
     if isinstance(value, (list, tuple)):
         return [_strings(item) for item in value]
+    if isinstance(value, int) and abs(value) > _EXACT:
+        return int(float(value))
     return value
+
+
+def _is_sequence(table: dict[Any, Any]) -> bool:
+    """Whether Lua takes a table for a list: its names are the numbers from 1 on."""
+    return bool(table) and all(type(name) is int and 0 < name <= len(table) for name in table)
 
 
 def to_msgpack(method: str, value: Any) -> Any:
