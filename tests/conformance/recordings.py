@@ -203,7 +203,8 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
         number = 0
         try:
             for number, line in enumerate(lines, start=1):
-                yield number, json.loads(line)
+                if line.strip():
+                    yield number, json.loads(line)
         except ValueError as error:
             raise RecordingError(f"{path}:{number}: not JSON: {error}; each line is to be one case") from error
 
