@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Generator
+
+import pytest
 
 import pytest
 
@@ -16,3 +19,18 @@ def pytest_configure() -> None:
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let a report travel from one of several processes that test: what is not UTF-8 in it cannot, and ends them all."""
+    report = yield
+    if hasattr(item.config, "workerinput"):
+        report.sections = [(name, _printable(text)) for name, text in report.sections]
+        if report.failed:
+            report.longrepr = _printable(report.longreprtext)
+    return report
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -120,3 +120,11 @@ def test_a_broken_plugin_is_named(check):
     status, _, err = check(KONG.replace("CONFIG", "message: hi"))
     assert status == 1
     assert "broken.py:2" in err
+
+
+def test_a_broken_plugin_that_the_file_uses_is_named_with_its_mistake(check):
+    (check.folder / "broken.py").write_text("class Plugin:\n    def acces(self, kong): pass\n")
+    status, _, err = check(KONG.replace("CONFIG", "message: hi") + "- name: broken\n")
+    assert status == 1
+    assert "broken.py:1" in err.splitlines()[0]
+    assert "plugin 'broken' not enabled" in err

@@ -33,11 +33,13 @@ def main(argv: Sequence[str]) -> int:
         return 1
     try:
         found = configuration.read(environ, (), run_directory.locate(environ))
+        for text in found.problems:  # first: the file may have nothing against it but that such a plugin is missing
+            print(text, file=sys.stderr)
         config = load_declarative(Path(options.file), _schemas(found))
     except (StartError, DeclarativeError) as error:
         print(error, file=sys.stderr)
         return 1
-    for text in (*found.problems, *config.notices):
+    for text in config.notices:
         print(text, file=sys.stderr)
     if found.problems:
         return 1

@@ -88,7 +88,13 @@ def instance() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Snippet:
+def run_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a run directory of a short name: the path of a socket in it has room for 107 bytes."""
+    monkeypatch.setenv("KONG_PYTHON_RUN_DIR", str(tmp_path_factory.mktemp("r")))
+
+
+@pytest.fixture
+def snippet(tmp_path: Path, run_dir: None, capsys: pytest.CaptureFixture[str]) -> Snippet:
     """Take the ``kong.yml`` of a plugin's page, after ``kong-python check`` has found it valid with that plugin."""
 
     def take(page: str, plugin: str) -> str:
@@ -96,9 +102,8 @@ def snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         assert found, f"{page} shows no kong.yml"
         file = tmp_path / "kong.yml"
         file.write_text(found[1])
-        monkeypatch.setenv("KONG_PYTHON_RUN_DIR", str(tmp_path / "run"))
         folder = copy_plugins([plugin], tmp_path / "plugins")
-        assert main(["check", "--plugins", str(folder), str(file)]) == 0, capsys.readouterr().out
+        assert main(["check", "--plugins", str(folder), str(file)]) == 0, capsys.readouterr()
         return found[1]
 
     return take

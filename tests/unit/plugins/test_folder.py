@@ -27,9 +27,8 @@ def test_all_of_it_is_plugins() -> None:
 
 
 def test_kong_yml_is_valid_and_has_all_of_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, run_dir: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("KONG_PYTHON_RUN_DIR", str(tmp_path / "run"))
     folder = copy_plugins([source.name for source in SOURCES], tmp_path / "plugins")
     assert main(["check", "--plugins", str(folder), str(KONG_YML)]) == 0, capsys.readouterr()
 
