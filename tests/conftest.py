@@ -7,8 +7,6 @@ from collections.abc import Generator
 
 import pytest
 
-import pytest
-
 
 def pytest_configure() -> None:
     """Let signals of the keyboard end what the tests start, even where a shell runs the tests in the background.
@@ -23,7 +21,7 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let a report travel from one of several processes that test: what is not UTF-8 in it cannot, and ends them all."""
+    """Let reports travel from one testing process to another: what is not UTF-8 cannot, and would end them all."""
     report = yield
     if hasattr(item.config, "workerinput"):
         report.sections = [(name, _printable(text)) for name, text in report.sections]
