@@ -33,8 +33,8 @@ def main(argv: Sequence[str]) -> int:
         return 1
     try:
         found = configuration.read(environ, (), run_directory.locate(environ))
-        for text in found.problems:  # first: the file may have nothing against it but that such a plugin is missing
-            print(text, file=sys.stderr)
+        for problem in found.problems:  # first: the file may have no fault but that it uses such a plugin
+            print(problem, file=sys.stderr)
         config = load_declarative(Path(options.file), _schemas(found))
     except (StartError, DeclarativeError) as error:
         print(error, file=sys.stderr)

@@ -182,7 +182,7 @@ types = [b"application/json", b"application/x-www-form-urlencoded", b"multipart/
 
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
-@settings(max_examples=max(30, settings.default.max_examples // 2))
+@settings(max_examples=settings.default.max_examples // 5)
 @given(
     request=st.builds(asked, st.sampled_from(types), st.binary(max_size=20), bodies),
     args=st.one_of(arguments, likely),
