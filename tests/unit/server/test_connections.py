@@ -102,7 +102,7 @@ def test_steps_may_come_on_other_connections(serve):
     second.close()
 
 
-def test_an_event_that_kong_abandons_is_let_go(serve, monkeypatch):
+def test_an_event_that_kong_abandons_is_let_go(serve, monkeypatch, caplog):
     monkeypatch.setattr(event_module, "STEP_SECONDS", 0.05)
     unwound = threading.Event()
 
@@ -119,6 +119,7 @@ def test_an_event_that_kong_abandons_is_let_go(serve, monkeypatch):
     kong = MsgpackKong(serve(Plugin))
     output = kong.ask("plugin.HandleEvent", {"InstanceId": kong.start("probe"), "EventName": "access"})
     assert unwound.wait(DEADLINE)
+    assert "Kong has not answered kong.request.get_header in access for 0.05 s" in caplog.text
     # the plugin has not had its say: the request must not go on
     late = kong.ask("plugin.Step", {"EventId": output["EventId"], "Data": "late"})
     assert late["Data"] == {"Method": "kong.response.error", "Args": [500]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import queue
 import random
@@ -20,6 +21,7 @@ from kong_pdk.settings import MOST_WORKERS
 from kong_pdk.wire.errors import ArgumentError, too_deep
 from kong_pdk.wire.msgpack import encode_response
 
+_log = logging.getLogger(__name__)
 STEP_SECONDS = 60.0
 """How long a handler waits for the value of a call. Kong says nothing when it refuses one; its own limit is as long."""
 
@@ -81,10 +83,17 @@ class Event:
     def _ask(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
         self.waits_since = time.monotonic()
         self._put(method, args)
+        patience = BODY_SECONDS if method in _BODIES else STEP_SECONDS
         try:
-            value = self._values.get(timeout=BODY_SECONDS if method in _BODIES else STEP_SECONDS)
+            value = self._values.get(timeout=patience)
         except queue.Empty:
             self.gone = True
+            _log.error(
+                "Kong has not answered %s in %s for %g s: it refused the call, and its log says why, or it is gone",
+                method,
+                self.phase,
+                patience,
+            )
         self.waits_since = None
         if self.gone or value is _ENDED:
             raise EventEnded
