@@ -11,15 +11,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-from kong_pdk import PhaseError
-from kong_pdk.wire.errors import ArgumentError, UnknownMethod
+from kong_pdk import PhaseError, UnknownFunctionError
+from kong_pdk.wire.errors import ArgumentError
 
 VALUE = "value"
 PHASE, ARGUMENT, UNKNOWN = "refused for its phase", "refused for an argument", "not in the interface"
 ENDED = "ended by Kong"
 RAISED = "raised"
 
-_REFUSALS = {PhaseError: PHASE, ArgumentError: ARGUMENT, UnknownMethod: UNKNOWN}
+_REFUSALS = {PhaseError: PHASE, ArgumentError: ARGUMENT, UnknownFunctionError: UNKNOWN}
 
 
 def probe(notes: Path) -> type[Any]:

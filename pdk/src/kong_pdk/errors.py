@@ -21,3 +21,15 @@ class PhaseError(PDKError):
         self.method = method
         self.phase = phase
         self.phases = phases
+
+
+class UnknownFunctionError(PDKError):
+    """A PDK function that Kong cannot be asked for: there is none of the name, or ProtoBuf:1 has no method for it.
+
+    Raised in both styles; it was not sent. The text says what to do.
+    """
+
+    def __init__(self, method: str, reason: str) -> None:
+        """:param method: the dotted name; reason: a sentence with the cure."""
+        super().__init__(reason)
+        self.method = method

@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from kong_pdk.wire.errors import ArgumentError, UnknownMethod
+from kong_pdk import UnknownFunctionError
+from kong_pdk.wire.errors import ArgumentError
 from kong_pdk.wire.interface import EXTENDED
 from unit.server.fake_kong import ExtendedKong, MsgpackKong, ProtobufKong
 
@@ -259,7 +260,7 @@ def test_an_unmodified_kong_s_lack_is_a_sentence(serve):
 
     def calls(kong):
         nonlocal text
-        with pytest.raises(UnknownMethod) as raised:
+        with pytest.raises(UnknownFunctionError) as raised:
             kong.request.get_body()
         text = str(raised.value)
 

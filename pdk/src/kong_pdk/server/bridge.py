@@ -8,10 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from kong_pdk.errors import PDKError, PhaseError
+from kong_pdk.errors import PDKError, PhaseError, UnknownFunctionError
 from kong_pdk.pdk.kong import kong
 from kong_pdk.server.arguments import EXITS, without_holes
 from kong_pdk.server.exits import EventEnded
+from kong_pdk.wire.errors import UnknownMethod
 from kong_pdk.wire.phases import allowed, depends_on_subsystem, phases_of
 
 _log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Bridge:
         """Make one call.
 
         :raises PhaseError: Kong refuses the method in this phase; nothing was sent.
+        :raises UnknownFunctionError: Kong cannot be asked for it; nothing was sent.
         :raises ArgumentError: an argument that cannot be sent; nothing was sent.
         :raises EventEnded: after ``exit`` and ``error``, and where Kong refused the call.
         :raises PDKError: Kong gave an error and the style is Python's; or the event is over.
@@ -101,6 +103,8 @@ class Bridge:
         except EventEnded:
             self.ended = True
             raise
+        except UnknownMethod as error:
+            raise UnknownFunctionError(method, str(error)) from None
         finally:
             if self.calls is not None:
                 self.calls.append(method)

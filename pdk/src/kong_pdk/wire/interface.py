@@ -45,9 +45,9 @@ class Interface:
         dotted = {method.function: method for method in self if "/" not in method.name}
         exact = {method.function: method for method in self if "/" in method.name}
         over_http = {name: method for name, method in exact.items() if name != _EXACT_OVER_STREAMS}
-        in_log = {name: method for name, method in over_http.items() if not saved_for_log(name)}
         self._by_function = dotted | over_http
-        self._by_phase = {"log": dotted | in_log, "preread": dotted | exact}
+        # What Kong refuses in `log` leaks data between requests: no second name is tried there.
+        self._by_phase = {"log": over_http | dotted, "preread": dotted | exact}
 
     def method(self, wire_name: str) -> Method:
         """Look a method up by its name on the wire.
@@ -60,7 +60,7 @@ class Interface:
         return found
 
     def choose(self, function: str, phase: str) -> Method:
-        """Give the method by which to call a PDK function: of two the one whose messages say more.
+        """Give the method by which to call a PDK function: of two the one whose messages say more, except in ``log``.
 
         :param function: dotted name, ``kong.request.get_header``.
         :param phase: that of the handler.
