@@ -5,11 +5,8 @@ It answers as the recording server did: over ProtoBuf:1 it does not wait for the
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
-import threading
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +14,10 @@ from typing import Any
 
 from conformance.codec import NO_METHOD, recorded_methods
 from conformance.frames import CLOSED, NOTHING, PdkCall, Step
-from kong_pdk.wire import calls, msgpack, pdk, protobuf
+from conformance.unix_server import FrameStream, UnixServer, answer_requests
+from kong_pdk.wire import calls, pdk, protobuf
 from kong_pdk.wire.errors import ArgumentError
 
-DEADLINE = 20.0
 _EXIT = "kong.response.exit"
 _PLUGIN = {
     "Name": "probe",
@@ -58,31 +55,21 @@ class Instance:
         return iter([(method, args) for method, args in json.loads(self.config["note"]).get(phase, [])])
 
 
-class NoteProbe(ABC):
-    """Listens on a unix socket; a thread for each connection."""
+class NoteProbe(UnixServer):
+    """What both protocols have in common."""
 
     protocol: str
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.instances: list[Instance] = []
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._connections: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> NoteProbe:
-        self._listener.bind(str(self.path))
-        self._listener.listen(64)
-        self._run(self._accept)
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for connection in [self._listener, *self._connections]:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-        for thread in self._threads:
-            thread.join(DEADLINE)
+        self.stop()
 
     def dump(self) -> str:
         """What the query command prints."""
@@ -92,7 +79,7 @@ class NoteProbe(ABC):
         """The last instance whose orders are those of a case."""
         return next((instance for instance in reversed(self.instances) if instance.case == case), None)
 
-    def start(self, config: bytes | str) -> int:
+    def start_instance(self, config: bytes | str) -> int:
         self.instances.append(Instance(json.loads(config)))
         return len(self.instances)
 
@@ -101,28 +88,6 @@ class NoteProbe(ABC):
         event = Event(phase)
         self.instances[instance - 1].events.append(event)
         return event, self.instances[instance - 1].orders(phase)
-
-    @abstractmethod
-    def serve(self, connection: socket.socket) -> None:
-        """Serve one connection until it is closed."""
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self._connections.append(connection)
-            self._run(self._serve, connection)
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(ConnectionError, EOFError):
-            self.serve(connection)
-
-    def _run(self, target: Any, *args: Any) -> None:
-        thread = threading.Thread(target=target, args=args, daemon=True)
-        self._threads.append(thread)
-        thread.start()
 
 
 class MsgPackNoteProbe(NoteProbe):
@@ -133,16 +98,11 @@ class MsgPackNoteProbe(NoteProbe):
         self._events: list[tuple[Event, Iterator[tuple[str, list[Any]]]]] = []
 
     def serve(self, connection: socket.socket) -> None:
-        messages = msgpack.Messages()
-        while data := connection.recv(65536):
-            for message in messages.feed(data):
-                assert isinstance(message, msgpack.Request)
-                result = self._answer(message.method, message.args[0])
-                connection.sendall(msgpack.encode_response(message.id, None, result))
+        answer_requests(connection, self._answer)
 
     def _answer(self, method: str, argument: Any) -> Any:
         if method == "plugin.StartInstance":
-            return {"Name": argument["Name"], "Id": self.start(argument["Config"])}
+            return {"Name": argument["Name"], "Id": self.start_instance(argument["Config"])}
         if method == "plugin.CloseInstance":
             return None
         if method == "plugin.HandleEvent":
@@ -162,30 +122,17 @@ class MsgPackNoteProbe(NoteProbe):
         return {"Method": order[0], "Args": order[1]}
 
 
-class _Frames:
+class _Frames(FrameStream):
     def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._frames = protobuf.Frames()
-        self._received: list[bytes] = []
+        super().__init__(connection)
         self.owed: list[PdkCall] = []
 
     def next(self) -> bytes:
         """The next frame that is no reply to a call whose answer was not waited for."""
         while self.owed:
-            self.owed[0].answer = self._next()
+            self.owed[0].answer = super().next()
             self.owed.pop(0)
-        return self._next()
-
-    def _next(self) -> bytes:
-        while not self._received:
-            data = self._connection.recv(65536)
-            if not data:
-                raise EOFError
-            self._received = self._frames.feed(data)
-        return self._received.pop(0)
-
-    def send(self, *payloads: bytes) -> None:
-        self._connection.sendall(b"".join(protobuf.frame(payload) for payload in payloads))
+        return super().next()
 
 
 class ProtoBufNoteProbe(NoteProbe):
@@ -196,7 +143,7 @@ class ProtoBufNoteProbe(NoteProbe):
         while True:
             sequence, call = protobuf.decode_call(frames.next())
             if isinstance(call, calls.StartInstance):
-                status = calls.InstanceStatus(call.name, self.start(call.config))
+                status = calls.InstanceStatus(call.name, self.start_instance(call.config))
                 frames.send(protobuf.encode_return(sequence, status))
             elif isinstance(call, calls.HandleEvent):
                 self._event(frames, sequence, call)

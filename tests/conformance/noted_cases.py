@@ -11,8 +11,9 @@ from conformance.author_values import author_value, noted_by_recorder
 from conformance.codec import NO_METHOD, meaning, recorded_methods
 from conformance.differences import Comparable
 from conformance.frames import NOTHING, UNREADABLE, PdkCall, Step
-from conformance.note_probe import DEADLINE, NoteProbe
+from conformance.note_probe import NoteProbe
 from conformance.recordings import Case
+from conformance.unix_server import DEADLINE
 
 A_PORT, B_PORT = 18091, 18092
 _EXIT = "kong.response.exit"

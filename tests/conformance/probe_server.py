@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +12,9 @@ from typing import Any
 
 from conformance import codec
 from conformance.recordings import CLOSED, NOTHING, Case, PdkCall, Step
-from kong_pdk.wire import calls, msgpack, pdk, protobuf
+from conformance.unix_server import FrameStream, UnixServer, answer_requests
+from kong_pdk.wire import calls, pdk, protobuf
 
-DEADLINE = 20.0
 RECORDED_UPSTREAM_PORT = 18090
 _CONFIG = {"config": {"type": "record", "fields": [{"note": {"type": "string"}}]}}
 PLUGIN = {
@@ -36,33 +34,17 @@ class Observed:
     ended: threading.Event = field(default_factory=threading.Event)
 
 
-class ProbeServer(ABC):
-    """Listens on a unix socket; a thread for each connection."""
+class ProbeServer(UnixServer):
+    """What both protocols have in common."""
 
     protocol: str
 
     def __init__(self, path: Path, upstream_port: int) -> None:
-        self.path = path
+        super().__init__(path)
         self.upstream_port = upstream_port
         self.started: list[dict[str, Any]] = []
         self._case: Case | None = None
         self._observed = Observed()
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._connections: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-
-    def start(self) -> None:
-        self._listener.bind(str(self.path))
-        self._listener.listen(64)
-        self._run(self._accept)
-
-    def stop(self) -> None:
-        for connection in [self._listener, *self._connections]:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-        for thread in self._threads:
-            thread.join(DEADLINE)
 
     def play(self, case: Case) -> Observed:
         """From now on make this case's calls."""
@@ -91,28 +73,6 @@ class ProbeServer(ABC):
         here = [host, self.upstream_port if port == RECORDED_UPSTREAM_PORT else port]
         return PdkCall(call.method, pdk.encode_arguments(method, here) if binary else here)
 
-    @abstractmethod
-    def serve(self, connection: socket.socket) -> None:
-        """Serve one connection until it is closed."""
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self._connections.append(connection)
-            self._run(self._serve, connection)
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(ConnectionError, EOFError):
-            self.serve(connection)
-
-    def _run(self, target: Any, *args: Any) -> None:
-        thread = threading.Thread(target=target, args=args, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
 
 @dataclass
 class _Event:
@@ -130,12 +90,7 @@ class MsgPackProbe(ProbeServer):
         self._events: dict[int, _Event] = {}
 
     def serve(self, connection: socket.socket) -> None:
-        messages = msgpack.Messages()
-        while data := connection.recv(65536):
-            for message in messages.feed(data):
-                assert isinstance(message, msgpack.Request)
-                result = self._answer(message.method, message.args[0])
-                connection.sendall(msgpack.encode_response(message.id, None, result))
+        answer_requests(connection, self._answer)
 
     def _answer(self, method: str, argument: Any) -> Any:
         if method == "plugin.StartInstance":
@@ -161,33 +116,11 @@ class MsgPackProbe(ProbeServer):
         return {"Method": call.method, "Args": call.arguments}
 
 
-class _Closed(EOFError):
-    pass
-
-
-class _Stream:
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._frames = protobuf.Frames()
-        self._received: list[bytes] = []
-
-    def next(self) -> bytes:
-        while not self._received:
-            data = self._connection.recv(65536)
-            if not data:
-                raise _Closed
-            self._received = self._frames.feed(data)
-        return self._received.pop(0)
-
-    def send(self, *payloads: bytes) -> None:
-        self._connection.sendall(b"".join(protobuf.frame(payload) for payload in payloads))
-
-
 class ProtoBufProbe(ProbeServer):
     protocol = "ProtoBuf:1"
 
     def serve(self, connection: socket.socket) -> None:
-        stream = _Stream(connection)
+        stream = FrameStream(connection)
         while True:
             sequence, call = protobuf.decode_call(stream.next())
             if isinstance(call, calls.StartInstance):
@@ -199,7 +132,7 @@ class ProtoBufProbe(ProbeServer):
             else:
                 stream.send(protobuf.encode_return(sequence, None))
 
-    def _event(self, stream: _Stream, sequence: int, phase: str) -> None:
+    def _event(self, stream: FrameStream, sequence: int, phase: str) -> None:
         observed, made, planned = self.begin(phase)
         for call in planned:
             note = PdkCall(call.method, call.arguments, CLOSED)

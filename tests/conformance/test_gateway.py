@@ -16,7 +16,7 @@ from conformance import codec, kong_interface
 from conformance.author_values import author_value, noted_by_recorder
 from conformance.differences import UNRECORDED, Comparable
 from conformance.exceptions import GATEWAY
-from conformance.probe_server import DEADLINE, PROBES, RECORDED_UPSTREAM_PORT, Observed, ProbeServer
+from conformance.probe_server import PROBES, RECORDED_UPSTREAM_PORT, Observed, ProbeServer
 from conformance.recordings import (
     FOLDER,
     HTTP,
@@ -31,6 +31,7 @@ from conformance.recordings import (
     recordings,
 )
 from conformance.running_gateway import RunningGateway
+from conformance.unix_server import DEADLINE
 from conformance.upstream_server import Upstream
 from conformance.verdict import judge
 

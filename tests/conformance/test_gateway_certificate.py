@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from conformance import kong_interface
 from conformance.exceptions import GATEWAY
-from conformance.note_probe import DEADLINE, NOTE_PROBES
+from conformance.note_probe import NOTE_PROBES
 from conformance.noted_cases import NotedCases
 from conformance.recordings import CERTIFICATE, Case, Recording, cases, node_id
 from conformance.running_gateway import RunningGateway
+from conformance.unix_server import DEADLINE
 from conformance.upstream_server import Upstream
 from conformance.verdict import judge
 

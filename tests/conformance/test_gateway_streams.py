@@ -16,10 +16,11 @@ import pytest
 import yaml
 from conformance import kong_interface
 from conformance.exceptions import GATEWAY
-from conformance.note_probe import DEADLINE, NOTE_PROBES
+from conformance.note_probe import NOTE_PROBES
 from conformance.noted_cases import A_PORT, B_PORT, NotedCases
 from conformance.recordings import FOLDER, STREAM, Case, Recording, cases, node_id
 from conformance.running_gateway import RunningGateway
+from conformance.unix_server import DEADLINE
 from conformance.verdict import judge
 
 
