@@ -98,9 +98,8 @@ def test_what_is_no_interface_file_is_refused(text, words):
     ("text", "words"),
     [
         ("service Other { }", "no service Kong"),
-        (SMALL, "does not name kong.client.get_forwarded_ip"),
-        (STOCK_TEXT.replace("Client_GetIp(google.protobuf.Empty)", "Client_GetIp(String)"),
-         "names kong.client.get_ip with the messages String and String, where Empty and String are needed"),
+        (SMALL, "none of its methods has the message Value, as kong.client.tls.disable_session_reuse needs it"),
+        (STOCK_TEXT.replace("string MethodName", "string Name"), "does not declare the option MethodName"),
         (STOCK_TEXT.replace("service Kong {", "service Kong {\nrpc Vault_Get(String) returns (String);"),
          "names kong.vault.get with the messages String and String"),
         (STOCK_TEXT.replace("service Kong {", "service Kong {\nrpc Plugin_GetId(Mine) returns (String);"),
@@ -113,6 +112,17 @@ def test_what_is_no_interface_file_is_refused(text, words):
 def test_what_we_do_not_know_is_not_extended(text, words):
     with pytest.raises(InterfaceError, match=words):
         extend(text)
+
+
+def test_an_older_kong_s_file_is_extended_by_what_it_lacks_of_ours_alone():
+    """It may name less than 3.9's, or with other messages; what it does name is called as it says."""
+    captures = "    rpc Request_GetUriCaptures(google.protobuf.Empty) returns (UriCapturesResult);\n"
+    body, older_body = "Service_Request_SetRawBody(ByteString)", "Service_Request_SetRawBody(String)"
+    assert captures in STOCK_TEXT and body in STOCK_TEXT
+    found = read(extend(STOCK_TEXT.replace(captures, "").replace(body, older_body)))
+    assert found.missing() == ()
+    assert "kong.request.get_uri_captures" not in found
+    assert found.choose("kong.service.request.set_raw_body", "access").input == "String"
 
 
 def test_a_method_that_is_not_named_is_unknown():

@@ -17,6 +17,8 @@ _COMMENT = (
 )
 # What begins like a comment inside of a string is none.
 _STRING_OR_COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\')|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_NAMING = re.compile(r"\bextend\s+[\w.]*\bMethodOptions\s*\{[^}]*\bMethodName\b")
+_CURE = "put the file of Kong 3.9 in its place"
 _BLOCK = re.compile(r"\bservice\s+(\w+)\s*\{")
 _RPC = re.compile(
     r"\brpc\s+(?P<rpc>\w+)\s*\(\s*(?P<input>[\w.]+)\s*\)\s*returns\s*\(\s*(?P<output>[\w.]+)\s*\)"
@@ -73,7 +75,7 @@ class Interface:
 
     def missing(self) -> tuple[str, ...]:
         """List, by name on the wire, what our extension has and this interface has not, or with other messages."""
-        return tuple(name for name, method in METHODS.items() if self._methods.get(name) != method)
+        return tuple(name for name, method in METHODS.items() if method.extended and self._methods.get(name) != method)
 
     def __contains__(self, wire_name: object) -> bool:
         """Whether there is a method of this name on the wire."""
@@ -132,20 +134,24 @@ def extend(text: str) -> str:
     plain = _without_comments(text)
     blocks = {service: (start, end) for service, start, end in _services(plain)}
     if _SERVICE not in blocks:
-        raise InterfaceError(f"it has no service {_SERVICE}; put the file of Kong 3.9 in its place")
+        raise InterfaceError(f"it has no service {_SERVICE}; {_CURE}")
     start, end = blocks[_SERVICE]
     there = {found["rpc"]: found for found in _RPC.finditer(plain, start, end)}
     by_name = {method.name: method for method in (_method(found, _SERVICE) for found in there.values())}
-    missing = [method for method in METHODS.values() if method.extended and method.name not in by_name]
-    for method in METHODS.values():
+    # What Kong itself names may be less in an older one, or of other messages: we go by what is there.
+    ours = [method for method in METHODS.values() if method.extended]
+    for method in ours:
         _check_types(by_name.get(method.name), method)
-    for method in missing:
-        _check_free(there, method)
+    missing = [method for method in ours if method.name not in by_name]
     if not missing:
         return text
     spelled = {
         _short(found[side]): found[side] for found in _RPC.finditer(plain, start, end) for side in ("input", "output")
     }
+    for method in missing:
+        _check_place(there, spelled, method)
+    if not _NAMING.search(plain):
+        raise InterfaceError(f"it does not declare the option MethodName; {_CURE}")
     lines = [*_COMMENT.splitlines(), *(line for method in missing for line in _rpc_lines(method, spelled))]
     return f"{text[:end]}\n" + "".join(f"    {line}\n" for line in lines) + text[end:]
 
@@ -154,7 +160,8 @@ def as_text(interface: Interface) -> str:
     """Make a file from which :func:`read` gives ``interface``: the service alone, without its messages."""
     spelled = {kind: kind for method in interface for kind in (method.input, method.output)}
     lines = (line for method in interface for line in _rpc_lines(method, spelled))
-    return f"service {_SERVICE} {{\n" + "".join(f"    {line}\n" for line in lines) + "}\n"
+    naming = "extend google.protobuf.MethodOptions {\n    string MethodName = 50007;\n}\n\n"
+    return f"{naming}service {_SERVICE} {{\n" + "".join(f"    {line}\n" for line in lines) + "}\n"
 
 
 def is_extended(text: str) -> bool:
@@ -186,10 +193,10 @@ def _services(plain: str) -> list[tuple[str, int, int]]:
             depth += {"{": 1, "}": -1}.get(bare[place], 0)
             place += 1
         if depth:
-            raise InterfaceError(f"its service {block[1]} has no end; put the file of Kong 3.9 in its place")
+            raise InterfaceError(f"its service {block[1]} has no end; {_CURE}")
         found.append((block[1], block.end(), place - 1))
     if not found:
-        raise InterfaceError("it has no service; put the file of Kong 3.9 in its place")
+        raise InterfaceError(f"it has no service; {_CURE}")
     return found
 
 
@@ -210,24 +217,20 @@ def _short(message: str) -> str:
 
 
 def _check_types(there: Method | None, ours: Method) -> None:
-    if there is None:
-        if ours.extended:
-            return
-        raise InterfaceError(f"it does not name {ours.name}, as that of Kong 3.9 does; put the file of Kong 3.9 there")
-    if (there.input, there.output) != (ours.input, ours.output):
+    if there is not None and (there.input, there.output) != (ours.input, ours.output):
         raise InterfaceError(
             f"it names {ours.name} with the messages {there.input} and {there.output}, where {ours.input} and "
-            f"{ours.output} are needed; take the line out, or put the file of Kong 3.9 in its place"
+            f"{ours.output} are needed; take the line out, or {_CURE}"
         )
 
 
-def _check_free(there: dict[str, re.Match[str]], method: Method) -> None:
+def _check_place(there: dict[str, re.Match[str]], spelled: dict[str, str], method: Method) -> None:
     name = rpc_name(method)
     if name in there:
-        raise InterfaceError(
-            f"it has an rpc {name} that is not {method.name}; take the line out, or put the file of Kong 3.9 in its "
-            "place"
-        )
+        raise InterfaceError(f"it has an rpc {name} that is not {method.name}; take the line out, or {_CURE}")
+    for message in (method.input, method.output):
+        if message not in spelled:
+            raise InterfaceError(f"none of its methods has the message {message}, as {method.name} needs it; {_CURE}")
 
 
 def _rpc_lines(method: Method, spelled: dict[str, str]) -> list[str]:
