@@ -111,7 +111,7 @@ def test_handlers_that_do_not(start: Any, does: str, caplog: pytest.LogCaptureFi
         running = start(does, port)
         with pytest.raises(ssl.SSLError):
             get(running)
-        with connect(running) as client, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), connect(running) as client:
             client.sendall(b"ping")
             client.settimeout(DEADLINE)
             assert client.recv(100) == b"nothing"
