@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from kong_pdk.gateway.entities import Config, Target, Upstream
+from kong_pdk.gateway.exchange import Exchange
 
 
 class NoPeer(Exception):
@@ -57,3 +59,24 @@ class Balancer:
         upstream, ring = found
         target = ring.next()
         return Address(target.host, target.port, upstream.host_header or target.host)
+
+    def next_try(self, exchange: Exchange) -> Address:
+        """The address for one more try of a request or a stream, noted among its tries.
+
+        Raises :class:`NoPeer`.
+        """
+        upstream = exchange.upstream
+        began = time.time_ns()
+        address = self.next(upstream.upstream_name or upstream.host, upstream.port)
+        took = time.time_ns() - began
+        exchange.tries.append(
+            {
+                "ip": address.host,
+                "port": address.port,
+                "balancer_start": began // 1_000_000,
+                "balancer_start_ns": began,
+                "balancer_latency": took // 1_000_000,
+                "balancer_latency_ns": took,
+            }
+        )
+        return address

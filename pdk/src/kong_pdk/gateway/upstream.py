@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -51,24 +50,10 @@ class Sender:
         raise nginx_error(self.exchange, 502)
 
     def _next_address(self) -> Address:
-        upstream = self.exchange.upstream
-        began = time.time_ns()
         try:
-            address = self.balancer.next(upstream.upstream_name or upstream.host, upstream.port)
+            return self.balancer.next_try(self.exchange)
         except NoPeer:
             raise error_exit(self.exchange, 503, "failure to get a peer from the ring-balancer") from None
-        took = time.time_ns() - began
-        self.exchange.tries.append(
-            {
-                "ip": address.host,
-                "port": address.port,
-                "balancer_start": began // 1_000_000,
-                "balancer_start_ns": began,
-                "balancer_latency": took // 1_000_000,
-                "balancer_latency_ns": took,
-            }
-        )
-        return address
 
     async def _try(self, address: Address) -> Answer:
         upstream = self.exchange.upstream

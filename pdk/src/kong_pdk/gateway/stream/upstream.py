@@ -37,26 +37,12 @@ async def connect(session: Session, balancer: Balancer) -> socket.socket:
 
 
 def _next_address(session: Session, balancer: Balancer) -> Address:
-    upstream = session.upstream
-    began = time.time_ns()
     try:
-        address = balancer.next(upstream.upstream_name or upstream.host, upstream.port)
+        return balancer.next_try(session)
     except NoPeer:
         message = "failure to get a peer from the ring-balancer"
         session.node.log.write("error", f"{message}, {session.described()}")
         raise Unconnected(message) from None
-    took = time.time_ns() - began
-    session.tries.append(
-        {
-            "ip": address.host,
-            "port": address.port,
-            "balancer_start": began // 1_000_000,
-            "balancer_start_ns": began,
-            "balancer_latency": took // 1_000_000,
-            "balancer_latency_ns": took,
-        }
-    )
-    return address
 
 
 async def _open(address: Address) -> socket.socket:
