@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance import codec, kong_interface
+from conformance import codec, probed_gateway
 from conformance.author_values import author_value, noted_by_recorder
 from conformance.differences import UNRECORDED, Comparable
 from conformance.exceptions import GATEWAY
@@ -27,7 +27,6 @@ from conformance.recordings import (
     Recording,
     Step,
     cases,
-    node_id,
     recordings,
 )
 from conformance.running_gateway import RunningGateway
@@ -52,39 +51,19 @@ def setups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setups]:
         yield Setups(stack, stack.enter_context(Upstream()).port, tmp_path_factory)
 
 
-class Setups:
-    """The gateways, by the names of the recordings."""
+class Setups(probed_gateway.Setups[Setup]):
+    """The gateways, by their recordings."""
 
     def __init__(self, stack: ExitStack, upstream_port: int, folders: pytest.TempPathFactory) -> None:
-        self._stack = stack
+        super().__init__(stack, folders)
         self._upstream_port = upstream_port
-        self._folders = folders
-        self._made: dict[str, Setup] = {}
-
-    def of(self, recording: Recording) -> Setup:
-        if recording.name not in self._made:
-            self._made[recording.name] = self._setup(recording, self._folders.mktemp("kong"))
-        return self._made[recording.name]
 
     def _setup(self, recording: Recording, prefix: Path) -> Setup:
         probe = PROBES[recording.protocol](prefix / "probe.sock", self._upstream_port)
         probe.start()
         self._stack.callback(probe.stop)
-        (prefix / "dump.json").write_text(probe.dump())
         kong_yml = (FOLDER / "kong.yml").read_text().replace(str(RECORDED_UPSTREAM_PORT), str(self._upstream_port))
-        (prefix / "kong.yml").write_text(kong_yml)
-        interface = prefix / "pluginsocket.proto"
-        interface.write_text(kong_interface.of(recording))
-        environment = {
-            "KONG_DECLARATIVE_CONFIG": str(prefix / "kong.yml"),
-            "KONG_PLUGINS": "bundled,probe",
-            "KONG_PLUGINSERVER_NAMES": "probe",
-            "KONG_PLUGINSERVER_PROBE_SOCKET": str(probe.path),
-            "KONG_PLUGINSERVER_PROBE_QUERY_CMD": f"cat '{prefix}/dump.json'",
-            "KONG_TRUSTED_IPS": "127.0.0.1",
-            "KONG_NODE_ID": node_id(),
-        }
-        gateway = self._stack.enter_context(RunningGateway(prefix, environment, interface))
+        gateway = self._gateway(recording, probe, kong_yml)
         return Setup(gateway, probe, Comparable({gateway.port: 8300, self._upstream_port: RECORDED_UPSTREAM_PORT}))
 
 

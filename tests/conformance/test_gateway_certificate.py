@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conformance import kong_interface
+from conformance import probed_gateway
 from conformance.exceptions import GATEWAY
 from conformance.note_probe import NOTE_PROBES
 from conformance.noted_cases import NotedCases
-from conformance.recordings import CERTIFICATE, Case, Recording, cases, node_id
+from conformance.recordings import CERTIFICATE, Case, Recording, cases
 from conformance.running_gateway import RunningGateway
 from conformance.unix_server import DEADLINE
 from conformance.upstream_server import Upstream
@@ -54,36 +54,14 @@ def configuration(upstream_port: int, note: str) -> str:
     )
 
 
-class Setups:
-    """The gateways, by the names of the recordings, each made when its first case needs it."""
-
-    def __init__(self, stack: ExitStack, folders: pytest.TempPathFactory) -> None:
-        self._stack = stack
-        self._folders = folders
-        self._made: dict[str, Setup] = {}
-
-    def of(self, recording: Recording) -> Setup:
-        if recording.name not in self._made:
-            self._made[recording.name] = self._setup(recording, self._folders.mktemp("kong"))
-        return self._made[recording.name]
+class Setups(probed_gateway.Setups[Setup]):
+    """The gateways, by their recordings."""
 
     def _setup(self, recording: Recording, prefix: Path) -> Setup:
         upstream = self._stack.enter_context(Upstream())
         probe = self._stack.enter_context(NOTE_PROBES[recording.protocol](prefix / "probe.sock"))
-        (prefix / "dump.json").write_text(probe.dump())
-        (prefix / "kong.yml").write_text(configuration(upstream.port, '{"case": 0}'))
-        (prefix / "pluginsocket.proto").write_text(kong_interface.of(recording))
-        environment = {
-            "KONG_PROXY_LISTEN": "127.0.0.1:0 ssl",
-            "KONG_DECLARATIVE_CONFIG": str(prefix / "kong.yml"),
-            "KONG_PLUGINS": "bundled,probe",
-            "KONG_PLUGINSERVER_NAMES": "probe",
-            "KONG_PLUGINSERVER_PROBE_SOCKET": str(probe.path),
-            "KONG_PLUGINSERVER_PROBE_QUERY_CMD": f"cat '{prefix}/dump.json'",
-            "KONG_TRUSTED_IPS": "127.0.0.1",
-            "KONG_NODE_ID": node_id(),
-        }
-        gateway = self._stack.enter_context(RunningGateway(prefix, environment, prefix / "pluginsocket.proto"))
+        text = configuration(upstream.port, '{"case": 0}')
+        gateway = self._gateway(recording, probe, text, KONG_PROXY_LISTEN="127.0.0.1:0 ssl")
         return Setup(gateway, prefix / "kong.yml", upstream.port, NotedCases(probe, {}))
 
 

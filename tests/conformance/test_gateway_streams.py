@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import yaml
-from conformance import kong_interface
+from conformance import probed_gateway
 from conformance.exceptions import GATEWAY
 from conformance.note_probe import NOTE_PROBES
 from conformance.noted_cases import A_PORT, B_PORT, NotedCases
-from conformance.recordings import FOLDER, STREAM, Case, Recording, cases, node_id
+from conformance.recordings import FOLDER, STREAM, Case, Recording, cases
 from conformance.running_gateway import RunningGateway
 from conformance.unix_server import DEADLINE
 from conformance.verdict import judge
@@ -33,39 +33,21 @@ class Setup:
     noted: NotedCases
 
 
-class Setups:
-    """The gateways, by the names of the recordings, each made when its first case needs it."""
-
-    def __init__(self, stack: ExitStack, folders: pytest.TempPathFactory) -> None:
-        self._stack = stack
-        self._folders = folders
-        self._made: dict[str, Setup] = {}
-
-    def of(self, recording: Recording) -> Setup:
-        if recording.name not in self._made:
-            self._made[recording.name] = self._setup(recording, self._folders.mktemp("kong"))
-        return self._made[recording.name]
+class Setups(probed_gateway.Setups[Setup]):
+    """The gateways, by their recordings."""
 
     def _setup(self, recording: Recording, prefix: Path) -> Setup:
         services = {A_PORT: answering(self._stack, b"A:"), B_PORT: answering(self._stack, b"B:")}
         ports = {case.id: free_port(self._stack) for case in recording.kind(STREAM)}
         probe = self._stack.enter_context(NOTE_PROBES[recording.protocol](prefix / "probe.sock"))
-        (prefix / "dump.json").write_text(probe.dump())
-        (prefix / "kong.yml").write_text(configuration(ports, services))
-        (prefix / "pluginsocket.proto").write_text(kong_interface.of(recording))
-        environment = {
-            "KONG_PROXY_LISTEN": "off",
-            "KONG_STREAM_LISTEN": ", ".join(f"127.0.0.1:{port}" for port in ports.values()),
-            "KONG_PROXY_STREAM_ACCESS_LOG": "off",
-            "KONG_DECLARATIVE_CONFIG": str(prefix / "kong.yml"),
-            "KONG_PLUGINS": "bundled,probe",
-            "KONG_PLUGINSERVER_NAMES": "probe",
-            "KONG_PLUGINSERVER_PROBE_SOCKET": str(probe.path),
-            "KONG_PLUGINSERVER_PROBE_QUERY_CMD": f"cat '{prefix}/dump.json'",
-            "KONG_TRUSTED_IPS": "127.0.0.1",
-            "KONG_NODE_ID": node_id(),
-        }
-        gateway = self._stack.enter_context(RunningGateway(prefix, environment, prefix / "pluginsocket.proto"))
+        gateway = self._gateway(
+            recording,
+            probe,
+            configuration(ports, services),
+            KONG_PROXY_LISTEN="off",
+            KONG_STREAM_LISTEN=", ".join(f"127.0.0.1:{port}" for port in ports.values()),
+            KONG_PROXY_STREAM_ACCESS_LOG="off",
+        )
         return Setup(
             gateway, ports, NotedCases(probe, {ours: recorded for recorded, ours in {**ports, **services}.items()})
         )
