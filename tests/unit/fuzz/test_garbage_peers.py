@@ -276,17 +276,25 @@ def test_nothing_is_left_of_many_peers(served):
                 peer.shutdown(socket.SHUT_WR)
                 rest(peer)
 
+    def nothing_is_left() -> bool:
+        for _ in range(ROUNDS):
+            send_all()
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: all(counted(pid)[:2] <= before[pid][:2] for pid in pids))
+            return True
+        return False
+
     pids = served.pids()
     for _ in range(3):
         send_all()
-    before = {pid: counted(pid) for pid in pids}
-    for _ in range(ROUNDS):
-        send_all()
-
-    def as_before() -> bool:
-        return all(counted(pid)[:2] <= before[pid][:2] for pid in pids)
-
-    wait_for(as_before, lambda: {pid: (before[pid], counted(pid)) for pid in pids})
+    # A worker makes some things when it first needs them, a thread for handlers or its line to another worker, and
+    # which worker gets which peer is chance. What is left of each peer is left of those of the next rounds, too.
+    for _ in range(3):
+        before = {pid: counted(pid) for pid in pids}
+        if nothing_is_left():
+            break
+    else:
+        pytest.fail(f"open files, threads, memory: { ({pid: (before[pid], counted(pid)) for pid in pids}) }")
     assert served.pids() == pids
     for pid in pids:
         assert counted(pid)[2] < before[pid][2] + 32 * 1024
