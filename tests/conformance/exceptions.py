@@ -49,6 +49,15 @@ def _has_no_name(case: Case) -> bool:
     return stock and any(args in ([], [None]) for args in _orders(case, "kong.request.get_header"))
 
 
+_HEADER_SETTERS = tuple(
+    f"kong.{part}.{name}" for part in ("response", "service.request") for name in ("set_header", "add_header")
+)
+
+
+def _sets_no_value(case: Case) -> bool:
+    return any(args[1:] in ([], [None]) for args in _orders(case, *_HEADER_SETTERS))
+
+
 EXCEPTIONS = (
     Rule(
         SERVER,
@@ -61,5 +70,11 @@ EXCEPTIONS = (
         "get_header without a name is an error in Python, and does not ask Kong for the header '' (ProtoBuf:1, stock)",
         _has_no_name,
         r"the handler ended, kong\.request\.get_header\('',\) was recorded",
+    ),
+    Rule(
+        SERVER,
+        "a header without a value is an error in Python that names the line, and no 500 of Kong's",
+        _sets_no_value,
+        r"(set|add)_header: argument 2, the value, is None|the handler ended, kong\.[\w.]+_header\('[^']*',\) was recorded",
     ),
 )

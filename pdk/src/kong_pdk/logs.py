@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
+import os
 import sys
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
@@ -154,3 +157,36 @@ def restore() -> None:
         own.addHandler(_handler)
         own.propagate = False
         own.setLevel(logging.root.level if logging.root.level == logging.DEBUG else logging.INFO)
+
+
+def report(log: logging.Logger, level: int, text: str, *args: object) -> None:
+    """Log a line where nothing may fail: on the way of an event, a logging handler of the plugin's may raise anything.
+
+    The line is on standard error even then.
+    """
+    try:
+        log.log(level, text, *args)
+    except BaseException as error:  # noqa: BLE001  # see above
+        with contextlib.suppress(BaseException):
+            line = f"{text % args if args else text}\n(a logging handler raised {describe(error)})\n"
+            os.write(2, line.encode("utf-8", "backslashreplace"))
+
+
+class Once:
+    """Tells what has been said before, so that a fault that each request meets does not fill a disk."""
+
+    def __init__(self, most: int = 1000) -> None:
+        """:param most: how many texts to remember; those remembered longest are forgotten."""
+        self._most = most
+        self._said: dict[str, None] = {}
+        self._lock = threading.Lock()
+
+    def is_first(self, text: str) -> bool:
+        """Whether a text is new; from now on it is not."""
+        with self._lock:
+            if text in self._said:
+                return False
+            self._said[text] = None
+            if len(self._said) > self._most:
+                del self._said[next(iter(self._said))]
+            return True

@@ -33,14 +33,39 @@ def test_py_hello(serve, connect):
     ]
 
 
-def test_a_phase_without_handler_ends_at_once(serve, connect):
+@pytest.mark.parametrize("phase", ["rewrite", "access", "response", "preread", "certificate"])
+def test_a_phase_without_handler_is_a_failure(serve, connect_whole, phase, caplog):
+    """Kong sends it where the class has lost a phase since Kong asked: the request must not pass."""
+
     class Plugin:
         def __init__(self, config):
             pass
 
+        def log(self, kong):
+            pass
+
+    path = serve(Plugin)
+    for _ in range(2):
+        kong = connect_whole(path)
+        assert not kong.event(kong.start("probe"), phase)
+        method = "kong.response.exit" if phase in ("preread", "certificate") else "kong.response.error"
+        assert [(name, args[0]) for name, args in kong.made] == [(method, 500)]
+    assert caplog.text.count("has no method") == 1
+    assert f"Kong sends {phase}" in caplog.text
+
+
+def test_a_log_without_handler_ends(serve, connect, caplog):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            pass
+
     kong = connect(serve(Plugin))
-    assert kong.event(kong.start("probe"), "access")
+    assert kong.event(kong.start("probe"), "log")
     assert kong.made == []
+    assert "Kong sends log" in caplog.text
 
 
 @pytest.mark.parametrize("phase", ["rewrite", "access", "response"])
@@ -348,8 +373,8 @@ def test_an_event_that_is_no_phase_runs_no_method(serve, connect):
             kong.log.info("ran")
 
     kong = connect(serve(Plugin))
-    assert kong.event(kong.start("probe"), "configure")
-    assert kong.made == []
+    assert not kong.event(kong.start("probe"), "configure")
+    assert ("kong.log.info", ["ran"]) not in kong.made
 
 
 def test_an_argument_that_cannot_be_sent_is_a_typeerror_in_the_handler(serve, connect):
@@ -461,6 +486,9 @@ def test_a_plugin_may_put_anything_into_its_configuration(serve, connect):
     class Plugin:
         def __init__(self, config):
             config["compiled"] = object()
+
+        def access(self, kong):
+            pass
 
     kong = connect(serve(Plugin))
     assert kong.event(kong.start("probe", {"a": 1}), "access")

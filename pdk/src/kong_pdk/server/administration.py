@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ import traceback
 from typing import Any
 
 from kong_pdk.exception_text import describe
+from kong_pdk.logs import report
 from kong_pdk.plugin import Plugin, kong_schema
 from kong_pdk.server.instances import Instance, InstanceError, Instances
 from kong_pdk.wire.calls import (
@@ -27,33 +29,42 @@ from kong_pdk.wire.calls import (
 _log = logging.getLogger(__name__)
 
 
-def start(instances: Instances, call: StartInstance) -> tuple[InstanceStatus | None, str]:
-    """Make an instance: its status, or None and the reason."""
+class StartError(Exception):
+    """An instance that cannot be made; the message says why, and is in the log."""
+
+
+def start(instances: Instances, call: StartInstance) -> InstanceStatus:
+    """Make an instance.
+
+    :raises StartError: it cannot be made.
+    """
     try:
-        return _status(instances.start(call.name, call.config)), ""
-    except InstanceError as error:
-        return None, str(error)
+        return _status(instances.start(call.name, call.config))
     except BaseException as error:  # noqa: BLE001  # a plugin's __init__ may raise anything
-        return None, _why(error, call.name)
+        raise _said(instances, error, call.name) from None
 
 
 def find(instances: Instances, id: int) -> Instance | None:
     """Look an instance up that may have to be made in this process first.
 
-    :return: None where there is none, or it cannot be made, which is logged: Kong is to start it anew.
+    :return: None where nobody knows it: Kong is to start it anew.
+    :raises StartError: it cannot be made, here and now. Kong would not fare better by starting it anew.
     """
     try:
         return instances.get(id)
-    except InstanceError as error:
-        _log.error("%s", error)
     except BaseException as error:  # noqa: BLE001  # a plugin's __init__ may raise anything
-        _log.error("%s", _why(error, f"instance {id}"))
-    return None
+        raise _said(instances, error, instances.name_of(id)) from None
 
 
-def _why(error: BaseException, whose: str) -> str:
-    text = "".join(traceback.format_exception(error)).rstrip()
-    return f"{whose}: __init__ raised {describe(error)}\n{text}"
+def _said(instances: Instances, error: BaseException, plugin: str) -> StartError:
+    """Log why an instance cannot be made: once, since Kong asks for it again with each request."""
+    if isinstance(error, InstanceError):
+        short = long = str(error)
+    else:
+        short = f"{plugin}: __init__ raised {describe(error)}"
+        long = f"{short}\n{''.join(traceback.format_exception(error)).rstrip()}"
+    report(_log, logging.ERROR if instances.said.is_first(short) else logging.DEBUG, "%s", long)
+    return StartError(short)
 
 
 def answer_call(instances: Instances, call: Call) -> Answer:
@@ -61,7 +72,9 @@ def answer_call(instances: Instances, call: Call) -> Answer:
     if isinstance(call, CloseInstance):
         return _status_or_none(instances.close(call.instance_id))
     if isinstance(call, GetInstanceStatus):
-        return _status_or_none(find(instances, call.instance_id))
+        with contextlib.suppress(StartError):
+            return _status_or_none(find(instances, call.instance_id))
+        return None
     if isinstance(call, GetPluginInfo):
         plugin = instances.plugins.get(call.name)
         return _info(plugin) if plugin else None

@@ -8,14 +8,17 @@ from typing import Any
 from kong_pdk.error_page import message_of
 from kong_pdk.wire import json_text
 from kong_pdk.wire.arguments import LOG_LINES, as_form
-from kong_pdk.wire.errors import ArgumentError, too_deep
+from kong_pdk.wire.conversion import converted, inspect_argument, log_argument
+from kong_pdk.wire.errors import ArgumentError
 
 EXITS = frozenset({"kong.response.exit", "kong.response.error"})
 """Calls that Kong never answers: the request ends with them."""
 
 _MOST_FOR_EXIT = 3
-_PLAIN = (str, bytes, int, float)
-_INTEGERS = range(-(2**63), 2**64)  # those of MessagePack
+_INSPECT = "kong.log.inspect"
+_NEED_A_VALUE = frozenset(
+    f"kong.{part}.{name}" for part in ("response", "service.request") for name in ("set_header", "add_header")
+)
 # What Kong itself takes for an argument that is nil, by function and position.
 _DEFAULTS: Mapping[tuple[str, int], str | int] = {
     ("kong.node.get_memory_stats", 0): "b",
@@ -24,20 +27,23 @@ _DEFAULTS: Mapping[tuple[str, int], str | int] = {
 }
 
 
-def without_holes(function: str, args: Sequence[object]) -> list[object]:
-    """Fill what is None in front of an argument, where that can be filled.
+def prepare(function: str, args: Sequence[object]) -> list[Any]:
+    """Convert the arguments of a call to what both protocols carry, and fill what is None in front of an argument.
 
-    In a line of the log it is ``nil``, and what cannot be sent is the text that ``str`` makes of it.
+    Runs code of the author's objects: no lock may be held.
 
-    :raises ArgumentError: more arguments than ``exit`` and ``error`` have, or what has no end.
+    :raises ArgumentError: an argument that cannot be sent, or more of them than ``exit`` and ``error`` have.
+    :raises Exception: whatever the author's objects raise.
     """
-    given = list(args)
+    if function == _INSPECT:
+        return [inspect_argument(value) for value in args]
     if function in LOG_LINES:
-        try:
-            return [_printed(value) for value in given]
-        except RecursionError as error:
-            raise too_deep(function) from error
+        return [log_argument(value) for value in args]
+    given = converted(function, args)
     last = _last(given)
+    if function in _NEED_A_VALUE and last < 1:
+        clear = function.replace("set_header", "clear_header").replace("add_header", "clear_header")
+        raise ArgumentError(f"{function}: argument 2, the value, is None; give text, or remove the header by {clear}")
     if function in EXITS:
         if last >= _MOST_FOR_EXIT:
             raise ArgumentError(f"{function} takes at most {_MOST_FOR_EXIT} arguments, not {last + 1}")
@@ -70,7 +76,7 @@ def for_msgpack(function: str, args: Sequence[object]) -> list[Any]:
         ready[0] = as_form(ready[0])
     elif function == "kong.response.exit" and len(ready) > 1:
         ready[1:] = _with_json(function, ready[1:])
-    return [_for_lua(function, value) for value in ready]
+    return [_without_holes(function, value) for value in ready]
 
 
 def _with_json(function: str, rest: list[Any]) -> list[Any]:
@@ -90,26 +96,15 @@ def _last(args: Sequence[object]) -> int:
     return last
 
 
-def _printed(value: Any) -> Any:
-    """Write out what cannot be sent, an exception for example, as ``print`` would."""
-    if isinstance(value, Mapping):
-        return {name: _printed(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_printed(item) for item in value]
-    if isinstance(value, int) and value not in _INTEGERS:
-        return str(value)
-    return "nil" if value is None else value if isinstance(value, _PLAIN) else str(value)
+def _without_holes(function: str, value: Any) -> Any:
+    """Give a value whose lists hold no None.
 
-
-def _for_lua(function: str, value: Any) -> Any:
-    """Give a value as ProtoBuf:1 would carry it: names are text, integers are doubles where they are large."""
+    :raises ArgumentError: a list does.
+    """
     if isinstance(value, Mapping):
-        return {
-            name if isinstance(name, (str, bytes)) else str(name): _for_lua(function, item)
-            for name, item in value.items()
-        }
+        return {name: _without_holes(function, item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         if any(item is None for item in value):
             raise ArgumentError(f"{function}: a list holds None, at which Lua ends it; leave it out or give a value")
-        return [_for_lua(function, item) for item in value]
-    return float(value) if isinstance(value, int) and value not in _INTEGERS else value
+        return [_without_holes(function, item) for item in value]
+    return value

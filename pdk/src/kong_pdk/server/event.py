@@ -14,14 +14,15 @@ from typing import Any
 
 from kong_pdk.server import set_body
 from kong_pdk.server.arguments import for_msgpack
+from kong_pdk.server.bridge import Message
 from kong_pdk.server.exits import EventEnded
 from kong_pdk.server.results import from_msgpack
-from kong_pdk.server.unknown import warn_of_unknown
+from kong_pdk.server.unknown import unknown_message
 from kong_pdk.settings import MOST_WORKERS
 from kong_pdk.wire.errors import ArgumentError, too_deep
 from kong_pdk.wire.msgpack import encode_response
+from kong_pdk.wire.phases import PHASES
 
-_log = logging.getLogger(__name__)
 STEP_SECONDS = 60.0
 """How long a handler waits for the value of a call. Kong says nothing when it refuses one; its own limit is as long."""
 
@@ -31,8 +32,9 @@ BODY_SECONDS = 600.0
 PATIENCE_SECONDS = 5.0
 """After so long a handler that waits for Kong makes room for another event, where there is no room otherwise."""
 
-_NUMBERS = 2**31 // MOST_WORKERS
-_MOST_GONE = 4096
+_KINDS = 8  # a power of two above the number of phases
+_OTHER_PHASE = _KINDS - 1
+_NUMBERS = 2**31 // MOST_WORKERS // _KINDS
 _BODIES = frozenset({"kong.request.get_raw_body", "kong.request.get_body"})
 _FORM = "application/x-www-form-urlencoded"
 _IN_FILE = (
@@ -40,6 +42,12 @@ _IN_FILE = (
     "ProtoBuf:1 (KONG_PYTHON_PROTOCOL=protobuf), or raise KONG_NGINX_HTTP_CLIENT_BODY_BUFFER_SIZE"
 )
 _ENDED = object()
+
+
+def phase_of(event_id: int) -> str:
+    """Tell the phase of an event by its id, whichever worker had it; ``access`` where the id tells none."""
+    kind = event_id // MOST_WORKERS % _KINDS
+    return PHASES[kind] if kind < len(PHASES) else "access"
 
 
 class Abandoned(Exception):
@@ -58,6 +66,9 @@ class Event:
         self.id = id
         self.phase = phase
         self.waits_since: float | None = None
+        self.messages: list[Message] = []
+        self.unanswered: str | None = None
+        self.interrupted = False
         self._outputs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._values: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.gone = False
@@ -65,7 +76,8 @@ class Event:
 
     def call(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
         """See :class:`kong_pdk.server.bridge.Channel`."""
-        warn_of_unknown(method)
+        if (text := unknown_message(method)) is not None:
+            self.messages.append((logging.WARNING, text))
         if method == "kong.request.get_raw_body" and self._is_body_in_file():
             return None, _IN_FILE
         if method == set_body.FUNCTION:
@@ -81,20 +93,25 @@ class Event:
         return form is None
 
     def _ask(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
-        self.waits_since = time.monotonic()
-        self._put(method, args)
+        output = self._encode(method, args)
+        if self.gone or self.interrupted:
+            raise EventEnded
         patience = BODY_SECONDS if method in _BODIES else STEP_SECONDS
+        self.waits_since = time.monotonic()
+        # Until the value is there: an exception in between must not leave it to the next call.
+        self.interrupted = True
+        self._outputs.put(output)
         try:
             value = self._values.get(timeout=patience)
         except queue.Empty:
             self.gone = True
-            _log.error(
-                "Kong has not answered %s in %s for %g s: it refused the call, and its log says why, or it is gone",
-                method,
-                self.phase,
-                patience,
+            self.unanswered = (
+                f"Kong has not answered {method} in {self.phase} for {patience:g} s: it refused the call, and its log "
+                "says why, or it is gone"
             )
+            value = _ENDED
         self.waits_since = None
+        self.interrupted = False
         if self.gone or value is _ENDED:
             raise EventEnded
         data, error = value
@@ -102,11 +119,22 @@ class Event:
 
     def leave(self, method: str, args: Sequence[object]) -> None:
         """See :class:`kong_pdk.server.bridge.Channel`."""
-        self._put(method, args)
-
-    def _put(self, method: str, args: Sequence[object]) -> None:
-        if self.gone:
+        output = self._encode(method, args)
+        if self.gone or self.interrupted:
             raise EventEnded
+        self._outputs.put(output)
+
+    def recover(self) -> None:
+        """See :class:`kong_pdk.server.bridge.Channel`: whoever brings the value of the interrupted call is answered."""
+        if self.interrupted:
+            self.gone = True
+            raise EventEnded
+
+    def drop(self) -> None:
+        """See :class:`kong_pdk.server.bridge.Channel`."""
+        self.gone = True
+
+    def _encode(self, method: str, args: Sequence[object]) -> dict[str, Any]:
         try:
             call = {"Method": method, "Args": for_msgpack(method, args)}
             encode_response(0, None, call)  # here, where the author's line is on the stack
@@ -116,7 +144,7 @@ class Event:
             raise too_deep(method) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise ArgumentError(f"{method}: an argument cannot be sent to Kong: {error}") from error
-        self._outputs.put({"Data": call, "EventId": self.id})
+        return {"Data": call, "EventId": self.id}
 
     def finish(self) -> None:
         """Say that the handler is done."""
@@ -159,32 +187,28 @@ class Events:
         # Not at 1: a step for a server that crashed must not be taken for one of an event of its successor.
         self._numbers = itertools.count(random.randrange(_NUMBERS))
         self._events: dict[int, Event] = {}
-        self._gone: dict[int, str] = {}
         self._lock = threading.Lock()
 
     def begin(self, phase: str) -> Event:
-        """Make an event with an id of its own."""
+        """Make an event with an id of its own, which tells the worker and the phase."""
+        kind = PHASES.index(phase) if phase in PHASES else _OTHER_PHASE
         with self._lock:
-            event = Event(next(self._numbers) % _NUMBERS * MOST_WORKERS + self._slot, phase)
-            self._events[event.id] = event
+            while True:
+                number = next(self._numbers) % _NUMBERS
+                id = (number * _KINDS + kind) * MOST_WORKERS + self._slot
+                if id not in self._events:
+                    break
+            event = self._events[id] = Event(id, phase)
             return event
 
     def get(self, id: int) -> Event | None:
         """Look an event up."""
         return self._events.get(id)
 
-    def phase_of_gone(self, id: int) -> str | None:
-        """Give the phase of an event whose handler did not wait for Kong until its end; None for other ids."""
-        return self._gone.get(id)
-
     def end(self, event: Event) -> None:
         """Forget an event whose handler is done."""
         with self._lock:
             self._events.pop(event.id, None)
-            if event.gone:
-                self._gone[event.id] = event.phase
-                while len(self._gone) > _MOST_GONE:
-                    del self._gone[next(iter(self._gone))]
         event.close()
 
     def abandon_oldest(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 import traceback
 
 from kong_pdk.exception_text import describe
+from kong_pdk.logs import report
 from kong_pdk.metrics.layout import ABORTED, ERROR, EXIT, OK
 from kong_pdk.metrics.recorder import recorder_of
 from kong_pdk.plugin import PHASES, authors_line
@@ -16,41 +18,82 @@ from kong_pdk.server.exits import EventEnded
 from kong_pdk.server.instances import Instance
 
 _log = logging.getLogger(__name__)
+_TRIES = 3  # to answer, where exceptions from outside (a timer that the handler left behind) strike meanwhile
+
+
+class HandlerError(Exception):
+    """A handler that cannot be run, or has not done its work though it raised nothing."""
 
 
 def run_handler(instance: Instance, phase: str, channel: Channel) -> bool:
-    """Run the handler of a phase.
+    """Run the handler of a phase, and answer with a failure where it fails.
 
     :return: whether Kong still waits for the end of the event; False after an exit or a refusal.
     """
+    try:
+        return _run(instance, phase, channel)
+    except BaseException as error:  # noqa: BLE001  # whatever strikes our own way from the handler to the answer
+        report(_log, logging.ERROR, "%s: %s ends with a failure: %s", instance.plugin.name, phase, describe(error))
+        return fail(channel, phase)
+
+
+def _run(instance: Instance, phase: str, channel: Channel) -> bool:
     recorder = recorder_of(instance.plugin.name)
     bridge = Bridge(channel, phase, instance.plugin.lua_style, recorder is not None)
     started = time.perf_counter()
     error = _call(instance, phase, bridge)
     seconds = time.perf_counter() - started
+    if channel.interrupted and not bridge.ended and (error is None or isinstance(error, EventEnded)):
+        error = HandlerError("an exception ended a PDK call before its answer was there, and the handler went on")
     if recorder is not None:
         outcome = OK if error is None and not bridge.ended else _outcome(bridge, error)
         recorder.add((phase, outcome, seconds, bridge.waited, bridge.calls or ()))
     if _log.isEnabledFor(logging.DEBUG):
-        _log.debug("%s %s, %.3f ms", instance.plugin.name, phase, seconds * 1000)
+        report(_log, logging.DEBUG, "%s %s, %.3f ms", instance.plugin.name, phase, seconds * 1000)
+    if channel.unanswered is not None:
+        where = f" ({_place(instance, phase, error)})" if error is not None else ""
+        report(_log, logging.ERROR, "%s: %s%s", instance.plugin.name, channel.unanswered, where)
     if error is None:
         return not bridge.ended  # a handler can swallow anything, by a bare except
     if isinstance(error, EventEnded):
         return False
-    return _fail(instance, phase, None if bridge.ended else channel, error)
+    _log_error(instance, phase, error)
+    return phase == "log" if bridge.ended else fail(channel, phase)
 
 
 def _call(instance: Instance, phase: str, bridge: Bridge) -> BaseException | None:
     """Give what the handler raised."""
     try:
         handler = getattr(instance.handler, phase, None) if phase in PHASES else None
-        if handler is not None:
-            handler(bridge.kong)
+        if handler is None:
+            raise HandlerError(
+                f"Kong sends {phase or 'no phase'}, for which the plugin's class has no method; restart Kong, or run "
+                "`kong reload`, so that it learns the phases of the plugin"
+            )
+        _check_is_done(phase, handler(bridge.kong))
     except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
         return error
     finally:
         bridge.close()
     return None
+
+
+def _check_is_done(phase: str, result: object) -> None:
+    """Refuse a result that stands for work which nobody has begun.
+
+    :raises HandlerError: a coroutine, another awaitable, or a generator.
+    """
+    if result is None:
+        return
+    if inspect.isawaitable(result):
+        kind, hint = "an awaitable", "make it a plain function and run what is async by asyncio.run(...)"
+    elif inspect.isgenerator(result) or inspect.isasyncgen(result):
+        kind, hint = "a generator", "make it a function without yield"
+    else:
+        return
+    if inspect.iscoroutine(result) or inspect.isgenerator(result):
+        result.close()  # Python would warn that it was never awaited
+    raise HandlerError(f"{phase} has not run: it gave {kind} ({type(result).__name__}); {hint}")
 
 
 def _outcome(bridge: Bridge, error: BaseException | None) -> int:
@@ -60,24 +103,50 @@ def _outcome(bridge: Bridge, error: BaseException | None) -> int:
     return EXIT if bridge.exited else ABORTED
 
 
-def _fail(instance: Instance, phase: str, channel: Channel | None, error: BaseException) -> bool:
-    where = _place(instance, error)
+def fail(channel: Channel, phase: str) -> bool:
+    """Answer an event whose handler has failed, without a line in the log: the request ends with 500.
+
+    :return: whether Kong still waits for the end of the event.
+    """
+    for _ in range(_TRIES):
+        try:
+            channel.recover()
+            if phase == "log":  # the client has its answer, and Kong refuses to make another one here
+                return True
+            failure.answer(channel, phase)
+        except EventEnded:  # noqa: PERF203
+            return False
+        except BaseException:  # noqa: BLE001  # a timer of gevent's that the handler left behind, for example
+            continue
+    channel.drop()
+    return False
+
+
+def _log_error(instance: Instance, phase: str, error: BaseException) -> None:
+    name = instance.plugin.name
+    if isinstance(error, HandlerError):  # each request meets it, and there is no traceback to show
+        level = logging.ERROR if instance.said.is_first(str(error)) else logging.DEBUG
+        report(_log, level, "%s: the %s handler failed (%s): %s", name, phase, _place(instance, phase, error), error)
+        return
     details = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
-    _log.error("%s: the %s handler raised %s (%s)\n%s", instance.plugin.name, phase, describe(error), where, details)
-    if phase == "log":  # the client has its answer, and Kong refuses to make another one here
-        return True
-    if channel is None:  # it raised after the answer was made
-        return False
-    try:
-        failure.answer(channel, phase)
-    except EventEnded:
-        return False
-    return True
+    where = _place(instance, phase, error)
+    report(_log, logging.ERROR, "%s: the %s handler raised %s (%s)\n%s", name, phase, describe(error), where, details)
 
 
-def _place(instance: Instance, error: BaseException) -> str:
+def _place(instance: Instance, phase: str, error: BaseException) -> str:
     file, line = authors_line(instance.plugin.file, error)
-    if line is None:  # a call that does not fit the handler, for example: it was made here
-        frames = traceback.extract_tb(error.__traceback__)
-        return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(file)
-    return f"{file}:{line}"
+    if line is not None:
+        return f"{file}:{line}"
+    if isinstance(error, HandlerError):
+        return _definition(instance, phase)
+    # a call that does not fit the handler, for example: it was made here
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(file)
+
+
+def _definition(instance: Instance, phase: str) -> str:
+    """Give the place where the handler is defined; the plugin's file where there is none."""
+    code = getattr(inspect.unwrap(getattr(type(instance.handler), phase, None) or _place), "__code__", None)
+    if code is None or code is _place.__code__:
+        return str(instance.plugin.file)
+    return f"{code.co_filename}:{code.co_firstlineno}"

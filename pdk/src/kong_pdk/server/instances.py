@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
@@ -13,6 +14,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from typing import Any
 
+from kong_pdk.logs import Once
 from kong_pdk.plugin import Plugin
 from kong_pdk.server.contents import Content, Contents, ContentTable
 from kong_pdk.wire.text import decode
@@ -42,6 +44,8 @@ class Instance:
     digest: bytes
     started_at: float = field(default_factory=time.time)
     used_at: float = field(default_factory=time.monotonic)
+    said: Once = field(default_factory=Once)
+    """What the log has about its handlers that each request would say again."""
 
 
 class Instances:
@@ -53,6 +57,8 @@ class Instances:
         :param contents: what all processes of the server share; this process has its own where None.
         """
         self.plugins = {plugin.name: plugin for plugin in plugins}
+        self.said = Once()
+        """What the log has about instances that cannot be made."""
         self._contents = ContentTable() if contents is None else contents
         self._instances: dict[int, Instance] = {}
         self._making: dict[int, Future[Instance]] = {}
@@ -113,6 +119,14 @@ class Instances:
             return None
         made = self.start(*content)
         return made if made.id == id else None
+
+    def name_of(self, id: int) -> str:
+        """Name the plugin of an instance, for a message."""
+        with contextlib.suppress(InstanceError):
+            content = self._contents.find(id)
+            if content is not None:
+                return content.name
+        return f"instance {id}"
 
     def close(self, id: int) -> Instance | None:
         """Forget an instance. Closing one that is not there is no error: Kong may be late."""

@@ -12,9 +12,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from kong_pdk.logs import report
 from kong_pdk.server import administration, failure
 from kong_pdk.server.activity import Activity
-from kong_pdk.server.event import Abandoned, Event, Events
+from kong_pdk.server.event import Abandoned, Event, Events, phase_of
 from kong_pdk.server.handler import run_handler
 from kong_pdk.server.instances import Instance, Instances
 from kong_pdk.server.peers import PeerGone, Peers
@@ -40,9 +41,9 @@ class CallError(Exception):
 class NoHandler(Exception):
     """Nobody runs the handler of an event, so that its request must not go on."""
 
-    def __init__(self, event_id: int, phase: str) -> None:
-        super().__init__(event_id, phase)
-        self.phase = phase
+    def __init__(self, event_id: int) -> None:
+        super().__init__(event_id)
+        phase = phase_of(event_id)
         # In `log` the client has its answer, and Kong refuses to make another one.
         call = {"Method": failure.method(phase), "Args": [500]}
         self.output = {"Data": "ret" if phase == "log" else call, "EventId": event_id}
@@ -76,7 +77,7 @@ class MsgpackServer:
                         self._answer(connection, message)
                 data = connection.recv(_CHUNK)
         except WireError as error:
-            _log.error("closed a connection of a peer that does not speak MsgPack:1: %s", error)
+            report(_log, logging.ERROR, "closed a connection of a peer that does not speak MsgPack:1: %s", error)
         except OSError:
             pass  # Kong closed it
 
@@ -95,7 +96,7 @@ class MsgpackServer:
         except NoHandler as error:
             response = encode_response(request.id, None, error.output)
         except Abandoned as error:
-            response = encode_response(request.id, None, NoHandler(error.event.id, error.event.phase).output)
+            response = encode_response(request.id, None, NoHandler(error.event.id).output)
         try:
             connection.sendall(response)
         except OSError:
@@ -105,29 +106,36 @@ class MsgpackServer:
 
     def _begin(self, request: Request) -> Event:
         order = _mapping(request)
-        instance = administration.find(self._instances, _integer(order, "InstanceId"))
-        if instance is None:  # Kong looks for these words, starts the instance anew and sends the event again
-            raise CallError(f"no plugin instance {order.get('InstanceId')}")
         event = self._events.begin(str(order.get("EventName", "")))
         try:
-            self._submit(event, instance)
-        except NoHandler:
-            _log.error("all %d threads are busy: the %s handler cannot run", MOST_HANDLERS, event.phase)
+            self._submit(event, self._find(order, event))
+        except BaseException:
             event.abandon()
             self._events.end(event)
             raise
         return event
 
+    def _find(self, order: dict[str, Any], event: Event) -> Instance:
+        try:
+            instance = administration.find(self._instances, _integer(order, "InstanceId"))
+        except administration.StartError:
+            raise NoHandler(event.id) from None
+        if instance is None:  # Kong looks for these words, starts the instance anew and sends the event again
+            raise CallError(f"no plugin instance {order.get('InstanceId')}")
+        return instance
+
     def _submit(self, event: Event, instance: Instance) -> None:
         deadline = time.monotonic() + FREE_SECONDS
         while not self._free.acquire(timeout=_LOOK_SECONDS):
             if time.monotonic() > deadline:
-                raise NoHandler(event.id, event.phase)
+                report(_log, logging.ERROR, "all %d threads are busy: %s cannot run", MOST_HANDLERS, event.phase)
+                raise NoHandler(event.id)
             self._events.abandon_oldest()
         try:
             self._threads.submit(self._run, event, instance)
-        except RuntimeError as error:  # no more threads; the executor keeps the event, which _run then passes over
-            raise NoHandler(event.id, event.phase) from error
+        except RuntimeError as error:  # no more threads; the executor keeps the event, which _run then skips
+            report(_log, logging.ERROR, "no thread can be started: %s cannot run: %s", event.phase, error)
+            raise NoHandler(event.id) from error
 
     def _run(self, event: Event, instance: Instance) -> None:
         try:
@@ -150,11 +158,7 @@ class MsgpackServer:
             return self._relay(self._peers, id, request), None
         event = self._events.get(id)
         if event is None or event.gone:
-            phase = event.phase if event else self._events.phase_of_gone(id)
-            if phase is None:
-                raise _lost(id)
-            _log.error("Kong came back to a %s handler that waited no longer", phase)
-            raise NoHandler(id, phase)
+            raise _lost(id)
         event.deliver(order.get("Data"), order.get("Error") if request.method == "plugin.StepError" else None)
         return encode_response(request.id, None, event.next_output()), event
 
@@ -185,11 +189,11 @@ class MsgpackServer:
         text = encode(config) if isinstance(config, str) else config
         if not isinstance(text, bytes):
             raise CallError("StartInstance needs Config, a JSON text")
-        status, reason = administration.start(self._instances, StartInstance(str(order.get("Name", "")), text))
-        if status is None:
-            _log.error("%s", reason)
-            raise CallError(reason.splitlines()[0])
-        instance = administration.find(self._instances, status.instance_id)
+        try:
+            status = administration.start(self._instances, StartInstance(str(order.get("Name", "")), text))
+            instance = administration.find(self._instances, status.instance_id)
+        except administration.StartError as error:
+            raise CallError(str(error).splitlines()[0]) from None
         used = {**instance.internal, **instance.config} if instance else {}
         return {"Name": status.name, "Id": status.instance_id, "StartTime": status.started_at, "Config": used}
 
@@ -203,9 +207,11 @@ class MsgpackServer:
 
 
 def _lost(id: int) -> NoHandler:
-    """Say that nobody has an event: its worker was killed. Kong would let the request pass if it were told so."""
-    _log.error("Kong came back to an event that no worker has: its request is to end with 500")
-    return NoHandler(id, "access")
+    """Say that nobody has an event any more. Kong would let the request pass if it were told so."""
+    phase = phase_of(id)
+    end = "" if phase == "log" else "; its request ends with 500"
+    report(_log, logging.ERROR, "Kong came back to a %s handler that was killed, or waited no longer%s", phase, end)
+    return NoHandler(id)
 
 
 def _encode(request: Request, result: Any) -> bytes:

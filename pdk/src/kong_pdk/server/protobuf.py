@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from kong_pdk.logs import report
 from kong_pdk.server import set_body
 from kong_pdk.server.activity import Activity
-from kong_pdk.server.administration import answer_call, find, start
+from kong_pdk.server.administration import StartError, answer_call, find, start
+from kong_pdk.server.bridge import Message
 from kong_pdk.server.exits import EventEnded
-from kong_pdk.server.handler import run_handler
+from kong_pdk.server.handler import fail, run_handler
 from kong_pdk.server.instances import Instances
 from kong_pdk.server.results import HEADERS_OF, from_protobuf, query_argument
 from kong_pdk.server.unknown import why_unknown
@@ -20,62 +23,120 @@ from kong_pdk.wire.calls import HandleEvent, StartInstance
 from kong_pdk.wire.errors import UnknownMethod, WireError
 from kong_pdk.wire.interface import Interface
 from kong_pdk.wire.methods import Method
-from kong_pdk.wire.protobuf import Frames, decode_call, encode_return, frame
+from kong_pdk.wire.protobuf import decode_call, encode_return, first_message, frame
 from kong_pdk.wire.text import decode, encode
 
 _Result: TypeAlias = tuple[Any, str | None]
 _log = logging.getLogger(__name__)
 _CHUNK = 64 * 1024
 _MOST_HEADERS = 1000  # what Kong gives at most
+RECOVER_SECONDS = 60.0
+"""How long the reply of an interrupted call is waited for, each part of it; Kong's own limit is as long."""
 
 
 class ConnectionClosed(Exception):
     """Kong closed the connection."""
 
 
+class _Exchange:
+    """What is sent to Kong, and whether a reply to it is to be read.
+
+    An exception may strike anywhere: what was sent is noted in one step with the sending (``extend`` of a ``map`` runs
+    no Python code in between), so that :meth:`_Stream.finish` can go on wherever it was left.
+    """
+
+    def __init__(self, data: bytes, has_reply: bool) -> None:
+        self.data = memoryview(data)
+        self.has_reply = has_reply
+        self.sent: deque[int] = deque()
+
+
 class _Stream:
-    """The frames of a connection."""
+    """The frames of a connection, of which one exchange at a time may be under way."""
 
     def __init__(self, connection: socket.socket, received: bytes) -> None:
         self._connection = connection
-        self._frames = Frames()
-        self._broken: WireError | None = None
-        self._ready = self._feed(received)
+        # What came and was not read, and the exchange under way: in one tuple, to change both in one step.
+        self._state: tuple[deque[bytes], _Exchange | None] = (deque([received]), None)
 
     def read(self) -> bytes:
-        """Wait for the next message.
+        """Wait for the next message of Kong's own.
 
         :raises ConnectionClosed: there will be none.
         :raises WireError: what came is none.
         """
-        while not self._ready:
-            if self._broken:
-                raise self._broken
-            try:
-                data = self._connection.recv(_CHUNK)
-            except OSError as error:
-                raise ConnectionClosed from error
-            if not data:
-                raise ConnectionClosed
-            self._ready = self._feed(data)
-        return self._ready.pop(0)
-
-    def _feed(self, data: bytes) -> list[bytes]:
-        try:
-            return self._frames.feed(data)
-        except WireError as error:
-            self._broken = error
-            raise
+        payload, rest = self._receive()
+        self._state = (rest, None)
+        return payload
 
     def write(self, *payloads: bytes) -> None:
-        """Send messages.
+        """Send messages that Kong does not answer.
 
         :raises ConnectionClosed: nobody is there to read them.
         """
+        self._begin(payloads, False)
+
+    def ask(self, *payloads: bytes) -> bytes:
+        """Send messages, and give Kong's reply.
+
+        :raises ConnectionClosed: there will be none.
+        :raises WireError: what came is none.
+        """
+        return self._begin(payloads, True)
+
+    def _begin(self, payloads: Sequence[bytes], has_reply: bool) -> bytes:
+        data = b"".join([frame(payload) for payload in payloads])
+        self._state = (self._state[0], _Exchange(data, has_reply))
+        return self.finish()
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether an exchange was left by an exception."""
+        return self._state[1] is not None
+
+    def finish(self) -> bytes:
+        """Bring the exchange under way to its end, and give the reply; empty where it has none.
+
+        :raises ConnectionClosed: it cannot be.
+        :raises WireError: what came is no reply.
+        """
+        received, exchange = self._state
+        if exchange is None:
+            return b""
         try:
-            self._connection.sendall(b"".join(frame(payload) for payload in payloads))
+            while (done := sum(exchange.sent)) < len(exchange.data):
+                exchange.sent.extend(map(self._connection.send, (exchange.data[done:],)))
         except OSError as error:
             raise ConnectionClosed from error
+        payload, rest = self._receive() if exchange.has_reply else (b"", received)
+        self._state = (rest, None)
+        return payload
+
+    def finish_within(self, seconds: float) -> None:
+        """Bring the exchange under way to its end, but wait for Kong no longer than this at a time.
+
+        :raises ConnectionClosed, WireError: it cannot be.
+        """
+        try:
+            self._connection.settimeout(seconds)
+            self.finish()
+            self._connection.settimeout(None)
+        except OSError as error:
+            raise ConnectionClosed from error
+
+    def _receive(self) -> tuple[bytes, deque[bytes]]:
+        """Wait for a whole message: it, and what came behind it."""
+        received = self._state[0]
+        while True:
+            cut = first_message(received)
+            if cut is not None:
+                return cut
+            try:
+                received.extend(map(self._connection.recv, (_CHUNK,)))
+            except OSError as error:
+                raise ConnectionClosed from error
+            if not received[-1]:
+                raise ConnectionClosed
 
 
 class _Channel:
@@ -85,6 +146,29 @@ class _Channel:
         self._stream = stream
         self._interface = interface
         self._phase = phase
+        self.messages: list[Message] = []
+        self.unanswered: str | None = None
+        self.is_last = False
+        """Whether the connection is to be closed behind this event."""
+
+    @property
+    def interrupted(self) -> bool:
+        """See :class:`kong_pdk.server.bridge.Channel`."""
+        return self._stream.is_interrupted
+
+    def recover(self) -> None:
+        """See :class:`kong_pdk.server.bridge.Channel`: reads the reply of the interrupted call, for nobody."""
+        if not self.interrupted:
+            return
+        self.is_last = True
+        try:
+            self._stream.finish_within(RECOVER_SECONDS)
+        except (ConnectionClosed, WireError):
+            raise EventEnded from None
+
+    def drop(self) -> None:
+        """See :class:`kong_pdk.server.bridge.Channel`."""
+        self.is_last = True
 
     def call(self, method: str, args: Sequence[object]) -> _Result:
         """See :class:`kong_pdk.server.bridge.Channel`."""
@@ -124,9 +208,9 @@ class _Channel:
     def _make(self, chosen: Method, args: Sequence[object]) -> _Result:
         payload = pdk.encode_arguments(chosen, args)
         try:
-            self._stream.write(encode(chosen.name), payload)
-            reply = self._stream.read()
+            reply = self._stream.ask(encode(chosen.name), payload)
         except (ConnectionClosed, WireError):  # the connection is of no use; who reads it next says why
+            self.unanswered = f"Kong refused {chosen.function} in {self._phase}, and its log says why, or it is gone"
             raise EventEnded from None
         return from_protobuf(chosen, pdk.decode_result(chosen, reply))
 
@@ -173,7 +257,7 @@ def serve(
     except ConnectionClosed:
         pass
     except WireError as error:
-        _log.error("closed a connection of a peer that does not speak ProtoBuf:1: %s", error)
+        report(_log, logging.ERROR, "closed a connection of a peer that does not speak ProtoBuf:1: %s", error)
 
 
 def _serve_call(stream: _Stream, instances: Instances, payload: bytes, interface: Interface) -> bool:
@@ -185,9 +269,9 @@ def _serve_call(stream: _Stream, instances: Instances, payload: bytes, interface
     if isinstance(call, HandleEvent):
         return _serve_event(stream, instances, sequence, call, interface)
     if isinstance(call, StartInstance):
-        status, reason = start(instances, call)
-        if status is None:
-            _log.error("%s", reason)
+        try:
+            status = start(instances, call)
+        except StartError:
             return False
         stream.write(encode_return(sequence, status))
         return True
@@ -196,11 +280,17 @@ def _serve_call(stream: _Stream, instances: Instances, payload: bytes, interface
 
 
 def _serve_event(stream: _Stream, instances: Instances, sequence: int, call: HandleEvent, interface: Interface) -> bool:
-    instance = find(instances, call.instance_id)
-    if instance is None:  # Kong starts it anew and sends the event again
-        _log.info("there is no instance %d here: Kong is to start it anew", call.instance_id)
-        return False
-    if run_handler(instance, call.event_name, _Channel(stream, interface, call.event_name)):
+    channel = _Channel(stream, interface, call.event_name)
+    try:
+        instance = find(instances, call.instance_id)
+    except StartError:
+        waits = fail(channel, call.event_name)
+    else:
+        if instance is None:  # Kong starts it anew and sends the event again
+            report(_log, logging.INFO, "there is no instance %d here: Kong is to start it anew", call.instance_id)
+            return False
+        waits = run_handler(instance, call.event_name, channel)
+    if waits:
         stream.write(b"", encode_return(sequence, None))
     # else Kong closes the connection when it has answered its client, which may take a while: the next read sees it
-    return True
+    return not channel.is_last

@@ -41,13 +41,16 @@ def why_unknown(function: str) -> str:
     return f"Kong 3.9 has no function {function}; {meant}"
 
 
-def warn_of_unknown(function: str) -> None:
-    """Say once of a function that Kong 3.9 has not: over MsgPack:1 a newer one may have it, and others give nil."""
+def unknown_message(function: str) -> str | None:
+    """Give, once, a message about a function that Kong 3.9 does not have; None for the others.
+
+    Over MsgPack:1 a newer Kong may have it, and others give nil.
+    """
     if function in _KNOWN or function in _told:
-        return
+        return None
     _told.add(function)
-    meant = _guess(function) or "where Kong has not, either, the call gives None"
-    _log.warning("Kong 3.9 has no function %s; %s", function, meant)
+    meant = _guess(function) or "where Kong does not have it either, the call gives None"
+    return f"Kong 3.9 has no function {function}; {meant}"
 
 
 def _guess(function: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -28,6 +30,26 @@ def frame(payload: bytes) -> bytes:
     if len(payload) > MAX_FRAME:
         raise WireError(f"a message of {len(payload)} bytes is too long, the limit is {MAX_FRAME}")
     return _LENGTH.pack(len(payload)) + payload
+
+
+def first_message(received: Sequence[bytes]) -> tuple[bytes, deque[bytes]] | None:
+    """Cut the first message off what was received, which stays as it is.
+
+    :return: the message and what is behind it; None where it is not there as a whole.
+    :raises WireError: a length that no message has.
+    """
+    total = sum(map(len, received))
+    if total < _LENGTH.size:
+        return None
+    head = received[0] if len(received[0]) >= _LENGTH.size else b"".join(received)
+    (length,) = _LENGTH.unpack_from(head)
+    if length > MAX_FRAME:
+        raise WireError(f"a message of {length} bytes is announced, the limit is {MAX_FRAME}")
+    end = _LENGTH.size + length
+    if total < end:
+        return None
+    whole = received[0] if len(received) == 1 else b"".join(received)
+    return whole[_LENGTH.size : end], deque([whole[end:]] if total > end else [])
 
 
 class Frames:
