@@ -74,11 +74,17 @@ def value(case: Case, order: list[Any], call: PdkCall, noted: Any) -> tuple[Any,
         return (found, None) if found is True or not call.refused else None
     if function == _RAW_BODY and case.protocol == "MsgPack:1" and len(case.body) > BODY_BUFFER:
         return None, "larger than"
+    if function == "kong.service.request.set_body" and _is_nil(noted) and not call.refused:
+        return None, "no Content-Type"
     if function.endswith(".get_header") and call.answer == b"" and call.method == function and args:
         empty = _headers(case, f"{function}s").get(str(args[0]).lower()) == ""
         exact = case.recording.extended or any(call is made for made in case.calls_of("log"))
         return ("", None) if empty and exact else None
     return None
+
+
+def _is_nil(noted: Any) -> bool:
+    return noted is None or (isinstance(noted, dict) and "$message" in noted and noted.get("fields") is None)
 
 
 def _query(case: Case, recorded: PdkCall) -> dict[str, Any]:

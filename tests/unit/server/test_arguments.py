@@ -241,12 +241,31 @@ def test_a_body_that_lua_has_is_kong_s_to_write(serve, connect_whole, args):
     assert kong.made == [("kong.service.request.set_body", args)]
 
 
-def test_a_body_without_a_type_is_not_set(serve, connect_whole):
-    """Kong gives nil, as it does for a table that it could write."""
+@pytest.mark.parametrize("body", [JSON_BODY, {"a": 1}])
+def test_a_body_without_a_type_is_an_error(serve, connect_whole, body):
+    """Kong gives nil, and its message does not travel."""
     got: list[Any] = []
-    kong = make_calls(serve, connect_whole, lambda kong: got.append(kong.service.request.set_body(JSON_BODY)))
-    assert kong.made == [("kong.request.get_header", ["content-type"])]
-    assert got == [(None, None)]
+    kong = make_calls(serve, connect_whole, lambda kong: got.append(kong.service.request.set_body(body)))
+    assert kong.made[-1] in [("kong.request.get_header", ["content-type"]), ("kong.service.request.set_body", [body])]
+    ((value, error),) = got
+    assert value is None and "Content-Type" in error and '"application/json"' in error
+
+
+def test_a_body_that_is_text_is_refused(serve, connect_whole):
+    text = refused(serve, connect_whole, lambda kong: kong.service.request.set_body('{"a": 1}'))
+    assert "argument 1 must be a dict or a list, not str" in text and "set_raw_body" in text
+
+
+@pytest.mark.parametrize("part", ["response", "service.request"])
+@pytest.mark.parametrize("name", ["set_header", "add_header"])
+def test_a_header_without_a_value_is_refused(serve, connect_any, part, name):
+    def call(kong: Any) -> None:
+        for step in part.split("."):
+            kong = getattr(kong, step)
+        getattr(kong, name)("x-a", None)
+
+    text = refused(serve, connect_any, call)
+    assert text.startswith(f"kong.{part}.{name}: argument 2") and f"kong.{part}.clear_header" in text
 
 
 @pytest.mark.parametrize("value", [True, False])

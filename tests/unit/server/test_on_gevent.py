@@ -12,7 +12,9 @@ HERE = Path(__file__).parent
 PATCHED = "from gevent import monkey; monkey.patch_all(); import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
 
 
-@pytest.mark.parametrize("name", ["test_events", "test_connections", "test_instances", "test_contents", "test_values"])
+@pytest.mark.parametrize(
+    "name", ["test_events", "test_connections", "test_instances", "test_contents", "test_values", "test_interruptions"]
+)
 def test_the_same_behaviour(name):
     command = [sys.executable, "-c", PATCHED, "-q", str(HERE / f"{name}.py")]
     done = subprocess.run(command, cwd=HERE.parents[2], capture_output=True, text=True, timeout=240, check=False)

@@ -6,12 +6,14 @@ The steps of an event may come on any connection, so what waits for them is the 
 from __future__ import annotations
 
 import logging
+import queue
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
+from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
 from kong_pdk.server import administration, failure
 from kong_pdk.server.activity import Activity
@@ -49,6 +51,46 @@ class NoHandler(Exception):
         self.output = {"Data": "ret" if phase == "log" else call, "EventId": event_id}
 
 
+class _HandlerThreads:
+    """Threads that run handlers, each kept for the next one.
+
+    Unlike those of ``concurrent.futures`` they survive what strikes them between two handlers: a timer of gevent's that
+    a handler has left behind, for example.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._idle = 0
+        self._lock = threading.Lock()
+
+    def run(self, job: Callable[[], None]) -> None:
+        """Run a job that raises nothing.
+
+        :raises RuntimeError: no thread can be started.
+        """
+        with self._lock:
+            is_one_idle = self._idle > 0
+            self._idle -= is_one_idle
+        if is_one_idle:
+            self._jobs.put(job)
+        else:
+            threading.Thread(target=self._work, args=(job,), name="handler", daemon=True).start()
+
+    def _work(self, job: Callable[[], None]) -> None:
+        while True:
+            job()
+            with self._lock:
+                self._idle += 1
+            job = self._next()
+
+    def _next(self) -> Callable[[], None]:
+        while True:
+            try:
+                return self._jobs.get()
+            except BaseException as error:  # noqa: BLE001, PERF203  # not this thread's
+                report(_log, logging.DEBUG, "an idle thread of handlers was struck by %s", describe(error))
+
+
 class MsgpackServer:
     """What the connections of a server share: its instances and the events under way."""
 
@@ -58,7 +100,7 @@ class MsgpackServer:
         self._activity = activity
         self._peers = peers
         self._events = Events(peers.slot if peers else 0)
-        self._threads = ThreadPoolExecutor(MOST_HANDLERS, "handler")
+        self._threads = _HandlerThreads()
         self._free = threading.Semaphore(MOST_HANDLERS)
 
     def serve(self, connection: socket.socket, received: bytes) -> None:
@@ -132,8 +174,9 @@ class MsgpackServer:
                 raise NoHandler(event.id)
             self._events.abandon_oldest()
         try:
-            self._threads.submit(self._run, event, instance)
-        except RuntimeError as error:  # no more threads; the executor keeps the event, which _run then skips
+            self._threads.run(lambda: self._run(event, instance))
+        except RuntimeError as error:
+            self._free.release()
             report(_log, logging.ERROR, "no thread can be started: %s cannot run: %s", event.phase, error)
             raise NoHandler(event.id) from error
 

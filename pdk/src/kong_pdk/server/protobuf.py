@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
 from kong_pdk.server import set_body
 from kong_pdk.server.activity import Activity
@@ -30,6 +31,7 @@ _Result: TypeAlias = tuple[Any, str | None]
 _log = logging.getLogger(__name__)
 _CHUNK = 64 * 1024
 _MOST_HEADERS = 1000  # what Kong gives at most
+_MOST_STRIKES = 100
 RECOVER_SECONDS = 60.0
 """How long the reply of an interrupted call is waited for, each part of it; Kong's own limit is as long."""
 
@@ -60,14 +62,22 @@ class _Stream:
         self._state: tuple[deque[bytes], _Exchange | None] = (deque([received]), None)
 
     def read(self) -> bytes:
-        """Wait for the next message of Kong's own.
+        """Wait for the next message of Kong's own, whatever strikes meanwhile: it belongs to an event that is over.
 
         :raises ConnectionClosed: there will be none.
         :raises WireError: what came is none.
         """
-        payload, rest = self._receive()
-        self._state = (rest, None)
-        return payload
+        for _ in range(_MOST_STRIKES):
+            try:
+                payload, rest = self._receive()
+            except (ConnectionClosed, WireError):  # noqa: PERF203
+                raise
+            except BaseException as error:  # noqa: BLE001  # a timer of gevent's that a handler left behind
+                report(_log, logging.DEBUG, "an idle connection was struck by %s", describe(error))
+            else:
+                self._state = (rest, None)
+                return payload
+        raise ConnectionClosed
 
     def write(self, *payloads: bytes) -> None:
         """Send messages that Kong does not answer.

@@ -11,7 +11,6 @@ import decimal
 import enum
 import fractions
 import os
-import reprlib
 import uuid
 from collections import UserString
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +32,7 @@ MAX_LOG_TEXT = 64 * 1024
 _INTEGERS = (-(2**63), 2**64 - 1)  # what MessagePack carries; Lua has doubles for larger ones
 _TEXT = (datetime.date, datetime.time, uuid.UUID)
 _MOST_PRINTED = 10_000  # values, beyond which a log line shows an extract
+_EXTRACT_VALUES, _EXTRACT_DEPTH = 500, 20
 _HINT = "give text, bytes, a number, True, False, None, a list or a dict"
 _INFINITIES = (float("inf"), float("-inf"))
 
@@ -255,7 +255,7 @@ def _described(value: object) -> str:
     """Give what ``str`` makes of an object; an extract of containers that are very large or have no end."""
     try:
         if isinstance(value, (dict, list, tuple, set, frozenset)) and not _is_small(value):
-            return _EXTRACT.repr(value)
+            return _Extract().text(value)
         return str.__str__(str(value))
     except Exception as error:  # noqa: BLE001  # the author's code may raise anything
         return f"<{type(value).__name__}; its text cannot be made: {describe(error)}>"
@@ -275,10 +275,28 @@ def _is_small(value: object) -> bool:
     return True
 
 
-_EXTRACT = reprlib.Repr()
-_EXTRACT.maxlevel = 10
-_EXTRACT.maxdict = _EXTRACT.maxlist = _EXTRACT.maxtuple = _EXTRACT.maxset = _EXTRACT.maxfrozenset = 20
-_EXTRACT.maxstring = _EXTRACT.maxother = 200
+class _Extract:
+    """The beginning of a container that is very large, or has no end, as text."""
+
+    def __init__(self) -> None:
+        self._left = _EXTRACT_VALUES
+
+    def text(self, value: object, depth: int = 0) -> str:
+        self._left -= 1
+        if self._left < 0 or depth > _EXTRACT_DEPTH:
+            return "..."
+        if isinstance(value, dict):
+            items = (
+                f"{_described(key):.200}: {self.text(item, depth + 1)}" for key, item in self._first(value.items())
+            )
+            return f"{{{', '.join(items)}}}"
+        if isinstance(value, (list, tuple, set, frozenset)):
+            start, end = {list: "[]", tuple: "()"}.get(type(value), "{}")
+            return f"{start}{', '.join(self.text(item, depth + 1) for item in self._first(value))}{end}"
+        return f"{_described(value):.200}"
+
+    def _first(self, items: Iterable[Any]) -> Iterable[Any]:
+        return islice(items, max(self._left + 1, 1))
 
 
 def inspect_argument(value: object) -> Any:

@@ -131,7 +131,7 @@ class ServiceRequest(Namespace):
         :param args: the JSON object, or the fields of the form.
         :param mimetype: ``application/x-www-form-urlencoded``, ``application/json`` or ``multipart/form-data``; the
             ``Content-Type`` of the request where it is not given.
-        :return: True; None where Kong cannot make a body of that kind.
+        :return: True; None and an error where neither the argument nor the request says of what type the body is.
 
         Phases: rewrite, access.
         Interface: extended.
