@@ -38,7 +38,11 @@ NOT_MEASURED = [cell[:2] for cell in CELLS if not cell[2] and cell[1] != "log (s
 class Channel:
     """Notes what would be sent."""
 
+    interrupted = False
+    unanswered = None
+
     def __init__(self, subsystem: str) -> None:
+        self.messages: list[Any] = []
         self.sent: list[str] = []
         self.asked = 0
         self._subsystem = subsystem

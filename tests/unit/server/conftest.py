@@ -39,6 +39,10 @@ class Serve:
         self._running[path] = (server, ended)
         return path
 
+    def server(self, path: Path) -> Server:
+        """The server that listens there."""
+        return self._running[path][0]
+
     def stop(self, path: Path) -> bool:
         """Stop a server; whether all its handlers came to their end."""
         server, ended = self._running[path]

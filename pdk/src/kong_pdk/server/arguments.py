@@ -41,7 +41,7 @@ def prepare(function: str, args: Sequence[object]) -> list[Any]:
         return [log_argument(value) for value in args]
     given = converted(function, args)
     last = _last(given)
-    if function in _NEED_A_VALUE and last < 1:
+    if function in _NEED_A_VALUE and last < 1 < len(given):
         clear = function.replace("set_header", "clear_header").replace("add_header", "clear_header")
         raise ArgumentError(f"{function}: argument 2, the value, is None; give text, or remove the header by {clear}")
     if function in EXITS:
