@@ -192,6 +192,54 @@ def test_a_credential_without_a_consumer_goes_over_protobuf_alone(serve, connect
         assert "KONG_PYTHON_PROTOCOL=protobuf" in text
 
 
+CONSUMER = {"id": "1", "username": "anna", "updated_at": 5, "created_at": 4, "tags": ["a"]}
+CREDENTIAL = {"id": "2", "key": "k", "username": "login", "consumer": {"id": "1"}}
+
+
+@pytest.mark.parametrize("consumer", [CONSUMER, {**CONSUMER, "custom_id": None}])
+def test_all_fields_of_who_is_authenticated_arrive(serve, connect_whole, consumer):
+    kong = make_calls(serve, connect_whole, lambda kong: kong.client.authenticate(consumer, CREDENTIAL))
+    ((method, (got, credential)),) = kong.made
+    assert method == "kong.client.authenticate" and credential == CREDENTIAL
+    assert {name: value for name, value in got.items() if value is not None} == CONSUMER
+
+
+def test_a_consumer_alone_arrives(serve, connect_whole):
+    kong = make_calls(serve, connect_whole, lambda kong: kong.client.authenticate(CONSUMER, None))
+    ((_, (got, *rest)),) = kong.made
+    assert got == CONSUMER and rest in ([], [None])
+
+
+@pytest.mark.parametrize(
+    ("args", "lost"),
+    [
+        ((CONSUMER, {"id": "2"}), "the consumer does not have updated_at"),
+        (({"id": "1"}, CREDENTIAL), "the credential does not have key, username, consumer"),
+    ],
+)
+def test_fields_that_an_unmodified_kong_would_lose_are_named(serve, args, lost):
+    with ExitStack() as stack:
+
+        def connect(server):
+            stack.callback((kong := ProtobufKong(server)).close)
+            return kong
+
+        text = refused(serve, connect, lambda kong: kong.client.authenticate(*args))
+    assert lost in text and "kong-python extend-interface" in text and "KONG_PYTHON_PROTOCOL=msgpack" in text
+
+
+def test_fields_of_a_credential_without_a_consumer_are_named(serve):
+    with ExitStack() as stack:
+
+        def connect(server):
+            stack.callback((kong := ExtendedKong(server)).close)
+            return kong
+
+        serve.interface = EXTENDED
+        text = refused(serve, connect, lambda kong: kong.client.authenticate(None, CREDENTIAL))
+    assert "the credential does not have key, username, consumer" in text and "both consumer and credential" in text
+
+
 def test_a_nil_in_a_log_line_does_not_cost_the_rest(serve, connect_any):
     kong = make_calls(serve, connect_any, lambda kong: kong.log.err("a", None, "b", {"c": [None]}))
     assert kong.made == [("kong.log.err", ["a", "nil", "b", "{'c': [None]}"])]

@@ -215,6 +215,12 @@ class _Channel:
                 return None, error
         return self._make(chosen, args)
 
+    def _authenticate(self, chosen: Method, args: Sequence[object]) -> _Result:
+        """Take Kong's own message where there is no consumer: in a list Kong stops at what is nil."""
+        if chosen.input == "ListValue" and args and args[0] is None:
+            chosen = self._interface.method(chosen.function)
+        return self._make(chosen, args)
+
     def _make(self, chosen: Method, args: Sequence[object]) -> _Result:
         payload = pdk.encode_arguments(chosen, args)
         try:
@@ -243,6 +249,7 @@ class _Channel:
 
 _SPECIAL: Mapping[str, Callable[[_Channel, Method, Sequence[object]], _Result]] = {
     set_body.FUNCTION: _Channel._set_body,
+    "kong.client.authenticate": _Channel._authenticate,
     "kong.client.load_consumer": _Channel._load_consumer,
     "kong.request.get_query_arg": _Channel._get_query_arg,
     **dict.fromkeys(HEADERS_OF, _Channel._get_header),

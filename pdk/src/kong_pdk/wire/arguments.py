@@ -196,7 +196,19 @@ def _fill_authenticate(message: Any, name: str, args: list[Any]) -> None:
     for position, (field, kind) in enumerate((("consumer", "Consumer"), ("credential", "AuthenticatedCredential"))):
         if len(args) > position and args[position] is not None:
             value = _expect(name, position, args, (Mapping,), "a dict")
+            _check_fields(name, field, kind, value)
             getattr(message, field).CopyFrom(message_of(kind, value))
+
+
+def _check_fields(name: str, entity: str, kind: str, value: Mapping[Any, Any]) -> None:
+    known = message_class(kind).DESCRIPTOR.fields_by_name
+    lost = [str(field) for field, item in value.items() if field not in known and item is not None]
+    if lost:
+        raise ArgumentError(
+            f"{name}: over ProtoBuf:1 Kong's own message of the {entity} does not have {', '.join(lost)}; leave out "
+            "what is not needed, or give both consumer and credential where Kong's interface file is extended "
+            "(kong-python extend-interface), or use MsgPack:1 (KONG_PYTHON_PROTOCOL=msgpack)"
+        )
 
 
 def _fill_target(message: Any, name: str, args: list[Any]) -> None:

@@ -142,6 +142,9 @@ class Client(Namespace):
 
         :param consumer: its fields, from ``load_consumer`` for example; None for nobody.
         :param credential: its fields, ``id`` among them; None for none. One of the two must be given.
+        :raises TypeError: a field that does not reach Kong. Kong's own interface file has ``id``, ``created_at``,
+            ``username``, ``custom_id`` and ``tags`` of a consumer, ``id`` and ``consumer_id`` of a credential; an
+            extended file has all of them where a consumer is given, MsgPack:1 has all of them.
 
         Phases: access.
         Interface: stock.
