@@ -6,9 +6,10 @@ import struct
 from typing import Any
 
 import pytest
+from kong_pdk.wire.conversion import MAX_DEPTH, converted
 from kong_pdk.wire.deep_values import read_deep
 from kong_pdk.wire.errors import WireError
-from kong_pdk.wire.pdk import METHODS, decode_result, encode_result
+from kong_pdk.wire.pdk import METHODS, decode_arguments, decode_result, encode_arguments, encode_result
 
 GET_BODY = METHODS["kong.request.get_body"]
 DEPTH = 1000  # that of JSON which Kong reads
@@ -78,3 +79,14 @@ def test_what_is_no_message_is_refused(payload):
     for read in (lambda: read_deep("Value", payload), lambda: decode_result(GET_BODY, payload)):
         with pytest.raises(WireError):
             read()
+
+
+@pytest.mark.parametrize("function", ["kong.ctx.shared.set", "kong.log.err", "kong.response.set_headers"])
+@pytest.mark.parametrize("levels", [1, MAX_DEPTH - 1])
+def test_arguments_are_read_at_any_depth_that_is_sent(function, levels):
+    value: Any = {"x": [True, "é\udcff", 1.5]}
+    for _ in range(levels - 2):
+        value = {"x": value}
+    args = {"kong.ctx.shared.set": ["k", value], "kong.response.set_headers": [value]}.get(function, ["a", value])
+    method = METHODS[function]
+    assert decode_arguments(method, encode_arguments(method, converted(function, args))) == args

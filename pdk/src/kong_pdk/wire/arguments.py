@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kong_pdk.wire import json_text
-from kong_pdk.wire.errors import ArgumentError, too_deep
+from kong_pdk.wire.deep_values import DEEP, read_deep
+from kong_pdk.wire.errors import ArgumentError, WireError, too_deep
 from kong_pdk.wire.messages import message_class
 from kong_pdk.wire.methods import Method
 from kong_pdk.wire.protobuf import MAX_FRAME, parse
@@ -240,7 +241,14 @@ def decode_arguments(method: Method, payload: bytes) -> list[Any]:
 
     :raises WireError: the bytes are no such message.
     """
-    return _READ_ARGUMENTS[method.input](parse(method.input, payload))
+    try:
+        message = parse(method.input, payload)
+    except WireError:
+        if method.input not in DEEP:
+            raise
+        found = read_deep(method.input, payload)
+        return [found] if method.input == "Struct" else list(found)
+    return _READ_ARGUMENTS[method.input](message)
 
 
 def _read_kv(message: Any) -> list[Any]:

@@ -291,7 +291,9 @@ class _Extract:
             )
             return f"{{{', '.join(items)}}}"
         if isinstance(value, (list, tuple, set, frozenset)):
-            start, end = {list: "[]", tuple: "()"}.get(type(value), "{}")
+            start, end = (
+                ("[", "]") if isinstance(value, list) else ("(", ")") if isinstance(value, tuple) else ("{", "}")
+            )
             return f"{start}{', '.join(self.text(item, depth + 1) for item in self._first(value))}{end}"
         return f"{_described(value):.200}"
 

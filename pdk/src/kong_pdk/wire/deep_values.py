@@ -1,4 +1,4 @@
-"""``Value`` and ``Struct`` messages that are nested more deeply than the protobuf library reads, which is 100 messages.
+"""``Value`` messages, and those that hold some, at any depth: the protobuf library reads 100 nested messages.
 
 A client decides how deeply a body is nested that a plugin reads by ``kong.request.get_body``: that must not fail.
 """
@@ -22,9 +22,9 @@ _VARINT_BITS = 64
 
 
 def read_deep(kind: str, payload: bytes) -> Any:
-    """Give what a ``Value`` or ``Struct`` message holds, however deeply it is nested.
+    """Give what a message holds, however deeply it is nested: of a ``KV`` the name and the value.
 
-    :param kind: ``Value`` or ``Struct``.
+    :param kind: one of :data:`DEEP`.
     :raises WireError: the bytes are no such message.
     """
     root: list[Any] = [None]
@@ -52,19 +52,29 @@ def _value(data: bytes, span: _Span, todo: _Todo) -> Any:
 
 
 def _struct(data: bytes, span: _Span, todo: _Todo) -> dict[str, Any]:
-    values: dict[str, _Span | None] = {}  # of two entries with one key the last one counts
-    for number, wire_type, entry in _fields(data, span):
-        if (number, wire_type) != (1, _SPAN):
-            continue
-        key, value = "", None
-        for part, kind, content in _fields(data, entry):
-            if kind == _SPAN and part == 1:
-                key = decode(data[content[0] : content[1]])
-            elif kind == _SPAN and part == 2:
-                value = content
-        values[key] = value
+    # Of two entries with one key the last one counts.
+    values = dict(_entry(data, entry) for number, kind, entry in _fields(data, span) if (number, kind) == (1, _SPAN))
     found: dict[str, Any] = dict.fromkeys(values)
     todo.extend((value, found, key) for key, value in values.items() if value is not None)
+    return found
+
+
+def _entry(data: bytes, span: _Span) -> tuple[str, _Span | None]:
+    """Give the name in an entry of a struct, or in a ``KV`` message, and where its value is."""
+    key, value = "", None
+    for number, kind, content in _fields(data, span):
+        if kind == _SPAN and number == 1:
+            key = decode(data[content[0] : content[1]])
+        elif kind == _SPAN and number == 2:
+            value = content
+    return key, value
+
+
+def _kv(data: bytes, span: _Span, todo: _Todo) -> list[Any]:
+    key, value = _entry(data, span)
+    found = [key, None]
+    if value is not None:
+        todo.append((value, found, 1))
     return found
 
 
@@ -75,7 +85,14 @@ def _list(data: bytes, span: _Span, todo: _Todo) -> list[Any]:
     return found
 
 
-_READERS: dict[str, Callable[[bytes, _Span, _Todo], Any]] = {"Value": _value, "Struct": _struct}
+_READERS: dict[str, Callable[[bytes, _Span, _Todo], Any]] = {
+    "Value": _value,
+    "Struct": _struct,
+    "ListValue": _list,
+    "KV": _kv,
+}
+DEEP = frozenset(_READERS)
+"""The messages that :func:`read_deep` reads."""
 
 
 def _fields(data: bytes, span: _Span) -> Iterator[tuple[int, int, _Span]]:

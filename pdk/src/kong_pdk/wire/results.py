@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kong_pdk.wire.deep_values import read_deep
+from kong_pdk.wire.deep_values import DEEP, read_deep
 from kong_pdk.wire.errors import WireError
 from kong_pdk.wire.messages import message_class
 from kong_pdk.wire.methods import Method
@@ -93,7 +93,7 @@ def decode_result(method: Method, payload: bytes) -> Any:
     try:
         message = parse(kind, payload)
     except WireError:
-        if kind not in ("Value", "Struct"):
+        if kind not in DEEP:
             raise
         return read_deep(kind, payload)
     if kind in _ENTITIES:
