@@ -33,7 +33,7 @@ def start_dedicated_server(
     name: str,
     plugin: type,
     version: str | None = None,
-    priority: int = 0,
+    priority: int | None = None,
     schema: Sequence[Mapping[str, object]] | None = None,
 ) -> NoReturn:
     """Make a plugin's file a server of its own, with the command line that Kong's documentation shows.
@@ -43,9 +43,9 @@ def start_dedicated_server(
 
     :param name: the plugin's name.
     :param plugin: the class with a method for each phase.
-    :param version: ``x.y.z``; "0.1.0" if None.
-    :param priority: the place among the plugins of a phase, higher runs first.
-    :param schema: the fields of the configuration; ``Schema`` of the class's module if None.
+    :param version: ``x.y.z``; ``version`` of the class's module if None, and "0.1.0" where it has none.
+    :param priority: the place among the plugins of a phase, higher runs first; the module's if None, or 0.
+    :param schema: the fields of the configuration; ``Schema`` of the module if None, or none.
     :raises SystemExit: always, at the end.
     """
     from kong_pdk.plugin import given

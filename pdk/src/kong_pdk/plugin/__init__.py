@@ -8,7 +8,7 @@ from kong_pdk.plugin.discovery import find
 from kong_pdk.plugin.given import given
 from kong_pdk.plugin.inspection import Inspection, inspect
 from kong_pdk.plugin.loading import import_problem, load
-from kong_pdk.plugin.names import bundled
+from kong_pdk.plugin.names import bundled, server_name
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
 
 __all__ = [
@@ -33,5 +33,6 @@ __all__ = [
     "inspect",
     "kong_schema",
     "load",
+    "server_name",
     "validate_config",
 ]
