@@ -13,7 +13,7 @@ from kong_pdk import __version__
 from kong_pdk.image.errors import CONFIGURATION_STATUS
 from kong_pdk.settings import SettingError
 
-__all__ = ["main", "pluginserver_main", "start_dedicated_server"]
+__all__ = ["main", "pluginserver_main", "start_dedicated_server", "start_server"]
 
 Command = Callable[[Sequence[str]], int]
 
@@ -27,6 +27,16 @@ def pluginserver_main(argv: Sequence[str] | None = None) -> int:
     from kong_pdk.server.command import folder_main
 
     return _or_sentence("kong-python-pluginserver", lambda: folder_main(argv))
+
+
+def start_server() -> NoReturn:
+    """Run ``kong-python-pluginserver`` with the arguments of this process: what wrappers of kong-pdk's server call.
+
+    :raises SystemExit: always, at the end.
+    """
+    if _is_spawned():
+        return  # type: ignore[misc]
+    raise SystemExit(pluginserver_main())
 
 
 def start_dedicated_server(
@@ -48,6 +58,8 @@ def start_dedicated_server(
     :param schema: the fields of the configuration; ``Schema`` of the module if None, or none.
     :raises SystemExit: always, at the end.
     """
+    if _is_spawned():
+        return  # type: ignore[misc]
     from kong_pdk.plugin import given
     from kong_pdk.server.command import dedicated_main
 
@@ -55,6 +67,17 @@ def start_dedicated_server(
         return dedicated_main(name, lambda: given(name, plugin, version, priority, schema))
 
     raise SystemExit(_or_sentence(name, serve))
+
+
+def _is_spawned() -> bool:
+    """Whether the file is only imported, by a process that ``multiprocessing`` has spawned from its server.
+
+    A file that serves itself without ``if __name__ == "__main__"`` would serve there, too.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__") != "__mp_main__":
+        frame = frame.f_back
+    return frame is not None
 
 
 def _or_sentence(program: str, run: Callable[[], int]) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.plugin import Description, NotAPlugin, Plugin, PluginError, Source, load
+from kong_pdk.plugin.module import PACKAGE
 from kong_pdk.settings import count_cores
 
 CLASS = """
@@ -165,7 +166,7 @@ def test_loads_at_once_from_several_threads(write):
 
 
 def test_nothing_is_left_of_a_failed_import(write):
-    before = set(sys.modules)
+    before = {*sys.modules, PACKAGE}
     problems(write("hello.py", "class Plugin: pass\n1 / 0\n"))
     assert set(sys.modules) == before
 
@@ -216,7 +217,7 @@ def test_syntax_error_in_a_sibling_names_the_sibling(write):
 def test_missing_sibling(write):
     file = write("one/plugin.py", "from .helpers import x\n" + ACCESS)
     assert problems(file) == [
-        f'plugin.py:1: there is no module "helpers" in {file.parent}; mend the name, or add the file'
+        f'plugin.py:1: there is no module "helpers" in {file.parent}; fix the name, or add the file'
     ]
 
 

@@ -10,6 +10,7 @@ from kong_pdk.plugin.inspection import Inspection, inspect
 from kong_pdk.plugin.loading import import_problem, load
 from kong_pdk.plugin.names import bundled, server_name
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
+from kong_pdk.plugin.siblings import keep_apart
 
 __all__ = [
     "PHASES",
@@ -31,6 +32,7 @@ __all__ = [
     "given",
     "import_problem",
     "inspect",
+    "keep_apart",
     "kong_schema",
     "load",
     "server_name",

@@ -105,8 +105,11 @@ def import_problem(source: Source, error: BaseException) -> Problem:
 
 def _missing_module(source: Source, name: str) -> tuple[str, str]:
     top, _, inner = name.partition(".")
-    if top.startswith("_kong_plugin_"):
-        return f'there is no module "{inner}" in {source.file.parent}', "mend the name, or add the file"
+    if top == module.PACKAGE:
+        return (
+            f'there is no module "{inner.partition(".")[2]}" in {source.file.parent}',
+            "fix the name, or add the file",
+        )
     if top in sys.modules or top in sys.stdlib_module_names:
         guess = difflib.get_close_matches(name, [each for each in sys.modules if each.startswith(f"{top}.")], n=1)
         cure = f'did you mean "{guess[0]}"?' if guess else f"mend the name, or upgrade {_PACKAGES.get(top, top)}"

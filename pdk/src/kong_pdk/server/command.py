@@ -14,7 +14,19 @@ from pathlib import Path
 from kong_pdk import __version__, logs, mode, settings
 from kong_pdk.metrics.recorder import record_server
 from kong_pdk.packages.activation import activate
-from kong_pdk.plugin import Description, Plugin, PluginError, Problem, Source, dump, find, inspect, load, server_name
+from kong_pdk.plugin import (
+    Description,
+    Plugin,
+    PluginError,
+    Problem,
+    Source,
+    dump,
+    find,
+    inspect,
+    keep_apart,
+    load,
+    server_name,
+)
 from kong_pdk.server.dedicated import become_master
 from kong_pdk.server.handover import hand_over
 from kong_pdk.server.listener import QUEUE_SIZE
@@ -190,13 +202,15 @@ def _dump_folder(folder: Path, wanted: list[str] | None, protocol: str | None, l
 def _load_folder(folder: Path, wanted: list[str] | None, load: _Load) -> Loaded:
     """Load the plugins of a folder; nothing is served where one that was asked for is not there."""
     sources, problems = find(folder)
+    chosen = [source for source in sources if wanted is None or source.name in wanted]
+    if len(chosen) > 1:
+        keep_apart()
     plugins: list[Plugin] = []
-    for source in sources:
-        if wanted is None or source.name in wanted:
-            try:
-                plugins.append(load(source))
-            except PluginError as error:
-                problems.extend(error.problems)
+    for source in chosen:
+        try:
+            plugins.append(load(source))
+        except PluginError as error:  # noqa: PERF203  # the others are served
+            problems.extend(error.problems)
     sentences = _sentences(problems, wanted)
     missing = set(wanted or ()) - {plugin.name for plugin in plugins}
     if missing or not plugins:
