@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import DEADLINE, MsgpackKong
+from unit.server.fake_kong import DEADLINE, MsgpackKong, RpcError
 from unit.server.served import MODES, wait_for
 
 SERVER = Path(sys.executable).with_name("kong-python-pluginserver")
@@ -245,3 +245,38 @@ def test_a_plugins_files_are_read_as_resources(start, files, beside):
     text = {f"probe/{name}": "" for name in files} | {f"probe/{files[0]}": RESOURCES}
     kong = start({**text, **beside, "probe/rules.json": "{}", "probe/templates/page.html": "page"})
     assert answer(kong, "probe") == "{} page page {} {} {}"
+
+
+ON_THE_IMPORT = """
+import kong_pdk.pdk.kong as kong
+
+kong.kong.log.warn("at import")
+
+class Plugin:
+    def __init__(self, config):
+        if config:
+            kong.log.err("in __init__")
+
+    def say(self, text):
+        return kong.log.err(text)
+
+    def access(self, kong):
+        self.say("in a handler")
+"""
+
+
+def test_calls_on_the_import_are_named_with_the_line_and_what_to_do(start, tmp_path):
+    kong = start({"probe.py": ON_THE_IMPORT}, *MODES["threads"])
+    file, log = tmp_path / "plugins/probe.py", tmp_path / "log"
+    words = (
+        "kong.log.err cannot be called on the import, which holds types and no values: call it on the argument of the "
+    )
+    more = "handler, and hand that on to other functions; in __init__ and at import use Python's logging"
+    kong.event(kong.start("probe"), "access", {})
+    raised = f"the access handler raised AttributeError: {words}{more} ({file}:12)"
+    wait_for(lambda: raised in log.read_text(), log.read_text)
+    with pytest.raises(RpcError):
+        kong.start("probe", {"a": 1})
+    raised = f"__init__ raised AttributeError: {words}{more} ({file}:9)"
+    wait_for(lambda: raised in log.read_text(), log.read_text)
+    assert f"{file}:4: kong.log.warn is not called on the kong that a handler is given" in log.read_text()

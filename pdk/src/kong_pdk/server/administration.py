@@ -9,7 +9,7 @@ import traceback
 from typing import Any
 
 from kong_pdk.exception_text import describe
-from kong_pdk.plugin import Plugin, kong_schema
+from kong_pdk.plugin import Plugin, authors_line, kong_schema
 from kong_pdk.server.instances import Instance, InstanceError, Instances
 from kong_pdk.wire.calls import (
     Answer,
@@ -34,7 +34,7 @@ def start(instances: Instances, call: StartInstance) -> tuple[InstanceStatus | N
     except InstanceError as error:
         return None, str(error)
     except BaseException as error:  # noqa: BLE001  # a plugin's __init__ may raise anything
-        return None, _why(error, call.name)
+        return None, _why(error, call.name, instances)
 
 
 def find(instances: Instances, id: int) -> Instance | None:
@@ -47,13 +47,19 @@ def find(instances: Instances, id: int) -> Instance | None:
     except InstanceError as error:
         _log.error("%s", error)
     except BaseException as error:  # noqa: BLE001  # a plugin's __init__ may raise anything
-        _log.error("%s", _why(error, f"instance {id}"))
+        _log.error("%s", _why(error, f"instance {id}", instances))
     return None
 
 
-def _why(error: BaseException, whose: str) -> str:
+def _why(error: BaseException, whose: str, instances: Instances) -> str:
     text = "".join(traceback.format_exception(error)).rstrip()
-    return f"{whose}: __init__ raised {describe(error)}\n{text}"
+    return f"{whose}: __init__ raised {describe(error)}{_place(error, instances)}\n{text}"
+
+
+def _place(error: BaseException, instances: Instances) -> str:
+    """Give the author's line, of whichever plugin it is."""
+    lines = (authors_line(plugin.file, error) for plugin in instances.plugins.values())
+    return next((f" ({file}:{line})" for file, line in lines if line), "")
 
 
 def answer_call(instances: Instances, call: Call) -> Answer:
