@@ -34,7 +34,7 @@ def start_server() -> NoReturn:
 
     :raises SystemExit: always, at the end.
     """
-    if _is_spawned():
+    if _is_only_imported():
         return  # type: ignore[misc]
     raise SystemExit(pluginserver_main())
 
@@ -58,7 +58,7 @@ def start_dedicated_server(
     :param schema: the fields of the configuration; ``Schema`` of the module if None, or none.
     :raises SystemExit: always, at the end.
     """
-    if _is_spawned():
+    if _is_only_imported():
         return  # type: ignore[misc]
     from kong_pdk.plugin import given
     from kong_pdk.server.command import dedicated_main
@@ -69,15 +69,18 @@ def start_dedicated_server(
     raise SystemExit(_or_sentence(name, serve))
 
 
-def _is_spawned() -> bool:
-    """Whether the file is only imported, by a process that ``multiprocessing`` has spawned from its server.
+def _is_only_imported() -> bool:
+    """Whether a file that serves itself without ``if __name__ == "__main__"`` is imported by who serves it already.
 
-    A file that serves itself without ``if __name__ == "__main__"`` would serve there, too.
+    That is the server of its folder, or a process that ``multiprocessing`` has spawned from a server.
     """
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__") != "__mp_main__":
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__"))
+        if name == "__mp_main__" or name.startswith("_kong_plugins."):
+            return True
         frame = frame.f_back
-    return frame is not None
+    return False
 
 
 def _or_sentence(program: str, run: Callable[[], int]) -> int:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import builtins
+import importlib
 import sys
 import threading
 from pathlib import Path
@@ -19,8 +21,10 @@ ACCESS = f"{CLASS}\n    def access(self, kong):\n        pass\n"
 
 @pytest.fixture(autouse=True)
 def path_as_before(monkeypatch):
-    """What a test adds to ``sys.path`` and ``sys.modules`` is gone after it."""
+    """What a test adds to ``sys.path`` and ``sys.modules``, and changes of ``import``, is gone after it."""
     modules = set(sys.modules)
+    monkeypatch.setattr(builtins, "__import__", builtins.__import__)
+    monkeypatch.setattr(importlib, "import_module", importlib.import_module)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield
@@ -115,6 +119,16 @@ def test_two_plugins_with_siblings_of_one_name(write):
     folder = write("x").parent
     one, two = (loaded(folder / name / "plugin.py") for name in ("one", "two"))
     assert (one.cls({}).word(), two.cls({}).word()) == ("one", "two")
+
+
+def test_of_two_plugins_each_gets_its_own_sibling_later_too(write):
+    text = CLASS + "    def access(self, kong):\n        import helpers\n        return helpers.word\n"
+    for name in ("one", "two"):
+        write(f"{name}/helpers.py", f"word = '{name}'\n")
+        write(f"{name}/plugin.py", text)
+    folder = write("x").parent
+    one, two = (loaded(folder / name / "plugin.py").cls({}) for name in ("one", "two"))
+    assert [each.access(None) for each in (two, one, two)] == ["two", "one", "two"]
 
 
 def test_files_in_the_top_folder_share_a_module(write):

@@ -206,6 +206,12 @@ def test_a_spawned_process_of_a_file_that_serves_itself(start, mode, main):
     assert answer(kong, "probe") == "9 aa 9 aa"
 
 
+@pytest.mark.parametrize("main", [MAIN, MAIN.replace('if __name__ == "__main__":', "if True:")], ids=["main", "bare"])
+def test_a_file_that_would_serve_itself_is_served_by_the_server_of_its_folder(start, main):
+    kong = start({"probe.py": FILE + main, "helpers.py": HELPERS}, *MODES["threads"])
+    assert answer(kong, "probe") == "9 aa 9 aa"
+
+
 @pytest.mark.parametrize("command", ["wrapper.py", "-mkong_pdk.server"])
 def test_a_spawned_process_of_other_ways_to_start_the_folder_server(start, tmp_path, command):
     files = {"inner/probe.py": FILE, "inner/helpers.py": HELPERS}
