@@ -63,7 +63,7 @@ def _is_docstring(node: ast.stmt) -> bool:
 def _modules() -> list[ast.Module]:
     """Give the modules that define parts of the PDK; the one that puts them together is the last."""
     parts = sorted(PDK.glob("kong/*.py"), key=lambda path: (path.name == "__init__.py", path.name))
-    named = [path for path in parts if path.stem not in ("namespace", "values")]
+    named = [path for path in parts if path.stem not in ("namespace", "unconnected", "values")]
     return [ast.parse(path.read_text("utf-8")) for path in named]
 
 

@@ -56,6 +56,27 @@ def test_a_good_file_is_counted(check):
     assert "is valid: 1 service, 1 route, 1 plugin" in out
 
 
+def test_a_schema_in_the_main_block_is_named_beside_the_unknown_field(check):
+    """The refusal alone leads nowhere."""
+    main = 'if __name__ == "__main__":\n    start_dedicated_server("my-plugin", Plugin, "1.0.0", 5, meta.SCHEMA)\n'
+    text = PLUGIN.replace("Schema =", "OWN =") + main
+    (check.folder / "my-plugin.py").write_text(text)
+    status, _, err = check(KONG.replace("CONFIG", "message: hi"))
+    assert status == 1
+    warning, *others = err.splitlines()
+    line = text.splitlines().index('if __name__ == "__main__":') + 2
+    assert warning.startswith(f"{check.folder}/my-plugin.py:{line}: priority and Schema are set below if __name__")
+    assert "every field of a configuration is an unknown field" in warning
+    assert warning.endswith("write at the top level of the module: priority = 5; Schema = meta.SCHEMA")
+    assert any("in message: unknown field" in line for line in others)
+
+
+def test_a_plugin_with_capitals_is_found(check):
+    (check.folder / "my-plugin.py").rename(check.folder / "My-Plugin.py")
+    status, _, err = check(KONG.replace("my-plugin", "My-Plugin").replace("CONFIG", "message: hi"))
+    assert (status, err) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [

@@ -17,7 +17,7 @@ COMMANDS = ["dev", "plugins", "env", "settings", "check", "upstream", "extend-in
 
 def test_the_public_names_are_these():
     assert sorted(kong_pdk.__all__) == ["PDKError", "PhaseError", "UnknownFunctionError", "__version__"]
-    assert sorted(cli.__all__) == ["main", "pluginserver_main", "start_dedicated_server"]
+    assert sorted(cli.__all__) == ["main", "pluginserver_main", "start_dedicated_server", "start_server"]
 
 
 def test_without_a_command_it_lists_them(capsys):

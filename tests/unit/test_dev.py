@@ -114,6 +114,18 @@ def test_py_hello_answers(start, folder, protocol):
 
 
 @pytest.mark.parametrize("protocol", ["protobuf", "msgpack"])
+def test_names_with_capitals(start, folder, protocol):
+    text = "class Plugin:\n    def __init__(self, config): pass\n    def access(self, kong):\n        "
+    for name in ("AI-Powered", "authChecker"):
+        (folder / f"{name}.py").write_text(f"{text}kong.response.set_header('x-{name}', 'yes')\n")
+    dev = start(str(folder), KONG_PYTHON_PROTOCOL=protocol)
+    headers = dev.get("/")[1]
+    assert (headers["x-ai-powered"], headers["x-authchecker"]) == ("yes", "yes")
+    assert any("pluginserver ai-powered;" in line for line in dev.lines)
+    assert dev.stop() == 0
+
+
+@pytest.mark.parametrize("protocol", ["protobuf", "msgpack"])
 def test_a_handler_that_raises_is_kong_s_500_and_the_next_request_is_fine(start, folder, protocol):
     (folder / "raises.py").write_text(
         "class Plugin:\n"

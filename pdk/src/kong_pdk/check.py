@@ -33,6 +33,8 @@ def main(argv: Sequence[str]) -> int:
         return 1
     try:
         found = configuration.read(environ, (), run_directory.locate(environ))
+        for warning in found.notes:  # first: a fault of the file may follow from it
+            print(warning, file=sys.stderr)
         for problem in found.problems:  # first: the file may have no fault but that it uses such a plugin
             print(problem, file=sys.stderr)
         config = load_declarative(Path(options.file), _schemas(found))

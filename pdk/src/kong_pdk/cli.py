@@ -13,7 +13,7 @@ from kong_pdk import __version__
 from kong_pdk.image.errors import CONFIGURATION_STATUS
 from kong_pdk.settings import SettingError
 
-__all__ = ["main", "pluginserver_main", "start_dedicated_server"]
+__all__ = ["main", "pluginserver_main", "start_dedicated_server", "start_server"]
 
 Command = Callable[[Sequence[str]], int]
 
@@ -29,11 +29,21 @@ def pluginserver_main(argv: Sequence[str] | None = None) -> int:
     return _or_sentence("kong-python-pluginserver", lambda: folder_main(argv))
 
 
+def start_server() -> NoReturn:
+    """Run ``kong-python-pluginserver`` with the arguments of this process: what wrappers of kong-pdk's server call.
+
+    :raises SystemExit: always, at the end.
+    """
+    if _is_only_imported():
+        return  # type: ignore[misc]
+    raise SystemExit(pluginserver_main())
+
+
 def start_dedicated_server(
     name: str,
     plugin: type,
     version: str | None = None,
-    priority: int = 0,
+    priority: int | None = None,
     schema: Sequence[Mapping[str, object]] | None = None,
 ) -> NoReturn:
     """Make a plugin's file a server of its own, with the command line that Kong's documentation shows.
@@ -43,11 +53,13 @@ def start_dedicated_server(
 
     :param name: the plugin's name.
     :param plugin: the class with a method for each phase.
-    :param version: ``x.y.z``; "0.1.0" if None.
-    :param priority: the place among the plugins of a phase, higher runs first.
-    :param schema: the fields of the configuration; ``Schema`` of the class's module if None.
+    :param version: ``x.y.z``; ``version`` of the class's module if None, and "0.1.0" where it has none.
+    :param priority: the place among the plugins of a phase, higher runs first; the module's if None, or 0.
+    :param schema: the fields of the configuration; ``Schema`` of the module if None, or none.
     :raises SystemExit: always, at the end.
     """
+    if _is_only_imported():
+        return  # type: ignore[misc]
     from kong_pdk.plugin import given
     from kong_pdk.server.command import dedicated_main
 
@@ -55,6 +67,20 @@ def start_dedicated_server(
         return dedicated_main(name, lambda: given(name, plugin, version, priority, schema))
 
     raise SystemExit(_or_sentence(name, serve))
+
+
+def _is_only_imported() -> bool:
+    """Whether a file that serves itself without ``if __name__ == "__main__"`` is imported by who serves it already.
+
+    That is the server of its folder, or a process that ``multiprocessing`` has spawned from a server.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__"))
+        if name == "__mp_main__" or name.startswith("_kong_plugins."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _or_sentence(program: str, run: Callable[[], int]) -> int:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 
-class PDKError(Exception):
+class PDKException(Exception):
+    """Whatever a PDK call raises; plugins for kong-pdk import the name from ``kong_pdk.exception``."""
+
+
+class PDKError(PDKException):
     """A PDK call failed, in a plugin that asked for exceptions instead of ``(value, err)``."""
 
 

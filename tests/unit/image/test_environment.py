@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from kong_pdk.image.environment import Changes, merge, shell_script
+from kong_pdk.image.environment import Changes, lookalikes, merge, shell_script
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.image.settings import Settings
 
@@ -61,6 +61,36 @@ def test_another_plugin_server_is_kept() -> None:
 def test_a_name_that_kong_takes_for_the_same_is_not_added_twice(name: str) -> None:
     changes = merged({"KONG_PLUGINSERVER_NAMES": name}, "my-plugin")
     assert changes.variables["KONG_PLUGINSERVER_NAMES"] == name
+
+
+def test_a_plugin_keeps_its_capitals_and_its_server_has_none() -> None:
+    """Kong makes the names in pluginserver_names lower-case, and no others."""
+    changes = merged({}, "AI-Powered", "authChecker")
+    assert changes.variables == {
+        "KONG_PLUGINS": "bundled,AI-Powered,authChecker",
+        "KONG_PLUGINSERVER_NAMES": "ai-powered,authchecker",
+        "KONG_PLUGINSERVER_AI_POWERED_SOCKET": "/run/x/sockets/AI-Powered.sock",
+        "KONG_PLUGINSERVER_AI_POWERED_QUERY_CMD": "cat /run/x/dumps/AI-Powered.json",
+        "KONG_PLUGINSERVER_AUTHCHECKER_SOCKET": "/run/x/sockets/authChecker.sock",
+        "KONG_PLUGINSERVER_AUTHCHECKER_QUERY_CMD": "cat /run/x/dumps/authChecker.json",
+    }
+    assert changes.servers == ("AI-Powered", "authChecker")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("bundled,ai-powered", ["ai-powered"]),
+        ("AI_Powered,bundled,ai-powered", ["AI_Powered", "ai-powered"]),
+        ("bundled,AI-Powered,other", []),
+        ("bundled,key-auth", []),
+        ("", []),
+    ],
+)
+def test_a_name_in_the_users_list_that_kong_would_not_find_is_named(given: str, said: list[str]) -> None:
+    found = lookalikes(Settings({"KONG_PLUGINS": given}), ["AI-Powered", "Key_Auth"])
+    assert [text.split('"')[1] for text in found] == said
+    assert all('the plugin is "AI-Powered"' in text for text in found)
 
 
 def test_a_server_that_the_user_starts_is_the_users() -> None:

@@ -54,6 +54,19 @@ def test_plugins_shows_a_table_with_what_is_broken(folder: Path, capsys: pytest.
     assert "bad.py:2" in printed.err
 
 
+def test_what_does_not_count_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "good.py").write_text(
+        "class Plugin:\n    def __init__(self, config): pass\n    def access(self, kong): pass\n"
+        'if __name__ == "__main__":\n    start_dedicated_server("good", Plugin, "2.0.0", 1000)\n'
+    )
+    (folder / "ab_test.py").write_text("class Plugin:\n    def access(self, kong): pass\n")
+    for command in (report.plugins_main, report.environment_main):
+        assert command([]) == 0
+        said = capsys.readouterr().err.splitlines()
+        assert [line.split(" ")[1] for line in said] == [f"{folder}/ab_test.py:1:", f"{folder}/good.py:5:"]
+        assert "write at the top level of the module: version = '2.0.0'; priority = 1000" in said[1]
+
+
 def test_plugins_says_which_servers_run(run: RunDirectory, serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     serve(run.socket("good"), healthy)
     assert report.plugins_main(["--json"]) == 0

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.plugin import find
+from kong_pdk.plugin.discovery import skipped_tests
 
 
 def found(folder: Path) -> dict[str, str]:
@@ -239,10 +240,11 @@ def test_sources_of_every_kind(tmp_path, write, text):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("My-Plugin.py", 'rename it, for example to "my-plugin"'),
+        ("My Plugin.py", 'rename it, for example to "My-Plugin"'),
         ("my plugin.py", 'rename it, for example to "my-plugin"'),
         ("my.plugin.py", 'rename it, for example to "my-plugin"'),
         ("é.py", 'rename it, for example to "my-plugin"'),
+        ("É-1.py", 'rename it, for example to "1"'),
         ("-x.py", 'rename it, for example to "x"'),
         ("key-auth.py", "is that of a plugin bundled with Kong"),
         ("cors/plugin.py", "is that of a plugin bundled with Kong"),
@@ -274,6 +276,69 @@ def test_names_that_collide_are_all_named(tmp_path, write):
     assert f'collides with "my-plugin" ({tmp_path}/my-plugin.py)' in problems[1].message
 
 
+def test_a_name_keeps_its_capitals(tmp_path, write):
+    write("AI-Powered.py")
+    write("authChecker/authChecker.py")
+    write("2FA.py")
+    assert found(tmp_path) == {
+        "2FA": "2FA.py",
+        "AI-Powered": "AI-Powered.py",
+        "authChecker": "authChecker/authChecker.py",
+    }
+
+
+@pytest.mark.parametrize("other", ["My-Plugin", "my_plugin", "MY_PLUGIN"])
+def test_names_that_differ_in_capitals_or_dashes_alone_collide(tmp_path, write, other):
+    write("my-plugin.py")
+    write(f"{other}/plugin.py")
+    refused = messages(tmp_path)
+    assert len(refused) == 2
+    assert all("in the names of plugin servers Kong takes" in message for message in refused)
+    assert all(message.endswith("; rename one of them") for message in refused)
+
+
+@pytest.mark.parametrize("name", ["test_greet.py", "greet_test.py", "conftest.py"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from greet import Plugin\n\ndef test_it(): assert Plugin({})\n",
+        "import importlib\nimport pytest\nPlugin = importlib.import_module('greet').Plugin\n",
+        "import unittest\nfrom greet import *\nclass Cases(unittest.TestCase): pass\n",
+        "class Plugin(\n",
+    ],
+)
+def test_tests_beside_a_plugin_are_skipped(tmp_path, write, name, text):
+    write("greet.py")
+    write(name, text)
+    write("own/plugin.py")
+    write(f"own/{name}", text)
+    assert found(tmp_path) == {"greet": "greet.py", "own": "own/plugin.py"}
+    assert skipped_tests(tmp_path) == []
+
+
+def test_a_folder_with_the_name_of_a_test_is_a_plugin_by_its_other_files(tmp_path, write):
+    write("ab_test/ab_test.py")
+    write("load_test/load_test.py", "def test(): pass\n")
+    write("load_test/plugin.py")
+    assert found(tmp_path) == {"load_test": "load_test/plugin.py"}
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("\nclass Plugin:\n    def access(self, kong): pass\n", True),
+        ("class Plugin:\n    def help(self): pass\n", False),
+        ("def test_it(): pass\nclass Plugin:\n    def access(self, kong): pass\n", False),
+        ("import pytest\nclass Plugin:\n    def access(self, kong): pass\n", False),
+    ],
+)
+def test_a_plugin_that_is_taken_for_a_test_is_named(tmp_path, write, text, named):
+    file = write("ab_test.py", text)
+    said = [str(problem) for problem in skipped_tests(tmp_path)]
+    message = "is skipped, for its name is that of a test (test_*.py, *_test.py, conftest.py)"
+    assert said == ([f"{file}:2: {message}; if it is a plugin, rename it"] if named else [])
+
+
 def test_file_and_folder_of_one_name_collide(tmp_path, write):
     write("hello.py")
     write("hello/plugin.py")
@@ -284,10 +349,10 @@ def test_everything_is_listed(tmp_path, write):
     write("good.py")
     write("broken.py", "class Plugin(\n")
     write("cors.py")
-    write("UPPER.py")
+    write("UP PER.py")
     sources, problems = find(tmp_path)
     assert [source.name for source in sources] == ["good"]
-    assert sorted(str(problem.plugin) for problem in problems) == ["UPPER", "broken", "cors"]
+    assert sorted(str(problem.plugin) for problem in problems) == ["UP PER", "broken", "cors"]
 
 
 def test_a_problem_is_one_line(tmp_path, write):

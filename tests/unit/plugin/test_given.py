@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from kong_pdk.plugin import PluginError, given
 
@@ -34,10 +36,26 @@ def test_what_is_given_wins():
     assert (plugin.version, plugin.schema) == ("1.0.0", ({"limit": {"type": "number"}},))
 
 
+def test_a_name_may_have_capitals():
+    assert given("AI-Powered", Plugin, None, 5, None).name == "AI-Powered"
+
+
+def test_what_is_not_given_may_be_in_capitals(monkeypatch):
+    home = sys.modules[__name__]
+    monkeypatch.delattr(home, "version")
+    monkeypatch.delattr(home, "Schema")
+    for name, value in {"VERSION": "4.0.0", "PRIORITY": 12, "SCHEMA": [{"a": {"type": "string"}}]}.items():
+        monkeypatch.setattr(home, name, value, raising=False)
+    plugin = given("my-plugin", Plugin, None, None, None)
+    assert (plugin.version, plugin.priority, plugin.schema) == ("4.0.0", 12, ({"a": {"type": "string"}},))
+    assert given("my-plugin", Plugin, "5.0.0", 0, []).priority == 0
+    assert given("my-plugin", Plugin, "5.0.0", 0, []).warnings == ()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("My Plugin", Plugin, None, 5, None), "my-plugin"),
+        (("My Plugin", Plugin, None, 5, None), "My-Plugin"),
         (("key-auth", Plugin, None, 5, None), "bundled"),
         (("my-plugin", Misspelt, None, 5, None), 'did you mean "access"'),
         (("my-plugin", Plugin, "1", 5, None), "x.y.z"),

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import builtins
+import importlib
 import sys
 import threading
 from pathlib import Path
 
 import pytest
 from kong_pdk.plugin import Description, NotAPlugin, Plugin, PluginError, Source, load
+from kong_pdk.plugin.module import PACKAGE
 from kong_pdk.settings import count_cores
 
 CLASS = """
@@ -18,8 +21,10 @@ ACCESS = f"{CLASS}\n    def access(self, kong):\n        pass\n"
 
 @pytest.fixture(autouse=True)
 def path_as_before(monkeypatch):
-    """What a test adds to ``sys.path`` and ``sys.modules`` is gone after it."""
+    """What a test adds to ``sys.path`` and ``sys.modules``, and changes of ``import``, is gone after it."""
     modules = set(sys.modules)
+    monkeypatch.setattr(builtins, "__import__", builtins.__import__)
+    monkeypatch.setattr(importlib, "import_module", importlib.import_module)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield
@@ -116,6 +121,16 @@ def test_two_plugins_with_siblings_of_one_name(write):
     assert (one.cls({}).word(), two.cls({}).word()) == ("one", "two")
 
 
+def test_of_two_plugins_each_gets_its_own_sibling_later_too(write):
+    text = CLASS + "    def access(self, kong):\n        import helpers\n        return helpers.word\n"
+    for name in ("one", "two"):
+        write(f"{name}/helpers.py", f"word = '{name}'\n")
+        write(f"{name}/plugin.py", text)
+    folder = write("x").parent
+    one, two = (loaded(folder / name / "plugin.py").cls({}) for name in ("one", "two"))
+    assert [each.access(None) for each in (two, one, two)] == ["two", "one", "two"]
+
+
 def test_files_in_the_top_folder_share_a_module(write):
     write("_shared.py", "calls = []\n")
     text = f"import _shared\n{ACCESS}\n    shared = _shared\n"
@@ -165,7 +180,7 @@ def test_loads_at_once_from_several_threads(write):
 
 
 def test_nothing_is_left_of_a_failed_import(write):
-    before = set(sys.modules)
+    before = {*sys.modules, PACKAGE}
     problems(write("hello.py", "class Plugin: pass\n1 / 0\n"))
     assert set(sys.modules) == before
 
@@ -216,7 +231,7 @@ def test_syntax_error_in_a_sibling_names_the_sibling(write):
 def test_missing_sibling(write):
     file = write("one/plugin.py", "from .helpers import x\n" + ACCESS)
     assert problems(file) == [
-        f'plugin.py:1: there is no module "helpers" in {file.parent}; mend the name, or add the file'
+        f'plugin.py:1: there is no module "helpers" in {file.parent}; fix the name, or add the file'
     ]
 
 

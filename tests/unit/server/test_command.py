@@ -138,6 +138,90 @@ def test_a_file_that_serves_itself_listens_where_kong_looks(folder, start, tmp_p
     assert not list(tmp_path.glob("*.sock*"))
 
 
+CAPITALS = """
+VERSION = "0.2.0"
+PRIORITY = 12
+SCHEMA = ({"admin_url": {"type": "string"}},)
+PLUGIN_NAME = "AI-Powered-Gateway"
+
+
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def access(self, kong):
+        kong.response.set_header("x-result", "served")
+
+
+if __name__ == "__main__":
+    from kong_pdk.cli import start_dedicated_server
+    start_dedicated_server(PLUGIN_NAME, Plugin%s)
+"""
+
+
+@pytest.mark.parametrize("given", ["", ", VERSION, PRIORITY, SCHEMA", ", priority=PRIORITY"])
+def test_a_file_that_serves_itself_under_a_name_with_capitals(tmp_path, given):
+    file = tmp_path / "gateway.py"
+    file.write_text(CAPITALS % given)
+    done = run(sys.executable, str(file), "--dump")
+    (plugin,) = json.loads(done.stdout)
+    assert (plugin["Name"], plugin["Version"], plugin["Priority"]) == ("AI-Powered-Gateway", "0.2.0", 12)
+    assert plugin["Schema"]["fields"][0]["config"]["fields"] == [{"admin_url": {"type": "string"}}]
+    assert done.stderr == ""
+
+
+def test_it_listens_where_kong_looks_for_the_lower_case_name(tmp_path, start):
+    file = tmp_path / "gateway.py"
+    file.write_text(CAPITALS % "")
+    process = start(sys.executable, str(file), "-p", str(tmp_path), sockets=4)
+    for name in ("ai-powered-gateway", "AI-Powered-Gateway"):
+        for end in ("socket", "sock"):
+            kong = MsgpackKong(tmp_path / f"{name}.{end}")
+            assert kong.event(kong.start("AI-Powered-Gateway"), "access", {})
+            kong.close()
+    process.terminate()
+    assert process.wait(DEADLINE) == 0
+    assert not list(tmp_path.glob("*.sock*"))
+
+
+def test_a_folder_with_names_in_capitals(tmp_path, start):
+    (tmp_path / "AI-Powered.py").write_text(CAPITALS.partition("\nif __name__")[0])
+    dumped = run(*SERVER, "-d", str(tmp_path), "--dump-plugin-info", "AI-Powered")
+    assert [plugin["Name"] for plugin in json.loads(dumped.stdout)] == ["AI-Powered"]
+    start(*SERVER, "-d", str(tmp_path), "-p", str(tmp_path), "--plugin", "AI-Powered")
+    kong = MsgpackKong(tmp_path / "python_pluginserver.sock")
+    assert kong.event(kong.start("AI-Powered"), "access", {})
+    kong.close()
+
+
+@pytest.mark.parametrize("options", [["--dump"], ["--dump-plugin-info", "own"]])
+def test_a_dump_says_on_standard_error_what_does_not_count(tmp_path, options):
+    text = CAPITALS.replace("PRIORITY = 12", "").replace("SCHEMA = ", "OWN = ") % ", VERSION, 1000, OWN"
+    (tmp_path / "own.py").write_text(text)
+    done = run(*SERVER, "-d", str(tmp_path), *options)
+    (plugin,) = json.loads(done.stdout)
+    assert plugin["Priority"] == 0
+    assert f"[warn] {'own' if len(options) > 1 else 'pluginserver'}: {tmp_path}/own.py:18: priority" in done.stderr
+    assert "and Schema are set below" in done.stderr
+    assert "write at the top level of the module: priority = 1000; Schema = OWN" in done.stderr
+
+
+def test_a_server_that_is_started_by_hand_says_what_does_not_count(tmp_path, start):
+    (tmp_path / "own.py").write_text(CAPITALS.replace("PRIORITY = 12", "priority = 1\nPRIORITY = 12"))
+    process = start(*SERVER, "-d", str(tmp_path), "-p", str(tmp_path))
+    assert sum("own.py:4: PRIORITY is 12 and priority 1, and priority counts" in line for line in process.said) == 1
+
+
+@pytest.mark.parametrize("call", ["cli.start_server()", "import sys; sys.exit(cli.start_server())"])
+def test_a_wrapper_of_the_folder_server(folder, tmp_path, call):
+    wrapper = tmp_path / "pluginserver.py"
+    wrapper.write_text(f"from kong_pdk import cli\n{call}\n")
+    done = run(sys.executable, str(wrapper), "--plugins-directory", str(folder), "--dump-all-plugins")
+    assert (done.returncode, [plugin["Name"] for plugin in json.loads(done.stdout)]) == (0, ["my-plugin"])
+    failed = run(sys.executable, str(wrapper), "-d", str(tmp_path / "nowhere"), "--dump")
+    assert (failed.returncode, failed.stdout) == (1, "")
+
+
 def test_a_broken_file_that_serves_itself_names_the_mistake(folder):
     file = folder / "my-plugin.py"
     file.write_text((PLUGIN % ", [5]").replace("def access", "def acces"))

@@ -28,7 +28,7 @@ class Plugin:
 
 if __name__ == "__main__":
     from kong_pdk.cli import start_dedicated_server
-    start_dedicated_server("probe", Plugin, "1.0.0", 7)
+    start_dedicated_server("probe", Plugin)
 """
 EXTENDED_TEXT = extend(STOCK_FILE.read_text("utf-8"))
 FILES = {

@@ -29,7 +29,7 @@ class Plugin:
 
 if __name__ == "__main__":
     from kong_pdk.cli import start_dedicated_server
-    start_dedicated_server("probe", Plugin, "1.0.0", 7)
+    start_dedicated_server("probe", Plugin)
 """
 FOLDER, FILE = "folder", "file"
 SERVER = Path(sys.executable).with_name("kong-python-pluginserver")

@@ -125,7 +125,7 @@ def read(
         else:
             usable.append(plugin)
     names = [plugin.name for plugin in usable]
-    notes = []
+    notes = [*found.warnings(), *environment.lookalikes(settings, names)]
     if names and environment.switched_off(settings):
         notes.append(f"KONG_PLUGINS is off: {', '.join(names)} will not run")
     changes = environment.merge(settings, names, run)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.image.settings import Settings, variable_of
+from kong_pdk.plugin import bundled, server_name
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ def merge(settings: Settings, plugins: Sequence[str], run: RunDirectory) -> Chan
         return Changes({}, (), ())
     variables = {
         "KONG_PLUGINS": _extended(_list_of(settings, "plugins", "bundled"), plugins, str),
-        "KONG_PLUGINSERVER_NAMES": _extended(_list_of(settings, "pluginserver_names", ""), plugins, key_of),
+        "KONG_PLUGINSERVER_NAMES": _extended(
+            _list_of(settings, "pluginserver_names", ""), [server_name(name) for name in plugins], key_of
+        ),
     }
     servers = []
     for name in plugins:
@@ -56,6 +59,18 @@ def merge(settings: Settings, plugins: Sequence[str], run: RunDirectory) -> Chan
 def switched_off(settings: Settings) -> bool:
     """Whether the user wants no plugin at all: ``off`` in the first place of KONG_PLUGINS."""
     return _list_of(settings, "plugins", "bundled")[:1] == ["off"]
+
+
+def lookalikes(settings: Settings, plugins: Sequence[str]) -> list[str]:
+    """Say where KONG_PLUGINS names a plugin by other letters: Kong tells capitals, ``-`` and ``_`` apart there."""
+    by_key = {key_of(name): name for name in plugins}
+    words = {*_list_of(settings, "plugins", "bundled")} - {*plugins} - bundled()
+    return [
+        f'KONG_PLUGINS has "{word}", the plugin is "{by_key[key_of(word)]}": Kong does not start with a plugin that it '
+        "does not find; write the name as the file has it"
+        for word in sorted(words)
+        if key_of(word) in by_key
+    ]
 
 
 def key_of(name: str) -> str:

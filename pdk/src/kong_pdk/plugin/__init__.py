@@ -8,8 +8,9 @@ from kong_pdk.plugin.discovery import find
 from kong_pdk.plugin.given import given
 from kong_pdk.plugin.inspection import Inspection, inspect
 from kong_pdk.plugin.loading import import_problem, load
-from kong_pdk.plugin.names import bundled
+from kong_pdk.plugin.names import bundled, server_name
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
+from kong_pdk.plugin.siblings import keep_apart
 
 __all__ = [
     "PHASES",
@@ -31,7 +32,9 @@ __all__ = [
     "given",
     "import_problem",
     "inspect",
+    "keep_apart",
     "kong_schema",
     "load",
+    "server_name",
     "validate_config",
 ]

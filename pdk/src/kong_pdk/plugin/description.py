@@ -39,6 +39,8 @@ class Plugin:
     lua_style: bool = True
     engine: str | None = None
     workers: int | None = None
+    warnings: tuple[str, ...] = ()
+    """What an author may expect to count, and does not: a line each."""
 
     def describe(self) -> Description:
         """The plain data about this plugin."""
@@ -52,6 +54,7 @@ class Plugin:
             self.lua_style,
             self.engine,
             self.workers,
+            self.warnings,
         )
 
 
@@ -68,6 +71,7 @@ class Description:
     lua_style: bool = True
     engine: str | None = None
     workers: int | None = None
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -76,7 +80,8 @@ class Description:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Description:
         """The description that :meth:`to_dict` made ``data`` of; JSON's lists become tuples again."""
-        return cls(**{**data, "phases": tuple(data["phases"]), "schema": tuple(data["schema"])})
+        lists = ("phases", "schema", "warnings")
+        return cls(**{**data, **{name: tuple(data[name]) for name in lists if name in data}})
 
 
 def dump(descriptions: Iterable[Description], protocol: Protocol) -> str:

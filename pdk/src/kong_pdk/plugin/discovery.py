@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -12,16 +13,20 @@ from kong_pdk.plugin.outline import Binding, Outline
 from kong_pdk.plugin.problem import PluginError, Problem
 
 # `..data` and `..2026_11_23_...` of a Kubernetes ConfigMap begin with a dot too.
-_PASSED_OVER = (".", "_")
+_SKIPPED = (".", "_")
 _NO_PLUGINS = frozenset({"tests"})
+
+# What pytest collects, and what it reads before; a test imports the class that it tests.
+_TESTS = ("test_*.py", "*_test.py", "conftest.py")
 
 
 def find(folder: Path) -> tuple[list[Source], list[Problem]]:
     """The plugins of ``folder`` in the order of their names, and everything that is wrong with the folder.
 
     A plugin is a file ``NAME.py``, or a folder ``NAME`` with ``NAME.py``, ``plugin.py`` or ``__init__.py``, that
-    binds ``Plugin``. Where only the import can tell (``from x import *``) the file counts as a plugin here. Plugins
-    with a problem are not among the sources. Raises nothing: a folder that cannot be read is a problem.
+    binds ``Plugin``. Where only the import can tell (``from x import *``) the file counts as a plugin here. Files of
+    tests are none. Plugins with a problem are not among the sources. Raises nothing: a folder that cannot be read is a
+    problem.
     """
     problems: list[Problem] = []
     sources: list[Source] = []
@@ -54,7 +59,7 @@ def _entries(folder: Path, problems: list[Problem]) -> list[Path]:
         cure = "let the user that runs the server read and enter it (chmod a+rx)"
         problems.append(Problem(folder, None, message, cure))
         return []
-    return [entry for entry in listed if not entry.name.startswith(_PASSED_OVER) and entry.name not in _NO_PLUGINS]
+    return [entry for entry in listed if not entry.name.startswith(_SKIPPED) and entry.name not in _NO_PLUGINS]
 
 
 def _source(entry: Path) -> Source | None:
@@ -65,7 +70,7 @@ def _source(entry: Path) -> Source | None:
         is_folder = False
     if is_folder:
         return _source_in(entry)
-    if entry.suffix == ".py" and _may_bind_plugin(entry, entry.stem):
+    if entry.suffix == ".py" and not _is_test(entry) and _may_bind_plugin(entry, entry.stem):
         return Source(entry.stem, entry)
     return None
 
@@ -81,8 +86,29 @@ def _source_in(folder: Path) -> Source | None:
         cure = "let the user that runs the server read and enter it (chmod a+rx)"
         raise PluginError([Problem(folder, None, "folder cannot be read", cure, name)])
     for candidate in (f"{name}.py", "plugin.py", "__init__.py"):
-        if candidate in present and _may_bind_plugin(folder / candidate, name):
-            return Source(name, folder / candidate)
+        file = folder / candidate
+        if candidate in present and not _is_test(file) and _may_bind_plugin(file, name):
+            return Source(name, file)
+    return None
+
+
+def skipped_tests(folder: Path) -> list[Problem]:
+    """Files that are taken for tests by their names, though each defines a ``Plugin`` with a handler of its own."""
+    files = [entry for entry in _entries(folder, []) if _is_test(entry) and entry.is_file()]
+    return [problem for file in files if (problem := _named_as_test(file))]
+
+
+def _is_test(file: Path) -> bool:
+    return any(file.match(pattern) for pattern in _TESTS)
+
+
+def _named_as_test(file: Path) -> Problem | None:
+    with contextlib.suppress(PluginError):
+        outline = Outline.parse(file)
+        plugin = outline.handling("Plugin")
+        if plugin and not outline.has_tests():
+            message = "is skipped, for its name is that of a test (test_*.py, *_test.py, conftest.py)"
+            return Problem(file, plugin.lineno, message, "if it is a plugin, rename it", file.stem)
     return None
 
 

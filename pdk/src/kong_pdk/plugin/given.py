@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from kong_pdk.plugin import description, names
+from kong_pdk.plugin import metadata, names
 from kong_pdk.plugin.description import Plugin, Source
 from kong_pdk.plugin.loading import Check, readable
 from kong_pdk.plugin.outline import Outline
 from kong_pdk.plugin.problem import PluginError
 
 
-def given(name: str, cls: type, version: str | None, priority: int, schema: Sequence[object] | None) -> Plugin:
-    """Check and describe a plugin; what is None comes from the module that defines ``cls``.
+def given(name: str, cls: type, version: str | None, priority: int | None, schema: Sequence[object] | None) -> Plugin:
+    """Check and describe a plugin; what is None comes from the module that defines ``cls``, or from ``cls``.
 
     Raises :class:`PluginError` with all that is wrong.
     """
@@ -25,14 +25,7 @@ def given(name: str, cls: type, version: str | None, priority: int, schema: Sequ
     if problem := names.check(source):
         raise PluginError([problem])
     named = ModuleType(name)
-    named.__dict__.update(
-        Plugin=cls,
-        version=getattr(home, "version", description.DEFAULT_VERSION) if version is None else version,
-        priority=priority,
-        Schema=getattr(home, "Schema", ()) if schema is None else schema,
-        lua_style=getattr(home, "lua_style", True),
-        engine=getattr(home, "engine", None),
-        workers=getattr(home, "workers", None),
-    )
+    said = metadata.of_module(home, {"version": version, "priority": priority, "Schema": schema})
+    named.__dict__.update(said, Plugin=cls)
     with readable(source):
-        return Check(source, Outline.parse(file, name), named).plugin()
+        return Check(source, Outline.parse(file, name), named, main_block_ran=True).plugin()

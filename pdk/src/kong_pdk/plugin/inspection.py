@@ -11,13 +11,13 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from kong_pdk.plugin.description import Description, Plugin, Source
-from kong_pdk.plugin.discovery import find
+from kong_pdk.plugin.discovery import find, skipped_tests
 from kong_pdk.plugin.loading import load
 from kong_pdk.plugin.printed import Printed, Take
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
@@ -36,6 +36,13 @@ class Inspection:
 
     plugins: list[Description] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    skipped: list[Problem] = field(default_factory=list)
+
+    def warnings(self, wanted: Collection[str] | None = None) -> list[str]:
+        """What their authors may expect to count and does not, a line each; of the plugins ``wanted`` alone."""
+        skipped = [str(problem) for problem in self.skipped if wanted is None or problem.plugin in wanted]
+        chosen = [plugin for plugin in self.plugins if wanted is None or plugin.name in wanted]
+        return skipped + [text for plugin in chosen for text in plugin.warnings]
 
 
 def inspect(folder: Path, timeout: float = 30.0, printed: Take | None = None, load: Load = load) -> Inspection:
@@ -55,7 +62,7 @@ def inspect(folder: Path, timeout: float = 30.0, printed: Take | None = None, lo
     order = [source.name for source in sources]
     plugins.sort(key=lambda plugin: order.index(plugin.name))
     problems.sort(key=lambda problem: (str(problem.file), problem.line or 0))
-    return Inspection(plugins, problems)
+    return Inspection(plugins, problems, skipped_tests(folder))
 
 
 def _results(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import re
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -13,15 +12,14 @@ from typing import Any
 from kong_pdk import settings
 from kong_pdk.exception_text import describe
 from kong_pdk.mode import ENGINES
-from kong_pdk.plugin import description, module
+from kong_pdk.plugin import module
 from kong_pdk.plugin.authors_line import authors_line
-from kong_pdk.plugin.description import Field, Plugin, Source
+from kong_pdk.plugin.description import DEFAULT_PRIORITY, DEFAULT_VERSION, Field, Plugin, Source
 from kong_pdk.plugin.handlers import Handlers
+from kong_pdk.plugin.metadata import VERSION, Found, Metadata
 from kong_pdk.plugin.outline import Binding, Outline, syntax_problem
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
 from kong_pdk.plugin.schema import check_schema
-
-_VERSION = re.compile(r"\d+\.\d+\.\d+\Z", re.ASCII)
 
 # Larger integers lose digits in Lua.
 _MAX_PRIORITY = 2**53
@@ -49,15 +47,16 @@ def load(source: Source) -> Plugin:
 
     A module that says no ``version`` has 0.1.0, one that says no ``priority`` has 0, one without ``Schema`` has no
     configuration, and without ``lua_style = False`` PDK calls return ``(value, err)``; ``engine`` and ``workers`` are
-    left open where it does not say them. Raises :class:`PluginError` with all that is wrong, or :class:`NotAPlugin`
-    if only the import could show that it is no plugin.
+    left open where it does not say them; :mod:`kong_pdk.plugin.metadata` has the spellings that count. Raises
+    :class:`PluginError` with all that is wrong, or :class:`NotAPlugin` if only the import could show that it is no
+    plugin.
     """
     outline = Outline.parse(source.file, source.name)
     loaded = _import(source, outline)
     with readable(source):
         if not hasattr(loaded, "Plugin"):
             raise _no_plugin(source, outline)
-        return Check(source, outline, loaded).plugin()
+        return Check(source, outline, loaded, main_block_ran=False).plugin()
 
 
 @contextlib.contextmanager
@@ -106,8 +105,11 @@ def import_problem(source: Source, error: BaseException) -> Problem:
 
 def _missing_module(source: Source, name: str) -> tuple[str, str]:
     top, _, inner = name.partition(".")
-    if top.startswith("_kong_plugin_"):
-        return f'there is no module "{inner}" in {source.file.parent}', "mend the name, or add the file"
+    if top == module.PACKAGE:
+        return (
+            f'there is no module "{inner.partition(".")[2]}" in {source.file.parent}',
+            "fix the name, or add the file",
+        )
     if top in sys.modules or top in sys.stdlib_module_names:
         guess = difflib.get_close_matches(name, [each for each in sys.modules if each.startswith(f"{top}.")], n=1)
         cure = f'did you mean "{guess[0]}"?' if guess else f"mend the name, or upgrade {_PACKAGES.get(top, top)}"
@@ -122,7 +124,10 @@ def _missing_module(source: Source, name: str) -> tuple[str, str]:
 class Check:
     """The attributes of one loaded module, with all that is wrong with them."""
 
-    def __init__(self, source: Source, outline: Outline, loaded: ModuleType) -> None:
+    def __init__(self, source: Source, outline: Outline, loaded: ModuleType, main_block_ran: bool) -> None:
+        """:param main_block_ran: whether what stands below ``if __name__ == "__main__"`` counts."""
+        self._metadata = Metadata(source, outline, loaded)
+        self._main_block_ran = main_block_ran
         self._source = source
         self._outline = outline
         self._module = loaded
@@ -138,60 +143,74 @@ class Check:
         if self._problems:
             raise PluginError(self._problems)
         name, file = self._source.name, self._source.file
-        return Plugin(name, file, cls, version, priority, handlers.phases, schema, lua_style, engine, workers)
+        warnings = [*self._metadata.warnings(), *(() if self._main_block_ran else self._metadata.warnings_of_main())]
+        return Plugin(
+            name, file, cls, version, priority, handlers.phases, schema, lua_style, engine, workers,
+            tuple(map(str, warnings)),
+        )  # fmt: skip
 
-    def _wrong(self, name: str, message: str, cure: str) -> None:
-        line = self._outline.line_of(name)
-        self._problems.append(Problem(self._source.file, line, message, cure, self._source.name))
+    def _wrong(self, found: Found, message: str, write: str) -> None:
+        cure = f"write {found.name} = {write}" if write else "nest it less deeply"
+        problem = Problem(self._source.file, found.line, f"{found.name} is {message}", cure, self._source.name)
+        self._problems.append(problem)
 
     def _version(self) -> str:
-        value: Any = getattr(self._module, "version", description.DEFAULT_VERSION)
-        if not isinstance(value, str) or not _VERSION.match(value):
-            self._wrong("version", f"version is {value!r}, not a string x.y.z", 'write version = "1.0.0"')
-        return str(value)
+        found = self._metadata.find("version")
+        if found is None:
+            return DEFAULT_VERSION
+        if not isinstance(found.value, str) or not VERSION.match(found.value):
+            self._wrong(found, f"{found.value!r}, not a string x.y.z", '"1.0.0"')
+        return str(found.value)
 
     def _priority(self) -> int:
-        value: Any = getattr(self._module, "priority", description.DEFAULT_PRIORITY)
+        found = self._metadata.find("priority")
+        if found is None:
+            return DEFAULT_PRIORITY
+        value: Any = found.value
         if not isinstance(value, int) or isinstance(value, bool):
-            self._wrong("priority", f"priority is {value!r}, not an integer", "write priority = 10")
+            self._wrong(found, f"{value!r}, not an integer", "10")
             return 0
         if abs(value) > _MAX_PRIORITY:
-            self._wrong("priority", f"priority is {value}, too large for Kong", "write priority = 10")
+            self._wrong(found, f"{value}, too large for Kong", "10")
         return int(value)
 
     def _lua_style(self) -> bool:
-        value: Any = getattr(self._module, "lua_style", True)
-        if not isinstance(value, bool):
-            self._wrong("lua_style", f"lua_style is {value!r}, not True or False", "write lua_style = False")
-        return bool(value)
+        found = self._metadata.find("lua_style")
+        if found and not isinstance(found.value, bool):
+            self._wrong(found, f"{found.value!r}, not True or False", "False")
+        return bool(found.value) if found else True
 
     def _engine(self) -> str | None:
-        value: Any = getattr(self._module, "engine", None)
-        if not isinstance(value, str):  # a module's own, of a database for example
+        found = self._metadata.find("engine")
+        if not found or not isinstance(found.value, str):  # a module's own, of a database for example
             return None
-        if value not in ENGINES:
-            self._wrong("engine", f"engine is {value!r}, not {settings.ENGINE.kind}", 'write engine = "gevent"')
-        return value
+        if found.value not in ENGINES:
+            self._wrong(found, f"{found.value!r}, not {settings.ENGINE.kind}", '"gevent"')
+        return found.value
 
     def _workers(self) -> int | None:
-        value: Any = getattr(self._module, "workers", None)
-        if not isinstance(value, int | str) or isinstance(value, bool):  # a pool of the module's own, for example
+        found = self._metadata.find("workers")
+        value: Any = found.value if found else None
+        # a pool of the module's own, for example
+        if not found or not isinstance(value, int | str) or isinstance(value, bool):
             return None
         try:
             return settings.WORKERS.parse(str(value))
         except ValueError:
-            self._wrong("workers", f"workers is {value!r}, not {settings.WORKERS.kind}", "write workers = 4")
+            self._wrong(found, f"{value!r}, not {settings.WORKERS.kind}", "4")
             return None
 
     def _schema(self) -> tuple[Field, ...]:
-        value: Any = getattr(self._module, "Schema", ())
+        found = self._metadata.find("Schema")
+        if found is None:
+            return ()
         try:
-            fields, faults = check_schema(value)
+            fields, faults = check_schema(found.value)
         except RecursionError:
-            self._wrong("Schema", "Schema is nested too deeply", "nest it less deeply")
+            self._wrong(found, "nested too deeply", "")
             return ()
         for fault in faults:
-            line = self._outline.line_in("Schema", fault.path)
+            line = self._outline.line_in(found.name, fault.path) or found.line
             problem = Problem(self._source.file, line, fault.message, fault.cure, self._source.name)
             self._problems.append(problem)
         return fields

@@ -10,7 +10,7 @@ from pathlib import Path
 from kong_pdk.plugin.description import Source
 from kong_pdk.plugin.problem import Problem
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
 # In Kong's `plugins` option these two words do not name a plugin.
 _WORDS_OF_KONG = frozenset({"bundled", "off"})
@@ -22,6 +22,11 @@ def bundled() -> frozenset[str]:
     return frozenset((Path(__file__).parent / "bundled.txt").read_text("ascii").split())
 
 
+def server_name(name: str) -> str:
+    """The name of a plugin's server in ``pluginserver_names``: Kong makes it lower-case. The plugin keeps its own."""
+    return name.lower()
+
+
 def key(name: str) -> str:
     """The form in which Kong's configuration keys hold a name: ``My-Plugin`` and ``my_plugin`` are one there."""
     return name.lower().replace("-", "_")
@@ -31,8 +36,8 @@ def check(source: Source) -> Problem | None:
     """What is wrong with the name of one plugin, if anything."""
     name = source.name
     if not _NAME.match(name):
-        message = f'plugin name "{name}" is not made of a-z, 0-9, "-" and "_" alone, beginning with a letter or a digit'
-        suggestion = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "my-plugin"
+        message = f'plugin name "{name}" is not made of letters a-z, digits, "-" and "_", a letter or digit in front'
+        suggestion = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_") or "my-plugin"
         return Problem(source.file, None, message, f'rename it, for example to "{suggestion}"', name)
     if name in bundled():
         message = f'plugin name "{name}" is that of a plugin bundled with Kong, which would run in its place'
@@ -52,6 +57,7 @@ def collisions(sources: Iterable[Source]) -> Iterator[Problem]:
         for source in rivals if len(rivals) > 1 else ():
             others = " and ".join(f'"{other.name}" ({other.file})' for other in rivals if other is not source)
             message = (
-                f'plugin name "{source.name}" collides with {others}: Kong takes "-" and "_" for one, and any case'
+                f'plugin name "{source.name}" collides with {others}: in the names of plugin servers Kong takes "-" '
+                'and "_" for one, and capitals for small letters'
             )
             yield Problem(source.file, None, message, "rename one of them", source.name)

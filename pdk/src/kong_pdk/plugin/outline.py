@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import difflib
 import errno
+import itertools
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -97,17 +98,48 @@ class Outline:
 
     def misnamed(self) -> ast.ClassDef | None:
         """A class with a phase as a method and nearly the name ``Plugin``."""
+        names = [node.name for node in self.tree.body if isinstance(node, ast.ClassDef)]
+        alike = (name for name in names if difflib.get_close_matches(name.lower(), ["plugin"], cutoff=0.8))
+        return next(filter(None, map(self.handling, alike)), None)
+
+    def handling(self, name: str) -> ast.ClassDef | None:
+        """The class of this name, if it has a phase as a method."""
         for node in self.tree.body:
-            if isinstance(node, ast.ClassDef) and difflib.get_close_matches(node.name.lower(), ["plugin"], cutoff=0.8):
+            if isinstance(node, ast.ClassDef) and node.name == name:
                 methods = {each.name for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
                 if methods.intersection(PHASES):
                     return node
         return None
 
-    def line_of(self, name: str) -> int | None:
-        """The line on which the module last binds ``name``."""
-        lines = [getattr(node, "lineno", 0) for node, _ in _module_level(self.tree.body) if name in _bound_names(node)]
+    def has_tests(self) -> bool:
+        """Whether the module has tests as pytest or unittest find them, or fixtures for them."""
+        for node in self.tree.body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name.startswith(
+                ("test", "Test")
+            ):
+                return True
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
+                if any(module.partition(".")[0] in ("pytest", "unittest") for module in modules):
+                    return True
+        return False
+
+    def line_of(self, name: str, within: str | None = None) -> int | None:
+        """The line on which the module, or its class ``within``, last binds ``name``."""
+        body: Sequence[ast.AST] = self.tree.body
+        if within is not None:
+            classes = [node for node in self.tree.body if isinstance(node, ast.ClassDef) and node.name == within]
+            body = classes[-1].body if classes else ()
+        lines = [getattr(node, "lineno", 0) for node, _ in _module_level(body) if name in _bound_names(node)]
         return lines[-1] if lines else None
+
+    def main_block(self) -> tuple[dict[str, ast.expr], ServesItself | None]:
+        """The values that ``if __name__ == "__main__"`` binds, and the call of ``start_dedicated_server``."""
+        blocks = [node for node, _ in _module_level(self.tree.body) if isinstance(node, ast.If) and _is_main(node.test)]
+        bound = _literals(statement for block in blocks for statement in block.body)
+        calls = [node for node in ast.walk(self.tree) if isinstance(node, ast.Call) and _serves_itself(node)]
+        inside = {id(node) for block in blocks for node in ast.walk(block)}
+        return bound, ServesItself(calls[0], id(calls[0]) in inside) if calls else None
 
     def line_in(self, name: str, path: Sequence[int | str]) -> int | None:
         """The line of a part of the literal bound to ``name``: ``(0, "message", "type")`` is an item, then keys.
@@ -125,13 +157,7 @@ class Outline:
 
     @cached_property
     def _literals(self) -> dict[str, ast.expr]:
-        literals: dict[str, ast.expr] = {}
-        for node, _ in _module_level(self.tree.body):
-            if isinstance(node, ast.Assign):
-                literals.update((t.id, node.value) for t in node.targets if isinstance(t, ast.Name))
-            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
-                literals[node.target.id] = node.value
-        return literals
+        return _literals(self.tree.body)
 
     def _part(self, node: ast.expr | None, step: int | str) -> tuple[int, ast.expr] | None:
         seen: set[str] = set()
@@ -150,6 +176,54 @@ class Outline:
                 if keyword.arg == step:
                     return keyword.lineno, keyword.value
         return None
+
+
+class ServesItself:
+    """The call by which a file serves itself, and what it is given."""
+
+    _PARAMETERS = ("name", "plugin", "version", "priority", "Schema")
+
+    def __init__(self, call: ast.Call, in_main: bool) -> None:
+        """:param in_main: whether it stands below ``if __name__ == "__main__"``, and not in a function, for example."""
+        self.in_main = in_main
+        positional = itertools.takewhile(lambda each: not isinstance(each, ast.Starred), call.args)
+        self.arguments: dict[str, ast.expr] = dict(zip(self._PARAMETERS, positional, strict=False))
+        named = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+        self.arguments.update({"Schema" if name == "schema" else name: value for name, value in named.items()})
+
+
+def _is_main(test: ast.expr) -> bool:
+    """Whether a condition is ``__name__ == "__main__"``."""
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq):
+        return False
+    sides = [test.left, test.comparators[0]]
+    name = any(isinstance(side, ast.Name) and side.id == "__name__" for side in sides)
+    return name and any(isinstance(side, ast.Constant) and side.value == "__main__" for side in sides)
+
+
+def _serves_itself(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    return name == "start_dedicated_server"
+
+
+def _literals(body: Iterable[ast.stmt]) -> dict[str, ast.expr]:
+    """The expressions that names are bound to."""
+    literals: dict[str, ast.expr] = {}
+    for node, _ in _module_level(list(body)):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+            literals[node.target.id] = node.value
+        elif isinstance(node, ast.Assign):
+            for target in node.targets:
+                literals.update(_unpacked(target, node.value))
+    return literals
+
+
+def _unpacked(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(target, ast.Name):
+        yield target.id, value
+    elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+        for one, its in zip(target.elts, value.elts, strict=True):
+            yield from _unpacked(one, its)
 
 
 def syntax_problem(file: Path, error: SyntaxError, plugin: str | None) -> Problem:

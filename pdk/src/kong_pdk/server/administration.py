@@ -11,7 +11,7 @@ from typing import Any
 
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
-from kong_pdk.plugin import Plugin, kong_schema
+from kong_pdk.plugin import Plugin, authors_line, kong_schema
 from kong_pdk.server.instances import Instance, InstanceError, Instances
 from kong_pdk.wire.calls import (
     Answer,
@@ -61,10 +61,16 @@ def _said(instances: Instances, error: BaseException, plugin: str) -> StartError
     if isinstance(error, InstanceError):
         short = long = str(error)
     else:
-        short = f"{plugin}: __init__ raised {describe(error)}"
+        short = f"{plugin}: __init__ raised {describe(error)}{_place(error, instances)}"
         long = f"{short}\n{''.join(traceback.format_exception(error)).rstrip()}"
     report(_log, logging.ERROR if instances.said.is_first(short) else logging.DEBUG, "%s", long)
     return StartError(short)
+
+
+def _place(error: BaseException, instances: Instances) -> str:
+    """Give the author's line, of whichever plugin it is."""
+    lines = (authors_line(plugin.file, error) for plugin in instances.plugins.values())
+    return next((f" ({file}:{line})" for file, line in lines if line), "")
 
 
 def answer_call(instances: Instances, call: Call) -> Answer:

@@ -14,7 +14,19 @@ from pathlib import Path
 from kong_pdk import __version__, logs, mode, settings
 from kong_pdk.metrics.recorder import record_server
 from kong_pdk.packages.activation import activate
-from kong_pdk.plugin import Description, Plugin, PluginError, Problem, Source, dump, find, inspect, load
+from kong_pdk.plugin import (
+    Description,
+    Plugin,
+    PluginError,
+    Problem,
+    Source,
+    dump,
+    find,
+    inspect,
+    keep_apart,
+    load,
+    server_name,
+)
 from kong_pdk.server.dedicated import become_master
 from kong_pdk.server.handover import hand_over
 from kong_pdk.server.listener import QUEUE_SIZE
@@ -154,8 +166,10 @@ def _choose(options: argparse.Namespace, wishes: Callable[[], Iterable[mode.Wish
 
 def _wishes(folder: Path, wanted: list[str] | None, load: _Load) -> list[Description]:
     """Learn in processes of their own what modules say: this one is to run no code of plugins."""
-    found = inspect(folder, printed=lambda name, line: None, load=load).plugins
-    return [plugin for plugin in found if wanted is None or plugin.name in wanted]
+    inspection = inspect(folder, printed=lambda name, line: None, load=load)
+    for warning in inspection.warnings(wanted):
+        _log.warning("%s", warning)
+    return [plugin for plugin in inspection.plugins if wanted is None or plugin.name in wanted]
 
 
 def _loader(folder: Path, wanted: list[str] | None, directories: list[Path] | None, one_process: bool) -> _Load:
@@ -173,6 +187,8 @@ def _loader(folder: Path, wanted: list[str] | None, directories: list[Path] | No
 
 def _dump_folder(folder: Path, wanted: list[str] | None, protocol: str | None, load: _Load) -> int:
     inspection = inspect(folder, load=load)
+    for warning in inspection.warnings(wanted):
+        _log.warning("%s", warning)
     found = [plugin for plugin in inspection.plugins if wanted is None or plugin.name in wanted]
     sentences = _sentences(inspection.problems, wanted)
     for sentence in sentences if found else [*sentences, _missing(wanted or (), folder)]:
@@ -186,13 +202,15 @@ def _dump_folder(folder: Path, wanted: list[str] | None, protocol: str | None, l
 def _load_folder(folder: Path, wanted: list[str] | None, load: _Load) -> Loaded:
     """Load the plugins of a folder; nothing is served where one that was asked for is not there."""
     sources, problems = find(folder)
+    chosen = [source for source in sources if wanted is None or source.name in wanted]
+    if len(chosen) > 1:
+        keep_apart()
     plugins: list[Plugin] = []
-    for source in sources:
-        if wanted is None or source.name in wanted:
-            try:
-                plugins.append(load(source))
-            except PluginError as error:
-                problems.extend(error.problems)
+    for source in chosen:
+        try:
+            plugins.append(load(source))
+        except PluginError as error:  # noqa: PERF203  # the others are served
+            problems.extend(error.problems)
     sentences = _sentences(problems, wanted)
     missing = set(wanted or ()) - {plugin.name for plugin in plugins}
     if missing or not plugins:
@@ -228,18 +246,30 @@ def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str]
         for problem in error.problems:
             _log.error("%s", problem)
         return 1
+    for warning in served.warnings:
+        _log.warning("%s", warning)
     if options.dump:
         _print_dump([served.describe()], options.protocol)
         return 0
-    # Kong looks for NAME.socket; NAME.sock is where kong-pdk listened, so that configurations name it
-    names = [options.socket_name] if options.socket_name else [f"{name}.socket", f"{name}.sock"]
-    paths = [Path(options.kong_prefix) / socket for socket in names]
+    paths = [Path(options.kong_prefix) / socket for socket in _sockets(name, options.socket_name)]
     chosen = _choose(options, lambda: [served])
     if chosen != mode.Mode(mode.THREADS, 1):
         become_master(served, chosen, paths, options)
     return serve_alone(
         replace(served, lua_style=False) if options.no_lua_style else served, paths, options.listen_queue_size
     )
+
+
+def _sockets(name: str, chosen: str | None) -> list[str]:
+    """Name the sockets of a file that serves itself.
+
+    Kong looks for the server's name and ``.socket``, and that name is lower-case there; kong-pdk listened on the
+    plugin's name and ``.sock``, so that configurations name it.
+    """
+    if chosen:
+        return [chosen]
+    names = dict.fromkeys((server_name(name), name))
+    return [f"{each}.{end}" for end in ("socket", "sock") for each in names]
 
 
 def _print_dump(found: list[Description], option: str | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kong_pdk.errors import PDKException
+
 
 class WireError(Exception):
     """The bytes are not of the protocol: the connection that brought them is to be closed."""
@@ -20,7 +22,7 @@ class InterfaceError(Exception):
     """An interface file that is not what it should be; the message says what to do."""
 
 
-class ArgumentError(TypeError):
+class ArgumentError(PDKException, TypeError):
     """The arguments do not fit into the message of a method: they were not sent."""
 
 

@@ -1,10 +1,13 @@
 """Kong's plugin development kit, typed: ``import kong_pdk.pdk.kong as kong`` and ``def access(self, kong: kong.kong)``.
 
-There are types here and no values: calls go through the ``kong`` that a handler is given. Its functions give
+There are types here and no values: calls go through the ``kong`` that a handler is given. The functions of the class
+``kong``, and of a ``kong()`` that a unit test makes, do nothing and give None. Those that a handler calls give
 ``(value, error)``; :mod:`kong_pdk.pdk.plain` has the same types for plugins without Lua style.
 """
 
 from __future__ import annotations
+
+import sys
 
 from kong_pdk.pdk.kong.client import Client, ClientTls
 from kong_pdk.pdk.kong.cluster import Cluster
@@ -22,6 +25,7 @@ from kong_pdk.pdk.kong.service import Service
 from kong_pdk.pdk.kong.service_request import ServiceRequest
 from kong_pdk.pdk.kong.service_response import ServiceResponse
 from kong_pdk.pdk.kong.telemetry import Telemetry
+from kong_pdk.pdk.kong.unconnected import Types
 from kong_pdk.pdk.kong.vault import Vault
 
 # Plugin is not among them: that name is the author's.
@@ -66,3 +70,8 @@ class kong(Namespace):
     service = Part(Service)
     telemetry = Part(Telemetry)
     vault = Part(Vault)
+
+
+# `kong.log.err(...)` on the import is a mistake that deserves a message.
+for _part in [name for name in vars(kong) if not name.startswith("_")]:
+    sys.modules[f"{__name__}.{_part}"].__class__ = Types

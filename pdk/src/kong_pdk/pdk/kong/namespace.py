@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
+from kong_pdk.pdk.kong.unconnected import do_nothing, unconnected, warn
+
 Call = Callable[[str, Sequence[object]], Any]
 """Makes the call of the function with this dotted name."""
 
@@ -28,8 +30,11 @@ class Namespace:
     them. So a name that is wrong is found by Kong, or by the plugin server, and not by Python.
     """
 
-    def __init__(self, call: Call, path: str) -> None:
-        """:param call: makes the calls; path: the dotted name of this part."""
+    def __init__(self, call: Call = do_nothing, path: str = "kong") -> None:
+        """:param call: makes the calls; without it they give None, for a unit test that makes its own ``kong()``.
+
+        :param path: the dotted name of this part.
+        """
         self._call = call
         self._path = path
 
@@ -71,6 +76,28 @@ class Part(Generic[Whole]):
         made = self.kind(whole._call, f"{whole._path}.{self._name}")
         whole.__dict__[self._name] = made  # found there from now on, without this descriptor
         return made
+
+    if not TYPE_CHECKING:  # for type checkers a class has no functions that can be called without a kong
+
+        def __getattr__(self, name: str) -> Any:
+            """Give a part, or a function that does nothing: ``kong.log.warn("...")`` of the class, at import."""
+            member = vars(self.kind).get(name)
+            if name.startswith("__") or not (isinstance(member, Part) or hasattr(member, "pdk_function")):
+                raise AttributeError(f"{self.kind.__name__} of the PDK has no function {name}")
+            found = member if isinstance(member, Part) else unconnected(member, member.pdk_function)
+            self.__dict__[name] = found
+            return found
+
+        def __dir__(self) -> list[str]:
+            members = vars(self.kind).items()
+            return [name for name, member in members if isinstance(member, Part) or hasattr(member, "pdk_function")]
+
+        def __call__(self, *args: object, **named: object) -> None:
+            """Do nothing, as ``kong.log`` of the class."""
+            function = vars(self.kind).get("__call__")
+            if function is None:
+                raise TypeError(f"{self.kind.__name__} of the PDK is not a function")
+            warn(function.pdk_function)
 
 
 def function(name: str) -> Callable[[Method], Method]:

@@ -27,6 +27,7 @@ from kong_pdk.pdk.kong import (
     kong,
 )
 from kong_pdk.pdk.kong.plugin import Plugin as Plugin  # not below: that name is the author's
+from kong_pdk.pdk.kong.unconnected import refusal
 
 __all__ = [
     "Client",
@@ -50,3 +51,10 @@ __all__ = [
     "Vault",
     "kong",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Refuse ``kong.log.err(...)`` on the import."""
+    if name in vars(kong) and not name.startswith("_"):
+        raise refusal(f"kong.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,89 @@
+"""The PDK where there is no Kong: on the classes of the import, on a ``kong()`` of one's own, and on the modules.
+
+As in kong-pdk the functions of the class ``kong`` can be called at import and in unit tests; they give None. Mocks that
+are made of the class (``unittest.mock.create_autospec``) have its functions, with their parameters.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from types import FunctionType, ModuleType
+from typing import Any, NoReturn
+
+_log = logging.getLogger(__name__)
+
+# What is imported where plugins are served, and not in their unit tests.
+_SERVERS = frozenset({"_kong_plugins", "kong_pdk.server"})
+
+# The lines of code that were warned of.
+_said: set[tuple[str, int]] = set()
+
+
+def do_nothing(method: str, args: Sequence[object]) -> None:
+    """Stand for a call to Kong: of the ``kong()`` that a unit test makes, or by mistake a plugin that is served."""
+    if _SERVERS.intersection(sys.modules):
+        warn(method)
+
+
+def warn(method: str) -> None:
+    """Say once for each line of code that a call is none."""
+    file, line = _place()
+    if (file, line) not in _said:
+        _said.add((file, line))
+        instead = "; elsewhere use Python's logging" if method.startswith("kong.log") else ""
+        _log.warning(
+            "%s:%d: %s is not called on the kong that a handler is given: it does nothing and gives None; call it on "
+            "the argument of the handler%s", file, line, method, instead,
+        )  # fmt: skip
+
+
+def _place() -> tuple[str, int]:
+    """The line of code that called the PDK."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith(f"{__package__}."):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def unconnected(documented: Callable[..., Any], method: str) -> FunctionType:
+    """Make a function that does nothing, with the text and the parameters of a method."""
+
+    def function(*args: object, **named: object) -> None:
+        warn(method)
+
+    signature = inspect.signature(documented)
+    setattr(function, "__signature__", signature.replace(parameters=list(signature.parameters.values())[1:]))  # noqa: B010
+    for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+        setattr(function, name, getattr(documented, name))
+    return function  # type: ignore[return-value]
+
+
+class Types(ModuleType):
+    """A module of the PDK: ``kong.log`` after ``import kong_pdk.pdk.kong as kong``, which is no object to call."""
+
+    def __getattr__(self, name: str) -> Any:
+        part = self.__name__.rpartition(".")[2]
+        if name.startswith("_"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        if name == part:  # kong-pdk's name of the class
+            return getattr(self, part.capitalize())
+        raise refusal(f"kong.{part}.{name}")
+
+    def __call__(self, *args: object, **named: object) -> NoReturn:
+        """Refuse ``kong.log("...")``.
+
+        :raises AttributeError: always.
+        """
+        raise refusal(f"kong.{self.__name__.rpartition('.')[2]}")
+
+
+def refusal(method: str) -> AttributeError:
+    """Say how a function is called."""
+    elsewhere = "use Python's logging" if method.startswith("kong.log") else "there is no Kong to ask"
+    return AttributeError(
+        f"{method} cannot be called on the import, which holds types and no values: call it on the argument of the "
+        f"handler, and hand that on to other functions; in __init__ and at import {elsewhere}"
+    )

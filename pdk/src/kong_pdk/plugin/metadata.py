@@ -1,0 +1,208 @@
+"""What a plugin says of itself beside its handlers: version, priority, Schema, and how it runs.
+
+Lua's handlers have ``VERSION`` and ``PRIORITY``, Go's and JavaScript's plugins ``Version`` and ``Priority``; both
+spellings are read where the value can be meant for Kong, in the module and in the class.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from kong_pdk.mode import ENGINES
+from kong_pdk.plugin.description import DEFAULT_PRIORITY, DEFAULT_VERSION, Source
+from kong_pdk.plugin.outline import Outline
+from kong_pdk.plugin.problem import Problem
+
+VERSION = re.compile(r"\d+\.\d+\.\d+\Z", re.ASCII)
+
+_LONGEST_TEXT = 60
+_UNKNOWN = object()
+
+
+@dataclass(frozen=True)
+class Found:
+    """A value, the name under which it was found, and the line of it."""
+
+    name: str
+    value: Any
+    line: int | None
+
+
+@dataclass(frozen=True)
+class _Attribute:
+    """A name that is read, its other spellings, and whether a value there can be meant for Kong."""
+
+    name: str
+    others: tuple[str, ...]
+    meant: Callable[[Any], bool]
+    in_class: Callable[[Any], bool] | None = None
+    default: Any = None
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        return self.name, *self.others
+
+
+def _is_version(value: Any) -> bool:
+    return isinstance(value, str) and bool(VERSION.match(value))
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, int | float | str)
+
+
+def _is_schema(value: Any) -> bool:
+    """Tell Kong's schemas from others': a list of dicts, or Lua's record with its ``fields``."""
+    if isinstance(value, dict):
+        return isinstance(value.get("fields"), list | tuple)
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(each, dict) for each in value)
+
+
+# A module's own WORKERS is the size of a pool as a rule: it is the one that has no other spelling.
+_ATTRIBUTES: Mapping[str, _Attribute] = {
+    each.name: each
+    for each in (
+        _Attribute("version", ("VERSION", "Version"), _is_version, _is_version, DEFAULT_VERSION),
+        _Attribute("priority", ("PRIORITY", "Priority"), _is_scalar, _is_integer, DEFAULT_PRIORITY),
+        _Attribute("Schema", ("SCHEMA", "schema"), _is_schema, _is_schema, ()),
+        _Attribute("lua_style", ("LUA_STYLE",), lambda value: isinstance(value, bool), None, True),
+        _Attribute("engine", ("ENGINE",), lambda value: isinstance(value, str) and value in ENGINES),
+        _Attribute("workers", (), lambda value: True),
+    )
+}
+
+# The arguments of start_dedicated_server behind the plugin's name and class.
+_GIVEN = ("version", "priority", "Schema")
+
+
+def of_module(module: ModuleType | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The names of a module that say something of its plugin; what ``given`` has, and is not None, replaces them."""
+    handed = {name: value for name, value in given.items() if value is not None}
+    replaced = {spelling for name in handed for spelling in _ATTRIBUTES[name].spellings}
+    read = {spelling for attribute in _ATTRIBUTES.values() for spelling in attribute.spellings} - replaced
+    return {name: value for name, value in vars(module).items() if name in read} | handed if module else handed
+
+
+class Metadata:
+    """The values of one module that count, and what is to be said of those that do not."""
+
+    def __init__(self, source: Source, outline: Outline, module: ModuleType) -> None:
+        self._source = source
+        self._outline = outline
+        self._module = module
+        self._found = {name: list(self._candidates(attribute)) for name, attribute in _ATTRIBUTES.items()}
+
+    def find(self, name: str) -> Found | None:
+        """The value that counts: the module's before the class's, the documented spelling before the others."""
+        return next(iter(self._found[name]), None)
+
+    def _candidates(self, attribute: _Attribute) -> Iterator[Found]:
+        names = vars(self._module)
+        for name in attribute.spellings:
+            if name in names and (name == attribute.name or attribute.meant(names[name])):
+                yield Found(name, names[name], self._outline.line_of(name))
+        cls = names.get("Plugin")
+        if attribute.in_class is None or not isinstance(cls, type):
+            return
+        for name in attribute.spellings:
+            value = inspect.getattr_static(cls, name, None)
+            if attribute.in_class(value) and name not in getattr(cls, "__dataclass_fields__", ()):
+                yield Found(name, value, self._outline.line_of(name, "Plugin") or self._outline.line_of("Plugin"))
+
+    def warnings(self) -> Iterator[Problem]:
+        """What an author may expect to count, and does not."""
+        for attribute in _ATTRIBUTES.values():
+            found = self._found[attribute.name]
+            for other in found[1:]:
+                if not _same(found[0].value, other.value):
+                    yield self._warning(other.line, *_overruled(attribute, found[0], other))
+        version = vars(self._module).get("VERSION")
+        if isinstance(version, str) and not self._found["version"]:
+            message = f"VERSION is {version!r}, not x.y.z, and is not read: the version is {DEFAULT_VERSION}"
+            yield self._warning(self._outline.line_of("VERSION"), message, 'write version = "1.0.0"')
+
+    def _warning(self, line: int | None, message: str, fix: str) -> Problem:
+        return Problem(self._source.file, line, message, fix, self._source.name)
+
+    def warnings_of_main(self) -> Iterator[Problem]:
+        """What is set for a server of the file's own alone, in a part of the file that did not run."""
+        bound, call = self._outline.main_block()
+        given = {name: call.arguments[name] for name in _GIVEN if name in call.arguments} if call else {}
+        unread: dict[str, tuple[int, str]] = {}
+        for name in _GIVEN:
+            attribute, found = _ATTRIBUTES[name], self.find(name)
+            node = given.get(name)
+            if node is None:
+                spelling = next((each for each in attribute.spellings if each in bound), None)
+                node = bound[spelling] if spelling and found is None else None
+            elif isinstance(node, ast.Name) and node.id in bound:
+                node = bound[node.id]
+            if node is None:
+                continue
+            value = self._value(node)
+            if found is None and not _same(value, attribute.default) and value not in (None, []):
+                unread[name] = node.lineno, _text(node)
+            elif found is not None and value is not _UNKNOWN and not _same(value, found.value):
+                message = f"start_dedicated_server is given another {name}, which does not count here: {_says(found)}"
+                yield self._warning(node.lineno, message, f"give it {found.name} of the module")
+        if unread:
+            yield self._unread(unread, call.in_main if call else True)
+
+    def _unread(self, unread: Mapping[str, tuple[int, str]], in_main: bool) -> Problem:
+        names = _listed(list(unread))
+        place = 'below if __name__ == "__main__"' if in_main else "in the call of start_dedicated_server"
+        message = f"{names} {'are' if len(unread) > 1 else 'is'} set {place} alone, which does not run here"
+        if "Schema" in unread:
+            message += ", so that every field of a configuration is an unknown field"
+        lines = "; ".join(f"{name} = {text}" for name, (_, text) in unread.items())
+        line = min(line for line, _ in unread.values())
+        return self._warning(line, message, f"write at the top level of the module: {lines}")
+
+    def _value(self, node: ast.expr) -> Any:
+        """The value of an expression, as far as it can be told without running it."""
+        if isinstance(node, ast.Name):
+            return vars(self._module).get(node.id, _UNKNOWN)
+        if isinstance(node, ast.Attribute):
+            base = self._value(node.value)
+            return _UNKNOWN if base is _UNKNOWN else getattr(base, node.attr, _UNKNOWN)
+        try:
+            return ast.literal_eval(node)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            return _UNKNOWN
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return list(one) == list(other)
+    return bool(one == other)
+
+
+def _says(found: Found) -> str:
+    value = "" if isinstance(found.value, list | tuple | dict) else f" = {found.value!r}"
+    return f"{found.name}{value} of the module does"
+
+
+def _overruled(attribute: _Attribute, counts: Found, other: Found) -> tuple[str, str]:
+    if attribute.name == "Schema":
+        return f"{other.name} and {counts.name} differ, and {counts.name} counts", f"keep {counts.name} alone"
+    message = f"{other.name} is {other.value!r} and {counts.name} {counts.value!r}, and {counts.name} counts"
+    return message if other.name != counts.name else f"{message} of the module", f"keep {counts.name} alone"
+
+
+def _text(node: ast.expr) -> str:
+    text = ast.unparse(node)
+    return text if len(text) <= _LONGEST_TEXT and "\n" not in text else "..."
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,219 @@
+"""What a plugin says of itself: the spellings that count, and what is said of those that do not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from kong_pdk.plugin import Plugin, PluginError, Source, inspect, load
+
+CLASS = """
+class Plugin:
+    def __init__(self, config): pass
+    def access(self, kong): pass
+"""
+FIELDS = ({"a": {"type": "string"}},)
+
+
+@pytest.fixture(autouse=True)
+def path_as_before(monkeypatch):
+    modules = set(sys.modules)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def loaded(file: Path) -> Plugin:
+    return load(Source(file.stem, file))
+
+
+def said(file: Path) -> list[str]:
+    return [text.removeprefix(f"{file}:") for text in loaded(file).warnings]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'version = "1.2.3"\npriority = 1000\nSchema = [{"a": {"type": "string"}}]\n',
+        'VERSION = "1.2.3"\nPRIORITY = 1000\nSCHEMA = [{"a": {"type": "string"}}]\n',
+        'Version = "1.2.3"\nPriority = 1000\nSchema = [{"a": {"type": "string"}}]\n',
+        'VERSION, PRIORITY = "1.2.3", 1000\nSCHEMA = ({"a": {"type": "string"}},)\n',
+        'VERSION = version = "1.2.3"\npriority = PRIORITY = 1000\nSchema = SCHEMA = [{"a": {"type": "string"}}]\n',
+    ],
+)
+def test_spellings_that_count(write, text):
+    plugin = loaded(write("hello.py", text + CLASS))
+    assert (plugin.version, plugin.priority, plugin.schema) == ("1.2.3", 1000, FIELDS)
+    assert plugin.warnings == ()
+
+
+def test_capitals_from_another_module(write):
+    write("own/meta.py", 'VERSION = "1.2.3"\nPRIORITY = 1000\nSCHEMA = [{"a": {"type": "string"}}]\n')
+    file = write("own/own.py", "from .meta import PRIORITY, SCHEMA, VERSION\n" + CLASS)
+    plugin = loaded(file)
+    assert (plugin.version, plugin.priority, plugin.schema) == ("1.2.3", 1000, FIELDS)
+
+
+@pytest.mark.parametrize("names", [("VERSION", "PRIORITY", "SCHEMA"), ("version", "priority", "Schema")])
+def test_attributes_of_the_class(write, names):
+    """As the table that a Lua handler is."""
+    version, priority, schema = names
+    text = f'{CLASS}    {version} = "1.2.3"\n    {priority} = 1000\n    {schema} = [{{"a": {{"type": "string"}}}}]\n'
+    plugin = loaded(write("hello.py", text))
+    assert (plugin.version, plugin.priority, plugin.schema) == ("1.2.3", 1000, FIELDS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "VERSION = 2\nPRIORITY = {'high': 1}\nSCHEMA = {'type': 'object', 'properties': {}}\n",
+        "import enum\nclass Priority(enum.Enum):\n    HIGH = 1\nschema = {'$schema': 'x'}\nSCHEMA = 'public'\n",
+        "SCHEMA = ['a', 'b']\nWORKERS = 8\nENGINE = object()\nLUA_STYLE = 'pretty'\n",
+    ],
+)
+def test_capitals_of_the_modules_own_are_left_alone(write, text):
+    plugin = loaded(write("hello.py", text + CLASS))
+    assert (plugin.version, plugin.priority, plugin.schema, plugin.workers) == ("0.1.0", 0, (), None)
+    assert (plugin.engine, plugin.lua_style, plugin.warnings) == (None, True, ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "    version = 2\n    priority = 'high'\n    Schema = {}\n",
+        "    version = property(lambda self: '1.0.0')\n    priority = True\n    def schema(self): pass\n",
+    ],
+)
+def test_attributes_of_the_class_that_are_the_plugins_own_are_left_alone(write, text):
+    plugin = loaded(write("hello.py", CLASS + text))
+    assert (plugin.version, plugin.priority, plugin.schema, plugin.warnings) == ("0.1.0", 0, (), ())
+
+
+def test_the_mode_in_capitals(write):
+    plugin = loaded(write("hello.py", "LUA_STYLE = False\nENGINE = 'gevent'\n" + CLASS))
+    assert (plugin.lua_style, plugin.engine) == (False, "gevent")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\nPRIORITY = '1000'\n", "2: PRIORITY is '1000', not an integer; write PRIORITY = 10"),
+        ("PRIORITY = True\n", "1: PRIORITY is True, not an integer; write PRIORITY = 10"),
+        ("SCHEMA = [\n    {'a': {'type': 'sting'}},\n]\n", '2: Schema field "a" has the unknown type'),
+        ("SCHEMA = [{'a': {'type': 'string'}, 'b': {'type': 'string'}}]\n", "1: "),
+    ],
+)
+def test_mistakes_in_capitals_are_those_of_small_letters(write, text, expected):
+    file = write("hello.py", text + CLASS)
+    with pytest.raises(PluginError) as raised:
+        loaded(file)
+    assert str(raised.value).removeprefix(f"{file}:").startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "version = '1.0.0'\nVERSION = '2.0.0'\n",
+            "2: VERSION is '2.0.0' and version '1.0.0', and version counts; keep version alone",
+        ),
+        (
+            "PRIORITY = 1000\npriority = 10\n",
+            "1: PRIORITY is 1000 and priority 10, and priority counts; keep priority alone",
+        ),
+        (
+            "Schema = []\nSCHEMA = [{'a': {'type': 'string'}}]\n",
+            "2: SCHEMA and Schema differ, and Schema counts; keep Schema alone",
+        ),
+        (
+            "\nVERSION = '1.0'\n",
+            "2: VERSION is '1.0', not x.y.z, and is not read: the version is 0.1.0; write version = \"1.0.0\"",
+        ),
+    ],
+)
+def test_small_letters_win_and_the_difference_is_named(write, text, expected):
+    file = write("hello.py", text + CLASS)
+    assert said(file) == [expected]
+    plugin = loaded(file)
+    assert (plugin.version, plugin.priority, plugin.schema) in [("1.0.0", 0, ()), ("0.1.0", 10, ()), ("0.1.0", 0, ())]
+
+
+def test_the_module_wins_over_the_class(write):
+    file = write("hello.py", f"priority = 10\n{CLASS}    PRIORITY = 1000\n")
+    assert loaded(file).priority == 10
+    assert said(file) == ["6: PRIORITY is 1000 and priority 10, and priority counts; keep priority alone"]
+
+
+MAIN = 'if __name__ == "__main__":\n'
+CALL = "start_dedicated_server('hello', Plugin, {})\n"
+WHERE = 'below if __name__ == "__main__" alone, which does not run here'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            f"{MAIN}    import meta\n    {CALL.format('meta.VERSION, meta.PRIORITY, meta.SCHEMA')}",
+            f"7: version, priority and Schema are set {WHERE}, so that every field of a configuration is an unknown "
+            "field; write at the top level of the module: version = meta.VERSION; priority = meta.PRIORITY; "
+            "Schema = meta.SCHEMA",
+        ),
+        (
+            f"{MAIN}    version = '2.0.0'\n    priority = 1000\n    {CALL.format('version, priority')}",
+            f"6: version and priority are set {WHERE}; write at the top level of the module: version = '2.0.0'; "
+            "priority = 1000",
+        ),
+        (
+            "if '__main__' == __name__:\n    PRIORITY = 1000\n",
+            f"6: priority is set {WHERE}; write at the top level of the module: priority = 1000",
+        ),
+        (
+            f"{MAIN}    {CALL.format('priority=1000, version=None')}",
+            f"6: priority is set {WHERE}; write at the top level of the module: priority = 1000",
+        ),
+        (
+            f"def main():\n    where = 5\n    {CALL.format('None, 7')}{MAIN}    main()\n",
+            "7: priority is set in the call of start_dedicated_server alone, which does not run here; "
+            "write at the top level of the module: priority = 7",
+        ),
+        (
+            f"priority = 5\n{MAIN}    {CALL.format('None, 1000')}",
+            "7: start_dedicated_server is given another priority, which does not count here: priority = 5 of the "
+            "module does; give it priority of the module",
+        ),
+    ],
+)
+def test_what_is_set_in_the_main_block_alone_is_named(write, text, expected):
+    assert said(write("hello.py", CLASS + text)) == [expected]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"version, priority, Schema = '1.0.0', 7, ()\n{MAIN}    {CALL.format('version, priority, Schema')}",
+        f"VERSION, PRIORITY = '1.0.0', 7\n{MAIN}    {CALL.format('VERSION, PRIORITY')}",
+        f"{MAIN}    {CALL.format('None, 0, []')}",
+        f"{MAIN}    start_dedicated_server('hello', Plugin)\n",
+        f"{MAIN}    start_dedicated_server('hello', Plugin, *rest)\n",
+        f"{MAIN}    print('nothing')\n",
+        f"version = '1.0.0'\n{MAIN}    {CALL.format('read_version()')}",
+    ],
+)
+def test_a_main_block_that_says_nothing_new(write, text):
+    assert said(write("hello.py", CLASS + text)) == []
+
+
+def test_an_inspection_brings_the_warnings(tmp_path, write):
+    write("hello.py", f"PRIORITY = 1\npriority = 2\n{CLASS}")
+    write("ab_test.py", CLASS)
+    write("quiet.py", CLASS)
+    inspection = inspect(tmp_path)
+    assert inspection.problems == []
+    assert [text.partition(": ")[0] for text in inspection.warnings()] == [
+        f"{tmp_path}/ab_test.py:2",
+        f"{tmp_path}/hello.py:1",
+    ]
+    assert inspection.warnings(["quiet"]) == []

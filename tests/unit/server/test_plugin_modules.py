@@ -1,0 +1,288 @@
+"""What plugins import in a server: their own modules among several plugins', in spawned processes, as resources."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from unit.server.fake_kong import DEADLINE, MsgpackKong, RpcError
+from unit.server.served import MODES, wait_for
+
+SERVER = Path(sys.executable).with_name("kong-python-pluginserver")
+MAIN = """
+if __name__ == "__main__":
+    from kong_pdk.cli import start_dedicated_server
+    start_dedicated_server("probe", Plugin)
+"""
+
+Start = Callable[..., MsgpackKong]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a server of plugin files and connect to it."""
+    opened: list[tuple[subprocess.Popen[bytes], MsgpackKong]] = []
+
+    def begin(files: dict[str, str], *options: str, command: tuple[str, ...] = ()) -> MsgpackKong:
+        folder = tmp_path / "plugins"
+        for name, text in files.items():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        words = [*(str(folder / word) if word in files else word for word in command)] or [SERVER, "-d", folder]
+        log = tmp_path / "log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [*words, "-p", tmp_path, "--socket-name", "s", *options], stdout=output, stderr=output, env={}
+            )
+        socket = tmp_path / "s"
+        wait_for(lambda: socket.exists() or process.poll() is not None, log.read_text)
+        assert process.poll() is None, log.read_text()
+        opened.append((process, MsgpackKong(socket)))
+        return opened[-1][1]
+
+    yield begin
+    for process, kong in opened:
+        kong.close()
+        process.terminate()
+        process.wait(DEADLINE)
+
+
+def answer(kong: MsgpackKong, plugin: str) -> str:
+    assert kong.event(kong.start(plugin), "access", {})
+    method, (name, value) = kong.made[-1]
+    assert (method, name) == ("kong.response.set_header", "x-answer")
+    return str(value)
+
+
+LATE = """
+import importlib
+import threading
+
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def access(self, kong):
+        words = []
+
+        def work():
+            import helpers
+            from helpers import word
+            from helpers.inner import word as inner
+            words.extend([helpers.word, word, inner, importlib.import_module("helpers.inner").word])
+            words.append(__import__("helpers").word)
+
+        CALL
+        kong.response.set_header("x-answer", " ".join(words))
+"""
+HERE = "work()"
+ON_A_THREAD = "thread = threading.Thread(target=work); thread.start(); thread.join()"
+
+
+def plugin_folder(name: str, file: str, call: str) -> dict[str, str]:
+    return {
+        f"{name}/{file}": LATE.replace("CALL", call),
+        f"{name}/helpers/__init__.py": "from shared import name\nword = name + 's'\n",
+        f"{name}/helpers/inner.py": "from helpers import word as outer\nword = f'in:{outer}'\n",
+        f"{name}/shared.py": f"name = '{name}'\n",
+    }
+
+
+@pytest.mark.parametrize("call", [HERE, ON_A_THREAD], ids=["in the handler", "on a thread"])
+@pytest.mark.parametrize("mode", ["threads", "gevent"])
+def test_a_late_import_finds_the_plugins_own_module(start, mode, call):
+    files = {
+        **plugin_folder("one", "plugin.py", call),
+        **plugin_folder("two", "two.py", call),
+        **plugin_folder("my-three", "__init__.py", call),
+        "four.py": LATE.replace("CALL", call),
+        "helpers/__init__.py": "word = 'files'\n",
+        "helpers/inner.py": "word = 'in:files'\n",
+        "zero.py": "from helpers import word\n" + LATE.replace("CALL", call),
+    }
+    kong = start(files, *MODES[mode])
+    for _ in range(2):
+        for name, word in {"two": "twos", "one": "ones", "zero": "files", "my-three": "my-threes"}.items():
+            assert answer(kong, name) == f"{word} {word} in:{word} in:{word} {word}"
+
+
+LIBRARIES = """
+import json
+import queue
+import helpers
+
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def access(self, kong):
+        import msgpack
+        import templates
+        from . import helpers as relative
+        found = [json.__name__, msgpack.packb(1).hex(), str(relative is helpers), helpers.__name__, templates.__name__]
+        kong.response.set_header("x-answer", " ".join([*found, queue.Queue.__module__]))
+"""
+
+
+def test_among_several_plugins_libraries_are_found_and_modules_have_one_name(start):
+    files = {f"{name}/plugin.py": LIBRARIES for name in ("one", "two")}
+    files |= {f"{name}/helpers.py": "" for name in ("one", "two")}
+    files |= {f"{name}/templates/page.html": "" for name in ("one", "two")}
+    files |= {"two/msgpack/data.txt": ""}  # a folder of files is not the library
+    kong = start(files, *MODES["threads"])
+    for name in ("one", "two"):
+        package = f"_kong_plugins.{name}"
+        assert answer(kong, name) == f"json 01 True {package}.helpers {package}.templates queue"
+
+
+def test_a_plugin_alone_in_its_process_has_its_folder_on_the_path(start):
+    files = plugin_folder("one", "plugin.py", HERE) | plugin_folder("two", "plugin.py", HERE)
+    kong = start(files, *MODES["threads"], "--plugin", "two")
+    assert answer(kong, "two") == "twos twos in:twos in:twos twos"
+
+
+SPAWNS = """
+import concurrent.futures
+import multiprocessing
+import helpers
+{imports}
+
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def access(self, kong):
+        words = []
+        for method in ("spawn", "forkserver"):
+            context = multiprocessing.get_context(method)
+            with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as processes:
+                words += [str(number) for number in processes.map(square, [3])]
+                words += processes.map({of_sibling}, ["a"])
+        kong.response.set_header("x-answer", " ".join(words))
+
+
+def square(number):
+    return number * number
+"""
+HELPERS = "def double(text):\n    return text * 2\n"
+FILE = SPAWNS.format(imports="", of_sibling="helpers.double")
+PACKAGE = SPAWNS.format(imports="from .own import Twice", of_sibling="Twice()")
+TWICE = "class Twice:\n    def __call__(self, text):\n        return text * 2\n"
+
+
+@pytest.mark.parametrize("mode", ["threads", "processes", "gevent"])
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"probe.py": FILE, "helpers.py": HELPERS},
+        {"probe/probe.py": PACKAGE, "probe/helpers.py": HELPERS, "probe/own.py": TWICE},
+        {"probe/__init__.py": PACKAGE, "probe/helpers.py": HELPERS, "probe/own.py": TWICE},
+    ],
+    ids=["a file", "a folder", "a package"],
+)
+def test_a_spawned_process_imports_the_plugins_module(start, mode, files):
+    assert answer(start(files, *MODES[mode]), "probe") == "9 aa 9 aa"
+
+
+def test_a_spawned_process_of_one_of_several_plugins_imports_its_modules(start):
+    files = {"requests.py": FILE, "helpers.py": HELPERS}
+    for name in ("one", "my-two"):
+        files |= {f"{name}/plugin.py": FILE, f"{name}/helpers.py": HELPERS.replace("text * 2", f"text + '{name}'")}
+    kong = start(files, *MODES["threads"])
+    assert answer(kong, "my-two") == "9 amy-two 9 amy-two"
+    assert answer(kong, "one") == "9 aone 9 aone"
+    assert answer(kong, "requests") == "9 aa 9 aa"
+
+
+@pytest.mark.parametrize("mode", ["threads", "processes"])
+@pytest.mark.parametrize("main", [MAIN, MAIN.replace('if __name__ == "__main__":', "if True:")], ids=["main", "bare"])
+def test_a_spawned_process_of_a_file_that_serves_itself(start, mode, main):
+    files = {"probe.py": FILE + main, "helpers.py": HELPERS}
+    kong = start(files, *MODES[mode], command=(sys.executable, "probe.py"))
+    assert answer(kong, "probe") == "9 aa 9 aa"
+
+
+@pytest.mark.parametrize("main", [MAIN, MAIN.replace('if __name__ == "__main__":', "if True:")], ids=["main", "bare"])
+def test_a_file_that_would_serve_itself_is_served_by_the_server_of_its_folder(start, main):
+    kong = start({"probe.py": FILE + main, "helpers.py": HELPERS}, *MODES["threads"])
+    assert answer(kong, "probe") == "9 aa 9 aa"
+
+
+@pytest.mark.parametrize("command", ["wrapper.py", "-mkong_pdk.server"])
+def test_a_spawned_process_of_other_ways_to_start_the_folder_server(start, tmp_path, command):
+    files = {"inner/probe.py": FILE, "inner/helpers.py": HELPERS}
+    files["wrapper.py"] = "from kong_pdk import cli\ncli.start_server()\n"
+    kong = start(files, "-d", str(tmp_path / "plugins/inner"), command=(sys.executable, command))
+    assert answer(kong, "probe") == "9 aa 9 aa"
+
+
+RESOURCES = """
+import importlib.resources
+import pkgutil
+
+HERE = importlib.resources.files(__package__)
+RULES = HERE.joinpath("rules.json").read_text()
+PAGE = (HERE / "templates" / "page.html").read_text()
+INNER = importlib.resources.files(f"{__package__}.templates").joinpath("page.html").read_text()
+DATA = pkgutil.get_data(__name__, "rules.json").decode()
+OF_PACKAGE = pkgutil.get_data(__package__, "rules.json").decode()
+
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def access(self, kong):
+        with importlib.resources.as_file(HERE / "rules.json") as path:
+            found = [RULES, PAGE, INNER, DATA, OF_PACKAGE, path.read_text()]
+        kong.response.set_header("x-answer", " ".join(found))
+"""
+
+
+OTHER = "class Plugin:\n    def __init__(self, config): pass\n    def access(self, kong): pass\n"
+
+
+@pytest.mark.parametrize("beside", [{}, {"other.py": OTHER}], ids=["alone", "among others"])
+@pytest.mark.parametrize("files", [["plugin.py"], ["plugin.py", "__init__.py"], ["__init__.py"], ["probe.py"]])
+def test_a_plugins_files_are_read_as_resources(start, files, beside):
+    text = {f"probe/{name}": "" for name in files} | {f"probe/{files[0]}": RESOURCES}
+    kong = start({**text, **beside, "probe/rules.json": "{}", "probe/templates/page.html": "page"})
+    assert answer(kong, "probe") == "{} page page {} {} {}"
+
+
+ON_THE_IMPORT = """
+import kong_pdk.pdk.kong as kong
+
+kong.kong.log.warn("at import")
+
+class Plugin:
+    def __init__(self, config):
+        if config:
+            kong.log.err("in __init__")
+
+    def say(self, text):
+        return kong.log.err(text)
+
+    def access(self, kong):
+        self.say("in a handler")
+"""
+
+
+def test_calls_on_the_import_are_named_with_the_line_and_what_to_do(start, tmp_path):
+    kong = start({"probe.py": ON_THE_IMPORT}, *MODES["threads"])
+    file, log = tmp_path / "plugins/probe.py", tmp_path / "log"
+    words = (
+        "kong.log.err cannot be called on the import, which holds types and no values: call it on the argument of the "
+    )
+    more = "handler, and hand that on to other functions; in __init__ and at import use Python's logging"
+    kong.event(kong.start("probe"), "access", {})
+    raised = f"the access handler raised AttributeError: {words}{more} ({file}:12)"
+    wait_for(lambda: raised in log.read_text(), log.read_text)
+    with pytest.raises(RpcError):
+        kong.start("probe", {"a": 1})
+    raised = f"__init__ raised AttributeError: {words}{more} ({file}:9)"
+    wait_for(lambda: raised in log.read_text(), log.read_text)
+    assert f"{file}:4: kong.log.warn is not called on the kong that a handler is given" in log.read_text()
