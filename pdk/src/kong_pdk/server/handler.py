@@ -43,9 +43,10 @@ def run_handler(instance: Instance, phase: str, channel: Channel) -> bool:
 def _call(instance: Instance, phase: str, bridge: Bridge) -> BaseException | None:
     """Give what the handler raised."""
     try:
-        handler = getattr(instance.handler, phase, None) if phase in PHASES else None
-        if handler is not None:
-            handler(bridge.kong)
+        with instance.in_use() as its:
+            handler = getattr(its, phase, None) if phase in PHASES else None
+            if handler is not None:
+                handler(bridge.kong)
     except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
         return error
     finally:

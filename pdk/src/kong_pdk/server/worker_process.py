@@ -6,12 +6,17 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 
 from kong_pdk.wire.msgpack import Message, Messages
 
 MOST_PAUSE = 5.0
 """Seconds at most between the starts of a worker that ends again and again."""
+
+TAKE_SECONDS = 30.0
+MOST_OUTGOING = 64 * 1024 * 1024
+"""A worker that takes nothing of what its master has for it for so long, or lets so many bytes come together, hangs."""
 
 _CHUNK = 64 * 1024
 
@@ -30,6 +35,8 @@ class WorkerProcess:
         self.has_hung_up = False
         self._messages = Messages()
         self._outgoing = bytearray()
+        self._waits_since: float | None = None
+        self._is_given_up = False
         line.setblocking(False)
 
     def received(self) -> Iterator[Message]:
@@ -52,15 +59,34 @@ class WorkerProcess:
 
         :return: whether all is sent.
         """
+        if self._is_given_up:
+            return True
         self._outgoing += data
         try:
             while self._outgoing:
                 del self._outgoing[: self.line.send(self._outgoing)]
+                self._waits_since = time.monotonic()
         except BlockingIOError:
+            self._waits_since = self._waits_since or time.monotonic()
             return False
         except OSError:  # it has ended
             self._outgoing.clear()
+        self._waits_since = None
         return True
+
+    @property
+    def hangs_at(self) -> float | None:
+        """When it counts as hanging unless it takes something before; None while nothing waits for it."""
+        if self._waits_since is None:
+            return None
+        return self._waits_since + TAKE_SECONDS if len(self._outgoing) <= MOST_OUTGOING else 0.0
+
+    def give_up(self) -> None:
+        """Kill it, and keep nothing more for it."""
+        self._is_given_up = True
+        self._outgoing.clear()
+        self._waits_since = None
+        self.signal(signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to a process that was not reaped yet."""
