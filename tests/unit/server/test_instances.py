@@ -204,6 +204,7 @@ def colliding():
         if start in seen:
             return seen[start], config
         seen[start] = config
+    raise AssertionError
 
 
 def test_an_id_that_is_in_use_is_not_given_to_another_content(clock):

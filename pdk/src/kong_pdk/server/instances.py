@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from kong_pdk.plugin import Plugin
 from kong_pdk.server.closing import Closings, Life
 from kong_pdk.server.contents import Content, Contents, ContentTable, Holder, WorkerState
-from kong_pdk.server.internal_keys import split as _split
+from kong_pdk.server.internal_keys import split
 from kong_pdk.wire.text import decode
 
 IDLE_SECONDS = 3600.0
@@ -337,6 +337,14 @@ def _parse(name: str, config: bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise InstanceError(f"the configuration of {name} is no JSON object")
     return parsed
+
+
+def _split(plugin: Plugin, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part the user's keys from Kong's internal ones."""
+    try:
+        return split(plugin, config)
+    except RecursionError as error:
+        raise InstanceError(f"the configuration of {plugin.name} is nested too deeply") from error
 
 
 def _copy(name: str, config: dict[str, Any]) -> dict[str, Any]:

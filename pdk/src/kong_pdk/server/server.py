@@ -60,6 +60,7 @@ class Server:
         self._accepts = False
         self._accepts_from: float | None = None
         """When connections are accepted again, where threads or file descriptors have run out."""
+        self._is_short = False
         self._waiting: deque[socket.socket] = deque()
         """Connections for which there is no thread."""
         self._connections: set[socket.socket] = set()
@@ -179,12 +180,14 @@ class Server:
         except RuntimeError as error:
             self._pause("connections wait for a thread: %s", error)
             return False
+        self._is_short = False
         return True
 
     def _pause(self, text: str, why: object) -> None:
         """Accept nothing for a moment, and say so the first time."""
-        if self._accepts_from is None:
+        if not self._is_short:
             _log.error(text, why)
+        self._is_short = True
         self._accepts_from = time.monotonic() + _PAUSE_SECONDS
 
     def _begin_waiting(self) -> None:
