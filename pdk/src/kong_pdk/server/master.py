@@ -24,9 +24,8 @@ from kong_pdk.server.forks import STOP_SIGNALS, signals_held
 from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
 from kong_pdk.server.parent import LOOK_SECONDS, Parent
 from kong_pdk.server.peers import make_inbox
-from kong_pdk.server.roll_call import RollCall
 from kong_pdk.server.seat import Seat
-from kong_pdk.server.worker_process import WorkerProcess, how_it_ended, pause_after
+from kong_pdk.server.worker_process import RollCall, WorkerProcess, how_it_ended, pause_after
 from kong_pdk.wire.errors import WireError
 from kong_pdk.wire.msgpack import Message, Notification, Request, encode_notification, encode_response
 

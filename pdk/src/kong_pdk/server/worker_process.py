@@ -7,8 +7,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+from kong_pdk.server.contents import WorkerState
 from kong_pdk.wire.msgpack import Message, Messages
 
 MOST_PAUSE = 5.0
@@ -17,6 +18,9 @@ MOST_PAUSE = 5.0
 TAKE_SECONDS = 30.0
 MOST_OUTGOING = 64 * 1024 * 1024
 """A worker that takes nothing of what its master has for it for so long, or lets so many bytes come together, hangs."""
+
+ANSWER_SECONDS = 3.0
+"""After so long a worker that has not answered its master's ping counts as hanging."""
 
 _CHUNK = 64 * 1024
 
@@ -100,6 +104,36 @@ class WorkerProcess:
         except ChildProcessError:  # SIGCHLD is ignored by whoever started the master
             return 0
         return os.waitstatus_to_exitcode(status) if pid else None
+
+
+class RollCall:
+    """One question for all workers, and who has not answered yet. The master asks when it is asked, not by itself."""
+
+    def __init__(self, asker: WorkerProcess, request: int, called: Collection[WorkerProcess]) -> None:
+        """:param asker: the worker that wants to know; request: what its question is answered by."""
+        self.asker = asker
+        self.request = request
+        self.due = time.monotonic() + ANSWER_SECONDS
+        self._called = list(called)
+        self._silent = set(called)
+
+    def answered(self, worker: WorkerProcess) -> None:
+        """Note a sign of life."""
+        self._silent.discard(worker)
+
+    def ended(self, worker: WorkerProcess) -> None:
+        """Expect nothing of a worker that has ended: another one takes its place."""
+        self._silent.discard(worker)
+        self._called = [each for each in self._called if each is not worker]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all have answered, or had the time for it."""
+        return not self._silent or time.monotonic() >= self.due
+
+    def states(self) -> list[WorkerState]:
+        """Say which workers there are, and which of them answer."""
+        return [WorkerState(each.slot + 1, each.pid, each not in self._silent) for each in self._called]
 
 
 def how_it_ended(code: int) -> str:
