@@ -121,6 +121,21 @@ def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
     yield from serving(tmp_path, request.param)
 
 
+FORGETS_SOONER = """
+import sys
+from kong_pdk.server import contents
+contents.CLOSED_SECONDS = 1.5
+from kong_pdk.server.command import folder_main
+sys.exit(folder_main())
+"""
+
+
+@pytest.fixture(params=MODES)
+def serve_forgetful(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
+    """The same by a server that keeps an instance not quite as long once Kong has closed it."""
+    yield from serving(tmp_path, request.param, [sys.executable, "-c", FORGETS_SOONER])
+
+
 @pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.name)
 def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[Served], FakeKong]]:
     """Connect to a server, over one protocol and the other."""
@@ -213,18 +228,20 @@ def test_one_that_does_not_close_keeps_neither_the_server_nor_what_is_registered
 
 
 def test_an_instance_that_kong_drops_is_closed_in_every_worker(
-    serve: Serve, connect: Callable[[Served], FakeKong]
+    serve_forgetful: Serve, connect: Callable[[Served], FakeKong]
 ) -> None:
-    served = serve(CLOSES)
+    served = serve_forgetful(CLOSES)
     first, second = connect(served), connect(served)
     instance = in_every_worker(served, connect, {"name": "a"})
     assert first.start("probe", {"name": "a"}) == instance
     assert second.start("probe", {"name": "b"}) != instance
 
     first.close_instance(instance)  # by one of the two workers of Kong that have started it
+    first.close_instance(first.start("probe", {"name": "c"}))
+    wait_for(lambda: "closed c in " in served.said(), served.said)
     for pid in served.pids():
         assert served.connect_to(pid).event(instance, "log")
-    assert "closed" not in served.said()
+    assert "closed a" not in served.said()
 
     second.close_instance(instance)
     assert first.event(instance, "log")  # it was on its way
@@ -232,8 +249,10 @@ def test_an_instance_that_kong_drops_is_closed_in_every_worker(
     assert "closed b" not in served.said()
 
 
-def test_an_instance_is_closed_after_its_last_handler(serve: Serve, connect: Callable[[Served], FakeKong]) -> None:
-    served = serve(CLOSES)
+def test_an_instance_is_closed_after_its_last_handler(
+    serve_forgetful: Serve, connect: Callable[[Served], FakeKong]
+) -> None:
+    served = serve_forgetful(CLOSES)
     kong, other = connect(served), connect(served)
     instance = in_every_worker(served, connect, {"name": "a"})
     begun, go_on, results = threading.Event(), threading.Event(), []
