@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -37,6 +42,33 @@ def test_all_is_well(container: Path, run: RunDirectory, serve: Serve, capsys: p
     serve(run.socket("a"), healthy)
     assert health.main([]) == 0
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("engine", ["threads", "gevent"])
+def test_a_worker_that_hangs_is_noticed_beside_one_that_serves(
+    container: Path, run: RunDirectory, folder: Path, capsys: pytest.CaptureFixture[str], engine: str
+) -> None:
+    command = [sys.executable, "-m", "kong_pdk.server", "-d", str(folder), "-p", str(run.sockets)]
+    command += ["--socket-name", "a.sock", "--engine", engine, "--workers", "2"]
+    process = subprocess.Popen(command)
+    try:
+        deadline = time.monotonic() + 20
+        while not run.socket("a").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert health.main([]) == 0
+        [hangs, _] = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+        os.kill(hangs, signal.SIGSTOP)
+        assert health.main([]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("a: its plugin server has 2 workers, of which worker ")
+        assert said.endswith(f" (process {hangs}) does not answer\n")
+        os.kill(hangs, signal.SIGCONT)
+        while health.main([]) != 0:
+            assert time.monotonic() < deadline
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def test_a_wrong_setting_elsewhere_is_not_its_business(

@@ -23,6 +23,12 @@ def healthy(connection: socket.socket, data: bytes) -> None:
     connection.sendall(encode_response(1, None, {"Pid": 7}))
 
 
+def of_three_workers(connection: socket.socket, data: bytes) -> None:
+    assert b"plugin.GetWorkers" in data
+    workers = [{"Number": number, "Pid": 40 + number, "Answers": number != 2} for number in (1, 2, 3)]
+    connection.sendall(encode_response(1, None, {"Workers": workers}))
+
+
 def refusing(connection: socket.socket, data: bytes) -> None:
     connection.sendall(encode_response(1, "not now", None))
 
@@ -43,6 +49,19 @@ def silent(connection: socket.socket, data: bytes) -> None:
 def test_a_server_that_answers_is_well(run: RunDirectory, serve: Serve) -> None:
     serve(run.socket("a"), healthy)
     assert ping(Server("a", run.socket("a")), 20) is None
+
+
+def test_a_worker_that_does_not_answer_is_named(run: RunDirectory, serve: Serve) -> None:
+    serve(run.socket("a"), of_three_workers)
+    wrong = ping(Server("a", run.socket("a")), 20, every_worker=True)
+    assert wrong == "has 3 workers, of which worker 2 (process 42) does not answer"
+    servers = [Server("a", run.socket("a"))]
+    assert ping_all(servers, 20, every_worker=True) == {"a": wrong}
+
+
+def test_workers_that_all_answer_are_well(run: RunDirectory, serve: Serve) -> None:
+    serve(run.socket("a"), healthy)
+    assert ping(Server("a", run.socket("a")), 20, every_worker=True) is None
 
 
 @pytest.mark.parametrize(

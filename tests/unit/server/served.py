@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -100,7 +100,10 @@ class Served:
 Serve = Callable[..., Served]
 
 
-def serving(tmp_path: Path, mode: str) -> Iterator[Serve]:
+SERVER = (sys.executable, "-m", "kong_pdk.server")
+
+
+def serving(tmp_path: Path, mode: str, program: Sequence[str] = SERVER) -> Iterator[Serve]:
     """Give what serves a plugin, the text of its file, in a mode; end what was served."""
     running: list[Served] = []
 
@@ -109,7 +112,7 @@ def serving(tmp_path: Path, mode: str) -> Iterator[Serve]:
         folder.mkdir()
         plugin = folder / "probe.py"
         plugin.write_text(text)
-        command = [sys.executable, "-m", "kong_pdk.server", "-d", str(folder), "-p", str(tmp_path), *MODES[mode]]
+        command = [*program, "-d", str(folder), "-p", str(tmp_path), *MODES[mode]]
         log = tmp_path / "log"
         with log.open("w") as output:
             process = subprocess.Popen(

@@ -284,3 +284,68 @@ def test_status_calls_over_protobuf(serve):
     assert kong.ask(calls.GetInstanceStatus(instance + 1)) is None
     assert kong.ask(calls.CloseInstance(instance)).instance_id == instance
     kong.close()
+
+
+def test_a_connection_for_which_there_is_no_thread_is_served_later(serve, connect, monkeypatch, caplog):
+    """Nobody's time is slept away, and nothing is closed: Kong would try again at once."""
+    path = serve(Quiet)
+    first = connect(path)
+    instance = first.start("probe")
+    start, exhausted = threading.Thread.start, threading.Event()
+    refused = []
+
+    def start_if_there_is_one(thread):
+        if thread.name == "connection" and not exhausted.is_set():
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_if_there_is_one)
+    kongs = [connect(path) for _ in range(3)]
+    deadline = time.monotonic() + DEADLINE
+    while len(refused) < 3:
+        assert time.monotonic() < deadline
+        assert first.event(instance, "access")
+    assert caplog.text.count("connections wait for a thread: can't start new thread") == 1
+    exhausted.set()
+    for kong in kongs:
+        assert kong.event(instance, "access")
+
+
+def test_a_server_that_has_no_thread_for_a_connection_stops_at_once(serve, connect, monkeypatch):
+    path = serve(Quiet)
+
+    def refuse(thread):
+        refused.set()
+        raise RuntimeError("can't start new thread")
+
+    refused = threading.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with raw(path) as waiting:
+            assert refused.wait(DEADLINE)
+            assert serve.stop(path)
+            assert waiting.recv(1) == b""
+
+
+def test_connections_wait_while_there_is_no_file_descriptor(serve, connect, monkeypatch, caplog):
+    path = serve(Quiet)
+    kong = connect(path)
+    instance = kong.start("probe")
+    accept, refused, free = socket.socket.accept, [], threading.Event()
+
+    def accept_if_free(listening):
+        if not free.is_set():
+            refused.append(listening)
+            raise OSError(24, "Too many open files")
+        return accept(listening)
+
+    monkeypatch.setattr(socket.socket, "accept", accept_if_free)
+    late = connect(path)
+    deadline = time.monotonic() + DEADLINE
+    while len(refused) < 3:
+        assert time.monotonic() < deadline
+        assert kong.event(instance, "access")
+    assert caplog.text.count("cannot accept a connection: Too many open files") == 1
+    free.set()
+    assert late.event(instance, "access")

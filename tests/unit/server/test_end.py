@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import DEADLINE, Closed, FakeKong
-from unit.server.served import MODES, PROTOCOLS, Serve, Served, connecting, serving
+from unit.server.fake_kong import DEADLINE, Closed, FakeKong, RpcError
+from unit.server.served import MODES, PROTOCOLS, Serve, Served, connecting, serving, wait_for
 
 PLUGIN = """
 import atexit
@@ -58,6 +60,36 @@ class Plugin:
     def log(self, kong):
         pass
 """
+CLOSES = """
+import atexit
+import logging
+import os
+import threading
+
+atexit.register(lambda: logging.info("at the end"))
+
+class Plugin:
+    def __init__(self, config):
+        self.config = config
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self.stopped.wait)
+        self.thread.start()
+
+    def log(self, kong):
+        pass
+
+    def access(self, kong):
+        kong.log.info("begun")
+        kong.request.get_header("host")
+        assert self.thread.is_alive()
+
+    def close(self):
+        while self.config.get("hangs"):
+            self.stopped.wait(1)
+        self.stopped.set()
+        self.thread.join()
+        logging.info("closed %s in %d", self.config.get("name"), os.getpid())
+"""
 SENDS_ITSELF_A_SIGNAL = """
 import signal
 
@@ -87,6 +119,21 @@ class Plugin:
 def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
     """Serve a plugin, given as the text of its file, in each mode."""
     yield from serving(tmp_path, request.param)
+
+
+FORGETS_SOONER = """
+import sys
+from kong_pdk.server import contents
+contents.CLOSED_SECONDS = 1.5
+from kong_pdk.server.command import folder_main
+sys.exit(folder_main())
+"""
+
+
+@pytest.fixture(params=MODES)
+def serve_forgetful(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
+    """The same by a server that keeps an instance not quite as long once Kong has closed it."""
+    yield from serving(tmp_path, request.param, [sys.executable, "-c", FORGETS_SOONER])
 
 
 @pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.name)
@@ -145,3 +192,121 @@ def test_a_signal_that_does_not_wake_the_main_thread_stops_a_worker(
     kong = connect(served)
     assert kong.event(kong.start("probe", {}), "log")
     served.wait_for_log("ended (exit code 0); another one is started")
+
+
+def in_every_worker(served: Served, connect: Callable[[Served], FakeKong], config: dict[str, object]) -> int:
+    """Have an instance made by every worker; Kong starts it once."""
+    instance = connect(served).start("probe", config)
+    for pid in served.pids():
+        assert served.connect_to(pid).event(instance, "log")
+    return instance
+
+
+def test_instances_are_closed_at_the_end_before_what_is_registered_for_it(
+    serve: Serve, connect: Callable[[Served], FakeKong]
+) -> None:
+    served = serve(CLOSES)
+    in_every_worker(served, connect, {"name": "a"})
+
+    assert served.stop() == 0
+    lines = [line.partition("] probe: ")[2].partition(" in ")[0] for line in served.said().splitlines()]
+    assert lines.count("closed a") == lines.count("at the end") == served.workers
+    assert lines.index("closed a") < lines.index("at the end")
+    assert "is killed" not in served.said()
+
+
+def test_one_that_does_not_close_keeps_neither_the_server_nor_what_is_registered(
+    serve: Serve, connect: Callable[[Served], FakeKong]
+) -> None:
+    served = serve(CLOSES)
+    in_every_worker(served, connect, {"hangs": True})
+
+    assert served.stop() == 0
+    assert served.said().count("at the end") == served.workers
+    assert served.said().count("close() of an instance has not returned") == served.workers
+    assert "is killed" not in served.said()
+
+
+def test_an_instance_that_kong_drops_is_closed_in_every_worker(
+    serve_forgetful: Serve, connect: Callable[[Served], FakeKong]
+) -> None:
+    served = serve_forgetful(CLOSES)
+    first, second = connect(served), connect(served)
+    instance = in_every_worker(served, connect, {"name": "a"})
+    assert first.start("probe", {"name": "a"}) == instance
+    assert second.start("probe", {"name": "b"}) != instance
+
+    first.close_instance(instance)  # by one of the two workers of Kong that have started it
+    first.close_instance(first.start("probe", {"name": "c"}))
+    wait_for(lambda: "closed c in " in served.said(), served.said)
+    for pid in served.pids():
+        assert served.connect_to(pid).event(instance, "log")
+    assert "closed a" not in served.said()
+
+    second.close_instance(instance)
+    assert first.event(instance, "log")  # it was on its way
+    wait_for(lambda: served.said().count("closed a in ") == served.workers, served.said)
+    assert "closed b" not in served.said()
+
+
+def test_an_instance_is_closed_after_its_last_handler(
+    serve_forgetful: Serve, connect: Callable[[Served], FakeKong]
+) -> None:
+    served = serve_forgetful(CLOSES)
+    kong, other = connect(served), connect(served)
+    instance = in_every_worker(served, connect, {"name": "a"})
+    begun, go_on, results = threading.Event(), threading.Event(), []
+
+    def wait(name: str) -> str:
+        begun.set()
+        assert go_on.wait(DEADLINE)
+        return name
+
+    event = threading.Thread(
+        target=lambda: results.append(kong.event(instance, "access", {"kong.request.get_header": wait}))
+    )
+    event.start()
+    assert begun.wait(DEADLINE)
+    other.close_instance(instance)
+
+    def is_gone() -> bool:
+        try:
+            connect(served).event(instance, "log")
+        except (Closed, RpcError):
+            return True
+        return False
+
+    wait_for(is_gone)
+    wait_for(lambda: served.said().count("closed a in ") == served.workers - 1, served.said)
+    go_on.set()
+    event.join(DEADLINE)
+    assert results == [True]
+    wait_for(lambda: served.said().count("closed a in ") == served.workers, served.said)
+
+
+DEDICATED = (
+    CLOSES
+    + """
+from kong_pdk.cli import start_dedicated_server
+start_dedicated_server("probe", Plugin, "1.0.0", 1, [{"name": {"type": "string"}}])
+"""
+)
+
+
+@pytest.mark.parametrize("options", [(), ("-g",), ("--workers", "2")], ids=["alone", "gevent", "processes"])
+def test_instances_of_a_plugin_that_serves_itself_are_closed(
+    tmp_path: Path, connect: Callable[[Served], FakeKong], options: tuple[str, ...]
+) -> None:
+    plugin, log = tmp_path / "probe.py", tmp_path / "log"
+    plugin.write_text(DEDICATED)
+    with log.open("w") as output:
+        command = [sys.executable, str(plugin), "-p", str(tmp_path), *options]
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    served = Served(process, tmp_path / "probe.socket", log, plugin, 2 if "2" in options else 1)
+    try:
+        wait_for(served.socket.exists, served.said)
+        in_every_worker(served, connect, {"name": "a"})
+        assert served.stop() == 0
+        assert served.said().count("closed a in ") == served.workers
+    finally:
+        served.end()

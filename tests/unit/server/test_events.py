@@ -462,10 +462,9 @@ def test_an_unknown_instance_makes_kong_start_it_anew(serve, connect):
 
     path = serve(Plugin)
     kong = connect(path)
-    instance = kong.start("probe")
-    kong.close_instance(instance)
+    instance = of_an_earlier_server = connect(serve(Plugin)).start("probe")
     with pytest.raises((Closed, RpcError), match=r"no plugin instance|^$"):
-        kong.event(instance, "access")
+        kong.event(of_an_earlier_server, "access")
     again = connect(path)
     assert again.start("probe") == instance
     assert again.event(instance, "access")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 from kong_pdk.plugin import Plugin
+from kong_pdk.server import contents
 from kong_pdk.server import instances as module
 from kong_pdk.server.instances import InstanceError, Instances
 
@@ -67,12 +70,195 @@ def test_a_configuration_that_is_no_object_is_refused(config):
         make().start("probe", config)
 
 
-def test_a_closed_instance_is_gone_and_closing_again_is_no_error():
+class Clock:
+    """What ``time.monotonic`` says in the modules of instances."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+    def time(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    for each in (module, contents):
+        monkeypatch.setattr(each, "time", made)
+    return made
+
+
+def test_a_closed_instance_is_found_by_events_under_way_and_then_gone(clock):
     instances = make()
     id = instances.start("probe", b"{}").id
     assert instances.close(id) is not None
-    assert instances.close(id) is None
+    assert instances.close(id) is not None  # as Kong may, being late
+    assert instances.get(id) is not None
+    assert instances.look_after() == contents.CLOSED_SECONDS
+    clock.now += contents.CLOSED_SECONDS
+    instances.look_after()
+    assert instances.all() == []
     assert instances.get(id) is None
+    assert instances.close(id) is None
+
+
+def test_an_instance_lives_until_each_worker_of_kong_that_started_it_has_closed_it(clock):
+    instances = make()
+    id = instances.start("probe", b"{}").id
+    assert instances.start("probe", b"{}").id == id
+    instances.close(id)
+    clock.now += contents.CLOSED_SECONDS + 1
+    instances.look_after()
+    assert instances.get(id) is not None
+    instances.close(id)
+    clock.now += contents.CLOSED_SECONDS + 1
+    instances.look_after()
+    assert instances.get(id) is None
+
+
+def test_a_start_that_kong_repeats_and_never_closes_keeps_nothing_for_ever(clock):
+    instances = make()
+    for _ in range(100):
+        id = instances.start("probe", b"{}").id
+    instances.close(id)
+    clock.now += module.CLOSED_IDLE_SECONDS + 1
+    instances.look_after()
+    assert instances.all() == []
+    assert instances.get(id) is not None  # for the worker of Kong that has not closed it
+    clock.now += module.IDLE_SECONDS + 1
+    instances.look_after()
+    clock.now += contents.IDLE_SECONDS + 1
+    instances.look_after()
+    assert instances.get(id) is None
+
+
+def test_an_instance_that_is_started_again_while_it_is_closed_goes_on(clock):
+    instances = make()
+    instance = instances.start("probe", b"{}")
+    instances.close(instance.id)
+    assert instances.start("probe", b"{}") is instance
+    clock.now += module.CLOSED_IDLE_SECONDS + 1
+    instances.look_after()
+    assert instances.get(instance.id) is instance
+
+
+def test_a_start_that_fails_counts_for_nothing(clock):
+    class Fails:
+        def __init__(self, config):
+            raise ValueError
+
+    instances = Instances([Plugin("probe", Path("probe.py"), Fails, "1.0.0", 1, ("access",), ())])
+    with pytest.raises(ValueError):
+        instances.start("probe", b"{}")
+    clock.now += contents.CLOSED_SECONDS
+    instances.look_after()
+    assert instances._contents.next_due() is None  # it is forgotten already
+
+
+def test_idle_instances_go_without_another_start(clock):
+    instances = make()
+    old, busy = instances.start("probe", b'{"a": 1}'), instances.start("probe", b'{"a": 2}')
+    clock.now += module.IDLE_SECONDS / 2
+    assert instances.get(busy.id) is busy
+    assert 0 < instances.look_after() <= module.IDLE_SECONDS / 2 + 1
+    clock.now += module.IDLE_SECONDS / 2 + 1
+    pause = instances.look_after()
+    assert instances.all() == [busy]
+    assert module.CLOSED_IDLE_SECONDS <= pause <= module.IDLE_SECONDS
+    assert old.handler.config == {"a": 1}
+
+
+def test_a_server_without_instances_sleeps_long(clock):
+    assert make().look_after() >= module.IDLE_SECONDS
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MOST_INSTANCES", 2), ("MOST_BYTES", 20)])
+def test_instances_used_longest_ago_make_room(clock, monkeypatch, limit, value):
+    monkeypatch.setattr(module, limit, value)
+    instances = make()
+    first, second = instances.start("probe", b'{"a": 1}'), instances.start("probe", b'{"a": 2}')
+    clock.now += 1
+    instances.get(first.id)
+    clock.now += 1
+    third = instances.start("probe", b'{"a": 3}')
+    assert instances.all() == [first, third]
+    assert instances.get(second.id).config == {"a": 2}
+
+
+def test_one_instance_may_be_as_large_as_it_is(monkeypatch):
+    monkeypatch.setattr(module, "MOST_BYTES", 20)
+    instances = make()
+    large = instances.start("probe", b'{"a": "' + b"x" * 100 + b'"}')
+    assert instances.all() == [large]
+
+
+def colliding():
+    """Two configurations whose digests give one id."""
+    seen = {}
+    for number in itertools.count():
+        config = {"n": number}
+        start = int.from_bytes(module._digest("probe", config)[:4], "big") % (2**31 - 1)
+        if start in seen:
+            return seen[start], config
+        seen[start] = config
+    raise AssertionError
+
+
+def test_an_id_that_is_in_use_is_not_given_to_another_content(clock):
+    """However long ago it was started: what is busy sees no start."""
+    one, other = (json.dumps(config).encode() for config in colliding())
+    instances = make()
+    busy = instances.start("probe", one)
+    for _ in range(30):
+        clock.now += module.IDLE_SECONDS - 1
+        assert instances.get(busy.id) is busy
+        instances.look_after()
+    assert clock.now > contents.IDLE_SECONDS
+    second = instances.start("probe", other)
+    assert second.id != busy.id
+    assert instances.get(busy.id) is busy
+    assert instances.get(second.id) is second
+
+
+def test_an_id_that_one_of_two_workers_uses_is_not_given_to_another_content(clock):
+    one, other = (json.dumps(config).encode() for config in colliding())
+    table = contents.ContentTable()
+    plugins = [Plugin("probe", Path("probe.py"), Keeps, "1.0.0", 1, ("access",), ())]
+    first, second = (Instances(plugins, contents.Holder(table)) for _ in range(2))
+    id = first.start("probe", one).id
+    second.get(id)
+    for _ in range(30):  # the first one has it from now on alone
+        clock.now += module.IDLE_SECONDS - 1
+        first.get(id)
+        first.look_after()
+    second.look_after()
+    clock.now += 1
+    second.look_after()
+    assert second.all() == []
+    theirs = second.start("probe", other)
+    assert theirs.id != id
+    assert first.get(id).config == json.loads(one)
+    assert second.get(id).config == json.loads(one)
+    assert first.get(theirs.id).config == json.loads(other)
+
+
+def test_the_digest_decides_where_a_table_gives_one_id_to_two_contents():
+    class Forgetful(contents.Holder):
+        def keep(self, digest, content):
+            self.kept = content
+            return 7
+
+        def find(self, id):
+            return self.kept
+
+    instances = Instances(make().plugins.values(), Forgetful(contents.ContentTable()))
+    instances.start("probe", b'{"a": 1}')
+    second = instances.start("probe", b'{"a": 2}')
+    assert second.config == {"a": 2}
+    assert instances.all() == [second]
 
 
 def test_idle_instances_are_let_go_and_made_again_for_the_next_event():

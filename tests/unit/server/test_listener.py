@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from kong_pdk.server.listener import Listener, ListenError, Listeners
@@ -77,3 +82,93 @@ def test_a_relative_path_is_removed_from_another_directory(tmp_path, monkeypatch
     monkeypatch.chdir("/")
     listener.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def mode_and_owner(path: Path) -> tuple[int, int]:
+    with Listeners([path]) as listeners:
+        listeners.publish()
+        status = path.stat()
+    return status.st_mode & 0o777, status.st_uid
+
+
+def test_only_its_user_can_connect(tmp_path):
+    assert mode_and_owner(tmp_path / "a.sock")[0] == 0o600
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="a socket is given to another user by root alone")
+
+
+@pytest.fixture
+def users(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Give the users that there are."""
+    known: dict[str, int] = {"kong": 1001, "nobody": 65534, "www": 33}
+
+    def getpwnam(name: str) -> SimpleNamespace:
+        return SimpleNamespace(pw_uid=known[name])
+
+    monkeypatch.setattr(pwd, "getpwnam", getpwnam)
+    for name in ("KONG_NGINX_MAIN_USER", "KONG_NGINX_USER"):
+        monkeypatch.delenv(name, raising=False)
+    return known
+
+
+@as_root
+@pytest.mark.usefixtures("users")
+@pytest.mark.parametrize(
+    ("environ", "prefix", "expected"),
+    [
+        ({}, (None, 0), 1001),
+        ({}, (None, 4321), 4321),
+        ({}, ((0, "prefix = /x\nnginx_main_user = www www\n"), 1001), 33),
+        ({}, ((0, "nginx_user = www\n"), 0), 33),
+        ({}, ((0, "prefix = /x\n"), 0), 1001),
+        ({}, ((4321, "nginx_main_user = www www\n"), 0), 4321),
+        ({"KONG_NGINX_MAIN_USER": "www www"}, (None, 4321), 33),
+        ({"KONG_NGINX_MAIN_USER": "www"}, ((4321, ""), 0), 33),
+        ({"KONG_NGINX_USER": "www"}, (None, 0), 33),
+        ({"KONG_NGINX_MAIN_USER": "4321"}, (None, 0), 4321),
+        ({"KONG_NGINX_MAIN_USER": "nosuch"}, (None, 0), 0),
+    ],
+)
+def test_a_server_of_root_lets_kongs_workers_in(tmp_path, monkeypatch, environ, prefix, expected):
+    noted, owner = prefix
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    if noted is not None:
+        (tmp_path / ".kong_env").write_text(noted[1])
+        os.chown(tmp_path / ".kong_env", noted[0], -1)
+    os.chown(tmp_path, owner, -1)
+    assert mode_and_owner(tmp_path / "a.sock") == (0o600, expected)
+
+
+@as_root
+def test_where_there_is_no_user_kong_its_workers_are_nobody(tmp_path, users):
+    del users["kong"]
+    assert mode_and_owner(tmp_path / "a.sock") == (0o600, 65534)
+
+
+@as_root
+def test_a_root_that_may_not_give_files_away_keeps_the_socket(tmp_path, users, monkeypatch):
+    """Its Kong cannot change to another user, either."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    assert mode_and_owner(tmp_path / "a.sock") == (0o600, 0)
+
+
+@as_root
+def test_the_user_connects_and_another_does_not(users):
+    connect = "import os, socket, sys; os.setuid(int(sys.argv[2])); socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, 4321, -1)
+        Path(folder).chmod(0o755)
+        path = Path(folder, "a.sock")
+        with Listeners([path]) as listeners:
+            listeners.publish()
+            for uid, works in ((4321, True), (4322, False)):
+                command = [sys.executable, "-c", connect, str(path), str(uid)]
+                done = subprocess.run(command, cwd="/", capture_output=True, check=False)
+                assert (done.returncode == 0) is works, done.stderr
+                assert works or b"PermissionError" in done.stderr

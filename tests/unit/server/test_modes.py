@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
+import json
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -209,6 +214,125 @@ def test_a_worker_that_hangs_holds_neither_the_others_nor_the_end(tmp_path):
         assert served.stop() == 0
         assert " of 2 does not end, it is killed" in served.said()
         assert not is_alive(hangs)
+
+
+def test_the_master_says_which_of_its_workers_does_not_answer(serve_by_several):
+    served = serve_by_several(PLUGIN)
+    hangs, other = served.pids()
+    kong = served.connect_to(other)
+    workers = kong.ask("plugin.GetWorkers")["Workers"]
+    assert {worker["Pid"]: worker["Answers"] for worker in workers} == {hangs: True, other: True}
+    assert sorted(worker["Number"] for worker in workers) == [1, 2]
+    os.kill(hangs, signal.SIGSTOP)
+    answering = {worker["Pid"]: worker["Answers"] for worker in kong.ask("plugin.GetWorkers")["Workers"]}
+    assert answering == {hangs: False, other: True}
+    os.kill(hangs, signal.SIGCONT)
+    wait_for(lambda: all(worker["Answers"] for worker in kong.ask("plugin.GetWorkers")["Workers"]))
+    os.kill(hangs, signal.SIGKILL)
+    wait_for(lambda: hangs not in served.pids(), served.said)
+    assert hangs not in [worker["Pid"] for worker in kong.ask("plugin.GetWorkers")["Workers"]]
+
+
+def test_the_one_worker_of_a_server_answers(serve_by_one):
+    served = serve_by_one(PLUGIN)
+    kong = MsgpackKong(served.socket)
+    [worker] = kong.ask("plugin.GetWorkers")["Workers"]
+    assert worker == {"Number": 1, "Pid": served.pid_of_a_worker(), "Answers": True}
+    kong.close()
+
+
+# A server whose limits are small, so that a test sees in moments what takes a day.
+HASTY = """
+import sys
+from kong_pdk.server import contents, instances, worker_process
+contents.IDLE_SECONDS = 0.0
+contents.CLOSED_SECONDS = 0.2
+instances.CLOSED_IDLE_SECONDS = 0.1
+instances.IDLE_SECONDS = float(sys.argv.pop(1))
+worker_process.TAKE_SECONDS = 1.0
+from kong_pdk.server.command import folder_main
+sys.exit(folder_main())
+"""
+SAYS_WHICH = """
+class Plugin:
+    def __init__(self, config):
+        self.config = config
+
+    def access(self, kong):
+        kong.response.set_header("x-number", str(self.config["number"]))
+"""
+
+
+def hasty(tmp_path: Path, mode: str, idle: float) -> Iterator[Served]:
+    """Serve by such a server."""
+    for serve in serving(tmp_path, mode, [sys.executable, "-c", HASTY, str(idle)]):
+        yield serve(SAYS_WHICH)
+
+
+def of_one_id() -> tuple[dict[str, int], dict[str, int]]:
+    """Two configurations whose digests begin alike, so that both would have the same id."""
+    seen: dict[int, dict[str, int]] = {}
+    for number in itertools.count():
+        text = json.dumps(["probe", {"number": number}], sort_keys=True, separators=(",", ":"))
+        start = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % (2**31 - 1)
+        if start in seen:
+            return seen[start], {"number": number}
+        seen[start] = {"number": number}
+    raise AssertionError
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_id_that_is_in_use_is_not_given_to_another_configuration(tmp_path, connect, mode):
+    """However long ago it was started, and whichever worker has an instance of it."""
+    one, other = of_one_id()
+    for served in hasty(tmp_path, mode, idle=3600.0):
+        kongs = [connect(served) for _ in range(8)]  # on whichever worker
+        first = kongs[0].start("probe", one)
+        busy_until = time.monotonic() + 1.0
+        while time.monotonic() < busy_until:
+            assert kongs[0].event(first, "access")
+        second = kongs[-1].start("probe", other)
+        assert second != first
+        for kong in kongs:
+            assert kong.event(first, "access") and kong.event(second, "access")
+            numbers = [args[1] for _, args in kong.made[-2:]]
+            assert numbers == [str(one["number"]), str(other["number"])]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_idle_instances_and_then_their_contents_go_by_themselves(tmp_path, connect, mode):
+    for served in hasty(tmp_path, mode, idle=0.2):
+        instance = connect(served).start("probe", {"number": 1})
+        workers = [served.connect_to(pid) for pid in served.pids()]
+
+        def has_none(workers: list[MsgpackKong] = workers) -> bool:
+            return not any(kong.ask("plugin.GetStatus")["Plugins"]["probe"]["Instances"] for kong in workers)
+
+        def is_unknown(served: Served = served, instance: int = instance) -> bool:
+            wait_for(has_none, served.said)
+            try:
+                connect(served).event(instance, "access")
+            except (Closed, RpcError):
+                return True
+            return False
+
+        wait_for(is_unknown, served.said)
+
+
+def test_a_worker_that_takes_nothing_from_its_master_is_replaced(tmp_path):
+    for served in hasty(tmp_path, "processes", idle=3600.0):
+        hangs, other = served.pids()
+        kong = served.connect_to(other)
+        os.kill(hangs, signal.SIGSTOP)
+        # each close is told to the other worker, until what it does not read fills the line
+        deadline = time.monotonic() + DEADLINE
+        while " takes nothing of what its master has to tell it" not in served.said():
+            assert time.monotonic() < deadline, served.said()
+            for number in range(1000):
+                kong.close_instance(number)
+        served.wait_for_log(" of 2 ended (SIGKILL); another one is started")
+        assert not is_alive(hangs)
+        assert len(served.pids() - {hangs}) == 2
 
 
 def test_workers_end_with_a_master_that_is_killed(serve):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 
 import pytest
+from kong_pdk.server import worker_process
 from kong_pdk.server.worker_process import MOST_PAUSE, WorkerProcess, how_it_ended, pause_after
 from kong_pdk.wire.msgpack import Messages, Notification, encode_notification
 
@@ -62,3 +64,38 @@ def test_reaping():
         while (code := worker.reap()) is None:
             pass
         assert code == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("limit", "value"), [("TAKE_SECONDS", 0.0), ("MOST_OUTGOING", 100_000)])
+def test_a_worker_that_takes_nothing_counts_as_hanging(monkeypatch, limit, value):
+    monkeypatch.setattr(worker_process, limit, value)
+    mine, its = socket.socketpair()
+    with mine, its:
+        pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
+        worker = WorkerProcess(0, pid, mine, 0.0)
+        worker.send(b"x")
+        assert worker.hangs_at is None
+        while worker.send(b"x" * 65536):
+            pass
+        while limit == "MOST_OUTGOING" and worker.hangs_at > time.monotonic():
+            worker.send(b"x" * 65536)
+        assert worker.hangs_at <= time.monotonic()
+        worker.give_up()
+        assert worker.hangs_at is None
+        assert worker.send(b"x" * 65536)  # nothing is kept for it
+        assert worker.hangs_at is None
+        while (code := worker.reap()) is None:
+            pass
+        assert code == -signal.SIGKILL
+
+
+def test_a_worker_that_takes_something_now_and_then_does_not(monkeypatch):
+    mine, its = socket.socketpair()
+    with mine, its:
+        worker = WorkerProcess(0, os.getpid(), mine, 0.0)
+        while worker.send(b"x" * 65536):
+            pass
+        before = worker.hangs_at
+        its.recv(1 << 20)
+        worker.send(b"")
+        assert worker.hangs_at is None or worker.hangs_at > before

@@ -53,18 +53,20 @@ def read_servers(run: RunDirectory) -> list[Server]:
         raise StartError(f"{run.servers_file}: cannot be understood ({error}); restart the container") from error
 
 
-def ping(server: Server, timeout: float) -> str | None:
-    """Ask a server for its status once.
+def ping(server: Server, timeout: float, every_worker: bool = False) -> str | None:
+    """Ask a server for a sign of life once.
 
     :param timeout: seconds for all of it.
+    :param every_worker: one of each of its workers, not of the one alone that takes the connection.
     :return: what is wrong, or None.
     """
     deadline = time.monotonic() + timeout
+    method = "plugin.GetWorkers" if every_worker else "plugin.GetStatus"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(max(timeout, 0.001))
             connection.connect(str(server.socket))
-            connection.sendall(encode_request(_REQUEST_ID, "plugin.GetStatus", []))
+            connection.sendall(encode_request(_REQUEST_ID, method, []))
             return _answer(connection, deadline)
     except TimeoutError:
         return f"does not answer within {timeout:.0f} s"
@@ -85,16 +87,26 @@ def _answer(connection: socket.socket, deadline: float) -> str | None:
             return f"answers with something else than MessagePack-RPC: {error}"
         for message in received:
             if isinstance(message, Response) and message.id == _REQUEST_ID:
-                return None if message.error is None else f"answers with an error: {message.error}"
+                if message.error is not None:
+                    return f"answers with an error: {message.error}"
+                return _silent_workers(message.result)
 
 
-def ping_all(servers: list[Server], timeout: float) -> dict[str, str]:
+def _silent_workers(result: object) -> str | None:
+    workers = result.get("Workers", []) if isinstance(result, dict) else []
+    silent = [f"worker {each['Number']} (process {each['Pid']})" for each in workers if not each["Answers"]]
+    verb = "does" if len(silent) == 1 else "do"
+    return f"has {len(workers)} workers, of which {', '.join(silent)} {verb} not answer" if silent else None
+
+
+def ping_all(servers: list[Server], timeout: float, every_worker: bool = False) -> dict[str, str]:
     """Ask all servers at once.
 
     :param timeout: seconds for each.
+    :param every_worker: see :func:`ping`.
     :return: what is wrong, by the name of the server.
     """
-    return _of_all(servers, lambda server: ping(server, timeout))
+    return _of_all(servers, lambda server: ping(server, timeout, every_worker))
 
 
 def wait_for_all(servers: list[Server], timeout: float) -> dict[str, str]:

@@ -110,6 +110,15 @@ def server_status(instances: Instances) -> dict[str, Any]:
     }
 
 
+def workers(instances: Instances) -> dict[str, Any]:
+    """Describe the workers of the server and whether each is alive, for ``plugin.GetWorkers``: the health check's."""
+    return {
+        "Workers": [
+            {"Number": worker.number, "Pid": worker.pid, "Answers": worker.answers} for worker in instances.workers()
+        ]
+    }
+
+
 def _status(instance: Instance) -> InstanceStatus:
     return InstanceStatus(instance.plugin.name, instance.id, None, int(instance.started_at))
 

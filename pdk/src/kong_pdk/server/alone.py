@@ -17,12 +17,14 @@ from kong_pdk.wire.interface import Interface
 _log = logging.getLogger(__name__)
 
 
-def serve(plugins: Iterable[Plugin], paths: Iterable[Path], interface: Interface, queue_size: int = QUEUE_SIZE) -> bool:
+def serve(
+    plugins: Iterable[Plugin], paths: Iterable[Path], interface: Interface, queue_size: int = QUEUE_SIZE
+) -> Server:
     """Serve plugins until a signal says stop, or the process that started this one ends.
 
     :param interface: what Kong can be asked for over ProtoBuf:1.
     :param queue_size: how many connections may wait to be accepted.
-    :return: whether all handlers have come to their end.
+    :return: the server, which has stopped.
     :raises ListenError: a socket cannot be made.
     """
     with Listeners(paths, queue_size) as listeners:
@@ -30,6 +32,6 @@ def serve(plugins: Iterable[Plugin], paths: Iterable[Path], interface: Interface
         part_from_children(server.sockets, server.stop_at_signals())
         watch_parent(server.stop)
         listeners.publish()
-        idle = server.run()
+        server.run()
         _log.log(NOTICE, "stopped")
-        return idle
+        return server

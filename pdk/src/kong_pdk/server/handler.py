@@ -64,13 +64,14 @@ def _run(instance: Instance, phase: str, channel: Channel) -> bool:
 def _call(instance: Instance, phase: str, bridge: Bridge) -> BaseException | None:
     """Give what the handler raised."""
     try:
-        handler = getattr(instance.handler, phase, None) if phase in PHASES else None
-        if handler is None:
-            raise HandlerError(
-                f"Kong sends {phase or 'no phase'}, for which the plugin's class has no method; restart Kong, or run "
-                "`kong reload`, so that it learns the phases of the plugin"
-            )
-        _check_is_done(phase, handler(bridge.kong))
+        with instance.in_use() as its:
+            handler = getattr(its, phase, None) if phase in PHASES else None
+            if handler is None:
+                raise HandlerError(
+                    f"Kong sends {phase or 'no phase'}, for which the plugin's class has no method; restart Kong, or "
+                    "run `kong reload`, so that it learns the phases of the plugin"
+                )
+            _check_is_done(phase, handler(bridge.kong))
     except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
         return error
     finally:

@@ -6,33 +6,42 @@ import contextlib
 import copy
 import hashlib
 import json
+import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
-from typing import Any
+from types import TracebackType
+from typing import Any, NamedTuple
 
 from kong_pdk.logs import Once
 from kong_pdk.plugin import Plugin
-from kong_pdk.server.contents import Content, Contents, ContentTable
+from kong_pdk.server.closing import Closings, Life
+from kong_pdk.server.contents import Content, Contents, ContentTable, Holder, WorkerState
+from kong_pdk.server.internal_keys import split
 from kong_pdk.wire.text import decode
 
 IDLE_SECONDS = 3600.0
 """An instance without events for so long is let go; the next event has it made again."""
 
+CLOSED_IDLE_SECONDS = 60.0
+"""The same for one that a worker of Kong has closed, while others that started it have not."""
+
+MOST_INSTANCES = 10_000
+MOST_BYTES = 64 * 1024 * 1024
+"""Beyond either (the bytes are those of configurations), those used longest ago are let go."""
+
 MAKING_SECONDS = 60.0
 """How long a worker of Kong waits for the instance that is being made for another one; its own limit is as long."""
-
-_INTERNAL = ("route_id", "service_id", "consumer_id", "plugin_instance_name")
 
 
 class InstanceError(Exception):
     """An instance that cannot be made; the message says why."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Instance:
     """One plugin with one configuration."""
 
@@ -42,26 +51,90 @@ class Instance:
     internal: dict[str, Any]
     handler: Any
     digest: bytes
+    life: Life
+    size: int
     started_at: float = field(default_factory=time.time)
-    used_at: float = field(default_factory=time.monotonic)
+    used_at: float = field(init=False)
+    is_closed_by_some: bool = False
+    """Whether a worker of Kong has closed it; another one may still use it."""
     said: Once = field(default_factory=Once)
     """What the log has about its handlers that each request would say again."""
+
+    def __post_init__(self) -> None:
+        """Count from now on."""
+        self.used_at = time.monotonic()
+
+    def in_use(self) -> Use:
+        """Give a context in which a handler of it runs: ``with instance.in_use() as handler: handler.access(kong)``."""
+        return Use(self)
+
+    def again(self) -> Instance:
+        """Make an object of the author's for one event: that of this instance has ended since the event came."""
+        handler = _make_handler(self.plugin, self.config)
+        life = self.life.successor(handler)
+        return Instance(self.id, self.plugin, self.config, self.internal, handler, self.digest, life, self.size)
+
+
+class Use:
+    """One run of a handler; its object is not closed before the end of it."""
+
+    __slots__ = ("_instance",)
+
+    def __init__(self, instance: Instance) -> None:
+        """:param instance: it may end at any time."""
+        self._instance = instance
+
+    def __enter__(self) -> Any:
+        """Give the author's object.
+
+        :raises Exception: what its ``__init__`` raises, where another one has to be made for this event.
+        """
+        if not self._instance.life.begin():
+            self._instance = self._instance.again()
+            self._instance.life.begin()
+            self._instance.life.end()
+        return self._instance.handler
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The handler has come to its end."""
+        self._instance.life.done()
+
+
+class _Parsed(NamedTuple):
+    """A content and what it says."""
+
+    content: Content
+    plugin: Plugin
+    config: dict[str, Any]
+    digest: bytes
 
 
 class Instances:
     """The instances of a process, safe to use from many threads."""
 
-    def __init__(self, plugins: Iterable[Plugin], contents: Contents | None = None) -> None:
+    def __init__(
+        self,
+        plugins: Iterable[Plugin],
+        contents: Contents | None = None,
+        on_due: Callable[[], object] = lambda: None,
+    ) -> None:
         """:param plugins: those that this server serves.
 
         :param contents: what all processes of the server share; this process has its own where None.
+        :param on_due: is called when :meth:`look_after` is to be called earlier than it has said.
         """
         self.plugins = {plugin.name: plugin for plugin in plugins}
+        self._contents = Holder(ContentTable()) if contents is None else contents
+        self._on_due = on_due
         self.said = Once()
         """What the log has about instances that cannot be made."""
-        self._contents = ContentTable() if contents is None else contents
         self._instances: dict[int, Instance] = {}
-        self._making: dict[int, Future[Instance]] = {}
+        self._bytes = 0
+        self._making: dict[bytes, Future[Instance]] = {}
+        self._closings = Closings()
+        self._sweep_at = 0.0
         self._lock = threading.Lock()
 
     def start(self, name: str, config: bytes) -> Instance:
@@ -71,39 +144,16 @@ class Instances:
         :raises InstanceError: no such plugin, or no JSON object.
         :raises Exception: whatever the plugin's ``__init__`` raises.
         """
-        plugin = self.plugins.get(name)
-        if plugin is None:
-            raise InstanceError(f"there is no plugin {name} here, only {', '.join(sorted(self.plugins)) or 'none'}")
-        parsed = _parse(name, config)
-        digest = _digest(name, parsed)
-        id = self._contents.keep(digest, Content(name, config))
-        with self._lock:
-            self._let_idle_go()
-            known = self._instances.get(id)
-            if known is not None and known.digest == digest:
-                known.used_at = time.monotonic()
-                return known
-            making = self._making.get(id)
-            if making is None:
-                made = self._making[id] = Future()
-        if making is not None:  # for another worker of Kong: __init__ runs once
-            return _wait(name, making)
-        self._make(id, plugin, parsed, digest, made)
-        return made.result()
-
-    def _make(self, id: int, plugin: Plugin, config: dict[str, Any], digest: bytes, made: Future[Instance]) -> None:
-        mine, internal = _split(plugin, config)
+        parsed = self._parse(Content(name, config))
+        id = self._contents.keep(parsed.digest, parsed.content)
         try:
-            instance = Instance(id, plugin, mine, internal, plugin.cls(_copy(plugin.name, mine)), digest)
-        except BaseException as error:  # noqa: BLE001  # it is raised by result()
-            with self._lock:
-                del self._making[id]
-            made.set_exception(error)
-            return
-        with self._lock:
-            del self._making[id]
-            self._instances[id] = instance
-        made.set_result(instance)
+            instance = self._make_or_share(id, parsed)
+        except BaseException:
+            self._contents.close(id)  # Kong does not learn the id
+            raise
+        instance.is_closed_by_some = False
+        self._let_idle_go()
+        return instance
 
     def get(self, id: int) -> Instance | None:
         """Look an instance up by its id, for an event; make it if another process of the server made it first.
@@ -117,36 +167,169 @@ class Instances:
         content = self._contents.find(id)
         if content is None:
             return None
-        made = self.start(*content)
-        return made if made.id == id else None
+        try:
+            parsed = self._parse(content)
+        except BaseException:
+            self._release(id)
+            raise
+        return self._make_or_share(id, parsed)
+
+    def _parse(self, content: Content) -> _Parsed:
+        plugin = self.plugins.get(content.name)
+        if plugin is None:
+            known = ", ".join(sorted(self.plugins)) or "none"
+            raise InstanceError(f"there is no plugin {content.name} here, only {known}")
+        config = _parse(*content)
+        return _Parsed(content, plugin, config, _digest(content.name, config))
+
+    def _make_or_share(self, id: int, parsed: _Parsed) -> Instance:
+        """Give the instance of a content. Its id is held for this call; one hold is kept while there is an instance."""
+        stale: Instance | None = None
+        with self._lock:
+            found = self._instances.get(id)
+            if found is not None and found.digest != parsed.digest:  # the id is another content's now
+                stale, found = self._remove(id), None
+            making = None if found is not None else self._making.get(parsed.digest)
+            if found is None and making is None:
+                made = self._making[parsed.digest] = Future()
+        self._end(stale)
+        if found is not None:
+            found.used_at = time.monotonic()
+            self._release(id)
+            return found
+        if making is not None:  # for another worker of Kong: __init__ runs once
+            try:
+                return _wait(parsed.plugin.name, making)
+            finally:
+                self._release(id)
+        self._make(id, parsed, made)
+        return made.result()
+
+    def _make(self, id: int, parsed: _Parsed, made: Future[Instance]) -> None:
+        try:
+            mine, internal = _split(parsed.plugin, parsed.config)
+            handler = _make_handler(parsed.plugin, mine)
+            life = Life(parsed.plugin, handler, self._closings)
+            size = len(parsed.content.config)
+            instance = Instance(id, parsed.plugin, mine, internal, handler, parsed.digest, life, size)
+        except BaseException as error:  # noqa: BLE001  # it is raised by result()
+            with self._lock:
+                del self._making[parsed.digest]
+            self._release(id)
+            made.set_exception(error)
+            return
+        with self._lock:
+            del self._making[parsed.digest]
+            self._instances[id] = instance
+            self._bytes += size
+        made.set_result(instance)
 
     def name_of(self, id: int) -> str:
         """Name the plugin of an instance, for a message."""
         with contextlib.suppress(InstanceError):
             content = self._contents.find(id)
             if content is not None:
+                self._release(id)
                 return content.name
         return f"instance {id}"
 
     def close(self, id: int) -> Instance | None:
-        """Forget an instance. Closing one that is not there is no error: Kong may be late."""
-        self._contents.drop(id)
-        return self.discard(id)
+        """Note that Kong closes an instance, once for each time that it started it.
+
+        The last time ends it, some seconds later. Closing one that is not there is no error: Kong may be late.
+        """
+        self._contents.close(id)
+        found = self._instances.get(id)
+        self.note_closed(id)
+        return found
+
+    def note_closed(self, id: int) -> None:
+        """Note that a worker of Kong has closed an instance: without events it goes sooner from now on."""
+        found = self._instances.get(id)
+        if found is not None:
+            found.is_closed_by_some = True
+        with self._lock:
+            self._sweep_at = min(self._sweep_at, time.monotonic() + CLOSED_IDLE_SECONDS)
+        self._on_due()
 
     def discard(self, id: int) -> Instance | None:
-        """Let go an instance that was closed in another process."""
+        """Let an instance go that has ended for all processes."""
         with self._lock:
-            return self._instances.pop(id, None)
+            found = self._remove(id)
+        self._end(found)
+        return found
 
     def all(self) -> list[Instance]:
         """List the instances there are."""
         with self._lock:
             return list(self._instances.values())
 
+    def workers(self) -> list[WorkerState]:
+        """List the workers of the server that serve."""
+        return self._contents.workers()
+
+    def look_after(self) -> float:
+        """Let go what is due, and give the seconds until there may be more of it."""
+        for id in self._contents.expire():
+            self.discard(id)
+        if time.monotonic() >= self._sweep_at:
+            self._let_idle_go()
+        due = self._contents.next_due()
+        return max(min(self._sweep_at, math.inf if due is None else due) - time.monotonic(), 0.0)
+
+    def end(self, seconds: float) -> bool:
+        """Let all instances go, at the end of the server, and wait until they are closed.
+
+        :return: whether they are.
+        """
+        with self._lock:
+            ended, self._instances = self._instances, {}
+        for instance in ended.values():
+            instance.life.end()
+        return not self._closings.wait(seconds)
+
     def _let_idle_go(self) -> None:
-        limit = time.monotonic() - IDLE_SECONDS
-        for id in [id for id, instance in self._instances.items() if instance.used_at < limit]:
-            del self._instances[id]
+        with self._lock:
+            now = time.monotonic()
+            going = [instance for instance in self._instances.values() if _due(instance) <= now]
+            for instance in going:
+                self._remove(instance.id)
+            if self._is_too_much():
+                by_use = sorted(self._instances.values(), key=lambda instance: instance.used_at)
+                while self._is_too_much():
+                    going.append(by_use.pop(0))
+                    self._remove(going[-1].id)
+            next_due = min(map(_due, self._instances.values()), default=now + IDLE_SECONDS)
+            # Not for each one by itself: the process sleeps otherwise.
+            self._sweep_at = max(next_due, now + CLOSED_IDLE_SECONDS)
+        for instance in going:
+            self._end(instance)
+
+    def _is_too_much(self) -> bool:
+        return len(self._instances) > 1 and (len(self._instances) > MOST_INSTANCES or self._bytes > MOST_BYTES)
+
+    def _remove(self, id: int) -> Instance | None:
+        removed = self._instances.pop(id, None)
+        if removed is not None:
+            self._bytes -= removed.size
+        return removed
+
+    def _end(self, instance: Instance | None) -> None:
+        if instance is not None:
+            self._release(instance.id)
+            instance.life.end()
+
+    def _release(self, id: int) -> None:
+        with contextlib.suppress(InstanceError):  # the master is gone, and so is this process soon
+            self._contents.release(id)
+
+
+def _due(instance: Instance) -> float:
+    return instance.used_at + (CLOSED_IDLE_SECONDS if instance.is_closed_by_some else IDLE_SECONDS)
+
+
+def _make_handler(plugin: Plugin, config: dict[str, Any]) -> Any:
+    return plugin.cls(_copy(plugin.name, config))
 
 
 def _wait(name: str, making: Future[Instance]) -> Instance:
@@ -170,6 +353,14 @@ def _parse(name: str, config: bytes) -> dict[str, Any]:
     return parsed
 
 
+def _split(plugin: Plugin, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part the user's keys from Kong's internal ones."""
+    try:
+        return split(plugin, config)
+    except RecursionError as error:
+        raise InstanceError(f"the configuration of {plugin.name} is nested too deeply") from error
+
+
 def _copy(name: str, config: dict[str, Any]) -> dict[str, Any]:
     """Copy a configuration: what a plugin puts into its own is nothing to tell Kong."""
     try:
@@ -181,11 +372,3 @@ def _copy(name: str, config: dict[str, Any]) -> dict[str, Any]:
 def _digest(name: str, config: dict[str, Any]) -> bytes:
     content = json.dumps([name, config], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).digest()
-
-
-def _split(plugin: Plugin, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part the user's keys from Kong's internal ones."""
-    declared = {name for entry in plugin.schema for name in entry}
-    kongs = {key for key in config if key not in declared and (key.startswith("__") or key in _INTERNAL)}
-    mine = {key: value for key, value in config.items() if key not in kongs}
-    return mine, {key: config[key] for key in kongs}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pwd
+import re
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kong_pdk.logs import NOTICE
@@ -16,6 +18,9 @@ _log = logging.getLogger(__name__)
 QUEUE_SIZE = 4096
 """How many connections may wait to be accepted; the kernel takes no more than its ``net.core.somaxconn``."""
 
+_KONG_ENV = ".kong_env"
+_USER_NOTED = re.compile(r"^nginx_(?:main_)?user *= *(\S.*)", re.MULTILINE)
+_DEFAULT_USERS = ("kong", "nobody")
 _LONGEST_PATH = 107  # bytes; sockaddr_un holds 108 with the final zero
 
 
@@ -44,7 +49,7 @@ class Listener:
         try:
             # As it was given: a relative path may be short enough where the whole one is not.
             self.socket.bind(str(path.with_name(temporary.name)))
-            temporary.chmod(0o666 if os.geteuid() == 0 else 0o600)
+            _let_kong_in(temporary)
             self.socket.listen(queue_size)
             # For good: workers share it, and one that is being started must not let the others wait in accept().
             self.socket.setblocking(False)
@@ -116,6 +121,45 @@ class Listeners:
     def __exit__(self, *_: object) -> None:
         """Stop listening."""
         self.close()
+
+
+def _let_kong_in(path: Path) -> None:
+    """Let the one user connect that Kong's workers run as, and nobody else; root connects to anything."""
+    path.chmod(0o600)
+    if os.geteuid() == 0:
+        uid = _uid_of_kongs_workers(path.parent, os.environ)
+        # Without the right to do this, root's Kong has not the right to change its workers' user either.
+        with contextlib.suppress(OSError):
+            os.chown(path, uid, -1)
+
+
+def _uid_of_kongs_workers(prefix: Path, environ: Mapping[str, str]) -> int:
+    """Find the user that a Kong's workers have: the one it is started by, or another one where that is root.
+
+    ``nginx_main_user`` in the environment says it, then what Kong itself noted in its prefix, then the owner of the
+    prefix. Where nothing does, it is what Kong takes by default: ``kong``, or ``nobody`` where there is no such user.
+    """
+    named = environ.get("KONG_NGINX_MAIN_USER") or environ.get("KONG_NGINX_USER")
+    with contextlib.suppress(OSError, UnicodeError):
+        noted = prefix / _KONG_ENV
+        starter = noted.stat().st_uid
+        if starter != 0 and not named:
+            return starter
+        found = _USER_NOTED.search(noted.read_text(encoding="utf-8"))
+        named = named or (found[1] if found else None)
+    if named:
+        return _uid_of(named.split()[:1])
+    owner = prefix.stat().st_uid
+    return owner if owner != 0 else _uid_of(_DEFAULT_USERS)
+
+
+def _uid_of(names: Iterable[str]) -> int:
+    for name in names:
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name).pw_uid
+        if name.isdecimal():
+            return int(name)
+    return 0
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
 from kong_pdk.server.parent import LOOK_SECONDS, Parent
 from kong_pdk.server.peers import make_inbox
 from kong_pdk.server.seat import Seat
-from kong_pdk.server.worker_process import WorkerProcess, how_it_ended, pause_after
+from kong_pdk.server.worker_process import RollCall, WorkerProcess, how_it_ended, pause_after
 from kong_pdk.wire.errors import WireError
 from kong_pdk.wire.msgpack import Message, Notification, Request, encode_notification, encode_response
 
@@ -53,6 +53,7 @@ class Master:
         self._kill_at: float | None = None
         self._published = False
         self._contents = ContentTable()
+        self._roll_calls: list[RollCall] = []
         self._said: set[str] = set()
         self._workers: dict[int, WorkerProcess] = {}
         self._due = dict.fromkeys(range(mode.workers), 0.0)
@@ -161,6 +162,10 @@ class Master:
                 continue
             self._hear(worker)
             del self._workers[worker.slot]
+            self._contents.release_all(worker)
+            self._roll_calls = [each for each in self._roll_calls if each.asker is not worker]
+            for each in self._roll_calls:
+                each.ended(worker)
             with contextlib.suppress(KeyError):
                 self._selector.unregister(worker.line)
             worker.line.close()
@@ -205,7 +210,9 @@ class Master:
 
     def _wait(self) -> None:
         """Wait until a worker has said something or ended, a signal came, or something is due."""
-        moments = [*self._due.values(), *([] if self._kill_at is None else [self._kill_at])]
+        dues = [self._kill_at, self._contents.next_due(), *(worker.hangs_at for worker in self._workers.values())]
+        moments = [*self._due.values(), *(each.due for each in self._roll_calls)]
+        moments += [due for due in dues if due is not None]
         pause = min(moments) - time.monotonic() if moments else None
         if self._parent.is_watched:
             pause = LOOK_SECONDS if pause is None else min(pause, LOOK_SECONDS)
@@ -226,6 +233,15 @@ class Master:
             for worker in self._workers.values():
                 _log.warning("%s does not end, it is killed", self._name(worker.slot))
                 worker.signal(signal.SIGKILL)
+        for id, holders in self._contents.expire().items():
+            for worker in self._workers.values():
+                if worker in holders:
+                    self._send(worker, encode_notification(line.DROP, id))
+        for worker in self._workers.values():
+            if worker.hangs_at is not None and worker.hangs_at <= time.monotonic():
+                _log.error("%s takes nothing of what its master has to tell it: it is killed", self._name(worker.slot))
+                worker.give_up()
+        self._end_roll_calls()
 
     # --- what workers say
 
@@ -241,26 +257,44 @@ class Master:
                 self._selector.unregister(worker.line)
 
     def _take(self, worker: WorkerProcess, message: Message) -> None:
-        if isinstance(message, Request):
-            self._send(worker, encode_response(message.id, None, self._answer(message)))
+        if isinstance(message, Request) and message.method == line.WORKERS:
+            self._call_roll(worker, message.id)
+        elif isinstance(message, Request):
+            self._send(worker, encode_response(message.id, None, self._answer(worker, message)))
         elif not isinstance(message, Notification):
             raise TypeError(type(message).__name__)
-        elif message.label == line.DROP:
-            self._contents.drop(message.args)
+        elif message.label == line.RELEASE:
+            self._contents.release(message.args, worker)
+        elif message.label == line.CLOSE:
+            self._contents.close(message.args)
             for other in self._workers.values():
                 if other is not worker:
-                    self._send(other, encode_notification(line.DROP, message.args))
+                    self._send(other, encode_notification(line.CLOSE, message.args))
+        elif message.label == line.PONG:
+            for each in self._roll_calls:
+                each.answered(worker)
         else:
             worker.ready, worker.failed = message.label == line.READY, message.label == line.FAILED
             self._say(message.args)
             self._publish_if_ready()
 
-    def _answer(self, request: Request) -> object:
+    def _answer(self, worker: WorkerProcess, request: Request) -> object:
         if request.method == line.KEEP:
             digest, name, config = request.args
-            return self._contents.keep(digest, Content(name, config))
+            return self._contents.keep(digest, Content(name, config), worker)
         (id,) = request.args
-        return self._contents.find(id)
+        return self._contents.find(id, worker)
+
+    def _call_roll(self, asker: WorkerProcess, request: int) -> None:
+        called = [worker for worker in self._workers.values() if worker.ready]
+        self._roll_calls.append(RollCall(asker, request, called))
+        for worker in called:
+            self._send(worker, encode_notification(line.PING, None))
+
+    def _end_roll_calls(self) -> None:
+        for each in [each for each in self._roll_calls if each.is_over]:
+            self._roll_calls.remove(each)
+            self._send(each.asker, encode_response(each.request, None, each.states()))
 
     def _send(self, worker: WorkerProcess, data: bytes) -> None:
         waits_for = selectors.EVENT_READ if worker.send(data) else selectors.EVENT_READ | selectors.EVENT_WRITE

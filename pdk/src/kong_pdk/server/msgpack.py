@@ -217,6 +217,8 @@ class MsgpackServer:
             return self._start(_mapping(request))
         if request.method == "plugin.GetStatus":
             return administration.server_status(self._instances)
+        if request.method == "plugin.GetWorkers":
+            return administration.workers(self._instances)
         argument = request.args[0] if request.args else None
         if request.method == "plugin.CloseInstance" and isinstance(argument, int):
             status = administration.answer_call(self._instances, CloseInstance(argument))

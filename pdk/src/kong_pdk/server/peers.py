@@ -7,21 +7,31 @@ it puts one end of a new connection in, which is served there like one of Kong's
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
+import time
 from collections.abc import Sequence
 
 from kong_pdk.settings import MOST_WORKERS
 from kong_pdk.wire.errors import WireError
 from kong_pdk.wire.msgpack import Messages
 
+_log = logging.getLogger(__name__)
 _CHUNK = 64 * 1024
 _HAND_OVER_SECONDS = 5.0
+_LEAST_SECONDS = 0.001  # 0 would mean not to wait at all
 _MOST_IDLE = 64
+ANSWER_SECONDS = 65.0
+"""How long a step waits for the handler's next call, or its end. Kong waits for 60 s, and nobody after it."""
 
 
 class PeerGone(Exception):
     """The worker that has the event has ended, and the event with it."""
+
+
+class PeerSilent(PeerGone):
+    """The worker that has the event has not answered in time."""
 
 
 def owner_of(event_id: int) -> int:
@@ -65,14 +75,18 @@ class Peers:
     def relay(self, event_id: int, request: bytes) -> bytes:
         """Send a request to the worker that has an event, and give its response.
 
-        :raises PeerGone: there is no response: the worker has ended.
+        :raises PeerGone: there is no response: the worker has ended, or is silent.
         """
         owner = owner_of(event_id)
         idle = self._idle.setdefault(owner, [])
         with contextlib.suppress(IndexError):
             kept = idle.pop()
-            with contextlib.suppress(PeerGone):  # kept since before that worker ended: another one has its place
+            try:
                 return self._ask(kept, owner, request)
+            except PeerSilent:
+                raise
+            except PeerGone:  # kept since before that worker ended: another one has its place
+                pass
         return self._ask(self._connect(owner), owner, request)
 
     def close_idle(self) -> None:
@@ -108,17 +122,23 @@ class Peers:
 
 
 def _exchange(connection: socket.socket, request: bytes) -> bytes:
-    """Send a request and read the whole response."""
+    """Send a request and read the whole response; the protocol limits how long it may be."""
     messages, received = Messages(), bytearray()
+    deadline = time.monotonic() + ANSWER_SECONDS
     try:
+        connection.settimeout(ANSWER_SECONDS)
         connection.sendall(request)
         while True:
+            connection.settimeout(max(deadline - time.monotonic(), _LEAST_SECONDS))
             data = connection.recv(_CHUNK)
             if not data:
                 raise PeerGone
             received += data
             if messages.feed(data):
                 return bytes(received)
+    except TimeoutError as error:
+        _log.error("a worker has not answered another one for %g s", ANSWER_SECONDS)
+        raise PeerSilent from error
     except (OSError, WireError) as error:
         raise PeerGone from error
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,6 +26,7 @@ from kong_pdk.wire.interface import STOCK, Interface
 _log = logging.getLogger(__name__)
 _WAKES = 4096
 _SNIFF = 4  # bytes that tell the protocols apart
+_PAUSE_SECONDS = 0.1
 DRAIN_SECONDS = 3.0
 """How long the events under way may take once the server is told to stop."""
 
@@ -46,12 +48,21 @@ class Server:
         :param interface: what Kong can be asked for over ProtoBuf:1.
         """
         self._interface = interface
-        self.instances = Instances(plugins, contents)
+        self.instances = Instances(plugins, contents, self._wake)
+        self.is_idle = True
+        """Whether all handlers had come to their end when :meth:`run` returned."""
         self._activity = Activity()
         self._msgpack = MsgpackServer(self.instances, self._activity, peers)
         self._listening = list(listening)
         self._peers = peers
         self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_writer.setblocking(False)
+        self._accepts = False
+        self._accepts_from: float | None = None
+        """When connections are accepted again, where threads or file descriptors have run out."""
+        self._is_short = False
+        self._waiting: deque[socket.socket] = deque()
+        """Connections for which there is no thread."""
         self._connections: set[socket.socket] = set()
         self._connections_of_kong: set[socket.socket] = set()
         self._told_to_stop = False
@@ -61,7 +72,10 @@ class Server:
     def stop(self) -> None:
         """Make :meth:`run` return. May be called from signal handlers and other threads, more than once."""
         self._told_to_stop = True
-        with contextlib.suppress(OSError):
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # it is awake, or has ended
             self._wake_writer.send(b"x")
 
     def stop_at_signals(self) -> dict[signal.Signals, Any]:
@@ -72,7 +86,6 @@ class Server:
 
         :return: what stood at these signals before.
         """
-        self._wake_writer.setblocking(False)
         self._takes_signals = True
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
         return {number: signal.signal(number, lambda *_: self.stop()) for number in STOP_SIGNALS}
@@ -93,16 +106,15 @@ class Server:
             selector.register(self._wake_reader, selectors.EVENT_READ)
             for listening in self._listening:
                 listening.setblocking(False)
-                selector.register(listening, selectors.EVENT_READ, self._accept)
             while not self._serve_ready(selector):
                 pass
         self._close()
         self._stopping = True
         self._abandon_if_alone()
-        if self._activity.wait_idle(DRAIN_SECONDS):
-            return True
-        _log.warning("stopped with handlers still running after %g seconds", DRAIN_SECONDS)
-        return False
+        self.is_idle = self._activity.wait_idle(DRAIN_SECONDS)
+        if not self.is_idle:
+            _log.warning("stopped with handlers still running after %g seconds", DRAIN_SECONDS)
+        return self.is_idle
 
     def _abandon_if_alone(self) -> None:
         """Let go, at the end, the handlers that wait for a Kong that has left."""
@@ -114,14 +126,30 @@ class Server:
             self._msgpack.abandon_events()
 
     def _serve_ready(self, selector: selectors.BaseSelector) -> bool:
-        for key, _ in selector.select():
+        pause = self.instances.look_after()
+        self._begin_waiting()
+        if self._accepts_from is not None:
+            pause = min(pause, max(self._accepts_from - time.monotonic(), 0.0))
+        self._listen(selector, self._accepts_from is None)
+        for key, _ in selector.select(pause):
             if key.fileobj is self._wake_reader:
                 self._wake_reader.recv(_WAKES)
                 if self._told_to_stop:
                     return True
-                continue  # a signal whose handler is still to run, or one of the plugin's
+                continue  # a signal whose handler is still to run, one of the plugin's, or there is something to do
             key.data(key.fileobj)
         return False
+
+    def _listen(self, selector: selectors.BaseSelector, accepts: bool) -> None:
+        """Let connections wait to be accepted, by this worker or by another one, or let them wait no longer."""
+        if accepts == self._accepts:
+            return
+        self._accepts = accepts
+        for listening in self._listening:
+            if accepts:
+                selector.register(listening, selectors.EVENT_READ, self._accept)
+            else:
+                selector.unregister(listening)
 
     def _accept(self, listening: socket.socket) -> None:
         try:
@@ -129,8 +157,7 @@ class Server:
         except BlockingIOError:  # another worker has it
             return
         except OSError as error:  # out of file descriptors: those that wait stay in the backlog
-            _log.error("cannot accept a connection: %s", error.strerror)
-            time.sleep(0.1)
+            self._pause("cannot accept a connection: %s", error.strerror)
             return
         self._connections_of_kong.add(connection)
         self._begin(connection)
@@ -143,12 +170,36 @@ class Server:
     def _begin(self, connection: socket.socket) -> None:
         connection.setblocking(True)
         self._connections.add(connection)
+        if not self._start_thread(connection):
+            self._waiting.append(connection)
+            self._wake()  # this may be the thread that serves peers
+
+    def _start_thread(self, connection: socket.socket) -> bool:
         try:
             threading.Thread(target=self._serve, args=(connection,), name="connection", daemon=True).start()
         except RuntimeError as error:
-            _log.error("cannot start a thread for a connection: %s", error)
-            time.sleep(0.1)  # Kong tries again as soon as it is closed
-            self._forget(connection)
+            self._pause("connections wait for a thread: %s", error)
+            return False
+        self._is_short = False
+        return True
+
+    def _pause(self, text: str, why: object) -> None:
+        """Accept nothing for a moment, and say so the first time."""
+        if not self._is_short:
+            _log.error(text, why)
+        self._is_short = True
+        self._accepts_from = time.monotonic() + _PAUSE_SECONDS
+
+    def _begin_waiting(self) -> None:
+        """Serve the connections that wait, once the moment is over; go on accepting if all can be."""
+        if self._accepts_from is not None and time.monotonic() < self._accepts_from:
+            return
+        while self._waiting:
+            connection = self._waiting.popleft()
+            if not self._start_thread(connection):
+                self._waiting.appendleft(connection)
+                return
+        self._accepts_from = None
 
     def _serve(self, connection: socket.socket) -> None:
         try:
@@ -180,6 +231,8 @@ class Server:
             signal.set_wakeup_fd(-1)
         for each in [*self._listening, self._wake_reader, self._wake_writer]:
             each.close()
+        while self._waiting:
+            self._forget(self._waiting.popleft())
 
 
 def _is_msgpack(start: bytes) -> bool:

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kong_pdk import logs
 from kong_pdk.mode import Mode
@@ -16,8 +17,12 @@ from kong_pdk.plugin import Plugin
 from kong_pdk.server.listener import QUEUE_SIZE, ListenError
 from kong_pdk.server.loaded import Load
 
+if TYPE_CHECKING:
+    from kong_pdk.server.server import Server
+
 _log = logging.getLogger(__name__)
 _END_SECONDS = 3.0  # for what plugins do at the end
+_CLOSE_SECONDS = 1.5  # of these, at most, for what instances do
 
 
 def serve_alone(plugin: Plugin, paths: list[Path], queue_size: int = QUEUE_SIZE) -> int:
@@ -30,13 +35,13 @@ def serve_alone(plugin: Plugin, paths: list[Path], queue_size: int = QUEUE_SIZE)
 
     logs.restore()
     try:
-        idle = serve([plugin], paths, interface(), queue_size)
+        server = serve([plugin], paths, interface(), queue_size)
     except ListenError as error:
         _log.error("%s", error)
         return 1
     finally:
         _flush()
-    return _end(idle)
+    return _end(server)
 
 
 def serve_by_workers(
@@ -63,10 +68,10 @@ def serve_by_workers(
     if isinstance(seat, int):
         return seat
     try:
-        idle = work(seat, chosen, load, metrics, at_hand)
+        server = work(seat, chosen, load, metrics, at_hand)
     finally:
         _flush()
-    return 1 if idle is None else _end(idle)
+    return 1 if server is None else _end(server)
 
 
 def _flush() -> None:
@@ -74,8 +79,8 @@ def _flush() -> None:
         sys.stdout.flush()
 
 
-def _end(idle: bool) -> int:
-    """End as programs do, but not later than some seconds from now.
+def _end(server: Server) -> int:
+    """Close the instances and end as programs do, but not later than some seconds from now.
 
     The interpreter waits for threads and processes that a plugin left behind, some of which never end. Where a
     handler is still running it does not even try; what plugins have registered for the end is called all the same.
@@ -84,7 +89,10 @@ def _end(idle: bool) -> int:
     watch.daemon = True
     with contextlib.suppress(RuntimeError):  # no more threads
         watch.start()
-    if not idle:
+    if not server.instances.end(_CLOSE_SECONDS):
+        _log.warning("close() of an instance has not returned after %g seconds, or its handler has not", _CLOSE_SECONDS)
+    _flush()
+    if not server.is_idle:
         atexit._run_exitfuncs()
         _leave()
     return 0

@@ -7,7 +7,7 @@ import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kong_pdk import logs
 from kong_pdk.metrics.recorder import record_worker, write_all
@@ -18,14 +18,17 @@ from kong_pdk.server.loaded import Load
 from kong_pdk.server.seat import Seat
 from kong_pdk.wire.interface import Interface
 
+if TYPE_CHECKING:
+    from kong_pdk.server.server import Server
 
-def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None, interface: Interface) -> bool | None:
+
+def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None, interface: Interface) -> Server | None:
     """Serve as a worker until told to stop.
 
     :param load: loads the plugins, after the engine was started.
     :param metrics: the directory of the files to count in; None where nothing is counted.
     :param interface: what Kong can be asked for over ProtoBuf:1.
-    :return: whether all handlers have come to their end; None where there was nothing to serve.
+    :return: the server, which has stopped; None where there was nothing to serve.
     """
     _begin(seat, mode)
     from kong_pdk.server.line import FAILED, READY, Line
@@ -35,7 +38,16 @@ def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None, interface: In
     handlers: dict[signal.Signals, Any] = dict.fromkeys(STOP_SIGNALS, signal.SIG_DFL)
     part_from_children(lambda: [each for give in held for each in give()], handlers)
     servers: list[Server] = []
-    line = Line(seat.line, lambda id: [server.instances.discard(id) for server in servers])
+
+    def dropped(id: int) -> None:
+        for server in servers:
+            server.instances.discard(id)
+
+    def closed(id: int) -> None:
+        for server in servers:
+            server.instances.note_closed(id)
+
+    line = Line(seat.line, dropped, closed)
     line.listen()
     loaded = load()
     logs.restore()
@@ -50,9 +62,10 @@ def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None, interface: In
     handlers.update(server.stop_at_signals())
     line.tell(READY, loaded.sentences)
     try:
-        return server.run()
+        server.run()
     finally:
         write_all()
+    return server
 
 
 def _begin(seat: Seat, mode: Mode) -> None:

@@ -1,0 +1,170 @@
+"""The end of a plugin's instance: its ``close()`` is called once, when no handler of it runs any more.
+
+It is the author's code: it runs on a thread of its own, under no lock of the server's, and what it raises is logged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from kong_pdk.exception_text import describe
+from kong_pdk.plugin import Plugin, authors_line
+
+_log = logging.getLogger(__name__)
+_MOST_THREADS = 16
+
+
+class Life:
+    """An author's object, from its ``__init__`` to its ``close()``."""
+
+    def __init__(self, plugin: Plugin, handler: Any, closings: Closings) -> None:
+        """:param closings: calls ``close()``, where the object has one."""
+        self._plugin = plugin
+        self._closings = closings
+        self._close = closings.close_of(plugin, handler)
+        self._running = 0
+        self._ended = False
+        self._lock = threading.Lock()
+
+    def successor(self, handler: Any) -> Life:
+        """Begin the life of another object of the same plugin."""
+        return Life(self._plugin, handler, self._closings)
+
+    def begin(self) -> bool:
+        """Note that a handler begins to run; False where the object has ended."""
+        with self._lock:
+            if self._ended:
+                return False
+            self._running += 1
+            return True
+
+    def done(self) -> None:
+        """Note that a handler has come to its end."""
+        with self._lock:
+            self._running -= 1
+            is_last = self._ended and not self._running
+        if is_last and self._close is not None:
+            self._closings.add(self)
+
+    def end(self) -> None:
+        """Have ``close()`` called, now or after the last handler."""
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
+            is_idle = not self._running
+        if self._close is not None:
+            self._closings.expect()
+            if is_idle:
+                self._closings.add(self)
+
+    def close(self) -> None:
+        """Call the object's ``close()``."""
+        if self._close is None:
+            return
+        try:
+            result = self._close()
+            if inspect.iscoroutine(result) or inspect.isgenerator(result):
+                result.close()
+                text = "%s: close() is async or has a yield, so calling it runs nothing; write def close(self) (%s)"
+                _log.error(text, self._plugin.name, _place(self._close, self._plugin))
+        except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
+            file, line = authors_line(self._plugin.file, error)
+            where = f"{file}:{line}" if line else str(file)
+            text = "".join(traceback.format_exception(error)).rstrip()
+            _log.error("%s: close raised %s (%s)\n%s", self._plugin.name, describe(error), where, text)
+
+
+class Closings:
+    """Calls ``close()`` of objects that have ended."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._ready: deque[Life] = deque()
+        self._threads = 0
+        self._missing = 0
+        self._changed = threading.Condition()
+        self._told: set[str] = set()
+
+    def close_of(self, plugin: Plugin, handler: Any) -> Callable[[], Any] | None:
+        """Give the method to call, or None: a plugin may have nothing of that name, or something else."""
+        # Not by getattr alone: __getattr__ of the author's may give anything for any name.
+        static = inspect.getattr_static(handler, "close", None)
+        if static is None or isinstance(static, property):
+            return None
+        try:
+            close: Callable[[], Any] | None = getattr(handler, "close", None)
+        except Exception:  # noqa: BLE001  # a descriptor of the author's may raise anything
+            return None
+        if not callable(close):
+            return None
+        try:
+            inspect.signature(close).bind()
+        except TypeError:
+            self._tell_once(plugin, close)
+            return None
+        except ValueError:  # it is not written in Python, and has no signature
+            pass
+        return close
+
+    def _tell_once(self, plugin: Plugin, close: Callable[..., Any]) -> None:
+        if plugin.name not in self._told:
+            self._told.add(plugin.name)
+            text = (
+                "%s: close() takes arguments, so it is not called when an instance ends; "
+                "write def close(self), or give it another name (%s)"
+            )
+            _log.warning(text, plugin.name, _place(close, plugin))
+
+    def expect(self) -> None:
+        """Note that an object is to be closed, once it is added."""
+        with self._changed:
+            self._missing += 1
+
+    def add(self, life: Life) -> None:
+        """Have an object closed."""
+        self._ready.append(life)
+        self._start_thread()
+
+    def wait(self, seconds: float) -> int:
+        """Wait until all objects that have ended are closed, and give how many are not."""
+        self._start_thread()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._missing, seconds)
+            return self._missing
+
+    def _start_thread(self) -> None:
+        with self._changed:
+            if not self._ready or self._threads >= _MOST_THREADS:
+                return
+            self._threads += 1
+        try:
+            threading.Thread(target=self._run, name="close", daemon=True).start()
+        except RuntimeError:  # there is no thread more: the next object to close tries again
+            with self._changed:
+                self._threads -= 1
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if not self._ready:
+                    self._threads -= 1
+                    return
+                life = self._ready.popleft()
+            with contextlib.suppress(BaseException):  # a logging handler of the plugin's may raise
+                life.close()
+            with self._changed:
+                self._missing -= 1
+                self._changed.notify_all()
+
+
+def _place(close: Callable[..., Any], plugin: Plugin) -> str:
+    code = getattr(close, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else str(plugin.file)

@@ -1,0 +1,78 @@
+"""Steps that are handed to another worker: the one that waits does so for a limited time."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from kong_pdk.server import peers as module
+from kong_pdk.server.peers import Peers, PeerSilent, make_inbox
+from kong_pdk.wire.msgpack import encode_request, encode_response
+from unit.server.fake_kong import DEADLINE
+
+STEP = encode_request(1, "plugin.Step", [{"EventId": 1}])
+ANSWER = encode_response(1, None, {"Data": "ret", "EventId": 1})
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Peers, Peers]]:
+    """Give two workers as they see each other."""
+    inboxes = [make_inbox() for _ in range(2)]
+    outboxes = [writer for _, writer in inboxes]
+    yield Peers(0, inboxes[0][0], outboxes), Peers(1, inboxes[1][0], outboxes)
+    for each in inboxes:
+        for end in each:
+            end.close()
+
+
+def test_a_worker_that_does_not_answer_holds_nobody_for_ever(pair, monkeypatch, caplog):
+    """And is not asked a second time, on another connection."""
+    first, second = pair
+    monkeypatch.setattr(module, "ANSWER_SECONDS", DEADLINE)
+    received: list[socket.socket] = []
+
+    def answer_once() -> None:
+        connection = second.receive()
+        assert connection is not None
+        received.append(connection)
+        connection.settimeout(DEADLINE)
+        assert connection.recv(4096) == STEP
+        connection.sendall(ANSWER)
+
+    other = threading.Thread(target=answer_once)
+    other.start()
+    assert first.relay(1, STEP) == ANSWER
+    other.join(DEADLINE)
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.1)
+    with pytest.raises(PeerSilent):  # on the connection that was kept
+        first.relay(1, STEP)
+    second.inbox.settimeout(0.0)
+    assert second.receive() is None
+    assert "a worker has not answered another one for 0.1 s" in caplog.text
+    received[0].close()
+
+
+def test_one_that_answers_bit_by_bit_holds_nobody_for_ever_either(pair, monkeypatch):
+    first, second = pair
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.3)
+    ended = threading.Event()
+
+    def dribble() -> None:
+        connection = second.receive()
+        assert connection is not None
+        with closing(connection):
+            connection.sendall(ANSWER[:1])
+            while not ended.wait(0.05):
+                connection.sendall(b"\x94\x01")  # the inside of an array that does not end
+
+    other = threading.Thread(target=dribble)
+    other.start()
+    try:
+        with pytest.raises(PeerSilent):
+            first.relay(1, STEP)
+    finally:
+        ended.set()
+        other.join(DEADLINE)
