@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kong_pdk.image.errors import StartError
+from kong_pdk.settings import LOG_LEVEL, LOG_LEVELS
 
 DEFAULT_FILES = (Path("/etc/kong/kong.conf"), Path("/etc/kong.conf"))
 """Where Kong looks for kong.conf; the first one that exists counts."""
@@ -14,7 +15,7 @@ DEFAULT_FILES = (Path("/etc/kong/kong.conf"), Path("/etc/kong.conf"))
 _CHANGED = ("plugins", "pluginserver_names")
 """Options that we change, so that we have to read their ``_FILE`` form before the base image's entrypoint does."""
 
-_FILE_FORMS = (*_CHANGED, "role")
+_FILE_FORMS = (*_CHANGED, "role", "log_level")
 """Options that we read in either form."""
 
 
@@ -47,6 +48,18 @@ class Settings:
     def control_plane(self) -> bool:
         """Whether this Kong only administers others: it serves no requests, and so runs no plugin."""
         return (self.get("role") or "").strip() == "control_plane"
+
+    @property
+    def log_level(self) -> Mapping[str, str]:
+        """What tells plugin servers of a level that is in kong.conf or a file alone: they see the environment."""
+        level = (self.get("log_level") or "").strip().lower()
+        if (
+            variable_of("log_level") in self._environ
+            or level not in LOG_LEVELS
+            or not LOG_LEVEL.is_default(self._environ)
+        ):
+            return {}
+        return {LOG_LEVEL.name: level}
 
 
 def variable_of(option: str) -> str:
