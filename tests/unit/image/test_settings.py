@@ -93,4 +93,7 @@ def test_a_log_level_of_kong_conf_is_told_to_plugin_servers(
 
 def test_a_log_level_in_a_file_is_told_to_plugin_servers(tmp_path: Path) -> None:
     (tmp_path / "level").write_text("info\n")
-    assert Settings({"KONG_LOG_LEVEL_FILE": str(tmp_path / "level")}).log_level == {"KONG_PYTHON_LOG_LEVEL": "info"}
+    environ = {"KONG_LOG_LEVEL_FILE": str(tmp_path / "level")}
+    assert Settings(environ).log_level == {"KONG_PYTHON_LOG_LEVEL": "info"}
+    assert Settings({**environ, "KONG_LOG_LEVEL": "warn"}).log_level == {}
+    assert Settings({"KONG_LOG_LEVEL_FILE": str(tmp_path / "absent")}).log_level == {}

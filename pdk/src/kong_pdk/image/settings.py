@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ DEFAULT_FILES = (Path("/etc/kong/kong.conf"), Path("/etc/kong.conf"))
 _CHANGED = ("plugins", "pluginserver_names")
 """Options that we change, so that we have to read their ``_FILE`` form before the base image's entrypoint does."""
 
-_FILE_FORMS = (*_CHANGED, "role", "log_level")
+_FILE_FORMS = (*_CHANGED, "role")
 """Options that we read in either form."""
 
 
@@ -52,14 +53,15 @@ class Settings:
     @property
     def log_level(self) -> Mapping[str, str]:
         """What tells plugin servers of a level that is in kong.conf or a file alone: they see the environment."""
-        level = (self.get("log_level") or "").strip().lower()
-        if (
-            variable_of("log_level") in self._environ
-            or level not in LOG_LEVELS
-            or not LOG_LEVEL.is_default(self._environ)
-        ):
+        variable = variable_of("log_level")
+        if self._environ.get(variable) or not LOG_LEVEL.is_default(self._environ):
             return {}
-        return {LOG_LEVEL.name: level}
+        level = self.get("log_level") or ""
+        if file := self._environ.get(f"{variable}_FILE"):
+            with contextlib.suppress(OSError):  # of which the base's entrypoint complains
+                level = Path(file).read_text(encoding="utf-8", errors="replace")
+        level = level.strip().lower()
+        return {LOG_LEVEL.name: level} if level in LOG_LEVELS else {}
 
 
 def variable_of(option: str) -> str:
