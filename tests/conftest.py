@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+from kong_pdk import logs
 
 
 def pytest_configure() -> None:
@@ -17,6 +19,15 @@ def pytest_configure() -> None:
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _logging_of_no_program() -> Iterator[None]:
+    """Undo what a test of a whole program did to ``logging`` in this process."""
+    level = logging.root.level
+    yield
+    logs._output = None
+    logging.root.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,14 +15,10 @@ LINE = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(\w+)\] prog: (.*)")
 
 @pytest.fixture
 def stream():
-    """Configure logging to a stream, and back."""
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
+    """Configure logging to a stream."""
     target = io.StringIO()
     configure("prog", stream=target)
-    yield target
-    root.handlers[:] = before
-    root.setLevel(level)
+    return target
 
 
 @pytest.mark.parametrize(
@@ -85,13 +81,9 @@ def test_debug_lines_only_when_verbose(stream):
 
 
 def test_text_that_is_not_utf8_does_not_break_a_line(tmp_path):
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
     with (tmp_path / "log").open("w", encoding="utf-8") as target:
         configure("prog", stream=target)
         logging.getLogger("x").warning("header %s", b"Zo\xeb".decode("utf-8", "surrogateescape"))
-        root.handlers[:] = before
-        root.setLevel(level)
     assert r"Zo\udceb" in (tmp_path / "log").read_text()
 
 

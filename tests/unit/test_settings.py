@@ -20,6 +20,7 @@ def test_each_has_a_default_that_has_a_meaning(variable: Variable[object]) -> No
     [
         (settings.PROTOCOL, "MsgPack", "msgpack"),
         (settings.ON_BROKEN_PLUGIN, " skip ", "skip"),
+        (settings.LOG_LEVEL, " WARN", "warn"),
         (settings.DRAIN_SECONDS, "0", 0),
         (settings.DRAIN_SECONDS, "86400", 86400),
         (settings.PLUGINS_DIR, "plugins", Path.cwd() / "plugins"),
@@ -37,6 +38,7 @@ def test_a_value_is_what_it_says(variable: Variable[object], text: str, value: o
         (settings.ON_BROKEN_PLUGIN, "ignore", "fail or skip"),
         (settings.DRAIN_SECONDS, "-1", "a number of seconds, at most 86400"),
         (settings.DRAIN_SECONDS, "86401", "a number of seconds, at most 86400"),
+        (settings.LOG_LEVEL, "warning", "auto, debug, info, notice, warn, error, crit, alert or emerg"),
         (settings.START_SECONDS, "1.5", "a number of seconds, at most 86400"),
         (settings.START_SECONDS, "\u00b2", "a number of seconds, at most 86400"),
         (settings.START_SECONDS, "9" * 5000, "a number of seconds, at most 86400"),

@@ -18,9 +18,10 @@ class PhaseError(PDKError):
     request into later ones.
     """
 
-    def __init__(self, method: str, phase: str, phases: tuple[str, ...]) -> None:
-        """:param phases: those in which the call works."""
+    def __init__(self, method: str, phase: str, phases: tuple[str, ...], hint: str | None = None) -> None:
+        """:param phases: those in which the call works; hint: what to use where there is none."""
         works = f"it works in {', '.join(phases)}" if phases else "no phase of a plugin server can call it"
+        works = f"{works}; {hint}" if hint else works
         super().__init__(f"{method} cannot be called in the {phase} phase; {works}")
         self.method = method
         self.phase = phase
@@ -37,3 +38,11 @@ class UnknownFunctionError(PDKError):
         """:param method: the dotted name; reason: a sentence with the cure."""
         super().__init__(reason)
         self.method = method
+
+
+class AbsentError(UnknownFunctionError, AttributeError):
+    """A name of the PDK that no plugin server has, raised where it is written: nothing is to pass for its value."""
+
+    def __init__(self, method: str, hint: str) -> None:
+        """:param method: the dotted name; hint: what to use in its place."""
+        super().__init__(method, f"a plugin server has no {method}; {hint}")

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import sys
+
+_WITHIN_A_COROUTINE = "it is called within a coroutine, which can await instead"
+_ADVICE = {
+    "asyncio.run() cannot be called from a running event loop": _WITHIN_A_COROUTINE,
+    "Runner.run() cannot be called from a running event loop": _WITHIN_A_COROUTINE,
+    "Cannot run the event loop while another loop is running": _WITHIN_A_COROUTINE,
+    "This event loop is already running": "another request runs it; call asyncio.run in each handler, or run one loop "
+    "in a thread of its own and give it coroutines by asyncio.run_coroutine_threadsafe",
+    "There is no current event loop in thread": "call asyncio.run, or asyncio.new_event_loop",
+}
+_OF_ENGINE = '; if it is not, choose engine = "threads" in the module, or KONG_PYTHON_ENGINE=threads'
+
 
 def describe(error: BaseException) -> str:
-    """Give ``ValueError: text``, whatever the exception's own ``__str__`` does."""
+    """Give ``ValueError: text``, whatever the exception's own ``__str__`` does, and advice where asyncio raised it."""
     try:
         text = str(error)
     except BaseException as another:  # noqa: BLE001  # the author's code may raise anything
         text = f"(its __str__ raises {type(another).__name__})"
-    return f"{type(error).__name__}: {text}"
+    advice = _advice(text) if type(error) is RuntimeError else ""
+    return f"{type(error).__name__}: {text}{advice}"
+
+
+def _advice(text: str) -> str:
+    found = next((advice for start, advice in _ADVICE.items() if text.startswith(start)), None)
+    if found is None:
+        return ""
+    monkey = sys.modules.get("gevent.monkey")
+    on_gevent = found is _WITHIN_A_COROUTINE and monkey is not None and monkey.is_module_patched("threading")
+    return f"; {found}{_OF_ENGINE if on_gevent else ''}"

@@ -14,6 +14,11 @@ PREFIX = "KONG_PYTHON_"
 
 MOST_WORKERS = 64
 
+LOG_LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
+"""Kong's, which are nginx's."""
+
+KONG_LOG_LEVEL = "KONG_LOG_LEVEL"
+
 _Value_co = TypeVar("_Value_co", covariant=True)
 _DAY_SECONDS = 24 * 3600
 # Kubernetes tells every container of every Service in its namespace, and one may be called kong-python.
@@ -180,6 +185,11 @@ LOG_FORMAT = Variable(
     "KONG_PYTHON_LOG_FORMAT", "text or json", "text",
     "the form of the log's lines: nginx's, or JSON objects", _choice("text", "json"),
 )  # fmt: skip
+LOG_LEVEL = Variable(
+    "KONG_PYTHON_LOG_LEVEL", f"auto, {', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}", "auto",
+    "the least level of the lines of plugin servers and of Python's logging in plugins; auto: Kong's log_level "
+    "(KONG_LOG_LEVEL), notice where it is not set", _choice("auto", *LOG_LEVELS),
+)  # fmt: skip
 METRICS_LISTEN = Variable(
     "KONG_PYTHON_METRICS_LISTEN", "off or an address and port, like 0.0.0.0:9542 or [::1]:9542", "off",
     "where the container's Prometheus metrics are served, over HTTP at `/metrics`", _address,
@@ -222,9 +232,20 @@ DATA_DIR = Variable(
 )  # fmt: skip
 
 VARIABLES: Sequence[Variable[object]] = (
-    PLUGINS_DIR, PROTOCOL, ENGINE, WORKERS, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS, LOG_FORMAT, METRICS_LISTEN,
-    RUN_DIR, BASE_ENTRYPOINT, INTERFACE_FILE, INSTALL, INSTALL_SECONDS, DATA_DIR,
+    PLUGINS_DIR, PROTOCOL, ENGINE, WORKERS, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS, LOG_FORMAT, LOG_LEVEL,
+    METRICS_LISTEN, RUN_DIR, BASE_ENTRYPOINT, INTERFACE_FILE, INSTALL, INSTALL_SECONDS, DATA_DIR,
 )  # fmt: skip
 """All of them, in the order in which they are shown."""
 
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
+
+
+def log_level(environ: Mapping[str, str]) -> str:
+    """Name the least level of the lines that plugin servers show.
+
+    :raises SettingError: the variable has no meaning. Of a ``KONG_LOG_LEVEL`` without one Kong complains itself.
+    """
+    level = LOG_LEVEL.read(environ)
+    if level == "auto":
+        level = environ.get(KONG_LOG_LEVEL, "").strip().lower()
+    return level if level in LOG_LEVELS else "notice"

@@ -176,3 +176,8 @@ def test_the_script_changes_nothing_twice() -> None:
     script = shell_script({}, changes)
     assert sourced(f"{script}\n{script}", {}, "KONG_PLUGINS") == "bundled,a"
     assert shlex.split(changes.variables["KONG_PLUGINSERVER_A_QUERY_CMD"]) == ["cat", "/run/x/dumps/a.json"]
+
+
+def test_a_log_level_of_kong_conf_reaches_the_plugin_servers() -> None:
+    changes = merge(Settings({}, {"log_level": "debug"}), ["my-plugin"], RunDirectory(Path("/run/x")))
+    assert changes.variables["KONG_PYTHON_LOG_LEVEL"] == "debug"

@@ -72,3 +72,28 @@ def test_the_first_default_conf_that_exists_counts(tmp_path: Path) -> None:
 
 def test_no_conf_is_fine(tmp_path: Path) -> None:
     assert read_conf(["kong", "docker-start", "-c", str(tmp_path / "gone")]) == {}
+
+
+@pytest.mark.parametrize(
+    ("environ", "file", "told"),
+    [
+        ({}, {}, {}),
+        ({}, {"log_level": " Debug "}, {"KONG_PYTHON_LOG_LEVEL": "debug"}),
+        ({"KONG_LOG_LEVEL": "warn"}, {"log_level": "debug"}, {}),
+        ({"KONG_PYTHON_LOG_LEVEL": "warn"}, {"log_level": "debug"}, {}),
+        ({"KONG_PYTHON_LOG_LEVEL": "auto"}, {"log_level": "debug"}, {"KONG_PYTHON_LOG_LEVEL": "debug"}),
+        ({}, {"log_level": "no such level"}, {}),
+    ],
+)
+def test_a_log_level_of_kong_conf_is_told_to_plugin_servers(
+    environ: dict[str, str], file: dict[str, str], told: dict[str, str]
+) -> None:
+    assert Settings(environ, file).log_level == told
+
+
+def test_a_log_level_in_a_file_is_told_to_plugin_servers(tmp_path: Path) -> None:
+    (tmp_path / "level").write_text("info\n")
+    environ = {"KONG_LOG_LEVEL_FILE": str(tmp_path / "level")}
+    assert Settings(environ).log_level == {"KONG_PYTHON_LOG_LEVEL": "info"}
+    assert Settings({**environ, "KONG_LOG_LEVEL": "warn"}).log_level == {}
+    assert Settings({"KONG_LOG_LEVEL_FILE": str(tmp_path / "absent")}).log_level == {}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from kong_pdk import PhaseError
+from kong_pdk.pdk.kong.absent import REFUSED
 from kong_pdk.plugin import PHASES
 from kong_pdk.server.bridge import Bridge
 from kong_pdk.server.exits import EventEnded
@@ -109,6 +110,7 @@ def test_a_call_that_kong_refuses_is_not_sent(path, column, lua_style):
     assert (raised.value.method, raised.value.phase, raised.value.phases) == (path, phase, works)
     assert phase not in works
     said = f"it works in {', '.join(works)}" if works else "no phase of a plugin server can call it"
+    said += f"; {REFUSED[path]}" if path in REFUSED else ""
     assert str(raised.value) == f"{path} cannot be called in the {phase} phase; {said}"
 
 

@@ -23,14 +23,14 @@ queue = []
 def send(lines):
     for line in lines:
         time.sleep(0.01)
-        logging.info("sent %s", line)
+        logging.warning("sent %s", line)
 
 @atexit.register
 def send_the_rest():
     sender = threading.Thread(target=send, args=(queue,), daemon=True)
     sender.start()
     sender.join()
-    logging.info("at the end")
+    logging.warning("at the end")
 
 class Plugin:
     def __init__(self, config):

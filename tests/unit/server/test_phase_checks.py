@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from kong_pdk import PhaseError
+from kong_pdk.pdk.kong import absent
 from kong_pdk.plugin import PHASES
 from kong_pdk.wire.phases import allowed, functions, phases_of
 
@@ -65,9 +66,9 @@ def test_the_log_names_function_phase_and_allowed_phases(serve, connect, caplog,
     setattr(Plugin, phase, lambda self, kong: _call(kong, path))
     kong = connect(serve(Plugin))
     kong.event(kong.start("probe"), phase)
-    works = (
-        f"it works in {', '.join(phases_of(path))}" if phases_of(path) else "no phase of a plugin server can call it"
-    )
+    works = f"it works in {', '.join(phases_of(path))}"
+    if not phases_of(path):
+        works = f"no phase of a plugin server can call it; {absent.REFUSED[path]}"
     said = f"probe: the {phase} handler raised PhaseError: {path} cannot be called in the {phase} phase; {works} ("
     assert said in caplog.text
     assert path not in [method for method, _ in kong.made]

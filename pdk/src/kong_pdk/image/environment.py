@@ -38,6 +38,7 @@ def merge(settings: Settings, plugins: Sequence[str], run: RunDirectory) -> Chan
     if not plugins or switched_off(settings):
         return Changes({}, (), ())
     variables = {
+        **settings.log_level,
         "KONG_PLUGINS": _extended(_list_of(settings, "plugins", "bundled"), plugins, str),
         "KONG_PLUGINSERVER_NAMES": _extended(
             _list_of(settings, "pluginserver_names", ""), [server_name(name) for name in plugins], key_of

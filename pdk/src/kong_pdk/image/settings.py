@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kong_pdk.image.errors import StartError
+from kong_pdk.settings import LOG_LEVEL, LOG_LEVELS
 
 DEFAULT_FILES = (Path("/etc/kong/kong.conf"), Path("/etc/kong.conf"))
 """Where Kong looks for kong.conf; the first one that exists counts."""
@@ -47,6 +49,19 @@ class Settings:
     def control_plane(self) -> bool:
         """Whether this Kong only administers others: it serves no requests, and so runs no plugin."""
         return (self.get("role") or "").strip() == "control_plane"
+
+    @property
+    def log_level(self) -> Mapping[str, str]:
+        """What tells plugin servers of a level that is in kong.conf or a file alone: they see the environment."""
+        variable = variable_of("log_level")
+        if self._environ.get(variable) or not LOG_LEVEL.is_default(self._environ):
+            return {}
+        level = self.get("log_level") or ""
+        if file := self._environ.get(f"{variable}_FILE"):
+            with contextlib.suppress(OSError):  # of which the base's entrypoint complains
+                level = Path(file).read_text(encoding="utf-8", errors="replace")
+        level = level.strip().lower()
+        return {LOG_LEVEL.name: level} if level in LOG_LEVELS else {}
 
 
 def variable_of(option: str) -> str:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from kong_pdk.plugin import attributes
+from kong_pdk.plugin import attributes, other_shapes, other_words
 from kong_pdk.plugin.config import check_value
 from kong_pdk.plugin.config_errors import format_errors
 from kong_pdk.plugin.description import Field
@@ -35,11 +35,18 @@ def check_schema(schema: object) -> tuple[tuple[Field, ...], list[Fault]]:
     plugin's configuration and its definition in Kong's terms. The fields are of use only if there is no fault.
     """
     if not isinstance(schema, list | tuple):
-        return (), [Fault((), f"Schema is a {type(schema).__name__}, not a list or a tuple", _SHAPE)]
+        return (), [Fault((), f"Schema is a {type(schema).__name__}, not a list or a tuple", _shape(schema))]
     check = _SchemaCheck()
     fields = [check.plain_item(item, (at,)) for at, item in enumerate(schema)]
     check.fields(fields, (), "")
+    check.names_of_kong(fields)
     return tuple(field for field in fields if field is not _UNUSABLE), check.faults
+
+
+def _shape(schema: object) -> str:
+    """Write what was meant in the right form, as far as it shows."""
+    fields = other_shapes.whole(schema)
+    return f"write a list of one-key dicts: {other_shapes.schema_text(fields)}" if fields else _SHAPE
 
 
 class _SchemaCheck:
@@ -115,40 +122,58 @@ class _SchemaCheck:
                 self.fault(here, "Schema has a field whose name is empty", "give it a name")
             self.field(field, (*here, name), parent + name)
 
+    def names_of_kong(self, fields: list[Any]) -> None:
+        """Note outermost fields that a schema.lua has, or whose values Kong replaces by its own."""
+        for at, name, message, cure in other_shapes.of_lua(fields):
+            self.faults = [fault for fault in self.faults if fault.path[:2] != (at, name)]
+            self.fault((at, name), message, cure)
+        for at, item in enumerate(fields):
+            for name, where in other_shapes.OVERWRITTEN.items():
+                if isinstance(item, dict) and len(item) == 1 and name in item:
+                    message = f'Schema field "{name}" never has the user\'s value: Kong puts its own there, or none'
+                    self.fault((at, name), message, f'choose another name, such as "my_{name}" ({where})')
+
     def _not_one_key(self, item: Any, path: Path, parent: str) -> None:
         where = f'in "{parent[:-1]}" ' if parent else ""
-        if isinstance(item, dict) and "type" in item and len(item) > 1:
+        if isinstance(item, dict) and "type" in item and isinstance(item.get("name"), str):
+            name, definition = item["name"], {key: value for key, value in item.items() if key != "name"}
+            cure = f"write {other_words.written({name: other_words.translate(definition)})}"
+            self.fault(path, f"Schema {where}has a field definition without a name", cure)
+        elif isinstance(item, dict) and "type" in item and len(item) > 1:
             self.fault(path, f"Schema {where}has a field definition without a name", _SHAPE)
         elif isinstance(item, dict):
-            self.fault(path, f"Schema {where}has a dict with {len(item)} keys, not one", _SHAPE)
+            self.fault(path, f"Schema {where}has a dict with {len(item)} keys, not one", _shape(item))
         else:
             self.fault(path, f"Schema {where}has {_kind(item)} where a field should be", _SHAPE)
 
     def field(self, field: Any, path: Path, title: str) -> None:
         """Check the definition of one field, and of those inside it."""
         if not isinstance(field, dict):
-            cure = f'write "{title}": {{"type": "string"}}'
+            cure = other_words.typedef_hint(field) or 'write {"type": "string"}'
             return self.fault(path, f'Schema field "{title}" is {_kind(field)}, not a dict with its definition', cure)
         before = len(self.faults)
-        kind = field.get("type")
-        if self._type(kind, path, title):
+        if self._type(field, path, title):
             self._needed(field, path, title)
         for name, value in field.items():
-            self._attribute(name, value, kind, path, title)
+            self._attribute(name, value, field, path, title)
         self._inner(field, path, title)
         if len(self.faults) == before and field.get("default") is not None:
             self._default(field, path, title)
         return None
 
-    def _type(self, kind: Any, path: Path, title: str) -> bool:
+    def _type(self, field: Field, path: Path, title: str) -> bool:
+        kind = field.get("type")
         if kind in attributes.TYPES:
             return True
         known = ", ".join(attributes.TYPES)
         if kind is None:
-            self.fault(path, f'Schema field "{title}" has no type', f'add "type": one of {known}')
+            meant = other_words.translate(field).get("type")
+            cure = f'add "type": "{meant}"' if meant else f'add "type": one of {known}'
+            self.fault(path, f'Schema field "{title}" has no type', cure)
         else:
-            guess = attributes.closest(_TYPE_NAMES.get(str(kind), str(kind)), attributes.TYPES)
+            guess = attributes.closest(str(kind), attributes.TYPES)
             cure = f'did you mean "{guess}"?' if guess else f"use one of {known}"
+            cure = other_words.type_hint(field) or cure
             self.fault((*path, "type"), f'Schema field "{title}" has the unknown type {kind!r}', cure)
         return False
 
@@ -158,15 +183,16 @@ class _SchemaCheck:
             return
         for name in attributes.REQUIRED.get(kind, ()):
             if name not in field:
-                example = '[{"name": {"type": "string"}}]' if name == "fields" else '{"type": "string"}'
-                self.fault(path, f'Schema field "{title}" of type {kind} has no "{name}"', f'add "{name}": {example}')
+                meant = other_words.translate(field).get(name) or [{"name": {"type": "string"}}]
+                cure = f'add "{name}": {other_words.written(meant)}'
+                self.fault(path, f'Schema field "{title}" of type {kind} has no "{name}"', cure)
         if kind == "foreign" and "reference" not in field:
             self.fault(
                 path, f'Schema field "{title}" of type foreign has no "reference"', 'add "reference": "consumers"'
             )
 
-    def _attribute(self, name: str, value: Any, kind: Any, path: Path, title: str) -> None:
-        here = (*path, name)
+    def _attribute(self, name: str, value: Any, field: Field, path: Path, title: str) -> None:
+        here, kind = (*path, name), field.get("type")
         if name in attributes.NEVER:
             needs = attributes.NEVER[name]
             cure = "use one_of, match or between, or check the value in Plugin.__init__"
@@ -175,17 +201,21 @@ class _SchemaCheck:
         if name not in attributes.ATTRIBUTES:
             guess = attributes.closest(name, attributes.ATTRIBUTES)
             cure = f'did you mean "{guess}"?' if guess else "remove it"
+            cure = other_words.attribute_hint(name, field) or cure
             return self.fault(here, f'Schema field "{title}" has the unknown attribute "{name}"', cure)
         kinds = attributes.ONLY_FOR.get(name)
         if kinds and kind in attributes.TYPES and kind not in kinds:
             message = f'Schema field "{title}" of type {kind} cannot have the attribute "{name}"'
-            return self.fault(here, message, f"only {', '.join(kinds)} can")
+            hint = other_words.misplaced_hint(name, field)
+            return self.fault(here, message, f"only {', '.join(kinds)} can" + (f"; {hint}" if hint else ""))
         if name != "type" and (error := attributes.ATTRIBUTES[name](value)):
-            self.fault(here, f'Schema field "{title}": "{name}" {error}', None)
+            self.fault(here, f'Schema field "{title}": "{name}" {error}', other_words.value_hint(name, value))
         return None
 
     def _inner(self, field: Field, path: Path, title: str) -> None:
         for name in ("elements", "keys", "values"):
+            if isinstance(field.get(name), list) and field.get("type") not in attributes.ONLY_FOR[name]:
+                continue  # options rather than a definition
             if name in field:
                 self.field(field[name], (*path, name), f"{title}.{name}")
         if isinstance(field.get("fields"), list):
@@ -204,18 +234,6 @@ class _SchemaCheck:
             cure = 'remove the default, or allow empty strings with "len_min": 0'
         message = f'Schema field "{title}" would refuse its own default {field["default"]!r}: {text}'
         self.fault((*path, "default"), message, cure)
-
-
-# What people coming from Python or JSON Schema write.
-_TYPE_NAMES = {
-    "str": "string",
-    "int": "integer",
-    "float": "number",
-    "bool": "boolean",
-    "list": "array",
-    "dict": "map",
-    "object": "record",
-}
 
 
 def _kind(value: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 from kong_pdk.errors import PDKError, PhaseError, UnknownFunctionError
 from kong_pdk.logs import report
-from kong_pdk.pdk.kong import kong
+from kong_pdk.pdk.kong import absent, kong
 from kong_pdk.server.arguments import EXITS, prepare
 from kong_pdk.server.exits import EventEnded
 from kong_pdk.wire.errors import UnknownMethod
@@ -139,7 +139,8 @@ class Bridge:
         else:
             verdict = allowed(method, self._phase)
         if verdict is False:
-            raise PhaseError(method, self._phase, phases_of(method, self._subsystem or "http"))
+            phases = phases_of(method, self._subsystem or "http")
+            raise PhaseError(method, self._phase, phases, absent.REFUSED.get(method))
 
     def _ask_subsystem(self) -> str:
         """Ask Kong, once an event, whether this is the ``log`` of a request or of a stream."""

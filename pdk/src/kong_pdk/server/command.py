@@ -32,7 +32,7 @@ from kong_pdk.server.handover import hand_over
 from kong_pdk.server.listener import QUEUE_SIZE
 from kong_pdk.server.loaded import Loaded
 from kong_pdk.server.serving import serve_alone, serve_by_workers
-from kong_pdk.settings import LOG_FORMAT
+from kong_pdk.settings import LOG_FORMAT, log_level
 
 _log = logging.getLogger(__name__)
 _PREFIX = "/usr/local/kong"
@@ -130,7 +130,7 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     wanted = options.plugin or ([options.dump_plugin_info] if options.dump_plugin_info else None)
     program = wanted[0] if wanted and len(wanted) == 1 else "pluginserver"
-    logs.configure(program, options.verbose, form=LOG_FORMAT.read(os.environ))
+    logs.configure(program, options.verbose, form=LOG_FORMAT.read(os.environ), level=log_level(os.environ))
     folder = Path(options.plugins_directory)
     dumping = options.dump_plugin_info or options.dump_all_plugins
     load_with_packages = _loader(folder, wanted, options.packages, one_process=not dumping)
@@ -239,7 +239,7 @@ def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str]
     options = parser.parse_args(argv)
     if options.dump:
         _drop_printed()
-    logs.configure(name, options.verbose, form=LOG_FORMAT.read(os.environ))
+    logs.configure(name, options.verbose, form=LOG_FORMAT.read(os.environ), level=log_level(os.environ))
     try:
         served = checked()
     except PluginError as error:

@@ -21,7 +21,7 @@ from kong_pdk.plugin import Plugin, PluginError, Source, import_problem
 from kong_pdk.server import handover
 from kong_pdk.server.loaded import Loaded
 from kong_pdk.server.serving import serve_by_workers
-from kong_pdk.settings import LOG_FORMAT
+from kong_pdk.settings import LOG_FORMAT, log_level
 
 
 def become_master(plugin: Plugin, mode: Mode, paths: Iterable[Path], options: argparse.Namespace) -> NoReturn:
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     end = words.index("--")
     given = parser.parse_args(words[:end])
     given.arguments = words[end + 1 :]
-    logs.configure(given.name, given.verbose, form=LOG_FORMAT.read(os.environ))
+    logs.configure(given.name, given.verbose, form=LOG_FORMAT.read(os.environ), level=log_level(os.environ))
     mode = Mode(given.engine, given.workers)
     return serve_by_workers(lambda: _load(given), mode, given.listen, queue_size=given.listen_queue_size)
 

@@ -21,4 +21,7 @@ def start(engine: str) -> None:
     if engine == GEVENT:
         from gevent import monkey
 
+        from kong_pdk.server import event_loops
+
         monkey.patch_all()
+        event_loops.separate()

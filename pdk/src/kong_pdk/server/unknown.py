@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import logging
 
+from kong_pdk.errors import AbsentError
+from kong_pdk.pdk.kong import absent
 from kong_pdk.wire.interface import EXTENDED
 from kong_pdk.wire.phases import functions
 
@@ -12,11 +14,10 @@ _log = logging.getLogger(__name__)
 _MSGPACK = "set KONG_PYTHON_PROTOCOL=msgpack (or --protocol msgpack)"
 _EXTEND = "extend the file (kong-python extend-interface), and start Kong and this server again"
 _KNOWN = frozenset(method.function for method in EXTENDED) | frozenset(functions())
+_CALLABLE = sorted(_KNOWN - absent.REFUSED.keys())
 _told: set[str] = set()
 _ONLY_IN_LUA = {
     "kong.client.tls.disable_http2_alpn": "it works in a phase that plugin servers do not have",
-    "kong.response.get_raw_body": "it works in a phase that plugin servers do not have",
-    "kong.response.set_raw_body": "it works in a phase that plugin servers do not have",
     "kong.service.set_target_retry_callback": "it takes a function of Lua",
     "kong.service.set_tls_cert_key": "it takes what only Lua can read",
     "kong.service.set_tls_verify_store": "it takes what only Lua can read",
@@ -30,6 +31,8 @@ def why_unknown(function: str) -> str:
 
     :param function: dotted name.
     """
+    if (hint := absent.hint(function)) is not None:
+        return str(AbsentError(function, hint))
     if function in _ONLY_IN_LUA:
         return f"{function} cannot be called by a plugin server: {_ONLY_IN_LUA[function]}"
     if function in _KNOWN:
@@ -54,5 +57,7 @@ def unknown_message(function: str) -> str | None:
 
 
 def _guess(function: str) -> str:
-    guess = difflib.get_close_matches(function, sorted(_KNOWN), n=1, cutoff=0.85)
-    return f"did you mean {guess[0]}?" if guess else ""
+    guess = difflib.get_close_matches(function, _CALLABLE, n=1, cutoff=0.85)
+    last = function.rpartition(".")[2]
+    same = [known for known in _CALLABLE if "_" in last and known.endswith(f".{last}")]
+    return f"did you mean {(guess or same)[0]}?" if guess or same else ""

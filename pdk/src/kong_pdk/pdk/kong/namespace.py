@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
+from kong_pdk.errors import AbsentError
+from kong_pdk.pdk.kong import absent
 from kong_pdk.pdk.kong.unconnected import do_nothing, unconnected, warn
 
 Call = Callable[[str, Sequence[object]], Any]
@@ -43,7 +45,10 @@ class Namespace:
         def __getattr__(self, name: str) -> Namespace:
             if name.startswith("_"):
                 raise AttributeError(name)
-            return Namespace(self._call, f"{self._path}.{name}")
+            path = f"{self._path}.{name}"
+            if (hint := absent.hint(path)) is not None:
+                raise AbsentError(path, hint)
+            return Unknown(self._call, path)
 
         def __call__(self, *args: object) -> Any:
             return self._call(self._path, args)
@@ -51,6 +56,19 @@ class Namespace:
     def __repr__(self) -> str:
         """Name the part."""
         return f"<{self._path}>"
+
+
+class Unknown(Namespace):
+    """A name that a newer Kong may have: a function to be called, or a part of it. It is no value."""
+
+    if not TYPE_CHECKING:
+
+        def _refuse(self, *_: object) -> Any:
+            raise TypeError(f"{self._path} is not known here and has no value; where Kong has such a function, call it")
+
+        __str__ = __format__ = __bool__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+        __int__ = __float__ = __len__ = __iter__ = __contains__ = __getitem__ = __add__ = __radd__ = _refuse
+        __hash__ = object.__hash__
 
 
 class Part(Generic[Whole]):
