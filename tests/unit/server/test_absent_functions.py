@@ -147,3 +147,25 @@ def test_the_hints_name_functions_that_there_are():
 )
 def test_why_a_function_cannot_be_called(function, words):
     assert words in why_unknown(function)
+
+
+def test_a_function_of_kong_enterprise_is_named(serve, connect_any, caplog):
+    got: list[Any] = []
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            try:
+                got.append(kong.client.get_consumer_groups())
+            except UnknownFunctionError as error:
+                got.append(str(error))
+
+    kong = connect_any(serve(Plugin))
+    answers = {"kong.client.get_consumer_groups": [{"name": "gold"}]}
+    assert kong.event(kong.start("probe"), "access", answers)
+    if kong.name == "MsgPack:1":
+        assert got == [([{"name": "gold"}], None)]
+    else:
+        assert "Kong Enterprise" in got[0] and "KONG_PYTHON_PROTOCOL=msgpack" in got[0]

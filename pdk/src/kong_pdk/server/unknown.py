@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import logging
 
 from kong_pdk.errors import AbsentError
 from kong_pdk.pdk.kong import absent
 from kong_pdk.wire.interface import EXTENDED
 from kong_pdk.wire.phases import functions
 
-_log = logging.getLogger(__name__)
 _MSGPACK = "set KONG_PYTHON_PROTOCOL=msgpack (or --protocol msgpack)"
 _EXTEND = "extend the file (kong-python extend-interface), and start Kong and this server again"
 _KNOWN = frozenset(method.function for method in EXTENDED) | frozenset(functions())
 _CALLABLE = sorted(_KNOWN - absent.REFUSED.keys())
 _told: set[str] = set()
+_OF_ENTERPRISE = frozenset({"kong.client.get_consumer_group", "kong.client.get_consumer_groups"})
 _ONLY_IN_LUA = {
     "kong.client.tls.disable_http2_alpn": "it works in a phase that plugin servers do not have",
     "kong.service.set_target_retry_callback": "it takes a function of Lua",
@@ -40,6 +39,8 @@ def why_unknown(function: str) -> str:
             f"{function} is not among the methods that Kong's interface file names, so it cannot be called over "
             f"ProtoBuf:1; {_EXTEND}, or {_MSGPACK}"
         )
+    if function in _OF_ENTERPRISE:
+        return f"{function} is a function of Kong Enterprise, which ProtoBuf:1 does not reach; there {_MSGPACK}"
     meant = _guess(function) or f"if a newer Kong has it, {_MSGPACK}"
     return f"Kong 3.9 has no function {function}; {meant}"
 
@@ -52,6 +53,8 @@ def unknown_message(function: str) -> str | None:
     if function in _KNOWN or function in _told:
         return None
     _told.add(function)
+    if function in _OF_ENTERPRISE:
+        return f"{function} is a function of Kong Enterprise: where Kong does not have it, the call gives None"
     meant = _guess(function) or "where Kong does not have it either, the call gives None"
     return f"Kong 3.9 has no function {function}; {meant}"
 
