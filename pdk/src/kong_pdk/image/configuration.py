@@ -161,7 +161,7 @@ def _refuse_ports_of_kong(metrics: Address | None, settings: Settings) -> None:
 def _packages(folder: Path, environ: Mapping[str, str], installing: bool) -> Packages:
     try:
         needed = locate(folder, environ)
-        if installing and INSTALL.read(environ) == "on":
+        if installing and INSTALL.read(environ) != "off":
             needed = install(needed, environ)
     except SettingError as error:
         raise StartError(str(error)) from error

@@ -127,7 +127,7 @@ def _may_go_on(found: Configuration) -> bool:
     if found.options.skip_broken:
         _log.error("starting without what is broken (KONG_PYTHON_ON_BROKEN_PLUGIN=skip)")
         return True
-    _log.error("Kong is not started; mend what is named above, or set KONG_PYTHON_ON_BROKEN_PLUGIN=skip")
+    _log.error("Kong is not started; fix what is named above, or set KONG_PYTHON_ON_BROKEN_PLUGIN=skip")
     return False
 
 
