@@ -58,9 +58,9 @@ def test_the_role_from_a_file_is_left_for_kong_to_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [["-c", "{}"], ["--conf", "{}"], ["--conf={}"]])
 def test_the_conf_of_the_command_is_read(tmp_path: Path, words: list[str]) -> None:
     conf = tmp_path / "my.conf"
-    conf.write_text("# plugins = no\nplugins = bundled, mine # ours\n\nno equals sign\nPREFIX=/x\\#y\n")
+    conf.write_text("# plugins = no\nplugins = bundled, \\\n  mine # ours\n\nno equals sign\n prefix=/x\\#y\n")
     command = ["kong", "docker-start", *(word.format(conf) for word in words)]
-    assert read_conf(command, defaults=[]) == {"plugins": "bundled, mine", "prefix": "/x#y"}
+    assert read_conf(command, defaults=[]) == {"plugins": "bundled,   mine", "prefix": "/x#y"}
 
 
 def test_the_first_default_conf_that_exists_counts(tmp_path: Path) -> None:
@@ -72,3 +72,9 @@ def test_the_first_default_conf_that_exists_counts(tmp_path: Path) -> None:
 
 def test_no_conf_is_fine(tmp_path: Path) -> None:
     assert read_conf(["kong", "docker-start", "-c", str(tmp_path / "gone")]) == {}
+
+
+def test_names_in_kong_conf_are_read_as_kong_reads_them() -> None:
+    settings = Settings({}, {"pluginserver_py-hello_socket": "/x", "PLUGINS": "not,read"})
+    assert settings.get("pluginserver_py_hello_socket") == "/x"
+    assert settings.get("plugins") is None

@@ -355,7 +355,7 @@ def test_pips_own_wish_to_build_is_said_not_to_count(
     write("requirements.txt", "alpha==1.0\n")
     assert installed(folder, {**environ, "PIP_NO_BINARY": "alpha"}).failed == {}
     [said] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert said == "PIP_NO_BINARY is not heeded: it asks for builds, and KONG_PYTHON_INSTALL is not on"
+    assert said == "PIP_NO_BINARY is ignored: it asks for builds, and KONG_PYTHON_INSTALL is not on"
 
 
 SDIST = "from setuptools import Extension, setup\nsetup(name='native', version='1', ext_modules=[{}])\n"

@@ -83,6 +83,14 @@ class Configuration:
     packages: Packages
     notes: tuple[str, ...] = ()
 
+    @property
+    def served_by_user(self) -> list[str]:
+        """The plugins whose servers the user runs, or Kong by a start command."""
+        if not self.changes.variables:
+            return []
+        ours = (*self.changes.servers, *self.changes.schema_only)
+        return [plugin.name for plugin in self.plugins if plugin.name not in ours]
+
     def mode(self, plugin: str) -> Mode:
         """Give the mode of a plugin's server."""
         return choose([each for each in self.plugins if each.name == plugin], self.options.mode)
@@ -128,6 +136,8 @@ def read(
     notes = []
     if names and environment.switched_off(settings):
         notes.append(f"KONG_PLUGINS is off: {', '.join(names)} will not run")
+    known = dict.fromkeys([*names, *(problem.plugin for problem in problems if problem.plugin)])
+    notes += environment.ignored(settings, tuple(known))
     changes = environment.merge(settings, names, run)
     if changes.servers and options.protocol == "ProtoBuf:1":
         notes += _lack_of_interface(environ)

@@ -140,6 +140,11 @@ def _apply(found: Configuration) -> None:
 def _summary(found: Configuration) -> list[str]:
     names = ", ".join(found.changes.servers or found.changes.schema_only)
     sentences = [f"plugins from {found.options.folder}: {names or 'none'}"]
+    if theirs := found.served_by_user:
+        sentences.append(
+            f"no plugin server is started for {', '.join(theirs)}: KONG_PLUGINSERVER_..._START_CMD or _SOCKET says "
+            "that you run it"
+        )
     if found.changes.schema_only:
         sentences.append("this is a control plane: Kong knows the plugins' schemas, and no plugin server is started")
     return sentences

@@ -40,7 +40,7 @@ def install(packages: Packages, environ: Mapping[str, str]) -> Packages:
     if not packages.missing:
         return packages
     if not terms.building and environ.get("PIP_NO_BINARY"):
-        _log.warning("PIP_NO_BINARY is not heeded: it asks for builds, and KONG_PYTHON_INSTALL is not on")
+        _log.warning("PIP_NO_BINARY is ignored: it asks for builds, and KONG_PYTHON_INSTALL is not on")
     try:
         if refusal := store.refusal():
             raise refusal
