@@ -35,6 +35,7 @@ FILES = {
     "own/requirements.txt": "beta==1.0\n",
 }
 CONFIG = declarative("for-all", "own")
+ONE = {name: text for name, text in FILES.items() if "own" not in name}
 
 NO_INDEX = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/opt/wheels"}
 NOWHERE = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
@@ -122,41 +123,48 @@ def test_few_rights(kong: Launcher) -> None:
 def test_a_volume_of_two_users(kong: Launcher) -> None:
     """Users who share a volume install their own packages: nobody runs what another user could have written."""
     volume = f"--volume={kong.volume()}:{PACKAGES}"
-    plugins = kong.folder(FILES)
+    plugins = kong.folder(ONE)
     options = [*WITHOUT_RIGHTS, volume, with_wheels(kong)]
     env = {**NO_INDEX, "KONG_PREFIX": "/run/kong"}
-    first = kong.start(plugins=plugins, config=CONFIG, env=env, options=["--user=123456", *options])
-    serves(first)
-    second = kong.start(plugins=plugins, config=CONFIG, env=env, options=options, expected=[REFUSED_PACKAGES])
-    serves(second)
-    said = [line.text for line in second.lines("kong-python", "warn")]
-    assert len(said) == 2 and all("it is of uid 123456, and uid " in text for text in said), second.logs()
+    first = kong.start(plugins=plugins, config=declarative("for-all"), env=env, options=["--user=123456", *options])
+    assert first.wait_until_serving().headers["x-for-all"] == "2.0"
+    second = kong.start(
+        plugins=plugins, config=declarative("for-all"), env=env, options=options, expected=[REFUSED_PACKAGES]
+    )
+    assert second.wait_until_serving().headers["x-for-all"] == "2.0"
+    [said] = [line.text for line in second.lines("kong-python", "warn")]
+    assert "it is of uid 123456, and uid " in said
     # The first one's are still there, and still its own.
     again = kong.start(
-        plugins=plugins, config=CONFIG, env={**env, **NOWHERE}, options=["--user=123456", *WITHOUT_RIGHTS, volume]
+        plugins=plugins,
+        config=declarative("for-all"),
+        env={**env, **NOWHERE},
+        options=["--user=123456", *WITHOUT_RIGHTS, volume],
     )
-    serves(again)
+    assert again.wait_until_serving().headers["x-for-all"] == "2.0"
 
 
 def test_packages_that_others_can_write_to(kong: Launcher) -> None:
     """Packages that somebody else could have written are not used: the log says so, and they are installed anew."""
     volume = f"--volume={kong.volume()}:{PACKAGES}"
-    plugins = kong.folder(FILES)
-    first = kong.start(plugins=plugins, config=CONFIG, env=NO_INDEX, options=[volume, with_wheels(kong)])
-    serves(first)
+    plugins = kong.folder(ONE)
+    first = kong.start(
+        plugins=plugins, config=declarative("for-all"), env=NO_INDEX, options=[volume, with_wheels(kong)]
+    )
+    assert first.wait_until_serving().headers["x-for-all"] == "2.0"
     first.exec("sh", "-c", f"chmod -R a+w {PACKAGES}/environments/*/")
     without = {"KONG_PYTHON_INSTALL": "off"}
-    refusing = kong.run(plugins=plugins, config=CONFIG, env={**NO_INDEX, **without}, options=[volume])
+    refusing = kong.run(plugins=plugins, config=declarative("for-all"), env={**NO_INDEX, **without}, options=[volume])
     assert refusing.exit_code == EX_CONFIG
     assert "can be written to by others" in refusing.output and "chmod -R go-w" in refusing.output
     second = kong.start(
         plugins=plugins,
-        config=CONFIG,
+        config=declarative("for-all"),
         env=NO_INDEX,
         options=[volume, with_wheels(kong)],
         expected=[REFUSED_PACKAGES],
     )
-    serves(second)
+    assert second.wait_until_serving().headers["x-for-all"] == "2.0"
     assert second.exec("sh", "-c", f"find {PACKAGES}/environments/*/ -perm /022 ! -type l").stdout == ""
 
 
