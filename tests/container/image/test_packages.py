@@ -133,7 +133,7 @@ def test_a_volume_of_two_users(kong: Launcher) -> None:
     )
     assert second.wait_until_serving().headers["x-for-all"] == "2.0"
     [said] = [line.text for line in second.lines("kong-python", "warn")]
-    assert "it is of uid 123456, and uid " in said
+    assert "its folder belongs to uid 123456, and uid " in said
     # The first one's are still there, and still its own.
     again = kong.start(
         plugins=plugins,

@@ -81,7 +81,7 @@ def test_what_somebody_else_could_have_written_is_not_used(  # noqa: PLR0913, PL
     [refused] = [each for wanted in packages.missing for each in packages.store.refused(wanted)]
     assert f"{made} is not used: " in str(refused)
     assert reason in str(refused)
-    assert "chmod -R go-w" in refused.cure
+    assert ("chown -R" if tamper is given_away else "chmod -R go-w") in refused.cure
 
     (made / "alpha.py").write_text("raise RuntimeError('written by somebody else')\n")
     caplog.clear()
@@ -100,7 +100,7 @@ def test_without_an_install_the_message_names_the_directory_and_the_fix(
     made.chmod(0o777)
     [problem] = inspect(plugins, load=locate(plugins, environ).load).problems
     assert f"{made} is not used: it can be written to by others (mode 0777)" in str(problem)
-    assert f"chmod -R go-w {made}" in str(problem)
+    assert f"chmod -R go-w {made.parent}" in str(problem)
 
 
 @pytest.mark.parametrize("umask", [0, 0o002, 0o022])
@@ -140,7 +140,7 @@ def test_where_users_share_a_volume_each_has_its_own(
     packages = locate(plugins, environ)
     assert packages.directories("one") == []
     [refused] = packages.store.refused(packages.missing[0])
-    assert str(refused).endswith(f"it is of uid {STRANGER}, and uid 0 uses its own and root's alone")
+    assert str(refused).endswith(f"its folder belongs to uid {STRANGER}, and uid 0 uses its own and root's alone")
     [own] = installed(plugins, environ).directories("one")
     assert own.parent.name == "0"
     assert (theirs / own.name).is_dir()
@@ -149,6 +149,18 @@ def test_where_users_share_a_volume_each_has_its_own(
     assert locate(plugins, environ).directories("one") == [theirs / own.name]
     monkeypatch.setattr("os.geteuid", lambda: STRANGER + 1)
     assert locate(plugins, environ).directories("one") == [own]
+
+
+@AS_ROOT
+def test_the_owner_counts_and_not_the_name_of_the_folder(
+    plugins: Path, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``COPY --chown=kong`` takes what root has installed in an earlier stage to another user."""
+    [made] = installed(plugins, environ).directories("one")
+    for path in (made.parent, *made.parent.rglob("*")):
+        os.chown(path, STRANGER, 0)
+    monkeypatch.setattr("os.geteuid", lambda: STRANGER)
+    assert locate(plugins, environ).directories("one") == [made]
 
 
 @AS_ROOT

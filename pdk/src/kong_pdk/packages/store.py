@@ -71,27 +71,30 @@ class Store:
 
     def find(self, requirements: Requirements) -> Path | None:
         """Find the directory of what requirements ask for, this user's own or root's; if it is there, it is whole."""
-        for owner in self._trusted():
-            path = self._folder(owner) / _name(requirements)
-            if os.path.lexists(path) and not _distrust(path, owner):
-                return path
-        return None
+        trusted = self._trusted()
+        return next((path for path in self._named(requirements) if not _distrust(path, trusted)), None)
 
     def refused(self, requirements: Requirements) -> list[Refused]:
         """List the directories that are there for these requirements and not used."""
-        found, user, trusted = [], os.geteuid(), self._trusted()
-        with contextlib.suppress(OSError):
-            for path in sorted(self._environments.glob(f"*/{_name(requirements)}")):
-                owner = int(path.parent.name) if path.parent.name.isdecimal() else None
-                if owner in trusted:
-                    cure = f"remove it, or, where you trust its content, chmod -R go-w {path}"
-                    reason = _distrust(path, owner)
-                else:
-                    cure = f"install it as uid {user}, or as root where an image is built"
-                    reason = f"it is of uid {path.parent.name}, and uid {user} uses its own and root's alone"
-                if reason:
-                    found.append(Refused(path, reason, cure))
+        user, trusted = os.geteuid(), self._trusted()
+        found = []
+        for path in self._named(requirements):
+            if reason := _distrust(path, trusted):
+                cure = f"remove it; if you trust its content, chmod -R go-w {path.parent}"
+                if "belongs to" in reason:
+                    reason = f"{reason}, and uid {user} uses its own and root's alone"
+                    cure = f"install it as uid {user} or root; if you trust its content, chown -R {user} {path.parent}"
+                found.append(Refused(path, reason, cure))
         return found
+
+    def _named(self, requirements: Requirements) -> list[Path]:
+        """Give the directories that bear the name of these requirements, in the folder of this user first."""
+        own = self._folder(os.geteuid()) / _name(requirements)
+        try:
+            others = sorted(self._environments.glob(f"*/{_name(requirements)}"))
+        except OSError:
+            others = []
+        return [path for path in dict.fromkeys([own, *others]) if os.path.lexists(path)]
 
     def accept(self, made: Path, requirements: Requirements) -> Path:
         """Give a new environment its name; what stands there and may not be used is removed.
@@ -102,14 +105,14 @@ class Store:
         user = os.geteuid()
         folder = self._folder(user)
         path = folder / _name(requirements)
-        if os.path.lexists(folder) and _distrust_one(folder, user):
+        if os.path.lexists(folder) and _distrust_one(folder, {user, _ROOT}):
             self._set_aside(folder)
         with contextlib.suppress(FileExistsError):
             folder.mkdir(_MODE)
         if os.path.lexists(path):
             self._set_aside(path)
         made.rename(path)
-        if reason := _distrust(path, user):
+        if reason := _distrust(path, {user, _ROOT}):
             cure = "let KONG_PYTHON_DATA_DIR name a place on a file system that keeps owners and modes"
             raise StoreError(f"{path} cannot be used: {reason}", cure)
         return path
@@ -132,19 +135,18 @@ class Store:
     def _folder(self, owner: int) -> Path:
         return self._environments / str(owner)
 
-    def _trusted(self) -> list[int]:
+    def _trusted(self) -> set[int]:
         """Give the users whose packages this one may run: itself and root.
 
         In the image it is also the image's own user, where the packages are the image's and not on a volume: any uid
         can run an image that was built as that user. For root that is not enough: that user may be running, too.
         """
-        user = os.geteuid()
-        if user != _ROOT and self.path == DEFAULT:
+        trusted = {os.geteuid(), _ROOT}
+        if os.geteuid() != _ROOT and self.path == DEFAULT:
             with contextlib.suppress(KeyError, OSError):
-                owner = pwd.getpwnam(_USER_OF_THE_IMAGE).pw_uid
-                if self._folder(owner).stat().st_dev == Path(sys.prefix).stat().st_dev:
-                    return list(dict.fromkeys([user, _ROOT, owner]))
-        return list(dict.fromkeys([user, _ROOT]))
+                if self._environments.stat().st_dev == Path(sys.prefix).stat().st_dev:
+                    trusted.add(pwd.getpwnam(_USER_OF_THE_IMAGE).pw_uid)
+        return trusted
 
     def refusal(self) -> StoreError | None:
         """Say why nothing can be loaded from here, if that is so."""
@@ -262,33 +264,33 @@ def _make(directory: Path) -> None:
             path.mkdir(_MODE)
 
 
-def _distrust(path: Path, owner: int) -> str | None:
+def _distrust(path: Path, trusted: Collection[int]) -> str | None:
     """Say why an environment in the folder of a user must not be used, if somebody else could have written it."""
     try:
-        if reason := _distrust_one(path.parent, owner):
+        if reason := _distrust_one(path.parent, trusted):
             return f"its folder {reason}"
-        if reason := _distrust_one(path, owner):
+        if reason := _distrust_one(path, trusted):
             return f"it {reason}"
         for folder, folders, files in os.walk(path, onerror=_raise):
             for inner in (os.path.join(folder, name) for name in (*folders, *files)):  # noqa: PTH118 - there are many
-                if reason := _looseness(os.lstat(inner), owner):
+                if reason := _looseness(os.lstat(inner), trusted):
                     return f"{inner} in it {reason}"
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
     return None
 
 
-def _distrust_one(path: Path, owner: int) -> str | None:
+def _distrust_one(path: Path, trusted: Collection[int]) -> str | None:
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
         return "is a symbolic link"
     if not stat.S_ISDIR(status.st_mode):
         return "is no directory"
-    return _looseness(status, owner)
+    return _looseness(status, trusted)
 
 
-def _looseness(status: os.stat_result, owner: int) -> str | None:
-    if status.st_uid not in (owner, _ROOT):
+def _looseness(status: os.stat_result, trusted: Collection[int]) -> str | None:
+    if status.st_uid not in trusted:
         return f"belongs to uid {status.st_uid}"
     if status.st_mode & _WRITABLE_BY_OTHERS and not stat.S_ISLNK(status.st_mode):
         return f"can be written to by others (mode {stat.S_IMODE(status.st_mode):04o})"
