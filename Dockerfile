@@ -31,8 +31,8 @@ RUN set -eu; \
     # can start a second time: a tmpfs takes its mode from the directory below.
     install -d -m 1777 /run/kong-python /run/kong; \
     # Where plugins' packages are installed; a named volume takes owner and mode from here. Who runs the image as
-    # another user does so in group 0.
-    install -d -o kong -g 0 -m 0775 /var/lib/kong-python /var/lib/kong-python/environments; \
+    # another user does so in group 0. Sticky: nobody can put another directory in the place of a user's own.
+    install -d -o kong -g 0 -m 1775 /var/lib/kong-python /var/lib/kong-python/environments; \
     /opt/kong-python/bin/pip --version
 
 ENV PATH=/opt/kong-python/bin:$PATH \

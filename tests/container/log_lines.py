@@ -86,6 +86,18 @@ BROKEN_PLUGIN = Expected(
     r"/broken\.py:\d+: |KONG_PYTHON_ON_BROKEN_PLUGIN=skip",
     "the test mounts a plugin that is broken, and starts without it",
 )
+UNPINNED = Expected(
+    "kong-python",
+    "warn",
+    r"/requirements\.txt: the next install may bring other versions of ",
+    "the test's requirements.txt does not name one version",
+)
+REFUSED_PACKAGES = Expected(
+    "kong-python",
+    "warn",
+    r"/var/lib/kong-python/environments/\d+/\S+ is not used: ",
+    "the test has packages on the volume that another user has installed, or could have written",
+)
 KONG_REFUSES_TO_START = (
     Expected("kong", "error", r"", "Kong says why it does not take the configuration that the test gives it"),
     Expected("supervisord", "error", r"Kong ended with status", "Kong refused to start"),

@@ -25,6 +25,8 @@ def test_each_has_a_default_that_has_a_meaning(variable: Variable[object]) -> No
         (settings.DRAIN_SECONDS, "86400", 86400),
         (settings.PLUGINS_DIR, "plugins", Path.cwd() / "plugins"),
         (settings.RUN_DIR, "/a b", Path("/a b")),
+        (settings.INSTALL, "Wheels", "wheels"),
+        (settings.INSTALL_VARIABLES, " HDF5_DIR,,MYSQL_CFLAGS ", ("HDF5_DIR", "MYSQL_CFLAGS")),
     ],
 )
 def test_a_value_is_what_it_says(variable: Variable[object], text: str, value: object) -> None:
@@ -94,3 +96,15 @@ def test_a_port_that_no_service_has_is_a_mistake() -> None:
 
 def test_variables_of_others_are_not_looked_at() -> None:
     assert settings.check({"KONG_PYTHONS": "1", "PATH": "/bin", "KONG_PLUGINS": "off"}) == []
+
+
+@pytest.mark.parametrize("text", ["a b", "A=1", "HDF5_*"])
+def test_names_of_variables_are_names(text: str) -> None:
+    with pytest.raises(SettingError, match="set it to none or names of variables, separated by commas"):
+        settings.INSTALL_VARIABLES.read({"KONG_PYTHON_INSTALL_VARIABLES": text})
+
+
+def test_a_password_in_a_value_is_not_said() -> None:
+    [said] = settings.check({"KONG_PYTHON_METRICS_LISTEN": "http://me:se/cret@0.0.0.0"})
+    assert "'http://****@0.0.0.0'" in said
+    assert "cret" not in said

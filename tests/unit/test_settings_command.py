@@ -73,3 +73,14 @@ def test_the_documentation_has_the_same_table() -> None:
     section = text[text.index("\n## Settings\n") :]
     start = section.index("| variable |")
     assert section[start : section.index("\n\n", start)] == markdown()
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_password_in_a_value_is_not_shown(
+    form: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KONG_PYTHON_INTERFACE_FILE", "https://me:se/cret@host/file")
+    main(form)
+    printed = capsys.readouterr()
+    assert "https://****@host/file" in printed.out
+    assert "cret" not in printed.out + printed.err

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
+from kong_pdk.masking import masked
+
 PREFIX = "KONG_PYTHON_"
 
 MOST_WORKERS = 64
@@ -64,7 +66,7 @@ class Variable(Generic[_Value_co]):
         try:
             return self.parse(text)
         except ValueError:
-            raise SettingError(f"{self.name} is {text!r}; set it to {self.kind}") from None
+            raise SettingError(f"{self.name} is {masked(text)!r}; set it to {self.kind}") from None
 
     def text(self, environ: Mapping[str, str]) -> str:
         """Give the value in force as it is written, whether it has a meaning or not."""
@@ -137,6 +139,13 @@ def _path(text: str) -> Path:
 
 def _path_or_auto(text: str) -> Path | None:
     return None if text.lower() == "auto" else _path(text)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name for word in text.split(",") if (name := word.strip()))
+    if not all(re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) for name in names):
+        raise ValueError
+    return () if names == ("none",) else names
 
 
 def _workers(text: str) -> int:
@@ -217,9 +226,14 @@ WORKERS = Variable(
 )  # fmt: skip
 
 INSTALL = Variable(
-    "KONG_PYTHON_INSTALL", "on or off", "on",
-    "on: the start installs what requirements.txt asks for and is not installed yet; off: it installs nothing",
-    _choice("on", "off"),
+    "KONG_PYTHON_INSTALL", "wheels, on or off", "wheels",
+    "wheels: the start installs what requirements.txt asks for and is not installed yet, from wheels alone; on: "
+    "packages that come as source are built, too, which runs their code; off: it installs nothing",
+    _choice("wheels", "on", "off"),
+)  # fmt: skip
+INSTALL_VARIABLES = Variable(
+    "KONG_PYTHON_INSTALL_VARIABLES", "none or names of variables, separated by commas", "none",
+    "further variables that pip, and builds of packages, get to see", _names,
 )  # fmt: skip
 INSTALL_SECONDS = Variable(
     "KONG_PYTHON_INSTALL_SECONDS", _SECONDS, "600",
@@ -233,7 +247,7 @@ DATA_DIR = Variable(
 
 VARIABLES: Sequence[Variable[object]] = (
     PLUGINS_DIR, PROTOCOL, ENGINE, WORKERS, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS, LOG_FORMAT, LOG_LEVEL,
-    METRICS_LISTEN, RUN_DIR, BASE_ENTRYPOINT, INTERFACE_FILE, INSTALL, INSTALL_SECONDS, DATA_DIR,
+    METRICS_LISTEN, RUN_DIR, BASE_ENTRYPOINT, INTERFACE_FILE, INSTALL, INSTALL_VARIABLES, INSTALL_SECONDS, DATA_DIR,
 )  # fmt: skip
 """All of them, in the order in which they are shown."""
 

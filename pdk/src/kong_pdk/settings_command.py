@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from kong_pdk import plain_table
 from kong_pdk.image.errors import CONFIGURATION_STATUS
+from kong_pdk.masking import masked
 from kong_pdk.settings import VARIABLES, Variable, check
 
 _MEANING_WIDTH = 60
@@ -55,7 +56,7 @@ def markdown() -> str:
 def _entry(variable: Variable[object], environ: Mapping[str, str]) -> dict[str, object]:
     return {
         "name": variable.name,
-        "value": variable.text(environ),
+        "value": masked(variable.text(environ)),
         "default": variable.default,
         "is_default": variable.is_default(environ),
         "set_it_to": variable.kind,
@@ -73,4 +74,4 @@ def _table(environ: Mapping[str, str]) -> str:
 
 def _value(variable: Variable[object], environ: Mapping[str, str]) -> str:
     mark = "" if variable.is_default(environ) else f" {_NOT_THE_DEFAULT}"
-    return f"{variable.text(environ)}{mark}"
+    return f"{masked(variable.text(environ))}{mark}"

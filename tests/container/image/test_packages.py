@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 from container import log_lines
-from container.log_lines import DANGLING_SOCKETS, Expected
+from container.log_lines import DANGLING_SOCKETS, REFUSED_PACKAGES, UNPINNED, Expected
 from container.product import PACKAGES, PLUGINS, Kong, Launcher, declarative
 from wheels import wheel
 
@@ -31,10 +31,11 @@ OWN = PLUGIN.format(module="alpha", name="own").replace("import alpha", "import 
 FILES = {
     "for-all.py": FOR_ALL,
     "own/plugin.py": OWN,
-    "requirements.txt": "alpha\n",
-    "own/requirements.txt": "beta\n",
+    "requirements.txt": "alpha==2.0\n",
+    "own/requirements.txt": "beta==1.0\n",
 }
 CONFIG = declarative("for-all", "own")
+ONE = {name: text for name, text in FILES.items() if "own" not in name}
 
 NO_INDEX = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/opt/wheels"}
 NOWHERE = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
@@ -109,19 +110,62 @@ def test_a_named_volume(kong: Launcher) -> None:
 
 def test_few_rights(kong: Launcher) -> None:
     """It works with a read-only root, without capabilities and as another user, whose group is 0."""
-    volume = kong.volume()
+    volume = f"--volume={kong.volume()}:{PACKAGES}"
     container = kong.start(
         plugins=kong.folder(FILES),
         config=CONFIG,
         env={**NO_INDEX, "KONG_PREFIX": "/run/kong"},
-        options=["--user=123456", *WITHOUT_RIGHTS, f"--volume={volume}:{PACKAGES}", with_wheels(kong)],
+        options=["--user=123456", *WITHOUT_RIGHTS, volume, with_wheels(kong)],
     )
     serves(container)
-    # What that user has installed is of use to the image's own, and the other way round.
-    again = kong.start(
-        plugins=kong.folder(FILES), config=CONFIG, env=NOWHERE, options=[f"--volume={volume}:{PACKAGES}"]
+
+
+def test_a_volume_of_two_users(kong: Launcher) -> None:
+    """Users who share a volume install their own packages: nobody runs what another user could have written."""
+    volume = f"--volume={kong.volume()}:{PACKAGES}"
+    plugins = kong.folder(ONE)
+    options = [*WITHOUT_RIGHTS, volume, with_wheels(kong)]
+    env = {**NO_INDEX, "KONG_PREFIX": "/run/kong"}
+    first = kong.start(plugins=plugins, config=declarative("for-all"), env=env, options=["--user=123456", *options])
+    assert first.wait_until_serving().headers["x-for-all"] == "2.0"
+    second = kong.start(
+        plugins=plugins, config=declarative("for-all"), env=env, options=options, expected=[REFUSED_PACKAGES]
     )
-    serves(again)
+    assert second.wait_until_serving().headers["x-for-all"] == "2.0"
+    [said] = [line.text for line in second.lines("kong-python", "warn")]
+    assert "its folder belongs to uid 123456, and uid " in said
+    # The first one's are still there, and still its own.
+    again = kong.start(
+        plugins=plugins,
+        config=declarative("for-all"),
+        env={**env, **NOWHERE},
+        options=["--user=123456", *WITHOUT_RIGHTS, volume],
+    )
+    assert again.wait_until_serving().headers["x-for-all"] == "2.0"
+
+
+def test_packages_that_others_can_write_to(kong: Launcher) -> None:
+    """Packages that somebody else could have written are not used: the log says so, and they are installed anew."""
+    volume = f"--volume={kong.volume()}:{PACKAGES}"
+    plugins = kong.folder(ONE)
+    first = kong.start(
+        plugins=plugins, config=declarative("for-all"), env=NO_INDEX, options=[volume, with_wheels(kong)]
+    )
+    assert first.wait_until_serving().headers["x-for-all"] == "2.0"
+    first.exec("sh", "-c", f"chmod -R a+w {PACKAGES}/environments/*/")
+    without = {"KONG_PYTHON_INSTALL": "off"}
+    refusing = kong.run(plugins=plugins, config=declarative("for-all"), env={**NO_INDEX, **without}, options=[volume])
+    assert refusing.exit_code == EX_CONFIG
+    assert "can be written to by others" in refusing.output and "chmod -R go-w" in refusing.output
+    second = kong.start(
+        plugins=plugins,
+        config=declarative("for-all"),
+        env=NO_INDEX,
+        options=[volume, with_wheels(kong)],
+        expected=[REFUSED_PACKAGES],
+    )
+    assert second.wait_until_serving().headers["x-for-all"] == "2.0"
+    assert second.exec("sh", "-c", f"find {PACKAGES}/environments/*/ -perm /022 ! -type l").stdout == ""
 
 
 def test_a_tmpfs(kong: Launcher) -> None:
@@ -163,9 +207,9 @@ def test_what_cannot_be_installed_is_named(kong: Launcher) -> None:
 
     in_vain, own, for_all = sorted(complaints(kong, {**FILES, **broken}))
 
-    assert in_vain.startswith(f"{PLUGINS}/for-all.py:2: ") and f"mend what is wrong with {PLUGINS}/req" in in_vain
+    assert in_vain.startswith(f"{PLUGINS}/for-all.py:2: ") and f"fix what is wrong with {PLUGINS}/req" in in_vain
     assert for_all.startswith(f"{PLUGINS}/requirements.txt:2: the packages of all plugins cannot be installed: ")
-    assert "the index has no nowhere" in for_all and "mend the name" in for_all
+    assert "the index has no nowhere" in for_all and "fix the name" in for_all
     assert re.match(rf"{PLUGINS}/own/requirements\.txt:\d: the packages of plugin own cannot be installed: ", own)
     assert "beta 1.0 depends on alpha<2" in own
 
@@ -191,14 +235,53 @@ def test_installing_may_be_forbidden(kong: Launcher) -> None:
     [for_all, own] = complaints(kong, FILES, KONG_PYTHON_INSTALL="off")
 
     assert for_all.startswith(f"{PLUGINS}/for-all.py:2: ") and own.startswith(f"{PLUGINS}/own/plugin.py:2: ")
-    assert all("KONG_PYTHON_INSTALL=on" in text and "requirements.txt" in text for text in (for_all, own))
+    assert all("KONG_PYTHON_INSTALL=wheels" in text and "requirements.txt" in text for text in (for_all, own))
+
+
+TELLING_BUILD = """
+import json, os, sys, zipfile
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    path = os.path.join(wheel_directory, "alpha-3.0-py3-none-any.whl")
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("alpha.py", "VERSION = '3.0'\\nSEEN = %r" % sorted(os.environ))
+        made.writestr("alpha-3.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: alpha\\nVersion: 3.0\\n")
+        made.writestr("alpha-3.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        made.writestr("alpha-3.0.dist-info/RECORD", "")
+    return os.path.basename(path)
+"""
+BUILT = {
+    "for-all.py": FOR_ALL.replace("alpha.VERSION", "' '.join(alpha.SEEN)"),
+    "requirements.txt": "./lib\n",
+    "lib/build_alpha.py": TELLING_BUILD,
+    "lib/pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "build_alpha"\nbackend-path = ["."]\n',
+}
+
+
+def test_wheels_alone(kong: Launcher) -> None:
+    """Nothing is built unless KONG_PYTHON_INSTALL=on says so: the message names the line, and what to set."""
+    [said, in_vain] = sorted(complaints(kong, BUILT), key=lambda text: "for-all.py" in text)
+
+    assert said.startswith(f"{PLUGINS}/requirements.txt:1: ") and "./lib has to be built from source" in said
+    assert "KONG_PYTHON_INSTALL=on" in said
+    assert f"fix what is wrong with {PLUGINS}/requirements.txt" in in_vain
+
+
+def test_a_build_sees_no_password(kong: Launcher) -> None:
+    """What a build sees of the environment is what pip needs: no setting of Kong's, and no password."""
+    env = {**NO_INDEX, "KONG_PYTHON_INSTALL": "on", "KONG_PG_PASSWORD": "secret", "AWS_SECRET_ACCESS_KEY": "secret"}
+    container = kong.start(plugins=kong.folder(BUILT), config=declarative("for-all"), env=env)
+    seen = container.wait_until_serving().headers["x-for-all"].split()
+
+    assert {"PATH", "PIP_NO_INDEX"} <= set(seen)
+    assert not [name for name in seen if name.startswith(("KONG_", "AWS_"))]
 
 
 def test_stopping_while_it_installs(kong: Launcher) -> None:
     """docker stop does not wait for pip."""
     waits = "import time\nprint('building', flush=True)\ntime.sleep(600)\n"
     files = {"for-all.py": FOR_ALL, "requirements.txt": "./slow\n", "slow/setup.py": waits}
-    env = {**NO_INDEX, "PIP_NO_BUILD_ISOLATION": "0"}
+    env = {**NO_INDEX, "PIP_NO_BUILD_ISOLATION": "0", "KONG_PYTHON_INSTALL": "on"}
     container = kong.start(plugins=kong.folder(files), config=CONFIG, env=env, ports=())
     container.wait_for_log("installing the packages of all plugins")
 
@@ -241,6 +324,9 @@ def test_a_real_index(kong: Launcher) -> None:
         plugins=kong.folder({"real.py": plugin, "requirements.txt": "semver>=3,<4\n"}),
         config=declarative("real"),
         index=True,
+        expected=[UNPINNED],
     )
 
     assert container.wait_until_serving().headers["x-real"] == "1.3.0"
+    [said] = [line.text for line in container.lines("kong-python", "warn")]
+    assert re.search(r"other versions of semver>=3,<4; pin them: semver==3\.\S+$", said)

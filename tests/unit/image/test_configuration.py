@@ -82,3 +82,10 @@ def test_an_interface_file_that_is_none_is_named(run: RunDirectory, environ: Map
     file.write_text("")
     (note,) = configuration.read({**environ, "KONG_PYTHON_INTERFACE_FILE": str(file)}, (), run).notes
     assert note.startswith(f"{file} is not Kong's interface file: ")
+
+
+def test_settings_of_a_broken_plugin_are_no_mistake(
+    run: RunDirectory, environ: Mapping[str, str], add_broken: None
+) -> None:
+    found = configuration.read({**environ, "KONG_PLUGINSERVER_BAD_SOCKET": "/x"}, (), run)
+    assert found.notes == ()

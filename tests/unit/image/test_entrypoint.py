@@ -157,6 +157,16 @@ def test_a_wrong_value_is_said_once_to_another_command(start: Start) -> None:
     assert container.log.count("KONG_PYTHON_PROTOCOL is 'grpc'") == 1
 
 
+def test_a_server_of_the_user_and_a_setting_that_kong_ignores_are_said(start: Start) -> None:
+    container = start(
+        **{"KONG_PLUGINSERVER_GOOD_START_CMD": "/x", "KONG_PLUGINSERVER_G-OOD_SOCKET": "/x"},
+        kong={"then": "exit 5"},
+    )
+    assert container.end() == 5
+    assert "[warn] kong-python: Kong ignores KONG_PLUGINSERVER_G-OOD_SOCKET: " in container.log
+    assert "[notice] kong-python: no plugin server is started for good: KONG_PLUGINSERVER_" in container.log
+
+
 def test_json_from_the_first_line_to_the_last(start: Start, folder: Path) -> None:
     (folder / "prints.py").write_text('import os\nos.write(1, b"caf\\xe9\\n")\n' + (folder / "good.py").read_text())
     container = start(KONG_PYTHON_LOG_FORMAT="json")

@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from kong_pdk.image.environment import Changes, lookalikes, merge, shell_script
+from kong_pdk.image import environment
+from kong_pdk.image.environment import Changes, ignored, lookalikes, merge, shell_script
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.image.settings import Settings
 
@@ -36,6 +37,7 @@ def test_without_any_setting_the_bundled_plugins_stay() -> None:
         ("bundled,b", "bundled,b,a"),
         ("", "a,b"),
         ("bundled,off", "bundled,off,a,b"),
+        ("\n  bundled,\n  z ,\n\ta,\n", "bundled,z,a,b"),
     ],
 )
 def test_the_users_order_of_plugins_is_kept(given: str, expected: str) -> None:
@@ -55,6 +57,119 @@ def test_another_plugin_server_is_kept() -> None:
     changes = merged(environ, "a")
     assert changes.variables["KONG_PLUGINSERVER_NAMES"] == "Go-Server,a"
     assert not any("GO_SERVER" in name for name in changes.variables)
+
+
+GO = {"KONG_PLUGINSERVER_GO_QUERY_CMD": "/opt/go -dump", "KONG_PLUGINSERVER_NAMES": "go"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        (
+            {"KONG_PLUGINSERVER_PY-HELLO_SOCKET": "/x"},
+            "Kong ignores KONG_PLUGINSERVER_PY-HELLO_SOCKET: write KONG_PLUGINSERVER_PY_HELLO_SOCKET",
+        ),
+        (
+            {"KONG_PLUGINSERVER_py_hello_START_CMD": "/x"},
+            "Kong ignores KONG_PLUGINSERVER_py_hello_START_CMD: write KONG_PLUGINSERVER_PY_HELLO_START_CMD",
+        ),
+        (
+            {"kong_pluginserver_py-hello_query_cmd": "x", "KONG_PLUGINSERVER_PY_HELLO_QUERY_CMD": "y"},
+            "Kong ignores kong_pluginserver_py-hello_query_cmd: write KONG_PLUGINSERVER_PY_HELLO_QUERY_CMD, "
+            "which is set, too",
+        ),
+        (
+            {"KONG_PLUGINSERVER-NAMES": "go"},
+            "Kong ignores KONG_PLUGINSERVER-NAMES: write KONG_PLUGINSERVER_NAMES",
+        ),
+        (
+            {"KONG_PLUGINSERVER_RUST_HEADER_SOCKET": "/x"},
+            "Kong ignores KONG_PLUGINSERVER_RUST_HEADER_SOCKET: KONG_PLUGINSERVER_NAMES has no rust-header; add it",
+        ),
+        (
+            {"KONG_PLUGINSERVER_PY_HELO_SOCKET": "/x"},
+            "Kong ignores KONG_PLUGINSERVER_PY_HELO_SOCKET: KONG_PLUGINSERVER_NAMES has no py-helo; add it; did "
+            "you mean KONG_PLUGINSERVER_PY_HELLO_SOCKET?",
+        ),
+        (
+            {**GO, "KONG_PLUGINSERVER_GO_STARTCMD": "/x"},
+            "Kong ignores KONG_PLUGINSERVER_GO_STARTCMD: did you mean KONG_PLUGINSERVER_GO_START_CMD?",
+        ),
+        (
+            {**GO, "KONG_PLUGINSERVER_GO_SOCKET_FILE": "/x"},
+            "Kong ignores KONG_PLUGINSERVER_GO_SOCKET_FILE: did you mean KONG_PLUGINSERVER_GO_SOCKET?",
+        ),
+        (
+            {"KONG_PLUGINSERVER_NAME": "go"},
+            "Kong ignores KONG_PLUGINSERVER_NAME: did you mean KONG_PLUGINSERVER_NAMES?",
+        ),
+        (
+            {"KONG_PLUGINSERVER_NAMES": "go-server, py-hello", "KONG_PLUGINSERVER_GO_SERVER_SOCKET": "/x"},
+            "KONG_PLUGINSERVER_NAMES has go-server, which is no plugin of the folder, and Kong cannot ask that server "
+            "for its plugins: set KONG_PLUGINSERVER_GO_SERVER_QUERY_CMD, or remove the name",
+        ),
+    ],
+)
+def test_what_kong_ignores_is_said(environ: dict[str, str], expected: str) -> None:
+    assert ignored(Settings(environ), ["py-hello"]) == [expected]
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {**GO, "KONG_PLUGINSERVER_GO_SOCKET": "/x", "KONG_PLUGINSERVER_GO_START_CMD": "/opt/go"},
+        {"KONG_PLUGINSERVER_NAMES": " Go-Server ,\n py-hello", "KONG_PLUGINSERVER_GO_SERVER_QUERY_CMD": "x"},
+        {"KONG_PLUGINSERVER_PY_HELLO_SOCKET": "/x"},
+        {"KONG_PLUGINSERVER_OTHER_SOCKET": ""},
+        {"KONG_PLUGINSERVER_SERVICE_HOST": "10.0.0.1", "KONG_PLUGINSERVER_PORT": "tcp://10.0.0.1:80"},
+        {"KONG_PLUGINSERVER_GO_PORT_80_TCP_ADDR": "10.0.0.1", "KONG_PLUGINSERVER_SERVICE_PORT_HTTP": "80"},
+    ],
+)
+def test_servers_that_are_named_are_nobodys_mistake(environ: dict[str, str]) -> None:
+    assert ignored(Settings(environ), ["py-hello"]) == []
+
+
+@pytest.mark.parametrize("program", ["go", "query_go"])
+def test_a_server_in_kongs_default_place_needs_no_query_command(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "_PROGRAMS", tmp_path)
+    assert len(ignored(Settings({"KONG_PLUGINSERVER_NAMES": "Go"}), [])) == 1
+    (tmp_path / program).touch()
+    assert ignored(Settings({"KONG_PLUGINSERVER_NAMES": "Go"}), []) == []
+
+
+@pytest.mark.parametrize(
+    ("spelled", "expected"),
+    [
+        (
+            "pluginserver_py-hello_socket",
+            "kong.conf: Kong reads pluginserver_py-hello_socket as pluginserver_py_hello_socket: write that; a "
+            "variable has no effect with a dash in it",
+        ),
+        (
+            "PLUGINSERVER_PY_HELLO_SOCKET",
+            "kong.conf: Kong ignores PLUGINSERVER_PY_HELLO_SOCKET: write pluginserver_py_hello_socket",
+        ),
+        (
+            "pluginserver_go-header_socket",
+            "kong.conf: Kong ignores pluginserver_go-header_socket: pluginserver_names has no go-header; add it",
+        ),
+        ("pluginserver_py_hello_socket", None),
+        ("prefix", None),
+    ],
+)
+def test_kong_conf_is_looked_at_too(spelled: str, expected: str | None) -> None:
+    said = ignored(Settings({}, {spelled: "/x", "pluginserver_names": "py-hello"}), ["py-hello"])
+    assert said == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize("option", ["pluginserver_py-hello_socket", "pluginserver_py_hello_start_cmd"])
+def test_a_server_of_the_user_in_kong_conf_is_the_users(option: str) -> None:
+    changes = merge(Settings({}, {option: "/x"}), ["py-hello"], RunDirectory(Path("/run/x")))
+    assert changes.servers == ()
+    assert "KONG_PLUGINSERVER_PY_HELLO_SOCKET" not in changes.variables
 
 
 @pytest.mark.parametrize("name", ["my_plugin", "MY-PLUGIN"])

@@ -38,6 +38,14 @@ def test_env_prints_lines_for_a_shell(run: RunDirectory, capsys: pytest.CaptureF
     ]
 
 
+def test_env_says_what_kong_ignores(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("KONG_PLUGINSERVER_GO-OD_SOCKET", "/x")
+    assert report.environment_main([]) == 0
+    printed = capsys.readouterr()
+    assert printed.err.startswith("kong-python: Kong ignores KONG_PLUGINSERVER_GO-OD_SOCKET: ")
+    assert "KONG_PLUGINSERVER_GOOD_SOCKET=" in printed.out
+
+
 def test_env_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert report.environment_main(["--json"]) == 0
     assert json.loads(capsys.readouterr().out)["KONG_PLUGINS"] == "bundled,good"

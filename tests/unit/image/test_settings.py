@@ -58,9 +58,9 @@ def test_the_role_from_a_file_is_left_for_kong_to_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [["-c", "{}"], ["--conf", "{}"], ["--conf={}"]])
 def test_the_conf_of_the_command_is_read(tmp_path: Path, words: list[str]) -> None:
     conf = tmp_path / "my.conf"
-    conf.write_text("# plugins = no\nplugins = bundled, mine # ours\n\nno equals sign\nPREFIX=/x\\#y\n")
+    conf.write_text("# plugins = no\nplugins = bundled, \\\n  mine # ours\n\nno equals sign\n prefix=/x\\#y\n")
     command = ["kong", "docker-start", *(word.format(conf) for word in words)]
-    assert read_conf(command, defaults=[]) == {"plugins": "bundled, mine", "prefix": "/x#y"}
+    assert read_conf(command, defaults=[]) == {"plugins": "bundled,   mine", "prefix": "/x#y"}
 
 
 def test_the_first_default_conf_that_exists_counts(tmp_path: Path) -> None:
@@ -97,3 +97,9 @@ def test_a_log_level_in_a_file_is_told_to_plugin_servers(tmp_path: Path) -> None
     assert Settings(environ).log_level == {"KONG_PYTHON_LOG_LEVEL": "info"}
     assert Settings({**environ, "KONG_LOG_LEVEL": "warn"}).log_level == {}
     assert Settings({"KONG_LOG_LEVEL_FILE": str(tmp_path / "absent")}).log_level == {}
+
+
+def test_names_in_kong_conf_are_read_as_kong_reads_them() -> None:
+    settings = Settings({}, {"pluginserver_py-hello_socket": "/x", "PLUGINS": "not,read"})
+    assert settings.get("pluginserver_py_hello_socket") == "/x"
+    assert settings.get("plugins") is None

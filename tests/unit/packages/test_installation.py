@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import re
@@ -10,15 +11,18 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import wheels
 from kong_pdk.packages.installation import install
 from kong_pdk.packages.packages import Packages, locate
 from kong_pdk.plugin import inspect
 from unit.packages.conftest import PLUGIN, Write
+from wheels import wheel
 
 MONTH_SECONDS = 31 * 24 * 3600
 
@@ -100,7 +104,7 @@ def test_it_says_what_it_does_and_no_more(
     folder: Path, write: Write, environ: Mapping[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     write("one/plugin.py")
-    file = write("one/requirements.txt", "beta\n")
+    file = write("one/requirements.txt", "beta==1.0\n")
     with caplog.at_level(logging.INFO):
         installed(folder, environ)
     first, last = caplog.messages
@@ -117,8 +121,35 @@ def test_a_failure_is_a_problem_with_line_and_cure(
     [problem] = inspect(folder, load=packages.load).problems
     assert (problem.file, problem.line, problem.plugin) == (file, 3, "one")
     assert problem.message.startswith("the packages of plugin one cannot be installed: the index has no nowhere>=3 for")
-    assert problem.cure and "mend the name" in problem.cure
+    assert problem.cure and "fix the name" in problem.cure
     assert list((data / "environments").iterdir()) == []
+
+
+def test_unpinned_lines_are_said_once(
+    folder: Path, write: Write, environ: Mapping[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    write("one.py")
+    write("two/plugin.py")
+    for_all = write("requirements.txt", "alpha # any\nbeta<2 ; python_version > '3'\n")
+    write("two/requirements.txt", "alpha==1.0\n")
+    installed(folder, environ)
+    installed(folder, environ)
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        f"{for_all}: the next install may bring other versions of alpha, beta<2; pin them: alpha==1.0, beta==1.0"
+    ]
+
+
+def test_many_unpinned_lines_are_counted(
+    folder: Path, write: Write, environ: Mapping[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"many{number:02}" for number in range(14)]
+    index = wheels.write(tmp_path / "more", *(wheel(name) for name in names))
+    write("one.py")
+    write("requirements.txt", "\n".join([*names]))
+    installed(folder, {**environ, "PIP_FIND_LINKS": str(index)})
+    [said] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "many09 and 4 more; pin them: many00==1.0, " in said
+    assert "many10" not in said
 
 
 def test_what_the_pdk_needs_is_not_replaced_by_what_it_cannot_use(
@@ -160,6 +191,174 @@ def test_an_index_that_cannot_be_reached_is_named(folder: Path, write: Write, en
     assert problem.cure and "PIP_INDEX_URL" in problem.cure
 
 
+@pytest.mark.parametrize(
+    "index",
+    [
+        "http://me:pa/s-s3cr3t@127.0.0.1:9/simple",
+        "http://me:pas-s3cr3t@x@127.0.0.1:9/simple",
+        "http://me:12/pas-s3cr3t@127.0.0.1:9/simple",
+        "http://me:pa#s-s3cr3t@127.0.0.1:9/simple",
+        "http://to/ken-pas-s3cr3t@127.0.0.1:9/simple",
+        "http://pas-s3cr3t@127.0.0.1:9/simple",
+        "http://127.0.0.1:9/simple?access_token=pas-s3cr3t",
+    ],
+)
+@pytest.mark.parametrize("place", ["variable", "file", "file with a variable"])
+def test_no_password_gets_into_the_log(  # noqa: PLR0913, PLR0917
+    index: str,
+    place: str,
+    folder: Path,
+    write: Write,
+    environ: Mapping[str, str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    given = {**environ, "PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "PIP_RETRIES": "0"}
+    write("one.py")
+    if place == "variable":
+        given["PIP_INDEX_URL"] = index
+        write("requirements.txt", "alpha\n")
+    elif place == "file":
+        write("requirements.txt", f"--index-url {index}\nalpha\n")
+    else:
+        secret = index.removeprefix("http://").partition("@127")[0]
+        given["SECRET"] = secret
+        write("requirements.txt", f"--index-url {index.replace(secret, '${SECRET}')}\nalpha\n")
+    with caplog.at_level(logging.INFO):
+        [problem] = installed(folder, given).problems
+    said = f"{problem}\n{caplog.text}"
+    assert "pip: " in said
+    assert "s3cr3t" not in said
+
+
+def test_a_password_that_must_be_escaped_is_named(folder: Path, write: Write, environ: Mapping[str, str]) -> None:
+    write("one.py")
+    write("requirements.txt", "alpha\n")
+    index = {"PIP_INDEX_URL": "http://me:pa/ss@127.0.0.1:9/simple", "PIP_NO_INDEX": "", "PIP_FIND_LINKS": ""}
+    [problem] = installed(folder, {**environ, **index, "PIP_RETRIES": "0"}).problems
+    assert "the password in PIP_INDEX_URL holds a character that ends it" in problem.message
+    assert problem.cure and "%2F for /" in problem.cure
+
+
+BUILDING = {"KONG_PYTHON_INSTALL": "on"}
+# A build that needs no other package, and so no index.
+BACKEND = """
+import json, os, pathlib, zipfile
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    pathlib.Path({!r}).write_text(json.dumps(dict(os.environ)))
+    name = "native-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(pathlib.Path(wheel_directory) / name, "w") as made:
+        made.writestr("native.py", "VERSION = '1.0'")
+        made.writestr("native-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: native\\nVersion: 1.0\\n")
+        made.writestr("native-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\nRoot-Is-Purelib: true\\n")
+        made.writestr("native-1.0.dist-info/RECORD", "")
+    return name
+"""
+PROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+SECRETS = {"KONG_PG_PASSWORD": "x", "AWS_SECRET_ACCESS_KEY": "x", "DATABASE_URL": "x"}
+
+
+@pytest.fixture
+def native(tmp_path: Path, write: Write) -> Path:
+    """Write a package whose build tells its environment, and give the file in which it does."""
+    told = tmp_path / "told"
+    write("native/backend.py", BACKEND.format(str(told)))
+    write("native/pyproject.toml", PROJECT)
+    write("one.py", f"import native\n{PLUGIN}")
+    return told
+
+
+def test_a_build_sees_nothing_but_what_pip_needs(
+    folder: Path, write: Write, environ: Mapping[str, str], native: Path
+) -> None:
+    write("requirements.txt", "./native\n--find-links ${NAMED_IN_FILE}\n")
+    known = {
+        "HTTPS_PROXY": "",
+        "no_proxy": "*",
+        "LC_ALL": "C.UTF-8",
+        "CC": "cc",
+        "SOURCE_DATE_EPOCH": "0",
+        "PIP_RETRIES": "1",
+    }
+    named = {
+        "NAMED_IN_FILE": "/nowhere",
+        "MYSQLCLIENT_CFLAGS": "-g",
+        "KONG_PYTHON_INSTALL_VARIABLES": " MYSQLCLIENT_CFLAGS, ",
+    }
+    given = {**environ, **SECRETS, **known, **named, **BUILDING}
+    assert installed(folder, given).failed == {}
+    seen = json.loads(native.read_text())
+    assert not SECRETS.keys() & seen.keys()
+    assert not {name for name in seen if name.startswith("KONG_")}
+    assert seen["PATH"].endswith(given["PATH"])  # pip puts a folder of its own before it
+    wanted = {"HOME", *known, "NAMED_IN_FILE", "MYSQLCLIENT_CFLAGS"}
+    assert {name: seen.get(name) for name in wanted} == {name: given[name] for name in wanted}
+
+
+@pytest.mark.parametrize("line", ["./native", "native @ file://{folder}/native", "-e ./native"])
+@pytest.mark.parametrize("setting", ["", "wheels", "off"])
+def test_nothing_is_built_unless_asked_for(  # noqa: PLR0913, PLR0917
+    line: str, setting: str, folder: Path, write: Write, environ: Mapping[str, str], native: Path
+) -> None:
+    text = line.format(folder=folder)
+    more = write("more.txt", f"alpha==1.0\n{text}\n")
+    write("requirements.txt", "-r more.txt\n")
+    [problem] = installed(folder, {**environ, "KONG_PYTHON_INSTALL": setting}).problems
+    assert (problem.file, problem.line) == (more, 2)
+    assert f"{text} has to be built from source, and KONG_PYTHON_INSTALL=wheels builds nothing" in problem.message
+    assert problem.cure and "set KONG_PYTHON_INSTALL=on" in problem.cure
+    assert not native.exists()
+
+
+@pytest.fixture
+def archive(folder: Path, native: Path, tmp_path: Path) -> Path:
+    """Put that package into a source archive, in a folder for ``PIP_FIND_LINKS``."""
+    (folder / "native").rename(tmp_path / "native-1.0")
+    (tmp_path / "native-1.0" / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: native\nVersion: 1.0\n")
+    links = tmp_path / "sources"
+    links.mkdir()
+    with tarfile.open(links / "native-1.0.tar.gz", "w:gz") as made:
+        made.add(tmp_path / "native-1.0", "native-1.0")
+    return links
+
+
+def test_a_package_that_is_there_as_source_alone(
+    folder: Path, write: Write, environ: Mapping[str, str], native: Path, archive: Path
+) -> None:
+    write("requirements.txt", "native==1.0\n")
+    given = {**environ, "PIP_FIND_LINKS": str(archive)}
+    [problem] = installed(folder, given).problems
+    assert problem.line == 1
+    assert "the index has no wheel of native==1.0 for" in problem.message
+    assert problem.cure and "set KONG_PYTHON_INSTALL=on" in problem.cure
+    assert not native.exists()
+    packages = installed(folder, {**given, **BUILDING})
+    assert inspect(folder, load=packages.load).problems == []
+    assert native.exists()
+
+
+def test_the_metadata_of_a_wheel_cannot_ask_for_a_build(  # noqa: PLR0913, PLR0917
+    folder: Path, write: Write, environ: Mapping[str, str], native: Path, tmp_path: Path, archive: Path
+) -> None:
+    where = tmp_path / "native-1.0"
+    wheels.write(archive, wheel("direct", needs=(f"native @ {where.as_uri()}",)))
+    write("requirements.txt", "direct==1.0\n")
+    given = {**environ, "PIP_FIND_LINKS": str(archive)}
+    [problem] = installed(folder, given).problems
+    assert f"{where}, which direct==1.0 needs, has to be built from source" in problem.message
+    assert not native.exists()
+
+
+def test_pips_own_wish_to_build_is_said_not_to_count(
+    folder: Path, write: Write, environ: Mapping[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    write("one.py")
+    write("requirements.txt", "alpha==1.0\n")
+    assert installed(folder, {**environ, "PIP_NO_BINARY": "alpha"}).failed == {}
+    [said] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert said == "PIP_NO_BINARY is ignored: it asks for builds, and KONG_PYTHON_INSTALL is not on"
+
+
 SDIST = "from setuptools import Extension, setup\nsetup(name='native', version='1', ext_modules=[{}])\n"
 
 
@@ -169,7 +368,7 @@ def test_a_package_that_needs_a_compiler_is_named(folder: Path, write: Write, en
     write("native/native.c", "int x;\n")
     write("requirements.txt", "./native\n")
     bare = {"CC": "/nowhere/some-cc", "PIP_NO_BUILD_ISOLATION": "0"}
-    [problem] = installed(folder, {**environ, **bare}).problems
+    [problem] = installed(folder, {**environ, **bare, **BUILDING}).problems
     assert "native" in problem.message
     assert "compiler" in str(problem)
 
@@ -177,7 +376,7 @@ def test_a_package_that_needs_a_compiler_is_named(folder: Path, write: Write, en
 FORKS_AND_WAITS = """
 import os, pathlib, sys, time
 if os.fork() == 0:
-    pathlib.Path(os.environ["PID_FILE"]).write_text(str(os.getpid()))
+    pathlib.Path(os.environ["PIP_PID_FILE"]).write_text(str(os.getpid()))
 time.sleep(600)
 """
 
@@ -201,8 +400,8 @@ def test_what_takes_too_long_is_killed(
     write("one.py")
     write("requirements.txt", "alpha\n")
     monkeypatch.setattr("kong_pdk.packages.pip._PIP", (sys.executable, "-c", FORKS_AND_WAITS))
-    limit = {"KONG_PYTHON_INSTALL_SECONDS": "3", "PIP_CERT": "/any", "PID_FILE": str(tmp_path / "pid")}
-    [problem] = installed(folder, {**environ, **limit}).problems
+    limit = {"KONG_PYTHON_INSTALL_SECONDS": "3", "PIP_CERT": "/any", "PIP_PID_FILE": str(tmp_path / "pid")}
+    [problem] = installed(folder, {**environ, **limit, **BUILDING}).problems
     assert "pip was not ready after 3 s" in problem.message
     assert problem.cure and "KONG_PYTHON_INSTALL_SECONDS" in problem.cure
     assert gone((tmp_path / "pid").read_text())
@@ -248,17 +447,19 @@ def test_what_nobody_has_used_for_a_month_is_removed(
 ) -> None:
     write("one.py")
     long_ago = time.time() - MONTH_SECONDS
-    for name in ("unused", "used", "recent"):
-        (data / "environments" / name).mkdir(parents=True)
-        os.utime(data / "environments" / name, (long_ago, long_ago) if name != "recent" else None)
-    used = os.open(data / "environments" / "used", os.O_RDONLY)
+    mine = data / "environments" / str(os.geteuid())
+    for path in (mine / "all-unused", mine / "all-used", mine / "all-recent", mine.with_name("all-of-an-old-version")):
+        path.mkdir(parents=True)
+        os.utime(path, (long_ago, long_ago) if path.name != "all-recent" else None)
+    used = os.open(mine / "all-used", os.O_RDONLY)
     try:
         fcntl.flock(used, fcntl.LOCK_SH)
         write("requirements.txt", "alpha\n")
         [own] = installed(folder, environ).directories("one")
     finally:
         os.close(used)
-    assert {entry.name for entry in (data / "environments").iterdir()} == {"used", "recent", own.name}
+    assert {entry.name for entry in mine.parent.iterdir()} == {mine.name}
+    assert {entry.name for entry in mine.iterdir()} == {"all-used", "all-recent", own.name}
 
 
 def test_two_starts_at_once_install_once(folder: Path, write: Write, environ: Mapping[str, str], data: Path) -> None:

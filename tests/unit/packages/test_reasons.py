@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ FILE = "/plugins/requirements.txt"
 
 # What the requirements file has, the line that is named, and what the message and the cure say.
 REASONS: dict[str, tuple[str, int | None, str, str]] = {
-    "no-such-package": ("alpha\nnowhere\n", 2, r"the index has no nowhere for Python 3\.\d+", "mend the name"),
+    "no-such-package": ("alpha\nnowhere\n", 2, r"the index has no nowhere for Python 3\.\d+", "fix the name"),
     "no-such-version": ("alpha==9\n", 1, r"no alpha==9 for .*; the last ones that it has are 1\.0, 2\.0$", "those"),
-    "no-such-dependency": ("alpha\n\ndeep\n", 3, r"the index has no nosuch>=3, which deep needs, for", "mend"),
+    "no-such-dependency": ("alpha\n\ndeep\n", 3, r"the index has no nosuch>=3, which deep needs, for", "fix"),
     "conflict": ("beta\ngamma\n", 2, r"fit together: beta 1\.0 depends on alpha<2, gamma 1\.0 depends on", "versions"),
     "constraint": ("\nold-msgpack\n", 2, r"depends on msgpack<1, kong-python itself, .* needs msgpack", "versions"),
     "other-python": ("newer\n", 1, r"^newer needs Python >=3\.99, and this is 3\.", "version that can use this"),
@@ -40,6 +41,24 @@ REASONS: dict[str, tuple[str, int | None, str, str]] = {
     "certificate": ("nowhere\n", None, r"^the certificate of localhost:8942 is not trusted$", "PIP_CERT"),
     "no-host": ("nowhere\n", None, r"^the index index\.invalid .* \(Name or service not known\)$", "HTTPS_PROXY"),
     "no-certificates": ("nowhere\n", None, r"^there are no certificates in /nowhere/ca\.crt$", "PIP_CERT"),
+    "only-source": (
+        "\nnative\n",
+        2,
+        r"^the index has no wheel of native for Python 3\.\S+ on \w+; it has the source of native 1\.0$",
+        "KONG_PYTHON_INSTALL=on",
+    ),
+    "only-source-dependency": (
+        "deep\n",
+        1,
+        r"no wheel of native>=1, which deep needs, for .* source of",
+        "has a wheel",
+    ),
+    "build-refused": (
+        "alpha\ndirect\n",
+        2,
+        r"^/src/native(, which direct needs,)? has to be built from source$",
+        "KONG_PYTHON_INSTALL=on",
+    ),
     "disk-full": ("big\n", None, r"^there is no room left on the disk$", "KONG_PYTHON_DATA_DIR"),
 }
 
@@ -49,7 +68,7 @@ def recorded(version: str, name: str) -> Outcome:
     cases = (RECORDED / f"{version}.txt").read_text().split("##### ")
     [case] = [case for case in cases if case.startswith(f"{name}\n")]
     output, _, log = case.partition("\n")[2].partition("=== log\n")
-    return Outcome(1, output, log)
+    return Outcome(1, output, log, building=not name.startswith(("only-source", "build-refused")))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -58,10 +77,42 @@ def test_pips_words_become_one_sentence(name: str, version: str, tmp_path: Path)
     text, line, message, cure = REASONS[name]
     file = tmp_path / "requirements.txt"
     file.write_text(text)
+    if (name, version) == ("build-refused", "pip-22.0.2"):
+        line = None  # it does not say which package needs the directory
     outcome = recorded(version, name)
-    reason = explain(Outcome(1, outcome.output.replace(FILE, str(file)), outcome.log), file)
+    reason = explain(replace(outcome, output=outcome.output.replace(FILE, str(file))), file)
     assert re.search(message, reason.message), reason
     assert (reason.line, cure in reason.cure) == (line, True), reason
+
+
+PYPI = """  Skipping link: No sources permitted for alpha: https://index.invalid/alpha-1.0.tar.gz#sha256=0 (from x)
+  Skipping link: No sources permitted for alpha: https://index.invalid/alpha-2.0.zip (from x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "wheels", "message"),
+    [
+        ("alpha==9", "1.0, 2.0", r"^the index has no alpha==9 for .*; the last ones that it has are 1\.0, 2\.0$"),
+        ("alpha==2.0", "1.0", r"^the index has no wheel of alpha==2\.0 for .*; it has the source of alpha 2\.0$"),
+        ("alpha>1", "1.0", r"^the index has no wheel of alpha>1 for .*; it has the source of alpha 2\.0$"),
+        ("alpha", "none", r"it has the source of alpha 1\.0, 2\.0$"),
+        ("alpha==9", "none", r"^the index has no alpha==9 for"),
+    ],
+)
+def test_a_version_that_is_not_there_at_all_is_no_matter_of_wheels(
+    asked: str, wheels: str, message: str, tmp_path: Path
+) -> None:
+    words = f"ERROR: Could not find a version that satisfies the requirement {asked} (from versions: {wheels})\n"
+    reason = explain(Outcome(1, words, PYPI, building=False), tmp_path / "requirements.txt")
+    assert re.search(message, reason.message), reason
+
+
+def test_pips_own_setting_is_named_where_builds_are_allowed(tmp_path: Path) -> None:
+    reason = explain(recorded(VERSIONS[0], "only-source"), tmp_path / "requirements.txt")
+    assert "KONG_PYTHON_INSTALL=on" in reason.cure
+    outcome = replace(recorded(VERSIONS[0], "only-source"), building=True)
+    assert "unset PIP_ONLY_BINARY" in explain(outcome, tmp_path / "requirements.txt").cure
 
 
 def test_words_that_are_not_known_are_given_as_they_are(tmp_path: Path) -> None:

@@ -53,6 +53,91 @@ def test_what_a_file_refers_to_counts(text: str, edited: str, folder: Path, writ
     assert digest(folder) != before
 
 
+LIBRARY = {"lib/setup.py": "", "lib-1.0.tar.gz": "", "lib-1.0-py3-none-any.whl": ""}
+
+
+@pytest.mark.parametrize(
+    ("line", "built"),
+    [
+        ("alpha", False),
+        ("alpha @ https://index.invalid/alpha-1.0-py3-none-any.whl", False),
+        ("https://index.invalid/alpha-1.0-py3-none-any.whl#sha256=0", False),
+        ("https://index.invalid/alpha.zip?token=x#egg=alpha", True),
+        ("alpha @ https://index.invalid/alpha-1.0.tar.gz", True),
+        ("alpha@https://index.invalid/alpha-1.0.tar.gz ; python_version > '3'", True),
+        ("git+https://host.invalid/alpha.git@v1", True),
+        ("alpha @ git+ssh://git@host.invalid/alpha.git", True),
+        ("./lib", True),
+        ("lib @ file://{folder}/lib", True),
+        ("./lib[extra] ; python_version > '3'", True),
+        ("./lib-1.0.tar.gz", True),
+        ("lib-1.0-py3-none-any.whl", False),
+        ("lib @ file://{folder}/lib-1.0-py3-none-any.whl", False),
+        ("-e ./lib", True),
+        ("--editable=git+https://host.invalid/alpha.git", True),
+        ("--no-binary alpha", True),
+        ("--no-binary=:all:", True),
+        ("--no-binary :none:", False),
+        ("--only-binary :all:", False),
+    ],
+)
+def test_what_would_be_built(line: str, built: bool, folder: Path, write: Write) -> None:
+    for name, text in LIBRARY.items():
+        write(name, text)
+    write("requirements.txt", f"beta==1\n{line.format(folder=folder)}\n")
+    read = requirements.read(folder / "requirements.txt", None)
+    assert read is not None
+    assert [each.number for each in read.built] == ([2] if built else [])
+
+
+@pytest.mark.parametrize(
+    ("line", "pinned"),
+    [
+        ("alpha==1.0", True),
+        ("alpha === 1.0 ; python_version > '3'", True),
+        ("alpha[extra]>=1,==1.5", True),
+        ("alpha (==1.0)", True),
+        ("alpha==1.*", False),
+        ("alpha~=1.0", False),
+        ("alpha>=1,<2", False),
+        ("alpha", False),
+        ("alpha ; python_version == '3.11'", False),
+        ("alpha --hash=sha256:0", True),
+        ("alpha @ https://index.invalid/alpha-1.0-py3-none-any.whl#sha256=0", True),
+        ("alpha @ https://index.invalid/alpha-1.0-py3-none-any.whl", False),
+        ("git+https://host.invalid/alpha.git@v1.0", False),
+        ("git+https://host.invalid/alpha.git@0123456789abcdef0123456789abcdef01234567#egg=alpha", True),
+        ("-e git+https://host.invalid/alpha.git", False),
+        ("-e ./lib", True),
+        ("./lib-1.0-py3-none-any.whl", True),
+        ("Gamma.One>=1", True),
+        ("delta", False),
+    ],
+)
+def test_what_is_pinned(line: str, pinned: bool, folder: Path, write: Write) -> None:
+    for name, text in LIBRARY.items():
+        write(name, text)
+    write("limits.txt", "-r more-limits.txt\ndelta<2\n")
+    write("more-limits.txt", "gamma-one==1.5\n")
+    write("requirements.txt", f"{line}\n-c limits.txt\n")
+    read = requirements.read(folder / "requirements.txt", None)
+    assert read is not None
+    assert [each.number for each in read.unpinned] == ([] if pinned else [1])
+
+
+def test_constraints_alone_ask_for_nothing(folder: Path, write: Write) -> None:
+    write("limits.txt", "alpha==1.0\n")
+    assert requirements.read(write("requirements.txt", "-c limits.txt\n"), None) is None
+    assert requirements.read(write("requirements.txt", "-c limits.txt\n-r limits.txt\n"), None) is not None
+
+
+def test_variables_and_urls_that_it_refers_to(folder: Path, write: Write) -> None:
+    line = "--index-url https://me:${TOKEN_1}@index.invalid/simple"
+    read = requirements.read(write("requirements.txt", f"{line}\nalpha==1 # ${{NOT_THIS}} $NOR_THIS\n"), None)
+    assert read is not None
+    assert (read.variables, read.urls) == ({"TOKEN_1"}, (line,))
+
+
 def test_where_the_folder_is_does_not_count(folder: Path, write: Write) -> None:
     write("requirements.txt", "-r more.txt\n./lib\n")
     write("more.txt", "alpha\n")

@@ -83,6 +83,14 @@ class Configuration:
     packages: Packages
     notes: tuple[str, ...] = ()
 
+    @property
+    def served_by_user(self) -> list[str]:
+        """The plugins whose servers the user runs, or Kong by a start command."""
+        if not self.changes.variables:
+            return []
+        ours = (*self.changes.servers, *self.changes.schema_only)
+        return [plugin.name for plugin in self.plugins if plugin.name not in ours]
+
     def mode(self, plugin: str) -> Mode:
         """Give the mode of a plugin's server."""
         return choose([each for each in self.plugins if each.name == plugin], self.options.mode)
@@ -128,6 +136,8 @@ def read(
     notes = [*found.warnings(), *environment.lookalikes(settings, names)]
     if names and environment.switched_off(settings):
         notes.append(f"KONG_PLUGINS is off: {', '.join(names)} will not run")
+    known = dict.fromkeys([*names, *(problem.plugin for problem in problems if problem.plugin)])
+    notes += environment.ignored(settings, tuple(known))
     changes = environment.merge(settings, names, run)
     if changes.servers and options.protocol == "ProtoBuf:1":
         notes += _lack_of_interface(environ)
@@ -161,7 +171,7 @@ def _refuse_ports_of_kong(metrics: Address | None, settings: Settings) -> None:
 def _packages(folder: Path, environ: Mapping[str, str], installing: bool) -> Packages:
     try:
         needed = locate(folder, environ)
-        if installing and INSTALL.read(environ) == "on":
+        if installing and INSTALL.read(environ) != "off":
             needed = install(needed, environ)
     except SettingError as error:
         raise StartError(str(error)) from error

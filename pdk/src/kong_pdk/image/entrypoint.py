@@ -127,7 +127,7 @@ def _may_go_on(found: Configuration) -> bool:
     if found.options.skip_broken:
         _log.error("starting without what is broken (KONG_PYTHON_ON_BROKEN_PLUGIN=skip)")
         return True
-    _log.error("Kong is not started; mend what is named above, or set KONG_PYTHON_ON_BROKEN_PLUGIN=skip")
+    _log.error("Kong is not started; fix what is named above, or set KONG_PYTHON_ON_BROKEN_PLUGIN=skip")
     return False
 
 
@@ -140,6 +140,11 @@ def _apply(found: Configuration) -> None:
 def _summary(found: Configuration) -> list[str]:
     names = ", ".join(found.changes.servers or found.changes.schema_only)
     sentences = [f"plugins from {found.options.folder}: {names or 'none'}"]
+    if theirs := found.served_by_user:
+        sentences.append(
+            f"no plugin server is started for {', '.join(theirs)}: KONG_PLUGINSERVER_..._START_CMD or _SOCKET says "
+            "that you run it"
+        )
     if found.changes.schema_only:
         sentences.append("this is a control plane: Kong knows the plugins' schemas, and no plugin server is started")
     return sentences

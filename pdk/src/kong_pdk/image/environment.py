@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from kong_pdk.image.run_directory import RunDirectory
-from kong_pdk.image.settings import Settings, variable_of
+from kong_pdk.image.settings import Settings, as_kong_reads, variable_of
 from kong_pdk.plugin import bundled, server_name
+
+_PROGRAMS = Path("/usr/local/bin")
+_PARTS = ("socket", "start_cmd", "query_cmd")
+_OF_ALL_SERVERS = ("pluginserver_names", "pluginserver_names_file")
+# Kubernetes tells every container of every Service in its namespace, and one may be called kong-pluginserver.
+_OF_SERVICES = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,70 @@ def lookalikes(settings: Settings, plugins: Sequence[str]) -> list[str]:
         for word in sorted(words)
         if key_of(word) in by_key
     ]
+
+
+def ignored(settings: Settings, plugins: Sequence[str]) -> list[str]:
+    """Say which settings of plugin servers Kong ignores, and how to write them.
+
+    :param plugins: names of the plugins that were found.
+    """
+    named = _list_of(settings, "pluginserver_names", "")
+    known = {key_of(name): name for name in [*named, *plugins]}
+    sentences = [*_ignored_variables(settings, known), *_ignored_in_file(settings, known)]
+    for name in named:
+        ours = key_of(name) in map(key_of, plugins)
+        # Where Kong looks for a program that it may ask.
+        default = any((_PROGRAMS / program).exists() for program in (name.lower(), f"query_{name.lower()}"))
+        if not ours and not default and not settings.get(_option(name, "query_cmd")):
+            sentences.append(
+                f"KONG_PLUGINSERVER_NAMES has {name}, which is no plugin of the folder, and Kong cannot ask that "
+                f"server for its plugins: set {variable_of(_option(name, 'query_cmd'))}, or remove the name"
+            )
+    return sentences
+
+
+def _ignored_variables(settings: Settings, known: Mapping[str, str]) -> Iterator[str]:
+    for spelled in settings.plugin_server_variables:
+        right = spelled.upper().replace("-", "_")
+        if _OF_SERVICES.search(right):
+            continue
+        option = right.removeprefix("KONG_").lower()
+        wrong = None if option in _OF_ALL_SERVERS else _unknown_server(option, known, variable_of)
+        if wrong:
+            yield f"Kong ignores {spelled}: {wrong}"
+        elif spelled != right:
+            also = ", which is set, too" if settings.get(option) else ""
+            yield f"Kong ignores {spelled}: write {right}{also}"
+
+
+def _ignored_in_file(settings: Settings, known: Mapping[str, str]) -> Iterator[str]:
+    for spelled in settings.spelled_in_file:
+        read = as_kong_reads(spelled)
+        if not re.match(r"pluginservers?_", read, re.IGNORECASE):
+            continue
+        wrong = None if read.lower() in _OF_ALL_SERVERS else _unknown_server(read.lower(), known, str)
+        if wrong:
+            yield f"kong.conf: Kong ignores {spelled}: {wrong}"
+        elif read != read.lower():
+            yield f"kong.conf: Kong ignores {spelled}: write {read.lower()}"
+        elif spelled != read:
+            yield f"kong.conf: Kong reads {spelled} as {read}: write that; a variable has no effect with a dash in it"
+
+
+def _unknown_server(option: str, known: Mapping[str, str], shown: Callable[[str], str]) -> str | None:
+    """Say why an option names no server that Kong has, or none of a server's settings."""
+    found = re.fullmatch(rf"pluginserver_(.+)_({'|'.join(_PARTS)})", option)
+    if found is None:
+        every = [*_OF_ALL_SERVERS[:1], *(_option(key, part) for key in known for part in _PARTS)]
+        guess = difflib.get_close_matches(option, every, n=1)
+        parts = ", ".join(part.upper() for part in _PARTS)
+        return f"did you mean {shown(guess[0])}?" if guess else f"a plugin server has {parts}"
+    key, part = found[1], found[2]
+    if key in known:
+        return None
+    guess = difflib.get_close_matches(key, known, n=1)
+    meant = f"; did you mean {shown(_option(guess[0], part))}?" if guess else ""
+    return f"{shown('pluginserver_names')} has no {key.replace('_', '-')}; add it{meant}"
 
 
 def key_of(name: str) -> str:

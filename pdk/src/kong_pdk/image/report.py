@@ -76,7 +76,7 @@ def _row(plugin: Description, found: Configuration, silent: dict[str, str]) -> d
     elif plugin.name in found.changes.schema_only:
         state = "schema only"
     else:
-        state = "switched off" if not found.changes.variables else "served by you"
+        state = "served by you" if plugin.name in found.served_by_user else "switched off"
     return {
         "name": plugin.name,
         "version": plugin.version,

@@ -26,11 +26,12 @@ class Settings:
     def __init__(self, environ: Mapping[str, str], file: Mapping[str, str] | None = None) -> None:
         """Read the ``_FILE`` variables that matter here.
 
-        :param file: what kong.conf holds.
+        :param file: what kong.conf holds, as it is spelled there.
         :raises StartError: a variable is set in both forms, or its file cannot be read.
         """
         self._environ = environ
-        self._file = file or {}
+        self.spelled_in_file = tuple(file or ())
+        self._file = {as_kong_reads(name): value for name, value in (file or {}).items()}
         self._from_files = {name: value for name in _FILE_FORMS if (value := _file_form(environ, name)) is not None}
 
     def get(self, option: str) -> str | None:
@@ -44,6 +45,13 @@ class Settings:
     def file_variables(self) -> tuple[str, ...]:
         """The ``_FILE`` variables of options that we change: their content is known here."""
         return tuple(f"{variable_of(option)}_FILE" for option in self._from_files if option in _CHANGED)
+
+    @property
+    def plugin_server_variables(self) -> list[str]:
+        """The variables that are set for plugin servers, in any spelling."""
+        return sorted(
+            name for name, value in self._environ.items() if value and re.match(r"KONG_PLUGINSERVERS?[_-]", name, re.I)
+        )
 
     @property
     def control_plane(self) -> bool:
@@ -67,6 +75,11 @@ class Settings:
 def variable_of(option: str) -> str:
     """Name the environment variable of an option of kong.conf."""
     return f"KONG_{option.upper()}"
+
+
+def as_kong_reads(name: str) -> str:
+    """Give the option that Kong makes of a name in kong.conf: ``pluginserver_py-hello_socket`` has no dash then."""
+    return re.sub(r"[^A-Za-z0-9]", "_", name)
 
 
 def read_conf(command: Sequence[str], defaults: Sequence[Path] = DEFAULT_FILES) -> dict[str, str]:
@@ -95,11 +108,12 @@ def _named_conf(command: Sequence[str]) -> Path | None:
 
 def _assignments(text: str) -> list[tuple[str, str]]:
     found = []
-    for line in text.splitlines():
+    # A backslash at the end continues a line.
+    for line in re.sub(r"\\[ \t]*\n", "", text).splitlines():
         # In Kong's files a # begins a comment anywhere, unless a backslash stands before it.
         name, equals, value = re.sub(r"(?<!\\)#.*", "", line).partition("=")
         if equals:
-            found.append((name.strip().lower(), value.strip().replace("\\#", "#")))
+            found.append((name.strip(), value.strip().replace("\\#", "#")))
     return found
 
 

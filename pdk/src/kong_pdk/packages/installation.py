@@ -5,20 +5,23 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kong_pdk.logs import NOTICE
+from kong_pdk.masking import ends_too_early, masked, secrets_of
 from kong_pdk.packages import pip
+from kong_pdk.packages.constraints import normalized
 from kong_pdk.packages.packages import Packages
-from kong_pdk.packages.reasons import Reason, explain
-from kong_pdk.packages.requirements import Requirements
-from kong_pdk.packages.store import StoreError
+from kong_pdk.packages.reasons import BUILD_CURE, Reason, explain
+from kong_pdk.packages.requirements import Requirements, name_of
+from kong_pdk.packages.store import Store, StoreError
 from kong_pdk.plugin import Problem
-from kong_pdk.settings import INSTALL_SECONDS
+from kong_pdk.settings import INSTALL, INSTALL_SECONDS, INSTALL_VARIABLES
 
 _MOST_LINES = 200  # of what a build writes: its end says why it failed
+_MOST_NAMED = 10
 _LONGEST_LINE = 400  # characters: pip lists every version that a package ever had
 
 _log = logging.getLogger(__name__)
@@ -30,73 +33,142 @@ def install(packages: Packages, environ: Mapping[str, str]) -> Packages:
     What pip says goes to the log where it fails. A signal that raises in this process ends pip, too.
 
     :return: the packages as they are then, with a problem for each set that could not be installed.
-    :raises SettingError: ``KONG_PYTHON_INSTALL_SECONDS`` has no meaning.
+    :raises SettingError: a variable ``KONG_PYTHON_INSTALL...`` has no meaning.
     """
-    seconds = INSTALL_SECONDS.read(environ)
+    terms = _Terms.read(environ)
     store, failed = packages.store, dict(packages.failed)
-    missing = packages.missing
-    if not missing:
+    if not packages.missing:
         return packages
+    if not terms.building and environ.get("PIP_NO_BINARY"):
+        _log.warning("PIP_NO_BINARY is ignored: it asks for builds, and KONG_PYTHON_INSTALL is not on")
     try:
         if refusal := store.refusal():
             raise refusal
-        with store.locked(seconds, lambda: _log.log(NOTICE, "another start installs into %s; waiting", store.path)):
+        waiting = "another start installs into %s; waiting"
+        with store.locked(terms.seconds, lambda: _log.log(NOTICE, waiting, store.path)):
             for requirements in packages.missing:
-                if problem := _install(packages, requirements, environ, seconds):
+                if problem := _install(packages.store, requirements, terms):
                     failed[requirements.plugin] = problem
-            store.remove_unused([store.environment(each) for each in packages.wanted.values()])
+            kept = [path for each in packages.wanted.values() if (path := store.find(each))]
+            store.remove_unused(kept)
     except StoreError as error:
         # What could not even be tried is as wrong for one as for another.
         for requirements in packages.missing:
-            reason = Reason(None, str(error), error.cure)
-            failed.setdefault(requirements.plugin, _problem(requirements, reason))
+            failed.setdefault(requirements.plugin, _of_store(requirements, error))
     return replace(packages, failed=failed)
 
 
-def _install(
-    packages: Packages, requirements: Requirements, environ: Mapping[str, str], seconds: float
-) -> Problem | None:
+@dataclass(frozen=True)
+class _Terms:
+    """On which terms packages are installed, as the environment says."""
+
+    environ: Mapping[str, str]
+    seconds: float
+    building: bool
+    named: tuple[str, ...]
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> _Terms:
+        # Where this comes by ``kong-python install``, "off" is about the starts to come.
+        building = INSTALL.read(environ) == "on"
+        return cls(environ, INSTALL_SECONDS.read(environ), building, INSTALL_VARIABLES.read(environ))
+
+    def environment(self, requirements: Requirements) -> dict[str, str]:
+        """Give all that pip sees of the environment."""
+        return pip.environment(self.environ, self.building, {*self.named, *requirements.variables})
+
+    def secrets(self, requirements: Requirements) -> frozenset[str]:
+        """Give the passwords that pip may speak of."""
+        given = self.environment(requirements)
+        lines = (
+            re.sub(r"\$\{(\w+)\}", lambda found: given.get(found[1], found[0]), line) for line in requirements.urls
+        )
+        return secrets_of([*given.values(), *lines])
+
+
+def _install(store: Store, requirements: Requirements, terms: _Terms) -> Problem | None:
     """Install one set; the directory gets its name when it is whole."""
     began = time.monotonic()
+    if requirements.built and not terms.building:
+        return _built(requirements)
+    for refused in store.refused(requirements):
+        _log.warning("%s; it is installed anew", refused)
     _log.log(NOTICE, "installing the packages of %s (%s)", requirements.whose, requirements.file)
-    store = packages.store
-    with store.workspace() as work:
-        made = work / "environment"
-        try:
-            outcome = pip.install(requirements.file, made, work, environ, seconds)
+    secrets = terms.secrets(requirements)
+    try:
+        with store.workspace() as work:
+            environ = terms.environment(requirements)
+            outcome = pip.install(requirements.file, work, environ, terms.seconds, terms.building)
             if outcome.status == 0:
-                store.give_away(made)
-                made.rename(store.environment(requirements))
-        except OSError as error:
-            refusal = store.not_writable(error)
-            return _problem(requirements, Reason(None, str(refusal), refusal.cure))
+                made = store.accept(work / pip.TARGET, requirements)
+    except StoreError as error:
+        return _of_store(requirements, error)
+    except OSError as error:
+        return _of_store(requirements, store.not_writable(error))
     if outcome.status == 0:
-        count = len(list(store.environment(requirements).glob("*.dist-info")))
-        took = time.monotonic() - began
-        counted = "1 package" if count == 1 else f"{count} packages"
-        _log.log(NOTICE, "installed %s for %s in %.1f s", counted, requirements.whose, took)
+        _say_installed(requirements, made, time.monotonic() - began)
         return None
     for line in [*outcome.build.splitlines()[-_MOST_LINES:], *outcome.output.splitlines()]:
-        _log.info("pip: %s", _shown(line))
-    return _problem(requirements, _reason(outcome, requirements.file, seconds))
+        _log.info("pip: %s", _cut(masked(line, secrets)))
+    return _problem(requirements, _reason(outcome, requirements, terms), secrets)
 
 
-def _reason(outcome: pip.Outcome, file: Path, seconds: float) -> Reason:
+def _say_installed(requirements: Requirements, made: Path, seconds: float) -> None:
+    versions = dict(sorted(_versions(made)))
+    counted = "1 package" if len(versions) == 1 else f"{len(versions)} packages"
+    _log.log(NOTICE, "installed %s for %s in %.1f s", counted, requirements.whose, seconds)
+    if requirements.unpinned:
+        _log.warning("%s", _unpinned(requirements, versions))
+
+
+def _versions(environment: Path) -> Iterator[tuple[str, str]]:
+    for about in environment.glob("*.dist-info"):
+        name, _, version = about.name.removesuffix(".dist-info").partition("-")
+        yield normalized(name), version
+
+
+def _unpinned(requirements: Requirements, versions: Mapping[str, str]) -> str:
+    """Say which lines may be met by other versions at the next install, and what pins them."""
+    lines = requirements.unpinned
+    texts = [masked(line.text.partition(";")[0].strip()) for line in lines]
+    pins = [f"{name}=={versions[name]}" for line in lines if (name := name_of(line.text)) and name in versions]
+    ways = [f"{', '.join(pins[:_MOST_NAMED])}"] if pins else []
+    if len(pins) < len(lines):
+        ways.append("a commit, or the hash of a file (#sha256=...), for what a URL names")
+    rest = f" and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
+    return (
+        f"{requirements.file}: the next install may bring other versions of {', '.join(texts[:_MOST_NAMED])}{rest}; "
+        f"pin them: {', '.join(ways)}"
+    )
+
+
+def _built(requirements: Requirements) -> Problem:
+    """Name the first line that asks for a build where there is to be none."""
+    line = requirements.built[0]
+    said = "asks for a build" if line.text.startswith("--no-binary") else "has to be built from source"
+    reason = Reason(line.number, f"{line.text} {said}, and KONG_PYTHON_INSTALL=wheels builds nothing", BUILD_CURE)
+    return replace(_problem(requirements, reason), file=line.file)
+
+
+def _reason(outcome: pip.Outcome, requirements: Requirements, terms: _Terms) -> Reason:
     if outcome.status is None:
         cure = "look at the network, or set KONG_PYTHON_INSTALL_SECONDS to more"
-        return Reason(None, f"pip was not ready after {seconds:g} s", cure)
-    return explain(outcome, file)
+        return Reason(None, f"pip was not ready after {terms.seconds:g} s", cure)
+    given = terms.environment(requirements).items()
+    if names := [name for name, value in given if name.startswith("PIP_") and ends_too_early(value)]:
+        message = f"the user or the password in {' and '.join(names)} holds a character that ends it"
+        return Reason(None, message, "write %2F for /, %3F for ? and %23 for #")
+    return explain(outcome, requirements.file)
 
 
-def _problem(requirements: Requirements, reason: Reason) -> Problem:
-    message = f"the packages of {requirements.whose} cannot be installed: {_without_passwords(reason.message)}"
-    return Problem(requirements.file, reason.line, message, reason.cure, requirements.plugin)
+def _of_store(requirements: Requirements, error: StoreError) -> Problem:
+    return _problem(requirements, Reason(None, str(error), error.cure))
 
 
-def _shown(line: str) -> str:
-    text = _without_passwords(line)
+def _problem(requirements: Requirements, reason: Reason, secrets: Collection[str] = ()) -> Problem:
+    message = f"the packages of {requirements.whose} cannot be installed: {masked(reason.message, secrets)}"
+    return Problem(requirements.file, reason.line, message, masked(reason.cure, secrets), requirements.plugin)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]} ..."
-
-
-def _without_passwords(text: str) -> str:
-    return re.sub(r"(\w+://)[^\s/@]+@", r"\1****@", text)

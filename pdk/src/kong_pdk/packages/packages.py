@@ -45,17 +45,17 @@ class Packages:
     @property
     def missing(self) -> list[Requirements]:
         """The requirements whose packages are not installed."""
-        return [each for each in self.wanted.values() if not self.store.environment(each).is_dir()]
+        return [each for each in self.wanted.values() if not self.store.find(each)]
 
     def directories(self, plugin: str) -> list[Path]:
         """Give the directories that a plugin imports from, before those of the PDK: its own, and those for all."""
         asked = [self.wanted[whose] for whose in (plugin, None) if whose in self.wanted]
-        return [directory for each in asked if (directory := self.store.environment(each)).is_dir()]
+        return [directory for each in asked if (directory := self.store.find(each))]
 
     def hold(self) -> None:
         """Keep what is there from being taken for unused as long as this process lives."""
         for each in self.wanted.values():
-            if (directory := self.store.environment(each)).is_dir():
+            if directory := self.store.find(each):
                 hold(directory)
 
     def load(self, source: Source) -> Plugin:
@@ -85,8 +85,13 @@ class Packages:
         if not missing:
             return None
         if any(each.plugin in self.failed for each in missing):
-            return f"mend what is wrong with {files}"
-        return f"what {files} asks for is not installed: run kong-python install, or start with KONG_PYTHON_INSTALL=on"
+            return f"fix what is wrong with {files}"
+        if refused := [each for requirements in missing for each in self.store.refused(requirements)]:
+            return f"what {files} asks for is installed, but {refused[0]}; {refused[0].cure}"
+        return (
+            f"what {files} asks for is not installed: run kong-python install, or start with "
+            "KONG_PYTHON_INSTALL=wheels, the default"
+        )
 
 
 def _read(file: Path, plugin: str | None) -> Requirements | Problem | None:

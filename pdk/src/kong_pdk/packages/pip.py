@@ -1,4 +1,4 @@
-"""Runs pip, so that it writes where it is told, asks nobody, and ends when it should."""
+"""Runs pip, so that it writes where it is told, asks nobody, sees little, and ends when it should."""
 
 from __future__ import annotations
 
@@ -8,16 +8,39 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from kong_pdk.packages.constraints import constraints
 
+TARGET = "environment"
+
 # Where it installs to, and how much it says, is not for the user's settings to decide here.
 _NOT_HONOURED = frozenset(
     {"PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN", "PIP_QUIET", "PIP_PYTHON"}
     | {"PIP_REQUIRE_VIRTUALENV", "PIP_LOG"}
+)
+# What pip itself reads besides PIP_*: the rest of the environment holds passwords that are nothing to packages.
+_FOR_PIP = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "OPENSSL_CONF"}
+    | {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+    | {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"}
+    | {"XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"}
+    | {"DBUS_SESSION_BUS_ADDRESS", "PYTHON_KEYRING_BACKEND"}
+)
+# What builds of packages, and git, read besides.
+_FOR_BUILDS = frozenset(
+    {"CC", "CXX", "CPP", "FC", "F77", "LD", "AR", "NM", "RANLIB", "STRIP", "LDSHARED", "MAKE", "MAKEFLAGS", "MAX_JOBS"}
+    | {"CFLAGS", "CXXFLAGS", "CPPFLAGS", "FFLAGS", "FCFLAGS", "LDFLAGS", "ARFLAGS", "ARCHFLAGS", "SOURCE_DATE_EPOCH"}
+    | {"CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH"}
+    | {"PKG_CONFIG", "PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR", "PKG_CONFIG_SYSROOT_DIR"}
+    | {"CARGO", "CARGO_HOME", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET", "CARGO_BUILD_JOBS", "CARGO_NET_OFFLINE"}
+    | {"RUSTC", "RUSTFLAGS", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"}
+    | {"CMAKE_ARGS", "CMAKE_GENERATOR", "CMAKE_PREFIX_PATH", "CMAKE_BUILD_PARALLEL_LEVEL", "CMAKE_TOOLCHAIN_FILE"}
+    | {"SETUPTOOLS_USE_DISTUTILS", "SETUPTOOLS_SCM_PRETEND_VERSION"}
+    | {"GIT_ASKPASS", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_CONFIG_GLOBAL"}
+    | {"SSH_AUTH_SOCK"}
 )
 _CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _SYSTEM_CERTIFICATES = (
@@ -34,12 +57,14 @@ _MOST_LOG = 1024 * 1024
 class Outcome:
     """How a run of pip ended: what it wrote, and its log, which says more.
 
-    ``status`` is None where it was killed since it took too long.
+    ``status`` is None where it was killed since it took too long. ``building`` says whether it was allowed to build
+    packages from source.
     """
 
     status: int | None
     output: str
     log: str
+    building: bool = True
 
     @property
     def build(self) -> str:
@@ -50,36 +75,59 @@ class Outcome:
         return ""
 
 
-def install(file: Path, target: Path, work: Path, environ: Mapping[str, str], seconds: float) -> Outcome:
-    """Install what a requirements file asks for, without what is installed elsewhere, into a directory.
+def install(file: Path, work: Path, environ: Mapping[str, str], seconds: float, building: bool) -> Outcome:
+    """Install what a requirements file asks for, without what is installed elsewhere.
 
     It runs in the file's folder. What it started is gone when this returns, or raises.
 
-    :param work: a directory for its temporary files.
+    :param work: a directory for its temporary files, in which it makes ``TARGET`` with the packages.
+    :param environ: all that it sees of the environment, see :func:`environment`.
     :param seconds: how long it may take.
+    :param building: build packages that come as source; otherwise wheels alone are installed, and no code of a
+        package is run.
     """
-    limits, log = work / "constraints.txt", work / "pip.log"
+    target, limits, log = work / TARGET, work / "constraints.txt", work / "pip.log"
     limits.write_text(constraints(), encoding="utf-8")
     target.mkdir()
-    target.chmod(0o775)
-    command = [*_PIP, "install", "--no-user", "--target", str(target), "--log", str(log)]
+    target.chmod(0o755)
+    command = [*_PIP, "install"] if building else [*_PIP_THAT_RUNS_NO_PYTHON, "install", "--only-binary", ":all:"]
+    command += ["--no-user", "--target", str(target), "--log", str(log)]
     command += ["--requirement", str(file), "--constraint", str(limits)]
-    status, output = _run(command, file.parent, _environment(environ, work), seconds)
+    status, output = _run(command, file.parent, _settled(environ, work), seconds)
     text = ""
     with contextlib.suppress(OSError):
         text = _STAMP.sub("", log.read_bytes()[-_MOST_LOG:].decode("utf-8", "replace"))
         log.unlink()
-    return Outcome(status, output, text)
+    return Outcome(status, output, text, building)
 
+
+BUILD_REFUSED = "kong-python: a package would be built from source"
+"""Stands in pip's words where a build was about to begin, and wheels alone are wanted."""
 
 # -I: the folder that it runs in holds plugins, not modules for pip.
 _PIP = (sys.executable, "-I", "-B", "-m", "pip")
+
+# --only-binary does not hold for directories, repositories and archives that are named by a wheel's own metadata. A
+# build is a Python that pip starts, and pip starts one for nothing else.
+_NO_PYTHON = f"""
+import os, runpy, sys
+try:
+    from pip._internal.exceptions import InstallationError as Refused
+except ImportError:
+    Refused = RuntimeError
+def refuse(event, arguments):
+    if event == "subprocess.Popen" and os.fsdecode(arguments[0]) == sys.executable:
+        raise Refused({BUILD_REFUSED!r})
+sys.addaudithook(refuse)
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+_PIP_THAT_RUNS_NO_PYTHON = (sys.executable, "-I", "-B", "-c", _NO_PYTHON)
 
 
 def _run(command: list[str], folder: Path, environ: Mapping[str, str], seconds: float) -> tuple[int | None, str]:
     with subprocess.Popen(
         command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        start_new_session=True, umask=0o002,
+        start_new_session=True, umask=0o022,
     ) as process:  # fmt: skip
         try:
             output, _ = process.communicate(timeout=seconds)
@@ -101,8 +149,23 @@ def _text(output: bytes) -> str:
     return output.decode("utf-8", "replace")
 
 
-def _environment(environ: Mapping[str, str], work: Path) -> dict[str, str]:
-    kept = {name: value for name, value in environ.items() if name not in _NOT_HONOURED}
+def environment(environ: Mapping[str, str], building: bool, more: Collection[str] = ()) -> dict[str, str]:
+    """Give what pip gets of an environment: what it reads itself, and what builds read where there may be any.
+
+    :param more: names of further variables that it gets.
+    """
+    names = {*_FOR_PIP, *more, *(_FOR_BUILDS if building else ())}
+    refused = _NOT_HONOURED if building else {*_NOT_HONOURED, "PIP_NO_BINARY"}
+
+    def is_given(name: str) -> bool:
+        return name not in refused and (name in names or name.startswith(("LC_", "PIP_")))
+
+    return {name: value for name, value in environ.items() if is_given(name)}
+
+
+def _settled(environ: Mapping[str, str], work: Path) -> dict[str, str]:
+    """Add to the environment where temporary files are, that nobody is asked, and which certificates count."""
+    kept = dict(environ)
     temporary = work / "tmp"
     temporary.mkdir(exist_ok=True)
     kept.update(

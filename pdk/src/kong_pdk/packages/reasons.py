@@ -1,4 +1,4 @@
-"""Makes one sentence of what pip writes when it fails: what is wrong, on which line, and what to do."""
+"""Makes one message of what pip writes when it fails: what is wrong, on which line, and what to do."""
 
 from __future__ import annotations
 
@@ -9,14 +9,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from kong_pdk.masking import MASK, masked
 from kong_pdk.packages.constraints import normalized
-from kong_pdk.packages.pip import Outcome
+from kong_pdk.packages.pip import BUILD_REFUSED, Outcome
 
 _MOST_VERSIONS = 5
 _MOST_CHARACTERS = 300
+BUILD_CURE = (
+    "ask for a version that has a wheel, or set KONG_PYTHON_INSTALL=on, which runs the code that builds it (in an "
+    "image of your own: RUN KONG_PYTHON_INSTALL=on kong-python install)"
+)
+"""What to do where a package is only there as source, and wheels alone are wanted."""
+
 _BUILD_CURE = "ask for a version that has a wheel, or build one where there is a compiler and install that"
 _NETWORK_CURE = "look at the network, and at PIP_INDEX_URL and HTTPS_PROXY if you have set them"
 _REFUSED = re.compile(r"Could not fetch URL (\S+): (.+) - skipping$", re.MULTILINE)
+_NOT_FOUND = re.compile(
+    r"Could not find a version that satisfies the requirement (.+?)(?: \(from (.+?)\))? \(from versions: (.*?)\)\n"
+)
+_ONLY_SOURCE = re.compile(r"No sources permitted for \S+: (\S+)")
 _NO_COMPILER = re.compile(
     r"command '\S*?([\w+-]+)' failed: No such file|unable to execute '\S*?([\w+-]+)'|"
     r"error: \[Errno 2\] No such file or directory: '\S*?([\w+-]+)'|"
@@ -42,7 +53,7 @@ def explain(outcome: Outcome, file: Path) -> Reason:
             message, cure, package = found
             return Reason(_line(outcome.output, package, file), _short(message), cure)
     words = _last_words(outcome.output)
-    return Reason(_line(outcome.output, None, file), _short(words), "mend it; all that pip said is in the log")
+    return Reason(_line(outcome.output, None, file), _short(words), "fix it; all that pip said is in the log")
 
 
 _Found = tuple[str, str, "str | None"] | None
@@ -122,11 +133,54 @@ def _other_python(outcome: Outcome) -> _Found:
     return message, "ask for a version that can use this one", found[1]
 
 
+def _only_source(outcome: Outcome) -> _Found:
+    """A package that the index has as source alone, where wheels alone are wanted: pip says that it has none."""
+    found = _NOT_FOUND.search(outcome.output)
+    if not found or not (name := re.match(r"[\w.-]+", found[1])):
+        return None
+    asked, by, wheels = found[1], found[2], found[3].split(", ")
+    exact = re.search(r"={2,3}([^,*]+)$", asked)
+    sources = [
+        version
+        for version in _source_versions(outcome.log, name[0])
+        if version not in wheels and (exact is None or version == exact[1])
+    ]
+    if not sources:
+        return None
+    by = "" if by and by.startswith("-r ") else by
+    wanted = f"{asked}, which {by} needs," if by else asked
+    here = f"for Python {platform.python_version()} on {platform.machine()}"
+    versions = ", ".join(sources[-_MOST_VERSIONS:])
+    message = f"the index has no wheel of {wanted} {here}; it has the source of {name[0]} {versions}"
+    cure = BUILD_CURE if not outcome.building else "ask for a version that has a wheel, or unset PIP_ONLY_BINARY"
+    return message, cure, by or asked
+
+
+def _source_versions(log: str, name: str) -> list[str]:
+    """Give the versions of the source archives that pip has left out."""
+    found = []
+    # In a folder of archives pip says it of every archive, whatever its name is.
+    for url in _ONLY_SOURCE.findall(log):
+        file = url.partition("#")[0].partition("?")[0].rpartition("/")[2]
+        stem = re.sub(r"\.(?:tar\.\w+|tgz|zip)$", "", file)
+        if normalized(stem).startswith(f"{normalized(name)}-"):
+            found.append(stem.rpartition("-")[2])
+    return list(dict.fromkeys(found))
+
+
+def _build_refused(outcome: Outcome) -> _Found:
+    """A directory, a repository or a source archive that the metadata of a wheel names."""
+    before, refused, _ = outcome.output.partition(BUILD_REFUSED)
+    if not refused:
+        return None
+    named = re.findall(r"^(?:Collecting|Processing|Obtaining) (.+?)(?: \(from (.+?)\))?$", before, re.MULTILINE)
+    what, by = named[-1] if named else ("a package", "")
+    by = "" if by.startswith("-r ") else by.partition("->")[0]
+    return f"{what}{f', which {by} needs,' if by else ''} has to be built from source", BUILD_CURE, by or what
+
+
 def _no_such_version(outcome: Outcome) -> _Found:
-    found = re.search(
-        r"Could not find a version that satisfies the requirement (.+?)(?: \(from (.+?)\))? \(from versions: (.*?)\)\n",
-        outcome.output,
-    )
+    found = _NOT_FOUND.search(outcome.output)
     if not found:
         return None
     asked, by, versions = found[1], found[2], found[3].split(", ")
@@ -134,7 +188,7 @@ def _no_such_version(outcome: Outcome) -> _Found:
     package = (by or asked) if by and not by.startswith("-r ") else asked
     here = f"for Python {platform.python_version()} on {platform.machine()}"
     if versions == ["none"]:
-        return f"the index has no {wanted} {here}", "mend the name, or look whether it has one for this Python", package
+        return f"the index has no {wanted} {here}", "fix the name, or look whether it has one for this Python", package
     return (
         f"the index has no {wanted} {here}; the last ones that it has are {', '.join(versions[-_MOST_VERSIONS:])}",
         "ask for one of those",
@@ -144,11 +198,11 @@ def _no_such_version(outcome: Outcome) -> _Found:
 
 def _invalid_line(outcome: Outcome) -> _Found:
     if found := re.search(r"no such option: (\S+)", outcome.output):
-        return f"pip does not know the option {found[1]}", "mend or remove it", found[1]
+        return f"pip does not know the option {found[1]}", "fix or remove it", found[1]
     if found := re.search(r"Invalid requirement: '([^'\n]*)'", outcome.output):
         if "File '" in outcome.output and "does not exist" in outcome.output:
-            return f"there is no file or folder {found[1]}", "mend the path; it begins in the folder of this file", None
-        cure = "write == in place of =" if re.search(r"[\w\]]\s*=\s*[\w.]", found[1]) else "mend it"
+            return f"there is no file or folder {found[1]}", "fix the path; it begins in the folder of this file", None
+        cure = "write == in place of =" if re.search(r"[\w\]]\s*=\s*[\w.]", found[1]) else "fix it"
         return f"{found[1]!r} is no requirement", cure, None
     return None
 
@@ -170,7 +224,7 @@ def _clone_failed(outcome: Outcome) -> _Found:
         return None
     return (
         f"{found[1]} cannot fetch {found[2]} ({_build_error(outcome)})",
-        "mend the address, or let this host reach it",
+        "fix the address, or let this host reach it",
         None,
     )
 
@@ -202,7 +256,7 @@ def _build_error(outcome: Outcome) -> str:
 
 _RECOGNIZERS: tuple[Callable[[Outcome], _Found], ...] = (
     _no_pip, _disk_full, _hash_mismatch, _conflict, _certificates_missing, _index_unreachable, _other_python,
-    _no_such_version, _invalid_line, _no_git, _clone_failed, _build_failed,
+    _build_refused, _only_source, _no_such_version, _invalid_line, _no_git, _clone_failed, _build_failed,
 )  # fmt: skip
 
 
@@ -219,8 +273,8 @@ def _short(text: str) -> str:
 
 
 def _host(url: str) -> str:
-    """Give the index's name; what stands before an @ is a password."""
-    return re.sub(r"^\w+://(?:[^@/]*@)?([^/]+).*", r"\1", url)
+    """Give the index's name, without a password."""
+    return masked(url).partition("://")[2].removeprefix(f"{MASK}@").partition("/")[0]
 
 
 def _line(output: str, package: str | None, file: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""Reads what a requirements.txt asks for, as far as it takes to tell whether that has changed."""
+"""Reads what a requirements.txt asks for: whether it has changed, what it pins, and what would be built from source."""
 
 from __future__ import annotations
 
@@ -11,19 +11,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
-from kong_pdk.packages.constraints import constraints
+from kong_pdk.packages.constraints import constraints, normalized
 from kong_pdk.plugin import PluginError, Problem
 
 FILE = "requirements.txt"
 
 # Raised when what an environment holds is made otherwise: those of earlier versions are not taken for ours then.
-_FORM = "1"
+_FORM = "2"
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _OPTION = re.compile(r"(-[a-z]|--[a-z-]+)\s*=?\s*(\S.*)?")
-_FILES = ("-r", "--requirement", "-c", "--constraint")
-_PLACES = ("-f", "--find-links", "-e", "--editable")
+_REQUIREMENT_FILES = ("-r", "--requirement")
+_CONSTRAINT_FILES = ("-c", "--constraint")
+_EDITABLE = ("-e", "--editable")
+_FIND_LINKS = ("-f", "--find-links")
+_NAME = re.compile(r"([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*")
+_ONE_VERSION = re.compile(r"={2,3}\s*[^\s,;)*]+\s*(?:[,;)]|$)")
+_COMMIT = re.compile(r"@[0-9a-fA-F]{40,64}(?:#|$)")
+_FILE_HASH = re.compile(r"#(?:.*&)?(?:md5|sha\d+)=")
+_REPOSITORY = re.compile(r"(?:git|hg|svn|bzr)\+")
+_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")  # as pip has it
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz")
 # Of what a line names: a start is not to read a whole disk for a slip of the pen.
 _MOST_FILES = 5000
@@ -31,16 +40,31 @@ _MOST_BYTES = 1024 * 1024  # a larger file counts by its size
 _MADE = frozenset({"__pycache__", ".git", "build"})
 
 
+class Line(NamedTuple):
+    """A line of a requirements file, without comments."""
+
+    file: Path
+    number: int
+    text: str
+
+
 @dataclass(frozen=True)
 class Requirements:
     """A requirements.txt and a digest of all that decides what it installs.
 
-    ``plugin`` is whose it is; None for all plugins of the folder.
+    ``plugin`` is whose it is; None for all plugins of the folder. ``built`` are the lines that no wheel can meet:
+    directories, repositories, source archives. ``unpinned`` are those that may be met by another version tomorrow.
+    ``variables`` are those of the environment that the files refer to, as in ``${TOKEN}``, and ``urls`` the lines that
+    hold URLs.
     """
 
     file: Path
     plugin: str | None
     digest: str
+    built: tuple[Line, ...] = ()
+    unpinned: tuple[Line, ...] = ()
+    variables: frozenset[str] = frozenset()
+    urls: tuple[str, ...] = ()
 
     @property
     def whose(self) -> str:
@@ -56,7 +80,13 @@ def read(file: Path, plugin: str | None) -> Requirements | None:
     reader = _Reader(file, plugin)
     if not reader.read(file):
         return None
-    return Requirements(file, plugin, reader.digest())
+    return reader.requirements()
+
+
+def name_of(text: str) -> str | None:
+    """Give the name of the package of a line, as names are compared; None where it begins with a path or a URL."""
+    found = _NAME.match(text)
+    return normalized(found[1]) if found and not _is_place(text.partition(" @ ")[0]) and "://" not in found[0] else None
 
 
 class _Reader:
@@ -66,31 +96,50 @@ class _Reader:
         self._top = file.parent
         self._plugin = plugin
         self._hash = hashlib.sha256()
-        self._seen: set[Path] = set()
-        self._asks = False
+        self._file = file
+        self._seen: set[tuple[Path, bool]] = set()
+        self._asked: list[Line] = []
+        self._built: list[Line] = []
+        self._pinned_elsewhere: set[str] = set()
+        self._variables: set[str] = set()
+        self._urls: list[str] = []
         for text in (_FORM, sysconfig.get_config_var("SOABI") or platform.python_version(), sysconfig.get_platform()):
             self._add(text.encode())
         self._add(constraints().encode())
 
-    def digest(self) -> str:
-        """Give the digest of what was read, short enough for the name of a directory."""
-        return self._hash.hexdigest()[:20]
+    def requirements(self) -> Requirements:
+        """Give what was read, with a digest that is short enough for the name of a directory."""
+        return Requirements(
+            self._file,
+            self._plugin,
+            self._hash.hexdigest()[:20],
+            tuple(self._built),
+            tuple(line for line in self._asked if not self._is_pinned(line)),
+            frozenset(self._variables),
+            tuple(self._urls),
+        )
 
-    def read(self, file: Path) -> bool:
-        """Read one file with those that it refers to. Whether anything is asked for; not where it is not there."""
+    def read(self, file: Path, limits: bool = False) -> bool:
+        """Read one file with those that it refers to. Whether anything is asked for; not where it is not there.
+
+        :param limits: it is a file of constraints, which asks for nothing.
+        """
         try:
             content = file.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
             raise self._problem(file, None, *_unreadable(error)) from None
-        self._seen.add(file.resolve())
+        self._seen.add((file.resolve(), limits))
         self._add(self._named(file).encode(errors="surrogateescape"))
         self._add(content)
-        for number, line in _lines(content.decode("utf-8-sig", "replace")):
+        for number, text in _lines(content.decode("utf-8-sig", "replace")):
+            self._variables.update(_VARIABLE.findall(text))
+            if "://" in text:
+                self._urls.append(text)
             with self._looking(file, number):
-                self._follow(file, number, line)
-        return self._asks
+                self._follow(Line(file, number, text), limits)
+        return bool(self._asked)
 
     @contextlib.contextmanager
     def _looking(self, file: Path, number: int) -> Iterator[None]:
@@ -99,33 +148,77 @@ class _Reader:
             yield
         except OSError as error:
             message = f"what is named here cannot be looked at ({error.strerror})"
-            cure = "mend the path, or let the user that runs the server read it"
+            cure = "fix the path, or let the user that runs the server read it"
             raise self._problem(file, number, message, cure) from None
 
-    def _follow(self, file: Path, number: int, line: str) -> None:
-        option = _OPTION.match(line)
+    def _follow(self, line: Line, limits: bool) -> None:
+        option = _OPTION.match(line.text)
         if not option:
-            self._asks = True
-            if _is_place(_place(line)):
-                self._add_place(file, line)
+            self._take(line, limits)
             return
         name, value = option[1], (option[2] or "").strip().strip("'\"")
-        if name in _FILES and value and "://" not in value:
-            referred = file.parent / value
-            if not referred.is_file():
-                raise self._problem(file, number, f"there is no file {referred}", "add it, or remove this line")
-            if referred.resolve() not in self._seen:
-                self.read(referred)
-        elif name in _PLACES:
-            self._asks = self._asks or name in ("-e", "--editable")
-            self._add_place(file, value)
+        if name in (*_REQUIREMENT_FILES, *_CONSTRAINT_FILES) and value and "://" not in value:
+            self._refer(line, value, limits or name in _CONSTRAINT_FILES)
+        elif name in _EDITABLE:
+            self._asked.append(line)
+            self._built.append(line)
+            self._add_place(line.file, value)
+        elif name in _FIND_LINKS:
+            self._add_place(line.file, value)
+        elif name == "--no-binary" and value != ":none:":
+            self._built.append(line)
+
+    def _take(self, line: Line, limits: bool) -> None:
+        """Note a line that names a package."""
+        if limits:
+            if (name := name_of(line.text)) and _is_one_version(line.text):
+                self._pinned_elsewhere.add(name)
+            return
+        self._asked.append(line)
+        if _is_place(_place(line.text)):
+            self._add_place(line.file, line.text)
+        if self._is_built(line):
+            self._built.append(line)
+
+    def _refer(self, line: Line, value: str, limits: bool) -> None:
+        referred = line.file.parent / value
+        if not referred.is_file():
+            raise self._problem(line.file, line.number, f"there is no file {referred}", "add it, or remove this line")
+        if (referred.resolve(), limits) not in self._seen:
+            self.read(referred, limits)
+
+    def _is_built(self, line: Line) -> bool:
+        """Whether no wheel can be what a line asks for."""
+        target = _target(line.text)
+        if _REPOSITORY.match(target):
+            return True
+        if "://" in target and not target.startswith("file://"):
+            return target.partition("#")[0].partition("?")[0].endswith(_ARCHIVES[1:])
+        place = _place(target)
+        if not target.startswith("file://") and not _is_place(place):
+            return False
+        return place.endswith(_ARCHIVES[1:]) or any((folder / place).is_dir() for folder in self._folders(line.file))
+
+    def _is_pinned(self, line: Line) -> bool:
+        """Whether a line means the same in a year: one version, a hash, a commit, or what is on this machine."""
+        editable = _OPTION.match(line.text)
+        text = (editable[2] or "") if editable and editable[1] in _EDITABLE else line.text
+        target = _target(text)
+        if "--hash" in text or target.startswith("file://") or _is_place(_place(target)):
+            return True
+        if "://" in target:
+            return bool((_COMMIT if _REPOSITORY.match(target) else _FILE_HASH).search(target))
+        return _is_one_version(text) or name_of(text) in self._pinned_elsewhere
 
     def _add_place(self, file: Path, value: str) -> None:
         """Add the content of what a line names on this machine: an archive, or a folder."""
-        # pip runs in the folder of the first file, and looks for `--find-links` beside the file that says it, too.
-        places = [folder / _place(value) for folder in (self._top, file.parent)]
+        places = [folder / _place(value) for folder in self._folders(file)]
         for place in [place for place in places if place.exists()][:1]:
             self._add_tree(place)
+
+    def _folders(self, file: Path) -> tuple[Path, Path]:
+        """pip runs in the folder of the first file, and looks for `--find-links` beside the file that says it, too."""
+        return self._top, file.parent
 
     def _add_tree(self, place: Path) -> None:
         inside = sorted(
@@ -152,6 +245,19 @@ class _Reader:
 
 def _unreadable(error: OSError) -> tuple[str, str]:
     return f"cannot be read ({error.strerror})", "let the user that runs the server read it (chmod a+r)"
+
+
+def _is_one_version(text: str) -> bool:
+    """Whether a line names one version of a package: ``alpha==1.0``, and not ``alpha==1.*``."""
+    found = _NAME.match(text)
+    return (
+        found is not None and _ONE_VERSION.search(text[found.end() :].partition(";")[0].partition(" --")[0]) is not None
+    )
+
+
+def _target(text: str) -> str:
+    """Give the URL or path of a line, ``lib @ file:///lib`` or the path alone, without markers and options."""
+    return re.split(r"\s+--|\s;", re.split(r"\s@\s|(?<=[\w\]])@\s*(?=[\w+.-]+://)", text, maxsplit=1)[-1])[0].strip()
 
 
 def _place(value: str) -> str:

@@ -1,4 +1,8 @@
-"""The data directory: an environment for each set of requirements, and room to make new ones."""
+"""The data directory: an environment for each set of requirements, and room to make new ones.
+
+Each user has a folder of its own in it, ``environments/UID``. What is in there is code that a plugin server runs, so it
+counts only where nobody else could have written it.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,16 @@ import contextlib
 import errno
 import fcntl
 import os
+import pwd
 import shutil
+import stat
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kong_pdk.packages.requirements import Requirements
 from kong_pdk.settings import DATA_DIR
@@ -22,6 +30,10 @@ DEFAULT = Path("/var/lib/kong-python")
 _UNUSED_DAYS = 30
 _WORK = ".work-"
 _POLL_SECONDS = 0.2
+_ROOT = 0
+_USER_OF_THE_IMAGE = "kong"
+_WRITABLE_BY_OTHERS = 0o022
+_MODE = 0o755
 
 
 class StoreError(Exception):
@@ -32,9 +44,20 @@ class StoreError(Exception):
         self.cure = cure
 
 
+class Refused(NamedTuple):
+    """A directory of packages that is there and not used: why, and what to do."""
+
+    path: Path
+    reason: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.path} is not used: {self.reason}"
+
+
 @dataclass(frozen=True)
 class Store:
-    """A data directory; it may be shared by containers, and by users in one group."""
+    """A data directory; it may be shared by containers, and by users who do not trust each other."""
 
     path: Path
 
@@ -46,9 +69,84 @@ class Store:
         """
         return cls(DATA_DIR.read(environ) or _usual(environ).absolute())
 
-    def environment(self, requirements: Requirements) -> Path:
-        """Name the directory of what requirements ask for; if it is there, it is whole."""
-        return self.path / "environments" / f"{requirements.plugin or 'all'}-{requirements.digest}"
+    def find(self, requirements: Requirements) -> Path | None:
+        """Find the directory of what requirements ask for, this user's own or root's; if it is there, it is whole."""
+        trusted = self._trusted()
+        return next((path for path in self._named(requirements) if not _distrust(path, trusted)), None)
+
+    def refused(self, requirements: Requirements) -> list[Refused]:
+        """List the directories that are there for these requirements and not used."""
+        user, trusted = os.geteuid(), self._trusted()
+        found = []
+        for path in self._named(requirements):
+            if reason := _distrust(path, trusted):
+                cure = f"remove it; if you trust its content, chmod -R go-w {path.parent}"
+                if "belongs to" in reason:
+                    reason = f"{reason}, and uid {user} uses its own and root's alone"
+                    cure = f"install it as uid {user} or root; if you trust its content, chown -R {user} {path.parent}"
+                found.append(Refused(path, reason, cure))
+        return found
+
+    def _named(self, requirements: Requirements) -> list[Path]:
+        """Give the directories that bear the name of these requirements, in the folder of this user first."""
+        own = self._folder(os.geteuid()) / _name(requirements)
+        try:
+            others = sorted(self._environments.glob(f"*/{_name(requirements)}"))
+        except OSError:
+            others = []
+        return [path for path in dict.fromkeys([own, *others]) if os.path.lexists(path)]
+
+    def accept(self, made: Path, requirements: Requirements) -> Path:
+        """Give a new environment its name; what stands there and may not be used is removed.
+
+        :raises StoreError: somebody else's is in its place, or the file system keeps no owners and modes.
+        :raises OSError: there is no room, or no right to write.
+        """
+        user = os.geteuid()
+        folder = self._folder(user)
+        path = folder / _name(requirements)
+        if os.path.lexists(folder) and _distrust_one(folder, {user, _ROOT}):
+            self._set_aside(folder)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(_MODE)
+        if os.path.lexists(path):
+            self._set_aside(path)
+        made.rename(path)
+        if reason := _distrust(path, {user, _ROOT}):
+            cure = "let KONG_PYTHON_DATA_DIR name a place on a file system that keeps owners and modes"
+            raise StoreError(f"{path} cannot be used: {reason}", cure)
+        return path
+
+    def _set_aside(self, path: Path) -> None:
+        """Remove what must not be used, its name first."""
+        aside = Path(tempfile.mkdtemp(prefix=_WORK, dir=self.path))
+        try:
+            path.rename(aside / path.name)
+        except PermissionError as error:
+            cure = "remove it, or name another KONG_PYTHON_DATA_DIR"
+            raise StoreError(f"{path} is of uid {path.lstat().st_uid}, and in the way", cure) from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    @property
+    def _environments(self) -> Path:
+        return self.path / "environments"
+
+    def _folder(self, owner: int) -> Path:
+        return self._environments / str(owner)
+
+    def _trusted(self) -> set[int]:
+        """Give the users whose packages this one may run: itself and root.
+
+        In the image it is also the image's own user, where the packages are the image's and not on a volume: any uid
+        can run an image that was built as that user. For root that is not enough: that user may be running, too.
+        """
+        trusted = {os.geteuid(), _ROOT}
+        if os.geteuid() != _ROOT and self.path == DEFAULT:
+            with contextlib.suppress(KeyError, OSError):
+                if self._environments.stat().st_dev == Path(sys.prefix).stat().st_dev:
+                    trusted.add(pwd.getpwnam(_USER_OF_THE_IMAGE).pw_uid)
+        return trusted
 
     def refusal(self) -> StoreError | None:
         """Say why nothing can be loaded from here, if that is so."""
@@ -101,7 +199,9 @@ class Store:
     def remove_unused(self, kept: Collection[Path]) -> None:
         """Remove environments that no start and no process has used for 30 days. What cannot be removed stays."""
         oldest = time.time() - _UNUSED_DAYS * 24 * 3600
-        for environment in (self.path / "environments").glob("*"):
+        # Versions before this one had no folders of users.
+        old = [path for path in self._environments.glob("*") if not path.name.isdecimal()]
+        for environment in [*self._environments.glob("*/*-*"), *old]:
             with contextlib.suppress(OSError):
                 if environment not in kept and environment.stat().st_mtime < oldest and _is_unused(environment):
                     # In one step: half of an environment must never stand under its name.
@@ -110,7 +210,7 @@ class Store:
                     shutil.rmtree(removed, ignore_errors=True)
 
     def not_writable(self, error: OSError) -> StoreError:
-        """Make the sentence of an error that came while writing here."""
+        """Make the message of an error that came while writing here."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StoreError(f"there is no room left in {self.path}", "give it more room, or remove what is in it")
         user = os.getuid()
@@ -123,29 +223,82 @@ class Store:
     def _open(self) -> int:
         """Make the directory if need be, and open it."""
         try:
-            environments = self.path / "environments"
-            if not environments.is_dir():
-                environments.mkdir(parents=True, exist_ok=True)
-                # Whatever the umask is: in the image, users of the directory's group share it.
-                environments.chmod(environments.parent.stat().st_mode & 0o7777)
-                self.give_away(environments)
+            _make(self.path)
+            with contextlib.suppress(FileExistsError):
+                self._environments.mkdir(_MODE)
+                self._share(self._environments)
+            for path in (self.path, self._environments):
+                status = path.stat()
+                if status.st_uid == os.geteuid() and status.st_mode & _WRITABLE_BY_OTHERS:
+                    # Without it, who can write to it can put another directory in the place of any in it.
+                    path.chmod(stat.S_IMODE(status.st_mode) | stat.S_ISVTX)
             return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise self.not_writable(error) from error
 
-    def give_away(self, made: Path) -> None:
-        """Let what root made belong to whom the data directory belongs to, who may then remove it."""
-        owner = self.path.stat()
-        if os.geteuid() == 0 != owner.st_uid:
-            for path in (made, *made.rglob("*")):
-                # Without the right to do so, it stays root's, and readable.
-                with contextlib.suppress(OSError):
-                    os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    def _share(self, made: Path) -> None:
+        """Let those who can write to the data directory write to this one, whatever the umask is."""
+        status = self.path.stat()
+        shared = stat.S_IMODE(status.st_mode) & (stat.S_ISGID | _WRITABLE_BY_OTHERS)
+        made.chmod(_MODE | shared | (stat.S_ISVTX if shared & _WRITABLE_BY_OTHERS else 0))
+        if os.geteuid() == _ROOT != status.st_uid:
+            # Without the right to do so, it stays root's.
+            with contextlib.suppress(OSError):
+                os.chown(made, status.st_uid, status.st_gid)
 
     def _remove_leftovers(self) -> None:
         """Remove what starts that were killed have left."""
         for leftover in self.path.glob(f"{_WORK}*"):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _name(requirements: Requirements) -> str:
+    return f"{requirements.plugin or 'all'}-{requirements.digest}"
+
+
+def _make(directory: Path) -> None:
+    """Make a directory with its parents; others cannot write to what is made, whatever the umask is."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    for path in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(_MODE)
+
+
+def _distrust(path: Path, trusted: Collection[int]) -> str | None:
+    """Say why an environment in the folder of a user must not be used, if somebody else could have written it."""
+    try:
+        if reason := _distrust_one(path.parent, trusted):
+            return f"its folder {reason}"
+        if reason := _distrust_one(path, trusted):
+            return f"it {reason}"
+        for folder, folders, files in os.walk(path, onerror=_raise):
+            for inner in (os.path.join(folder, name) for name in (*folders, *files)):  # noqa: PTH118 - there are many
+                if reason := _looseness(os.lstat(inner), trusted):
+                    return f"{inner} in it {reason}"
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    return None
+
+
+def _distrust_one(path: Path, trusted: Collection[int]) -> str | None:
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        return "is a symbolic link"
+    if not stat.S_ISDIR(status.st_mode):
+        return "is no directory"
+    return _looseness(status, trusted)
+
+
+def _looseness(status: os.stat_result, trusted: Collection[int]) -> str | None:
+    if status.st_uid not in trusted:
+        return f"belongs to uid {status.st_uid}"
+    if status.st_mode & _WRITABLE_BY_OTHERS and not stat.S_ISLNK(status.st_mode):
+        return f"can be written to by others (mode {stat.S_IMODE(status.st_mode):04o})"
+    return None
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _usual(environ: Mapping[str, str]) -> Path:
@@ -168,7 +321,7 @@ def _lock(descriptor: int, path: Path) -> bool:
 
 
 def _is_unused(environment: Path) -> bool:
-    descriptor = os.open(environment, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(environment, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True

@@ -1,0 +1,80 @@
+"""No password and no token in what is logged."""
+
+from __future__ import annotations
+
+import pytest
+from kong_pdk.masking import ends_too_early, masked, secrets_of
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://me:secret@host:9/simple", "http://****@host:9/simple"),
+        ("https://me:se/cret@host/simple", "https://****@host/simple"),
+        ("https://me:se@cr/et@host/simple", "https://****@host/simple"),
+        ("https://me:se?cr#et@host/simple", "https://****@host/simple"),
+        ("https://me:8080/secret@host/simple", "https://****@host/simple"),
+        ("https://me:se'cr\"et>@host/simple", "https://****@host/simple"),
+        ("https://token@host/simple", "https://****@host/simple"),
+        ("https://to/ken@host/simple", "https://****@host/simple"),
+        ("https://:secret@host/", "https://****@host/"),
+        ("postgres://kong:se/cret@db/kong", "postgres://****@db/kong"),
+        ("socks5h://me:secret@proxy:1080", "socks5h://****@proxy:1080"),
+        ("git+https://me:secret@host.com/x.git@v1.0#egg=x", "git+https://****@host.com/x.git@v1.0#egg=x"),
+        ("git+ssh://git@host.com/x.git@0123456", "git+ssh://****@host.com/x.git@0123456"),
+        ("'https://me:secret@host/simple', trying again", "'https://****@host/simple', trying again"),
+        ("one http://a:b@h/ two https://c:d@i/", "one http://****@h/ two https://****@i/"),
+        ("alpha@https://me:secret@host/alpha.whl", "alpha@https://****@host/alpha.whl"),
+        ("https://host/simple?token=secret&page=2", "https://host/simple?token=****&page=2"),
+        ("https://host/a.whl?X-Amz-Signature=a%2Fb&X-Amz-Date=2", "https://host/a.whl?X-Amz-Signature=****&X-Amz-Date=2"),
+        ("/simple/?private_token=secret (Caused by", "/simple/?private_token=**** (Caused by"),
+        ("https://host/?a=1&API-Key=x;password=y#access_token=z", "https://host/?a=1&API-Key=****;password=****#access_token=****"),
+    ],
+)  # fmt: skip
+def test_what_must_not_be_read_is_masked(text: str, expected: str) -> None:
+    assert masked(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://host/simple",
+        "https://host:8443/simple/",
+        "git+https://github.com/me/x.git@v1.0",
+        "git+https://github.com/me/x@v1.0#egg=x",
+        "https://host:8443/me/x.git@v1.0",
+        "https://host/a.whl#sha256=0123456789",
+        "https://host/?page=2&monkey=1&design=flat",
+        "mail to me@host.com, or see http://host/",
+        "alpha==1.0 --hash=sha256:0",
+    ],
+)
+def test_everything_else_stays(text: str) -> None:
+    assert masked(text) == text
+
+
+def test_a_secret_is_masked_wherever_it_stands() -> None:
+    secrets = secrets_of(["http://me:pass/word@host/ https://tok%3Den@host/", "plain", "ssh://git@host/x"])
+    text = "connection to me:pass failed: Max retries exceeded with url: /word@host/, tok=en, tok%3Den, pass/word"
+    assert masked(text, secrets) == (
+        "connection to me:**** failed: Max retries exceeded with url: /****@host/, ****, ****, ****"
+    )
+
+
+def test_what_is_too_short_to_be_found_is_no_secret() -> None:
+    assert secrets_of(["http://me:abc@host/", "ssh://git@host/"]) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://me:pa/ss@host/simple", True),
+        ("https://me:pa#ss@host/simple", True),
+        ("https://me:pa@ss@host/simple", False),
+        ("https://me:pa%2Fss@host/simple", False),
+        ("https://host/simple", False),
+        ("git+https://host.com/x.git@v1", False),
+    ],
+)
+def test_a_password_that_is_cut(url: str, expected: bool) -> None:
+    assert ends_too_early(f"https://host/simple {url}") is expected
