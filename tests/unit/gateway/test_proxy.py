@@ -8,7 +8,7 @@ import socket
 import pytest
 from kong_pdk.gateway.exchange import Exchange, Exit
 
-from .conftest import PythonPlugin, Running, Seen, Serve, Upstream, plain, wait_until
+from .conftest import PythonPlugin, Running, Seen, Serve, Upstream, plain, read_reply, wait_until
 
 REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -395,7 +395,60 @@ def test_exits_that_have_no_body(
     assert body is None or reply.body == body
 
 
-OWN_HEADERS = {"via", "x-kong-upstream-latency", "x-kong-proxy-latency", "x-kong-request-id"}
+@pytest.mark.parametrize(
+    ("answer", "length"),
+    [
+        (Exit(200, b"", [(b"Content-Length", b"4711")]), "4711"),
+        (Exit(200, None, [(b"content-length", b"20")]), "20"),
+        (Exit(403, b"denied", [(b"Content-Length", b"99")]), "99"),
+        (Exit(200, b"four"), "4"),
+        (Exit(200, b"four", [(b"Content-Length", b"many")]), "4"),
+        (Exit(200, b"four", [(b"Content-Length", b"1"), (b"Content-Length", b"2")]), "4"),
+        (Exit(204, b"", [(b"Content-Length", b"7")]), "0"),
+    ],
+)
+def test_an_answer_to_head_has_the_plugin_s_length_and_no_body(simple: Running, answer: Exit, length: str) -> None:
+    async def access(exchange: Exchange) -> None:
+        if exchange.request.method == "HEAD":
+            raise answer
+        raise Exit(200, b"next")
+
+    simple.use(PythonPlugin("p", {"access": access}))
+    with simple.connect() as connection:
+        for _ in range(2):
+            connection.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+            reply = read_reply(connection, "HEAD")
+            assert (reply.status, reply.values("content-length"), reply.body) == (answer.status, [length], b"")
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert read_reply(connection).body == b"next"
+
+
+@pytest.mark.parametrize(("written", "lengths"), [(b"12345", ["12345"]), (b"x", []), (b"-1", [])])
+def test_a_length_that_a_plugin_sets_on_a_proxied_answer_to_head_stays(
+    simple: Running, upstream: Upstream, written: bytes, lengths: list[str]
+) -> None:
+    async def response(exchange: Exchange) -> None:
+        exchange.response.headers = [pair for pair in exchange.response.headers if pair[0] != b"Content-Length"]
+        exchange.response.headers.append((b"Content-Length", written))
+
+    upstream.answer = lambda seen, connection: connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+    simple.use(PythonPlugin("p", {"response": response}))
+    with simple.connect() as connection:
+        for _ in range(2):
+            connection.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+            reply = read_reply(connection, "HEAD")
+            assert (reply.status, reply.values("content-length"), reply.body) == (200, lengths, b"")
+
+
+OWN_HEADERS = {
+    "via",
+    "server",
+    "x-kong-upstream-status",
+    "x-kong-upstream-latency",
+    "x-kong-proxy-latency",
+    "x-kong-response-latency",
+    "x-kong-request-id",
+}
 
 
 @pytest.mark.parametrize(
@@ -405,6 +458,9 @@ OWN_HEADERS = {"via", "x-kong-upstream-latency", "x-kong-proxy-latency", "x-kong
         ("server_tokens", {"via"}),
         ("latency_tokens", {"x-kong-upstream-latency", "x-kong-proxy-latency"}),
         ("X-Kong-Request-Id, X-Kong-Proxy-Latency", {"x-kong-request-id", "x-kong-proxy-latency"}),
+        ("VIA, x-KONG-upstream-STATUS", {"via", "x-kong-upstream-status"}),
+        ("X-Kong-Upstream-Latency, Server", {"x-kong-upstream-latency"}),
+        ("X-Kong-Response-Latency, X-Kong-Admin-Latency", set()),
     ],
 )
 def test_kong_s_own_headers_can_be_left_out(serve: Serve, upstream: Upstream, setting: str, expected: set[str]) -> None:
@@ -413,3 +469,44 @@ def test_kong_s_own_headers_can_be_left_out(serve: Serve, upstream: Upstream, se
     assert OWN_HEADERS & {name.lower() for name, _ in reply.headers} == expected
     told = upstream.seen[0].values("x-kong-request-id")
     assert len(told) == ("x-kong-request-id" in expected)
+
+
+@pytest.mark.parametrize("phase", ["access", "response"])
+@pytest.mark.parametrize("ends", [True, False])
+def test_the_upstream_s_status_can_be_told_whatever_becomes_of_it(
+    serve: Serve, upstream: Upstream, phase: str, ends: bool
+) -> None:
+    async def run(exchange: Exchange) -> None:
+        exchange.response.status = 299
+        if ends:
+            raise Exit(202, b"mine")
+
+    upstream.answer = lambda seen, connection: connection.sendall(plain(b"x", "503 Down"))
+    gateway = serve(configuration(upstream.port), headers="latency_tokens, X-Kong-Upstream-Status")
+    gateway.use(PythonPlugin("p", {phase: run}))
+    reply = gateway.request("GET", "/strip")
+    names = {name.lower() for name, _ in reply.headers}
+    assert not names & {"via", "server", "x-kong-request-id"}
+    if phase == "access" and ends:
+        assert (reply.status, names & OWN_HEADERS) == (202, {"x-kong-response-latency"})
+    else:
+        assert reply.values("X-Kong-Upstream-Status") == ["503"]
+        assert names & OWN_HEADERS == {"x-kong-upstream-status", "x-kong-upstream-latency", "x-kong-proxy-latency"}
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/caf%E9", "incomplete utf-8 byte sequence from index 4"),
+        ("/%e2%82", "incomplete utf-8 byte sequence from index 1"),
+        ("/%FFa", "invalid utf-8 sequence of 1 bytes from index 1"),
+        ("/a%E2%82/b", "invalid utf-8 sequence of 2 bytes from index 2"),
+        ("/caf\xe9/", "invalid utf-8 sequence of 1 bytes from index 4"),
+    ],
+)
+def test_a_path_that_is_no_utf_8_has_no_route(simple: Running, upstream: Upstream, path: str, reason: str) -> None:
+    reply = simple.request("GET", path, "Accept: */*")
+    assert (reply.status, reply.json()["message"]) == (404, "no Route matched with those values")
+    assert not upstream.seen
+    assert f"[error] kong: router returned an error: {reason}, client: 127.0.0.1" in simple.errors.getvalue()
+    assert simple.request("GET", "/caf%C3%A9").status == 200

@@ -207,7 +207,13 @@ def test_query_is_written_in_the_order_of_names() -> None:
         ("kong.response.set_status", [600]),
         ("kong.response.exit", [200, True]),
         ("kong.response.exit", [200, "x", "headers"]),
-        ("kong.response.error", [500, {"a": "b"}]),
+        ("kong.response.error", [500, 5]),
+        ("kong.response.error", [500, True]),
+        ("kong.response.error", [399]),
+        ("kong.response.error", [200, "fine?"]),
+        ("kong.response.error", [302, "x", {"Location": "/y"}]),
+        ("kong.response.error", [600]),
+        ("kong.response.error", [None, "no"]),
         ("kong.client.load_consumer", [""]),
         ("kong.client.authenticate", ["alice"]),
         ("kong.ctx.shared.set", [None, 1]),
@@ -256,6 +262,64 @@ def test_exit_with_a_table_is_json_unless_the_type_is_given() -> None:
 def test_exit_without_a_body_is_empty_over_protobuf() -> None:
     assert exited(scene(), 404, protocol="ProtoBuf:1").body == b""
     assert exited(scene(), 404).body is None
+
+
+def erred(given: Scene, *args: Any) -> Exit:
+    with pytest.raises(Exit) as raised:
+        given.call("kong.response.error", *args)
+    return raised.value
+
+
+@pytest.mark.parametrize("protocol", ["MsgPack:1", "ProtoBuf:1"])
+@pytest.mark.parametrize(
+    ("written", "sent", "body"),
+    [
+        ("text/plain", "text/plain; charset=UTF-8", "a & b\nrequest_id: "),
+        ("Text/Plain; charset=utf-8", "Text/Plain; charset=utf-8", "a & b\nrequest_id: "),
+        ("text/html", "text/html; charset=UTF-8", "<!doctype html>"),
+        ("application/xml", "application/xml", '<?xml version="1.0"'),
+        ("application/json", "application/json", '{\n  "message":"a & b"'),
+        ("application/problem+json", "application/problem+json", '{\n  "message":"a & b"'),
+    ],
+)
+@pytest.mark.parametrize("name", ["Content-Type", "content-type"])
+def test_the_type_among_an_error_s_headers_chooses_its_form(
+    name: str, written: str, sent: str, body: str, protocol: str
+) -> None:
+    with pytest.raises(Exit) as raised:
+        scene([(b"Accept", b"application/json")]).call(
+            "kong.response.error", 403, "a & b", {name: written, "X-A": "1"}, protocol=protocol
+        )
+    answer = raised.value
+    assert answer.body is not None
+    assert answer.body.decode().startswith(body)
+    assert answer.headers == [(b"Content-Type", sent.encode()), (b"X-A", b"1")]
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ([], "application/json; charset=utf-8"),
+        (["json"], "application/json; charset=utf-8"),
+        (["image/png"], "application/json; charset=utf-8"),
+        (["text/*"], "text/plain; charset=utf-8"),
+        (["application/*"], "application/json; charset=utf-8"),
+        (["text/plain;q=0.3, text/html;q=0.7, text/html;level=1, */*;q=0.5"], "text/html; charset=utf-8"),
+        (["text/plain;q=0.2", "text/html;q=0.9, */*;q=0.5", "application/xml;q=0.2"], "text/html; charset=utf-8"),
+    ],
+)
+def test_an_error_without_a_type_has_the_form_that_the_client_accepts(accept: list[str], kind: str) -> None:
+    answer = erred(scene([(b"Accept", value.encode()) for value in accept]), 403, "no")
+    assert answer.headers == [(b"Content-Type", kind.encode())]
+
+
+@pytest.mark.parametrize(
+    ("message", "text"), [({"code": 7, "a": [1, None]}, '{"code":7,"a":[1,null]}'), ([1, "é"], '[1,"é"]'), ({}, "{}")]
+)
+def test_a_table_as_an_error_s_message_is_json_in_the_form(message: Any, text: str) -> None:
+    answer = erred(scene([(b"Accept", b"application/xml")]), 400, message)
+    assert answer.body is not None
+    assert f"<message>{text}</message>" in answer.body.decode()
 
 
 def test_error_speaks_the_clients_language() -> None:

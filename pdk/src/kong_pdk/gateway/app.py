@@ -16,7 +16,7 @@ from kong_pdk.gateway.balancer import Balancer
 from kong_pdk.gateway.body import ClientBody, ClientGone, ClientTooSlow, Receive
 from kong_pdk.gateway.client import Client, ClientStuck, Scope, Send, protocol_of, request_of
 from kong_pdk.gateway.connections import Connections
-from kong_pdk.gateway.errors import bodiless_page, header, nginx_error
+from kong_pdk.gateway.errors import accept_of, bodiless_page, nginx_error
 from kong_pdk.gateway.exchange import Exchange, Exit, ServiceResponse
 from kong_pdk.gateway.forwarding import response_headers
 from kong_pdk.gateway.node import Node
@@ -223,8 +223,7 @@ class _Work:
             return
         content_type, body = None, answer.body
         if body is None:
-            accept = header(exchange.request.headers, b"accept")
-            accept = accept or exchange.node.settings.error_default_type
+            accept = accept_of(exchange) or exchange.node.settings.error_default_type
             content_type, body = bodiless_page(answer.status, accept, exchange.request_id)
         if answer.status < 200:
             exchange.node.log.write("error", f"a plugin has answered with {answer.status}, which ends no response")

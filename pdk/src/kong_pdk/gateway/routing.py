@@ -10,6 +10,7 @@ from kong_pdk.gateway.forwarding import joined
 from kong_pdk.gateway.router import Match, Router, Target, upstream_path
 
 _HTTP = frozenset({"http", "https"})
+_NO_ROUTE = "no Route matched with those values"
 
 
 def route(exchange: Exchange, router: Router) -> None:
@@ -24,18 +25,31 @@ def route(exchange: Exchange, router: Router) -> None:
         scheme=request.scheme,
         host=request.host,
         port=_asked_port(request),
-        path=path.decode("utf-8", "surrogateescape"),
+        path=_text(exchange, path),
         headers=exchange.upstream.headers,
     )
     match = router.match(target)
     if match is None:
-        raise error_exit(exchange, 404, "no Route matched with those values")
+        raise error_exit(exchange, 404, _NO_ROUTE)
     _note(exchange, match)
     _require_https(exchange, match.route)
     if match.service is None:
         raise error_exit(exchange, 503, "no Service found with those values")
     _require_http(exchange, match.service)
     _address(exchange, match, match.service, path)
+
+
+def _text(exchange: Exchange, path: bytes) -> str:
+    """The path as the router takes it. Kong's router gives up on bytes that are no UTF-8: no route has them."""
+    try:
+        return path.decode()
+    except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data":
+            reason = f"incomplete utf-8 byte sequence from index {error.start}"
+        else:
+            reason = f"invalid utf-8 sequence of {error.end - error.start} bytes from index {error.start}"
+        exchange.node.log.write("error", f"router returned an error: {reason}, {exchange.described()}")
+        raise error_exit(exchange, 404, _NO_ROUTE) from None
 
 
 def _asked_port(request: Request) -> int:

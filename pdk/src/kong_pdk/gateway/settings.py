@@ -21,6 +21,19 @@ _FLAGS = {"ssl", "http2", "proxy_protocol", "deferred", "bind", "reuseport"}
 _STREAM_FLAGS = {"ssl", "udp", "proxy_protocol", "deferred", "bind", "reuseport"}
 _SERVER_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _HEADERS = "server_tokens, latency_tokens, X-Kong-Request-Id"
+TOKENS = {
+    "server_tokens": ("server", "via"),
+    "latency_tokens": (
+        "x-kong-proxy-latency",
+        "x-kong-response-latency",
+        "x-kong-admin-latency",
+        "x-kong-upstream-latency",
+    ),
+}
+"""What the setting ``headers`` names by one word: headers in lower case."""
+_HEADER_TOKENS = frozenset(
+    {"x-kong-upstream-status", "x-kong-request-id", *TOKENS, *(name for names in TOKENS.values() for name in names)}
+)
 # Of Kong's bundled plugins the embedded gateway has this one.
 BUNDLED = ("key-auth",)
 
@@ -129,7 +142,7 @@ class _Reader:
             real_ip_recursive=self._switch("real_ip_recursive", False),
             ssl_cert=self._list("ssl_cert"),
             ssl_cert_key=self._list("ssl_cert_key"),
-            headers=self._tokens("headers", _HEADERS),
+            headers=self._headers(),
             headers_upstream=self._tokens("headers_upstream", "X-Kong-Request-Id"),
             error_default_type=self._text("error_default_type", "text/plain"),
             node_id=self._text("node_id") or None,
@@ -145,7 +158,15 @@ class _Reader:
 
     def _tokens(self, name: str, default: str) -> tuple[str, ...]:
         found = tuple(token.lower() for token in self._list(name, default))
-        return () if found == ("off",) else found
+        return () if found[:1] == ("off",) else found
+
+    def _headers(self) -> tuple[str, ...]:
+        found = self._tokens("headers", _HEADERS)
+        for token in found:
+            if token not in _HEADER_TOKENS:
+                known = ", ".join(sorted(_HEADER_TOKENS))
+                raise SettingsError(f"headers: invalid entry '{token}'; set KONG_HEADERS to off, or to any of {known}")
+        return found
 
     def _choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
         value = self._text(name, default)

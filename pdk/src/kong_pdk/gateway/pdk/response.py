@@ -102,7 +102,7 @@ def exit_(event: Event, status: object = None, body: object = None, given: objec
     fields = _headers(event, given)
     content: bytes | None = b"" if event.protocol != MSGPACK else None
     if isinstance(body, (dict, list)):
-        content = encode(json.dumps(body, separators=(",", ":"), ensure_ascii=False))
+        content = encode(_json(body))
         if not any(name.lower() == b"content-type" for name, _ in fields):
             fields.append((b"Content-Type", _JSON))
     elif isinstance(body, str):
@@ -114,22 +114,30 @@ def exit_(event: Event, status: object = None, body: object = None, given: objec
 
 @function("kong.response.error")
 def error(event: Event, status: object = None, message: object = None, given: object = None) -> NoReturn:
-    """Answer the client with one of Kong's errors; without a message, that of the status."""
-    code = integer("code", status, 100, 599)
+    """Answer the client with one of Kong's errors; without a message, with that of the status.
+
+    A table as message is sent as JSON inside of the form. The form is that of the Content-Type among the headers,
+    else the one that the client accepts.
+    """
+    code = integer("code", status, 400, 599)
     fields = _headers(event, given)
-    if message is not None and not isinstance(message, str):
-        raise Refused(f"message must be a nil or string, got {lua_type(message)}")
-    answer = error_exit(event.exchange, code, message)
-    own = {name.lower() for name, _ in fields}
-    answer.headers = [entry for entry in answer.headers if entry[0].lower() not in own] + fields
-    raise answer
+    if isinstance(message, (dict, list)):
+        message = _json(message)
+    elif message is not None and not isinstance(message, str):
+        raise Refused(f"message must be a nil, a string or a table, got {lua_type(message)}")
+    raise error_exit(event.exchange, code, message, fields)
+
+
+def _json(value: dict[str, Any] | list[Any]) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _headers(event: Event, given: Any) -> RawHeaders:
-    """The headers of ``exit`` and ``error``; the length is the gateway's to say."""
+    """The headers of ``exit`` and ``error``. The length of a body is the gateway's to say; HEAD has no body."""
     fields: RawHeaders = []
+    has_body = event.exchange.request.method != "HEAD"
     for name, new in headers.checked({} if given is None else table("headers", given)):
-        if name.lower() == "content-length" or _reserved(event, name):
+        if (has_body and name.lower() == "content-length") or _reserved(event, name):
             continue
         typed = name.lower() == "content-type"
         headers.put(fields, name, [with_charset(value) for value in new] if typed else new)
