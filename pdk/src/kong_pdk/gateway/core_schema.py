@@ -76,7 +76,6 @@ SERVICES: Fields = (
     {"connect_timeout": _TIMEOUT},
     {"write_timeout": _TIMEOUT},
     {"read_timeout": _TIMEOUT},
-    {"client_certificate": _STRING},
     {"tls_verify": {"type": "boolean"}},
     {"tls_verify_depth": {"type": "integer", "between": [0, 64]}},
     {"ca_certificates": {"type": "array", "elements": {"type": "string", "uuid": True}}},
@@ -141,7 +140,6 @@ UPSTREAMS: Fields = (
     },
     {"slots": {"type": "integer", "default": 10000, "between": [10, 65536]}},
     {"host_header": _STRING},
-    {"client_certificate": _STRING},
     {"use_srv_name": _FLAG_OFF},
 )
 
@@ -163,6 +161,20 @@ PLUGINS: Fields = (
     {"enabled": {**_FLAG_ON, "required": True}},
 )
 
+VAULTS: Fields = (
+    *_IDENTITY,
+    {
+        "prefix": {
+            "type": "string",
+            "required": True,
+            "match": "^[a-z][a-z%d-]*[a-z%d]$",
+            "not_one_of": ["env", "aws", "azure", "conjur", "gcp", "hcv"],
+        }
+    },
+    {"name": {"type": "string", "required": True, "len_min": 1}},
+    {"description": _STRING},
+)
+
 FIELDS: dict[str, Fields] = {
     "services": SERVICES,
     "routes": ROUTES,
@@ -171,6 +183,7 @@ FIELDS: dict[str, Fields] = {
     "consumers": CONSUMERS,
     "keyauth_credentials": KEYAUTH_CREDENTIALS,
     "plugins": PLUGINS,
+    "vaults": VAULTS,
 }
 
 # Which entities may stand inside of which, and under which field they then find the outer one.
@@ -191,8 +204,12 @@ FOREIGN: dict[str, dict[str, str]] = {
 
 # Fields and entities that Kong knows and this gateway has no use for; their contents are not looked at.
 PASSED_OVER: dict[str, frozenset[str]] = {
+    "services": frozenset({"client_certificate", "filter_chains"}),
+    "routes": frozenset({"filter_chains"}),
+    "vaults": frozenset({"config"}),
     "upstreams": frozenset(
         {
+            "client_certificate",
             "healthchecks",
             "hash_on",
             "hash_fallback",
@@ -222,9 +239,11 @@ PASSED_OVER: dict[str, frozenset[str]] = {
 OTHER_ENTITIES = frozenset(
     {
         "acls",
+        "acme_storage",
         "basicauth_credentials",
         "ca_certificates",
         "certificates",
+        "consumer_group_consumers",
         "consumer_groups",
         "filter_chains",
         "hmacauth_credentials",
@@ -235,7 +254,8 @@ OTHER_ENTITIES = frozenset(
         "oauth2_tokens",
         "parameters",
         "plugin_configs",
+        "sessions",
         "snis",
-        "vaults",
+        "workspaces",
     }
 )

@@ -7,7 +7,7 @@ from kong_pdk.gateway.entities import Route, Service
 from kong_pdk.gateway.errors import error_exit, nginx_error
 from kong_pdk.gateway.exchange import Exchange, Exit, Request
 from kong_pdk.gateway.forwarding import joined
-from kong_pdk.gateway.router import Match, Router, Target, upstream_path
+from kong_pdk.gateway.router import GRPC, Match, Router, Target, upstream_path
 
 _HTTP = frozenset({"http", "https"})
 _NO_ROUTE = "no Route matched with those values"
@@ -32,6 +32,7 @@ def route(exchange: Exchange, router: Router) -> None:
     if match is None:
         raise error_exit(exchange, 404, _NO_ROUTE)
     _note(exchange, match)
+    _refuse_grpc(exchange, match.route)
     _require_https(exchange, match.route)
     if match.service is None:
         raise error_exit(exchange, 503, "no Service found with those values")
@@ -90,6 +91,17 @@ def _address(exchange: Exchange, match: Match, service: Service, path: bytes) ->
     upstream.read_timeout = service.read_timeout / 1000
     upstream.tls_verify = service.tls_verify
     upstream.tls_verify_depth = service.tls_verify_depth
+
+
+def _refuse_grpc(exchange: Exchange, matched: Route) -> None:
+    """Answer as Kong does what comes over HTTP/1, which is all that this gateway has, to a route for gRPC."""
+    if not GRPC.intersection(matched.protocols):
+        return
+    kind = joined(exchange.upstream.headers, b"content-type") or b""
+    if not kind.startswith(b"application/grpc"):
+        raise error_exit(exchange, 415, "Non-gRPC request matched gRPC route")
+    upgrade = [(b"Connection", b"Upgrade"), (b"Upgrade", b"HTTP/2")]
+    raise error_exit(exchange, 426, "Please use HTTP2 protocol", upgrade)
 
 
 def _require_https(exchange: Exchange, matched: Route) -> None:
