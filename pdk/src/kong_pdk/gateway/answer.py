@@ -74,6 +74,13 @@ def exit_headers(exchange: Exchange, answer: Exit, content_type: str | None, bod
     return headers
 
 
+def switching(headers: RawHeaders, from_upstream: RawHeaders) -> RawHeaders:
+    """The headers of an answer that ends HTTP on a connection, in favour of the protocol that the upstream names."""
+    kept = [pair for pair in headers if pair[0].lower() not in {b"content-length", b"content-type"}]
+    upgrade = [pair for pair in from_upstream if pair[0].lower() == b"upgrade"]
+    return [*kept, (b"Connection", b"upgrade"), *upgrade]
+
+
 def final(exchange: Exchange) -> RawHeaders:
     """All headers of the response: those of ``exchange.response`` and Kong's own."""
     headers = sendable(exchange.response.headers)

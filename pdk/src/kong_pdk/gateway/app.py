@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import httpcore
 
 from kong_pdk.gateway.access_log import AccessLog
-from kong_pdk.gateway.answer import exit_headers, final, may_have_body, merge, with_length
+from kong_pdk.gateway.answer import exit_headers, final, may_have_body, merge, switching, with_length
 from kong_pdk.gateway.balancer import Balancer
 from kong_pdk.gateway.body import ClientBody, ClientGone, ClientTooSlow, Receive
 from kong_pdk.gateway.client import Client, ClientStuck, Scope, Send, protocol_of, request_of
@@ -25,6 +25,7 @@ from kong_pdk.gateway.plugins import Registry
 from kong_pdk.gateway.router import Router
 from kong_pdk.gateway.routing import route
 from kong_pdk.gateway.stream.side import StreamSide
+from kong_pdk.gateway.tunnel import Tunnel
 from kong_pdk.gateway.upstream import Failure, Sender
 
 # What nginx logs for a client that left before its response.
@@ -168,12 +169,35 @@ class _Work:
             exchange.service_response = ServiceResponse(received.status, headers)
             exchange.response.status = received.status
             exchange.response.headers = merge(exchange.response.headers, headers)
-            if exchange.upstream.buffering or self._generation.registry.has(exchange, "response"):
+            buffers = self._buffers()
+            if received.status == 101:
+                await self._switched(received)
+            elif buffers:
                 exchange.service_response.body = await self._read_whole(received)
             else:
                 await self._streamed(received)
         finally:
             await answer.close()
+
+    def _buffers(self) -> bool:
+        """Whether the answer is to be there as a whole before the client gets it. That of an upgrade never is."""
+        exchange = self._exchange
+        wanted = exchange.upstream.buffering or self._generation.registry.has(exchange, "response")
+        if wanted and exchange.upgrade:
+            text = "response buffering was turned off: connection upgrade (websocket)"
+            exchange.node.log.write("notice", f"{text}, {exchange.described()}")
+        return wanted and not exchange.upgrade
+
+    async def _switched(self, answer: httpcore.Response) -> None:
+        """Carry what client and service say to each other once the service has agreed to leave HTTP."""
+        exchange = self._exchange
+        self.status = answer.status
+        exchange.response.headers = switching(final(exchange), answer.headers)
+        client = self.client.switch(exchange.response.headers)
+        service = answer.extensions["network_stream"]
+        ended = await Tunnel(client, service, exchange.upstream.read_timeout).run()
+        if ended is not None:
+            exchange.node.log.write("error", f"{ended} while proxying upgraded connection, {exchange.described()}")
 
     async def _read_whole(self, answer: httpcore.Response) -> bytes:
         try:

@@ -81,6 +81,8 @@ def _require_http(exchange: Exchange, service: Service) -> None:
 
 def _address(exchange: Exchange, match: Match, service: Service, path: bytes) -> None:
     upstream = exchange.upstream
+    asked = joined(upstream.headers, b"upgrade") or b""
+    exchange.upgrade = exchange.request.http_version == "1.1" and asked.strip().lower() == b"websocket"
     upstream.scheme = service.protocol
     upstream.host = service.host
     upstream.port = service.port
