@@ -51,6 +51,8 @@ _TEMPLATES = {
     ),
     _PLAIN: ("{message}\n{part}", "request_id: {id}\n"),
 }
+FORMS = {name: kind for kind in _TEMPLATES for name in (kind, kind.partition(";")[0])}
+"""The Content-Types, written just so, that choose a form of Kong's."""
 _QUALITY = re.compile(r";\s*q\s*=\s*(1(?:\.0{1,3})?|0(?:\.\d{1,3})?)")
 
 
@@ -83,13 +85,9 @@ def error_page(
     """The content type and body of ``kong.response.error`` and of Kong's own errors.
 
     ``request_id`` is None where there is none. A ``content_type`` chooses the form before ``accept`` does, and is
-    given back as it is; a type that Kong has no form for gets JSON.
+    given back as it is. Raises KeyError for a type that Kong has no form for.
     """
-    form = _form(content_type) if content_type else media_type(accept)
+    form = media_type(accept) if content_type is None else FORMS[content_type]
     page, part = _TEMPLATES[form]
     text = page.format(message=message, part="" if request_id is None else part.format(id=request_id))
     return content_type or form, text.encode("utf-8", "surrogateescape")
-
-
-def _form(content_type: str) -> str:
-    return _TYPES.get(content_type.partition(";")[0].strip().lower(), _JSON)

@@ -186,6 +186,7 @@ plugins:
         (9, "snis of a route are skipped: the embedded gateway does not match them"),
         (11, "vault aws-vault is skipped: the embedded gateway has no vault of the kind aws, only env"),
         (13, "plugin py-hello for consumer group gold is skipped: the embedded gateway does not have them"),
+        (13, "consumer_group is for decK and Kong Enterprise: the open-source Kong refuses the field"),
     ]
 
 
@@ -252,6 +253,10 @@ def test_the_file_of_a_user_is_taken_and_its_bundled_plugins_are_named_at_once(t
         "this is a limit of the embedded gateway, not a mistake in the file"
     )
     assert skipped_plugins(config, ()) is None
+    refused = [
+        notice.message.partition(" ")[0] for notice in config.notices if "the open-source Kong" in notice.message
+    ]
+    assert refused == ["_info", "groups", "consumer_groups", "ordering", "consumer_group"]
 
 
 def test_a_date_is_a_string(tmp_path: Path) -> None:

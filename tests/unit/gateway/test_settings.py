@@ -93,7 +93,7 @@ def test_trusted_addresses() -> None:
 def test_headers() -> None:
     assert read(headers="off").headers == ()
     assert read(headers="server_tokens, X-Kong-Request-Id").headers == ("server_tokens", "x-kong-request-id")
-    with pytest.raises(SettingsError, match="headers: invalid entry 'x-kong-upstream'; set KONG_HEADERS to off, or to"):
+    with pytest.raises(SettingsError, match="headers: invalid entry 'X-Kong-Upstream'; set KONG_HEADERS to off, or to"):
         read(headers="via, X-Kong-Upstream")
 
 

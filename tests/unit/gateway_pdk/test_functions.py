@@ -275,25 +275,52 @@ def erred(given: Scene, *args: Any) -> Exit:
     ("written", "sent", "body"),
     [
         ("text/plain", "text/plain; charset=UTF-8", "a & b\nrequest_id: "),
-        ("Text/Plain; charset=utf-8", "Text/Plain; charset=utf-8", "a & b\nrequest_id: "),
+        ("text/plain; charset=utf-8", "text/plain; charset=utf-8", "a & b\nrequest_id: "),
+        (["text/plain", "text/html"], "text/plain; charset=UTF-8", "a & b\nrequest_id: "),
         ("text/html", "text/html; charset=UTF-8", "<!doctype html>"),
         ("application/xml", "application/xml", '<?xml version="1.0"'),
         ("application/json", "application/json", '{\n  "message":"a & b"'),
-        ("application/problem+json", "application/problem+json", '{\n  "message":"a & b"'),
     ],
 )
-@pytest.mark.parametrize("name", ["Content-Type", "content-type"])
 def test_the_type_among_an_error_s_headers_chooses_its_form(
-    name: str, written: str, sent: str, body: str, protocol: str
+    written: object, sent: str, body: str, protocol: str
 ) -> None:
     with pytest.raises(Exit) as raised:
         scene([(b"Accept", b"application/json")]).call(
-            "kong.response.error", 403, "a & b", {name: written, "X-A": "1"}, protocol=protocol
+            "kong.response.error", 403, "a & b", {"X-A": "1", "Content-Type": written}, protocol=protocol
         )
     answer = raised.value
     assert answer.body is not None
     assert answer.body.decode().startswith(body)
     assert answer.headers == [(b"Content-Type", sent.encode()), (b"X-A", b"1")]
+
+
+@pytest.mark.parametrize("kind", ["application/problem+json", "TEXT/HTML", "text/html;charset=x", "text/*", "*/*", ""])
+def test_an_error_of_a_type_that_kong_has_no_form_for_fails_as_in_kong(kind: str) -> None:
+    with pytest.raises(
+        Refused, match=r"no form of an error for the Content-Type '.*', only for application/json; charset"
+    ):
+        scene().call("kong.response.error", 403, "no", {"Content-Type": kind})
+
+
+def test_the_type_is_looked_up_by_its_name_as_lua_does() -> None:
+    answer = erred(scene([(b"Accept", b"*/*")]), 403, "no", {"content-type": "text/plain"})
+    assert answer.headers == [(b"Content-Type", b"application/json; charset=utf-8")]
+
+
+def test_a_length_that_is_none_fails_as_in_kong() -> None:
+    with pytest.raises(Refused, match="failed to set header Content-Length: 'many' is no length"):
+        scene().call("kong.response.exit", 200, "four", {"Content-Length": "many"})
+
+
+@pytest.mark.parametrize(("given", "length"), [(4711, b"4711"), (["1", "2"], b"2")])
+def test_an_answer_to_head_keeps_its_length(given: object, length: bytes) -> None:
+    asked = scene()
+    asked.exchange.request.method = "HEAD"
+    for method, body in (("exit", None), ("exit", "four"), ("error", "no")):
+        with pytest.raises(Exit) as raised:
+            asked.call(f"kong.response.{method}", 403, body, {"Content-Length": given})
+        assert dict(raised.value.headers)[b"Content-Length"] == length
 
 
 @pytest.mark.parametrize(

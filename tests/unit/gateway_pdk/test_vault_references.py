@@ -33,6 +33,7 @@ FIELDS: tuple[dict[str, Any], ...] = (
         }
     },
     {"by_name": {"type": "map", "keys": {"type": "string"}, "values": {"type": "record", "fields": [{"pw": SECRET}]}}},
+    {"nested": {"type": "array", "elements": {"type": "array", "elements": SECRET}}},
 )
 ONE, JSON = "{vault://env/lab-one}", "{vault://env/lab-json/user}"
 
@@ -69,6 +70,7 @@ def resolve(config: dict[str, Any], *vaults: Vault) -> tuple[dict[str, Any], lis
             {"hosts": [{"name": "a"}, {"name": "b", "pw": ONE}]},
             {"hosts": [{"name": "a"}, {"name": "b", "pw": "s3cr et", "$refs": {"pw": ONE}}]},
         ),
+        ({"nested": [[ONE]]}, {"nested": [[ONE]]}),
         ({"by_name": {"a": {"pw": ONE}}}, {"by_name": {"a": {"pw": "s3cr et", "$refs": {"pw": ONE}}}}),
     ],
 )
@@ -83,11 +85,11 @@ def test_fields_that_are_referenceable_hold_the_secret(config: dict[str, Any], e
 @pytest.mark.parametrize(
     ("reference", "reason"),
     [
-        ("{vault://env/lab-missing}", "could not get value from external vault (no value found)"),
+        ("{vault://env/lab-missing}", "no value found"),
         ("{vault://env/lab-json/pw}", "subfield pw not found in JSON secret"),
         ("{vault://env/lab-json/n}", "subfield n of the JSON secret is no string"),
         ("{vault://env/lab-one/user}", "its value is no JSON object, so that it has no subfield user"),
-        ("{vault://aws/lab-one}", "vault not found (aws)"),
+        ("{vault://aws/lab-one}", "could not find vault (aws)"),
         ("{vault://my-aws/lab-one}", "the embedded gateway has no vault of the kind aws, only env"),
     ],
 )
@@ -96,7 +98,7 @@ def test_a_reference_without_a_secret_is_an_empty_string_and_a_warning(reference
     resolved, warnings = resolve({"key": reference, "keys": [ONE, reference]}, vault)
     assert (resolved["key"], resolved["keys"]) == ("", ["s3cr et", ""])
     assert resolved["$refs"] == {"key": reference, "keys": [ONE, reference]}
-    assert warnings == [f"could not retrieve value for reference {reference} ({reason})"] * 2
+    assert warnings == [f"unable to resolve reference {reference} ({reason})"] * 2
 
 
 @pytest.mark.parametrize(
@@ -200,4 +202,4 @@ def test_start_instance_carries_the_secrets_and_the_references(tmp_path: Path) -
     }
     warned = [line for line in log.getvalue().splitlines() if "[warn]" in line and "reference" in line]
     assert len(warned) == 1
-    assert "could not retrieve value for reference {vault://env/lab-none} (could not get value from" in warned[0]
+    assert "unable to resolve reference {vault://env/lab-none} (no value found)" in warned[0]

@@ -63,9 +63,9 @@ def exit_headers(exchange: Exchange, answer: Exit, content_type: str | None, bod
     headers = over(exchange.response.headers, new)
     told = [value for name, value in answer.headers if name.lower() == b"content-length"]
     headers = with_length(headers, answer.status, body)
-    if len(told) == 1 and told[0].isdigit() and may_have_body(answer.status):
+    if told and may_have_body(answer.status):
         # Only of an answer to HEAD, which has no body: the length that a GET would have.
-        headers = over(headers, [(b"Content-Length", told[0])])
+        headers = over(headers, [(b"Content-Length", told[-1])])
     if answer.status == 204:
         # nginx drops the type; Kong has set the length when it was given a body, an empty one too.
         headers = [pair for pair in headers if pair[0].lower() != b"content-type"]
@@ -76,7 +76,7 @@ def exit_headers(exchange: Exchange, answer: Exit, content_type: str | None, bod
 
 def switching(headers: RawHeaders, from_upstream: RawHeaders) -> RawHeaders:
     """The headers of an answer that ends HTTP on a connection, in favour of the protocol that the upstream names."""
-    kept = [pair for pair in headers if pair[0].lower() not in {b"content-length", b"content-type"}]
+    kept = [pair for pair in headers if pair[0].lower() not in {b"content-length", b"date"}]
     upgrade = [pair for pair in from_upstream if pair[0].lower() == b"upgrade"]
     return [*kept, (b"Connection", b"upgrade"), *upgrade]
 

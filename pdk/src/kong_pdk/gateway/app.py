@@ -7,6 +7,7 @@ import secrets
 import time
 import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpcore
 
@@ -30,6 +31,8 @@ from kong_pdk.gateway.upstream import Failure, Sender
 
 # What nginx logs for a client that left before its response.
 CLIENT_CLOSED_REQUEST = 499
+# For these nginx closes the connection without a word.
+_SILENT = frozenset({444, CLIENT_CLOSED_REQUEST})
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
 
 
@@ -77,7 +80,13 @@ class Application:
         generation = self.generation
         settings = generation.node.settings
         headers = protocol_of(scope).conn.headers
-        body = ClientBody(receive, headers, settings.prefix / "client_body_temp", settings.body_buffer_size)
+
+        def spooled(file: Path) -> None:
+            text = f"a client request body is buffered to a temporary file {file}"
+            generation.node.log.write("warn", f"{text}, {exchange.described()}")
+
+        folder = settings.prefix / "client_body_temp"
+        body = ClientBody(receive, headers, folder, settings.body_buffer_size, spooled)
         request = request_of(scope, body.read)
         exchange = Exchange(generation.node, request, secrets.token_hex(16))
         exchange.upstream.method = request.method
@@ -195,9 +204,11 @@ class _Work:
         exchange.response.headers = switching(final(exchange), answer.headers)
         client = self.client.switch(exchange.response.headers)
         service = answer.extensions["network_stream"]
-        ended = await Tunnel(client, service, exchange.upstream.read_timeout).run()
+        tunnel = Tunnel(client, service, exchange.upstream.read_timeout)
+        ended = await tunnel.run()
         if ended is not None:
-            exchange.node.log.write("error", f"{ended} while proxying upgraded connection, {exchange.described()}")
+            level = "info" if tunnel.timed_out else "error"
+            exchange.node.log.write(level, f"{ended} while proxying upgraded connection, {exchange.described()}")
 
     async def _read_whole(self, answer: httpcore.Response) -> bytes:
         try:
@@ -244,6 +255,10 @@ class _Work:
         exchange = self._exchange
         if self.client.started:
             self.client.abort()
+            return
+        if answer.status in _SILENT:
+            self.status = exchange.response.status = answer.status
+            self.client.hang_up()
             return
         content_type, body = None, answer.body
         if body is None:

@@ -115,6 +115,11 @@ class Client:
         """Cut the connection: the response cannot be finished, and the client must not take it for whole."""
         self._protocol.abort()
 
+    def hang_up(self) -> None:
+        """Close the connection without an answer."""
+        self.complete = True
+        self._protocol.transport.close()
+
     async def cancelled_when_gone(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do ``work``; when the client closes its connection before it is done, cancel it and set ``gone``."""
         task = asyncio.current_task()

@@ -9,6 +9,12 @@ Fields = tuple[Field, ...]
 
 FORMATS = ("1.1", "2.1", "3.0")
 META = ("_format_version", "_transform", "_comment", "_ignore", "_info", "_workspace")
+# Of decK's files and of Kong Enterprise; the open-source Kong refuses them.
+NOT_OPEN_SOURCE: dict[str, frozenset[str]] = {
+    "": frozenset({"_info", "_workspace", "consumer_groups", "consumer_group_consumers", "plugin_configs"}),
+    "consumers": frozenset({"consumer_groups", "groups"}),
+    "plugins": frozenset({"consumer_group", "ordering"}),
+}
 # In an entity these are for people and tools.
 ANNOTATIONS = ("_comment", "_ignore")
 
@@ -243,6 +249,7 @@ OTHER_ENTITIES = frozenset(
         "basicauth_credentials",
         "ca_certificates",
         "certificates",
+        "clustering_data_planes",
         "consumer_group_consumers",
         "consumer_groups",
         "filter_chains",
@@ -254,6 +261,7 @@ OTHER_ENTITIES = frozenset(
         "oauth2_tokens",
         "parameters",
         "plugin_configs",
+        "ratelimiting_metrics",
         "sessions",
         "snis",
         "workspaces",

@@ -17,6 +17,7 @@ from kong_pdk.gateway.core_schema import (
     FORMATS,
     META,
     NESTED,
+    NOT_OPEN_SOURCE,
     OTHER_ENTITIES,
     PASSED_OVER,
     Field,
@@ -83,6 +84,12 @@ class Entries:
                 self._note((kind,), f"{kind} are skipped: the embedded gateway does not have them")
             elif kind not in META:
                 self.faults.append(Fault((kind,), "unknown field"))
+        self._note_not_open_source("", document, ())
+
+    def _note_not_open_source(self, kind: str, fields: Mapping[str, Any], place: Place) -> None:
+        for name in sorted(NOT_OPEN_SOURCE.get(kind, frozenset()).intersection(fields)):
+            text = f"{name} is for decK and Kong Enterprise: the open-source Kong refuses the field"
+            self._note((*place, name), text)
 
     def _note(self, place: Place, text: str, plugin: str | None = None) -> None:
         self.notices.append(Fault(place, text, plugin=plugin, whole=True))
@@ -125,6 +132,7 @@ class Entries:
         self.faults.extend(_faults(errors, place))
         entry.has_own_id = isinstance(entry.values.get("id"), str)
         self._checks(entry, value)
+        self._note_not_open_source(kind, value, place)
         self.all.append(entry)
         for name, field_name in nested.items():
             self._list(name, value.get(name), (*place, name), {**_inherited(name, parents), field_name: entry})

@@ -46,21 +46,17 @@ def accept_of(exchange: Exchange) -> str | None:
     return None if value is None else value.decode("utf-8", "surrogateescape")
 
 
-def error_exit(exchange: Exchange, status: int, message: str | None = None, headers: RawHeaders | None = None) -> Exit:
-    """The answer of ``kong.response.error``.
-
-    A Content-Type among ``headers`` chooses its form, else the client's ``Accept``.
-    """
-    given = headers or []
-    typed = next((value.decode("utf-8", "surrogateescape") for name, value in given if _is_type(name)), None)
+def error_exit(
+    exchange: Exchange,
+    status: int,
+    message: str | None = None,
+    headers: RawHeaders | None = None,
+    content_type: str | None = None,
+) -> Exit:
+    """The answer of ``kong.response.error``, in the form of ``content_type``, else in one that the client accepts."""
     text = message_of(status) if message is None else message
-    kind, body = error_page(accept_of(exchange), text, exchange.request_id, typed)
-    content_type = (b"Content-Type", kind.encode("utf-8", "surrogateescape"))
-    return Exit(status, body, [content_type, *(entry for entry in given if not _is_type(entry[0]))])
-
-
-def _is_type(name: bytes) -> bool:
-    return name.lower() == b"content-type"
+    kind, body = error_page(accept_of(exchange), text, exchange.request_id, content_type)
+    return Exit(status, body, [(b"Content-Type", kind.encode()), *(headers or [])])
 
 
 def nginx_error(exchange: Exchange, status: int) -> Exit:

@@ -10,6 +10,7 @@ from kong_pdk.gateway.forwarding import joined
 from kong_pdk.gateway.router import GRPC, Match, Router, Target, upstream_path
 
 _HTTP = frozenset({"http", "https"})
+_NOT_FOUND = "404 Not Found will be returned for the current request"
 _NO_ROUTE = "no Route matched with those values"
 
 
@@ -49,7 +50,7 @@ def _text(exchange: Exchange, path: bytes) -> str:
             reason = f"incomplete utf-8 byte sequence from index {error.start}"
         else:
             reason = f"invalid utf-8 sequence of {error.end - error.start} bytes from index {error.start}"
-        exchange.node.log.write("error", f"router returned an error: {reason}, {exchange.described()}")
+        exchange.node.log.write("error", f"router returned an error: {reason}, {_NOT_FOUND}, {exchange.described()}")
         raise error_exit(exchange, 404, _NO_ROUTE) from None
 
 

@@ -169,12 +169,11 @@ class _Reader:
         return () if found[:1] == ("off",) else found
 
     def _headers(self) -> tuple[str, ...]:
-        found = self._tokens("headers", _HEADERS)
-        for token in found:
-            if token not in _HEADER_TOKENS:
+        for token in self._list("headers"):
+            if token.lower() not in {*_HEADER_TOKENS, "off"}:
                 known = ", ".join(sorted(_HEADER_TOKENS))
                 raise SettingsError(f"headers: invalid entry '{token}'; set KONG_HEADERS to off, or to any of {known}")
-        return found
+        return self._tokens("headers", _HEADERS)
 
     def _choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
         value = self._text(name, default)

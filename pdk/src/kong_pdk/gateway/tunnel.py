@@ -34,6 +34,7 @@ class Tunnel:
         self._idle = idle
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
+        self.timed_out = False
 
     async def run(self) -> str | None:
         """Carry bytes until it is over; what ended it if that was not one side's own end."""
@@ -49,6 +50,7 @@ class Tunnel:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         if tasks[2] in done:
+            self.timed_out = True
             return f"connection timed out: nothing was sent for {self._idle:g} s"
         error = next((task.exception() for task in done if task.exception() is not None), None)
         return None if error is None else str(error) or type(error).__name__

@@ -76,14 +76,14 @@ class Vaults:
             raise Unresolved("not a reference with a vault and the name of a secret")
         value = os.environb.get(os.fsencode(self._variable(reference)))
         if value is None:
-            raise Unresolved("could not get value from external vault (no value found)")
+            raise Unresolved("no value found")
         return decode(value) if reference.key is None else _member(decode(value), reference.key)
 
     def _variable(self, reference: Reference) -> str:
         vault = self._by_prefix.get(reference.vault)
         kind = reference.vault if vault is None else vault.name
         if vault is None and kind != ENV:
-            raise Unresolved(f"vault not found ({kind})")
+            raise Unresolved(f"could not find vault ({kind})")
         if kind != ENV:
             raise Unresolved(f"the embedded gateway has no vault of the kind {kind}, only {ENV}")
         own = os.environ.get("KONG_VAULT_ENV_PREFIX", "") if vault is None else vault.config.get("prefix") or ""
@@ -132,28 +132,28 @@ class Resolver:
 
     def _value(self, definition: Mapping[str, Any], value: Any) -> tuple[Any, Any]:
         """A value with its secrets, and its references in the shape of the value; None where there are none."""
-        if isinstance(value, str):
-            return (
-                (self._secret(value), value)
-                if definition.get("referenceable") and is_reference(value)
-                else (value, None)
-            )
-        if isinstance(value, dict) and definition.get("type") == "record":
-            return self.resolve(definition.get("fields", ()), value), None
         if isinstance(value, dict) and "values" in definition:
-            members = {name: self._value(definition["values"], each) for name, each in value.items()}
+            members = {name: self._single(definition["values"], each) for name, each in value.items()}
             references = {name: found for name, (_, found) in members.items() if found is not None}
             return {name: each for name, (each, _) in members.items()}, references or None
         if isinstance(value, list) and "elements" in definition:
-            entries = [self._value(definition["elements"], each) for each in value]
+            entries = [self._single(definition["elements"], each) for each in value]
             return [each for each, _ in entries], _without_tail([found for _, found in entries])
+        return self._single(definition, value)
+
+    def _single(self, definition: Mapping[str, Any], value: Any) -> tuple[Any, Any]:
+        """A string or a record. Kong looks no deeper: a list in a list keeps its references."""
+        if isinstance(value, dict) and definition.get("type") == "record":
+            return self.resolve(definition.get("fields", ()), value), None
+        if definition.get("referenceable") and is_reference(value):
+            return self._secret(value), value
         return value, None
 
     def _secret(self, reference: str) -> str:
         try:
             return self.vaults.secret(reference)
         except Unresolved as error:
-            self.warnings.append(f"could not retrieve value for reference {reference} ({error})")
+            self.warnings.append(f"unable to resolve reference {reference} ({error})")
             return ""
 
 
