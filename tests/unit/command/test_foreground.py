@@ -208,7 +208,7 @@ def test_a_refused_configuration_leaves_the_old_one(prefix: Path, port: int, mon
 
 
 @pytest.mark.parametrize(
-    ("number", "left"), [(signal.SIGTERM, []), (signal.SIGQUIT, []), (signal.SIGKILL, ["we"])], ids=lambda each: str(each)
+    ("number", "left"), [(signal.SIGTERM, []), (signal.SIGQUIT, []), (signal.SIGKILL, ["we"])], ids=str
 )
 def test_its_own_socket_is_left_behind_by_a_kill_alone(
     prefix: Path, port: int, number: signal.Signals, left: list[str]
