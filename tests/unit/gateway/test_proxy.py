@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 
@@ -546,3 +547,25 @@ def test_a_route_for_grpc_is_answered_as_kong_answers_http_1(serve: Serve, kind:
         ":1: routes for grpc are not served: the embedded gateway has neither gRPC nor HTTP/2"
         in gateway.errors.getvalue()
     )
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "body"),
+    [
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", 400, b"Bad request\nrequest_id: "),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, b"<html>\r\n<head><title>505 HTTP Version Not Supported</title>"),
+    ],
+)
+def test_another_version_of_http_is_refused_as_nginx_does(
+    simple: Running, upstream: Upstream, sent: bytes, status: int, body: bytes
+) -> None:
+    with simple.connect() as connection:
+        connection.sendall(sent)
+        reply = read_reply(connection)
+        assert reply.status == status
+        assert reply.body.startswith(body)
+        assert reply.value("connection") == "close"
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(1) == b""
+    assert not upstream.seen
+    assert "[notice] kong: HTTP/2 is not served: the embedded gateway speaks HTTP/1.1 alone" in simple.errors.getvalue()

@@ -139,6 +139,8 @@ class _Work:
         """None when the upstream's response was sent, or what to answer instead."""
         exchange, registry = self._exchange, self._generation.registry
         try:
+            if not exchange.request.http_version.startswith("1."):
+                return self._newer_http()
             if exchange.request.method in _REFUSED_METHODS:
                 return nginx_error(exchange, 405)
             await run_phase(exchange, "rewrite", registry)
@@ -156,6 +158,15 @@ class _Work:
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets Kong's 500
             return self._unexpected(error)
         return None
+
+    def _newer_http(self) -> Exit:
+        """Refuse a version of HTTP that is not spoken here, as nginx does without http2; PRI begins HTTP/2."""
+        exchange = self._exchange
+        text = "HTTP/2 is not served: the embedded gateway speaks HTTP/1.1 alone"
+        exchange.node.log.write("notice", f"{text}, {exchange.described()}")
+        answer = nginx_error(exchange, 400) if exchange.request.method == "PRI" else Exit(505, None)
+        answer.headers.append((b"Connection", b"close"))
+        return answer
 
     def _unexpected(self, error: Exception) -> Exit:
         text = f"unexpected {type(error).__name__}: {error}"
