@@ -21,7 +21,7 @@ from kong_pdk.image.errors import StartError
 from kong_pdk.plugin import Description, Field, Problem, bundled
 
 _BEFORE_ROUTING = ("certificate", "rewrite")
-_CURE = "they run for plugins that are global; apply it globally, or use access"
+_HINT = "they run for plugins that are global; apply it globally, or use access"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -87,7 +87,7 @@ def unreached_handlers(config: Config, plugins: Iterable[Description]) -> Iterat
         handlers = [phase for phase in _BEFORE_ROUTING if phase in by_name[plugin.name].phases]
         if handlers and config.file is not None:
             message = f"plugin {plugin.name} on {_scope(config, plugin)}: Kong never calls its {' and '.join(handlers)}"
-            yield Problem(config.file, plugin.line, message, _CURE, plugin.name)
+            yield Problem(config.file, plugin.line, message, _HINT, plugin.name)
 
 
 def _scope(config: Config, plugin: PluginConfig) -> str:
