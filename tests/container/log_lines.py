@@ -71,8 +71,14 @@ ALWAYS = (
         r"communicate\(\): event worker failed: .*closed|run\(\): event broker failed: .*closed",
         "Kong's workers talk to each other, and end one after another at a reload or a stop (lua-resty-events#43)",
     ),
+    Expected(
+        "kong",
+        "warn",
+        r"a client request body is buffered to a temporary file \S+/client_body_temp/\S+",
+        "nginx says this of each request whose body is larger than its buffer",
+    ),
 )
-"""Lines of a healthy start, reload and stop."""
+"""Lines of a healthy start, of requests that are served well, of a reload and of a stop."""
 
 DANGLING_SOCKETS = Expected(
     "kong",

@@ -149,3 +149,67 @@ def test_a_broken_plugin_that_the_file_uses_is_named_with_its_mistake(check):
     assert status == 1
     assert "broken.py:1" in err.splitlines()[0]
     assert "plugin 'broken' not enabled" in err
+
+
+EARLY = """
+class Plugin:
+    def __init__(self, config): pass
+    def rewrite(self, kong): pass
+    def certificate(self, kong): pass
+    def access(self, kong): pass
+"""
+SCOPED = """_format_version: "3.0"
+consumers:
+- username: ada
+  plugins: [{name: early}]
+services:
+- name: a
+  url: http://upstream:9000
+  plugins:
+  - name: late
+  - name: early
+  routes:
+  - paths: [/]
+    id: 3bbb2a3e-0000-4000-8000-000000000001
+plugins:
+- {name: early, route: 3bbb2a3e-0000-4000-8000-000000000001, consumer: ada}
+- {name: early, service: a, consumer: ada, enabled: false}
+- {name: early, consumer_group: gold}
+- name: early
+"""
+
+
+def test_handlers_that_kong_never_calls_are_named_with_plugin_scope_and_line(check):
+    (check.folder / "early.py").write_text(EARLY)
+    (check.folder / "late.py").write_text(EARLY.replace("rewrite", "response").replace("certificate", "log"))
+    status, out, err = check(SCOPED)
+    assert (status, out.count("is valid")) == (0, 1)
+    said = [line.partition("kong.yml:")[2] for line in err.splitlines() if "never calls" in line]
+    tail = (
+        ": Kong never calls its certificate and rewrite; "
+        "they run for plugins that are global; apply it globally, or use access"
+    )
+    assert said == [
+        f"4: plugin early on consumer ada{tail}",
+        f"10: plugin early on service a{tail}",
+        f"15: plugin early on route 3bbb2a3e-0000-4000-8000-000000000001 and consumer ada{tail}",
+        f"17: plugin early on consumer group gold{tail}",
+    ]
+
+
+def test_what_kong_accepts_is_accepted(check):
+    text = (
+        KONG.replace("CONFIG", "message: hi")
+        + """
+- {name: cors, enabled: true}
+- {name: rate-limiting, consumer_group: gold, config: {minute: 5}}
+- {name: rate-limiting, config: {minute: 1}}
+consumer_groups: [{name: gold}]
+jwt_secrets: [{consumer: ada, key: k}]
+vaults: [{name: env, prefix: my-env, config: {prefix: SAFE_}}]
+consumers: [{username: ada, acls: [{group: g}], groups: [{name: gold}]}]
+_info: {select_tags: [a]}
+"""
+    )
+    status, out, _ = check(text)
+    assert (status, out.split(": ")[-1]) == (0, "1 service, 1 route, 4 plugins\n")

@@ -273,3 +273,57 @@ def test_the_interface_file_of_another_kong_is_taken(start, folder, tmp_path):
     assert dev.get("/?flag")[0] == 500
     assert dev.stop() == 0
     assert any("kong.request.get_body is not among the methods" in line for line in dev.lines)
+
+
+USERS = """_format_version: "3.0"
+vaults: [{name: env, prefix: lab, config: {prefix: LAB_}}]
+services:
+- name: a
+  url: http://127.0.0.1:1
+  routes:
+  - {name: r, paths: [/], plugins: [{name: shows, config: {secret: "{vault://lab/pw}", plain: "{vault://lab/pw}"}}]}
+  - {name: g, paths: [/hello.Greeter/], protocols: [grpc, grpcs]}
+plugins:
+- name: prometheus
+- {name: file-log, config: {path: /dev/stdout}}
+"""
+SHOWS = """
+lua_style = False
+Schema = [{"secret": {"type": "string", "referenceable": True}}, {"plain": {"type": "string"}}]
+
+
+class Plugin:
+    def __init__(self, config): self.config = config
+    def rewrite(self, kong): pass
+    def access(self, kong):
+        kong.response.exit(200, {"secret": self.config["secret"], "plain": self.config["plain"]})
+"""
+
+
+def test_what_it_skips_and_what_kong_never_runs_is_said_and_the_rest_is_served(start, folder, tmp_path):
+    (folder / "shows.py").write_text(SHOWS)
+    file = tmp_path / "kong.yml"
+    file.write_text(USERS)
+    dev = start(str(folder), "-c", str(file), LAB_PW="s3cr3t")
+    status, _, body = dev.get("/")
+    assert (status, json.loads(body)) == (200, {"secret": "s3cr3t", "plain": "{vault://lab/pw}"})
+    assert dev.get("/hello.Greeter/Say")[0] == 415
+    assert dev.stop() == 0
+
+    def said(level: str, words: str) -> int:
+        return sum(f"[{level}] " in line and words in line for line in dev.lines)
+
+    assert said("warn", "gateway skips Kong's bundled plugins prometheus (line 10), file-log (line 11): it has") == 1
+    assert said("notice", f"{file}:8: routes for grpc are not served: the embedded gateway has neither gRPC nor") == 1
+    assert said("warn", f"{file}:7: plugin shows on route r: Kong never calls its rewrite; ") == 1
+    assert said("warn", "") == 4  # and of two plugin servers that no start command starts
+
+
+def test_strict_refuses_what_it_would_skip(start, folder, tmp_path):
+    file = tmp_path / "kong.yml"
+    file.write_text('_format_version: "3.0"\nplugins:\n- name: py-hello\n- name: cors\n- name: jwt\n')
+    dev = start(str(folder), "-c", str(file), "--strict")
+    assert dev.process.wait(DEADLINE) == 78
+    (said,) = [line for line in dev.lines if "[error]" in line]
+    assert f"{file}: the embedded gateway skips Kong's bundled plugins cors (line 4), jwt (line 5): it has" in said
+    assert not dev.ports

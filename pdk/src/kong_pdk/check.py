@@ -8,16 +8,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 
 from kong_pdk import settings
 from kong_pdk.gateway.declarative import DeclarativeError, load_declarative
+from kong_pdk.gateway.entities import Config, PluginConfig
 from kong_pdk.gateway.key_auth import KEY_AUTH
 from kong_pdk.image import configuration, run_directory
 from kong_pdk.image.configuration import Configuration
 from kong_pdk.image.errors import StartError
-from kong_pdk.plugin import Field, bundled
+from kong_pdk.plugin import Description, Field, Problem, bundled
+
+_BEFORE_ROUTING = ("certificate", "rewrite")
+_HINT = "they run for plugins that are global; apply it globally, or use access"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,11 +41,11 @@ def main(argv: Sequence[str]) -> int:
             print(warning, file=sys.stderr)
         for problem in found.problems:  # first: the file may have no fault but that it uses such a plugin
             print(problem, file=sys.stderr)
-        config = load_declarative(Path(options.file), _schemas(found))
+        config = load_declarative(Path(options.file), schemas(found))
     except (StartError, DeclarativeError) as error:
         print(error, file=sys.stderr)
         return 1
-    for text in config.notices:
+    for text in (*config.notices, *unreached_handlers(config, found.plugins)):
         print(text, file=sys.stderr)
     if found.problems:
         return 1
@@ -64,13 +68,40 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _schemas(found: Configuration) -> Mapping[str, Iterable[Field] | None]:
+def schemas(found: Configuration) -> Mapping[str, Iterable[Field] | None]:
     """Give the fields of every plugin that may be enabled; None for those of Kong and of other plugin servers."""
     elsewhere = found.changes.variables.get("KONG_PLUGINS", "").split(",")
     schemas: dict[str, Iterable[Field] | None] = dict.fromkeys([*bundled(), *filter(None, elsewhere)])
     schemas[KEY_AUTH.name] = KEY_AUTH.fields
     schemas.update({plugin.name: plugin.schema for plugin in found.plugins})
     return schemas
+
+
+def unreached_handlers(config: Config, plugins: Iterable[Description]) -> Iterator[Problem]:
+    """Say which handlers Kong never calls: ``rewrite`` and ``certificate`` of plugins that are not global.
+
+    Both run before Kong knows the route, the service and the consumer of a request.
+    """
+    by_name = {plugin.name: plugin for plugin in plugins}
+    for plugin in config.plugins:
+        if plugin.is_global or not plugin.enabled or plugin.name not in by_name:
+            continue
+        handlers = [phase for phase in _BEFORE_ROUTING if phase in by_name[plugin.name].phases]
+        if handlers and config.file is not None:
+            message = f"plugin {plugin.name} on {_scope(config, plugin)}: Kong never calls its {' and '.join(handlers)}"
+            yield Problem(config.file, plugin.line, message, _HINT, plugin.name)
+
+
+def _scope(config: Config, plugin: PluginConfig) -> str:
+    """Name what a plugin is applied to: ``route r and consumer ada``."""
+    named = {
+        "route": config.routes[plugin.route_id].name if plugin.route_id else None,
+        "service": config.services[plugin.service_id].name if plugin.service_id else None,
+        "consumer": config.consumers[plugin.consumer_id].username if plugin.consumer_id else None,
+    }
+    ids = {"route": plugin.route_id, "service": plugin.service_id, "consumer": plugin.consumer_id}
+    scopes = [f"{kind} {named[kind] or id}" for kind, id in ids.items() if id]
+    return " and ".join(scopes) or f"consumer group {plugin.consumer_group}"
 
 
 def _count(name: str, entities: Sized) -> str:

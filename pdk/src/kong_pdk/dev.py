@@ -19,6 +19,8 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from kong_pdk import settings as variables
+from kong_pdk.check import schemas, unreached_handlers
+from kong_pdk.gateway.declarative import DeclarativeError, load_settings, skipped_plugins
 from kong_pdk.gateway.gateway import Gateway, GatewayError
 from kong_pdk.gateway.settings import Settings, SettingsError
 from kong_pdk.image import configuration, run_directory
@@ -54,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     temporary = Path(tempfile.mkdtemp(prefix="kong-python-dev-", dir=_place_for_sockets()))
     try:
         return _serve(options, temporary)
-    except (StartError, GatewayError, SettingsError) as error:
+    except (StartError, DeclarativeError, GatewayError, SettingsError) as error:
         _log.error("%s", error)
         return getattr(error, "status", CONFIGURATION_STATUS)
     except KeyboardInterrupt:
@@ -76,6 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="for HTTP (default: %(default)s)")
     parser.add_argument("--tls-port", type=int, default=8443, help="for HTTPS (default: %(default)s)")
+    parser.add_argument(
+        "--strict", action="store_true",
+        help="end with status 78 where the configuration has a bundled plugin that the embedded gateway would skip",
+    )  # fmt: skip
     parser.add_argument("-v", "--verbose", action="store_true", help="log each event and PDK call")
     return parser
 
@@ -116,7 +122,23 @@ def _serve(options: argparse.Namespace, temporary: Path) -> int:
             Settings.from_environment({**settings, **declarative}),
             interface_file=variables.INTERFACE_FILE.read(environ),
         )
+        if not _judge(found, gateway, options.strict):
+            return CONFIGURATION_STATUS
         return asyncio.run(_run(found, gateway, options.verbose))
+
+
+def _judge(found: Configuration, settings: Settings, strict: bool) -> bool:
+    """Warn of handlers that the configuration keeps from running; whether the gateway may serve it.
+
+    The gateway itself says what it skips. Raises DeclarativeError.
+    """
+    config = load_settings(settings, schemas(found))
+    for warning in unreached_handlers(config, found.plugins):
+        _log.warning("%s", warning)
+    skipped = skipped_plugins(config, settings.skipped_plugins) if strict else None
+    if skipped is not None:
+        _log.error("%s", skipped)
+    return skipped is None
 
 
 def _interface_file(temporary: Path) -> Path:

@@ -30,7 +30,7 @@ _XML = "application/xml; charset=utf-8"
 _PLAIN = "text/plain; charset=utf-8"
 _TYPES = {
     "text/html": _HTML,
-    "text/*": _HTML,
+    "text/*": _PLAIN,
     "application/json": _JSON,
     "application/*": _JSON,
     "*/*": _JSON,
@@ -51,6 +51,8 @@ _TEMPLATES = {
     ),
     _PLAIN: ("{message}\n{part}", "request_id: {id}\n"),
 }
+FORMS = {name: kind for kind in _TEMPLATES for name in (kind, kind.partition(";")[0])}
+"""The Content-Types, written just so, that choose a form of Kong's."""
 _QUALITY = re.compile(r";\s*q\s*=\s*(1(?:\.0{1,3})?|0(?:\.\d{1,3})?)")
 
 
@@ -77,12 +79,15 @@ def media_type(accept: str | None) -> str:
     return best
 
 
-def error_page(accept: str | None, message: str, request_id: str | None) -> tuple[str, bytes]:
+def error_page(
+    accept: str | None, message: str, request_id: str | None, content_type: str | None = None
+) -> tuple[str, bytes]:
     """The content type and body of ``kong.response.error`` and of Kong's own errors.
 
-    ``request_id`` is None where there is none.
+    ``request_id`` is None where there is none. A ``content_type`` chooses the form before ``accept`` does, and is
+    given back as it is. Raises KeyError for a type that Kong has no form for.
     """
-    kind = media_type(accept)
-    page, part = _TEMPLATES[kind]
+    form = media_type(accept) if content_type is None else FORMS[content_type]
+    page, part = _TEMPLATES[form]
     text = page.format(message=message, part="" if request_id is None else part.format(id=request_id))
-    return kind, text.encode("utf-8", "surrogateescape")
+    return content_type or form, text.encode("utf-8", "surrogateescape")

@@ -92,6 +92,15 @@ def test_a_plugin_whose_server_is_gone_is_a_500(start_node: StartNode) -> None:
     assert answer.json()["message"] == "An unexpected error occurred"
 
 
+def test_a_path_that_is_no_utf_8_has_no_route(start_node: StartNode) -> None:
+    """Kong's router gives up on such bytes: a 404 and a line at error level, whatever routes there are."""
+    node = start_node()
+    answer = node.request("/through/caf%E9")
+    assert (answer.status, answer.json()["message"]) == (404, "no Route matched with those values")
+    node.wait_for_log("router returned an error: incomplete utf-8 byte sequence from index 12")
+    assert node.request("/through/caf%C3%A9").json() == {"message": "Not found"}  # says the service
+
+
 def test_reload_takes_the_new_configuration(start_node: StartNode, folder: Folder) -> None:
     """After `kong reload` an edited declarative file is live; a broken one leaves the old one serving."""
     files = folder({"kong.yml": json.dumps(CONFIGURATION)})

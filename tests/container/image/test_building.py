@@ -21,7 +21,9 @@ OCI = "org.opencontainers.image."
 CONFIG = declarative("py-hello")
 
 # Kong's entrypoint as Kong 3.4 documents it, for the builds of Kong Inc., which have it as /entrypoint.sh: it deletes
-# the sockets in the prefix itself and none below. And a python3 that is another than the one asked for.
+# the sockets in the prefix itself and none below. And a python3 that is another than the one asked for, and stays so
+# when the base has no Python yet and the build installs one: dpkg puts the distribution's aside. What its packages
+# run with it while they are installed works.
 OLDER_BASE = """
 FROM {base}
 USER root
@@ -29,8 +31,10 @@ COPY entrypoint.sh /entrypoint.sh
 RUN set -eu; \\
     python=$(readlink -f /usr/bin/python3 || true); \\
     if [ -x /usr/local/kong-embedded/bin/python3 ]; then ln -sf "$python" /usr/local/kong-embedded/bin/python3; fi; \\
+    dpkg-divert --local --rename --add /usr/bin/python3; \\
     rm -f /usr/bin/python3 /docker-entrypoint.sh; \\
-    printf '#!/bin/sh\\necho another python >&2\\nexit 1\\n' >/usr/bin/python3; \\
+    printf '#!/bin/sh\\necho another python >&2\\ntest $# -gt 0 && exec /usr/bin/{python} "$@"\\n' \\
+        >/usr/bin/python3; \\
     chmod 755 /usr/bin/python3 /entrypoint.sh
 ENTRYPOINT ["/entrypoint.sh"]
 USER kong
@@ -162,7 +166,7 @@ def test_an_older_base_and_another_python(shared: Launcher, kong: Launcher, kong
     """PYTHON names the Python; a base with an older Kong's entrypoint at its other path, and a python3 of its own."""
     python = run_once(shared.image, "python", "-c", "import sys; print('python%d.%d' % sys.version_info[:2])")
     name = python.stdout.strip()
-    base = shared.derive(OLDER_BASE.format(base=kong_image), {"entrypoint.sh": OLDER_ENTRYPOINT})
+    base = shared.derive(OLDER_BASE.format(base=kong_image, python=name), {"entrypoint.sh": OLDER_ENTRYPOINT})
     done, tag = build(base, IMAGE_PYTHON=name)
     assert done.exit_code == 0, done.output
 

@@ -207,11 +207,17 @@ def test_a_refused_configuration_leaves_the_old_one(prefix: Path, port: int, mon
         wait_for(lambda: "reconfigured" in log_of(prefix), "reconfigured")
 
 
-def test_its_own_socket_is_left_behind(prefix: Path, port: int) -> None:
-    """As Kong's workers leave theirs: the next start finds it and says so."""
+@pytest.mark.parametrize(
+    ("number", "left"), [(signal.SIGTERM, []), (signal.SIGQUIT, []), (signal.SIGKILL, ["we"])], ids=str
+)
+def test_its_own_socket_is_left_behind_by_a_kill_alone(
+    prefix: Path, port: int, number: signal.Signals, left: list[str]
+) -> None:
+    """As that of Kong's workers: the next start finds it and says so."""
     assert main(["prepare"]) == 0
     with node(prefix) as process:
         wait_for(started(prefix, process), "started")
-        process.send_signal(signal.SIGTERM)
+        wait_for((prefix / "sockets" / "we").is_socket, "the socket")
+        process.send_signal(number)
         process.wait(DEADLINE_SECONDS)
-    assert [path.name for path in prefixes.delete_sockets(prefix)] == ["we"]
+    assert [path.name for path in prefixes.delete_sockets(prefix)] == left

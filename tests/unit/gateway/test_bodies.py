@@ -129,6 +129,8 @@ def test_a_plugin_reads_the_body_and_the_upstream_gets_it_too(
     read, file, mode = found[0]
     assert read == content
     assert (file is not None, mode) == (in_file, 0o600 if in_file else 0)
+    warning = f"[warn] kong: a client request body is buffered to a temporary file {file}, client: 127.0.0.1"
+    assert simple.errors.getvalue().count(warning) == in_file
     if file is not None:
         assert file.parent == simple.prefix / "client_body_temp"
         wait_until(lambda: not file.exists())

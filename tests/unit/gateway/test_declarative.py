@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kong_pdk.gateway.declarative import DeclarativeError, load_declarative, load_settings
+from kong_pdk.gateway.declarative import DeclarativeError, load_declarative, load_settings, skipped_plugins
 from kong_pdk.gateway.entities import Config, PluginConfig
 from kong_pdk.gateway.key_auth import KEY_AUTH
 from kong_pdk.gateway.settings import Settings
@@ -161,8 +161,102 @@ def test_old_formats_write_regexes_without_a_mark(tmp_path: Path) -> None:
 
 
 def test_what_the_gateway_has_not_is_said(tmp_path: Path) -> None:
-    config = load(tmp_path, HEAD + "certificates: [{cert: x, key: y}]\nupstreams: [{name: u, healthchecks: {a: 1}}]\n")
-    assert config.notices == ("certificates are passed over: the embedded gateway has none",)
+    config = load(
+        tmp_path,
+        HEAD
+        + """
+certificates: [{cert: x, key: y}]
+upstreams: [{name: u, healthchecks: {a: 1}}]
+services:
+- {name: g, host: h, protocol: grpcs}
+routes:
+- {name: r, paths: [/], protocols: [grpc]}
+- {name: t, snis: [a.test], protocols: [tls_passthrough]}
+vaults:
+- {prefix: aws-vault, name: aws, config: {region: x}}
+plugins:
+- {name: py-hello, consumer_group: gold, config: {level: 1}}
+""",
+    )
+    assert [(notice.line, notice.message) for notice in config.notices] == [
+        (3, "certificates are skipped: the embedded gateway does not have them"),
+        (6, "services for grpcs are not served: the embedded gateway has neither gRPC nor HTTP/2"),
+        (8, "routes for grpc are not served: the embedded gateway has neither gRPC nor HTTP/2"),
+        (9, "routes take no tls_passthrough: the embedded gateway's streams are plain TCP"),
+        (9, "snis of a route are skipped: the embedded gateway does not match them"),
+        (11, "vault aws-vault is skipped: the embedded gateway has no vault of the kind aws, only env"),
+        (13, "plugin py-hello for consumer group gold is skipped: the embedded gateway does not have them"),
+        (13, "consumer_group is for decK and Kong Enterprise: the open-source Kong refuses the field"),
+    ]
+
+
+def test_a_vault_of_the_environment(tmp_path: Path) -> None:
+    text = HEAD + "vaults:\n- {prefix: my-env, name: env, description: d, config: {prefix: SAFE_}}\n"
+    (vault,) = load(tmp_path, text).vaults
+    assert (vault.prefix, vault.name, vault.config) == ("my-env", "env", {"prefix": "SAFE_"})
+
+
+# As users have it: from `deck`, with entities and plugins of Kong's own beside the Python one.
+EXPORTED = """_format_version: "3.0"
+_transform: true
+_comment: exported
+_info: {defaults: {}, select_tags: [team-a]}
+consumers:
+- username: mobile
+  keyauth_credentials: [{key: abc}]
+  jwt_secrets: [{key: issuer, secret: s}]
+  acls: [{group: g}]
+  basicauth_credentials: [{username: u, password: p}]
+  hmacauth_credentials: [{username: u, secret: s}]
+  oauth2_credentials: [{name: o}]
+  groups: [{name: gold}]
+consumer_groups: [{name: gold, plugins: [{name: rate-limiting, config: {minute: 9}}]}]
+jwt_secrets: [{consumer: mobile, key: other, secret: s}]
+acls: [{consumer: mobile, group: h}]
+certificates: []
+ca_certificates: []
+keys: []
+key_sets: []
+snis: []
+vaults: [{prefix: my-env, name: env, config: {prefix: SAFE_}}]
+upstreams: [{name: up, client_certificate: {id: c3f5d6c8-0000-4000-8000-000000000001}}]
+services:
+- name: s
+  host: up
+  client_certificate: {id: c3f5d6c8-0000-4000-8000-000000000001}
+  filter_chains: [{filters: [{name: f}]}]
+  routes:
+  - name: r
+    paths: [/]
+    filter_chains: []
+    plugins:
+    - name: py-hello
+      config: {level: 1}
+    - {name: cors, ordering: {before: {access: [jwt]}}}
+    - {name: jwt, enabled: false}
+plugins:
+- name: prometheus
+- {name: rate-limiting, consumer_group: gold, config: {minute: 5}}
+- {name: rate-limiting, config: {minute: 1}}
+- name: cors
+"""
+SKIPPED = ("cors", "jwt", "prometheus", "rate-limiting")
+
+
+def test_the_file_of_a_user_is_taken_and_its_bundled_plugins_are_named_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "kong.yml"
+    file.write_text(EXPORTED)
+    config = load_declarative(file, {**dict.fromkeys(SKIPPED), **SCHEMAS})
+    assert str(skipped_plugins(config, SKIPPED)) == (
+        f"{file}: the embedded gateway skips Kong's bundled plugins cors (lines 36, 42), prometheus (line 39), "
+        "rate-limiting (lines 40, 41): it has key-auth alone; "
+        "this is a limit of the embedded gateway, not a mistake in the file"
+    )
+    assert skipped_plugins(config, ()) is None
+    refused = [
+        notice.message.partition(" ")[0] for notice in config.notices if "the open-source Kong" in notice.message
+    ]
+    assert refused == ["_info", "groups", "consumer_groups", "ordering", "consumer_group"]
 
 
 def test_a_date_is_a_string(tmp_path: Path) -> None:
@@ -183,6 +277,19 @@ def test_anchors_and_merges(tmp_path: Path) -> None:
         ("services: []\n", ["1: in _format_version: required field missing"]),
         ("_format_version: 3.0\n", ["1: in _format_version: expected a string"]),
         ('_format_version: "9"\n', ["1: in _format_version: expected one of: 1.1, 2.1, 3.0"]),
+        (HEAD + "vaults:\n- {name: env}\n", ["3: in vaults 1: in prefix: required field missing"]),
+        (
+            HEAD + "vaults:\n- {name: env, prefix: env}\n",
+            ["3: in vaults 1: in prefix: must not be one of: env, aws, azure, conjur, gcp, hcv"],
+        ),
+        (
+            HEAD + "vaults:\n- {name: env, prefix: a-b, config: {prefix: 5}}\n",
+            ["3: in vaults 1: in config: in prefix: expected a string"],
+        ),
+        (
+            HEAD + "vaults:\n- {name: env, prefix: a-b}\n- {name: env, prefix: a-b}\n",
+            ["4: in vaults 2: uniqueness violation: 'vaults' entity with prefix set to 'a-b' already declared"],
+        ),
         (HEAD + "servces: []\n", ["2: in servces: unknown field"]),
         (HEAD + "services: 5\n", ["2: in services: expected an array"]),
         (HEAD + "services: [5]\n", ["2: in services 1: expected a record"]),
@@ -308,6 +415,8 @@ def test_a_plugin_whose_fields_nobody_knows_is_taken_as_it_is(tmp_path: Path) ->
     assert load_declarative(file, {"elsewhere": None}).plugins[0].config == {"any": [1]}
 
 
-def test_a_bundled_plugin_that_the_gateway_has_not_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(DeclarativeError, match="of Kong's bundled plugins the embedded gateway has key-auth alone"):
+def test_a_bundled_plugin_that_is_not_enabled_is_refused_with_what_enables_it(tmp_path: Path) -> None:
+    with pytest.raises(
+        DeclarativeError, match=r"plugin 'rate-limiting' not enabled.* the word bundled, to KONG_PLUGINS"
+    ):
         load(tmp_path, HEAD + "plugins: [{name: rate-limiting}]\n")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 
 import pytest
 from kong_pdk.gateway.exchange import Exchange, Exit
 
-from .conftest import PythonPlugin, Running, Seen, Serve, Upstream, plain, wait_until
+from .conftest import PythonPlugin, Running, Seen, Serve, Upstream, plain, read_reply, wait_until
 
 REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -395,7 +396,58 @@ def test_exits_that_have_no_body(
     assert body is None or reply.body == body
 
 
-OWN_HEADERS = {"via", "x-kong-upstream-latency", "x-kong-proxy-latency", "x-kong-request-id"}
+@pytest.mark.parametrize(
+    ("answer", "length"),
+    [
+        (Exit(200, b"", [(b"Content-Length", b"4711")]), "4711"),
+        (Exit(200, None, [(b"content-length", b"20")]), "20"),
+        (Exit(403, b"denied", [(b"Content-Length", b"99")]), "99"),
+        (Exit(200, b"four"), "4"),
+        (Exit(204, b"", [(b"Content-Length", b"7")]), "0"),
+    ],
+)
+def test_an_answer_to_head_has_the_plugin_s_length_and_no_body(simple: Running, answer: Exit, length: str) -> None:
+    async def access(exchange: Exchange) -> None:
+        if exchange.request.method == "HEAD":
+            raise answer
+        raise Exit(200, b"next")
+
+    simple.use(PythonPlugin("p", {"access": access}))
+    with simple.connect() as connection:
+        for _ in range(2):
+            connection.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+            reply = read_reply(connection, "HEAD")
+            assert (reply.status, reply.values("content-length"), reply.body) == (answer.status, [length], b"")
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert read_reply(connection).body == b"next"
+
+
+@pytest.mark.parametrize(("written", "lengths"), [(b"12345", ["12345"]), (b"x", []), (b"-1", [])])
+def test_a_length_that_a_plugin_sets_on_a_proxied_answer_to_head_stays(
+    simple: Running, upstream: Upstream, written: bytes, lengths: list[str]
+) -> None:
+    async def response(exchange: Exchange) -> None:
+        exchange.response.headers = [pair for pair in exchange.response.headers if pair[0] != b"Content-Length"]
+        exchange.response.headers.append((b"Content-Length", written))
+
+    upstream.answer = lambda seen, connection: connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+    simple.use(PythonPlugin("p", {"response": response}))
+    with simple.connect() as connection:
+        for _ in range(2):
+            connection.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+            reply = read_reply(connection, "HEAD")
+            assert (reply.status, reply.values("content-length"), reply.body) == (200, lengths, b"")
+
+
+OWN_HEADERS = {
+    "via",
+    "server",
+    "x-kong-upstream-status",
+    "x-kong-upstream-latency",
+    "x-kong-proxy-latency",
+    "x-kong-response-latency",
+    "x-kong-request-id",
+}
 
 
 @pytest.mark.parametrize(
@@ -405,6 +457,9 @@ OWN_HEADERS = {"via", "x-kong-upstream-latency", "x-kong-proxy-latency", "x-kong
         ("server_tokens", {"via"}),
         ("latency_tokens", {"x-kong-upstream-latency", "x-kong-proxy-latency"}),
         ("X-Kong-Request-Id, X-Kong-Proxy-Latency", {"x-kong-request-id", "x-kong-proxy-latency"}),
+        ("VIA, x-KONG-upstream-STATUS", {"via", "x-kong-upstream-status"}),
+        ("X-Kong-Upstream-Latency, Server", {"x-kong-upstream-latency"}),
+        ("X-Kong-Response-Latency, X-Kong-Admin-Latency", set()),
     ],
 )
 def test_kong_s_own_headers_can_be_left_out(serve: Serve, upstream: Upstream, setting: str, expected: set[str]) -> None:
@@ -413,3 +468,104 @@ def test_kong_s_own_headers_can_be_left_out(serve: Serve, upstream: Upstream, se
     assert OWN_HEADERS & {name.lower() for name, _ in reply.headers} == expected
     told = upstream.seen[0].values("x-kong-request-id")
     assert len(told) == ("x-kong-request-id" in expected)
+
+
+@pytest.mark.parametrize("phase", ["access", "response"])
+@pytest.mark.parametrize("ends", [True, False])
+def test_the_upstream_s_status_can_be_told_whatever_becomes_of_it(
+    serve: Serve, upstream: Upstream, phase: str, ends: bool
+) -> None:
+    async def run(exchange: Exchange) -> None:
+        exchange.response.status = 299
+        if ends:
+            raise Exit(202, b"mine")
+
+    upstream.answer = lambda seen, connection: connection.sendall(plain(b"x", "503 Down"))
+    gateway = serve(configuration(upstream.port), headers="latency_tokens, X-Kong-Upstream-Status")
+    gateway.use(PythonPlugin("p", {phase: run}))
+    reply = gateway.request("GET", "/strip")
+    names = {name.lower() for name, _ in reply.headers}
+    assert not names & {"via", "server", "x-kong-request-id"}
+    if phase == "access" and ends:
+        assert (reply.status, names & OWN_HEADERS) == (202, {"x-kong-response-latency"})
+    else:
+        assert reply.values("X-Kong-Upstream-Status") == ["503"]
+        assert names & OWN_HEADERS == {"x-kong-upstream-status", "x-kong-upstream-latency", "x-kong-proxy-latency"}
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/caf%E9", "incomplete utf-8 byte sequence from index 4"),
+        ("/%e2%82", "incomplete utf-8 byte sequence from index 1"),
+        ("/%FFa", "invalid utf-8 sequence of 1 bytes from index 1"),
+        ("/a%E2%82/b", "invalid utf-8 sequence of 2 bytes from index 2"),
+        ("/caf\xe9/", "invalid utf-8 sequence of 1 bytes from index 4"),
+    ],
+)
+def test_a_path_that_is_no_utf_8_has_no_route(simple: Running, upstream: Upstream, path: str, reason: str) -> None:
+    reply = simple.request("GET", path, "Accept: */*")
+    assert (reply.status, reply.json()["message"]) == (404, "no Route matched with those values")
+    assert not upstream.seen
+    assert (
+        f"[error] kong: router returned an error: {reason}, 404 Not Found will be returned for"
+        in simple.errors.getvalue()
+    )
+    assert simple.request("GET", "/caf%C3%A9").status == 200
+
+
+@pytest.mark.parametrize("status", [444, 499])
+def test_an_answer_that_nginx_does_not_send(simple: Running, upstream: Upstream, status: int) -> None:
+    seen: list[int | None] = []
+
+    async def access(exchange: Exchange) -> None:
+        raise Exit(status, b"nobody reads this")
+
+    async def log(exchange: Exchange) -> None:
+        seen.append(exchange.response.status)
+
+    simple.use(PythonPlugin("p", {"access": access, "log": log}))
+    with simple.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.recv(1) == b""
+    wait_until(lambda: seen == [status])
+    assert f'"GET / HTTP/1.1" {status} 0 "' in simple.access_log()
+
+
+@pytest.mark.parametrize("kind", [None, "application/grpc", "application/grpc+proto", "application/json"])
+def test_a_route_for_grpc_is_answered_as_kong_answers_http_1(serve: Serve, kind: str | None) -> None:
+    gateway = serve(
+        '{_format_version: "3.0", services: [{url: "grpc://127.0.0.1:1", routes: [{paths: [/g], protocols: [grpc]}]}]}'
+    )
+    reply = gateway.request("POST", "/g/Say", *([f"Content-Type: {kind}"] if kind else []), body=b"x")
+    if kind and "grpc" in kind:
+        assert (reply.status, reply.json()["message"]) == (426, "Please use HTTP2 protocol")
+        assert reply.value("upgrade") == "HTTP/2"
+    else:
+        assert (reply.status, reply.json()["message"]) == (415, "Non-gRPC request matched gRPC route")
+    assert (
+        ":1: routes for grpc are not served: the embedded gateway has neither gRPC nor HTTP/2"
+        in gateway.errors.getvalue()
+    )
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "body"),
+    [
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", 400, b"Bad request\nrequest_id: "),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, b"<html>\r\n<head><title>505 HTTP Version Not Supported</title>"),
+    ],
+)
+def test_another_version_of_http_is_refused_as_nginx_does(
+    simple: Running, upstream: Upstream, sent: bytes, status: int, body: bytes
+) -> None:
+    with simple.connect() as connection:
+        connection.sendall(sent)
+        reply = read_reply(connection)
+        assert reply.status == status
+        assert reply.body.startswith(body)
+        assert reply.value("connection") == "close"
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(1) == b""
+    assert not upstream.seen
+    assert "[notice] kong: HTTP/2 is not served: the embedded gateway speaks HTTP/1.1 alone" in simple.errors.getvalue()

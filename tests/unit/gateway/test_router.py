@@ -85,7 +85,8 @@ def name(found: Match | None) -> str | None:
             "b",
             id="more headers",
         ),
-        pytest.param([{"paths": ("/",), "protocols": ("grpc",)}], {}, None, id="a route for gRPC alone"),
+        pytest.param([{"paths": ("/",), "protocols": ("grpc",)}], {}, "a", id="a route for gRPC alone"),
+        pytest.param([{"paths": ("/",), "protocols": ("tcp",)}], {}, None, id="a route for streams alone"),
         pytest.param([{"protocols": ("https",), "paths": ("/",)}], {}, "a", id="https only, asked over http"),
     ],
 )

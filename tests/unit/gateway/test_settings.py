@@ -93,6 +93,8 @@ def test_trusted_addresses() -> None:
 def test_headers() -> None:
     assert read(headers="off").headers == ()
     assert read(headers="server_tokens, X-Kong-Request-Id").headers == ("server_tokens", "x-kong-request-id")
+    with pytest.raises(SettingsError, match="headers: invalid entry 'X-Kong-Upstream'; set KONG_HEADERS to off, or to"):
+        read(headers="via, X-Kong-Upstream")
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,13 @@ def test_query_is_written_in_the_order_of_names() -> None:
         ("kong.response.set_status", [600]),
         ("kong.response.exit", [200, True]),
         ("kong.response.exit", [200, "x", "headers"]),
-        ("kong.response.error", [500, {"a": "b"}]),
+        ("kong.response.error", [500, 5]),
+        ("kong.response.error", [500, True]),
+        ("kong.response.error", [399]),
+        ("kong.response.error", [200, "fine?"]),
+        ("kong.response.error", [302, "x", {"Location": "/y"}]),
+        ("kong.response.error", [600]),
+        ("kong.response.error", [None, "no"]),
         ("kong.client.load_consumer", [""]),
         ("kong.client.authenticate", ["alice"]),
         ("kong.ctx.shared.set", [None, 1]),
@@ -256,6 +262,91 @@ def test_exit_with_a_table_is_json_unless_the_type_is_given() -> None:
 def test_exit_without_a_body_is_empty_over_protobuf() -> None:
     assert exited(scene(), 404, protocol="ProtoBuf:1").body == b""
     assert exited(scene(), 404).body is None
+
+
+def erred(given: Scene, *args: Any) -> Exit:
+    with pytest.raises(Exit) as raised:
+        given.call("kong.response.error", *args)
+    return raised.value
+
+
+@pytest.mark.parametrize("protocol", ["MsgPack:1", "ProtoBuf:1"])
+@pytest.mark.parametrize(
+    ("written", "sent", "body"),
+    [
+        ("text/plain", "text/plain; charset=UTF-8", "a & b\nrequest_id: "),
+        ("text/plain; charset=utf-8", "text/plain; charset=utf-8", "a & b\nrequest_id: "),
+        (["text/plain", "text/html"], "text/plain; charset=UTF-8", "a & b\nrequest_id: "),
+        ("text/html", "text/html; charset=UTF-8", "<!doctype html>"),
+        ("application/xml", "application/xml", '<?xml version="1.0"'),
+        ("application/json", "application/json", '{\n  "message":"a & b"'),
+    ],
+)
+def test_the_type_among_an_error_s_headers_chooses_its_form(
+    written: object, sent: str, body: str, protocol: str
+) -> None:
+    with pytest.raises(Exit) as raised:
+        scene([(b"Accept", b"application/json")]).call(
+            "kong.response.error", 403, "a & b", {"X-A": "1", "Content-Type": written}, protocol=protocol
+        )
+    answer = raised.value
+    assert answer.body is not None
+    assert answer.body.decode().startswith(body)
+    assert answer.headers == [(b"Content-Type", sent.encode()), (b"X-A", b"1")]
+
+
+@pytest.mark.parametrize("kind", ["application/problem+json", "TEXT/HTML", "text/html;charset=x", "text/*", "*/*", ""])
+def test_an_error_of_a_type_that_kong_has_no_form_for_fails_as_in_kong(kind: str) -> None:
+    with pytest.raises(
+        Refused, match=r"no form of an error for the Content-Type '.*', only for application/json; charset"
+    ):
+        scene().call("kong.response.error", 403, "no", {"Content-Type": kind})
+
+
+def test_the_type_is_looked_up_by_its_name_as_lua_does() -> None:
+    answer = erred(scene([(b"Accept", b"*/*")]), 403, "no", {"content-type": "text/plain"})
+    assert answer.headers == [(b"Content-Type", b"application/json; charset=utf-8")]
+
+
+def test_a_length_that_is_none_fails_as_in_kong() -> None:
+    with pytest.raises(Refused, match="failed to set header Content-Length: 'many' is no length"):
+        scene().call("kong.response.exit", 200, "four", {"Content-Length": "many"})
+
+
+@pytest.mark.parametrize(("given", "length"), [(4711, b"4711"), (["1", "2"], b"2")])
+def test_an_answer_to_head_keeps_its_length(given: object, length: bytes) -> None:
+    asked = scene()
+    asked.exchange.request.method = "HEAD"
+    for method, body in (("exit", None), ("exit", "four"), ("error", "no")):
+        with pytest.raises(Exit) as raised:
+            asked.call(f"kong.response.{method}", 403, body, {"Content-Length": given})
+        assert dict(raised.value.headers)[b"Content-Length"] == length
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ([], "application/json; charset=utf-8"),
+        (["json"], "application/json; charset=utf-8"),
+        (["image/png"], "application/json; charset=utf-8"),
+        (["text/*"], "text/plain; charset=utf-8"),
+        (["application/*"], "application/json; charset=utf-8"),
+        (["text/plain;q=0.3, text/html;q=0.7, text/html;level=1, */*;q=0.5"], "text/html; charset=utf-8"),
+        (["text/plain;q=0.2", "text/html;q=0.9, */*;q=0.5", "application/xml;q=0.2"], "text/html; charset=utf-8"),
+    ],
+)
+def test_an_error_without_a_type_has_the_form_that_the_client_accepts(accept: list[str], kind: str) -> None:
+    answer = erred(scene([(b"Accept", value.encode()) for value in accept]), 403, "no")
+    assert answer.headers == [(b"Content-Type", kind.encode())]
+
+
+@pytest.mark.parametrize(
+    ("message", "text"), [({"code": 7, "a": [1, None]}, '{"code":7,"a":[1,null]}'), ([1, "é"], '[1,"é"]'), ({}, "{}")]
+)
+def test_a_table_as_an_error_s_message_is_json_in_the_form(message: Any, text: str) -> None:
+    answer = erred(scene([(b"Accept", b"application/xml")]), 400, message)
+    assert answer.body is not None
+    assert f"<message>{text}</message>" in answer.body.decode()
 
 
 def test_error_speaks_the_clients_language() -> None:

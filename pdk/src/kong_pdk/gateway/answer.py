@@ -6,8 +6,9 @@ import re
 import time
 from email.utils import formatdate
 
-from kong_pdk.gateway.exchange import Exchange, Exit, RawHeaders
+from kong_pdk.gateway.exchange import Exchange, Exit, RawHeaders, ServiceResponse
 from kong_pdk.gateway.node import VERSION
+from kong_pdk.gateway.settings import TOKENS
 
 _NAME = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -15,12 +16,16 @@ _NO_BODY = frozenset({204, 304})
 
 
 def sendable(headers: RawHeaders) -> RawHeaders:
-    """Drop what is no header name, and escape what would end a header: plugins set whatever they like."""
-    return [
+    """Drop what is no header name and no length, and escape what would end a header: plugins set whatever they like."""
+    kept = [
         (name, _CONTROL.sub(lambda found: b"%%%02X" % found[0][0], value).strip())
         for name, value in headers
         if _NAME.fullmatch(name)
     ]
+    lengths = {value for name, value in kept if name.lower() == b"content-length"}
+    if all(value.isdigit() for value in lengths) and len(lengths) < 2:
+        return kept
+    return [pair for pair in kept if pair[0].lower() != b"content-length"]
 
 
 def over(base: RawHeaders, new: RawHeaders) -> RawHeaders:
@@ -55,13 +60,25 @@ def exit_headers(exchange: Exchange, answer: Exit, content_type: str | None, bod
     new = list(answer.headers)
     if content_type is not None and not any(name.lower() == b"content-type" for name, _ in new):
         new.append((b"Content-Type", content_type.encode()))
-    headers = with_length(over(exchange.response.headers, new), answer.status, body)
+    headers = over(exchange.response.headers, new)
+    told = [value for name, value in answer.headers if name.lower() == b"content-length"]
+    headers = with_length(headers, answer.status, body)
+    if told and may_have_body(answer.status):
+        # Only of an answer to HEAD, which has no body: the length that a GET would have.
+        headers = over(headers, [(b"Content-Length", told[-1])])
     if answer.status == 204:
         # nginx drops the type; Kong has set the length when it was given a body, an empty one too.
         headers = [pair for pair in headers if pair[0].lower() != b"content-type"]
         if answer.body is not None:
             headers.append((b"Content-Length", b"0"))
     return headers
+
+
+def switching(headers: RawHeaders, from_upstream: RawHeaders) -> RawHeaders:
+    """The headers of an answer that ends HTTP on a connection, in favour of the protocol that the upstream names."""
+    kept = [pair for pair in headers if pair[0].lower() not in {b"content-length", b"date"}]
+    upgrade = [pair for pair in from_upstream if pair[0].lower() == b"upgrade"]
+    return [*kept, (b"Connection", b"upgrade"), *upgrade]
 
 
 def final(exchange: Exchange) -> RawHeaders:
@@ -71,7 +88,8 @@ def final(exchange: Exchange) -> RawHeaders:
     shown = exchange.node.settings.headers
     if b"date" not in names:
         headers.insert(0, (b"Date", formatdate(usegmt=True).encode()))
-    own = _proxied(exchange, names) if exchange.service_response is not None else _local(exchange, names)
+    service = exchange.service_response
+    own = _local(exchange, names) if service is None else _proxied(exchange, service)
     headers = over(headers, [pair for pair in own if _shown(pair[0], shown)])
     if "x-kong-request-id" in shown:
         headers = over(headers, [(b"X-Kong-Request-Id", exchange.request_id.encode())])
@@ -79,15 +97,16 @@ def final(exchange: Exchange) -> RawHeaders:
 
 
 def _shown(name: bytes, shown: tuple[str, ...]) -> bool:
-    """Whether the setting ``headers`` names a header of Kong's, by itself or by the word for its kind."""
-    kind = "latency_tokens" if name.endswith(b"Latency") else "server_tokens"
-    return kind in shown or name.decode("ascii").lower() in shown
+    """Whether the setting ``headers`` names a header of Kong's, by itself or by the token for its kind."""
+    lowered = name.decode("ascii").lower()
+    return lowered in shown or any(token in shown for token, names in TOKENS.items() if lowered in names)
 
 
-def _proxied(exchange: Exchange, names: set[bytes]) -> RawHeaders:
+def _proxied(exchange: Exchange, service: ServiceResponse) -> RawHeaders:
     version = f"1.1 kong/{VERSION}".encode()
     earlier = [value for name, value in exchange.response.headers if name.lower() == b"via"]
     return [
+        (b"X-Kong-Upstream-Status", b"%d" % service.status),
         (b"X-Kong-Upstream-Latency", b"%d" % (exchange.upstream_latency or 0)),
         (b"X-Kong-Proxy-Latency", b"%d" % (exchange.proxy_latency or 0)),
         (b"Via", b", ".join([*earlier, version])),

@@ -7,16 +7,17 @@ import secrets
 import time
 import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpcore
 
 from kong_pdk.gateway.access_log import AccessLog
-from kong_pdk.gateway.answer import exit_headers, final, may_have_body, merge, with_length
+from kong_pdk.gateway.answer import exit_headers, final, may_have_body, merge, switching, with_length
 from kong_pdk.gateway.balancer import Balancer
 from kong_pdk.gateway.body import ClientBody, ClientGone, ClientTooSlow, Receive
 from kong_pdk.gateway.client import Client, ClientStuck, Scope, Send, protocol_of, request_of
 from kong_pdk.gateway.connections import Connections
-from kong_pdk.gateway.errors import bodiless_page, header, nginx_error
+from kong_pdk.gateway.errors import accept_of, bodiless_page, nginx_error
 from kong_pdk.gateway.exchange import Exchange, Exit, ServiceResponse
 from kong_pdk.gateway.forwarding import response_headers
 from kong_pdk.gateway.node import Node
@@ -25,10 +26,13 @@ from kong_pdk.gateway.plugins import Registry
 from kong_pdk.gateway.router import Router
 from kong_pdk.gateway.routing import route
 from kong_pdk.gateway.stream.side import StreamSide
+from kong_pdk.gateway.tunnel import Tunnel
 from kong_pdk.gateway.upstream import Failure, Sender
 
 # What nginx logs for a client that left before its response.
 CLIENT_CLOSED_REQUEST = 499
+# For these nginx closes the connection without a word.
+_SILENT = frozenset({444, CLIENT_CLOSED_REQUEST})
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
 
 
@@ -76,7 +80,13 @@ class Application:
         generation = self.generation
         settings = generation.node.settings
         headers = protocol_of(scope).conn.headers
-        body = ClientBody(receive, headers, settings.prefix / "client_body_temp", settings.body_buffer_size)
+
+        def spooled(file: Path) -> None:
+            text = f"a client request body is buffered to a temporary file {file}"
+            generation.node.log.write("warn", f"{text}, {exchange.described()}")
+
+        folder = settings.prefix / "client_body_temp"
+        body = ClientBody(receive, headers, folder, settings.body_buffer_size, spooled)
         request = request_of(scope, body.read)
         exchange = Exchange(generation.node, request, secrets.token_hex(16))
         exchange.upstream.method = request.method
@@ -129,6 +139,8 @@ class _Work:
         """None when the upstream's response was sent, or what to answer instead."""
         exchange, registry = self._exchange, self._generation.registry
         try:
+            if not exchange.request.http_version.startswith("1."):
+                return self._newer_http()
             if exchange.request.method in _REFUSED_METHODS:
                 return nginx_error(exchange, 405)
             await run_phase(exchange, "rewrite", registry)
@@ -146,6 +158,15 @@ class _Work:
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets Kong's 500
             return self._unexpected(error)
         return None
+
+    def _newer_http(self) -> Exit:
+        """Refuse a version of HTTP that is not spoken here, as nginx does without http2; PRI begins HTTP/2."""
+        exchange = self._exchange
+        text = "HTTP/2 is not served: the embedded gateway speaks HTTP/1.1 alone"
+        exchange.node.log.write("notice", f"{text}, {exchange.described()}")
+        answer = nginx_error(exchange, 400) if exchange.request.method == "PRI" else Exit(505, None)
+        answer.headers.append((b"Connection", b"close"))
+        return answer
 
     def _unexpected(self, error: Exception) -> Exit:
         text = f"unexpected {type(error).__name__}: {error}"
@@ -168,12 +189,37 @@ class _Work:
             exchange.service_response = ServiceResponse(received.status, headers)
             exchange.response.status = received.status
             exchange.response.headers = merge(exchange.response.headers, headers)
-            if exchange.upstream.buffering or self._generation.registry.has(exchange, "response"):
+            buffers = self._buffers()
+            if received.status == 101:
+                await self._switched(received)
+            elif buffers:
                 exchange.service_response.body = await self._read_whole(received)
             else:
                 await self._streamed(received)
         finally:
             await answer.close()
+
+    def _buffers(self) -> bool:
+        """Whether the answer is to be there as a whole before the client gets it. That of an upgrade never is."""
+        exchange = self._exchange
+        wanted = exchange.upstream.buffering or self._generation.registry.has(exchange, "response")
+        if wanted and exchange.upgrade:
+            text = "response buffering was turned off: connection upgrade (websocket)"
+            exchange.node.log.write("notice", f"{text}, {exchange.described()}")
+        return wanted and not exchange.upgrade
+
+    async def _switched(self, answer: httpcore.Response) -> None:
+        """Carry what client and service say to each other once the service has agreed to leave HTTP."""
+        exchange = self._exchange
+        self.status = answer.status
+        exchange.response.headers = switching(final(exchange), answer.headers)
+        client = self.client.switch(exchange.response.headers)
+        service = answer.extensions["network_stream"]
+        tunnel = Tunnel(client, service, exchange.upstream.read_timeout)
+        ended = await tunnel.run()
+        if ended is not None:
+            level = "info" if tunnel.timed_out else "error"
+            exchange.node.log.write(level, f"{ended} while proxying upgraded connection, {exchange.described()}")
 
     async def _read_whole(self, answer: httpcore.Response) -> bytes:
         try:
@@ -221,10 +267,13 @@ class _Work:
         if self.client.started:
             self.client.abort()
             return
+        if answer.status in _SILENT:
+            self.status = exchange.response.status = answer.status
+            self.client.hang_up()
+            return
         content_type, body = None, answer.body
         if body is None:
-            accept = header(exchange.request.headers, b"accept")
-            accept = accept or exchange.node.settings.error_default_type
+            accept = accept_of(exchange) or exchange.node.settings.error_default_type
             content_type, body = bodiless_page(answer.status, accept, exchange.request_id)
         if answer.status < 200:
             exchange.node.log.write("error", f"a plugin has answered with {answer.status}, which ends no response")

@@ -27,12 +27,23 @@ class ClientTooSlow(Exception):
 
 
 class ClientBody:
-    """Reads a request's body once and gives it as often as it is asked for."""
+    """Reads a request's body once and gives it as often as it is asked for.
 
-    def __init__(self, receive: Receive, headers: RawHeaders, folder: Path, buffer_size: int) -> None:
+    ``spooled`` is told of the file that a body goes to when it is larger than the buffer.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        headers: RawHeaders,
+        folder: Path,
+        buffer_size: int,
+        spooled: Callable[[Path], None] = lambda file: None,
+    ) -> None:
         self._receive = receive
         self._folder = folder
         self._buffer_size = buffer_size
+        self._spooled = spooled
         self._lock = asyncio.Lock()
         self._body: Body | None = None
         self._file: Path | None = None
@@ -108,6 +119,7 @@ class ClientBody:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=self._folder)
         self._file = Path(name)
+        self._spooled(self._file)
         return os.fdopen(descriptor, "wb")
 
     async def _receive_all(self) -> AsyncIterator[bytes]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
+from kong_pdk.gateway.document import Place
 from kong_pdk.gateway.entities import (
     Config,
     Consumer,
@@ -18,24 +20,28 @@ from kong_pdk.gateway.entities import (
     Service,
     Target,
     Upstream,
+    Vault,
 )
 from kong_pdk.gateway.entries import Entry, split_target
+from kong_pdk.plugin import Problem
 
-_Entity = TypeVar("_Entity", Service, Route, Consumer, Upstream, PluginConfig)
+_Entity = TypeVar("_Entity", Service, Route, Consumer, Upstream, PluginConfig, Vault)
 
 # Differs between two loads of a configuration, in this process.
 _sequences = itertools.count(1)
 
 
-def build(entries: Iterable[Entry], notices: Sequence[str]) -> Config:
-    """The configuration that resolved entries without faults mean."""
+def build(
+    file: Path, entries: Iterable[Entry], lines: Callable[[Place], int | None], notices: Iterable[Problem]
+) -> Config:
+    """The configuration that resolved entries without faults mean. ``lines`` gives the line of a place of the file."""
     by_kind: dict[str, list[dict[str, Any]]] = {}
     now = int(time.time())
     sequence = next(_sequences)
     for entry in entries:
         values = {"created_at": now, "updated_at": now, **entry.values}
-        if entry.kind == "plugins":
-            values |= {"config": entry.config, "sequence": sequence}
+        if entry.kind in {"plugins", "vaults"}:
+            values |= {"config": entry.config, "sequence": sequence, "line": lines(entry.place)}
         by_kind.setdefault(entry.kind, []).append(values)
     services = _by_id(Service, by_kind.get("services", ()))
     routes = [{**values, "order": order} for order, values in enumerate(by_kind.get("routes", ()))]
@@ -52,6 +58,8 @@ def build(entries: Iterable[Entry], notices: Sequence[str]) -> Config:
         upstreams_by_name={upstream.name: upstream for upstream in upstreams.values()},
         consumers_by_username={each.username: each for each in consumers.values() if each.username},
         credentials_by_key={each.key: each for each in credentials.values() if each.key},
+        vaults=tuple(_entity(Vault, values) for values in by_kind.get("vaults", ())),
+        file=file,
         notices=tuple(dict.fromkeys(notices)),
     )
 

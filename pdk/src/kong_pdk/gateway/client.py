@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from kong_pdk.gateway.exchange import Body, RawHeaders, Request
 from kong_pdk.gateway.protocol import Protocol
+from kong_pdk.gateway.tunnel import ClientStream
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -104,9 +106,19 @@ class Client:
         else:
             await self._send(message)
 
+    def switch(self, headers: RawHeaders) -> ClientStream:
+        """Answer 101: from now on the client's connection carries whatever it likes, and its end is nothing odd."""
+        self.started = self.complete = True
+        return _Switched(self, self._protocol, self._protocol.switch(headers))
+
     def abort(self) -> None:
         """Cut the connection: the response cannot be finished, and the client must not take it for whole."""
         self._protocol.abort()
+
+    def hang_up(self) -> None:
+        """Close the connection without an answer."""
+        self.complete = True
+        self._protocol.transport.close()
 
     async def cancelled_when_gone(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do ``work``; when the client closes its connection before it is done, cancel it and set ``gone``."""
@@ -134,3 +146,21 @@ class Client:
         finally:
             if connection.on_disconnect is leave:
                 connection.on_disconnect = None
+
+
+@dataclass(frozen=True)
+class _Switched:
+    """A client that has left HTTP."""
+
+    client: Client
+    protocol: Protocol
+    reader: asyncio.StreamReader
+
+    async def read(self, size: int) -> bytes:
+        return await self.reader.read(size)
+
+    async def write(self, data: bytes) -> None:
+        self.client.sent += len(data)
+        self.protocol.transport.write(data)
+        if self.protocol.flow.write_paused:
+            await self.protocol.flow.drain()

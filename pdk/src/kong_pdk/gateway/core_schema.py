@@ -9,6 +9,12 @@ Fields = tuple[Field, ...]
 
 FORMATS = ("1.1", "2.1", "3.0")
 META = ("_format_version", "_transform", "_comment", "_ignore", "_info", "_workspace")
+# Of decK's files and of Kong Enterprise; the open-source Kong refuses them.
+NOT_OPEN_SOURCE: dict[str, frozenset[str]] = {
+    "": frozenset({"_info", "_workspace", "consumer_groups", "consumer_group_consumers", "plugin_configs"}),
+    "consumers": frozenset({"consumer_groups", "groups"}),
+    "plugins": frozenset({"consumer_group", "ordering"}),
+}
 # In an entity these are for people and tools.
 ANNOTATIONS = ("_comment", "_ignore")
 
@@ -76,7 +82,6 @@ SERVICES: Fields = (
     {"connect_timeout": _TIMEOUT},
     {"write_timeout": _TIMEOUT},
     {"read_timeout": _TIMEOUT},
-    {"client_certificate": _STRING},
     {"tls_verify": {"type": "boolean"}},
     {"tls_verify_depth": {"type": "integer", "between": [0, 64]}},
     {"ca_certificates": {"type": "array", "elements": {"type": "string", "uuid": True}}},
@@ -141,7 +146,6 @@ UPSTREAMS: Fields = (
     },
     {"slots": {"type": "integer", "default": 10000, "between": [10, 65536]}},
     {"host_header": _STRING},
-    {"client_certificate": _STRING},
     {"use_srv_name": _FLAG_OFF},
 )
 
@@ -163,6 +167,20 @@ PLUGINS: Fields = (
     {"enabled": {**_FLAG_ON, "required": True}},
 )
 
+VAULTS: Fields = (
+    *_IDENTITY,
+    {
+        "prefix": {
+            "type": "string",
+            "required": True,
+            "match": "^[a-z][a-z%d-]*[a-z%d]$",
+            "not_one_of": ["env", "aws", "azure", "conjur", "gcp", "hcv"],
+        }
+    },
+    {"name": {"type": "string", "required": True, "len_min": 1}},
+    {"description": _STRING},
+)
+
 FIELDS: dict[str, Fields] = {
     "services": SERVICES,
     "routes": ROUTES,
@@ -171,6 +189,7 @@ FIELDS: dict[str, Fields] = {
     "consumers": CONSUMERS,
     "keyauth_credentials": KEYAUTH_CREDENTIALS,
     "plugins": PLUGINS,
+    "vaults": VAULTS,
 }
 
 # Which entities may stand inside of which, and under which field they then find the outer one.
@@ -191,8 +210,12 @@ FOREIGN: dict[str, dict[str, str]] = {
 
 # Fields and entities that Kong knows and this gateway has no use for; their contents are not looked at.
 PASSED_OVER: dict[str, frozenset[str]] = {
+    "services": frozenset({"client_certificate", "filter_chains"}),
+    "routes": frozenset({"filter_chains"}),
+    "vaults": frozenset({"config"}),
     "upstreams": frozenset(
         {
+            "client_certificate",
             "healthchecks",
             "hash_on",
             "hash_fallback",
@@ -222,9 +245,12 @@ PASSED_OVER: dict[str, frozenset[str]] = {
 OTHER_ENTITIES = frozenset(
     {
         "acls",
+        "acme_storage",
         "basicauth_credentials",
         "ca_certificates",
         "certificates",
+        "clustering_data_planes",
+        "consumer_group_consumers",
         "consumer_groups",
         "filter_chains",
         "hmacauth_credentials",
@@ -235,7 +261,9 @@ OTHER_ENTITIES = frozenset(
         "oauth2_tokens",
         "parameters",
         "plugin_configs",
+        "ratelimiting_metrics",
+        "sessions",
         "snis",
-        "vaults",
+        "workspaces",
     }
 )

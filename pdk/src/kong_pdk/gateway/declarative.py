@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kong_pdk.gateway.builder import build
@@ -59,17 +59,38 @@ def load_settings(settings: Settings, schemas: Schemas) -> Config:
     return Config()
 
 
+def skipped_plugins(config: Config, names: Collection[str]) -> Problem | None:
+    """What is to be said of the plugins of a configuration that the gateway does not have, all of them at once.
+
+    ``names`` are those of Kong's bundled plugins that it does not have.
+    """
+    lines: dict[str, list[str]] = {}
+    for plugin in config.plugins:
+        if plugin.enabled and plugin.name in names:
+            lines.setdefault(plugin.name, []).append(str(plugin.line))
+    if not lines or config.file is None:
+        return None
+    listed = ", ".join(f"{name} (line{'s' * (len(at) > 1)} {', '.join(at)})" for name, at in lines.items())
+    message = f"the embedded gateway skips Kong's bundled plugins {listed}: it has key-auth alone"
+    return Problem(config.file, None, message, "this is a limit of the embedded gateway, not a mistake in the file")
+
+
 def _judge(path: Path, document: Document, schemas: Schemas) -> Config:
     entries = Entries(schemas)
     entries.collect(document.value)
     entries.faults.extend(resolve(entries.all))
     if entries.faults:
         raise DeclarativeError(path, _problems(path, document, entries.faults))
-    return build(entries.all, entries.notices)
+    return build(path, entries.all, document.line, _problems(path, document, entries.notices))
 
 
 def _problems(path: Path, document: Document, faults: Iterable[Fault]) -> list[Problem]:
-    problems = [Problem(path, document.line(fault.place), _text(fault), fault.cure) for fault in faults]
+    problems = [
+        Problem(
+            path, document.line(fault.place), fault.message if fault.whole else _text(fault), fault.cure, fault.plugin
+        )
+        for fault in faults
+    ]
     return sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
+
+from kong_pdk.plugin import Problem
 
 # DB-less Kong gives every entity this workspace.
 WORKSPACE_ID = "0dc6f45b-8f8d-40d2-a504-473544ee190b"
@@ -196,11 +199,21 @@ class Upstream:
 
 
 @dataclass(frozen=True)
+class Vault:
+    """Where secrets are kept: ``name`` is its kind, and references name it by its ``prefix``."""
+
+    id: str
+    prefix: str
+    name: str
+    config: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PluginConfig:
     """A plugin as it is configured once: globally, or for a service, a route, a consumer or several of these.
 
     ``config`` is the user's configuration with the schema's defaults filled in; ``sequence`` differs between
-    two loads of a configuration.
+    two loads of a configuration. ``line`` is where it stands in its file.
     """
 
     id: str
@@ -214,13 +227,20 @@ class PluginConfig:
     enabled: bool = True
     tags: tuple[str, ...] | None = None
     sequence: int = 0
+    consumer_group: str | None = None
+    line: int | None = None
+
+    @property
+    def is_global(self) -> bool:
+        """Whether it is for every request, whatever its service, route and consumer."""
+        return not any((self.service_id, self.route_id, self.consumer_id, self.consumer_group))
 
 
 @dataclass(frozen=True)
 class Config:
     """Everything that one declarative configuration says. Mappings are by id.
 
-    ``notices`` are sentences about what the gateway passes over.
+    ``file`` is where it comes from, None where there is none. ``notices`` say what of it the gateway skips.
     """
 
     services: Mapping[str, Service] = field(default_factory=dict)
@@ -232,7 +252,9 @@ class Config:
     upstreams_by_name: Mapping[str, Upstream] = field(default_factory=dict)
     consumers_by_username: Mapping[str, Consumer] = field(default_factory=dict)
     credentials_by_key: Mapping[str, Credential] = field(default_factory=dict)
-    notices: tuple[str, ...] = ()
+    vaults: tuple[Vault, ...] = ()
+    file: Path | None = None
+    notices: tuple[Problem, ...] = ()
 
     def consumer(self, consumer_id: str, search_by_username: bool = False) -> Consumer | None:
         """A consumer by its id, or by its username when ``search_by_username`` and no id matches."""

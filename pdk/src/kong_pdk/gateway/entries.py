@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,13 +17,15 @@ from kong_pdk.gateway.core_schema import (
     FORMATS,
     META,
     NESTED,
+    NOT_OPEN_SOURCE,
     OTHER_ENTITIES,
     PASSED_OVER,
     Field,
 )
 from kong_pdk.gateway.document import Place
-from kong_pdk.gateway.router import compile_regex
+from kong_pdk.gateway.router import GRPC, compile_regex
 from kong_pdk.gateway.stream.routes import route_faults, unserved
+from kong_pdk.gateway.vaults import ENV
 from kong_pdk.plugin import bundled, validate_config
 
 _HOST = re.compile(r"[A-Za-z0-9*_.\[\]:-]+")
@@ -30,16 +33,19 @@ _HOST = re.compile(r"[A-Za-z0-9*_.\[\]:-]+")
 _FIXED_PATH = re.compile(r"[a-zA-Z0-9.\-_~/%]*")
 
 
-_ONLY_KEY_AUTH = "of Kong's bundled plugins the embedded gateway has key-auth alone"
+_NO_GRPC = "the embedded gateway has neither gRPC nor HTTP/2"
+_BUNDLED = "it is one of Kong's own: add it, or the word bundled, to KONG_PLUGINS"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong at a place of the document."""
+    """Something wrong, or to be said, at a place of the document; ``whole`` where the message says all of it."""
 
     place: Place
     message: str
     cure: str | None = None
+    plugin: str | None = None
+    whole: bool = False
 
 
 @dataclass
@@ -63,7 +69,7 @@ class Entries:
         self._old_paths = False
         self.all: list[Entry] = []
         self.faults: list[Fault] = []
-        self.notices: list[str] = []
+        self.notices: list[Fault] = []
 
     def collect(self, document: Any) -> None:
         """Take a whole document apart."""
@@ -75,9 +81,18 @@ class Entries:
             if kind in FIELDS:
                 self._list(kind, value, (kind,), {})
             elif kind in OTHER_ENTITIES:
-                self.notices.append(f"{kind} are passed over: the embedded gateway has none")
+                self._note((kind,), f"{kind} are skipped: the embedded gateway does not have them")
             elif kind not in META:
                 self.faults.append(Fault((kind,), "unknown field"))
+        self._note_not_open_source("", document, ())
+
+    def _note_not_open_source(self, kind: str, fields: Mapping[str, Any], place: Place) -> None:
+        for name in sorted(NOT_OPEN_SOURCE.get(kind, frozenset()).intersection(fields)):
+            text = f"{name} is for decK and Kong Enterprise: the open-source Kong refuses the field"
+            self._note((*place, name), text)
+
+    def _note(self, place: Place, text: str, plugin: str | None = None) -> None:
+        self.notices.append(Fault(place, text, plugin=plugin, whole=True))
 
     def _meta(self, document: dict[str, Any]) -> None:
         version = document.get("_format_version")
@@ -117,6 +132,7 @@ class Entries:
         self.faults.extend(_faults(errors, place))
         entry.has_own_id = isinstance(entry.values.get("id"), str)
         self._checks(entry, value)
+        self._note_not_open_source(kind, value, place)
         self.all.append(entry)
         for name, field_name in nested.items():
             self._list(name, value.get(name), (*place, name), {**_inherited(name, parents), field_name: entry})
@@ -146,15 +162,21 @@ class Entries:
     def _checks(self, entry: Entry, written: dict[str, Any]) -> None:
         if entry.kind == "routes":
             self.faults.extend(_route_faults(entry, self._old_paths))
-            self.notices.extend(unserved(entry.values.get("protocols")))
+            for text in (*_unserved_grpc(entry.values.get("protocols")), *unserved(entry.values.get("protocols"))):
+                self._note(entry.place, text)
             if entry.values.get("snis"):
-                self.notices.append("snis of a route are passed over: the embedded gateway has no such match")
+                self._note(entry.place, "snis of a route are skipped: the embedded gateway does not match them")
+        elif entry.kind == "services" and entry.values.get("protocol") in GRPC:
+            self._note(entry.place, f"services for {entry.values['protocol']} are not served: {_NO_GRPC}")
+        elif entry.kind == "vaults":
+            self._vault(entry, written.get("config"))
         elif entry.kind == "consumers" and not (entry.values.get("username") or entry.values.get("custom_id")):
             message = "at least one of these fields must be non-empty: 'custom_id', 'username'"
             self.faults.append(Fault(entry.place, message))
         elif entry.kind == "targets":
             self.faults.extend(_target_faults(entry))
         elif entry.kind == "plugins":
+            self._consumer_group(entry, written.get("consumer_group"))
             self._plugin(entry, written.get("config"))
 
     def _plugin(self, entry: Entry, config: Any) -> None:
@@ -163,7 +185,7 @@ class Entries:
             return
         if name not in self._schemas:
             message = f"plugin '{name}' not enabled; add it to the 'plugins' configuration property"
-            self.faults.append(Fault((*entry.place, "name"), message, _ONLY_KEY_AUTH if name in bundled() else None))
+            self.faults.append(Fault((*entry.place, "name"), message, _BUNDLED if name in bundled() else None))
             return
         place = (*entry.place, "config")
         if config is not None and not isinstance(config, dict) and config != []:
@@ -171,11 +193,35 @@ class Entries:
             return
         fields = self._schemas[name]
         if fields is None:
-            self.notices.append(f"the configuration of plugin {name} is not checked: its schema is not known here")
+            text = f"the configuration of plugin {name} is not checked: its schema is not known here"
+            self._note(place, text, plugin=name)
             entry.config = config if isinstance(config, dict) else {}
             return
         entry.config, errors = validate_config(fields, config or {})
         self.faults.extend(_faults(errors, place))
+
+    def _consumer_group(self, entry: Entry, group: Any) -> None:
+        if group is None:
+            return
+        name = group if isinstance(group, str) else json.dumps(group, sort_keys=True, default=str)
+        entry.values["consumer_group"] = name
+        scope = f"plugin {entry.values.get('name')} for consumer group {name}"
+        self._note(entry.place, f"{scope} is skipped: the embedded gateway does not have them")
+
+    def _vault(self, entry: Entry, config: Any) -> None:
+        kind, prefix = entry.values.get("name"), entry.values.get("prefix")
+        place = (*entry.place, "config")
+        if isinstance(config, dict):
+            entry.config = config
+        elif config not in (None, []):
+            self.faults.append(Fault(place, "expected a record"))
+        if not isinstance(entry.config.get("prefix", ""), str):
+            self.faults.append(Fault((*place, "prefix"), "expected a string"))
+        if isinstance(kind, str) and kind != ENV:
+            self._note(
+                entry.place,
+                f"vault {prefix} is skipped: the embedded gateway has no vault of the kind {kind}, only {ENV}",
+            )
 
 
 def _inherited(kind: str, parents: dict[str, Entry]) -> dict[str, Entry]:
@@ -217,6 +263,12 @@ def _route_faults(entry: Entry, old_paths: bool) -> Iterator[Fault]:
     for name, expected in (headers if isinstance(headers, dict) else {}).items():
         if isinstance(expected, list) and len(expected) == 1 and str(expected[0]).startswith("~*"):
             yield from _regex_faults(str(expected[0])[2:], (*entry.place, "headers", name))
+
+
+def _unserved_grpc(protocols: object) -> Iterator[str]:
+    for protocol in sorted(GRPC):
+        if isinstance(protocols, list) and protocol in protocols:
+            yield f"routes for {protocol} are not served: {_NO_GRPC}"
 
 
 def _route_conditions(entry: Entry, protocols: list[Any]) -> Iterator[Fault]:

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from kong_pdk.error_page import error_page, message_of
 from kong_pdk.gateway.exchange import Exchange, Exit, RawHeaders
+from kong_pdk.gateway.forwarding import joined
 
 # What nginx hands to Kong's error handler; it has pages of its own for the rest.
 _HANDLED_BY_KONG = {400, 404, 405, 408, 411, 412, 413, 414, 417, 494, 500, 502, 503, 504}
@@ -39,24 +40,28 @@ def bodiless_page(status: int, accept: str | None, request_id: str) -> tuple[str
     return "text/html; charset=UTF-8", page.encode()
 
 
-def header(headers: RawHeaders, name: bytes) -> str | None:
-    """The first value of a header (``name`` in lower case), or None."""
-    for key, value in headers:
-        if key.lower() == name:
-            return value.decode("utf-8", "surrogateescape")
-    return None
+def accept_of(exchange: Exchange) -> str | None:
+    """What the client accepts, all of its ``Accept`` headers together, or None."""
+    value = joined(exchange.request.headers, b"accept")
+    return None if value is None else value.decode("utf-8", "surrogateescape")
 
 
-def error_exit(exchange: Exchange, status: int, message: str | None = None, headers: RawHeaders | None = None) -> Exit:
-    """The answer of ``kong.response.error``, in the form that the client's ``Accept`` asks for."""
-    accept = header(exchange.request.headers, b"accept")
-    kind, body = error_page(accept, message_of(status) if message is None else message, exchange.request_id)
+def error_exit(
+    exchange: Exchange,
+    status: int,
+    message: str | None = None,
+    headers: RawHeaders | None = None,
+    content_type: str | None = None,
+) -> Exit:
+    """The answer of ``kong.response.error``, in the form of ``content_type``, else in one that the client accepts."""
+    text = message_of(status) if message is None else message
+    kind, body = error_page(accept_of(exchange), text, exchange.request_id, content_type)
     return Exit(status, body, [(b"Content-Type", kind.encode()), *(headers or [])])
 
 
 def nginx_error(exchange: Exchange, status: int) -> Exit:
     """The answer to an error that nginx, not a plugin, has found: Kong's error handler gives it its form."""
     exchange.response.source = "error"
-    accept = header(exchange.request.headers, b"accept") or exchange.node.settings.error_default_type
+    accept = accept_of(exchange) or exchange.node.settings.error_default_type
     kind, body = error_page(accept, message_of(status), exchange.request_id)
     return Exit(status, body, [(b"Content-Type", kind.encode())])

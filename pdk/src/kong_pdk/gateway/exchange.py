@@ -123,6 +123,7 @@ class Exchange:
 
     ``stripped_prefix`` is what ``strip_path`` took off the path, for X-Forwarded-Prefix. ``unnamed_captures``
     of a regex path are groups 1, 2, ..., the named ones among them; ``matched_path`` is group 0.
+    ``upgrade`` is whether the client asks to leave HTTP for WebSocket, which the service is to decide.
     ``at_end`` are to be called when the client has its response, before ``log``.
     """
 
@@ -141,6 +142,7 @@ class Exchange:
     consumer: Consumer | None = None
     credential: Credential | None = None
     upstream: UpstreamRequest = field(default_factory=UpstreamRequest)
+    upgrade: bool = False
     service_response: ServiceResponse | None = None
     response: Response = field(default_factory=Response)
     shared: dict[str, object] = field(default_factory=dict)

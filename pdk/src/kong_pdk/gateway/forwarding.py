@@ -31,6 +31,8 @@ _OWN = frozenset(
         b"x-real-ip",
     }
 )
+# All that Kong passes on of a client's wish to leave HTTP.
+_UPGRADE = ((b"Connection", b"keep-alive, Upgrade"), (b"Upgrade", b"websocket"))
 _RESPONSE_OWN = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
@@ -76,7 +78,7 @@ def upstream_headers(exchange: Exchange, host: bytes, size: int | None) -> RawHe
     result: RawHeaders = [
         (b"Via", via if earlier is None else earlier + b", " + via),
         (b"Host", host),
-        (b"Connection", b"keep-alive"),
+        *(_UPGRADE if exchange.upgrade else [(b"Connection", b"keep-alive")]),
         *_forwarded(exchange),
         (b"X-Real-IP", real_ip(request, settings).encode()),
     ]

@@ -9,14 +9,15 @@ import socket
 import ssl
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from kong_pdk.gateway.access_log import AccessLog
 from kong_pdk.gateway.app import Application, Generation
 from kong_pdk.gateway.balancer import Balancer
 from kong_pdk.gateway.connections import Connections
-from kong_pdk.gateway.declarative import DeclarativeError, load_settings
+from kong_pdk.gateway.core_schema import Field
+from kong_pdk.gateway.declarative import DeclarativeError, load_settings, skipped_plugins
 from kong_pdk.gateway.entities import Config
 from kong_pdk.gateway.handshake import CertificatePhase
 from kong_pdk.gateway.key_auth import KEY_AUTH
@@ -34,6 +35,7 @@ from kong_pdk.gateway.stream.proxy import StreamProxy
 from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS, StreamRouter
 from kong_pdk.gateway.stream.side import StreamSide
 from kong_pdk.gateway.tls import load_certificates, server_context
+from kong_pdk.gateway.vaults import Resolver, Vaults
 from kong_pdk.wire.errors import InterfaceError
 
 # Settings that a reload leaves as they are.
@@ -175,7 +177,9 @@ class Gateway:
             self._log = ErrorLog(_open("proxy_error_log", settings), settings.log_level)
         self._log.write("notice", WHAT_IT_IS)
         if settings.admin_listen not in {None, "off"}:
-            self._log.write("notice", "admin_listen is passed over: the embedded gateway has no Admin API")
+            self._log.write("notice", "admin_listen is skipped: the embedded gateway has no Admin API")
+        if settings.http2:
+            self._log.write("notice", "http2 of proxy_listen has no effect: the embedded gateway serves HTTP/1.1 alone")
         access_log = AccessLog(self._open_access_log("proxy_access_log"))
         self._loaded = await self._load(settings)
         self._loaded.servers.start()
@@ -222,9 +226,7 @@ class Gateway:
         schemas = {name: plugin.fields for name, plugin in servers.plugins.items() if name in handlers}
         if KEY_AUTH.name in handlers:
             schemas[KEY_AUTH.name] = KEY_AUTH.fields
-        config = load_settings(settings, schemas)
-        for notice in config.notices:
-            self._log.write("notice", notice)
+        config = self._configuration(settings, schemas)
         generation = self._generation(settings, config, handlers)
         if not self._serves_streams(settings):
             if any("tcp" in route.protocols for route in config.routes.values()):
@@ -234,6 +236,24 @@ class Gateway:
         registry = Registry(config.plugins, _enabled(settings, stream_servers), STREAM_PROTOCOLS)
         generation.stream = StreamSide(StreamRouter(config), registry)
         return _Loaded(generation, servers, stream_servers)
+
+    def _configuration(self, settings: Settings, schemas: Mapping[str, Iterable[Field]]) -> Config:
+        """The declarative configuration, the secrets of its references in it; what is not served is said."""
+        skipped = settings.skipped_plugins
+        config = load_settings(settings, {**dict.fromkeys(skipped), **schemas})
+        for notice in config.notices:
+            if notice.plugin not in skipped:
+                self._log.write("notice", str(notice))
+        problem = skipped_plugins(config, skipped)
+        if problem is not None:
+            self._log.write("warn", str(problem))
+        resolver = Resolver(Vaults(config.vaults))
+        plugins = [
+            replace(each, config=resolver.resolve(schemas.get(each.name, ()), each.config)) for each in config.plugins
+        ]
+        for warning in dict.fromkeys(resolver.warnings):
+            self._log.write("warn", warning)
+        return replace(config, plugins=tuple(plugins))
 
     def _serves_streams(self, settings: Settings) -> bool:
         """Whether there are stream listeners: those of the start stay, whatever a reload says."""

@@ -66,6 +66,8 @@ class Registry:
     ) -> None:
         self._scopes: dict[str, dict[Scope, PluginConfig]] = {}
         for plugin in plugins:
+            if plugin.consumer_group is not None:  # nobody is in one: the gateway does not have them
+                continue
             if plugin.enabled and plugin.name in handlers and set(protocols).intersection(plugin.protocols):
                 scope = (plugin.route_id, plugin.service_id, plugin.consumer_id)
                 self._scopes.setdefault(plugin.name, {})[scope] = plugin

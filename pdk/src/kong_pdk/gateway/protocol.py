@@ -81,6 +81,7 @@ class Protocol(H11Protocol):
         self.access_log = False
         self._statistics: Statistics = app_state["statistics"]
         self._head_timer: asyncio.TimerHandle | None = None
+        self._tunnel: asyncio.StreamReader | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected: it has a minute to send a request's head."""
@@ -93,12 +94,38 @@ class Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: whoever works for it is told."""
         self._stop_head_timer()
+        if self._tunnel is not None:
+            self._tunnel.feed_eof()
         self._statistics.connections_active -= 1
         if self.conn.on_disconnect is not None:
             self.conn.on_disconnect()
         super().connection_lost(exc)
         # uvicorn leaves a broken TLS transport open in the eyes of asyncio, which warns about it.
         self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sends: HTTP, or after an upgrade whatever it likes."""
+        if self._tunnel is None:
+            super().data_received(data)
+        else:
+            self._tunnel.feed_data(data)
+
+    def switch(self, headers: RawHeaders) -> asyncio.StreamReader:
+        """Answer 101 to a request for an upgrade. What the client sends from now on is to be read from the result.
+
+        The connection closes when the application is done with the request.
+        """
+        switching = h11.InformationalResponse(status_code=101, headers=headers, reason=b"Switching Protocols")
+        self.transport.write(self.conn.send(switching) or b"")
+        self.cycle.response_started = True
+        self._tunnel = asyncio.StreamReader()
+        # It keeps the client from sending more than the service takes.
+        self._tunnel.set_transport(self.transport)
+        self._tunnel.feed_data(self.conn.trailing_data[0])
+        if self.transport.is_closing():
+            self._tunnel.feed_eof()
+        self.flow.resume_reading()
+        return self._tunnel
 
     def handle_events(self) -> None:
         """Start a task for a request whose head is complete."""

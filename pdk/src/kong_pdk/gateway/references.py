@@ -19,6 +19,7 @@ NAMES = {
     "consumers": "username",
     "keyauth_credentials": "key",
     "plugins": "instance_name",
+    "vaults": "prefix",
 }
 _ALSO_UNIQUE = {"consumers": ("custom_id",)}
 
@@ -41,6 +42,8 @@ def _identify(entries: Iterable[Entry]) -> None:
         own = entry.values.get(NAMES.get(entry.kind, "target"))
         if entry.kind == "plugins":
             own = f"{entry.values.get('name')} {own} {entry.references}"
+            if group := entry.values.get("consumer_group"):
+                own += f" {group}"
         elif own is None:
             own = entry.place
         entry.values["id"] = str(uuid.uuid5(_NAMESPACE, f"{entry.kind}:{':'.join(parents)}:{own}"))
@@ -102,7 +105,7 @@ def _keys(entry: Entry) -> Iterator[tuple[str, object]]:
         if name is not None and values.get(name) is not None:
             yield f"{name} set to '{values[name]}'", None
     if entry.kind == "plugins":
-        scope = tuple(values.get(f"{name}_id") for name in ("route", "service", "consumer"))
+        scope = (*(values.get(f"{name}_id") for name in ("route", "service", "consumer")), values.get("consumer_group"))
         yield f"name set to '{values.get('name')}' for the same route, service and consumer", scope
     if entry.kind == "targets" and isinstance(values.get("target"), str):
         yield f"target set to '{values['target']}'", (values.get("upstream_id"), split_target(values["target"]))

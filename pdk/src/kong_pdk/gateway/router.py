@@ -10,6 +10,8 @@ from kong_pdk.gateway import paths
 from kong_pdk.gateway.entities import Config, Route, Service
 from kong_pdk.gateway.exchange import RawHeaders
 
+GRPC = frozenset({"grpc", "grpcs"})
+_HTTP = frozenset({"http", "https", *GRPC})
 _NAMED_GROUP = re.compile(r"\(\?<(?![=!])")
 
 
@@ -123,7 +125,7 @@ class Router:
                 service = config.services.get(route.service_id)
                 if service is not None and not service.enabled:
                     continue
-            if {"http", "https"}.intersection(route.protocols):
+            if _HTTP.intersection(route.protocols):
                 rules.extend(_Rule(route, path) for path in route.paths or (None,))
         self._rules = sorted(rules, key=lambda rule: rule.rank, reverse=True)
 

@@ -7,9 +7,11 @@ from kong_pdk.gateway.entities import Route, Service
 from kong_pdk.gateway.errors import error_exit, nginx_error
 from kong_pdk.gateway.exchange import Exchange, Exit, Request
 from kong_pdk.gateway.forwarding import joined
-from kong_pdk.gateway.router import Match, Router, Target, upstream_path
+from kong_pdk.gateway.router import GRPC, Match, Router, Target, upstream_path
 
 _HTTP = frozenset({"http", "https"})
+_NOT_FOUND = "404 Not Found will be returned for the current request"
+_NO_ROUTE = "no Route matched with those values"
 
 
 def route(exchange: Exchange, router: Router) -> None:
@@ -24,18 +26,32 @@ def route(exchange: Exchange, router: Router) -> None:
         scheme=request.scheme,
         host=request.host,
         port=_asked_port(request),
-        path=path.decode("utf-8", "surrogateescape"),
+        path=_text(exchange, path),
         headers=exchange.upstream.headers,
     )
     match = router.match(target)
     if match is None:
-        raise error_exit(exchange, 404, "no Route matched with those values")
+        raise error_exit(exchange, 404, _NO_ROUTE)
     _note(exchange, match)
+    _refuse_grpc(exchange, match.route)
     _require_https(exchange, match.route)
     if match.service is None:
         raise error_exit(exchange, 503, "no Service found with those values")
     _require_http(exchange, match.service)
     _address(exchange, match, match.service, path)
+
+
+def _text(exchange: Exchange, path: bytes) -> str:
+    """The path as the router takes it. Kong's router gives up on bytes that are no UTF-8: no route has them."""
+    try:
+        return path.decode()
+    except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data":
+            reason = f"incomplete utf-8 byte sequence from index {error.start}"
+        else:
+            reason = f"invalid utf-8 sequence of {error.end - error.start} bytes from index {error.start}"
+        exchange.node.log.write("error", f"router returned an error: {reason}, {_NOT_FOUND}, {exchange.described()}")
+        raise error_exit(exchange, 404, _NO_ROUTE) from None
 
 
 def _asked_port(request: Request) -> int:
@@ -66,6 +82,8 @@ def _require_http(exchange: Exchange, service: Service) -> None:
 
 def _address(exchange: Exchange, match: Match, service: Service, path: bytes) -> None:
     upstream = exchange.upstream
+    asked = joined(upstream.headers, b"upgrade") or b""
+    exchange.upgrade = exchange.request.http_version == "1.1" and asked.strip().lower() == b"websocket"
     upstream.scheme = service.protocol
     upstream.host = service.host
     upstream.port = service.port
@@ -76,6 +94,17 @@ def _address(exchange: Exchange, match: Match, service: Service, path: bytes) ->
     upstream.read_timeout = service.read_timeout / 1000
     upstream.tls_verify = service.tls_verify
     upstream.tls_verify_depth = service.tls_verify_depth
+
+
+def _refuse_grpc(exchange: Exchange, matched: Route) -> None:
+    """Answer as Kong does what comes over HTTP/1, which is all that this gateway has, to a route for gRPC."""
+    if not GRPC.intersection(matched.protocols):
+        return
+    kind = joined(exchange.upstream.headers, b"content-type") or b""
+    if not kind.startswith(b"application/grpc"):
+        raise error_exit(exchange, 415, "Non-gRPC request matched gRPC route")
+    upgrade = [(b"Connection", b"Upgrade"), (b"Upgrade", b"HTTP/2")]
+    raise error_exit(exchange, 426, "Please use HTTP2 protocol", upgrade)
 
 
 def _require_https(exchange: Exchange, matched: Route) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kong_pdk.gateway.logs import LEVELS
 from kong_pdk.interface_file import PATH
+from kong_pdk.plugin import bundled
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -21,8 +22,22 @@ _FLAGS = {"ssl", "http2", "proxy_protocol", "deferred", "bind", "reuseport"}
 _STREAM_FLAGS = {"ssl", "udp", "proxy_protocol", "deferred", "bind", "reuseport"}
 _SERVER_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _HEADERS = "server_tokens, latency_tokens, X-Kong-Request-Id"
+TOKENS = {
+    "server_tokens": ("server", "via"),
+    "latency_tokens": (
+        "x-kong-proxy-latency",
+        "x-kong-response-latency",
+        "x-kong-admin-latency",
+        "x-kong-upstream-latency",
+    ),
+}
+"""What the setting ``headers`` names by one word: headers in lower case."""
+_HEADER_TOKENS = frozenset(
+    {"x-kong-upstream-status", "x-kong-request-id", *TOKENS, *(name for names in TOKENS.values() for name in names)}
+)
 # Of Kong's bundled plugins the embedded gateway has this one.
 BUNDLED = ("key-auth",)
+_SKIPPED = tuple(sorted(bundled() - {*BUNDLED}))
 
 
 class SettingsError(Exception):
@@ -54,6 +69,8 @@ class Settings:
     """What the gateway is told to do. Sizes are in bytes.
 
     ``interface_file`` is read like everything else at a start and a reload; as in Kong no variable names it.
+    ``skipped_plugins`` are enabled and Kong's own, and this gateway does not have them. ``http2`` is whether a
+    listener asks for it.
     """
 
     prefix: Path = Path("/usr/local/kong")
@@ -69,6 +86,7 @@ class Settings:
     proxy_error_log: str = "logs/error.log"
     proxy_stream_access_log: str = "logs/access.log"
     plugins: tuple[str, ...] = BUNDLED
+    skipped_plugins: tuple[str, ...] = ()
     pluginservers: tuple[PluginServer, ...] = ()
     trusted_ips: tuple[Network, ...] = ()
     real_ip_header: str = "X-Real-IP"
@@ -81,6 +99,7 @@ class Settings:
     node_id: str | None = None
     body_buffer_size: int = 8192
     interface_file: Path = PATH
+    http2: bool = False
 
     def trusted(self, address: str) -> bool:
         """Whether ``address`` is in ``trusted_ips``; what is no IP address is not."""
@@ -122,17 +141,19 @@ class _Reader:
             proxy_access_log=self._text("proxy_access_log", "logs/access.log").split()[0],
             proxy_error_log=self._text("proxy_error_log", "logs/error.log").split()[0],
             proxy_stream_access_log=self._text("proxy_stream_access_log", "logs/access.log").split()[0],
-            plugins=self._plugins(),
+            plugins=tuple(name for name in self._plugins() if name not in _SKIPPED),
+            skipped_plugins=tuple(name for name in self._plugins() if name in _SKIPPED),
             pluginservers=self._pluginservers(prefix),
             trusted_ips=self._networks("trusted_ips"),
             real_ip_header=self._text("real_ip_header", "X-Real-IP"),
             real_ip_recursive=self._switch("real_ip_recursive", False),
             ssl_cert=self._list("ssl_cert"),
             ssl_cert_key=self._list("ssl_cert_key"),
-            headers=self._tokens("headers", _HEADERS),
+            headers=self._headers(),
             headers_upstream=self._tokens("headers_upstream", "X-Kong-Request-Id"),
             error_default_type=self._text("error_default_type", "text/plain"),
             node_id=self._text("node_id") or None,
+            http2="http2" in self._text("proxy_listen").split(),
             body_buffer_size=self._size("nginx_http_client_body_buffer_size", "8k"),
         )
 
@@ -145,7 +166,14 @@ class _Reader:
 
     def _tokens(self, name: str, default: str) -> tuple[str, ...]:
         found = tuple(token.lower() for token in self._list(name, default))
-        return () if found == ("off",) else found
+        return () if found[:1] == ("off",) else found
+
+    def _headers(self) -> tuple[str, ...]:
+        for token in self._list("headers"):
+            if token.lower() not in {*_HEADER_TOKENS, "off"}:
+                known = ", ".join(sorted(_HEADER_TOKENS))
+                raise SettingsError(f"headers: invalid entry '{token}'; set KONG_HEADERS to off, or to any of {known}")
+        return self._tokens("headers", _HEADERS)
 
     def _choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
         value = self._text(name, default)
@@ -222,7 +250,7 @@ class _Reader:
             return ()
         expanded: list[str] = []
         for name in names:
-            expanded.extend(BUNDLED if name == "bundled" else (name,))
+            expanded.extend((*BUNDLED, *_SKIPPED) if name == "bundled" else (name,))
         return tuple(dict.fromkeys(expanded))
 
     def _pluginservers(self, prefix: Path) -> tuple[PluginServer, ...]:

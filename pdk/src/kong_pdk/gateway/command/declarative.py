@@ -71,7 +71,10 @@ def _parse(settings: Settings, file: Path) -> None:
     try:
         load_settings(
             replace(settings, declarative_config=file, declarative_config_string=None),
-            {KEY_AUTH.name: KEY_AUTH.fields} if KEY_AUTH.name in settings.plugins else {},
+            {
+                **dict.fromkeys(settings.skipped_plugins),
+                **({KEY_AUTH.name: KEY_AUTH.fields} if KEY_AUTH.name in settings.plugins else {}),
+            },
         )
     except (DeclarativeError, OSError) as error:
         raise CommandError(f"Failed parsing:\n{error}") from None

@@ -60,6 +60,7 @@ class Node:
             pid_file(self._prefix).unlink(missing_ok=True)
             if self._events is not None:
                 self._events.close()
+                events_socket(self._prefix).unlink(missing_ok=True)
             self._log.write("notice", "exit")
             self._log.close()
         return 0
@@ -91,7 +92,7 @@ class Node:
         try:
             starting.result()
             self._write_pid()
-            self._events = _events_socket(self._prefix)
+            self._events = _bind(events_socket(self._prefix))
         except (GatewayError, OSError) as error:
             self._refuse(error)
             await gateway.stop(graceful=False)
@@ -158,12 +159,13 @@ class Node:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _events_socket(prefix: Path) -> socket.socket:
-    """Bind what Kong's workers bind, and leave it behind as they do: the entrypoint finds it at the next start.
+def events_socket(prefix: Path) -> Path:
+    """Where Kong's workers have a socket. Who stops in good order removes it; a kill leaves it for the entrypoint."""
+    return prefix / "sockets" / "we"
 
-    Nothing talks through it here.
-    """
-    path = prefix / "sockets" / "we"
+
+def _bind(path: Path) -> socket.socket:
+    """Bind a socket that nothing talks through."""
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
+from kong_pdk.error_page import FORMS
 from kong_pdk.gateway.errors import error_exit
 from kong_pdk.gateway.exchange import Exchange, Exit, RawHeaders, Refused
 from kong_pdk.gateway.pdk import headers
@@ -102,7 +103,7 @@ def exit_(event: Event, status: object = None, body: object = None, given: objec
     fields = _headers(event, given)
     content: bytes | None = b"" if event.protocol != MSGPACK else None
     if isinstance(body, (dict, list)):
-        content = encode(json.dumps(body, separators=(",", ":"), ensure_ascii=False))
+        content = encode(_json(body))
         if not any(name.lower() == b"content-type" for name, _ in fields):
             fields.append((b"Content-Type", _JSON))
     elif isinstance(body, str):
@@ -114,23 +115,50 @@ def exit_(event: Event, status: object = None, body: object = None, given: objec
 
 @function("kong.response.error")
 def error(event: Event, status: object = None, message: object = None, given: object = None) -> NoReturn:
-    """Answer the client with one of Kong's errors; without a message, that of the status."""
-    code = integer("code", status, 100, 599)
+    """Answer the client with one of Kong's errors; without a message, with that of the status.
+
+    A table as message is sent as JSON inside of the form. The form is that of the Content-Type among the headers,
+    by just this name, else the one that the client accepts.
+    """
+    code = integer("code", status, 400, 599)
     fields = _headers(event, given)
-    if message is not None and not isinstance(message, str):
-        raise Refused(f"message must be a nil or string, got {lua_type(message)}")
-    answer = error_exit(event.exchange, code, message)
-    own = {name.lower() for name, _ in fields}
-    answer.headers = [entry for entry in answer.headers if entry[0].lower() not in own] + fields
+    kind = _form(given.get("Content-Type") if isinstance(given, dict) else None)
+    if isinstance(message, (dict, list)):
+        message = _json(message)
+    elif message is not None and not isinstance(message, str):
+        raise Refused(f"message must be a nil, a string or a table, got {lua_type(message)}")
+    answer = error_exit(event.exchange, code, message, content_type=kind)
+    answer.headers = [(name, with_charset(value) if kind else value) for name, value in answer.headers] + [
+        entry for entry in fields if entry[0].lower() != b"content-type"
+    ]
     raise answer
 
 
+def _form(given: object) -> str | None:
+    """The Content-Type of an error, None where none is given; Kong fails on one that it has no form for."""
+    kind = next(iter(given), None) if isinstance(given, list) else given
+    if kind is None or (isinstance(kind, str) and kind in FORMS):
+        return kind
+    raise Refused(f"no form of an error for the Content-Type {kind!r}, only for {', '.join(FORMS)}")
+
+
+def _json(value: dict[str, Any] | list[Any]) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
 def _headers(event: Event, given: Any) -> RawHeaders:
-    """The headers of ``exit`` and ``error``; the length is the gateway's to say."""
+    """The headers of ``exit`` and ``error``. The length of a body is the gateway's to say; HEAD has no body."""
     fields: RawHeaders = []
+    has_body = event.exchange.request.method != "HEAD"
     for name, new in headers.checked({} if given is None else table("headers", given)):
-        if name.lower() == "content-length" or _reserved(event, name):
+        if _reserved(event, name):
             continue
+        if name.lower() == "content-length":
+            if new and not new[-1].isdigit():
+                raise Refused(f"failed to set header {name}: {decode(new[-1])!r} is no length")
+            if has_body:
+                continue
+            new = new[-1:]  # noqa: PLW2901 - of several, Kong takes the last
         typed = name.lower() == "content-type"
         headers.put(fields, name, [with_charset(value) for value in new] if typed else new)
     return fields

@@ -23,7 +23,10 @@ def key(plugin: PluginConfig) -> str:
 
 
 def configuration(plugin: PluginConfig) -> bytes:
-    """The JSON text that StartInstance carries: the user's configuration and Kong's own keys."""
+    """The JSON text that StartInstance carries: the user's configuration and Kong's own keys.
+
+    Fields of the user's that are named as Kong's keys are overwritten, or are not there where Kong has no value.
+    """
     internal = {
         "__plugin_id": plugin.id,
         "__seq__": plugin.sequence,
@@ -34,8 +37,7 @@ def configuration(plugin: PluginConfig) -> bytes:
         "consumer_id": plugin.consumer_id,
         "plugin_instance_name": plugin.instance_name,
     }
-    present = {name: value for name, value in internal.items() if value is not None}
-    config = {**_without_nulls(dict(plugin.config)), **present}
+    config = _without_nulls({**plugin.config, **internal})
     return json.dumps(config, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 

@@ -1,0 +1,66 @@
+"""Carries bytes between a client and a service that have left HTTP for another protocol (WebSocket)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import httpcore
+
+_CHUNK = 65536
+
+
+class ClientStream(Protocol):
+    """The client's end."""
+
+    async def read(self, size: int) -> bytes:
+        """What the client has sent, at most ``size`` bytes; nothing at its end."""
+        ...
+
+    async def write(self, data: bytes) -> None: ...
+
+
+class Tunnel:
+    """Both ends of one upgraded connection.
+
+    It is over when one side has ended and the other has all that came from it, and, as in nginx, after ``idle``
+    seconds without a byte either way.
+    """
+
+    def __init__(self, client: ClientStream, service: httpcore.AsyncNetworkStream, idle: float) -> None:
+        self._client = client
+        self._service = service
+        self._idle = idle
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self.timed_out = False
+
+    async def run(self) -> str | None:
+        """Carry bytes until it is over; what ended it if that was not one side's own end."""
+        tasks = [
+            asyncio.create_task(self._pump(self._client.read, self._service.write)),
+            asyncio.create_task(self._pump(self._service.read, self._client.write)),
+            asyncio.create_task(self._silence()),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks[2] in done:
+            self.timed_out = True
+            return f"connection timed out: nothing was sent for {self._idle:g} s"
+        error = next((task.exception() for task in done if task.exception() is not None), None)
+        return None if error is None else str(error) or type(error).__name__
+
+    async def _pump(self, read: Callable[[int], Awaitable[bytes]], write: Callable[[bytes], Awaitable[None]]) -> None:
+        while data := await read(_CHUNK):
+            self._last = self._loop.time()
+            await write(data)
+            self._last = self._loop.time()
+
+    async def _silence(self) -> None:
+        while (left := self._last + self._idle - self._loop.time()) > 0:
+            await asyncio.sleep(left)

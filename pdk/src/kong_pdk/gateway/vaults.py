@@ -1,0 +1,163 @@
+"""Kong's vaults: what a reference such as ``{vault://env/name/key}`` says, and the secret that it stands for."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from kong_pdk.gateway.entities import Vault
+from kong_pdk.wire.text import decode
+
+REFERENCES = "$refs"
+"""The field in which Kong keeps the references whose secrets a table holds."""
+ENV = "env"
+"""The one kind of vault that this gateway has: variables of the environment."""
+
+_START, _END = "{vault://", "}"
+
+
+class Unresolved(Exception):
+    """There is no secret behind a reference; the message says why."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The parts of a reference. ``vault`` is the prefix of a vault, or a kind of vault."""
+
+    vault: str
+    resource: str
+    key: str | None = None
+    config: Mapping[str, str] = field(default_factory=dict)
+    version: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference | None:
+        """Take a reference apart; None where it is none, or names no resource."""
+        if not is_reference(text):
+            return None
+        try:
+            address = urlsplit(text[1:-1])
+        except ValueError:
+            return None
+        resource, _, key = unquote(address.path.removeprefix("/")).rpartition("/")
+        if not resource:
+            resource, key = key, ""
+        if not address.netloc or not resource:
+            return None
+        numbered = address.fragment.isascii() and address.fragment.isdigit()
+        return cls(
+            vault=address.netloc,
+            resource=resource,
+            key=key or None,
+            config=dict(parse_qsl(address.query, keep_blank_values=True)),
+            version=int(address.fragment) if numbered else None,
+        )
+
+
+def is_reference(value: object) -> TypeGuard[str]:
+    """Whether a value looks like a reference, as ``kong.vault.is_reference`` judges it."""
+    return isinstance(value, str) and value.startswith(_START) and value.endswith(_END)
+
+
+class Vaults:
+    """The vaults of a configuration, by their prefixes, and the one of the environment under its own name."""
+
+    def __init__(self, vaults: Iterable[Vault]) -> None:
+        self._by_prefix = {vault.prefix: vault for vault in vaults}
+
+    def secret(self, text: str) -> str:
+        """The secret behind a reference. Raises :class:`Unresolved`."""
+        reference = Reference.parse(text)
+        if reference is None:
+            raise Unresolved("not a reference with a vault and the name of a secret")
+        value = os.environb.get(os.fsencode(self._variable(reference)))
+        if value is None:
+            raise Unresolved("no value found")
+        return decode(value) if reference.key is None else _member(decode(value), reference.key)
+
+    def _variable(self, reference: Reference) -> str:
+        vault = self._by_prefix.get(reference.vault)
+        kind = reference.vault if vault is None else vault.name
+        if vault is None and kind != ENV:
+            raise Unresolved(f"could not find vault ({kind})")
+        if kind != ENV:
+            raise Unresolved(f"the embedded gateway has no vault of the kind {kind}, only {ENV}")
+        own = os.environ.get("KONG_VAULT_ENV_PREFIX", "") if vault is None else vault.config.get("prefix") or ""
+        prefix = reference.config.get("prefix") or str(own)
+        return (prefix + reference.resource).upper().replace("-", "_")
+
+
+def _member(secret: str, key: str) -> str:
+    """One of the strings of a secret that is a JSON object."""
+    try:
+        found = json.loads(secret)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise Unresolved(f"its value is no JSON object, so that it has no subfield {key}")
+    if key not in found:
+        raise Unresolved(f"subfield {key} not found in JSON secret")
+    if not isinstance(found[key], str):
+        raise Unresolved(f"subfield {key} of the JSON secret is no string")
+    return str(found[key])
+
+
+@dataclass
+class Resolver:
+    """Puts secrets in the place of the references of a plugin's configuration.
+
+    What has no secret becomes an empty string, as in Kong, and is said in ``warnings``.
+    """
+
+    vaults: Vaults
+    warnings: list[str] = field(default_factory=list)
+
+    def resolve(self, fields: Iterable[Mapping[str, Any]], config: Mapping[str, Any]) -> dict[str, Any]:
+        """A configuration with its secrets, for those of the schema's ``fields`` that are ``referenceable``.
+
+        A record that had references keeps them in a field of its own, ``$refs``, by the names of the fields.
+        """
+        known = {name: definition for entry in fields for name, definition in entry.items()}
+        resolved, references = dict(config), {}
+        for name, value in config.items():
+            if name in known:
+                resolved[name], reference = self._value(known[name], value)
+                if reference is not None:
+                    references[name] = reference
+        return {**resolved, REFERENCES: references} if references else resolved
+
+    def _value(self, definition: Mapping[str, Any], value: Any) -> tuple[Any, Any]:
+        """A value with its secrets, and its references in the shape of the value; None where there are none."""
+        if isinstance(value, dict) and "values" in definition:
+            members = {name: self._single(definition["values"], each) for name, each in value.items()}
+            references = {name: found for name, (_, found) in members.items() if found is not None}
+            return {name: each for name, (each, _) in members.items()}, references or None
+        if isinstance(value, list) and "elements" in definition:
+            entries = [self._single(definition["elements"], each) for each in value]
+            return [each for each, _ in entries], _without_tail([found for _, found in entries])
+        return self._single(definition, value)
+
+    def _single(self, definition: Mapping[str, Any], value: Any) -> tuple[Any, Any]:
+        """A string or a record. Kong looks no deeper: a list in a list keeps its references."""
+        if isinstance(value, dict) and definition.get("type") == "record":
+            return self.resolve(definition.get("fields", ()), value), None
+        if definition.get("referenceable") and is_reference(value):
+            return self._secret(value), value
+        return value, None
+
+    def _secret(self, reference: str) -> str:
+        try:
+            return self.vaults.secret(reference)
+        except Unresolved as error:
+            self.warnings.append(f"unable to resolve reference {reference} ({error})")
+            return ""
+
+
+def _without_tail(references: list[Any]) -> list[Any] | None:
+    """Lua's table of the entries that had references, as JSON has it: nothing stands after the last one."""
+    last = max((at for at, found in enumerate(references, 1) if found is not None), default=0)
+    return references[:last] or None
