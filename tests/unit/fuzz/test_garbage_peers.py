@@ -180,16 +180,17 @@ def test_a_peer_that_falls_silent_keeps_nobody_waiting(served, sent):
             peer.recv(1)
 
 
-def test_an_event_name_that_is_no_text_is_an_event_without_a_handler(served):
+def test_an_event_name_that_is_no_text_is_a_failure_in_good_order(served):
     kong = MsgpackKong(served.socket)
     instance = kong.start("probe")
     kong.socket.sendall(
         msgpack.packb([0, 5, "plugin.HandleEvent", [{"InstanceId": instance, "EventName": b"\xff\xfe"}]])
     )
     response = msgpack.unpackb(kong.socket.recv(65536))
-    assert response[3]["Data"] == "ret"
+    assert response[3]["Data"] == {"Method": "kong.response.error", "Args": [500]}
     other = ProtobufKong(served.socket)
-    assert other.event(other.start("probe"), "\udcff\udcfe")
+    assert not other.event(other.start("probe"), "\udcff\udcfe", {"kong.nginx.get_var": "id"})
+    assert other.made[-1][0] == "kong.response.exit" and other.made[-1][1][0] == 500
     kong.close()
     other.close()
 

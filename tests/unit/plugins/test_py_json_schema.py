@@ -216,7 +216,8 @@ def test_a_body_of_100_kib_is_checked_whole(node, protocol):
     assert node.request("POST", "/orders", [JSON], good).status == 200
     assert [got.body for got in node.service.received] == [good]
     assert errors(node.request("POST", "/orders", [JSON], bad)) == [("", "required", 'lacks the property "items"')]
-    assert node.trouble() == []
+    # nginx says so of each body that is larger than its buffer
+    assert all("a client request body is buffered to a temporary file" in line for line in node.trouble())
 
 
 @pytest.mark.parametrize(

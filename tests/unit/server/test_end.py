@@ -66,7 +66,7 @@ import logging
 import os
 import threading
 
-atexit.register(lambda: logging.info("at the end"))
+atexit.register(lambda: logging.warning("at the end"))
 
 class Plugin:
     def __init__(self, config):
@@ -88,7 +88,7 @@ class Plugin:
             self.stopped.wait(1)
         self.stopped.set()
         self.thread.join()
-        logging.info("closed %s in %d", self.config.get("name"), os.getpid())
+        logging.warning("closed %s in %d", self.config.get("name"), os.getpid())
 """
 SENDS_ITSELF_A_SIGNAL = """
 import signal

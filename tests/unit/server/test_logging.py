@@ -131,7 +131,7 @@ def test_basic_config_that_comes_too_late_is_said(
     instance = kong.start("probe")
     for _ in range(2):
         assert kong.event(instance, "access")
-    assert files[0].read_text().splitlines() == ["WARNING:_kong_plugin_probe_1:a warn line"] * 2
+    assert files[0].read_text().splitlines() == ["WARNING:_kong_plugins.probe:a warn line"] * 2
     assert not files[1].exists()
     assert served.said().count("logging.basicConfig has no effect: the root logger has a handler already; ") == 1
 
@@ -144,7 +144,7 @@ def test_logging_info_configures_nothing(
     served = serve_threads(plugin('logging.warning("at import")', config))
     kong = connect(served)
     assert kong.event(kong.start("probe"), "access")
-    assert file.read_text() == "WARNING:_kong_plugin_probe_1:a warn line\n"
+    assert file.read_text() == "WARNING:_kong_plugins.probe:a warn line\n"
     assert served.said().count("[warn] probe: at import\n") == 1
 
 
