@@ -16,6 +16,7 @@ from kong_pdk.server import msgpack as msgpack_module
 from kong_pdk.wire import calls, protobuf
 from kong_pdk.wire.msgpack import encode_request
 from unit.server.fake_kong import DEADLINE, MsgpackKong, ProtobufKong, RpcError
+from unit.server.served import wait_for
 
 
 class Quiet:
@@ -122,9 +123,43 @@ def test_an_event_that_kong_abandons_is_let_go(serve, monkeypatch, caplog):
     # the plugin has not had its say: the request must not go on
     late = kong.ask("plugin.Step", {"EventId": output["EventId"], "Data": "late"})
     assert late["Data"] == {"Method": "kong.response.error", "Args": [500]}
-    assert "Kong has not answered kong.request.get_header in access for 0.05 s" in caplog.text
+    wait_for(lambda: "Kong has not answered kong.request.get_header in access for 0.05 s" in caplog.text)
     assert "test_connections.py:" in caplog.text
     kong.close()
+
+
+@pytest.mark.parametrize(
+    ("phase", "answer"),
+    [
+        ("log", "ret"),
+        ("access", {"Method": "kong.response.error", "Args": [500]}),
+        ("response", {"Method": "kong.response.error", "Args": [500]}),
+        ("preread", {"Method": "kong.response.exit", "Args": [500]}),
+        ("certificate", {"Method": "kong.response.exit", "Args": [500]}),
+    ],
+)
+@pytest.mark.parametrize("slot", [0, 63])
+def test_the_id_of_an_event_tells_the_phase_where_its_worker_was_killed(serve, phase, answer, slot):
+    """In `log` Kong refuses both calls, and may then give the data of this request to a later one."""
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+    lost = event_module.Events(slot).begin(phase)
+    kong = MsgpackKong(serve(Plugin))
+    assert kong.ask("plugin.Step", {"EventId": lost.id, "Data": "value"}) == {"Data": answer, "EventId": lost.id}
+    assert 0 <= lost.id < 2**31 and event_module.phase_of(lost.id) == phase
+    kong.close()
+
+
+def test_an_id_is_not_given_twice(monkeypatch):
+    monkeypatch.setattr(event_module, "_NUMBERS", 3)
+    events = event_module.Events()
+    held = [events.begin("access") for _ in range(3)]
+    assert len({event.id for event in held}) == 3
+    events.end(held[1])
+    assert events.begin("access").id == held[1].id
 
 
 def test_a_late_value_in_log_ends_the_event(serve, monkeypatch):
