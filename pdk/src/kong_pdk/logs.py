@@ -15,6 +15,7 @@ import functools
 import io
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -380,6 +381,9 @@ def report(log: logging.Logger, level: int, text: str, *args: object) -> None:
             os.write(2, line.encode("utf-8", "backslashreplace"))
 
 
+_NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+")
+
+
 class Once:
     """Tells what has been said before, so that a fault that each request meets does not fill a disk."""
 
@@ -390,11 +394,17 @@ class Once:
         self._lock = threading.Lock()
 
     def is_first(self, text: str) -> bool:
-        """Whether a text is new; from now on it is not."""
+        """Whether a text is new; from now on it is not. Texts that differ in numbers and addresses alone are one."""
+        plain = _NUMBER.sub("#", text)
         with self._lock:
-            if text in self._said:
+            if plain in self._said:
                 return False
-            self._said[text] = None
+            self._said[plain] = None
             if len(self._said) > self._most:
                 del self._said[next(iter(self._said))]
             return True
+
+    def forget(self) -> None:
+        """Let everything be new again."""
+        with self._lock:
+            self._said.clear()

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from kong_pdk import UnknownFunctionError
+from kong_pdk.server import event
+from kong_pdk.wire import arguments as wire_arguments
 from kong_pdk.wire.errors import ArgumentError
 from kong_pdk.wire.interface import EXTENDED
 from unit.server.fake_kong import ExtendedKong, MsgpackKong, ProtobufKong
@@ -380,3 +382,21 @@ def test_a_consumer_by_id_is_asked_for_before_it_is_loaded_whole(serve, args, co
     assert kong.wire_names[0] == ("kong.client.load_consumer" if by_id else "kong/client/load_consumer")
     assert got == [(consumer, None)]
     kong.close()
+
+
+def test_more_than_a_message_holds_is_refused(serve, connect_any, monkeypatch):
+    monkeypatch.setattr(event, "MAX_MESSAGE", 1000)
+    monkeypatch.setattr(wire_arguments, "MAX_FRAME", 1000)
+    text = refused(serve, connect_any, lambda kong: kong.ctx.shared.set("k", "x" * 1000))
+    assert text.startswith("kong.ctx.shared.set: the arguments are") and "at most 1000 can be sent" in text
+
+
+def test_the_field_of_an_entity_that_cannot_be_sent_is_named(serve):
+    with ExitStack() as stack:
+
+        def connect(server):
+            stack.callback((kong := ProtobufKong(server)).close)
+            return kong
+
+        for consumer, field in (({"custom_id": 5}, "custom_id"), ({"id": "1", "tags": "a"}, "tags")):
+            assert f" {field}" in refused(serve, connect, lambda kong, c=consumer: kong.client.authenticate(c, None))

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from unit.server.fake_kong import DEADLINE, MsgpackKong
+from unit.server.fake_kong import DEADLINE, Closed, MsgpackKong, RpcError
 from unit.server.served import wait_for
 
 ANSWERS = {
@@ -192,6 +192,8 @@ def test_a_finalizer_in_the_middle_of_a_call_does_not_lock_the_event(run, monkey
     ended, kong = run(handler)
     assert ended
     assert [name for name, _ in kong.made].count("kong.request.get_path") == 20
+    finalized = [name for name, _ in kong.made].count("kong.log.err")
+    assert finalized + len(caught) > 0
     assert all("in the middle of another PDK call" in str(error) for error in caught)
 
 
@@ -290,3 +292,90 @@ def test_an_init_that_fails_later_is_a_failure_in_good_order(serve, connect_any,
         assert ended if phase == "log" else not ended and is_failure(kong)
     wait_for(lambda: "the database is down" in caplog.text)
     assert caplog.text.count("probe: __init__ raised ConnectionError: the database is down (") == 1
+
+
+class Unlookable(Exception):
+    """One at which nobody can look: as a proxy whose target is not set."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+@pytest.mark.parametrize("where", ["__init__", "access", "close"])
+def test_an_exception_that_cannot_be_looked_at_is_answered_and_logged(serve, connect_any, caplog, where):
+    fails: list[str] = []
+
+    class Plugin:
+        def __init__(self, config):
+            if "__init__" in fails:
+                raise Unlookable("down")
+
+        def access(self, kong):
+            if "access" in fails:
+                raise Unlookable("down")
+
+        def close(self):
+            if "close" in fails:
+                raise Unlookable("down")
+
+    path = serve(Plugin)
+    id = connect_any(path).start("probe")
+    fails.append(where)
+    if where != "access":
+        serve.server(path).instances.discard(id)
+    if where != "close":
+        kong = connect_any(path)
+        assert not kong.event(id, "access", ANSWERS) and is_failure(kong)
+    wait_for(lambda: "raised Unlookable: down" in caplog.text)
+
+
+def failures_logged(caplog: pytest.LogCaptureFixture) -> int:
+    records = [record for record in caplog.records if record.levelno == logging.ERROR]
+    return sum("__init__ raised" in record.getMessage() for record in records)
+
+
+def test_a_failing_init_is_said_once_whatever_address_its_text_has(serve, connect, caplog):
+    tries: list[int] = []
+
+    class Plugin:
+        def __init__(self, config):
+            tries.append(0)
+            if len(tries) > 1:
+                raise ConnectionError(f"<Connection object at {len(tries):#x}>: refused after 0.{len(tries)} s")
+
+        def access(self, kong):
+            pass
+
+    path = serve(Plugin)
+    id = connect(path).start("probe")
+    serve.server(path).instances.discard(id)
+    for _ in range(5):
+        assert not connect(path).event(id, "access")
+    assert failures_logged(caplog) == 1
+
+
+def test_a_failing_init_is_said_again_once_it_has_healed_and_for_another_configuration(serve, connect, caplog):
+    down: list[bool] = []
+
+    class Plugin:
+        def __init__(self, config):
+            if down:
+                raise ConnectionError("refused")
+
+        def access(self, kong):
+            pass
+
+    path = serve(Plugin)
+    id = connect(path).start("probe")
+    for times in (1, 2):
+        serve.server(path).instances.discard(id)
+        down.append(True)
+        assert not connect(path).event(id, "access")
+        down.clear()
+        assert connect(path).event(id, "access")
+        assert failures_logged(caplog) == times
+    down.append(True)
+    for key, times in (("a", 3), ("a", 3), ("b", 4)):
+        with pytest.raises((Closed, RpcError)):
+            connect(path).start("probe", {key: 1})
+        assert failures_logged(caplog) == times

@@ -243,3 +243,25 @@ def test_a_timer_that_outlives_its_handler_costs_no_other_event(serve, connect_a
         kong = connect_any(path)
         assert kong.event(instance, "log", ANSWERS)
         assert "kong.request.get_header" in [name for name, _ in kong.made]
+
+
+@pytest.mark.skipif(not ON_GEVENT, reason="greenlets alone have such timers")
+def test_a_timer_that_strikes_while_a_call_of_another_greenlet_is_waited_for(serve, connect_any):
+    import gevent
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            gevent.Timeout(0.05).start()
+            gevent.spawn(lambda: kong.request.get_header("first"))
+            gevent.sleep(0.01)
+
+    def late(*_: Any) -> str:
+        gevent.sleep(0.2)
+        return "late"
+
+    kong = connect_any(serve(Plugin))
+    ended = kong.event(kong.start("probe"), "access", {**ANSWERS, "kong.request.get_header": late})
+    assert ended or kong.made[-1][1][0] == 500

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -9,8 +11,12 @@ from contextlib import closing
 
 import pytest
 from kong_pdk.server import peers as module
+from kong_pdk.server.activity import Activity
+from kong_pdk.server.event import Events
+from kong_pdk.server.instances import Instances
+from kong_pdk.server.msgpack import MsgpackServer
 from kong_pdk.server.peers import Peers, PeerSilent, make_inbox
-from kong_pdk.wire.msgpack import encode_request, encode_response
+from kong_pdk.wire.msgpack import Messages, Response, encode_request, encode_response
 from unit.server.fake_kong import DEADLINE
 
 STEP = encode_request(1, "plugin.Step", [{"EventId": 1}])
@@ -76,3 +82,31 @@ def test_one_that_answers_bit_by_bit_holds_nobody_for_ever_either(pair, monkeypa
     finally:
         ended.set()
         other.join(DEADLINE)
+
+
+def test_a_step_that_cannot_be_handed_on_ends_the_request(monkeypatch, caplog):
+    """Without an answer Kong would let the request pass."""
+    inboxes = [make_inbox() for _ in range(2)]
+    peers = Peers(0, inboxes[0][0], [writer for _, writer in inboxes])
+    server = MsgpackServer(Instances([]), Activity(), peers)
+    id = Events(1).begin("access").id
+    ours, kongs = socket.socketpair()
+    kongs.settimeout(DEADLINE)
+
+    def no_more(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with closing(ours), closing(kongs):
+        serving = threading.Thread(
+            target=server.serve, args=(ours, encode_request(1, "plugin.Step", [{"EventId": id, "Data": "x"}]))
+        )
+        monkeypatch.setattr(module.socket, "socketpair", no_more)
+        serving.start()
+        (response,) = Messages().feed(kongs.recv(4096))
+        kongs.shutdown(socket.SHUT_RDWR)
+        serving.join(DEADLINE)
+    assert isinstance(response, Response)
+    assert response.result == {"Data": {"Method": "kong.response.error", "Args": [500]}, "EventId": id}
+    for each in inboxes:
+        for end in each:
+            end.close()

@@ -12,7 +12,8 @@ from typing import Any
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
 from kong_pdk.plugin import Plugin, authors_line, kong_schema
-from kong_pdk.server.instances import Instance, InstanceError, Instances
+from kong_pdk.server.contents import Content
+from kong_pdk.server.instances import Instance, InstanceError, Instances, mark
 from kong_pdk.wire.calls import (
     Answer,
     Call,
@@ -41,7 +42,7 @@ def start(instances: Instances, call: StartInstance) -> InstanceStatus:
     try:
         return _status(instances.start(call.name, call.config))
     except BaseException as error:  # noqa: BLE001  # a plugin's __init__ may raise anything
-        raise _said(instances, error, call.name) from None
+        raise _said(instances, error, Content(call.name, call.config)) from None
 
 
 def find(instances: Instances, id: int) -> Instance | None:
@@ -53,17 +54,20 @@ def find(instances: Instances, id: int) -> Instance | None:
     try:
         return instances.get(id)
     except BaseException as error:  # noqa: BLE001  # a plugin's __init__ may raise anything
-        raise _said(instances, error, instances.name_of(id)) from None
+        raise _said(instances, error, instances.content_of(id)) from None
 
 
-def _said(instances: Instances, error: BaseException, plugin: str) -> StartError:
-    """Log why an instance cannot be made: once, since Kong asks for it again with each request."""
+def _said(instances: Instances, error: BaseException, content: Content | None) -> StartError:
+    """Log why an instance cannot be made: once for a content, since Kong asks for it again with each request."""
     if isinstance(error, InstanceError):
         short = long = str(error)
     else:
-        short = f"{plugin}: __init__ raised {describe(error)}{_place(error, instances)}"
-        long = f"{short}\n{''.join(traceback.format_exception(error)).rstrip()}"
-    report(_log, logging.ERROR if instances.said.is_first(short) else logging.DEBUG, "%s", long)
+        short = long = f"{content.name if content else 'a plugin'}: __init__ raised {describe(error)}"
+        with contextlib.suppress(BaseException):  # the exception is of the author's: looking at it may raise
+            short = long = f"{short}{_place(error, instances)}"
+            long = f"{short}\n{''.join(traceback.format_exception(error)).rstrip()}"
+    is_first = instances.said.is_first(f"{short} {mark(content) if content else ''}")
+    report(_log, logging.ERROR if is_first else logging.DEBUG, "%s", long)
     return StartError(short)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kong_pdk.exception_text import describe
+from kong_pdk.logs import report
 from kong_pdk.plugin import Plugin, authors_line
 
 _log = logging.getLogger(__name__)
@@ -76,10 +77,12 @@ class Life:
                 text = "%s: close() is async or has a yield, so calling it runs nothing; write def close(self) (%s)"
                 _log.error(text, self._plugin.name, _place(self._close, self._plugin))
         except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
-            file, line = authors_line(self._plugin.file, error)
-            where = f"{file}:{line}" if line else str(file)
-            text = "".join(traceback.format_exception(error)).rstrip()
-            _log.error("%s: close raised %s (%s)\n%s", self._plugin.name, describe(error), where, text)
+            text = f"{self._plugin.name}: close raised {describe(error)}"
+            with contextlib.suppress(BaseException):  # the exception is of the author's: looking at it may raise
+                file, line = authors_line(self._plugin.file, error)
+                where = f"{file}:{line}" if line else str(file)
+                text = f"{text} ({where})\n{''.join(traceback.format_exception(error)).rstrip()}"
+            report(_log, logging.ERROR, "%s", text)
 
 
 class Closings:

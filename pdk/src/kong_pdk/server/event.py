@@ -20,7 +20,7 @@ from kong_pdk.server.results import from_msgpack
 from kong_pdk.server.unknown import unknown_message
 from kong_pdk.settings import MOST_WORKERS
 from kong_pdk.wire.errors import ArgumentError, too_deep
-from kong_pdk.wire.msgpack import encode_response
+from kong_pdk.wire.msgpack import MAX_MESSAGE, encode_response
 from kong_pdk.wire.phases import PHASES
 
 STEP_SECONDS = 60.0
@@ -137,13 +137,15 @@ class Event:
     def _encode(self, method: str, args: Sequence[object]) -> dict[str, Any]:
         try:
             call = {"Method": method, "Args": for_msgpack(method, args)}
-            encode_response(0, None, call)  # here, where the author's line is on the stack
+            size = len(encode_response(0, None, call))  # here, where the author's line is on the stack
         except ArgumentError:
             raise
         except RecursionError as error:
             raise too_deep(method) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise ArgumentError(f"{method}: an argument cannot be sent to Kong: {error}") from error
+        if size > MAX_MESSAGE:
+            raise ArgumentError(f"{method}: the arguments are {size} bytes long, and at most {MAX_MESSAGE} can be sent")
         return {"Data": call, "EventId": self.id}
 
     def finish(self) -> None:

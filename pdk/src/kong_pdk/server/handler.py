@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import time
@@ -33,7 +34,10 @@ def run_handler(instance: Instance, phase: str, channel: Channel) -> bool:
     try:
         return _run(instance, phase, channel)
     except BaseException as error:  # noqa: BLE001  # whatever strikes our own way from the handler to the answer
-        report(_log, logging.ERROR, "%s: %s ends with a failure: %s", instance.plugin.name, phase, describe(error))
+        report(
+            _log, logging.ERROR, "%s: %s ends with a failure: %s came up behind the handler, by a timer that it left "
+            "running, for example (%s)", instance.plugin.name, phase, describe(error), instance.plugin.file,
+        )  # fmt: skip
         return fail(channel, phase)
 
 
@@ -75,8 +79,19 @@ def _call(instance: Instance, phase: str, bridge: Bridge) -> BaseException | Non
     except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
         return error
     finally:
-        bridge.close()
+        _close(bridge)
     return None
+
+
+def _close(bridge: Bridge) -> None:
+    """Close the bridge, whatever strikes while a call of another thread is waited for."""
+    for _ in range(_TRIES):
+        try:
+            bridge.close()
+        except BaseException:  # noqa: BLE001  # a timer of gevent's that the handler left running
+            continue
+        return
+    bridge.close()
 
 
 def _check_is_done(phase: str, result: object) -> None:
@@ -129,9 +144,11 @@ def _log_error(instance: Instance, phase: str, error: BaseException) -> None:
         level = logging.ERROR if instance.said.is_first(str(error)) else logging.DEBUG
         report(_log, level, "%s: the %s handler failed (%s): %s", name, phase, _place(instance, phase, error), error)
         return
-    details = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
-    where = _place(instance, phase, error)
-    report(_log, logging.ERROR, "%s: the %s handler raised %s (%s)\n%s", name, phase, describe(error), where, details)
+    text = f"{name}: the {phase} handler raised {describe(error)}"
+    with contextlib.suppress(BaseException):  # the exception is of the author's: looking at it may raise
+        text = f"{text} ({_place(instance, phase, error)})"
+        text = f"{text}\n{''.join(traceback.format_exception(error)).rstrip()}"
+    report(_log, logging.ERROR, "%s", text)
 
 
 def _place(instance: Instance, phase: str, error: BaseException) -> str:

@@ -172,7 +172,9 @@ class Instances:
         except BaseException:
             self._release(id)
             raise
-        return self._make_or_share(id, parsed)
+        instance = self._make_or_share(id, parsed)
+        self._let_idle_go()
+        return instance
 
     def _parse(self, content: Content) -> _Parsed:
         plugin = self.plugins.get(content.name)
@@ -222,16 +224,17 @@ class Instances:
             del self._making[parsed.digest]
             self._instances[id] = instance
             self._bytes += size
+        self.said.forget()  # what has healed is said again when it fails again
         made.set_result(instance)
 
-    def name_of(self, id: int) -> str:
-        """Name the plugin of an instance, for a message."""
+    def content_of(self, id: int) -> Content | None:
+        """Give what an instance is made of, for a message."""
         with contextlib.suppress(InstanceError):
             content = self._contents.find(id)
             if content is not None:
                 self._release(id)
-                return content.name
-        return f"instance {id}"
+                return content
+        return None
 
     def close(self, id: int) -> Instance | None:
         """Note that Kong closes an instance, once for each time that it started it.
@@ -367,6 +370,14 @@ def _copy(name: str, config: dict[str, Any]) -> dict[str, Any]:
         return copy.deepcopy(config)
     except RecursionError as error:
         raise InstanceError(f"the configuration of {name} is nested too deeply") from error
+
+
+def mark(content: Content) -> str:
+    """Give what tells one content from another, whatever the order of its keys."""
+    try:
+        return _digest(content.name, _parse(*content)).hex()
+    except InstanceError:
+        return hashlib.sha256(content.config).hexdigest()
 
 
 def _digest(name: str, config: dict[str, Any]) -> bytes:

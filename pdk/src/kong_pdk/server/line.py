@@ -100,9 +100,11 @@ class Line:
         try:
             self._send(encode_request(id, method, args))
             return answer.result(_ANSWER_SECONDS)
-        except FutureTimeout:
+        except BaseException as error:  # whatever strikes: what the master still gives is given back
             self._given_up[id] = method, args
-            raise InstanceError(f"the master does not answer within {_ANSWER_SECONDS:g} s") from None
+            if isinstance(error, FutureTimeout):
+                raise InstanceError(f"the master does not answer within {_ANSWER_SECONDS:g} s") from None
+            raise
         finally:
             del self._waiting[id]
 
@@ -121,7 +123,8 @@ class Line:
                     self._take(message)
         except (OSError, WireError, InstanceError):
             pass
-        os._exit(1)
+        finally:  # deaf, this process is of no use
+            os._exit(1)
 
     def _take(self, message: object) -> None:
         if isinstance(message, Response):

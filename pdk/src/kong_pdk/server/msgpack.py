@@ -19,7 +19,7 @@ from kong_pdk.server import administration, failure
 from kong_pdk.server.activity import Activity
 from kong_pdk.server.event import Abandoned, Event, Events, phase_of
 from kong_pdk.server.handler import run_handler
-from kong_pdk.server.instances import Instance, Instances
+from kong_pdk.server.instances import Instance, InstanceError, Instances
 from kong_pdk.server.peers import PeerGone, Peers
 from kong_pdk.wire.calls import CloseInstance, GetInstanceStatus, GetPluginInfo, StartInstance
 from kong_pdk.wire.errors import WireError
@@ -74,11 +74,13 @@ class _HandlerThreads:
         if is_one_idle:
             self._jobs.put(job)
         else:
-            threading.Thread(target=self._work, args=(job,), name="handler", daemon=True).start()
+            threading.Thread(target=self._work, args=([job],), name="handler", daemon=True).start()
 
-    def _work(self, job: Callable[[], None]) -> None:
+    def _work(self, first: list[Callable[[], None]]) -> None:
+        job = first.pop()  # the thread keeps its arguments
         while True:
             job()
+            del job  # it holds the event and the instance
             with self._lock:
                 self._idle += 1
             job = self._next()
@@ -133,7 +135,7 @@ class MsgpackServer:
                 response, event = self._step(request)
             else:
                 response = _encode(request, self._administer(request))
-        except CallError as error:
+        except (CallError, InstanceError) as error:
             response = encode_response(request.id, str(error), None)
         except NoHandler as error:
             response = encode_response(request.id, None, error.output)
@@ -151,9 +153,11 @@ class MsgpackServer:
         event = self._events.begin(str(order.get("EventName", "")))
         try:
             self._submit(event, self._find(order, event))
-        except BaseException:
+        except BaseException as error:
             event.abandon()
             self._events.end(event)
+            if isinstance(error, Exception) and not isinstance(error, (CallError, NoHandler)):
+                raise _failed(event.id, error) from error
             raise
         return event
 
@@ -211,6 +215,8 @@ class MsgpackServer:
             return peers.relay(id, encode_request(request.id, request.method, request.args))
         except PeerGone:
             raise _lost(id) from None
+        except Exception as error:  # Kong would let the request pass
+            raise _failed(id, error) from error
 
     def _administer(self, request: Request) -> Any:
         if request.method == "plugin.StartInstance":
@@ -251,11 +257,17 @@ class MsgpackServer:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in described.items()}
 
 
+def _failed(id: int, error: Exception) -> NoHandler:
+    """Say that an event cannot be served for a reason of the server's own."""
+    report(_log, logging.ERROR, "an event of %s is answered by a failure: %s", phase_of(id), describe(error))
+    return NoHandler(id)
+
+
 def _lost(id: int) -> NoHandler:
     """Say that nobody has an event any more. Kong would let the request pass if it were told so."""
     phase = phase_of(id)
     end = "" if phase == "log" else "; its request ends with 500"
-    report(_log, logging.ERROR, "Kong came back to a %s handler that was killed, or waited no longer%s", phase, end)
+    report(_log, logging.ERROR, "Kong came back to a handler of %s that was killed, or waited no longer%s", phase, end)
     return NoHandler(id)
 
 

@@ -111,7 +111,10 @@ class Peers:
         return response
 
     def _connect(self, owner: int) -> socket.socket:
-        mine, other = socket.socketpair()
+        try:
+            mine, other = socket.socketpair()
+        except OSError as error:  # out of file descriptors
+            raise PeerGone from error
         with other:
             try:
                 socket.send_fds(self._outboxes[owner], [b"\0"], [other.fileno()])

@@ -19,6 +19,7 @@ from typing import Any
 
 from kong_pdk.exception_text import describe
 from kong_pdk.wire.errors import ArgumentError
+from kong_pdk.wire.text import decode
 
 MAX_DEPTH = 200
 """How many lists and dicts may stand in one another."""
@@ -26,12 +27,16 @@ MAX_DEPTH = 200
 MAX_VALUES = 1_000_000
 """How many values one argument may have, those in its lists and dicts counted."""
 
+MAX_CHARACTERS = 256 * 1024 * 1024
+"""How many characters and bytes the text in one argument may have: no message of the wire is longer."""
+
 MAX_LOG_TEXT = 64 * 1024
 """Characters of one argument of ``kong.log``; nginx itself writes at most 4 KiB of a line."""
 
 _INTEGERS = (-(2**63), 2**64 - 1)  # what MessagePack carries; Lua has doubles for larger ones
 _TEXT = (datetime.date, datetime.time, uuid.UUID)
 _MOST_PRINTED = 10_000  # values, beyond which a log line shows an extract
+_MOST_CHARACTERS_PRINTED = 1024 * 1024
 _EXTRACT_VALUES, _EXTRACT_DEPTH = 500, 20
 _HINT = "give text, bytes, a number, True, False, None, a list or a dict"
 _INFINITIES = (float("inf"), float("-inf"))
@@ -73,14 +78,19 @@ class _Conversion:
 
     def __init__(self) -> None:
         self._left = MAX_VALUES
+        self._characters_left = MAX_CHARACTERS
 
     def convert(self, value: Any, depth: int) -> Any:
         kind = type(value)
         if kind in _EXACT:
+            if kind is str or kind is bytes:
+                self._count_text(value)
             check = _EXACT[kind]
             return check(value) if check else value
         if depth >= MAX_DEPTH:
             raise _Refused(f"is nested too deeply to be sent to Kong: more than {MAX_DEPTH} lists and dicts")
+        if value.__class__ is not kind and (stands_for := _stands_for(value)) is not None:
+            return self.convert(stands_for, depth + 1)
         for kinds, convert in _BY_CLASS:
             if isinstance(value, kinds):
                 return convert(self, value, depth + 1)
@@ -101,7 +111,7 @@ class _Conversion:
         elif hasattr(kind, "__float__"):
             converted = kind.__float__(value)
         if converted is None:
-            hint = "make it a list by list(...)" if hasattr(kind, "__iter__") else _HINT
+            hint = "make it a list or a dict" if hasattr(kind, "__iter__") else _HINT
             raise _Refused(f"is a value of type {kind.__name__}, which cannot be sent to Kong; {hint}")
         return self.convert(converted, depth)
 
@@ -131,12 +141,30 @@ class _Conversion:
             raise
         return found
 
+    def _count_text(self, value: str | bytes) -> None:
+        self._characters_left -= len(value)
+        if self._characters_left < 0:
+            raise _Refused(f"has text of more than {MAX_CHARACTERS} characters, which is too much to be sent to Kong")
+
     def _counted(self, items: Iterable[Any]) -> Iterable[Any]:
         for item in items:
             self._left -= 1
             if self._left < 0:
                 raise _Refused(f"has more than {MAX_VALUES} values, which is too much to be sent to Kong")
             yield item
+
+
+def _stands_for(value: Any) -> Any:
+    """Give what a proxy (of werkzeug, wrapt, Django...) stands for: its ``__class__`` alone says so."""
+    kind: Any
+    for kind in (bool, int, float, str, bytes):
+        if isinstance(value, kind) and not issubclass(type(value), kind):
+            try:
+                return kind(value)
+            except TypeError as error:
+                name = type(value).__name__
+                raise _Refused(f"is a value of type {name}, which cannot be sent to Kong: {error}") from None
+    return None
 
 
 def _text(value: str) -> str:
@@ -185,7 +213,7 @@ def _key(key: Any) -> str | bytes:
     if isinstance(key, str):
         return _text(str.__str__(key))
     if isinstance(key, bytes):
-        return bytes(memoryview(key))
+        return decode(bytes(memoryview(key)))
     if isinstance(key, bool) or key is None:
         return {True: "true", False: "false", None: "null"}[key]  # JSON's, as Python writes it
     if isinstance(key, (int, float)):
@@ -235,20 +263,42 @@ _BY_CLASS: Sequence[tuple[Any, Callable[[_Conversion, Any, int], Any]]] = (
 # --- lines of the log
 
 
-def log_argument(value: object) -> Any:
+def log_argument(value: Any) -> Any:
     """Convert one argument of ``kong.log`` and its levels: nothing is refused, what Lua cannot show becomes text."""
-    if value is None or isinstance(value, bool):
-        return "nil" if value is None else value
-    if isinstance(value, str):
-        return _cut(_printable(str.__str__(value)))
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)[:MAX_LOG_TEXT]
-    if isinstance(value, int):
-        number = int.__int__(value)
-        return number if _INTEGERS[0] <= number <= _INTEGERS[1] else _cut(_as_text(number))
-    if isinstance(value, float):
-        return float.__float__(value)
+    if value is None:
+        return "nil"
+    kind = type(value)  # not isinstance: a proxy says that it is what it stands for
+    for base, convert in _LOGGED:
+        if issubclass(kind, base):
+            return convert(value)
     return _cut(_printable(_described(value)))
+
+
+def _logged_integer(value: int) -> int | str:
+    number = int.__int__(value)
+    return number if _INTEGERS[0] <= number <= _INTEGERS[1] else _cut(_as_text(number))
+
+
+def _logged_bytes(value: bytes | bytearray) -> bytes:
+    content = bytes(memoryview(value)[:MAX_LOG_TEXT])
+    return content if len(value) <= MAX_LOG_TEXT else content + b"... (%d more bytes)" % (len(value) - MAX_LOG_TEXT)
+
+
+def _logged_view(value: memoryview) -> bytes | str:
+    try:
+        return _logged_bytes(bytes(value))
+    except ValueError:  # it was released
+        return repr(value)
+
+
+_LOGGED: Sequence[tuple[Any, Callable[[Any], Any]]] = (
+    (str, lambda value: _cut(_printable(str.__str__(value)))),
+    (bool, bool),
+    (int, _logged_integer),
+    (float, float.__float__),
+    ((bytes, bytearray), _logged_bytes),
+    (memoryview, _logged_view),
+)
 
 
 def _described(value: object) -> str:
@@ -262,16 +312,18 @@ def _described(value: object) -> str:
 
 
 def _is_small(value: object) -> bool:
-    todo, seen = [(value, 0)], 0
+    """Whether a container can be written out as a whole."""
+    todo, seen, characters = [(value, 0)], 0, 0
     while todo:
-        container, depth = todo.pop()
+        item, depth = todo.pop()
         seen += 1
-        if depth > MAX_DEPTH or seen + len(todo) > _MOST_PRINTED:
+        characters += len(item) if isinstance(item, (str, bytes)) else 0
+        if depth > MAX_DEPTH or seen + len(todo) > _MOST_PRINTED or characters > _MOST_CHARACTERS_PRINTED:
             return False
-        if isinstance(container, dict):
-            todo.extend((item, depth + 1) for item in islice(container.values(), _MOST_PRINTED + 1))
-        elif isinstance(container, (list, tuple, set, frozenset)):
-            todo.extend((item, depth + 1) for item in islice(container, _MOST_PRINTED + 1))
+        if isinstance(item, dict):
+            todo.extend((each, depth + 1) for each in islice(item.values(), _MOST_PRINTED + 1))
+        elif isinstance(item, (list, tuple, set, frozenset)):
+            todo.extend((each, depth + 1) for each in islice(item, _MOST_PRINTED + 1))
     return True
 
 
@@ -303,8 +355,11 @@ class _Extract:
 
 def inspect_argument(value: object) -> Any:
     """Convert one argument of ``kong.log.inspect``, which shows tables: they stay lists and dicts."""
-    if isinstance(value, (dict, list, tuple)) and _is_small(value):
-        return _as_table(value)
+    try:
+        if isinstance(value, (dict, list, tuple)) and _is_small(value):
+            return _as_table(value)
+    except Exception:  # noqa: BLE001  # the author's code may raise anything
+        pass
     return log_argument(value)
 
 

@@ -29,8 +29,6 @@ def text(function: str, value: object) -> str:
 
 def _known(value: object) -> object:
     """Give what JSON has for what the protocols carry, too."""
-    if isinstance(value, Mapping):
-        return dict(value)
     if isinstance(value, bytes):
         return decode(value)
     raise TypeError(f"a value of type {type(value).__name__} cannot be sent to Kong")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -41,7 +42,7 @@ def first_message(received: Sequence[bytes]) -> tuple[bytes, deque[bytes]] | Non
     total = sum(map(len, received))
     if total < _LENGTH.size:
         return None
-    head = received[0] if len(received[0]) >= _LENGTH.size else b"".join(received)
+    head = received[0] if len(received[0]) >= _LENGTH.size else b"".join(islice(received, _LENGTH.size))
     (length,) = _LENGTH.unpack_from(head)
     if length > MAX_FRAME:
         raise WireError(f"a message of {length} bytes is announced, the limit is {MAX_FRAME}")

@@ -92,13 +92,22 @@ def _fill_message(message: Any, value: Mapping[str, Any]) -> Any:
             getattr(message, field.name).SetInParent()
             _fill_message(getattr(message, field.name), item)
         else:
-            setattr(message, field.name, _scalar(field, item))
+            _set(message, field, item)
     return message
+
+
+def _set(message: Any, field: Any, item: Any) -> None:
+    try:
+        setattr(message, field.name, _scalar(field, item))
+    except TypeError as error:
+        raise TypeError(f"{field.name}: {error}") from None
 
 
 def _fill_repeated(message: Any, field: Any, items: Any) -> None:
     target = getattr(message, field.name)
     if not isinstance(items, (list, tuple)):
+        if items:  # Lua has one empty table, which is no list on the way
+            raise TypeError(f"{field.name} must be a list, not {type(items).__name__}")
         return
     for item in items:
         if field.message_type is not None:
