@@ -74,6 +74,8 @@ def value(case: Case, order: list[Any], call: PdkCall, noted: Any) -> tuple[Any,
         return (found, None) if found is True or not call.refused else None
     if function == _RAW_BODY and case.protocol == "MsgPack:1" and len(case.body) > BODY_BUFFER:
         return None, "larger than"
+    if function == "kong.service.set_upstream" and not noted and not call.refused:
+        return None, "has no upstream"
     if function == "kong.service.request.set_body" and _is_nil(noted) and not call.refused:
         return None, "no Content-Type"
     if function.endswith(".get_header") and call.answer == b"" and call.method == function and args:

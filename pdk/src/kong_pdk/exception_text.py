@@ -23,7 +23,7 @@ def describe(error: BaseException) -> str:
     except BaseException as another:  # noqa: BLE001  # the author's code may raise anything
         text = f"(its __str__ raises {type(another).__name__})"
     advice = _advice(text) if type(error) is RuntimeError else ""
-    return f"{type(error).__name__}: {text}{advice}"
+    return f"{type(error).__name__}: {text}{advice}" if text else type(error).__name__
 
 
 def _advice(text: str) -> str:

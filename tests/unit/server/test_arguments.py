@@ -306,6 +306,18 @@ def test_a_body_that_is_text_is_refused(serve, connect_whole):
     assert "argument 1 must be a dict or a list, not str" in text and "set_raw_body" in text
 
 
+def test_an_upstream_that_is_not_there_is_an_error(serve, connect_any):
+    got: list[Any] = []
+    answers = {"kong.service.set_upstream": lambda name: True if name == "there" else None}
+
+    def calls(kong: Any) -> None:
+        got.extend(kong.service.set_upstream(name) for name in ("there", "nowhere"))
+
+    make_calls(serve, connect_any, calls, answers)
+    assert got[0] == (True, None)
+    assert got[1][0] is None and "no upstream 'nowhere'" in got[1][1]
+
+
 @pytest.mark.parametrize("part", ["response", "service.request"])
 @pytest.mark.parametrize("name", ["set_header", "add_header"])
 def test_a_header_without_a_value_is_refused(serve, connect_any, part, name):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -236,20 +237,56 @@ class _Awaitable:
         yield
 
 
-@pytest.mark.parametrize("handler", [_coroutine, _generator, _async_generator, _Awaitable])
+def _future(kong):
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(kong.log.err, "late")
+    finally:
+        pool.shutdown()
+
+
+class _AsyncResult:
+    """As those of multiprocessing's pools, and greenlets of gevent."""
+
+    def __init__(self, kong):
+        pass
+
+    def get(self):
+        pass
+
+    def ready(self):
+        return True
+
+
+UNFINISHED = [
+    _coroutine,
+    _generator,
+    _async_generator,
+    _Awaitable,
+    _future,
+    _AsyncResult,
+    lambda kong: map(kong.response.exit, [403]),
+    lambda kong: iter([1]),
+    lambda kong: functools.partial(kong.response.exit, 403),
+    lambda kong: kong.response.exit,
+    lambda kong: lambda: kong.response.exit(403),
+]
+
+
+@pytest.mark.parametrize("handler", UNFINISHED)
 @pytest.mark.parametrize("phase", ["rewrite", "access", "response"])
 def test_work_that_nobody_begins_is_a_failure(run, handler, phase, caplog):
     """The handler would seem done, and the request pass."""
     ended, kong = run(handler, phase)
     assert not ended and is_failure(kong)
-    assert f"{phase} has not run" in caplog.text
+    assert f"{phase} is not done when it returns" in caplog.text
     gc.collect()  # no coroutine that was never awaited: warnings are errors
 
 
 def test_in_log_it_is_said(run, caplog):
     ended, kong = run(_coroutine, "log")
     assert ended and kong.made == []
-    assert "log has not run" in caplog.text and "asyncio.run" in caplog.text
+    assert "log is not done" in caplog.text and "asyncio.run" in caplog.text
 
 
 @pytest.mark.parametrize(

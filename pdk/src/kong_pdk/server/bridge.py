@@ -17,6 +17,7 @@ from kong_pdk.wire.errors import UnknownMethod
 from kong_pdk.wire.phases import allowed, depends_on_subsystem, phases_of
 
 _log = logging.getLogger(__name__)
+_SET_UPSTREAM = "kong.service.set_upstream"  # Kong gives nil and a message, which does not travel
 Message: TypeAlias = tuple[int, str]
 """Level and text of a line of the log."""
 
@@ -172,7 +173,10 @@ class Bridge:
                 self._channel.leave(method, given)
                 self.exited = True
                 raise EventEnded
-            return self._channel.call(method, given)
+            value, error = self._channel.call(method, given)
+            if value is None and error is None and method == _SET_UPSTREAM:
+                error = f"Kong has no upstream {given[0] if given else ''!r}: the request goes where it would have gone"
+            return value, error
         except EventEnded:
             self._ended = True
             raise

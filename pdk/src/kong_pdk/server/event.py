@@ -106,8 +106,8 @@ class Event:
         except queue.Empty:
             self.gone = True
             self.unanswered = (
-                f"Kong has not answered {method} in {self.phase} for {patience:g} s: it refused the call, and its log "
-                "says why, or it is gone"
+                f"Kong has not answered {method} in {self.phase} for {patience:g} s: it refused the call (its log says "
+                "why), or has ended"
             )
             value = _ENDED
         self.waits_since = None

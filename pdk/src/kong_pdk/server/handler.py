@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import logging
 import time
 import traceback
+from collections.abc import Iterator
+from types import BuiltinFunctionType, FunctionType, MethodType
 
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
@@ -95,21 +98,36 @@ def _close(bridge: Bridge) -> None:
 
 
 def _check_is_done(phase: str, result: object) -> None:
-    """Refuse a result that stands for work which nobody has begun.
+    """Refuse a result that stands for work which nobody has begun, or which is still under way somewhere.
 
-    :raises HandlerError: a coroutine, another awaitable, or a generator.
+    :raises HandlerError: it does: the decision that it was to bring would come too late.
     """
-    if result is None:
+    if result is None or isinstance(result, (str, bytes, int, float, list, tuple, dict)):
         return
-    if inspect.isawaitable(result):
-        kind, hint = "an awaitable", "make it a plain function and run what is async by asyncio.run(...)"
-    elif inspect.isgenerator(result) or inspect.isasyncgen(result):
-        kind, hint = "a generator", "make it a function without yield"
-    else:
+    kind, hint = _unfinished(result)
+    if not kind:
         return
     if inspect.iscoroutine(result) or inspect.isgenerator(result):
         result.close()  # Python would warn that it was never awaited
-    raise HandlerError(f"{phase} has not run: it gave {kind} ({type(result).__name__}); {hint}")
+    raise HandlerError(f"{phase} is not done when it returns: it gave {kind} ({type(result).__name__}); {hint}")
+
+
+def _unfinished(result: object) -> tuple[str, str]:
+    """Say what kind of unfinished work an object is, and what to do; nothing where it is none."""
+    cls = type(result)
+    if inspect.isawaitable(result):
+        return "an awaitable", "make it a plain function and run what is async by asyncio.run(...)"
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        return "a generator", "make it a function without yield"
+    if isinstance(result, Iterator):
+        return "an iterator that nobody runs", "use a for loop"
+    # Futures of concurrent.futures, results of multiprocessing's pools, greenlets of gevent.
+    for wait, done in (("result", "done"), ("get", "ready")):
+        if callable(getattr(cls, wait, None)) and callable(getattr(cls, done, None)):
+            return "work that may still run", f"wait for it by {wait}(), and call kong in the handler itself"
+    if isinstance(result, (functools.partial, FunctionType, MethodType, BuiltinFunctionType)):
+        return "a function that nobody calls", "call it"
+    return "", ""
 
 
 def _outcome(bridge: Bridge, error: BaseException | None) -> int:

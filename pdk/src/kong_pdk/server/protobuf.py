@@ -226,7 +226,7 @@ class _Channel:
         try:
             reply = self._stream.ask(encode(chosen.name), payload)
         except (ConnectionClosed, WireError):  # the connection is of no use; who reads it next says why
-            self.unanswered = f"Kong refused {chosen.function} in {self._phase}, and its log says why, or it is gone"
+            self.unanswered = f"Kong refused {chosen.function} in {self._phase} (its log says why), or has ended"
             raise EventEnded from None
         return from_protobuf(chosen, pdk.decode_result(chosen, reply))
 

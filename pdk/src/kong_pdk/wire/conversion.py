@@ -88,7 +88,9 @@ class _Conversion:
             check = _EXACT[kind]
             return check(value) if check else value
         if depth >= MAX_DEPTH:
-            raise _Refused(f"is nested too deeply to be sent to Kong: more than {MAX_DEPTH} lists and dicts")
+            raise _Refused(
+                f"is nested too deeply to be sent to Kong: more than {MAX_DEPTH} levels, or one that holds itself"
+            )
         if value.__class__ is not kind and (stands_for := _stands_for(value)) is not None:
             return self.convert(stands_for, depth + 1)
         for kinds, convert in _BY_CLASS:
@@ -132,6 +134,7 @@ class _Conversion:
         items = list(value.items()) if type(value) is dict else value.items()
         try:
             for key, item in self._counted(items):
+                name = repr(key)[:40] if isinstance(key, tuple) else name
                 name = _key(key)
                 if name in found:
                     raise _Refused("is there twice, as two keys that are the same text")

@@ -18,7 +18,7 @@ class Service(Namespace):
         """Have an upstream of Kong's serve the request, in place of the service's host.
 
         :param host: the upstream's name.
-        :return: True; None where there is no upstream of that name.
+        :return: True; None and an error where there is no upstream of that name.
 
         Phases: access.
         Interface: stock.
