@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +17,7 @@ from kong_pdk.plugin.authors_line import authors_line
 from kong_pdk.plugin.description import DEFAULT_PRIORITY, DEFAULT_VERSION, Field, Plugin, Source
 from kong_pdk.plugin.handlers import Handlers
 from kong_pdk.plugin.metadata import VERSION, Found, Metadata, nearest_version
+from kong_pdk.plugin.other_shapes import ambiguous
 from kong_pdk.plugin.outline import Binding, Outline, syntax_problem
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
 from kong_pdk.plugin.schema import check_schema
@@ -132,6 +133,7 @@ class Check:
         self._outline = outline
         self._module = loaded
         self._problems: list[Problem] = []
+        self._warnings: list[Problem] = []
 
     def plugin(self) -> Plugin:
         """The plugin. Raises :class:`PluginError` with everything that is wrong."""
@@ -143,7 +145,9 @@ class Check:
         if self._problems:
             raise PluginError([*self._problems, *self._metadata.unread_version()])
         name, file = self._source.name, self._source.file
-        warnings = [*self._metadata.warnings(), *(() if self._main_block_ran else self._metadata.warnings_of_main())]
+        warnings = [*self._metadata.warnings(), *self._warnings]
+        if not self._main_block_ran:
+            warnings.extend(self._metadata.warnings_of_main())
         return Plugin(
             name, file, cls, version, priority, handlers.phases, schema, lua_style, engine, workers,
             tuple(map(str, warnings)),
@@ -209,11 +213,16 @@ class Check:
         except RecursionError:
             self._wrong(found, "nested too deeply", "")
             return ()
-        for fault in faults:
-            line = self._outline.line_in(found.name, fault.path) or found.line
-            problem = Problem(self._source.file, line, fault.message, fault.cure, self._source.name)
-            self._problems.append(problem)
+        self._problems.extend(self._at(found, fault.path, fault.message, fault.cure) for fault in faults)
+        if not faults:
+            self._warnings.extend(
+                self._at(found, (at, name), message, hint) for at, name, message, hint in ambiguous(fields)
+            )
         return fields
+
+    def _at(self, schema: Found, path: Sequence[int | str], message: str, hint: str | None) -> Problem:
+        line = self._outline.line_in(schema.name, path) or schema.line
+        return Problem(self._source.file, line, message, hint, self._source.name)
 
 
 def _nearest_integer(value: object) -> int:
