@@ -77,6 +77,7 @@ _NO_WORDS: Mapping[str, str] = {
     "patternProperties": "use a map, whose keys may have a match: "
     '"type": "map", "keys": {"type": "string", "match": "^x%-"}, "values": {"type": "string"}',
     "nullable": 'remove it: a field may be left out unless it has "required": True',
+    "uniqueItems": "remove it: a set has no value twice, and an array may",
     "readOnly": "remove it: Kong's configuration has nothing like it",
     "deprecated": 'write "deprecation": {"message": "use x", "removal_in_version": "4.0"}',
     **dict.fromkeys(
@@ -95,7 +96,7 @@ def attribute_hint(name: str, field: Mapping[str, Any]) -> str | None:
     special = _special(name, value, field)
     if special is not None:
         return special
-    return _NO_WORDS.get(name)
+    return _NO_WORDS.get(name) or ("remove it: it changes nothing here" if name in _WORDS else None)
 
 
 @dataclass(frozen=True)
