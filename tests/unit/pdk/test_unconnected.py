@@ -137,7 +137,7 @@ def test_the_place_of_a_call_on_the_class_is_said_once(caplog):
     here = inspect.currentframe()
     assert here is not None
     line = test_the_place_of_a_call_on_the_class_is_said_once.__code__.co_firstlineno
-    given = "is not called on the kong that a handler is given: it does nothing and gives None"
+    given = "is not called on the handler's kong argument, so it has no effect and returns None"
     call = "call it on the argument of the handler"
     assert [record.getMessage() for record in caplog.records] == [
         f"{__file__}:{line + 2}: kong.log.warn {given}; {call}; elsewhere use Python's logging",
@@ -152,7 +152,7 @@ def test_an_object_of_ones_own_is_silent_in_unit_tests_and_not_where_plugins_are
     assert caplog.records == []
     monkeypatch.setattr(unconnected, "_SERVERS", frozenset({"kong_pdk"}))
     face.kong().log.err("x")
-    assert "kong.log.err is not called on the kong that a handler is given" in caplog.text
+    assert "kong.log.err is not called on the handler's kong argument" in caplog.text
 
 
 @pytest.mark.parametrize("part", PARTS)

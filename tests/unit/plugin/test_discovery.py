@@ -243,8 +243,13 @@ def test_sources_of_every_kind(tmp_path, write, text):
         ("My Plugin.py", 'rename it, for example to "My-Plugin"'),
         ("my plugin.py", 'rename it, for example to "my-plugin"'),
         ("my.plugin.py", 'rename it, for example to "my-plugin"'),
-        ("é.py", 'rename it, for example to "my-plugin"'),
-        ("É-1.py", 'rename it, for example to "1"'),
+        ("é.py", 'rename it, for example to "e"'),
+        ("É-1.py", 'rename it, for example to "E-1"'),
+        ("ünï.py", 'rename it, for example to "uni"'),
+        ("søk.py", 'rename it, for example to "my-plugin"'),
+        ("插件-2.py", 'rename it, for example to "my-plugin"'),
+        ("key auth.py", 'rename it, for example to "my-key-auth"'),
+        ("My Plugin.py", "has a character other than letters (a-z, A-Z), digits,"),
         ("-x.py", 'rename it, for example to "x"'),
         ("key-auth.py", "is that of a plugin bundled with Kong"),
         ("cors/plugin.py", "is that of a plugin bundled with Kong"),
@@ -335,7 +340,7 @@ def test_a_folder_with_the_name_of_a_test_is_a_plugin_by_its_other_files(tmp_pat
 def test_a_plugin_that_is_taken_for_a_test_is_named(tmp_path, write, text, named):
     file = write("ab_test.py", text)
     said = [str(problem) for problem in skipped_tests(tmp_path)]
-    message = "is skipped, for its name is that of a test (test_*.py, *_test.py, conftest.py)"
+    message = "the file has a Plugin, but is skipped: it is named like a test (test_*.py, *_test.py, conftest.py)"
     assert said == ([f"{file}:2: {message}; if it is a plugin, rename it"] if named else [])
 
 

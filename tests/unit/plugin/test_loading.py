@@ -256,7 +256,6 @@ def test_missing_sibling(write):
         ("\nworkers = 65\n", "2: workers is 65, not a number from 1 to 64, or auto"),
         ("workers = 'many'\n", "1: workers is 'many', not a number from 1 to 64, or auto"),
         ("Schema = {'message': {'type': 'string'}}\n", "1: Schema is a dict, not a list or a tuple"),
-        ("Schema = None\n", "1: Schema is a NoneType, not a list or a tuple"),
     ],
 )
 def test_attributes_of_the_module(write, text, expected):

@@ -40,6 +40,8 @@ def said(file: Path) -> list[str]:
         'version = "1.2.3"\npriority = 1000\nSchema = [{"a": {"type": "string"}}]\n',
         'VERSION = "1.2.3"\nPRIORITY = 1000\nSCHEMA = [{"a": {"type": "string"}}]\n',
         'Version = "1.2.3"\nPriority = 1000\nSchema = [{"a": {"type": "string"}}]\n',
+        'VERSION = "1.2.3"\nPRIORITY = 1000\nschema = [{"a": {"type": "string"}}]\n',
+        'VERSION = "1.2.3"\nPRIORITY = 1000\nSchema = None\nSCHEMA = [{"a": {"type": "string"}}]\n',
         'VERSION, PRIORITY = "1.2.3", 1000\nSCHEMA = ({"a": {"type": "string"}},)\n',
         'VERSION = version = "1.2.3"\npriority = PRIORITY = 1000\nSchema = SCHEMA = [{"a": {"type": "string"}}]\n',
     ],
@@ -100,7 +102,12 @@ def test_the_mode_in_capitals(write):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("\nPRIORITY = '1000'\n", "2: PRIORITY is '1000', not an integer; write PRIORITY = 10"),
+        ("\nPRIORITY = '1000'\n", "2: PRIORITY is '1000', not an integer; write PRIORITY = 1000"),
+        ("PRIORITY = 900.0\n", "1: PRIORITY is 900.0, not an integer; write PRIORITY = 900"),
+        ("priority = 'high'\n", "1: priority is 'high', not an integer; write priority = 10"),
+        ("priority = float('inf')\n", "1: priority is inf, not an integer; write priority = 10"),
+        ("version = 'v1.2'\n", "1: version is 'v1.2', not a string x.y.z; write version = \"1.2.0\""),
+        ("version = (1, 2, 3, 4)\n", '1: version is (1, 2, 3, 4), not a string x.y.z; write version = "1.2.3"'),
         ("PRIORITY = True\n", "1: PRIORITY is True, not an integer; write PRIORITY = 10"),
         ("SCHEMA = [\n    {'a': {'type': 'sting'}},\n]\n", '2: Schema field "a" has the unknown type'),
         ("SCHEMA = [{'a': {'type': 'string'}, 'b': {'type': 'string'}}]\n", "1: "),
@@ -111,6 +118,66 @@ def test_mistakes_in_capitals_are_those_of_small_letters(write, text, expected):
     with pytest.raises(PluginError) as raised:
         loaded(file)
     assert str(raised.value).removeprefix(f"{file}:").startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("version", "said_of_it"),
+    [
+        ("version = '1.0'", "version is '1.0', not a string x.y.z; write version = \"1.0.0\""),
+        (
+            "VERSION = '1.0'",
+            "VERSION is '1.0', not x.y.z, and is not read: the version is 0.1.0; write version = \"1.0.0\"",
+        ),
+        (
+            "Version = (2, 1)",
+            'Version is (2, 1), not x.y.z, and is not read: the version is 0.1.0; write version = "2.1.0"',
+        ),
+    ],
+)
+def test_a_wrong_version_and_a_wrong_priority_are_both_named(write, version, said_of_it):
+    file = write("hello.py", f"{version}\nPRIORITY = '900'\n{CLASS}")
+    with pytest.raises(PluginError) as raised:
+        loaded(file)
+    assert sorted(str(raised.value).replace(f"{file}:", "").splitlines()) == [
+        f"1: {said_of_it}",
+        "2: PRIORITY is '900', not an integer; write PRIORITY = 900",
+    ]
+
+
+def test_a_schema_of_none_is_no_schema(write):
+    plugin = loaded(write("hello.py", "Schema = None\n" + CLASS))
+    assert (plugin.version, plugin.priority, plugin.schema, plugin.warnings) == ("0.1.0", 0, (), ())
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("PLUGIN_VERSION = '1.1.1'", 'PLUGIN_VERSION is not read; did you mean version = "1.1.1"?'),
+        ("plugin_priority = 1000", "plugin_priority is not read; did you mean priority = 1000?"),
+        ("PLUGIN_SCHEMA = [{'a': {'type': 'string'}}]", "PLUGIN_SCHEMA is not read; did you mean Schema?"),
+        ("__version__ = '1.1.1'", '__version__ is not read; did you mean version = "1.1.1"?'),
+        ("PIORITY = 1000", "PIORITY is not read; did you mean priority = 1000?"),
+        ("prioirty: int = 1000", "prioirty is not read; did you mean priority = 1000?"),
+        ("VERISON = '1.1.1'", 'VERISON is not read; did you mean version = "1.1.1"?'),
+        ("Shcema = ({'a': {'type': 'string'}},)", "Shcema is not read; did you mean Schema?"),
+    ],
+)
+def test_a_name_close_to_one_that_is_read(write, line, hint):
+    assert said(write("hello.py", f"\n{line}\n{CLASS}")) == [f"2: {hint}"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "api_version = '1.0.0'\nPOOL_PRIORITY_LEVELS = 5\nauthority = 7\nport = 80\nschemas = [{'a': 1, 'b': 2}]\n",
+        "_version = '1.0.0'\n_PRIORITY = 5\nPIORITY = 'high'\nVERISON = 3\n__version__ = 'unknown'\n",
+        "from platform import python_version as verison\nfrom attrs import __version__\n",
+        "version = '1.0.0'\n__version__ = '2.0.0'\npriority = 5\nPLUGIN_PRIORITY = 6\n",
+        "def main():\n    PIORITY = 1000\n",
+    ],
+)
+def test_other_names_are_left_alone(write, text):
+    assert said(write("hello.py", text + CLASS)) == []
 
 
 @pytest.mark.parametrize(
@@ -184,6 +251,35 @@ WHERE = 'below if __name__ == "__main__" alone, which does not run here'
             "7: start_dedicated_server is given another priority, which does not count here: priority = 5 of the "
             "module does; give it priority of the module",
         ),
+        (
+            f"{MAIN}    from kong_pdk.cli import start_dedicated_server as go\n"
+            "    S = [{'a': {'type': 'string'}}]\n    go(name='hello', plugin=Plugin, priority=1000, schema=S)\n",
+            f"7: priority and Schema are set {WHERE}, so that every field of a configuration is an unknown field; "
+            "write at the top level of the module: priority = 1000; Schema = [{'a': {'type': 'string'}}]",
+        ),
+        (
+            f"{MAIN}    import kong_pdk.cli as cli\n    cli.{CALL.format('None, 7')}",
+            f"7: priority is set {WHERE}; write at the top level of the module: priority = 7",
+        ),
+        (
+            f"{MAIN}    from kong_pdk import cli\n    serve = cli.start_dedicated_server\n"
+            "    serve('hello', Plugin, priority=7)\n",
+            f"8: priority is set {WHERE}; write at the top level of the module: priority = 7",
+        ),
+        (
+            "import sys\nif len(sys.argv) > 1 and __name__ == '__main__':\n    priority = 7\n",
+            f"7: priority is set {WHERE}; write at the top level of the module: priority = 7",
+        ),
+        (
+            f"{MAIN}    start_dedicated_server('hello', Plugin, *META)\n",
+            "6: the arguments of start_dedicated_server do not count here, and *META cannot be read; write at the top "
+            "level of the module what they hold of version, priority and Schema",
+        ),
+        (
+            f"version = '1.0.0'\n{MAIN}    start_dedicated_server('hello', Plugin, **read())\n",
+            "7: the arguments of start_dedicated_server do not count here, and **read() cannot be read; write at the "
+            "top level of the module what they hold of priority and Schema",
+        ),
     ],
 )
 def test_what_is_set_in_the_main_block_alone_is_named(write, text, expected):
@@ -197,7 +293,8 @@ def test_what_is_set_in_the_main_block_alone_is_named(write, text, expected):
         f"VERSION, PRIORITY = '1.0.0', 7\n{MAIN}    {CALL.format('VERSION, PRIORITY')}",
         f"{MAIN}    {CALL.format('None, 0, []')}",
         f"{MAIN}    start_dedicated_server('hello', Plugin)\n",
-        f"{MAIN}    start_dedicated_server('hello', Plugin, *rest)\n",
+        f"version, priority, Schema = '1.0.0', 7, ()\n{MAIN}    start_dedicated_server('hello', Plugin, *rest)\n",
+        f"{MAIN}    from other import start_server as go\n    go('hello', Plugin, '3.0.0', 5)\n",
         f"{MAIN}    print('nothing')\n",
         f"version = '1.0.0'\n{MAIN}    {CALL.format('read_version()')}",
     ],

@@ -32,9 +32,10 @@ def cures(field: dict[str, Any]) -> dict[int | str, str]:
     ("field", "word", "cure"),
     [
         ({"type": "integer", "min": 1, "max": 10}, "min", 'write "between": [1, 10]'),
-        ({"type": "integer", "min": 1, "max": 10}, "max", 'write "between": [1, 10]'),
-        ({"type": "number", "minimum": 0.5, "maximum": 1.5}, "maximum", 'write "between": [0.5, 1.5]'),
-        ({"type": "integer", "ge": 1, "le": 10}, "le", 'write "between": [1, 10]'),
+        ({"type": "integer", "min": 1, "max": 10, "title": "Number of workers"}, "min",
+         'write "description": "Number of workers", "between": [1, 10]'),
+        ({"type": "number", "minimum": 0.5, "maximum": 1.5}, "minimum", 'write "between": [0.5, 1.5]'),
+        ({"type": "integer", "ge": 1, "le": 10}, "ge", 'write "between": [1, 10]'),
         ({"type": "integer", "minimum": 1}, "minimum", 'write "gt": 0'),
         ({"type": "integer", "maximum": 9}, "maximum",
          'write "between": [0, 9], with the least number that is allowed first'),
@@ -57,17 +58,25 @@ def cures(field: dict[str, Any]) -> dict[int | str, str]:
         ({"type": "string", "const": "a"}, "const", 'write "eq": "a"'),
         ({"type": "list", "items": {"type": "str"}}, "items", 'write "type": "array", "elements": {"type": "string"}'),
         ({"type": "array", "items": "integer"}, "items", 'write "elements": {"type": "integer"}'),
-        ({"type": "array", "items": {"type": "string"}}, "x", 'add "elements": {"type": "string"}'),
+        ({"type": "array"}, "x", 'add "elements": {"type": "string"}'),
         ({"type": "array", "elements": {"type": "string"}, "uniqueItems": True}, "uniqueItems", 'write "type": "set"'),
         ({"type": "array", "elements": {"type": "string"}, "minItems": 2}, "minItems", 'write "len_min": 2'),
         ({"type": "object", "properties": {"a": {"type": "str"}}}, "properties",
          'write "type": "record", "fields": [{"a": {"type": "string"}}]'),
-        ({"type": "object", "properties": {"a": {"type": "string"}}}, "type", 'did you mean "record"?'),
         ({"type": "record", "fields": [], "properties": {}, "required": ["a", "b"]}, "required",
          'write "required": True in the definition of each of "a", "b"'),
         ({"type": "object", "additionalProperties": {"type": "integer"}}, "additionalProperties",
          'write "type": "map", "keys": {"type": "string"}, "values": {"type": "integer"}'),
-        ({"type": "object", "additionalProperties": {"type": "integer"}}, "type", 'did you mean "map"?'),
+        ({"type": "map", "additionalProperties": {"type": "integer"}}, "additionalProperties",
+         'write "keys": {"type": "string"}, "values": {"type": "integer"}'),
+        ({"type": "string", "desc": "The zone's id"}, "desc", 'write "description": "The zone\'s id"'),
+        ({"type": "record", "fields": {"a": {"type": "int"}, "b": {"type": "string"}}}, "fields",
+         'write "fields": [{"a": {"type": "integer"}}, {"b": {"type": "string"}}]'),
+        ({"type": "record", "fields": "a"}, "fields", 'write "fields": [{"name": {"type": "string"}}]'),
+        ({"type": "set", "elements": {"type": "string"}, "uniqueItems": True}, "uniqueItems",
+         "remove it: a set has no value twice, and an array may"),
+        ({"type": "string", "mandatory": False}, "mandatory", "remove it: it changes nothing here"),
+        ({"type": str}, "type", 'write "string"'),
         ({"type": "record", "fields": [], "additionalProperties": False}, "additionalProperties",
          "remove it: a record has no other fields than those named, and a map takes any key"),
         ({"type": "string", "pattern": r"^\d+\.[\w-]x-y$"}, "pattern",
@@ -108,6 +117,38 @@ def cures(field: dict[str, Any]) -> dict[int | str, str]:
 )  # fmt: skip
 def test_a_word_of_others_has_kong_s_in_its_hint(field: dict[str, Any], word: str, cure: str) -> None:
     assert cures(field)[word] == cure
+
+
+@pytest.mark.parametrize(
+    ("field", "message", "hint"),
+    [
+        ({"type": "array", "items": {"type": "string"}, "uniqueItems": True},
+         'has the unknown attributes "items", "uniqueItems"', 'write "type": "set", "elements": {"type": "string"}'),
+        ({"type": "map", "additionalProperties": {"type": "bool"}},
+         'has the unknown attribute "additionalProperties"',
+         'write "keys": {"type": "string"}, "values": {"type": "boolean"}'),
+        ({"type": "object", "properties": {"a": {"type": "string"}}},
+         "has the unknown type 'object' and the unknown attribute \"properties\"",
+         'write "type": "record", "fields": [{"a": {"type": "string"}}]'),
+        ({"type": "list", "items": {"type": "str"}, "minItems": 1},
+         "has the unknown type 'list' and the unknown attributes \"items\", \"minItems\"",
+         'write "type": "array", "elements": {"type": "string"}, "len_min": 1'),
+        ({"type": "string", "minLength": 1, "maxLength": 3}, 'has the unknown attributes "minLength", "maxLength"',
+         'write "len_min": 1, "len_max": 3'),
+        ({"enum": ["a"]}, 'has the unknown attribute "enum"', 'write "type": "string", "one_of": ["a"]'),
+    ],
+)  # fmt: skip
+def test_words_that_are_replaced_together_are_one_mistake(field: dict[str, Any], message: str, hint: str) -> None:
+    [fault] = check_schema([{"x": field}])[1]
+    assert (fault.message, fault.cure) == (f'Schema field "x" {message}', hint)
+
+
+def test_a_mistake_beside_words_of_others_is_named_too() -> None:
+    field = {"type": "map", "title": "A table", "values": {"type": "string"}, "required": "yes"}
+    assert [fault.message for fault in check_schema([{"x": field}])[1]] == [
+        'Schema field "x" has the unknown attribute "title"',
+        'Schema field "x": "required" must be True or False',
+    ]
 
 
 @pytest.mark.parametrize(
@@ -233,8 +274,8 @@ def test_the_fields_of_a_schema_lua_are_refused_by_line(tmp_path: Path) -> None:
     assert messages(tmp_path, schema) == [
         '2: Schema has the field "consumer" of a schema.lua, which is no part of the configuration; remove it; a '
         "handler learns who asks by kong.client.get_consumer()",
-        '3: Schema has the field "protocols" of a schema.lua, which is no part of the configuration; remove it; where '
-        "the plugin runs, say it there, in kong.yml or by the Admin API",
+        '3: Schema has the field "protocols" of a schema.lua, which is no part of the configuration; remove it; set '
+        '"protocols" in the plugin\'s entry, in kong.yml or by the Admin API',
         '4: Schema has the record "config" of a schema.lua, which Kong adds by itself; write its fields alone: '
         'Schema = [{"url": {"type": "string", "required": True}}]',
     ]
@@ -261,3 +302,46 @@ def test_a_field_that_kong_overwrites_is_refused_by_line(name: str, tmp_path: Pa
         f'2: Schema field "{name}" never has the user\'s value: Kong puts its own there, or none; choose another name, '
         f'such as "my_{name}" (kong.'
     )
+
+
+def test_the_fields_of_a_schema_lua_are_refused_beside_others(tmp_path: Path) -> None:
+    schema = """[
+    {"url": {"type": "string"}},
+    {"consumer": {"type": "foreign", "reference": "consumers"}},
+    {"protocols": {"type": "set", "elements": {"type": "string"}}},
+    {"config": {"type": "record", "fields": [{"x": {"type": "string"}}]}},
+    {"entity_checks": [{"at_least_one_of": ["a"]}]},
+]"""
+    assert [message.partition(";")[0] for message in messages(tmp_path, schema)] == [
+        '6: Schema has "entity_checks" among the fields',
+        '3: Schema has the field "consumer" of a schema.lua, which is no part of the configuration',
+        '4: Schema has the field "protocols" of a schema.lua, which is no part of the configuration',
+        '5: Schema has the record "config" of a schema.lua, which Kong adds by itself',
+    ]
+
+
+def test_checks_among_the_fields_of_a_record(tmp_path: Path) -> None:
+    schema = '[{"a": {"type": "record", "fields": [{"entity_checks": [{"at_least_one_of": ["b"]}]}]}}]'
+    [message] = messages(tmp_path, schema)
+    assert message.endswith('write it beside "fields", in the definition of "a"')
+
+
+@pytest.mark.parametrize(
+    ("field", "warning"),
+    [
+        (
+            '{"config": {"type": "record", "fields": [{"a": {"type": "string"}}]}}',
+            'Schema has a record "config" inside the configuration, so that users write config.config.a; write its '
+            "fields beside the others, unless this is meant",
+        ),
+        (
+            '{"protocols": {"type": "set", "elements": {"type": "string"}}}',
+            'Schema field "protocols" is part of the configuration: Kong does not go by it; set "protocols" in the '
+            "plugin's entry, in kong.yml or by the Admin API, or choose another name",
+        ),
+    ],
+)
+def test_a_field_that_is_rather_meant_for_the_entry_is_warned_of(field: str, warning: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f'Schema = [\n    {{"url": {{"type": "string"}}}},\n    {field},\n]\n{PLUGIN}')
+    assert load(Source("mine", file)).warnings == (f"{file}:3: {warning}",)

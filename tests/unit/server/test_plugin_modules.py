@@ -285,4 +285,4 @@ def test_calls_on_the_import_are_named_with_the_line_and_what_to_do(start, tmp_p
         kong.start("probe", {"a": 1})
     raised = f"__init__ raised AttributeError: {words}{more} ({file}:9)"
     wait_for(lambda: raised in log.read_text(), log.read_text)
-    assert f"{file}:4: kong.log.warn is not called on the kong that a handler is given" in log.read_text()
+    assert f"{file}:4: kong.log.warn is not called on the handler's kong argument" in log.read_text()

@@ -107,7 +107,9 @@ def _named_as_test(file: Path) -> Problem | None:
         outline = Outline.parse(file)
         plugin = outline.handling("Plugin")
         if plugin and not outline.has_tests():
-            message = "is skipped, for its name is that of a test (test_*.py, *_test.py, conftest.py)"
+            message = (
+                "the file has a Plugin, but is skipped: it is named like a test (test_*.py, *_test.py, conftest.py)"
+            )
             return Problem(file, plugin.lineno, message, "if it is a plugin, rename it", file.stem)
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +16,8 @@ from kong_pdk.plugin import module
 from kong_pdk.plugin.authors_line import authors_line
 from kong_pdk.plugin.description import DEFAULT_PRIORITY, DEFAULT_VERSION, Field, Plugin, Source
 from kong_pdk.plugin.handlers import Handlers
-from kong_pdk.plugin.metadata import VERSION, Found, Metadata
+from kong_pdk.plugin.metadata import VERSION, Found, Metadata, nearest_version
+from kong_pdk.plugin.other_shapes import ambiguous
 from kong_pdk.plugin.outline import Binding, Outline, syntax_problem
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
 from kong_pdk.plugin.schema import check_schema
@@ -132,6 +133,7 @@ class Check:
         self._outline = outline
         self._module = loaded
         self._problems: list[Problem] = []
+        self._warnings: list[Problem] = []
 
     def plugin(self) -> Plugin:
         """The plugin. Raises :class:`PluginError` with everything that is wrong."""
@@ -141,9 +143,11 @@ class Check:
         version, priority, schema = self._version(), self._priority(), self._schema()
         lua_style, engine, workers = self._lua_style(), self._engine(), self._workers()
         if self._problems:
-            raise PluginError(self._problems)
+            raise PluginError([*self._problems, *self._metadata.unread_version()])
         name, file = self._source.name, self._source.file
-        warnings = [*self._metadata.warnings(), *(() if self._main_block_ran else self._metadata.warnings_of_main())]
+        warnings = [*self._metadata.warnings(), *self._warnings]
+        if not self._main_block_ran:
+            warnings.extend(self._metadata.warnings_of_main())
         return Plugin(
             name, file, cls, version, priority, handlers.phases, schema, lua_style, engine, workers,
             tuple(map(str, warnings)),
@@ -159,7 +163,7 @@ class Check:
         if found is None:
             return DEFAULT_VERSION
         if not isinstance(found.value, str) or not VERSION.match(found.value):
-            self._wrong(found, f"{found.value!r}, not a string x.y.z", '"1.0.0"')
+            self._wrong(found, f"{found.value!r}, not a string x.y.z", f'"{nearest_version(found.value)}"')
         return str(found.value)
 
     def _priority(self) -> int:
@@ -168,7 +172,7 @@ class Check:
             return DEFAULT_PRIORITY
         value: Any = found.value
         if not isinstance(value, int) or isinstance(value, bool):
-            self._wrong(found, f"{value!r}, not an integer", "10")
+            self._wrong(found, f"{value!r}, not an integer", str(_nearest_integer(value)))
             return 0
         if abs(value) > _MAX_PRIORITY:
             self._wrong(found, f"{value}, too large for Kong", "10")
@@ -209,8 +213,21 @@ class Check:
         except RecursionError:
             self._wrong(found, "nested too deeply", "")
             return ()
-        for fault in faults:
-            line = self._outline.line_in(found.name, fault.path) or found.line
-            problem = Problem(self._source.file, line, fault.message, fault.cure, self._source.name)
-            self._problems.append(problem)
+        self._problems.extend(self._at(found, fault.path, fault.message, fault.cure) for fault in faults)
+        if not faults:
+            self._warnings.extend(
+                self._at(found, (at, name), message, hint) for at, name, message, hint in ambiguous(fields)
+            )
         return fields
+
+    def _at(self, schema: Found, path: Sequence[int | str], message: str, hint: str | None) -> Problem:
+        line = self._outline.line_in(schema.name, path) or schema.line
+        return Problem(self._source.file, line, message, hint, self._source.name)
+
+
+def _nearest_integer(value: object) -> int:
+    """The priority that a value of another type may mean."""
+    with contextlib.suppress(ValueError, OverflowError):
+        if isinstance(value, str | float) and abs(number := int(float(value))) <= _MAX_PRIORITY:
+            return number
+    return 10

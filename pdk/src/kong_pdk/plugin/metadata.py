@@ -18,6 +18,7 @@ from kong_pdk.mode import ENGINES
 from kong_pdk.plugin.description import DEFAULT_PRIORITY, DEFAULT_VERSION, Source
 from kong_pdk.plugin.outline import Outline
 from kong_pdk.plugin.problem import Problem
+from kong_pdk.plugin.similar_names import similar
 
 VERSION = re.compile(r"\d+\.\d+\.\d+\Z", re.ASCII)
 
@@ -68,6 +69,13 @@ def _is_schema(value: Any) -> bool:
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(each, dict) for each in value)
 
 
+def _has_fields(schema: Any) -> bool:
+    """Whether a schema is a list of named definitions, and no other list of dicts."""
+    return isinstance(schema, dict) or all(
+        len(each) == 1 and all(isinstance(field, dict) for field in each.values()) for each in schema
+    )
+
+
 # A module's own WORKERS is the size of a pool as a rule: it is the one that has no other spelling.
 _ATTRIBUTES: Mapping[str, _Attribute] = {
     each.name: each
@@ -109,8 +117,10 @@ class Metadata:
     def _candidates(self, attribute: _Attribute) -> Iterator[Found]:
         names = vars(self._module)
         for name in attribute.spellings:
-            if name in names and (name == attribute.name or attribute.meant(names[name])):
-                yield Found(name, names[name], self._outline.line_of(name))
+            value = names.get(name)
+            nothing = name not in names or (name == "Schema" and value is None)
+            if not nothing and (name == attribute.name or attribute.meant(value)):
+                yield Found(name, value, self._outline.line_of(name))
         cls = names.get("Plugin")
         if attribute.in_class is None or not isinstance(cls, type):
             return
@@ -126,10 +136,29 @@ class Metadata:
             for other in found[1:]:
                 if not _same(found[0].value, other.value):
                     yield self._warning(other.line, *_overruled(attribute, found[0], other))
-        version = vars(self._module).get("VERSION")
-        if isinstance(version, str) and not self._found["version"]:
-            message = f"VERSION is {version!r}, not x.y.z, and is not read: the version is {DEFAULT_VERSION}"
-            yield self._warning(self._outline.line_of("VERSION"), message, 'write version = "1.0.0"')
+        yield from self.unread_version()
+        for name in _GIVEN:
+            if not self._found[name] and not (name == "version" and any(self.unread_version())):
+                yield from self._similar(name)
+
+    def unread_version(self) -> Iterator[Problem]:
+        """A version that is not x.y.z, in a spelling that is read only where the value can be meant."""
+        for name in _ATTRIBUTES["version"].others if not self._found["version"] else ():
+            value = vars(self._module).get(name)
+            numbers = isinstance(value, tuple) and bool(value) and all(map(_is_integer, value))
+            if isinstance(value, str | float) or numbers:
+                message = f"{name} is {value!r}, not x.y.z, and is not read: the version is {DEFAULT_VERSION}"
+                yield self._warning(self._outline.line_of(name), message, f'write version = "{nearest_version(value)}"')
+
+    def _similar(self, name: str) -> Iterator[Problem]:
+        """Names at the top level that are nearly one of ours, and are not read."""
+        attribute = _ATTRIBUTES[name]
+        for other, value in vars(self._module).items():
+            if other in attribute.spellings or not self._outline.assigns(other) or not similar(other, name):
+                continue
+            if attribute.in_class and attribute.in_class(value) and (name != "Schema" or _has_fields(value)):
+                text = "" if name == "Schema" else f" = {_quoted(value)}"
+                yield self._warning(self._outline.line_of(other), f"{other} is not read", f"did you mean {name}{text}?")
 
     def _warning(self, line: int | None, message: str, fix: str) -> Problem:
         return Problem(self._source.file, line, message, fix, self._source.name)
@@ -157,6 +186,11 @@ class Metadata:
                 yield self._warning(node.lineno, message, f"give it {found.name} of the module")
         if unread:
             yield self._unread(unread, call.in_main if call else True)
+        if call and call.unpacked and (left := [each for each in _GIVEN if each not in given and not self.find(each)]):
+            unpacked = " and ".join(call.unpacked)
+            message = f"the arguments of start_dedicated_server do not count here, and {unpacked} cannot be read"
+            hint = f"write at the top level of the module what they hold of {_listed(left)}"
+            yield self._warning(call.line, message, hint)
 
     def _unread(self, unread: Mapping[str, tuple[int, str]], in_main: bool) -> Problem:
         names = _listed(list(unread))
@@ -179,6 +213,16 @@ class Metadata:
             return ast.literal_eval(node)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return _UNKNOWN
+
+
+def nearest_version(value: object) -> str:
+    """The version x.y.z that a value of another form may mean: 1.0.0 of ``"v1.0-beta"`` or ``(1, 0)``."""
+    numbers = re.findall(r"\d+", str(value)[:_LONGEST_TEXT], re.ASCII)[:3] or ["1"]
+    return ".".join((*numbers, "0", "0")[:3])
+
+
+def _quoted(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
 def _same(one: Any, other: Any) -> bool:

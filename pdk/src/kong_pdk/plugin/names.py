@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -36,9 +37,11 @@ def check(source: Source) -> Problem | None:
     """What is wrong with the name of one plugin, if anything."""
     name = source.name
     if not _NAME.match(name):
-        message = f'plugin name "{name}" is not made of letters a-z, digits, "-" and "_", a letter or digit in front'
-        suggestion = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_") or "my-plugin"
-        return Problem(source.file, None, message, f'rename it, for example to "{suggestion}"', name)
+        message = (
+            f'plugin name "{name}" has a character other than letters (a-z, A-Z), digits, "-" and "_", or does not '
+            "begin with a letter or a digit"
+        )
+        return Problem(source.file, None, message, f'rename it, for example to "{_suggestion(name)}"', name)
     if name in bundled():
         message = f'plugin name "{name}" is that of a plugin bundled with Kong, which would run in its place'
         return Problem(source.file, None, message, f'rename it, for example to "my-{name}"', name)
@@ -46,6 +49,15 @@ def check(source: Source) -> Problem | None:
         message = f'plugin name "{name}" has a meaning of its own in Kong\'s option "plugins"'
         return Problem(source.file, None, message, f'rename it, for example to "my-{name}"', name)
     return None
+
+
+def _suggestion(name: str) -> str:
+    """A name that is allowed, near to one that is not: without accents, ``-`` in the place of other characters."""
+    plain = "".join(each for each in unicodedata.normalize("NFKD", name) if not unicodedata.combining(each))
+    made = re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-_")
+    if not made or any(each.isalpha() and not each.isascii() for each in plain):
+        return "my-plugin"
+    return f"my-{made}" if made in bundled() or made in _WORDS_OF_KONG else made
 
 
 def collisions(sources: Iterable[Source]) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kong_pdk.plugin.lua_pattern import Pattern
@@ -50,7 +51,20 @@ _OPTIONS = ("enum", "choices", "options", "allowed", "allowed_values", "valid_va
 _ELEMENTS = ("items", "item", "element", "prefixItems", "elem")
 _FIELDS = ("properties", "props", "children", "attributes", "schema")
 _PATTERNS = ("pattern", "regex", "regexp")
-_TEXTS = ("title", "label", "help", "doc", "docs", "comment", "$comment", "summary")
+_TEXTS = (
+    "desc",
+    "descr",
+    "title",
+    "label",
+    "help",
+    "help_text",
+    "doc",
+    "docs",
+    "comment",
+    "$comment",
+    "summary",
+    "info",
+)
 _SECRETS = ("secret", "sensitive", "password", "writeOnly")
 _SIZES = (*_LOWEST, *_HIGHEST, *_SHORTEST, *_LONGEST)
 _IN_INIT = "Kong has nothing like it; check the value in Plugin.__init__"
@@ -63,6 +77,7 @@ _NO_WORDS: Mapping[str, str] = {
     "patternProperties": "use a map, whose keys may have a match: "
     '"type": "map", "keys": {"type": "string", "match": "^x%-"}, "values": {"type": "string"}',
     "nullable": 'remove it: a field may be left out unless it has "required": True',
+    "uniqueItems": "remove it: a set has no value twice, and an array may",
     "readOnly": "remove it: Kong's configuration has nothing like it",
     "deprecated": 'write "deprecation": {"message": "use x", "removal_in_version": "4.0"}',
     **dict.fromkeys(
@@ -81,14 +96,34 @@ def attribute_hint(name: str, field: Mapping[str, Any]) -> str | None:
     special = _special(name, value, field)
     if special is not None:
         return special
+    return _NO_WORDS.get(name) or ("remove it: it changes nothing here" if name in _WORDS else None)
+
+
+@dataclass(frozen=True)
+class Translation:
+    """Words of a field's definition that have Kong's in their place, and the attributes that replace all of them."""
+
+    words: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    hint: str
+
+
+def translation(field: Mapping[str, Any]) -> Translation | None:
+    """Find the words of others in a definition; None where it has none, or none that can be translated."""
+    words = tuple(name for name in field if _is_translated(name, field))
     translated = translate(field)
     changed = {key: each for key, each in translated.items() if key not in field or field[key] != each}
-    if name in _WORDS and changed:
-        only_highest = name in _HIGHEST and "between" in changed and _number(field, _LOWEST) is None
-        return (
-            f"write {attributes_text(changed)}{', with the least number that is allowed first' if only_highest else ''}"
-        )
-    return _NO_WORDS.get(name)
+    if not words or not changed:
+        return None
+    only_highest = set(words).intersection(_HIGHEST) and "between" in changed and _number(field, _LOWEST) is None
+    hint = f"write {attributes_text(changed)}{', with the least number that is allowed first' if only_highest else ''}"
+    return Translation(words, changed, hint)
+
+
+def _is_translated(name: str, field: Mapping[str, Any]) -> bool:
+    if name == "additionalProperties":
+        return isinstance(field[name], dict) and _type(field) == "map"
+    return name in _WORDS and _special(name, field[name], field) is None
 
 
 def _special(name: str, value: Any, field: Mapping[str, Any]) -> str | None:  # noqa: PLR0911  # a case each
@@ -96,8 +131,6 @@ def _special(name: str, value: Any, field: Mapping[str, Any]) -> str | None:  # 
         return 'write numbers: "between": [1, 10], or "len_min": 1 for what has a length'
     if name in _OPTIONS and _type(field) == "boolean":
         return "remove it: a boolean is True or False"
-    if name == "additionalProperties" and isinstance(value, dict) and _type(field) == "map":
-        return f"write {attributes_text({key: translate(field)[key] for key in ('type', 'keys', 'values')})}"
     if name in _PATTERNS:
         if isinstance(value, str) and (pattern := _lua_pattern(value)) is not None:
             return f'write "match": {json.dumps(pattern)}, a Lua pattern'
@@ -201,7 +234,7 @@ def translate(field: Mapping[str, Any]) -> dict[str, Any]:
         made.update(_TYPEDEFS.get(kind.removeprefix("typedefs."), {"type": kind}))
     values = field.get("additionalProperties")
     if kind == "map" and isinstance(values, dict):
-        made["values"] = translate(values)
+        made.update({"keys": made.get("keys", {"type": "string"}), "values": translate(values)})
     for key, value in field.items():
         if key in _WORDS and key not in _SIZES:
             made.update(_WORDS[key](value, field))

@@ -19,6 +19,8 @@ from kong_pdk.plugin.problem import PluginError, Problem
 # A larger source takes many seconds and hundreds of megabytes to parse; it is a mistake or an attack.
 _MAX_BYTES = 1024 * 1024
 
+_SERVES_ITSELF = "start_dedicated_server"
+
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
@@ -137,9 +139,20 @@ class Outline:
         """The values that ``if __name__ == "__main__"`` binds, and the call of ``start_dedicated_server``."""
         blocks = [node for node, _ in _module_level(self.tree.body) if isinstance(node, ast.If) and _is_main(node.test)]
         bound = _literals(statement for block in blocks for statement in block.body)
-        calls = [node for node in ast.walk(self.tree) if isinstance(node, ast.Call) and _serves_itself(node)]
+        names = self._names_of_call()
+        calls = [node for node in ast.walk(self.tree) if isinstance(node, ast.Call) and _named(node.func) in names]
         inside = {id(node) for block in blocks for node in ast.walk(block)}
         return bound, ServesItself(calls[0], id(calls[0]) in inside) if calls else None
+
+    def _names_of_call(self) -> set[str]:
+        """The names of ``start_dedicated_server`` in this file, those of ``import ... as`` and of assignments too."""
+        names = {_SERVES_ITSELF}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.ImportFrom):
+                names.update(alias.asname for alias in node.names if alias.asname and alias.name == _SERVES_ITSELF)
+            elif isinstance(node, ast.Assign) and _named(node.value) == _SERVES_ITSELF:
+                names.update(target.id for target in node.targets if isinstance(target, ast.Name))
+        return names
 
     def line_in(self, name: str, path: Sequence[int | str]) -> int | None:
         """The line of a part of the literal bound to ``name``: ``(0, "message", "type")`` is an item, then keys.
@@ -158,6 +171,10 @@ class Outline:
     @cached_property
     def _literals(self) -> dict[str, ast.expr]:
         return _literals(self.tree.body)
+
+    def assigns(self, name: str) -> bool:
+        """Whether the module assigns ``name``, and does not import or define it."""
+        return name in self._literals
 
     def _part(self, node: ast.expr | None, step: int | str) -> tuple[int, ast.expr] | None:
         seen: set[str] = set()
@@ -186,6 +203,9 @@ class ServesItself:
     def __init__(self, call: ast.Call, in_main: bool) -> None:
         """:param in_main: whether it stands below ``if __name__ == "__main__"``, and not in a function, for example."""
         self.in_main = in_main
+        self.line = call.lineno
+        self.unpacked = [ast.unparse(each) for each in call.args if isinstance(each, ast.Starred)]
+        self.unpacked += [f"**{ast.unparse(keyword.value)}" for keyword in call.keywords if keyword.arg is None]
         positional = itertools.takewhile(lambda each: not isinstance(each, ast.Starred), call.args)
         self.arguments: dict[str, ast.expr] = dict(zip(self._PARAMETERS, positional, strict=False))
         named = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
@@ -193,7 +213,9 @@ class ServesItself:
 
 
 def _is_main(test: ast.expr) -> bool:
-    """Whether a condition is ``__name__ == "__main__"``."""
+    """Whether a condition is ``__name__ == "__main__"``, alone or with others (``and``)."""
+    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
+        return any(map(_is_main, test.values))
     if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq):
         return False
     sides = [test.left, test.comparators[0]]
@@ -201,9 +223,11 @@ def _is_main(test: ast.expr) -> bool:
     return name and any(isinstance(side, ast.Constant) and side.value == "__main__" for side in sides)
 
 
-def _serves_itself(call: ast.Call) -> bool:
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    return name == "start_dedicated_server"
+def _named(node: ast.expr) -> str | None:
+    """The name that an expression is, or its last part: ``c`` of ``a.b.c``."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else None
 
 
 def _literals(body: Iterable[ast.stmt]) -> dict[str, ast.expr]:

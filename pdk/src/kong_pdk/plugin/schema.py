@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +77,9 @@ class _SchemaCheck:
         if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
             # Kinds of int and float, such as members of an IntEnum, become what JSON writes of them.
             return int(value) if isinstance(value, int) else float(value)
-        return self.fault(path, f"Schema holds {_kind(value)} {_place(path)}, which JSON cannot carry", _cure(value))
+        return self.fault(
+            path, f"Schema holds {_kind(value)} {_place(path)}, which JSON cannot carry", _cure(value, path)
+        )
 
     def _container(self, value: dict[Any, object] | list[object] | tuple[object, ...], path: Path) -> Any:
         if id(value) in self._inside:
@@ -149,17 +152,33 @@ class _SchemaCheck:
     def field(self, field: Any, path: Path, title: str) -> None:
         """Check the definition of one field, and of those inside it."""
         if not isinstance(field, dict):
+            if path[-1] == "entity_checks":
+                message = 'Schema has "entity_checks" among the fields'
+                return self.fault(path, message, other_shapes.entity_checks_hint(title))
             cure = other_words.typedef_hint(field) or 'write {"type": "string"}'
             return self.fault(path, f'Schema field "{title}" is {_kind(field)}, not a dict with its definition', cure)
         before = len(self.faults)
-        if self._type(field, path, title):
-            self._needed(field, path, title)
+        meant = other_words.translation(field)
+        if meant:
+            self._translated(meant, field, path, title)
+        corrected = meant.attributes if meant else ()
+        if "type" in corrected or self._type(field, path, title):
+            self._needed(field, corrected, path, title)
         for name, value in field.items():
-            self._attribute(name, value, field, path, title)
+            if not meant or name not in meant.words:
+                self._attribute(name, value, field, path, title)
         self._inner(field, path, title)
         if len(self.faults) == before and field.get("default") is not None:
             self._default(field, path, title)
         return None
+
+    def _translated(self, meant: other_words.Translation, field: Field, path: Path, title: str) -> None:
+        """Note all words of others in one fault: what replaces them replaces them together."""
+        words = ", ".join(f'"{word}"' for word in meant.words)
+        message = f"the unknown attribute{'s' if len(meant.words) > 1 else ''} {words}"
+        if "type" in meant.attributes and "type" in field and field["type"] not in attributes.TYPES:
+            message = f"the unknown type {field['type']!r} and {message}"
+        self.fault((*path, meant.words[0]), f'Schema field "{title}" has {message}', meant.hint)
 
     def _type(self, field: Field, path: Path, title: str) -> bool:
         kind = field.get("type")
@@ -177,12 +196,12 @@ class _SchemaCheck:
             self.fault((*path, "type"), f'Schema field "{title}" has the unknown type {kind!r}', cure)
         return False
 
-    def _needed(self, field: Field, path: Path, title: str) -> None:
-        kind = field["type"]
+    def _needed(self, field: Field, corrected: Container[str], path: Path, title: str) -> None:
+        kind = field.get("type")
         if kind == "record" and field.get("abstract"):
             return
-        for name in attributes.REQUIRED.get(kind, ()):
-            if name not in field:
+        for name in attributes.REQUIRED.get(str(kind), ()) if "type" not in corrected else ():
+            if name not in field and name not in corrected:
                 meant = other_words.translate(field).get(name) or [{"name": {"type": "string"}}]
                 cure = f'add "{name}": {other_words.written(meant)}'
                 self.fault(path, f'Schema field "{title}" of type {kind} has no "{name}"', cure)
@@ -222,7 +241,7 @@ class _SchemaCheck:
             self.fields(field["fields"], (*path, "fields"), f"{title}.")
         elif "fields" in field:
             message = f'Schema field "{title}": "fields" is {_kind(field["fields"])}, not a list of one-key dicts'
-            self.fault((*path, "fields"), message, '"fields": [{"name": {"type": "string"}}]')
+            self.fault((*path, "fields"), message, f"write {other_shapes.fields_text(field['fields'])}")
 
     def _default(self, field: Field, path: Path, title: str) -> None:
         error = check_value(field, field["default"])
@@ -246,12 +265,14 @@ def _kind(value: object) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
 
 
-def _cure(value: object) -> str:
+def _cure(value: object, path: Path) -> str:
     if isinstance(value, set | frozenset):
         return "write a list"
     if isinstance(value, bytes | bytearray):
         return "write a str"
     if isinstance(value, type):
+        if path[-1] == "type" and value.__name__ in other_words.TYPES:
+            return f'write "{other_words.TYPES[value.__name__]}"'
         return f"name a type as Kong does: {', '.join(attributes.TYPES)}"
     if callable(value):
         return "use attributes such as one_of, match or between, or check the value in Plugin.__init__"

@@ -35,7 +35,7 @@ def warn(method: str) -> None:
         _said.add((file, line))
         instead = "; elsewhere use Python's logging" if method.startswith("kong.log") else ""
         _log.warning(
-            "%s:%d: %s is not called on the kong that a handler is given: it does nothing and gives None; call it on "
+            "%s:%d: %s is not called on the handler's kong argument, so it has no effect and returns None; call it on "
             "the argument of the handler%s", file, line, method, instead,
         )  # fmt: skip
 
