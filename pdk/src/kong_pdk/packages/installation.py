@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from kong_pdk.packages import pip
 from kong_pdk.packages.constraints import normalized
 from kong_pdk.packages.packages import Packages
 from kong_pdk.packages.reasons import BUILD_CURE, Reason, explain
-from kong_pdk.packages.requirements import Requirements, name_of
+from kong_pdk.packages.requirements import Requirements, expanded, name_of
 from kong_pdk.packages.store import Store, StoreError
 from kong_pdk.plugin import Problem
 from kong_pdk.settings import INSTALL, INSTALL_SECONDS, INSTALL_VARIABLES
@@ -80,10 +79,7 @@ class _Terms:
     def secrets(self, requirements: Requirements) -> frozenset[str]:
         """Give the passwords that pip may speak of."""
         given = self.environment(requirements)
-        lines = (
-            re.sub(r"\$\{(\w+)\}", lambda found: given.get(found[1], found[0]), line) for line in requirements.urls
-        )
-        return secrets_of([*given.values(), *lines])
+        return secrets_of([*given.values(), *(expanded(line.text, given) for line in requirements.urls)])
 
 
 def _install(store: Store, requirements: Requirements, terms: _Terms) -> Problem | None:

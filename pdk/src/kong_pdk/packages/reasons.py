@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from kong_pdk.masking import MASK, masked
 from kong_pdk.packages.constraints import normalized
+from kong_pdk.packages.encoding import EncodingError, decode
 from kong_pdk.packages.pip import BUILD_REFUSED, Outcome
 
 _MOST_VERSIONS = 5
@@ -289,8 +290,8 @@ def _line(output: str, package: str | None, file: Path) -> int | None:
 def _line_of(package: str, file: Path) -> int | None:
     wanted = _name(package)
     try:
-        lines = file.read_text("utf-8-sig", "replace").splitlines()
-    except OSError:
+        lines = decode(file.read_bytes()).splitlines()
+    except (OSError, EncodingError):
         return None
     return next((number for number, line in enumerate(lines, 1) if _name(line) == wanted), None)
 
