@@ -90,6 +90,11 @@ def name_of(text: str) -> str | None:
     return normalized(found[1]) if found and not _is_place(text.partition(" @ ")[0]) and "://" not in found[0] else None
 
 
+def variables_of(text: str) -> list[str]:
+    """Name the variables of the environment that a line refers to."""
+    return _VARIABLE.findall(text)
+
+
 def expanded(text: str, environ: Mapping[str, str]) -> str:
     """Put the values of variables into a line, as pip does: those that are empty stay as they are."""
     return _VARIABLE.sub(lambda found: environ.get(found[1]) or found[0], text)
@@ -144,7 +149,7 @@ class _Reader:
         except EncodingError as error:
             raise self._problem(file, error.line, str(error), error.hint) from None
         for number, text in _lines(decoded):
-            self._variables.update(_VARIABLE.findall(text))
+            self._variables.update(variables_of(text))
             if "://" in text:
                 self._urls.append(Line(file, number, text))
             with self._looking(file, number):
