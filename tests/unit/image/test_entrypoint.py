@@ -239,6 +239,26 @@ def test_another_command_gets_the_environment_and_a_warning(start: Start) -> Non
     assert "spawned" not in container.log
 
 
+@pytest.mark.usefixtures("add_broken")
+@pytest.mark.parametrize("command", ["env", "plugins"])
+def test_what_a_command_says_itself_is_said_once(start: Start, command: str) -> None:
+    ignored = {"KONG_PLUGINSERVER_GO-OD_SOCKET": "/x", "KONG_PYTHON_NOSUCH": "1"}
+    container = start("kong-python", command, **ignored, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert container.end() == 78
+    assert container.log.count("Kong ignores KONG_PLUGINSERVER_GO-OD_SOCKET") == 1
+    assert container.log.count("there is no setting KONG_PYTHON_NOSUCH") == 1
+    assert len(re.findall(r"^\S*bad\.py:2: ", container.log, re.MULTILINE)) == 1
+
+
+@pytest.mark.parametrize("variable", ["KONG_PYTHON_PROTOCOL", "KONG_PLUGINS_FILE"])
+def test_a_setting_that_prevents_a_report_is_said_once(start: Start, variable: str) -> None:
+    container = start(
+        "kong-python", "env", **{variable: "/x"}, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    )
+    assert container.end() == 78
+    assert container.log.count(variable) == 1
+
+
 def test_without_plugins_kong_starts_alone(start: Start, folder: Path) -> None:
     (folder / "good.py").unlink()
     container = start()
