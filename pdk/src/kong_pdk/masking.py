@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 MASK = "****"
 
@@ -46,9 +46,32 @@ def secrets_of(values: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def ends_too_early(value: str) -> bool:
-    """Whether a URL in the value has a user or a password with a ``/``, ``?`` or ``#`` that should be escaped."""
-    return any(re.search(r"[/?#]", rest[: _end_of_user(scheme, rest)]) for scheme, rest in _URL.findall(value))
+def ends_too_early(value: str, certain: bool = False) -> bool:
+    """Whether a URL in the value has a user or a password with a ``/``, ``?`` or ``#`` that should be escaped.
+
+    :param certain: leave out a URL that may have an ``@`` in its path: what stands first in it has a dot, as a host.
+    """
+    return any(
+        re.search(r"[/?#]", rest[: _end_of_user(scheme, rest)])
+        and not (certain and "." in re.split(r"[/?#:]", rest, maxsplit=1)[0])
+        for scheme, rest in _URL.findall(value)
+    )
+
+
+def has_unparsable_url(value: str) -> bool:
+    """Whether a URL for HTTP in the value cannot be parsed, as where a ``/`` in a password makes the rest a port."""
+    return any(
+        scheme.lower().endswith(("http", "https")) and not _is_parsable(rest.rstrip("'\""))
+        for scheme, rest in _URL.findall(value)
+    )
+
+
+def _is_parsable(rest: str) -> bool:
+    try:
+        _ = urlsplit(f"https://{rest}").port
+    except ValueError:
+        return False
+    return True
 
 
 def _without_user(scheme: str, rest: str) -> str:

@@ -239,6 +239,40 @@ def test_another_command_gets_the_environment_and_a_warning(start: Start) -> Non
     assert "spawned" not in container.log
 
 
+@pytest.fixture
+def report(start: Start, tmp_path: Path) -> Callable[..., str]:
+    """Give a function that runs a command of ``kong-python`` as the container's, and gives the log."""
+    base, program = tmp_path / "docker-entrypoint", tmp_path / "programs" / "kong-python"
+    program.parent.mkdir()
+    base.write_text('#!/usr/bin/env bash\nexec "$@"\n')  # as Kong's; others drop variables with a dash
+    program.write_text(f"#!{sys.executable}\nimport sys\nfrom kong_pdk.cli import main\nsys.exit(main())\n")
+    for file in (base, program):
+        file.chmod(0o755)
+
+    def run_command(command: str, **variables: str) -> str:
+        path = f"{program.parent}:{os.environ['PATH']}"
+        container = start("kong-python", command, PATH=path, KONG_PYTHON_BASE_ENTRYPOINT=str(base), **variables)
+        assert container.end() == 78
+        return container.log
+
+    return run_command
+
+
+@pytest.mark.usefixtures("add_broken")
+@pytest.mark.parametrize("command", ["env", "plugins"])
+def test_what_a_command_says_itself_is_said_once(report: Callable[..., str], command: str) -> None:
+    log = report(command, **{"KONG_PLUGINSERVER_GO-OD_SOCKET": "/x", "KONG_PYTHON_NOSUCH": "1"})
+    assert log.count("Kong ignores KONG_PLUGINSERVER_GO-OD_SOCKET") == 1
+    assert log.count("there is no setting KONG_PYTHON_NOSUCH") == 1
+    assert len(re.findall(r"bad\.py:2: ", log)) == 1
+
+
+@pytest.mark.parametrize("variable", ["KONG_PYTHON_PROTOCOL", "KONG_PLUGINS_FILE"])
+def test_a_setting_that_prevents_a_report_is_said_once(report: Callable[..., str], variable: str) -> None:
+    log = report("env", **{variable: "/nowhere"})
+    assert len([line for line in log.splitlines() if variable in line]) == 1
+
+
 def test_without_plugins_kong_starts_alone(start: Start, folder: Path) -> None:
     (folder / "good.py").unlink()
     container = start()

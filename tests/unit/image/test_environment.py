@@ -106,7 +106,43 @@ GO = {"KONG_PLUGINSERVER_GO_QUERY_CMD": "/opt/go -dump", "KONG_PLUGINSERVER_NAME
         (
             {"KONG_PLUGINSERVER_NAMES": "go-server, py-hello", "KONG_PLUGINSERVER_GO_SERVER_SOCKET": "/x"},
             "KONG_PLUGINSERVER_NAMES has go-server, which is no plugin of the folder, and Kong cannot ask that server "
+            "for its plugins: set KONG_PLUGINSERVER_GO_SERVER_QUERY_CMD",
+        ),
+        (
+            {"KONG_PLUGINSERVER_NAMES": "go-server, py-hello"},
+            "KONG_PLUGINSERVER_NAMES has go-server, which is no plugin of the folder, and Kong cannot ask that server "
             "for its plugins: set KONG_PLUGINSERVER_GO_SERVER_QUERY_CMD, or remove the name",
+        ),
+        (
+            {"KONG_PLUGINSERVER_MY-OTHER_SOCKET": "/x"},
+            "Kong ignores KONG_PLUGINSERVER_MY-OTHER_SOCKET: KONG_PLUGINSERVER_NAMES has no my-other; add it, and "
+            "write KONG_PLUGINSERVER_MY_OTHER_SOCKET and set KONG_PLUGINSERVER_MY_OTHER_QUERY_CMD",
+        ),
+        (
+            {"KONG_PLUGINSERVER_MY-OTHER_QUERY_CMD": "x"},
+            "Kong ignores KONG_PLUGINSERVER_MY-OTHER_QUERY_CMD: KONG_PLUGINSERVER_NAMES has no my-other; add it, and "
+            "write KONG_PLUGINSERVER_MY_OTHER_QUERY_CMD",
+        ),
+        (
+            {"KONG_PLUGINSERVER_NAMES": "my-other", "KONG_PLUGINSERVER_MY-OTHER_QUERY_CMD": "x"},
+            "Kong ignores KONG_PLUGINSERVER_MY-OTHER_QUERY_CMD: write KONG_PLUGINSERVER_MY_OTHER_QUERY_CMD",
+        ),
+        (
+            {**GO, "KONG_PLUGINSERVER_NAMES": "go; py-hello"},
+            'KONG_PLUGINSERVER_NAMES has "go; py-hello": separate names by commas alone, and write no quotes: '
+            "KONG_PLUGINSERVER_NAMES=go,py-hello",
+        ),
+        (
+            {**GO, "KONG_PLUGINSERVER_NAMES": "py-hello go"},
+            'KONG_PLUGINSERVER_NAMES has "py-hello go": separate names by commas alone, and write no quotes: '
+            "KONG_PLUGINSERVER_NAMES=py-hello,go",
+        ),
+        ({"KONG_PLUGIN": "x"}, "Kong ignores KONG_PLUGIN: did you mean KONG_PLUGINS?"),
+        ({"kong_plugins": "x"}, "Kong ignores kong_plugins: did you mean KONG_PLUGINS?"),
+        ({"KONG_PLUGIN_FILE": "/x"}, "Kong ignores KONG_PLUGIN_FILE: did you mean KONG_PLUGINS_FILE?"),
+        (
+            {"KONG_PLUGIN_SERVER_NAMES": "go"},
+            "Kong ignores KONG_PLUGIN_SERVER_NAMES: did you mean KONG_PLUGINSERVER_NAMES?",
         ),
     ],
 )
@@ -122,6 +158,8 @@ def test_what_kong_ignores_is_said(environ: dict[str, str], expected: str) -> No
         {"KONG_PLUGINSERVER_NAMES": " Go-Server ,\n py-hello", "KONG_PLUGINSERVER_GO_SERVER_QUERY_CMD": "x"},
         {"KONG_PLUGINSERVER_PY_HELLO_SOCKET": "/x"},
         {"KONG_PLUGINSERVER_OTHER_SOCKET": ""},
+        {"KONG_PLUGINS": "bundled", "KONG_PLUGIN": "", "KONG_PLUGINS_COLOUR": "red"},
+        {"KONG_PLUGIN_PORT": "tcp://10.0.0.1:80", "KONG_PLUGINS_SERVICE_HOST": "10.0.0.1"},
         {"KONG_PLUGINSERVER_SERVICE_HOST": "10.0.0.1", "KONG_PLUGINSERVER_PORT": "tcp://10.0.0.1:80"},
         {"KONG_PLUGINSERVER_GO_PORT_80_TCP_ADDR": "10.0.0.1", "KONG_PLUGINSERVER_SERVICE_PORT_HTTP": "80"},
     ],
@@ -145,8 +183,7 @@ def test_a_server_in_kongs_default_place_needs_no_query_command(
     [
         (
             "pluginserver_py-hello_socket",
-            "kong.conf: Kong reads pluginserver_py-hello_socket as pluginserver_py_hello_socket: write that; a "
-            "variable has no effect with a dash in it",
+            None,  # Kong reads a dash as an underscore there
         ),
         (
             "PLUGINSERVER_PY_HELLO_SOCKET",
@@ -206,6 +243,44 @@ def test_a_name_in_the_users_list_that_kong_would_not_find_is_named(given: str, 
     found = lookalikes(Settings({"KONG_PLUGINS": given}), ["AI-Powered", "Key_Auth"])
     assert [text.split('"')[1] for text in found] == said
     assert all('the plugin is "AI-Powered"' in text for text in found)
+
+
+@pytest.mark.parametrize("merging", [False, True])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("bundled,py-helo", ['has "py-helo", and neither the folder nor Kong has', 'did you mean "py-hello"?']),
+        ("bundled,pyhello", ['did you mean "py-hello"?']),
+        ("Py_Helo", ['did you mean "py-hello"?']),
+        (
+            "bundled;py-hello",
+            ['has "bundled;py-hello": separate names by commas alone', "KONG_PLUGINS=bundled,py-hello"],
+        ),
+        ("bundled py-hello", ["KONG_PLUGINS=bundled,py-hello"]),
+        ('"bundled,py-hello"', ["write no quotes: KONG_PLUGINS=bundled,py-hello"]),
+        ("bundled,tigre", []),
+        ("bundled,key-auth,acl", []),
+        ("py-hell0", []),
+        ("py-hallo", []),
+    ],
+)
+def test_a_name_that_is_like_a_plugins_is_named(
+    given: str, said: list[str], merging: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """py-hell0 is the plugin of another server; py-hallo is one in Lua."""
+    handler = tmp_path / "kong" / "plugins" / "py-hallo" / "handler.lua"
+    handler.parent.mkdir(parents=True)
+    handler.touch()
+    environ = {
+        "KONG_PLUGINS": given,
+        "KONG_PLUGINSERVER_NAMES": "py-hell0",
+        "KONG_LUA_PACKAGE_PATH": f"/nowhere/?.lua;{tmp_path}/?.lua;;",
+    }
+    if merging:  # as the entrypoint has done before `kong-python env`
+        environ = merged(environ, "py-hello").apply(environ)
+    found = lookalikes(Settings(environ), ["py-hello"])
+    assert len(found) == (1 if said else 0)
+    assert all(part in text for part in said for text in found)
 
 
 def test_a_server_that_the_user_starts_is_the_users() -> None:

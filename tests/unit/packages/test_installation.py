@@ -18,8 +18,11 @@ from pathlib import Path
 
 import pytest
 import wheels
+from kong_pdk.masking import has_unparsable_url
+from kong_pdk.packages.crash import without_traceback
 from kong_pdk.packages.installation import install
 from kong_pdk.packages.packages import Packages, locate
+from kong_pdk.packages.pip import Outcome
 from kong_pdk.plugin import inspect
 from unit.packages.conftest import PLUGIN, Write
 from wheels import wheel
@@ -135,8 +138,19 @@ def test_unpinned_lines_are_said_once(
     installed(folder, environ)
     installed(folder, environ)
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        f"{for_all}: the next install may bring other versions of alpha, beta<2; pin them: alpha==1.0, beta==1.0"
+        f"{for_all}: the next install may bring other versions of alpha (line 1), beta<2 (line 2); "
+        "pin them: alpha==1.0, beta==1.0"
     ]
+
+
+def test_unpinned_lines_of_another_file_are_said_with_its_name(
+    folder: Path, write: Write, environ: Mapping[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    write("one.py")
+    more = write("more.txt", "# more\nbeta\n")
+    write("requirements.txt", "alpha==1.0\n-r more.txt\n")
+    installed(folder, environ)
+    assert f"may bring other versions of beta ({more}:2); pin them: beta==1.0" in caplog.text
 
 
 def test_many_unpinned_lines_are_counted(
@@ -148,7 +162,7 @@ def test_many_unpinned_lines_are_counted(
     write("requirements.txt", "\n".join([*names]))
     installed(folder, {**environ, "PIP_FIND_LINKS": str(index)})
     [said] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert "many09 and 4 more; pin them: many00==1.0, " in said
+    assert "many09 (line 10) and 4 more; pin them: many00==1.0, " in said
     assert "many10" not in said
 
 
@@ -186,7 +200,7 @@ def test_an_index_that_cannot_be_reached_is_named(folder: Path, write: Write, en
     write("requirements.txt", "alpha\n")
     index = {"PIP_INDEX_URL": "http://me:secret@127.0.0.1:9/simple", "PIP_RETRIES": "0"}
     [problem] = installed(folder, {**environ, **index, "PIP_NO_INDEX": "", "PIP_FIND_LINKS": ""}).problems
-    assert "the index 127.0.0.1:9 does not answer as it should (Connection refused)" in problem.message
+    assert "cannot reach the index 127.0.0.1:9 (Connection refused)" in problem.message
     assert "secret" not in str(problem)
     assert problem.cure and "PIP_INDEX_URL" in problem.cure
 
@@ -226,7 +240,7 @@ def test_no_password_gets_into_the_log(  # noqa: PLR0913, PLR0917
     with caplog.at_level(logging.INFO):
         [problem] = installed(folder, given).problems
     said = f"{problem}\n{caplog.text}"
-    assert "pip: " in said
+    assert "pip: " in said or "%2F for /" in said
     assert "s3cr3t" not in said
 
 
@@ -237,6 +251,130 @@ def test_a_password_that_must_be_escaped_is_named(folder: Path, write: Write, en
     [problem] = installed(folder, {**environ, **index, "PIP_RETRIES": "0"}).problems
     assert "the password in PIP_INDEX_URL holds a character that ends it" in problem.message
     assert problem.cure and "%2F for /" in problem.cure
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--index-url https://bob:s3c/r@t@index.invalid/simple",
+        "--extra-index-url='https://bob:s3c#r@t@index.invalid/simple'",
+        "alpha @ https://bob:s3c?r@t@index.invalid/alpha-1.0-py3-none-any.whl",
+        "https://bob:${GIVEN}@index.invalid/alpha-1.0-py3-none-any.whl",
+        "-i https://bob:s3c[r@t@index.invalid/simple",
+        "git+https://bob:s3c/r@t@index.invalid/alpha.git",
+        "-r https://bob:s3c/r@t@index.invalid/more.txt",
+    ],
+)
+@pytest.mark.parametrize("included", [False, True])
+def test_a_url_that_cannot_be_parsed_is_named_before_pip_runs(  # noqa: PLR0913, PLR0917
+    line: str,
+    included: bool,
+    folder: Path,
+    write: Write,
+    environ: Mapping[str, str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    no_pip(monkeypatch)
+    write("one.py")
+    wrong = folder / ("more.txt" if included else "requirements.txt")
+    write("requirements.txt", "alpha\n-r more.txt\n")
+    write(wrong.name, f"beta\n\n{line}\n")
+    [problem] = installed(folder, {**environ, **BUILDING, "GIVEN": "s3c/r@t"}).problems
+    assert (problem.file, problem.line) == (wrong, 3)
+    assert "cannot be parsed" in problem.message
+    assert problem.cure and "%2F for /" in problem.cure
+    assert "s3c" not in f"{problem}{caplog.text}"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("--index-url 'https://index.invalid:8443'", False),
+        ('--index-url="https://bob:s3c%2Fr%40t@index.invalid:8443/simple"', False),
+        ("alpha @ https://index.invalid/@scope/alpha@1.0-py3-none-any.whl#sha256=0", False),
+        ("git+ssh://git@host.invalid:org/alpha.git", False),
+        ("git+https://host.invalid/org/alpha.git@feature/x", False),
+        ("https://[::1]:8080/simple", False),
+        ("https://bob:${UNSET}@index.invalid/simple", False),
+        ("https://index.invalid:${UNSET}/simple", True),
+    ],
+)
+def test_a_url_that_pip_can_use_is_none_that_cannot_be_parsed(text: str, found: bool) -> None:
+    assert has_unparsable_url(text) is found
+
+
+def test_a_variable_that_is_not_set_is_named(folder: Path, write: Write, environ: Mapping[str, str]) -> None:
+    write("one.py")
+    write("requirements.txt", "alpha\n--index-url https://index.invalid:${PORT}/simple\n")
+    [problem] = installed(folder, environ).problems
+    assert problem.line == 2
+    assert problem.cure and problem.cure.startswith("set PORT, or write")
+
+
+def test_a_password_that_may_be_a_path_is_named_when_pip_has_failed(
+    folder: Path, write: Write, environ: Mapping[str, str]
+) -> None:
+    write("one.py")
+    write("requirements.txt", "alpha\n--index-url http://me:12/pas-s3cr3t@127.0.0.1:9/simple\n")
+    given = {**environ, "PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "PIP_RETRIES": "0", "no_proxy": "*"}
+    [problem] = installed(folder, given).problems
+    assert problem.line == 2
+    assert "the password in the URL here holds a character that ends it" in problem.message
+
+
+CRASH = """Looking in indexes: https://bob:****@index.invalid/simple
+ERROR: Exception:
+Traceback (most recent call last):
+  File "/lib/one.py", line 1, in one
+    first("s3c/r@t")
+KeyError: 's3c'
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "/lib/two.py", line 2, in two
+    second()
+{}
+"""
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("ValueError: Port could not be cast to integer value as 's3c'", "ValueError: Port .* integer value as [*]{4}"),
+        ("pip._vendor.requests.exceptions.InvalidURL: Failed to parse: bob:s3c", "InvalidURL: a URL cannot be parsed"),
+        ("lib.Error: no 'simple' at 's3c'", "Error: no 'simple' at [*]{4}"),
+        ("lib.Error: several lines\n  s3c\ns3c", "Error: several lines"),
+        ("AssertionError", "AssertionError"),
+    ],
+)
+def test_a_traceback_of_pip_is_one_line(  # noqa: PLR0913, PLR0917
+    raised: str,
+    said: str,
+    folder: Path,
+    write: Write,
+    environ: Mapping[str, str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kong_pdk.packages.pip.install", lambda *given: Outcome(2, CRASH.format(raised), ""))
+    write("one.py")
+    write("requirements.txt", "alpha\n")
+    with caplog.at_level(logging.INFO):
+        [problem] = installed(folder, {**environ, "PIP_INDEX_URL": "https://bob:s3c%2Fr%40t@index.invalid/"}).problems
+    assert re.search(rf"cannot be installed: pip crashed: {said}$", problem.message)
+    assert re.fullmatch(rf"pip: ERROR: pip crashed: {said}", caplog.messages[-1])
+    assert "s3c" not in f"{problem}{caplog.text}"
+    assert "Traceback" not in caplog.text
+
+
+def test_what_pip_says_after_the_traceback_of_a_program_counts() -> None:
+    output = CRASH.format("KeyError: 'x'").replace("ERROR: Exception:\n", "") + "ERROR: No matching distribution\n"
+    assert without_traceback(output, ()).splitlines()[1:] == [
+        "ERROR: pip crashed: KeyError: 'x'",
+        "ERROR: No matching distribution",
+    ]
 
 
 BUILDING = {"KONG_PYTHON_INSTALL": "on"}

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from kong_pdk.packages.pip import Outcome
 from kong_pdk.packages.reasons import explain
+from kong_pdk.packages.requirements import Line
 
 RECORDED = Path(__file__).parent / "recorded"
 VERSIONS = sorted(file.stem for file in RECORDED.glob("*.txt"))
 FILE = "/plugins/requirements.txt"
+
+WHEEL = "alpha @ https://files.invalid/alpha-1.0-py3-none-any.whl"
 
 # What the requirements file has, the line that is named, and what the message and the cure say.
 REASONS: dict[str, tuple[str, int | None, str, str]] = {
@@ -36,10 +39,29 @@ REASONS: dict[str, tuple[str, int | None, str, str]] = {
     ),
     "compiler": ("native\n", 1, r"^native has no wheel for this Python, and .* there is no some-cc here$", "compiler"),
     "build": ("sound\n", 1, r"^sound cannot be built \(RuntimeError: needs libfoo\)$", "that has a wheel"),
-    "refused": ("nowhere\n", None, r"^the index 127\.0\.0\.1:9 .* \(Connection refused\)$", "PIP_INDEX_URL"),
+    "refused": ("nowhere\n", None, r"^cannot reach the index 127\.0\.0\.1:9 \(Connection refused\)$", "PIP_INDEX_URL"),
     "forbidden": ("nowhere\n", None, r"^the index 127\.0\.0\.1:8941 .* \(403 Client Error: Forbidden\)$", "network"),
     "certificate": ("nowhere\n", None, r"^the certificate of localhost:8942 is not trusted$", "PIP_CERT"),
-    "no-host": ("nowhere\n", None, r"^the index index\.invalid .* \(Name or service not known\)$", "HTTPS_PROXY"),
+    "no-host": (
+        "--index-url https://me:pw@index.invalid/simple\nnowhere\n",
+        1,
+        r"^cannot reach the index index\.invalid \(Name or service not known\)$",
+        "HTTPS_PROXY",
+    ),
+    "url-no-host": (f"beta\n{WHEEL}\n", 2, r"^cannot reach files\.invalid \(Name or service not known\)$", "network"),
+    "url-refused": (
+        "\nalpha @ https://127.0.0.1:9/alpha-1.0-py3-none-any.whl\n",
+        2,
+        r"^cannot reach 127\.0\.0\.1(:9)? \(Connection refused\)$",
+        "--index-url",
+    ),
+    "url-proxy": (f"{WHEEL}\n", 1, r"^cannot reach files\.invalid \(the proxy: Connection refused\)$", "HTTPS_PROXY"),
+    "included-url": (
+        "beta\n\n-r https://files.invalid/more.txt\n",
+        3,
+        r"^cannot reach files\.invalid \(Name or service not known\)$",
+        "network",
+    ),
     "no-certificates": ("nowhere\n", None, r"^there are no certificates in /nowhere/ca\.crt$", "PIP_CERT"),
     "only-source": (
         "\nnative\n",
@@ -80,7 +102,8 @@ def test_pips_words_become_one_sentence(name: str, version: str, tmp_path: Path)
     if (name, version) == ("build-refused", "pip-22.0.2"):
         line = None  # it does not say which package needs the directory
     outcome = recorded(version, name)
-    reason = explain(replace(outcome, output=outcome.output.replace(FILE, str(file))), file)
+    urls = [Line(file, number, line) for number, line in enumerate(text.splitlines(), 1) if "://" in line]
+    reason = explain(replace(outcome, output=outcome.output.replace(FILE, str(file))), file, urls)
     assert re.search(message, reason.message), reason
     assert (reason.line, cure in reason.cure) == (line, True), reason
 
@@ -133,3 +156,18 @@ def test_no_pip(tmp_path: Path) -> None:
     reason = explain(Outcome(1, "/usr/bin/python3: No module named pip\n", ""), tmp_path / "requirements.txt")
     assert reason.message == "there is no pip"
     assert "ensurepip" in reason.cure
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "ERROR: Could not install packages due to an OSError: HTTPSConnectionPool(host='files.invalid', port=443): "
+        "Read timed out.\n",
+        "error: connection-timeout\n\n\u00d7 Unable to fetch https://me:pw@files.invalid/more.txt\n"
+        "\u2570\u2500> Connection timed out\n",
+    ],
+)
+def test_a_host_that_is_too_slow_is_named_with_the_line_of_an_included_file(output: str, tmp_path: Path) -> None:
+    more = tmp_path / "more.txt"
+    reason = explain(Outcome(1, output, ""), tmp_path / "requirements.txt", [Line(more, 7, WHEEL)])
+    assert (reason.message, reason.line, reason.file) == ("cannot reach files.invalid (timed out)", 7, more)

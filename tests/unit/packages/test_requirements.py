@@ -135,7 +135,7 @@ def test_variables_and_urls_that_it_refers_to(folder: Path, write: Write) -> Non
     line = "--index-url https://me:${TOKEN_1}@index.invalid/simple"
     read = requirements.read(write("requirements.txt", f"{line}\nalpha==1 # ${{NOT_THIS}} $NOR_THIS\n"), None)
     assert read is not None
-    assert (read.variables, read.urls) == ({"TOKEN_1"}, (line,))
+    assert (read.variables, read.urls) == ({"TOKEN_1"}, ((folder / "requirements.txt", 1, line),))
 
 
 def test_where_the_folder_is_does_not_count(folder: Path, write: Write) -> None:
@@ -188,8 +188,70 @@ def test_a_path_that_cannot_be_looked_at(line: str, folder: Path) -> None:
         assert re.search(r"requirements\.txt:2: (what is named here cannot be looked at|there is no file)", str(error))
 
 
-def test_bytes_that_are_no_text(folder: Path) -> None:
-    (folder / "requirements.txt").write_bytes(b"\xff\xfe alpha \x00\n")
+@pytest.mark.parametrize(
+    ("content", "line", "message", "hint"),
+    [
+        (b"alpha\n# caf\xe9\nbeta\n", 2, "is not UTF-8: byte 0xe9 at 11", "coding: latin-1"),
+        (b"\xef\xbb\xbfalpha\n\xff\n", 2, "is not UTF-8: byte 0xff at 9", "save the file as UTF-8"),
+        (b"\xff\xfe alpha \x00\n", 1, "is not UTF-16-LE", "byte order mark says UTF-16-LE"),
+        (b"\xff\xfea\x00\n\x00b\x00\x00", 2, "is not UTF-16-LE", "save the file as UTF-8"),
+        ("alpha\nbeta\n".encode("utf-16-le"), 1, "NUL byte", "save the file as UTF-8"),
+        ("alpha\n".encode("utf-32"), 1, "NUL byte", "save the file as UTF-8"),
+        (b"# coding: ascii\nalpha # \xe9\n", 2, "is not ASCII: byte 0xe9", "correct its coding line"),
+        (b"alpha\n# coding: nonsense\n", 1, "names nonsense, which Python does not know", "correct its coding line"),
+        (b"# coding: rot13\nalpha\n", 1, "names rot13, which Python does not know", "correct its coding line"),
+    ],
+)
+@pytest.mark.parametrize("included", [False, True])
+def test_a_file_that_pip_cannot_decode(  # noqa: PLR0913, PLR0917
+    content: bytes, line: int, message: str, hint: str, included: bool, folder: Path, write: Write
+) -> None:
+    write("requirements.txt", "-r more.txt\n")
+    wrong = folder / ("more.txt" if included else "requirements.txt")
+    wrong.write_bytes(content)
+    with pytest.raises(PluginError) as caught:
+        requirements.read(folder / "requirements.txt", None)
+    [problem] = caught.value.problems
+    assert (problem.file, problem.line) == (wrong, line)
+    assert message in problem.message
+    assert problem.cure and hint in problem.cure
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "alpha # café".encode(),
+        "\ufeffalpha".encode(),
+        "\ufeffalpha # é".encode("utf-16-le"),
+        "\ufeffalpha # é".encode("utf-16-be"),
+        "\ufeffalpha # é".encode("utf-32-be"),
+        b"# -*- coding: latin-1 -*-\nalpha # \xe9",
+        b"# first\n# vim: set fileencoding=cp1252 :\nalpha # \x80",
+    ],
+)
+def test_every_encoding_that_pip_accepts(content: bytes, folder: Path) -> None:
+    (folder / "requirements.txt").write_bytes(content)
+    read = requirements.read(folder / "requirements.txt", None)
+    assert read is not None
+    assert [line.text for line in read.unpinned] == ["alpha"]
+    pip = [sys.executable, "-c", PIPS_DECODING, str(folder / "requirements.txt")]
+    assert subprocess.run(pip, capture_output=True, text=True, check=True).stdout.startswith("alpha")
+
+
+PIPS_DECODING = """
+import sys
+from pip._internal.req.req_file import parse_requirements
+from pip._internal.network.session import PipSession
+for each in parse_requirements(sys.argv[1], session=PipSession()):
+    print(each.requirement)
+"""
+
+
+def test_the_encoding_of_the_locale_counts_where_a_file_is_not_utf_8(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("locale.getpreferredencoding", lambda setlocale=True: "ISO-8859-1")
+    (folder / "requirements.txt").write_bytes(b"alpha # caf\xe9\n")
     assert requirements.read(folder / "requirements.txt", None) is not None
 
 

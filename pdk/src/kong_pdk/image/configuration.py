@@ -133,11 +133,11 @@ def read(
         else:
             usable.append(plugin)
     names = [plugin.name for plugin in usable]
-    notes = [*found.warnings(), *environment.lookalikes(settings, names)]
+    known = tuple(dict.fromkeys([*names, *(problem.plugin for problem in problems if problem.plugin)]))
+    notes = [*found.warnings(), *environment.lookalikes(settings, known)]
     if names and environment.switched_off(settings):
         notes.append(f"KONG_PLUGINS is off: {', '.join(names)} will not run")
-    known = dict.fromkeys([*names, *(problem.plugin for problem in problems if problem.plugin)])
-    notes += environment.ignored(settings, tuple(known))
+    notes += environment.ignored(settings, known)
     changes = environment.merge(settings, names, run)
     if changes.servers and options.protocol == "ProtoBuf:1":
         notes += _lack_of_interface(environ)

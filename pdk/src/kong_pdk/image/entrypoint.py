@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from kong_pdk import settings
 from kong_pdk.image import base, configuration, run_directory, supervision
@@ -17,6 +18,9 @@ from kong_pdk.logs import NOTICE, configure
 from kong_pdk.settings import LOG_FORMAT, SettingError
 
 DEFAULT_COMMAND = ("kong", "docker-start")
+
+_REPORTS = ("env", "plugins")
+"""Commands of ``kong-python`` that say themselves what is wrong with the settings and the plugins."""
 
 _MISTAKE_OF_OURS_STATUS = 70
 
@@ -85,21 +89,26 @@ def start(command: Sequence[str]) -> int:
 def prepare_for(command: Sequence[str]) -> None:
     """Give another command, ``kong migrations up`` or ``bash``, the environment that Kong would have.
 
-    Whatever is wrong is only said: the command may be there to look into it.
+    Whatever is wrong is only said: the command may be there to look into it. A command that says it itself is left to
+    do so.
     """
     wrong = settings.check(os.environ)
-    for sentence in wrong:
+    reports = Path(command[0]).name == "kong-python" and any(name in _REPORTS for name in command[1:2])
+    for sentence in () if reports else wrong:
         _log.warning("%s", sentence)
+    reading = False
     try:
         run = run_directory.prepare(os.environ)
         # Kong's commands need the plugins' schemas; a shell does not wait for packages.
+        reading = True
         found = configuration.read(os.environ, command, run, _Printed(), installing=command[0] == "kong")
-        for text in (*found.problems, *found.notes):
+        reading = False
+        for text in () if reports else (*found.problems, *found.notes):
             _log.warning("%s", text)
         configuration.write(found, os.environ)
         _apply(found)
     except (StartError, SettingError) as error:
-        if str(error) not in wrong:
+        if str(error) not in wrong and not (reports and reading):
             _log.warning("%s", error)
 
 

@@ -15,9 +15,18 @@ from kong_pdk.plugin import bundled, server_name
 
 _PROGRAMS = Path("/usr/local/bin")
 _PARTS = ("socket", "start_cmd", "query_cmd")
+_SERVERS_SETTING = re.compile(rf"pluginserver_(.+)_({'|'.join(_PARTS)})")
 _OF_ALL_SERVERS = ("pluginserver_names", "pluginserver_names_file")
 # Kubernetes tells every container of every Service in its namespace, and one may be called kong-pluginserver.
 _OF_SERVICES = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
+
+_LISTS = ("KONG_PLUGINS", "KONG_PLUGINS_FILE", "KONG_PLUGINSERVER_NAMES", "KONG_PLUGINSERVER_NAMES_FILE")
+_NAME = re.compile(r"[\w.~-]+")
+# Of difflib: "py-helo" is like "py-hello", "py-bye" is not.
+_ALIKE = 0.8
+_ALIKE_LIST = 0.9
+_LUA_PATH = "./?.lua;./?/init.lua;;"
+_LUA_DEFAULT = "/usr/local/share/lua/5.1/?.lua;/usr/local/share/lua/5.1/?/init.lua"
 
 
 @dataclass(frozen=True)
@@ -72,15 +81,35 @@ def switched_off(settings: Settings) -> bool:
 
 
 def lookalikes(settings: Settings, plugins: Sequence[str]) -> list[str]:
-    """Say where KONG_PLUGINS names a plugin by other letters: Kong tells capitals, ``-`` and ``_`` apart there."""
+    """Say where KONG_PLUGINS names a plugin by other letters: Kong tells capitals, ``-`` and ``_`` apart there.
+
+    A name without a plugin may be misspelled, or a plugin in Lua: only one that is much like a plugin's is named.
+    """
     by_key = {key_of(name): name for name in plugins}
-    words = {*_list_of(settings, "plugins", "bundled")} - {*plugins} - bundled()
-    return [
-        f'KONG_PLUGINS has "{word}", the plugin is "{by_key[key_of(word)]}": Kong does not start with a plugin that it '
-        "does not find; write the name as the file has it"
-        for word in sorted(words)
-        if key_of(word) in by_key
-    ]
+    servers = {key_of(name) for name in _names_of(settings, "pluginserver_names")}
+    words = {*_names_of(settings, "plugins")} - {*plugins, "bundled", "off"} - bundled()
+    notes = _wrong_separators(settings, "plugins")
+    for word in sorted(words):
+        if key_of(word) in by_key:
+            notes.append(
+                f'KONG_PLUGINS has "{word}", the plugin is "{by_key[key_of(word)]}": Kong does not start with a plugin '
+                "that it does not find; write the name as the file has it"
+            )
+        elif key_of(word) not in servers and not _is_in_lua(settings, word):
+            guess = difflib.get_close_matches(key_of(word), by_key, n=1, cutoff=_ALIKE)
+            if guess:
+                notes.append(
+                    f'KONG_PLUGINS has "{word}", and neither the folder nor Kong has a plugin of this name; did you '
+                    f'mean "{by_key[guess[0]]}"?'
+                )
+    return notes
+
+
+def _is_in_lua(settings: Settings, name: str) -> bool:
+    """Whether there is a plugin in Lua of a name, where Kong looks for it."""
+    places = (settings.get("lua_package_path") or _LUA_PATH).replace(";;", f";{_LUA_DEFAULT};").split(";")
+    module = f"kong/plugins/{name}/handler"
+    return any(Path(place.strip().replace("?", module)).is_file() for place in places if "?" in place)
 
 
 def ignored(settings: Settings, plugins: Sequence[str]) -> list[str]:
@@ -88,33 +117,71 @@ def ignored(settings: Settings, plugins: Sequence[str]) -> list[str]:
 
     :param plugins: names of the plugins that were found.
     """
-    named = _list_of(settings, "pluginserver_names", "")
+    named = _names_of(settings, "pluginserver_names")
     known = {key_of(name): name for name in [*named, *plugins]}
-    sentences = [*_ignored_variables(settings, known), *_ignored_in_file(settings, known)]
+    notes = [
+        *_misspelled_options(settings),
+        *_wrong_separators(settings, "pluginserver_names"),
+        *_ignored_variables(settings, known),
+        *_ignored_in_file(settings, known),
+    ]
+    # Variables as they are to be written; the notes above say so of those that are spelled otherwise.
+    spelled = {_corrected(name) for name in settings.plugin_server_variables}
     for name in named:
+        query = variable_of(_option(name, "query_cmd"))
         ours = key_of(name) in map(key_of, plugins)
         # Where Kong looks for a program that it may ask.
         default = any((_PROGRAMS / program).exists() for program in (name.lower(), f"query_{name.lower()}"))
-        if not ours and not default and not settings.get(_option(name, "query_cmd")):
-            sentences.append(
+        if not ours and not default and query not in spelled and not settings.get(_option(name, "query_cmd")):
+            used = any(variable_of(_option(name, part)) in spelled for part in _PARTS)
+            removal = "" if used else ", or remove the name"
+            notes.append(
                 f"KONG_PLUGINSERVER_NAMES has {name}, which is no plugin of the folder, and Kong cannot ask that "
-                f"server for its plugins: set {variable_of(_option(name, 'query_cmd'))}, or remove the name"
+                f"server for its plugins: set {query}{removal}"
             )
-    return sentences
+    return notes
+
+
+def _misspelled_options(settings: Settings) -> Iterator[str]:
+    """Name the variables that are nearly those of a list of names, such as KONG_PLUGIN: Kong ignores them."""
+    for spelled in settings.variables_like("KONG_PLUGIN"):
+        right = _corrected(spelled)
+        if spelled in _LISTS or spelled in settings.plugin_server_variables or _OF_SERVICES.search(right):
+            continue
+        if guess := difflib.get_close_matches(right, _LISTS, n=1, cutoff=_ALIKE_LIST):
+            yield f"Kong ignores {spelled}: did you mean {guess[0]}?"
+
+
+def _wrong_separators(settings: Settings, option: str) -> list[str]:
+    """Say where a list has its names between spaces, semicolons or quotes."""
+    words = _list_of(settings, option, "")
+    wrong = [word for word in words if not _NAME.fullmatch(word)]
+    if not wrong:
+        return []
+    variable, right = variable_of(option), ",".join(_names_of(settings, option))
+    return [f'{variable} has "{wrong[0]}": separate names by commas alone, and write no quotes: {variable}={right}']
 
 
 def _ignored_variables(settings: Settings, known: Mapping[str, str]) -> Iterator[str]:
     for spelled in settings.plugin_server_variables:
-        right = spelled.upper().replace("-", "_")
+        right = _corrected(spelled)
         if _OF_SERVICES.search(right):
             continue
         option = right.removeprefix("KONG_").lower()
-        wrong = None if option in _OF_ALL_SERVERS else _unknown_server(option, known, variable_of)
+        add = "add it" if spelled == right else _addition(settings, option)
+        wrong = None if option in _OF_ALL_SERVERS else _unknown_server(option, known, variable_of, add)
         if wrong:
             yield f"Kong ignores {spelled}: {wrong}"
         elif spelled != right:
             also = ", which is set, too" if settings.get(option) else ""
             yield f"Kong ignores {spelled}: write {right}{also}"
+
+
+def _addition(settings: Settings, option: str) -> str:
+    """Say all that makes a server known whose variable has a dash or small letters."""
+    query = variable_of(re.sub(rf"({'|'.join(_PARTS)})$", "query_cmd", option))
+    missing = query not in map(_corrected, settings.plugin_server_variables)
+    return f"add it, and write {variable_of(option)}{f' and set {query}' if missing else ''}"
 
 
 def _ignored_in_file(settings: Settings, known: Mapping[str, str]) -> Iterator[str]:
@@ -127,13 +194,16 @@ def _ignored_in_file(settings: Settings, known: Mapping[str, str]) -> Iterator[s
             yield f"kong.conf: Kong ignores {spelled}: {wrong}"
         elif read != read.lower():
             yield f"kong.conf: Kong ignores {spelled}: write {read.lower()}"
-        elif spelled != read:
-            yield f"kong.conf: Kong reads {spelled} as {read}: write that; a variable has no effect with a dash in it"
 
 
-def _unknown_server(option: str, known: Mapping[str, str], shown: Callable[[str], str]) -> str | None:
-    """Say why an option names no server that Kong has, or none of a server's settings."""
-    found = re.fullmatch(rf"pluginserver_(.+)_({'|'.join(_PARTS)})", option)
+def _unknown_server(
+    option: str, known: Mapping[str, str], shown: Callable[[str], str], add: str = "add it"
+) -> str | None:
+    """Say why an option names no server that Kong has, or none of a server's settings.
+
+    :param add: what to do where the server is not named.
+    """
+    found = _SERVERS_SETTING.fullmatch(option)
     if found is None:
         every = [*_OF_ALL_SERVERS[:1], *(_option(key, part) for key in known for part in _PARTS)]
         guess = difflib.get_close_matches(option, every, n=1)
@@ -144,7 +214,12 @@ def _unknown_server(option: str, known: Mapping[str, str], shown: Callable[[str]
         return None
     guess = difflib.get_close_matches(key, known, n=1)
     meant = f"; did you mean {shown(_option(guess[0], part))}?" if guess else ""
-    return f"{shown('pluginserver_names')} has no {key.replace('_', '-')}; add it{meant}"
+    return f"{shown('pluginserver_names')} has no {key.replace('_', '-')}; {add}{meant}"
+
+
+def _corrected(variable: str) -> str:
+    """Give the spelling of a variable that Kong reads."""
+    return variable.upper().replace("-", "_")
 
 
 def key_of(name: str) -> str:
@@ -190,6 +265,11 @@ def _served_by_user(settings: Settings, name: str, run: RunDirectory) -> bool:
 def _list_of(settings: Settings, option: str, default: str) -> list[str]:
     value = settings.get(option)
     return [word for item in (default if value is None else value).split(",") if (word := item.strip())]
+
+
+def _names_of(settings: Settings, option: str) -> list[str]:
+    """Give the names of a list, whatever stands between them."""
+    return list(dict.fromkeys(name for word in _list_of(settings, option, "") for name in _NAME.findall(word)))
 
 
 def _extended(words: list[str], more: Sequence[str], key: Callable[[str], str]) -> str:

@@ -19,6 +19,8 @@ _CHANGED = ("plugins", "pluginserver_names")
 _FILE_FORMS = (*_CHANGED, "role")
 """Options that we read in either form."""
 
+_OF_SERVERS = re.compile(r"KONG_PLUGINSERVERS?[_-]", re.IGNORECASE)
+
 
 class Settings:
     """Kong's options as the user set them, by their names in kong.conf."""
@@ -49,9 +51,11 @@ class Settings:
     @property
     def plugin_server_variables(self) -> list[str]:
         """The variables that are set for plugin servers, in any spelling."""
-        return sorted(
-            name for name, value in self._environ.items() if value and re.match(r"KONG_PLUGINSERVERS?[_-]", name, re.I)
-        )
+        return [name for name in self.variables_like("KONG_PLUGINSERVER") if _OF_SERVERS.match(name)]
+
+    def variables_like(self, begin: str) -> list[str]:
+        """Name the variables that are set and begin so, in any spelling."""
+        return sorted(name for name, value in self._environ.items() if value and name.upper().startswith(begin))
 
     @property
     def control_plane(self) -> bool:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kong_pdk.logs import NOTICE
-from kong_pdk.masking import ends_too_early, masked, secrets_of
+from kong_pdk.masking import ends_too_early, has_unparsable_url, masked, secrets_of
 from kong_pdk.packages import pip
 from kong_pdk.packages.constraints import normalized
+from kong_pdk.packages.crash import without_traceback
 from kong_pdk.packages.packages import Packages
 from kong_pdk.packages.reasons import BUILD_CURE, Reason, explain
-from kong_pdk.packages.requirements import Requirements, name_of
+from kong_pdk.packages.requirements import Line, Requirements, expanded, name_of, variables_of
 from kong_pdk.packages.store import Store, StoreError
 from kong_pdk.plugin import Problem
 from kong_pdk.settings import INSTALL, INSTALL_SECONDS, INSTALL_VARIABLES
 
 _MOST_LINES = 200  # of what a build writes: its end says why it failed
 _MOST_NAMED = 10
+_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"})
+_ESCAPES = "write %2F for /, %3F for ?, %23 for #, %40 for @ and %5B for [ in the user and the password"
 _LONGEST_LINE = 400  # characters: pip lists every version that a package ever had
 
 _log = logging.getLogger(__name__)
@@ -80,15 +82,14 @@ class _Terms:
     def secrets(self, requirements: Requirements) -> frozenset[str]:
         """Give the passwords that pip may speak of."""
         given = self.environment(requirements)
-        lines = (
-            re.sub(r"\$\{(\w+)\}", lambda found: given.get(found[1], found[0]), line) for line in requirements.urls
-        )
-        return secrets_of([*given.values(), *lines])
+        return secrets_of([*given.values(), *(expanded(line.text, given) for line in requirements.urls)])
 
 
 def _install(store: Store, requirements: Requirements, terms: _Terms) -> Problem | None:
     """Install one set; the directory gets its name when it is whole."""
     began = time.monotonic()
+    if problem := _wrong_url(requirements, terms):
+        return problem
     if requirements.built and not terms.building:
         return _built(requirements)
     for refused in store.refused(requirements):
@@ -108,9 +109,29 @@ def _install(store: Store, requirements: Requirements, terms: _Terms) -> Problem
     if outcome.status == 0:
         _say_installed(requirements, made, time.monotonic() - began)
         return None
+    outcome = replace(outcome, output=without_traceback(outcome.output, secrets))
     for line in [*outcome.build.splitlines()[-_MOST_LINES:], *outcome.output.splitlines()]:
         _log.info("pip: %s", _cut(masked(line, secrets)))
     return _problem(requirements, _reason(outcome, requirements, terms), secrets)
+
+
+def _wrong_url(requirements: Requirements, terms: _Terms) -> Problem | None:
+    """Name the first URL that cannot be parsed: pip would crash, and quote a part of the password."""
+    given = terms.environment(requirements)
+    for line in requirements.urls:
+        if has_unparsable_url(expanded(line.text, given)):
+            unset = [name for name in variables_of(line.text) if not given.get(name)]
+            hint = f"set {' and '.join(unset)}, or {_ESCAPES}" if unset else _ESCAPES
+            message = "the URL here cannot be parsed: its host, its port, or an unescaped character in its password"
+            return _problem(requirements, Reason(line.number, message, f"{hint}, and a port as a number", line.file))
+    if names := [name for name, value in given.items() if name.startswith("PIP_") and has_unparsable_url(value)]:
+        return _problem(requirements, _wrong_variables(names))
+    return None
+
+
+def _wrong_variables(names: Collection[str]) -> Reason:
+    message = f"the user or the password in {' and '.join(names)} holds a character that ends it"
+    return Reason(None, message, _ESCAPES)
 
 
 def _say_installed(requirements: Requirements, made: Path, seconds: float) -> None:
@@ -130,7 +151,7 @@ def _versions(environment: Path) -> Iterator[tuple[str, str]]:
 def _unpinned(requirements: Requirements, versions: Mapping[str, str]) -> str:
     """Say which lines may be met by other versions at the next install, and what pins them."""
     lines = requirements.unpinned
-    texts = [masked(line.text.partition(";")[0].strip()) for line in lines]
+    texts = [f"{masked(line.text.partition(';')[0].strip())} ({_place(line, requirements)})" for line in lines]
     pins = [f"{name}=={versions[name]}" for line in lines if (name := name_of(line.text)) and name in versions]
     ways = [f"{', '.join(pins[:_MOST_NAMED])}"] if pins else []
     if len(pins) < len(lines):
@@ -142,23 +163,33 @@ def _unpinned(requirements: Requirements, versions: Mapping[str, str]) -> str:
     )
 
 
+def _place(line: Line, requirements: Requirements) -> str:
+    return f"line {line.number}" if line.file == requirements.file else f"{line.file}:{line.number}"
+
+
 def _built(requirements: Requirements) -> Problem:
     """Name the first line that asks for a build where there is to be none."""
     line = requirements.built[0]
     said = "asks for a build" if line.text.startswith("--no-binary") else "has to be built from source"
-    reason = Reason(line.number, f"{line.text} {said}, and KONG_PYTHON_INSTALL=wheels builds nothing", BUILD_CURE)
-    return replace(_problem(requirements, reason), file=line.file)
+    reason = Reason(
+        line.number, f"{line.text} {said}, and KONG_PYTHON_INSTALL=wheels builds nothing", BUILD_CURE, line.file
+    )
+    return _problem(requirements, reason)
 
 
 def _reason(outcome: pip.Outcome, requirements: Requirements, terms: _Terms) -> Reason:
     if outcome.status is None:
         cure = "look at the network, or set KONG_PYTHON_INSTALL_SECONDS to more"
         return Reason(None, f"pip was not ready after {terms.seconds:g} s", cure)
-    given = terms.environment(requirements).items()
-    if names := [name for name, value in given if name.startswith("PIP_") and ends_too_early(value)]:
-        message = f"the user or the password in {' and '.join(names)} holds a character that ends it"
-        return Reason(None, message, "write %2F for /, %3F for ? and %23 for #")
-    return explain(outcome, requirements.file)
+    given = terms.environment(requirements)
+    settings = {name: value for name, value in given.items() if name.startswith("PIP_") or name.upper() in _PROXIES}
+    if names := [name for name, value in settings.items() if ends_too_early(value)]:
+        return _wrong_variables(names)
+    for line in requirements.urls:
+        if ends_too_early(expanded(line.text, given), certain=True):
+            message = "the user or the password in the URL here holds a character that ends it"
+            return Reason(line.number, message, _ESCAPES, line.file)
+    return explain(outcome, requirements.file, requirements.urls)
 
 
 def _of_store(requirements: Requirements, error: StoreError) -> Problem:
@@ -167,7 +198,8 @@ def _of_store(requirements: Requirements, error: StoreError) -> Problem:
 
 def _problem(requirements: Requirements, reason: Reason, secrets: Collection[str] = ()) -> Problem:
     message = f"the packages of {requirements.whose} cannot be installed: {masked(reason.message, secrets)}"
-    return Problem(requirements.file, reason.line, message, masked(reason.cure, secrets), requirements.plugin)
+    file = reason.file or requirements.file
+    return Problem(file, reason.line, message, masked(reason.cure, secrets), requirements.plugin)
 
 
 def _cut(text: str) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import platform
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from kong_pdk.masking import MASK, masked
 from kong_pdk.packages.constraints import normalized
+from kong_pdk.packages.crash import CRASHED
+from kong_pdk.packages.encoding import EncodingError, decode
 from kong_pdk.packages.pip import BUILD_REFUSED, Outcome
+from kong_pdk.packages.requirements import Line
 
 _MOST_VERSIONS = 5
 _MOST_CHARACTERS = 300
@@ -22,8 +25,19 @@ BUILD_CURE = (
 """What to do where a package is only there as source, and wheels alone are wanted."""
 
 _BUILD_CURE = "ask for a version that has a wheel, or build one where there is a compiler and install that"
-_NETWORK_CURE = "look at the network, and at PIP_INDEX_URL and HTTPS_PROXY if you have set them"
+_NETWORK_CURE = (
+    "check the container's network, the address (PIP_INDEX_URL, --index-url, or the URL of the line), and HTTPS_PROXY "
+    "where there is a proxy"
+)
 _REFUSED = re.compile(r"Could not fetch URL (\S+): (.+) - skipping$", re.MULTILINE)
+_UNREACHABLE = re.compile(
+    r"(\[Errno -?\d+\] [^'\")\n]+|Name or service not known|timed out|too many \d+ error responses|"
+    r"Tunnel connection failed: [^'\")\n]+|Remote end closed connection without response)"
+)
+_POOL = re.compile(r"HTTPS?ConnectionPool\(host='([^']+)'")
+_NOT_CONNECTED = re.compile(
+    r"^\u00d7 (?:Failed to .*connect.* while fetching|Unable to fetch) (\S+)\n((?:.*\n)*?)(?:hint: |\Z)", re.MULTILINE
+)
 _NOT_FOUND = re.compile(
     r"Could not find a version that satisfies the requirement (.+?)(?: \(from (.+?)\))? \(from versions: (.*?)\)\n"
 )
@@ -36,26 +50,35 @@ _NO_COMPILER = re.compile(
 
 
 class Reason(NamedTuple):
-    """Why packages cannot be installed. ``line`` is that of the requirements file, where pip's words tell one."""
+    """Why packages cannot be installed. ``line`` is that of the requirements file, where pip's words tell one.
+
+    ``file`` is the file of the line, where it is not the first one.
+    """
 
     line: int | None
     message: str
     cure: str
+    file: Path | None = None
 
 
-def explain(outcome: Outcome, file: Path) -> Reason:
+def explain(outcome: Outcome, file: Path, urls: Sequence[Line] = ()) -> Reason:
     """Find the reason in pip's words.
 
     :param file: the requirements file that it was given.
+    :param urls: the lines with URLs, of that file and of those that it includes.
     """
     for recognize in _RECOGNIZERS:
         if found := recognize(outcome):
-            message, cure, package = found
-            return Reason(_line(outcome.output, package, file), _short(message), cure)
+            message, cure, subject = found
+            at = next((each for each in urls if subject and _has_host(each.text, subject)), None)
+            if at:
+                return Reason(at.number, _short(message), cure, at.file)
+            return Reason(_line(outcome.output, subject, file), _short(message), cure)
     words = _last_words(outcome.output)
     return Reason(_line(outcome.output, None, file), _short(words), "fix it; all that pip said is in the log")
 
 
+# The message, the hint, and the package or the host whose line is named.
 _Found = tuple[str, str, "str | None"] | None
 
 
@@ -106,14 +129,45 @@ def _index_unreachable(outcome: Outcome) -> _Found:
         return None
     url, reason = refused[-1]
     reason = re.sub(r"^connection error: ", "", reason)
-    if "CERTIFICATE_VERIFY_FAILED" in reason or "confirming the ssl certificate" in reason:
-        cure = "name the file of the certificate authority that it has in PIP_CERT"
-        return f"the certificate of {_host(url)} is not trusted", cure, None
-    inner = re.search(
-        r"(\[Errno -?\d+\] [^'\")]+|Name or service not known|timed out|too many \d+ error responses)", reason
-    )
-    why = re.sub(r"^\[Errno -?\d+\] ", "", inner[1]) if inner else re.sub(r" for url: \S+", "", reason)
-    return f"the index {_host(url)} does not answer as it should ({why})", _NETWORK_CURE, None
+    host = _host(url)
+    if _is_untrusted(reason):
+        return (*_untrusted(host), host)
+    if why := _why_unreachable(reason):
+        return f"cannot reach the index {host} ({why})", _NETWORK_CURE, host
+    why = re.sub(r" for url: \S+", "", reason)
+    return f"the index {host} does not answer as it should ({why})", _NETWORK_CURE, host
+
+
+def _host_unreachable(outcome: Outcome) -> _Found:
+    """A URL of a line, or of a file that is included by URL."""
+    if found := _NOT_CONNECTED.search(outcome.output):
+        host, reason = _host(found[1]), found[0]
+    else:
+        reason = "\n".join(re.findall(r"^ERROR: .*", outcome.output, re.MULTILINE))
+        if not (found := _POOL.search(reason)):
+            return None
+        host = found[1]
+    if _is_untrusted(reason):
+        return (*_untrusted(host), host)
+    why = _why_unreachable(reason)
+    return f"cannot reach {host}{f' ({why})' if why else ''}", _NETWORK_CURE, host
+
+
+def _is_untrusted(reason: str) -> bool:
+    return "CERTIFICATE_VERIFY_FAILED" in reason or "confirming the ssl certificate" in reason
+
+
+def _untrusted(host: str) -> tuple[str, str]:
+    cure = "name the file of the certificate authority that it has in PIP_CERT"
+    return f"the certificate of {host} is not trusted", cure
+
+
+def _why_unreachable(reason: str) -> str | None:
+    found = _UNREACHABLE.search(reason)
+    if not found:
+        return None
+    proxy = "the proxy: " if re.search(r"ProxyError|to proxy|Tunnel connection", reason) else ""
+    return proxy + re.sub(r"^\[Errno -?\d+\] ", "", found[1])
 
 
 def _certificates_missing(outcome: Outcome) -> _Found:
@@ -248,6 +302,15 @@ def _build_failed(outcome: Outcome) -> _Found:
     return f"{package or 'a package'} cannot be built ({_build_error(outcome)})", _BUILD_CURE, package
 
 
+def _crashed(outcome: Outcome) -> _Found:
+    words = _last_words(outcome.output)
+    _, crashed, raised = words.partition(CRASHED)
+    if not crashed:
+        return None
+    cure = "check the options, URLs and files of the requirements; pip install -r shows the traceback by hand"
+    return f"{CRASHED}{raised}", cure, None
+
+
 def _build_error(outcome: Outcome) -> str:
     """Give the last words of the program that failed."""
     lines = [line.strip() for line in outcome.build.splitlines() if line.strip()]
@@ -257,6 +320,7 @@ def _build_error(outcome: Outcome) -> str:
 _RECOGNIZERS: tuple[Callable[[Outcome], _Found], ...] = (
     _no_pip, _disk_full, _hash_mismatch, _conflict, _certificates_missing, _index_unreachable, _other_python,
     _build_refused, _only_source, _no_such_version, _invalid_line, _no_git, _clone_failed, _build_failed,
+    _host_unreachable, _crashed,
 )  # fmt: skip
 
 
@@ -277,6 +341,10 @@ def _host(url: str) -> str:
     return masked(url).partition("://")[2].removeprefix(f"{MASK}@").partition("/")[0]
 
 
+def _has_host(line: str, host: str) -> bool:
+    return re.search(rf"://(?:\S*@)?{re.escape(host)}(?=[:/?#\s'\"]|$)", line) is not None
+
+
 def _line(output: str, package: str | None, file: Path) -> int | None:
     """Find the line of the requirements file: that of the package, or the one that pip speaks of in its errors."""
     if package:
@@ -289,8 +357,8 @@ def _line(output: str, package: str | None, file: Path) -> int | None:
 def _line_of(package: str, file: Path) -> int | None:
     wanted = _name(package)
     try:
-        lines = file.read_text("utf-8-sig", "replace").splitlines()
-    except OSError:
+        lines = decode(file.read_bytes()).splitlines()
+    except (OSError, EncodingError):
         return None
     return next((number for number, line in enumerate(lines, 1) if _name(line) == wanted), None)
 

@@ -7,13 +7,14 @@ import hashlib
 import platform
 import re
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from kong_pdk.packages.constraints import constraints, normalized
+from kong_pdk.packages.encoding import EncodingError, decode
 from kong_pdk.plugin import PluginError, Problem
 
 FILE = "requirements.txt"
@@ -64,7 +65,7 @@ class Requirements:
     built: tuple[Line, ...] = ()
     unpinned: tuple[Line, ...] = ()
     variables: frozenset[str] = frozenset()
-    urls: tuple[str, ...] = ()
+    urls: tuple[Line, ...] = ()
 
     @property
     def whose(self) -> str:
@@ -89,6 +90,16 @@ def name_of(text: str) -> str | None:
     return normalized(found[1]) if found and not _is_place(text.partition(" @ ")[0]) and "://" not in found[0] else None
 
 
+def variables_of(text: str) -> list[str]:
+    """Name the variables of the environment that a line refers to."""
+    return _VARIABLE.findall(text)
+
+
+def expanded(text: str, environ: Mapping[str, str]) -> str:
+    """Put the values of variables into a line, as pip does: those that are empty stay as they are."""
+    return _VARIABLE.sub(lambda found: environ.get(found[1]) or found[0], text)
+
+
 class _Reader:
     """Takes a requirements file and what it refers to into one digest."""
 
@@ -102,7 +113,7 @@ class _Reader:
         self._built: list[Line] = []
         self._pinned_elsewhere: set[str] = set()
         self._variables: set[str] = set()
-        self._urls: list[str] = []
+        self._urls: list[Line] = []
         for text in (_FORM, sysconfig.get_config_var("SOABI") or platform.python_version(), sysconfig.get_platform()):
             self._add(text.encode())
         self._add(constraints().encode())
@@ -133,10 +144,14 @@ class _Reader:
         self._seen.add((file.resolve(), limits))
         self._add(self._named(file).encode(errors="surrogateescape"))
         self._add(content)
-        for number, text in _lines(content.decode("utf-8-sig", "replace")):
-            self._variables.update(_VARIABLE.findall(text))
+        try:
+            decoded = decode(content)
+        except EncodingError as error:
+            raise self._problem(file, error.line, str(error), error.hint) from None
+        for number, text in _lines(decoded):
+            self._variables.update(variables_of(text))
             if "://" in text:
-                self._urls.append(text)
+                self._urls.append(Line(file, number, text))
             with self._looking(file, number):
                 self._follow(Line(file, number, text), limits)
         return bool(self._asked)
