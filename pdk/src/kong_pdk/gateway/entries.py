@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kong_pdk.gateway import paths
+from kong_pdk.gateway.conditions import route_faults, service_faults
 from kong_pdk.gateway.core_schema import (
     ANNOTATIONS,
     FIELDS,
@@ -24,7 +25,7 @@ from kong_pdk.gateway.core_schema import (
 )
 from kong_pdk.gateway.document import Place
 from kong_pdk.gateway.router import GRPC, compile_regex
-from kong_pdk.gateway.stream.routes import route_faults, unserved
+from kong_pdk.gateway.stream.routes import place_faults, unserved
 from kong_pdk.gateway.vaults import ENV
 from kong_pdk.plugin import bundled, validate_config
 
@@ -67,6 +68,7 @@ class Entries:
     def __init__(self, schemas: Mapping[str, Iterable[Field] | None]) -> None:
         self._schemas = schemas
         self._old_paths = False
+        self._certificates: set[object] = set()
         self.all: list[Entry] = []
         self.faults: list[Fault] = []
         self.notices: list[Fault] = []
@@ -77,6 +79,7 @@ class Entries:
             self.faults.append(Fault((), "expected a record", "begin the file with _format_version"))
             return
         self._meta(document)
+        self._certificates = _ids(document.get("certificates"))
         for kind, value in document.items():
             if kind in FIELDS:
                 self._list(kind, value, (kind,), {})
@@ -132,6 +135,7 @@ class Entries:
         self.faults.extend(_faults(errors, place))
         entry.has_own_id = isinstance(entry.values.get("id"), str)
         self._checks(entry, value)
+        self._client_certificate(entry, value.get("client_certificate"))
         self._note_not_open_source(kind, value, place)
         self.all.append(entry)
         for name, field_name in nested.items():
@@ -161,13 +165,16 @@ class Entries:
 
     def _checks(self, entry: Entry, written: dict[str, Any]) -> None:
         if entry.kind == "routes":
-            self.faults.extend(_route_faults(entry, self._old_paths))
+            self.faults.extend(_route_faults(entry, written, self._old_paths))
             for text in (*_unserved_grpc(entry.values.get("protocols")), *unserved(entry.values.get("protocols"))):
                 self._note(entry.place, text)
             if entry.values.get("snis"):
                 self._note(entry.place, "snis of a route are skipped: the embedded gateway does not match them")
-        elif entry.kind == "services" and entry.values.get("protocol") in GRPC:
-            self._note(entry.place, f"services for {entry.values['protocol']} are not served: {_NO_GRPC}")
+        elif entry.kind == "services":
+            for way, fault, cure in service_faults(entry.values, written):
+                self.faults.append(Fault((*entry.place, *way), fault, cure))
+            if entry.values.get("protocol") in GRPC:
+                self._note(entry.place, f"services for {entry.values['protocol']} are not served: {_NO_GRPC}")
         elif entry.kind == "vaults":
             self._vault(entry, written.get("config"))
         elif entry.kind == "consumers" and not (entry.values.get("username") or entry.values.get("custom_id")):
@@ -178,6 +185,17 @@ class Entries:
         elif entry.kind == "plugins":
             self._consumer_group(entry, written.get("consumer_group"))
             self._plugin(entry, written.get("config"))
+
+    def _client_certificate(self, entry: Entry, written: Any) -> None:
+        if written is None or "client_certificate" not in PASSED_OVER.get(entry.kind, frozenset()):
+            return
+        place = (*entry.place, "client_certificate")
+        wanted = written.get("id") if isinstance(written, dict) else written
+        if not isinstance(wanted, str):
+            self.faults.append(Fault(place, "expected a string or a record with an id"))
+        elif wanted not in self._certificates:
+            message = f"invalid reference 'client_certificate: {wanted}' (no such entry in 'certificates')"
+            self.faults.append(Fault(place, message))
 
     def _plugin(self, entry: Entry, config: Any) -> None:
         name = entry.values.get("name")
@@ -224,6 +242,12 @@ class Entries:
             )
 
 
+def _ids(entities: Any) -> set[object]:
+    """The ids that are written in a list of entities."""
+    listed = entities if isinstance(entities, list) else ()
+    return {each["id"] for each in listed if isinstance(each, dict) and isinstance(each.get("id"), str)}
+
+
 def _inherited(kind: str, parents: dict[str, Entry]) -> dict[str, Entry]:
     """A plugin of a route inside a service is the route's alone."""
     return {} if kind == "plugins" else parents
@@ -243,13 +267,14 @@ def _faults(errors: Mapping[str | int, Any], place: Place) -> Iterator[Fault]:
                 yield Fault(inner, str(message))
 
 
-def _route_faults(entry: Entry, old_paths: bool) -> Iterator[Fault]:
+def _route_faults(entry: Entry, written_route: Mapping[str, Any], old_paths: bool) -> Iterator[Fault]:
     values = entry.values
     protocols = values.get("protocols")
-    if isinstance(protocols, list) and not any(isinstance(protocol, dict) for protocol in protocols):
-        yield from _route_conditions(entry, protocols)
-        for way, fault in route_faults(values, protocols):
-            yield Fault((*entry.place, *way), fault)
+    if isinstance(protocols, list) and all(isinstance(protocol, str) for protocol in protocols):
+        for way, fault, cure in route_faults(written_route, protocols):
+            yield Fault((*entry.place, *way), fault, cure)
+    for place, fault in place_faults(values):
+        yield Fault((*entry.place, *place), fault)
     written = values.get("paths")
     if isinstance(written, list):
         values["paths"] = written = [_modern(path) if old_paths else path for path in written]
@@ -269,16 +294,6 @@ def _unserved_grpc(protocols: object) -> Iterator[str]:
     for protocol in sorted(GRPC):
         if isinstance(protocols, list) and protocol in protocols:
             yield f"routes for {protocol} are not served: {_NO_GRPC}"
-
-
-def _route_conditions(entry: Entry, protocols: list[Any]) -> Iterator[Fault]:
-    wanted = ["methods", "hosts", "headers", "paths"]
-    if {"https", "grpcs", "tls"}.intersection(protocols):
-        wanted.append("snis")
-    protocol = "https" if "https" in protocols else "http"
-    if protocol in protocols and not any(entry.values.get(name) for name in wanted):
-        names = ", ".join(f"'{name}'" for name in wanted)
-        yield Fault(entry.place, f"must set one of {names} when 'protocols' is '{protocol}'")
 
 
 def _host_fault(host: Any) -> str | None:
