@@ -257,6 +257,29 @@ def test_the_file_of_a_user_is_taken_and_its_bundled_plugins_are_named_at_once(t
         notice.message.partition(" ")[0] for notice in config.notices if "the open-source Kong" in notice.message
     ]
     assert refused == ["_info", "groups", "consumer_groups", "ordering", "consumer_group"]
+    assert [notice.message.partition(" ")[0] for notice in config.refused] == refused
+    assert not set(config.refused).intersection(config.skipped)
+
+
+def test_fields_without_effect_are_named_once_for_all_entities_of_a_kind(tmp_path: Path) -> None:
+    text = HEAD + (
+        "consumers:\n"
+        "- {username: a, acls: [], keyauth_credentials: [{key: k}]}\n"
+        "- {username: b, jwt_secrets: [{key: k}]}\n"
+        "- {username: c, jwt_secrets: [{key: l}], basicauth_credentials: [{username: u}], acls: [{group: g}]}\n"
+        "services: [{url: https://h, filter_chains: [{filters: []}]}]\n"
+        "keys: []\n"
+    )
+    config = load(tmp_path, text)
+    assert config.skipped == config.notices
+    assert [(notice.line, notice.message) for notice in config.skipped] == [
+        (
+            4,
+            "acls, basicauth_credentials and jwt_secrets of consumers are skipped: "
+            "the embedded gateway does not have them",
+        ),
+        (6, "filter_chains of services are skipped: the embedded gateway does not have them"),
+    ]
 
 
 def test_a_date_is_a_string(tmp_path: Path) -> None:
