@@ -148,7 +148,26 @@ def test_a_broken_plugin_that_the_file_uses_is_named_with_its_mistake(check):
     status, _, err = check(KONG.replace("CONFIG", "message: hi") + "- name: broken\n")
     assert status == 1
     assert "broken.py:1" in err.splitlines()[0]
-    assert "plugin 'broken' not enabled" in err
+    assert (
+        "kong.yml:11: in plugins 2: in name: plugin 'broken' does not load, for the reason that is named above" in err
+    )
+    assert "not enabled" not in err
+
+
+def test_a_plugin_that_cannot_be_imported_is_no_plugin_to_enable(check):
+    (check.folder / "broken.py").write_text("import nosuch_module\n\n\nclass Plugin:\n    pass\n")
+    status, _, err = check(KONG.replace("CONFIG", "message: hi") + "- name: broken\n- name: absent\n")
+    assert status == 1
+    assert "nosuch_module" in err.splitlines()[0]
+    assert "plugin 'broken' does not load" in err
+    assert "plugin 'absent' not enabled" in err
+    assert "plugin 'broken' not enabled" not in err
+
+
+def test_one_handler_that_kong_never_calls_is_one(check):
+    (check.folder / "early.py").write_text(EARLY.replace("    def certificate(self, kong): pass\n", ""))
+    _, _, err = check(SCOPED.replace("  - name: late\n", ""))
+    assert "Kong never calls its rewrite, which runs for global plugins only; apply the plugin globally, or" in err
 
 
 EARLY = """
@@ -186,8 +205,8 @@ def test_handlers_that_kong_never_calls_are_named_with_plugin_scope_and_line(che
     assert (status, out.count("is valid")) == (0, 1)
     said = [line.partition("kong.yml:")[2] for line in err.splitlines() if "never calls" in line]
     tail = (
-        ": Kong never calls its certificate and rewrite; "
-        "they run for plugins that are global; apply it globally, or use access"
+        ": Kong never calls its certificate and rewrite, which run for global plugins only; "
+        "apply the plugin globally, or use access"
     )
     assert said == [
         f"4: plugin early on consumer ada{tail}",
@@ -213,3 +232,27 @@ _info: {select_tags: [a]}
     )
     status, out, _ = check(text)
     assert (status, out.split(": ")[-1]) == (0, "1 service, 1 route, 4 plugins\n")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "_info: {select_tags: [a]}\n",
+        "_workspace: default\n",
+        "consumer_groups: [{name: gold}]\n",
+        "consumers: [{username: ada, groups: [{name: gold}]}]\n",
+        "- {name: cors, ordering: {before: {access: [my-plugin]}}}\n",
+        "- {name: cors, consumer_group: gold}\n",
+    ],
+)
+def test_a_file_of_deck_is_not_called_valid_without_more(check, more):
+    """The open-source Kong ends at start with such a file: unknown field."""
+    status, out, err = check(KONG.replace("CONFIG", "message: hi") + more)
+    assert (status, "the open-source Kong refuses the field" in err) == (0, True)
+    assert " is valid for decK and Kong Enterprise, and not for the open-source Kong (see above): 1 service, " in out
+
+
+def test_credentials_of_the_open_source_kong_make_no_difference_to_the_verdict(check):
+    more = "consumers: [{username: ada, acls: [{group: g}], jwt_secrets: [{key: k}]}]\n"
+    status, out, _ = check(KONG.replace("CONFIG", "message: hi") + more)
+    assert (status, out.partition("kong.yml")[2]) == (0, " is valid: 1 service, 1 route, 1 plugin\n")

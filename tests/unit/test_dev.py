@@ -286,6 +286,10 @@ services:
 plugins:
 - name: prometheus
 - {name: file-log, config: {path: /dev/stdout}}
+consumers:
+- {username: a, acls: [{group: g}], jwt_secrets: [{key: k}]}
+- {username: b, hmacauth_credentials: [{username: b}]}
+_info: {select_tags: [team]}
 """
 SHOWS = """
 lua_style = False
@@ -314,9 +318,13 @@ def test_what_it_skips_and_what_kong_never_runs_is_said_and_the_rest_is_served(s
         return sum(f"[{level}] " in line and words in line for line in dev.lines)
 
     assert said("warn", "gateway skips Kong's bundled plugins prometheus (line 10), file-log (line 11): it has") == 1
-    assert said("notice", f"{file}:8: routes for grpc are not served: the embedded gateway has neither gRPC nor") == 1
-    assert said("warn", f"{file}:7: plugin shows on route r: Kong never calls its rewrite; ") == 1
-    assert said("warn", "") == 4  # and of two plugin servers that no start command starts
+    for protocol in ("grpc", "grpcs"):
+        words = f"{file}:8: routes for {protocol} are not served: the embedded gateway has neither gRPC nor HTTP/2"
+        assert said("warn", words) == 1
+    assert said("warn", f"{file}:13: acls, hmacauth_credentials and jwt_secrets of consumers are skipped: the") == 1
+    assert said("warn", f"{file}:7: plugin shows on route r: Kong never calls its rewrite, which runs for global") == 1
+    assert said("notice", f"{file}:15: _info is for decK and Kong Enterprise: the open-source Kong refuses") == 1
+    assert said("warn", "") == 7  # and of two plugin servers that no start command starts
 
 
 def test_strict_refuses_what_it_would_skip(start, folder, tmp_path):
@@ -326,4 +334,24 @@ def test_strict_refuses_what_it_would_skip(start, folder, tmp_path):
     assert dev.process.wait(DEADLINE) == 78
     (said,) = [line for line in dev.lines if "[error]" in line]
     assert f"{file}: the embedded gateway skips Kong's bundled plugins cors (line 4), jwt (line 5): it has" in said
+    assert not dev.ports
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("services: [{name: g, host: h, protocol: grpc}]", ":3: services for grpc are not served: the embedded"),
+        ("routes: [{name: g, paths: [/], protocols: [grpc]}]", ":3: routes for grpc are not served: the embedded"),
+        ("routes: [{name: u, sources: [{port: 1}], protocols: [udp]}]", ":3: routes take no udp: the embedded"),
+        ("consumers: [{username: a, jwt_secrets: [{key: k}]}]", ":3: jwt_secrets of consumers are skipped: the"),
+        ("keys: [{name: k, kid: k}]", ":3: keys are skipped: the embedded gateway does not have them"),
+    ],
+)
+def test_strict_refuses_whatever_is_not_served(start, folder, tmp_path, text, words):
+    file = tmp_path / "kong.yml"
+    file.write_text(f'_format_version: "3.0"\n_info: {{select_tags: [a]}}\n{text}\n')
+    dev = start(str(folder), "-c", str(file), "--strict")
+    assert dev.process.wait(DEADLINE) == 78
+    (said,) = [line for line in dev.lines if "[error]" in line]
+    assert f"{file}{words}" in said
     assert not dev.ports

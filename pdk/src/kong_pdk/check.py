@@ -21,7 +21,7 @@ from kong_pdk.image.errors import StartError
 from kong_pdk.plugin import Description, Field, Problem, bundled
 
 _BEFORE_ROUTING = ("certificate", "rewrite")
-_HINT = "they run for plugins that are global; apply it globally, or use access"
+_HINT = "apply the plugin globally, or use access"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
             print(warning, file=sys.stderr)
         for problem in found.problems:  # first: the file may have no fault but that it uses such a plugin
             print(problem, file=sys.stderr)
-        config = load_declarative(Path(options.file), schemas(found))
+        config = load_declarative(Path(options.file), schemas(found), broken(found))
     except (StartError, DeclarativeError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -50,7 +50,8 @@ def main(argv: Sequence[str]) -> int:
     if found.problems:
         return 1
     counted = (("service", config.services), ("route", config.routes), ("plugin", config.plugins))
-    print(f"{options.file} is valid: {', '.join(_count(name, entities) for name, entities in counted)}")
+    whom = " for decK and Kong Enterprise, and not for the open-source Kong (see above)" if config.refused else ""
+    print(f"{options.file} is valid{whom}: {', '.join(_count(name, entities) for name, entities in counted)}")
     return 0
 
 
@@ -77,6 +78,11 @@ def schemas(found: Configuration) -> Mapping[str, Iterable[Field] | None]:
     return schemas
 
 
+def broken(found: Configuration) -> frozenset[str]:
+    """Name the plugins of the folder that do not load."""
+    return frozenset(problem.plugin for problem in found.problems if problem.plugin)
+
+
 def unreached_handlers(config: Config, plugins: Iterable[Description]) -> Iterator[Problem]:
     """Say which handlers Kong never calls: ``rewrite`` and ``certificate`` of plugins that are not global.
 
@@ -88,7 +94,8 @@ def unreached_handlers(config: Config, plugins: Iterable[Description]) -> Iterat
             continue
         handlers = [phase for phase in _BEFORE_ROUTING if phase in by_name[plugin.name].phases]
         if handlers and config.file is not None:
-            message = f"plugin {plugin.name} on {_scope(config, plugin)}: Kong never calls its {' and '.join(handlers)}"
+            runs = f"{' and '.join(handlers)}, which {'run' if handlers[1:] else 'runs'} for global plugins only"
+            message = f"plugin {plugin.name} on {_scope(config, plugin)}: Kong never calls its {runs}"
             yield Problem(config.file, plugin.line, message, _HINT, plugin.name)
 
 

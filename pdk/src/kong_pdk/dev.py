@@ -19,7 +19,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from kong_pdk import settings as variables
-from kong_pdk.check import schemas, unreached_handlers
+from kong_pdk.check import broken, schemas, unreached_handlers
 from kong_pdk.gateway.declarative import DeclarativeError, load_settings, skipped_plugins
 from kong_pdk.gateway.gateway import Gateway, GatewayError
 from kong_pdk.gateway.settings import Settings, SettingsError
@@ -80,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tls-port", type=int, default=8443, help="for HTTPS (default: %(default)s)")
     parser.add_argument(
         "--strict", action="store_true",
-        help="end with status 78 where the configuration has a bundled plugin that the embedded gateway would skip",
+        help="end with status 78 where the embedded gateway would skip a part of the configuration: a plugin of "
+        "Kong's own, a route for gRPC, a kind of credential, ...",
     )  # fmt: skip
     parser.add_argument("-v", "--verbose", action="store_true", help="log each event and PDK call")
     return parser
@@ -132,13 +133,16 @@ def _judge(found: Configuration, settings: Settings, strict: bool) -> bool:
 
     The gateway itself says what it skips. Raises DeclarativeError.
     """
-    config = load_settings(settings, schemas(found))
+    config = load_settings(settings, schemas(found), broken(found))
     for warning in unreached_handlers(config, found.plugins):
         _log.warning("%s", warning)
-    skipped = skipped_plugins(config, settings.skipped_plugins) if strict else None
-    if skipped is not None:
-        _log.error("%s", skipped)
-    return skipped is None
+    if not strict:
+        return True
+    plugins = skipped_plugins(config, settings.skipped_plugins)
+    skipped = [*config.skipped, *filter(None, [plugins])]
+    for problem in skipped:
+        _log.error("%s", problem)
+    return not skipped
 
 
 def _interface_file(temporary: Path) -> Path:

@@ -28,6 +28,8 @@ _JSON = "application/json; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
 _XML = "application/xml; charset=utf-8"
 _PLAIN = "text/plain; charset=utf-8"
+# gRPC has its errors in headers: the page is empty, and its type is blank where the client alone asked for it.
+_GRPC = " "
 _TYPES = {
     "text/html": _HTML,
     "text/*": _PLAIN,
@@ -36,6 +38,7 @@ _TYPES = {
     "*/*": _JSON,
     "application/xml": _XML,
     "text/plain": _PLAIN,
+    "application/grpc": _GRPC,
 }
 # Each with its part that names the request: Kong before 3.5 has no ids of requests.
 _TEMPLATES = {
@@ -46,12 +49,16 @@ _TEMPLATES = {
         "    <p>request_id: {id}</p>\n",
     ),
     _XML: (
-        '<?xml version="1.0" encoding="UTF-8"?>\n<error>\n  <message>{message}</message>\n{part}</error>',
+        '<?xml version="1.0" encoding="UTF-8"?>\n<error>\n  <message>{message}</message>\n{part}</error>\n',
         "  <requestid>{id}</requestid>\n",
     ),
     _PLAIN: ("{message}\n{part}", "request_id: {id}\n"),
+    _GRPC: ("", ""),
 }
-FORMS = {name: kind for kind in _TEMPLATES for name in (kind, kind.partition(";")[0])}
+FORMS = {
+    **{name: kind for kind in (_JSON, _HTML, _XML, _PLAIN) for name in (kind, kind.partition(";")[0])},
+    "application/grpc": _GRPC,
+}
 """The Content-Types, written just so, that choose a form of Kong's."""
 _QUALITY = re.compile(r";\s*q\s*=\s*(1(?:\.0{1,3})?|0(?:\.\d{1,3})?)")
 

@@ -213,7 +213,7 @@ consumers:
 consumer_groups: [{name: gold, plugins: [{name: rate-limiting, config: {minute: 9}}]}]
 jwt_secrets: [{consumer: mobile, key: other, secret: s}]
 acls: [{consumer: mobile, group: h}]
-certificates: []
+certificates: [{id: c3f5d6c8-0000-4000-8000-000000000001, cert: x, key: y}]
 ca_certificates: []
 keys: []
 key_sets: []
@@ -222,7 +222,7 @@ vaults: [{prefix: my-env, name: env, config: {prefix: SAFE_}}]
 upstreams: [{name: up, client_certificate: {id: c3f5d6c8-0000-4000-8000-000000000001}}]
 services:
 - name: s
-  host: up
+  url: https://up
   client_certificate: {id: c3f5d6c8-0000-4000-8000-000000000001}
   filter_chains: [{filters: [{name: f}]}]
   routes:
@@ -257,6 +257,29 @@ def test_the_file_of_a_user_is_taken_and_its_bundled_plugins_are_named_at_once(t
         notice.message.partition(" ")[0] for notice in config.notices if "the open-source Kong" in notice.message
     ]
     assert refused == ["_info", "groups", "consumer_groups", "ordering", "consumer_group"]
+    assert [notice.message.partition(" ")[0] for notice in config.refused] == refused
+    assert not set(config.refused).intersection(config.skipped)
+
+
+def test_fields_without_effect_are_named_once_for_all_entities_of_a_kind(tmp_path: Path) -> None:
+    text = HEAD + (
+        "consumers:\n"
+        "- {username: a, acls: [], keyauth_credentials: [{key: k}]}\n"
+        "- {username: b, jwt_secrets: [{key: k}]}\n"
+        "- {username: c, jwt_secrets: [{key: l}], basicauth_credentials: [{username: u}], acls: [{group: g}]}\n"
+        "services: [{url: https://h, filter_chains: [{filters: []}]}]\n"
+        "keys: []\n"
+    )
+    config = load(tmp_path, text)
+    assert config.skipped == config.notices
+    assert [(notice.line, notice.message) for notice in config.skipped] == [
+        (
+            4,
+            "acls, basicauth_credentials and jwt_secrets of consumers are skipped: "
+            "the embedded gateway does not have them",
+        ),
+        (6, "filter_chains of services are skipped: the embedded gateway does not have them"),
+    ]
 
 
 def test_a_date_is_a_string(tmp_path: Path) -> None:
@@ -368,6 +391,105 @@ def test_anchors_and_merges(tmp_path: Path) -> None:
 )
 def test_what_is_wrong(tmp_path: Path, text: str, expected: list[str]) -> None:
     assert faults(tmp_path, text) == expected
+
+
+ID = "c3f5d6c8-0000-4000-8000-000000000001"
+CERTIFICATES = f"certificates: [{{id: {ID}, cert: x, key: y}}]\n"
+NULL = "value must be null (failed conditional validation given value of field 'protocol')"
+TLS_FIELDS = {
+    "tls_verify": "false",
+    "tls_verify_depth": "1",
+    "ca_certificates": "[]",
+    "client_certificate": ID,
+}
+
+
+@pytest.mark.parametrize("name", TLS_FIELDS)
+@pytest.mark.parametrize("protocol", ["http", "https", "tcp", "tls", "udp", "grpc", "grpcs", "tls_passthrough"])
+def test_a_service_has_the_fields_of_tls_for_https_and_tls_alone(tmp_path: Path, protocol: str, name: str) -> None:
+    """As measured on Kong 3.9.3, which refuses ``false`` and an empty list too."""
+    text = f"{HEAD}{CERTIFICATES}services:\n- host: h\n  protocol: {protocol}\n  {name}: {TLS_FIELDS[name]}\n"
+    if protocol in {"https", "tls"}:
+        assert len(load(tmp_path, text).services) == 1
+    else:
+        assert faults(tmp_path, text) == [f"6: in services 1: in {name}: {NULL}"]
+    assert load(tmp_path, text.replace(TLS_FIELDS[name], "null")).services
+
+
+def test_a_service_is_for_http_unless_it_says_otherwise(tmp_path: Path) -> None:
+    text = HEAD + "services:\n- url: http://h\n  tls_verify: true\n- host: h\n  tls_verify: true\n"
+    assert faults(tmp_path, text) == [
+        f"4: in services 1: in tls_verify: {NULL}",
+        f"6: in services 2: in tls_verify: {NULL}",
+    ]
+    with pytest.raises(DeclarativeError, match="remove it: it is for protocol https and tls, and this is http"):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "tls", "udp", "grpc", "grpcs"])
+def test_a_service_without_http_has_no_path(tmp_path: Path, protocol: str) -> None:
+    text = f"{HEAD}services:\n- host: h\n  protocol: {protocol}\n  path: /p\n- url: {protocol}://h:1/\n"
+    assert faults(tmp_path, text) == [f"5: in services 1: in path: {NULL}", f"6: in services 2: in path: {NULL}"]
+    assert load(tmp_path, HEAD + f"services: [{{url: '{protocol}://h:1'}}]\n").services
+
+
+@pytest.mark.parametrize("kind", ["services:\n- {name: a, url: https://h,", "upstreams:\n- {name: a,"])
+@pytest.mark.parametrize("form", ["{}", "{{id: {}}}"])
+def test_a_client_certificate_is_among_the_certificates(tmp_path: Path, kind: str, form: str) -> None:
+    text = f"{HEAD}{kind} client_certificate: {form.format(ID)}}}\n"
+    (found,) = faults(tmp_path, text)
+    assert found.endswith(f"invalid reference 'client_certificate: {ID}' (no such entry in 'certificates')")
+    load(tmp_path, text + CERTIFICATES)
+
+
+_HTTP_ONLY = "when 'protocols' is 'tcp', 'tls', 'tls_passthrough' or 'udp'"
+_WITH_SNIS = "'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'"
+
+
+@pytest.mark.parametrize(
+    ("route", "expected"),
+    [
+        ("protocols: [grpc], paths: [/]", []),
+        ("protocols: [grpc], paths: [/], strip_path: false", []),
+        (
+            "protocols: [grpc, grpcs], paths: [/], strip_path: true",
+            ["in strip_path: cannot set 'strip_path' when 'protocols' is 'grpc' or 'grpcs'"],
+        ),
+        (
+            "protocols: [grpc], paths: [/], methods: []",
+            ["in methods: cannot set 'methods' when 'protocols' is 'grpc' or 'grpcs'"],
+        ),
+        ("protocols: [grpc]", ["must set one of 'hosts', 'headers', 'paths' when 'protocols' is 'grpc'"]),
+        (
+            "protocols: [grpc, grpcs]",
+            ["must set one of 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'grpcs'"],
+        ),
+        ("protocols: [grpcs], snis: [a.test]", []),
+        ("protocols: [http], paths: [/], snis: [a.test]", [f"in snis: {_WITH_SNIS}"]),
+        ("protocols: [http], paths: [/], snis: []", []),
+        ("protocols: [http, https], snis: [a.test]", []),
+        ("protocols: [tcp], snis: [a.test]", [f"in snis: {_WITH_SNIS}"]),
+        (
+            "paths: [/], sources: [{port: 1}], destinations: []",
+            [
+                "in sources: cannot set 'sources' when 'protocols' is 'http' or 'https'",
+                "in destinations: cannot set 'destinations' when 'protocols' is 'http' or 'https'",
+            ],
+        ),
+        ("protocols: [tls_passthrough], sources: [{port: 1}]", ["must set snis when 'protocols' is 'tls_passthrough'"]),
+        ("protocols: [tls_passthrough], snis: [a.test], sources: [{port: 1}]", []),
+        ("protocols: [tls_passthrough], snis: [a], hosts: []", [f"in hosts: cannot set 'hosts' {_HTTP_ONLY}"]),
+        ("protocols: [udp], sources: [{port: 1}], strip_path: true", []),
+        ("protocols: [udp], sources: [{port: 1}], headers: {}", [f"in headers: cannot set 'headers' {_HTTP_ONLY}"]),
+    ],
+)
+def test_a_route_has_the_fields_of_its_protocols(tmp_path: Path, route: str, expected: list[str]) -> None:
+    """As measured on Kong 3.9.3."""
+    text = f"{HEAD}routes:\n- {{name: r, {route}}}\n"
+    if expected:
+        assert faults(tmp_path, text) == [f"3: in routes 1: {words}" for words in expected]
+    else:
+        assert len(load(tmp_path, text).routes) == 1
 
 
 def test_two_plugins_of_one_name_in_one_place(tmp_path: Path) -> None:

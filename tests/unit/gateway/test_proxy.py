@@ -378,8 +378,12 @@ def test_a_route_for_a_host_with_a_port(serve: Serve, upstream: Upstream, host: 
     [
         (Exit(204, None), 204, [], b""),
         (Exit(204, b""), 204, ["0"], b""),
-        (Exit(204, b"not allowed"), 204, ["0"], b""),
-        (Exit(304, b"not allowed"), 304, [], b""),
+        (Exit(204, b"not allowed"), 204, ["11"], b""),
+        (Exit(204, b"body", [(b"Content-Length", b"9")]), 204, ["9"], b""),
+        (Exit(204, None, [(b"Content-Length", b"9")]), 204, ["9"], b""),
+        (Exit(304, b"not allowed"), 304, ["11"], b""),
+        (Exit(304, None), 304, ["0"], b""),
+        (Exit(304, b"body", [(b"Content-Length", b"9")]), 304, ["9"], b""),
         (Exit(200, b""), 200, ["0"], b""),
         (Exit(100, b""), 500, ["97"], None),
     ],
@@ -403,7 +407,8 @@ def test_exits_that_have_no_body(
         (Exit(200, None, [(b"content-length", b"20")]), "20"),
         (Exit(403, b"denied", [(b"Content-Length", b"99")]), "99"),
         (Exit(200, b"four"), "4"),
-        (Exit(204, b"", [(b"Content-Length", b"7")]), "0"),
+        (Exit(204, b"", [(b"Content-Length", b"7")]), "7"),
+        (Exit(204, b"body"), "4"),
     ],
 )
 def test_an_answer_to_head_has_the_plugin_s_length_and_no_body(simple: Running, answer: Exit, length: str) -> None:

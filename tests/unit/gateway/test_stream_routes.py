@@ -34,7 +34,7 @@ def chosen(folder: Path, *routes: str, ends: Ends = CLIENT, service: str = "") -
         ("sources: [{port: 40000}]", True),
         ("sources: [{ip: 10.1.2.3}], destinations: [{port: 1}]", False),
         ('sources: [{ip: "::1"}]', False),
-        ("snis: [a.test]", True),
+        ("protocols: [tcp, tls], snis: [a.test]", True),
     ],
 )
 def test_conditions(tmp_path: Path, route: str, matches: bool) -> None:
@@ -91,7 +91,7 @@ routes: [{name: r, protocols: [tcp], sources: [{ip: 10.0.0.0/8}], destinations: 
         ),
         (
             "protocols: [tcp], sources: [{port: 1}], paths: [/]",
-            "in routes 1: in paths: cannot set 'paths' when 'protocols' is 'tcp'",
+            "in routes 1: in paths: cannot set 'paths' when 'protocols' is 'tcp', 'tls', 'tls_passthrough' or 'udp'",
         ),
         (
             "protocols: [tcp], sources: [{}]",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +307,77 @@ def test_an_error_of_a_type_that_kong_has_no_form_for_fails_as_in_kong(kind: str
 def test_the_type_is_looked_up_by_its_name_as_lua_does() -> None:
     answer = erred(scene([(b"Accept", b"*/*")]), 403, "no", {"content-type": "text/plain"})
     assert answer.headers == [(b"Content-Type", b"application/json; charset=utf-8")]
+
+
+@pytest.mark.parametrize("protocol", ["MsgPack:1", "ProtoBuf:1"])
+@pytest.mark.parametrize(
+    ("status", "number", "name"),
+    [
+        (400, b"3", b"InvalidArgument"),
+        (401, b"16", b"Unauthenticated"),
+        (403, b"7", b"PermissionDenied"),
+        (404, b"5", b"NotFound"),
+        (405, b"3", b"InvalidArgument"),
+        (409, b"6", b"AlreadyExists"),
+        (429, b"8", b"ResourceExhausted"),
+        (500, b"13", b"Internal"),
+        (501, b"12", b"Unimplemented"),
+        (502, b"13", b"Internal"),
+        (503, b"14", b"Unavailable"),
+        (504, b"4", b"DeadlineExceeded"),
+    ],
+)
+def test_an_answer_for_grpc_has_its_status(status: int, number: bytes, name: bytes, protocol: str) -> None:
+    """As measured on Kong 3.9.3."""
+    kind = {"Content-Type": "application/grpc"}
+    expected = [(b"Content-Type", b"application/grpc"), (b"grpc-status", number), (b"grpc-message", name)]
+    for function, body in (("error", b""), ("exit", b"no")):
+        with pytest.raises(Exit) as raised:
+            scene().call(f"kong.response.{function}", status, "no", kind, protocol=protocol)
+        assert (raised.value.status, raised.value.headers, raised.value.body) == (status, expected, body)
+
+
+@pytest.mark.parametrize(("status", "number", "name"), [(200, b"0", b"OK"), (302, b"2", b"Unknown")])
+def test_an_exit_for_grpc_without_a_body_is_empty(status: int, number: bytes, name: bytes) -> None:
+    answer = exited(scene(), status, None, {"content-type": "application/grpc+proto", "grpc-message": "mine"})
+    assert answer.body == b""
+    assert answer.headers == [
+        (b"content-type", b"application/grpc+proto"),
+        (b"grpc-message", b"mine"),
+        (b"grpc-status", number),
+    ]
+    assert dict(exited(scene(), status, "", {"Content-Type": "application/grpc"}).headers)[b"grpc-message"] == name
+
+
+def test_a_table_is_no_body_for_grpc() -> None:
+    with pytest.raises(Refused, match="body must be a nil or a string where the Content-Type is gRPC's, got table"):
+        scene().call("kong.response.exit", 200, {"a": 1}, {"Content-Type": "application/grpc"})
+
+
+@pytest.mark.parametrize("accept", [b"application/grpc", b"application/grpc, text/html", b"application/grpc;q=0.5"])
+def test_an_error_for_a_client_that_accepts_grpc_is_empty(accept: bytes) -> None:
+    answer = erred(scene([(b"Accept", accept)]), 403, "no")
+    assert (answer.body, answer.headers) == (b"", [(b"Content-Type", b" ")])
+    answer = erred(scene([(b"Accept", b"text/html, application/grpc")]), 403, "no")
+    assert answer.headers == [(b"Content-Type", b"text/html; charset=utf-8")]
+
+
+def test_a_status_with_a_fraction_is_its_whole_part() -> None:
+    answer = erred(scene(), 403.5, "no")
+    assert answer.status == 403
+    answer = erred(scene(), 403.5)
+    assert answer.body is not None
+    assert b'"message":"The upstream server responded with 403"' in answer.body
+    assert exited(scene(), 203.5, "no").status == 203
+    for function, status in (("error", 599.5), ("error", 399.9), ("exit", 599.9), ("exit", 99.9), ("error", math.nan)):
+        with pytest.raises(Refused, match=r"code must be a number between [14]00 and 599"):
+            scene().call(f"kong.response.{function}", status, "no")
+
+
+def test_an_error_in_xml_ends_with_a_line_break() -> None:
+    answer = erred(scene([(b"Accept", b"application/xml")]), 403, "no")
+    assert answer.body is not None
+    assert answer.body.endswith(b"</requestid>\n</error>\n")
 
 
 def test_a_length_that_is_none_fails_as_in_kong() -> None:

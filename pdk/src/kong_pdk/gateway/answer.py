@@ -63,14 +63,14 @@ def exit_headers(exchange: Exchange, answer: Exit, content_type: str | None, bod
     headers = over(exchange.response.headers, new)
     told = [value for name, value in answer.headers if name.lower() == b"content-length"]
     headers = with_length(headers, answer.status, body)
-    if told and may_have_body(answer.status):
-        # Only of an answer to HEAD, which has no body: the length that a GET would have.
+    if told:
+        # Only of an answer without a body: to HEAD, the length that a GET would have.
         headers = over(headers, [(b"Content-Length", told[-1])])
+    elif not may_have_body(answer.status) and (answer.body is not None or answer.status == 304):
+        # Kong has set the length of the body that it was given, an empty one too; nginx leaves out the body alone.
+        headers.append((b"Content-Length", b"%d" % len(answer.body or b"")))
     if answer.status == 204:
-        # nginx drops the type; Kong has set the length when it was given a body, an empty one too.
         headers = [pair for pair in headers if pair[0].lower() != b"content-type"]
-        if answer.body is not None:
-            headers.append((b"Content-Length", b"0"))
     return headers
 
 

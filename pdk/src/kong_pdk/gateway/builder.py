@@ -23,7 +23,6 @@ from kong_pdk.gateway.entities import (
     Vault,
 )
 from kong_pdk.gateway.entries import Entry, split_target
-from kong_pdk.plugin import Problem
 
 _Entity = TypeVar("_Entity", Service, Route, Consumer, Upstream, PluginConfig, Vault)
 
@@ -31,9 +30,7 @@ _Entity = TypeVar("_Entity", Service, Route, Consumer, Upstream, PluginConfig, V
 _sequences = itertools.count(1)
 
 
-def build(
-    file: Path, entries: Iterable[Entry], lines: Callable[[Place], int | None], notices: Iterable[Problem]
-) -> Config:
+def build(file: Path, entries: Iterable[Entry], lines: Callable[[Place], int | None]) -> Config:
     """The configuration that resolved entries without faults mean. ``lines`` gives the line of a place of the file."""
     by_kind: dict[str, list[dict[str, Any]]] = {}
     now = int(time.time())
@@ -60,7 +57,6 @@ def build(
         credentials_by_key={each.key: each for each in credentials.values() if each.key},
         vaults=tuple(_entity(Vault, values) for values in by_kind.get("vaults", ())),
         file=file,
-        notices=tuple(dict.fromkeys(notices)),
     )
 
 

@@ -242,6 +242,13 @@ PASSED_OVER: dict[str, frozenset[str]] = {
         }
     ),
 }
+# Those of them that say what is to be done with a request.
+SKIPPED: dict[str, frozenset[str]] = {
+    "services": PASSED_OVER["services"],
+    "routes": PASSED_OVER["routes"],
+    "upstreams": frozenset({"client_certificate"}),
+    "consumers": PASSED_OVER["consumers"],
+}
 OTHER_ENTITIES = frozenset(
     {
         "acls",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kong_pdk.gateway.builder import build
 from kong_pdk.gateway.core_schema import Field
 from kong_pdk.gateway.document import Document, DocumentError
 from kong_pdk.gateway.entities import Config
-from kong_pdk.gateway.entries import Entries, Fault
+from kong_pdk.gateway.entries import About, Entries, Fault
 from kong_pdk.gateway.references import resolve
 from kong_pdk.gateway.settings import Settings
 from kong_pdk.plugin import Problem
@@ -29,33 +30,34 @@ class DeclarativeError(Exception):
         super().__init__(f"error parsing declarative config file {file}:\n{listed}")
 
 
-def load_declarative(path: Path, schemas: Schemas) -> Config:
+def load_declarative(path: Path, schemas: Schemas, broken: Collection[str] = ()) -> Config:
     """The configuration in a file, YAML or JSON (``.json``).
 
     ``schemas`` has the configuration fields of each enabled plugin, ``key-auth`` among them; None for a plugin
-    whose fields are not known, so that its configuration is taken as it is.
+    whose fields are not known, so that its configuration is taken as it is. ``broken`` are plugins that do not load,
+    for a reason that has been said.
     Raises :class:`DeclarativeError`.
     """
     try:
         document = Document.read(path)
     except DocumentError as error:
         raise DeclarativeError(path, [Problem(path, error.line, str(error))]) from error
-    return _judge(path, document, schemas)
+    return _judge(path, document, schemas, broken)
 
 
-def load_settings(settings: Settings, schemas: Schemas) -> Config:
-    """The configuration that the settings name; an empty one where they name none.
+def load_settings(settings: Settings, schemas: Schemas, broken: Collection[str] = ()) -> Config:
+    """The configuration that the settings name, as of :func:`load_declarative`; an empty one where they name none.
 
     Raises :class:`DeclarativeError`.
     """
     if settings.declarative_config is not None:
-        return load_declarative(settings.declarative_config, schemas)
+        return load_declarative(settings.declarative_config, schemas, broken)
     if settings.declarative_config_string is not None:
         try:
             document = Document(settings.declarative_config_string)
         except DocumentError as error:
             raise DeclarativeError(_STRING_NAME, [Problem(_STRING_NAME, error.line, str(error))]) from error
-        return _judge(_STRING_NAME, document, schemas)
+        return _judge(_STRING_NAME, document, schemas, broken)
     return Config()
 
 
@@ -75,13 +77,22 @@ def skipped_plugins(config: Config, names: Collection[str]) -> Problem | None:
     return Problem(config.file, None, message, "this is a limit of the embedded gateway, not a mistake in the file")
 
 
-def _judge(path: Path, document: Document, schemas: Schemas) -> Config:
-    entries = Entries(schemas)
+def _judge(path: Path, document: Document, schemas: Schemas, broken: Collection[str]) -> Config:
+    entries = Entries(schemas, broken)
     entries.collect(document.value)
     entries.faults.extend(resolve(entries.all))
     if entries.faults:
         raise DeclarativeError(path, _problems(path, document, entries.faults))
-    return build(path, entries.all, document.line, _problems(path, document, entries.notices))
+
+    def notices(*about: About | None) -> tuple[Problem, ...]:
+        return tuple(_problems(path, document, (each for each in entries.notices if each.about in about)))
+
+    return replace(
+        build(path, entries.all, document.line),
+        notices=notices(None, *About),
+        skipped=notices(About.SKIPPED),
+        refused=notices(About.REFUSED),
+    )
 
 
 def _problems(path: Path, document: Document, faults: Iterable[Fault]) -> list[Problem]:

@@ -240,7 +240,8 @@ class PluginConfig:
 class Config:
     """Everything that one declarative configuration says. Mappings are by id.
 
-    ``file`` is where it comes from, None where there is none. ``notices`` say what of it the gateway skips.
+    ``file`` is where it comes from, None where there is none. ``notices`` are what is to be said of it; ``skipped``
+    are those about what the gateway does not serve, ``refused`` those about what the open-source Kong refuses.
     """
 
     services: Mapping[str, Service] = field(default_factory=dict)
@@ -255,6 +256,8 @@ class Config:
     vaults: tuple[Vault, ...] = ()
     file: Path | None = None
     notices: tuple[Problem, ...] = ()
+    skipped: tuple[Problem, ...] = ()
+    refused: tuple[Problem, ...] = ()
 
     def consumer(self, consumer_id: str, search_by_username: bool = False) -> Consumer | None:
         """A consumer by its id, or by its username when ``search_by_username`` and no id matches."""

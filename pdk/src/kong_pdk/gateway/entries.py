@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
 
 from kong_pdk.gateway import paths
+from kong_pdk.gateway.conditions import route_faults, service_faults
 from kong_pdk.gateway.core_schema import (
     ANNOTATIONS,
     FIELDS,
@@ -20,11 +22,12 @@ from kong_pdk.gateway.core_schema import (
     NOT_OPEN_SOURCE,
     OTHER_ENTITIES,
     PASSED_OVER,
+    SKIPPED,
     Field,
 )
 from kong_pdk.gateway.document import Place
 from kong_pdk.gateway.router import GRPC, compile_regex
-from kong_pdk.gateway.stream.routes import route_faults, unserved
+from kong_pdk.gateway.stream.routes import place_faults, unserved
 from kong_pdk.gateway.vaults import ENV
 from kong_pdk.plugin import bundled, validate_config
 
@@ -37,6 +40,13 @@ _NO_GRPC = "the embedded gateway has neither gRPC nor HTTP/2"
 _BUNDLED = "it is one of Kong's own: add it, or the word bundled, to KONG_PLUGINS"
 
 
+class About(Enum):
+    """What a notice is about, where that matters to who reads it."""
+
+    SKIPPED = "what the embedded gateway does not serve"
+    REFUSED = "what the open-source Kong refuses"
+
+
 @dataclass(frozen=True)
 class Fault:
     """Something wrong, or to be said, at a place of the document; ``whole`` where the message says all of it."""
@@ -46,6 +56,7 @@ class Fault:
     cure: str | None = None
     plugin: str | None = None
     whole: bool = False
+    about: About | None = None
 
 
 @dataclass
@@ -62,11 +73,17 @@ class Entry:
 
 
 class Entries:
-    """Collects ``all`` entries of a document, with the ``faults`` found in them."""
+    """Collects ``all`` entries of a document, with the ``faults`` found in them.
 
-    def __init__(self, schemas: Mapping[str, Iterable[Field] | None]) -> None:
+    ``broken`` are plugins that do not load; why is said elsewhere.
+    """
+
+    def __init__(self, schemas: Mapping[str, Iterable[Field] | None], broken: Collection[str] = ()) -> None:
         self._schemas = schemas
+        self._broken = broken
         self._old_paths = False
+        self._certificates: set[object] = set()
+        self._skipped: dict[str, dict[str, Place]] = {}
         self.all: list[Entry] = []
         self.faults: list[Fault] = []
         self.notices: list[Fault] = []
@@ -77,22 +94,37 @@ class Entries:
             self.faults.append(Fault((), "expected a record", "begin the file with _format_version"))
             return
         self._meta(document)
+        self._certificates = _ids(document.get("certificates"))
         for kind, value in document.items():
             if kind in FIELDS:
                 self._list(kind, value, (kind,), {})
             elif kind in OTHER_ENTITIES:
-                self._note((kind,), f"{kind} are skipped: the embedded gateway does not have them")
+                if value:
+                    self._skip((kind,), f"{kind} are skipped: the embedded gateway does not have them")
             elif kind not in META:
                 self.faults.append(Fault((kind,), "unknown field"))
         self._note_not_open_source("", document, ())
+        self._skip_fields()
 
     def _note_not_open_source(self, kind: str, fields: Mapping[str, Any], place: Place) -> None:
         for name in sorted(NOT_OPEN_SOURCE.get(kind, frozenset()).intersection(fields)):
             text = f"{name} is for decK and Kong Enterprise: the open-source Kong refuses the field"
-            self._note((*place, name), text)
+            self._note((*place, name), text, about=About.REFUSED)
 
-    def _note(self, place: Place, text: str, plugin: str | None = None) -> None:
-        self.notices.append(Fault(place, text, plugin=plugin, whole=True))
+    def _note(self, place: Place, text: str, plugin: str | None = None, about: About | None = None) -> None:
+        self.notices.append(Fault(place, text, plugin=plugin, whole=True, about=about))
+
+    def _skip(self, place: Place, text: str) -> None:
+        self._note(place, text, about=About.SKIPPED)
+
+    def _skip_fields(self) -> None:
+        """Name the fields of each kind of entity that have no effect, at the first place that has one."""
+        for kind, found in self._skipped.items():
+            names = sorted(found)
+            listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+            are, them = ("is", "it") if len(names) == 1 and not names[0].endswith("s") else ("are", "them")
+            text = f"{listed} of {kind} {are} skipped: the embedded gateway does not have {them}"
+            self._skip(next(iter(found.values())), text)
 
     def _meta(self, document: dict[str, Any]) -> None:
         version = document.get("_format_version")
@@ -132,7 +164,10 @@ class Entries:
         self.faults.extend(_faults(errors, place))
         entry.has_own_id = isinstance(entry.values.get("id"), str)
         self._checks(entry, value)
+        self._client_certificate(entry, value.get("client_certificate"))
         self._note_not_open_source(kind, value, place)
+        for name in SKIPPED.get(kind, frozenset()).intersection(name for name, each in value.items() if each):
+            self._skipped.setdefault(kind, {}).setdefault(name, (*place, name))
         self.all.append(entry)
         for name, field_name in nested.items():
             self._list(name, value.get(name), (*place, name), {**_inherited(name, parents), field_name: entry})
@@ -161,13 +196,16 @@ class Entries:
 
     def _checks(self, entry: Entry, written: dict[str, Any]) -> None:
         if entry.kind == "routes":
-            self.faults.extend(_route_faults(entry, self._old_paths))
+            self.faults.extend(_route_faults(entry, written, self._old_paths))
             for text in (*_unserved_grpc(entry.values.get("protocols")), *unserved(entry.values.get("protocols"))):
-                self._note(entry.place, text)
+                self._skip(entry.place, text)
             if entry.values.get("snis"):
-                self._note(entry.place, "snis of a route are skipped: the embedded gateway does not match them")
-        elif entry.kind == "services" and entry.values.get("protocol") in GRPC:
-            self._note(entry.place, f"services for {entry.values['protocol']} are not served: {_NO_GRPC}")
+                self._skip(entry.place, "snis of a route are skipped: the embedded gateway does not match them")
+        elif entry.kind == "services":
+            for way, fault, cure in service_faults(entry.values, written):
+                self.faults.append(Fault((*entry.place, *way), fault, cure))
+            if entry.values.get("protocol") in GRPC:
+                self._skip(entry.place, f"services for {entry.values['protocol']} are not served: {_NO_GRPC}")
         elif entry.kind == "vaults":
             self._vault(entry, written.get("config"))
         elif entry.kind == "consumers" and not (entry.values.get("username") or entry.values.get("custom_id")):
@@ -179,9 +217,24 @@ class Entries:
             self._consumer_group(entry, written.get("consumer_group"))
             self._plugin(entry, written.get("config"))
 
+    def _client_certificate(self, entry: Entry, written: Any) -> None:
+        if written is None or "client_certificate" not in PASSED_OVER.get(entry.kind, frozenset()):
+            return
+        place = (*entry.place, "client_certificate")
+        wanted = written.get("id") if isinstance(written, dict) else written
+        if not isinstance(wanted, str):
+            self.faults.append(Fault(place, "expected a string or a record with an id"))
+        elif wanted not in self._certificates:
+            message = f"invalid reference 'client_certificate: {wanted}' (no such entry in 'certificates')"
+            self.faults.append(Fault(place, message))
+
     def _plugin(self, entry: Entry, config: Any) -> None:
         name = entry.values.get("name")
         if not isinstance(name, str):
+            return
+        if name not in self._schemas and name in self._broken:
+            message = f"plugin '{name}' does not load, for the reason that is named above"
+            self.faults.append(Fault((*entry.place, "name"), message))
             return
         if name not in self._schemas:
             message = f"plugin '{name}' not enabled; add it to the 'plugins' configuration property"
@@ -206,7 +259,7 @@ class Entries:
         name = group if isinstance(group, str) else json.dumps(group, sort_keys=True, default=str)
         entry.values["consumer_group"] = name
         scope = f"plugin {entry.values.get('name')} for consumer group {name}"
-        self._note(entry.place, f"{scope} is skipped: the embedded gateway does not have them")
+        self._skip(entry.place, f"{scope} is skipped: the embedded gateway does not have them")
 
     def _vault(self, entry: Entry, config: Any) -> None:
         kind, prefix = entry.values.get("name"), entry.values.get("prefix")
@@ -218,10 +271,16 @@ class Entries:
         if not isinstance(entry.config.get("prefix", ""), str):
             self.faults.append(Fault((*place, "prefix"), "expected a string"))
         if isinstance(kind, str) and kind != ENV:
-            self._note(
+            self._skip(
                 entry.place,
                 f"vault {prefix} is skipped: the embedded gateway has no vault of the kind {kind}, only {ENV}",
             )
+
+
+def _ids(entities: Any) -> set[object]:
+    """The ids that are written in a list of entities."""
+    listed = entities if isinstance(entities, list) else ()
+    return {each["id"] for each in listed if isinstance(each, dict) and isinstance(each.get("id"), str)}
 
 
 def _inherited(kind: str, parents: dict[str, Entry]) -> dict[str, Entry]:
@@ -243,13 +302,14 @@ def _faults(errors: Mapping[str | int, Any], place: Place) -> Iterator[Fault]:
                 yield Fault(inner, str(message))
 
 
-def _route_faults(entry: Entry, old_paths: bool) -> Iterator[Fault]:
+def _route_faults(entry: Entry, written_route: Mapping[str, Any], old_paths: bool) -> Iterator[Fault]:
     values = entry.values
     protocols = values.get("protocols")
-    if isinstance(protocols, list) and not any(isinstance(protocol, dict) for protocol in protocols):
-        yield from _route_conditions(entry, protocols)
-        for way, fault in route_faults(values, protocols):
-            yield Fault((*entry.place, *way), fault)
+    if isinstance(protocols, list) and all(isinstance(protocol, str) for protocol in protocols):
+        for way, fault, cure in route_faults(written_route, protocols):
+            yield Fault((*entry.place, *way), fault, cure)
+    for place, fault in place_faults(values):
+        yield Fault((*entry.place, *place), fault)
     written = values.get("paths")
     if isinstance(written, list):
         values["paths"] = written = [_modern(path) if old_paths else path for path in written]
@@ -269,16 +329,6 @@ def _unserved_grpc(protocols: object) -> Iterator[str]:
     for protocol in sorted(GRPC):
         if isinstance(protocols, list) and protocol in protocols:
             yield f"routes for {protocol} are not served: {_NO_GRPC}"
-
-
-def _route_conditions(entry: Entry, protocols: list[Any]) -> Iterator[Fault]:
-    wanted = ["methods", "hosts", "headers", "paths"]
-    if {"https", "grpcs", "tls"}.intersection(protocols):
-        wanted.append("snis")
-    protocol = "https" if "https" in protocols else "http"
-    if protocol in protocols and not any(entry.values.get(name) for name in wanted):
-        names = ", ".join(f"'{name}'" for name in wanted)
-        yield Fault(entry.place, f"must set one of {names} when 'protocols' is '{protocol}'")
 
 
 def _host_fault(host: Any) -> str | None:

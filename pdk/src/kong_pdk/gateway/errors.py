@@ -24,6 +24,23 @@ _NGINX_PHRASES = {
 _NGINX_PAGES = {
     301, 302, 303, 307, 308, *range(400, 417), 421, 429, 500, 501, 502, 503, 504, 505, 507,
 } - {407}  # fmt: skip
+_GRPC_OF_STATUS = {
+    401: (16, "Unauthenticated"),
+    403: (7, "PermissionDenied"),
+    404: (5, "NotFound"),
+    409: (6, "AlreadyExists"),
+    429: (8, "ResourceExhausted"),
+    501: (12, "Unimplemented"),
+    503: (14, "Unavailable"),
+    504: (4, "DeadlineExceeded"),
+}
+_GRPC_OF_CLASS = {2: (0, "OK"), 4: (3, "InvalidArgument"), 5: (13, "Internal")}
+
+
+def grpc_headers(status: int) -> RawHeaders:
+    """What Kong adds to an answer of its own whose Content-Type is gRPC's."""
+    number, message = _GRPC_OF_STATUS.get(status) or _GRPC_OF_CLASS.get(status // 100, (2, "Unknown"))
+    return [(b"grpc-status", b"%d" % number), (b"grpc-message", message.encode())]
 
 
 def bodiless_page(status: int, accept: str | None, request_id: str) -> tuple[str | None, bytes]:

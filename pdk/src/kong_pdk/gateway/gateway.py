@@ -243,7 +243,7 @@ class Gateway:
         config = load_settings(settings, {**dict.fromkeys(skipped), **schemas})
         for notice in config.notices:
             if notice.plugin not in skipped:
-                self._log.write("notice", str(notice))
+                self._log.write("warn" if notice in config.skipped else "notice", str(notice))
         problem = skipped_plugins(config, skipped)
         if problem is not None:
             self._log.write("warn", str(problem))

@@ -46,6 +46,14 @@ def integer(name: str, value: object, least: int, most: int) -> int:
     return int(given)
 
 
+def status(value: object, least: int) -> int:
+    """``value``, the status of a response from ``least`` to 599; of a fraction, its whole part. Raises Refused."""
+    given = number("code", value)
+    if not least <= given <= 599:  # NaN neither
+        raise Refused(f"code must be a number between {least} and 599")
+    return int(given)
+
+
 def table(name: str, value: object) -> dict[str, Any]:
     """``value``, a table with names (an empty list is an empty table). Raises Refused."""
     if value == []:

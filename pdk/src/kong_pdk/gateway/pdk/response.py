@@ -6,11 +6,13 @@ import json
 from typing import Any, NoReturn
 
 from kong_pdk.error_page import FORMS
-from kong_pdk.gateway.errors import error_exit
+from kong_pdk.gateway.answer import may_have_body
+from kong_pdk.gateway.errors import error_exit, grpc_headers
 from kong_pdk.gateway.exchange import Exchange, Exit, RawHeaders, Refused
 from kong_pdk.gateway.pdk import headers
 from kong_pdk.gateway.pdk.calls import MSGPACK, Event, function
-from kong_pdk.gateway.pdk.checks import integer, lua_type, maximum, string, table
+from kong_pdk.gateway.pdk.checks import lua_type, maximum, string, table
+from kong_pdk.gateway.pdk.checks import status as checked_status
 from kong_pdk.wire.text import decode, encode
 
 _JSON = b"application/json; charset=utf-8"
@@ -58,7 +60,7 @@ def get_source(event: Event) -> str:
 
 @function("kong.response.set_status")
 def set_status(event: Event, status: object = None) -> None:
-    event.exchange.response.status = integer("code", status, 100, 599)
+    event.exchange.response.status = checked_status(status, 100)
 
 
 @function("kong.response.set_header")
@@ -99,9 +101,13 @@ def _reserved(event: Event, name: str) -> bool:
 @function("kong.response.exit")
 def exit_(event: Event, status: object = None, body: object = None, given: object = None) -> NoReturn:
     """Answer the client. Over MsgPack:1 an answer without a body gets nginx's own page."""
-    code = integer("code", status, 100, 599)
-    fields = _headers(event, given)
-    content: bytes | None = b"" if event.protocol != MSGPACK else None
+    code = checked_status(status, 100)
+    fields = _headers(event, code, given)
+    of_grpc = _is_grpc(fields)
+    fields += _of_grpc(code, fields)
+    content: bytes | None = b"" if event.protocol != MSGPACK or of_grpc else None
+    if of_grpc and isinstance(body, (dict, list)):
+        raise Refused("body must be a nil or a string where the Content-Type is gRPC's, got table")
     if isinstance(body, (dict, list)):
         content = encode(_json(body))
         if not any(name.lower() == b"content-type" for name, _ in fields):
@@ -120,18 +126,33 @@ def error(event: Event, status: object = None, message: object = None, given: ob
     A table as message is sent as JSON inside of the form. The form is that of the Content-Type among the headers,
     by just this name, else the one that the client accepts.
     """
-    code = integer("code", status, 400, 599)
-    fields = _headers(event, given)
+    code = checked_status(status, 400)
+    fields = _headers(event, code, given)
     kind = _form(given.get("Content-Type") if isinstance(given, dict) else None)
     if isinstance(message, (dict, list)):
         message = _json(message)
     elif message is not None and not isinstance(message, str):
         raise Refused(f"message must be a nil, a string or a table, got {lua_type(message)}")
+    elif message is None and status != code:
+        message = f"The upstream server responded with {code}"  # Kong has no words for a fraction
     answer = error_exit(event.exchange, code, message, content_type=kind)
     answer.headers = [(name, with_charset(value) if kind else value) for name, value in answer.headers] + [
         entry for entry in fields if entry[0].lower() != b"content-type"
     ]
+    answer.headers += _of_grpc(code, answer.headers)
     raise answer
+
+
+def _of_grpc(status: int, fields: RawHeaders) -> RawHeaders:
+    """The headers that Kong adds to those of an answer if they name gRPC's Content-Type; what is written stays."""
+    if not _is_grpc(fields):
+        return []
+    written = {name.lower() for name, _ in fields}
+    return [pair for pair in grpc_headers(status) if pair[0] not in written]
+
+
+def _is_grpc(fields: RawHeaders) -> bool:
+    return any(name.lower() == b"content-type" and value.startswith(b"application/grpc") for name, value in fields)
 
 
 def _form(given: object) -> str | None:
@@ -146,10 +167,10 @@ def _json(value: dict[str, Any] | list[Any]) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def _headers(event: Event, given: Any) -> RawHeaders:
-    """The headers of ``exit`` and ``error``. The length of a body is the gateway's to say; HEAD has no body."""
+def _headers(event: Event, status: int, given: Any) -> RawHeaders:
+    """The headers of ``exit`` and ``error``. The length of a body is the gateway's to say, where there is one."""
     fields: RawHeaders = []
-    has_body = event.exchange.request.method != "HEAD"
+    has_body = event.exchange.request.method != "HEAD" and may_have_body(status)
     for name, new in headers.checked({} if given is None else table("headers", given)):
         if _reserved(event, name):
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ from kong_pdk.gateway.ends import Ends
 from kong_pdk.gateway.entities import Config, Route, Service
 
 STREAM_PROTOCOLS = frozenset({"tcp", "tls", "tls_passthrough", "udp"})
-_HTTP_CONDITIONS = ("methods", "hosts", "headers", "paths")
 
 
 @dataclass(frozen=True)
@@ -98,14 +97,8 @@ def unserved(protocols: object) -> Iterator[str]:
             yield f"routes take no {protocol}: the embedded gateway's streams are plain TCP"
 
 
-def route_faults(values: Mapping[str, Any], protocols: Iterable[str]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """What is wrong with a route for the stream subsystem: the way to the place, and Kong's words."""
-    asked = [protocol for protocol in ("tcp", "tls", "udp") if protocol in protocols]
-    if asked and not any(values.get(name) for name in ("sources", "destinations", "snis")):
-        yield (), "must set one of 'sources', 'destinations', 'snis' when 'protocols' is 'tcp', 'tls' or 'udp'"
-    for name in _HTTP_CONDITIONS:
-        if asked and values.get(name):
-            yield (name,), f"cannot set '{name}' when 'protocols' is '{asked[0]}'"
+def place_faults(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What is wrong with a route's sources and destinations: the way to the place, and Kong's words."""
     for name in ("sources", "destinations"):
         places = values.get(name)
         for index, place in enumerate(places if isinstance(places, list) else ()):
