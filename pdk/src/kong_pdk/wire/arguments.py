@@ -203,6 +203,9 @@ def _fill_authenticate(message: Any, name: str, args: list[Any]) -> None:
 
 def _check_fields(name: str, entity: str, kind: str, value: Mapping[Any, Any]) -> None:
     known = message_class(kind).DESCRIPTOR.fields_by_name
+    for field, item in value.items():
+        if item and field in known and known[field].is_repeated and not isinstance(item, (list, tuple)):
+            raise ArgumentError(f"{name}: {entity} {field} must be a list, not {type(item).__name__}")
     lost = [str(field) for field, item in value.items() if field not in known and item is not None]
     if lost:
         raise ArgumentError(

@@ -106,8 +106,6 @@ def _set(message: Any, field: Any, item: Any) -> None:
 def _fill_repeated(message: Any, field: Any, items: Any) -> None:
     target = getattr(message, field.name)
     if not isinstance(items, (list, tuple)):
-        if items:  # Lua has one empty table, which is no list on the way
-            raise TypeError(f"{field.name} must be a list, not {type(items).__name__}")
         return
     for item in items:
         if field.message_type is not None:
