@@ -331,4 +331,4 @@ def test_a_real_index(kong: Launcher) -> None:
 
     assert container.wait_until_serving().headers["x-real"] == "1.3.0"
     [said] = [line.text for line in container.lines("kong-python", "warn")]
-    assert re.search(r"other versions of semver>=3,<4; pin them: semver==3\.\S+$", said)
+    assert re.search(r"other versions of semver>=3,<4 \(line 1\); pin them: semver==3\.\S+$", said)
