@@ -35,7 +35,7 @@ class UnknownFunctionError(PDKError):
     """
 
     def __init__(self, method: str, reason: str) -> None:
-        """:param method: the dotted name; reason: a sentence with the cure."""
+        """:param method: the dotted name; reason: a sentence with the hint."""
         super().__init__(reason)
         self.method = method
 

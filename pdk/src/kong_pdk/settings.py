@@ -106,8 +106,8 @@ def _is_of_others(name: str, value: str) -> bool:
 def _unknown(name: str) -> str:
     known = [other.removeprefix(PREFIX) for other in _BY_NAME]
     guess = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
-    cure = f"did you mean {PREFIX}{guess[0]}?" if guess else "unset it; kong-python settings lists those there are"
-    return f"there is no setting {name}; {cure}"
+    hint = f"did you mean {PREFIX}{guess[0]}?" if guess else "unset it; kong-python settings lists those there are"
+    return f"there is no setting {name}; {hint}"
 
 
 def _choice(*choices: str) -> Callable[[str], str]:

@@ -78,7 +78,7 @@ def test_list_of_mirrors(tmp_path: Path) -> None:
 
 
 def test_a_host_without_an_archive_is_told_what_to_set(tmp_path: Path) -> None:
-    """Where apt knows nothing, the cure is named."""
+    """Where apt knows nothing, the hint is named."""
     path = programs(tmp_path, apt_get="exit 1")
     done = bash("choose_archive", PATH=path)
     assert done.exit_code == 1

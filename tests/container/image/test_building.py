@@ -198,7 +198,7 @@ def test_a_base_without_kong_is_refused(shared: Launcher, kong_image: str, build
 
 
 def test_an_old_python_is_refused(shared: Launcher, kong_image: str, build: Build) -> None:
-    """A Python below 3.10 ends the build with its version and the cure."""
+    """A Python below 3.10 ends the build with its version and the hint."""
     base = shared.derive(WITH_OLD_PYTHON.format(base=kong_image), {})
     sentence = refusal(build(base, IMAGE_PYTHON="python3.9")[0])
 

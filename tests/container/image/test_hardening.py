@@ -53,7 +53,7 @@ def test_read_only_root_with_one_tmpfs(kong: Launcher) -> None:
 
 
 def test_nowhere_to_write(kong: Launcher) -> None:
-    """A read-only root without any tmpfs is a sentence with the cure, not a traceback."""
+    """A read-only root without any tmpfs is a sentence with the hint, not a traceback."""
     done = kong.run(plugins=kong.folder({"py-hello.py": PY_HELLO}), config=CONFIG, options=["--read-only"])
 
     assert done.exit_code == 78

@@ -99,8 +99,8 @@ def complaints(kong: Launcher, folder: Path, env: Mapping[str, str] | None = Non
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_sentence_with_file_line_and_cure(kong: Launcher, mistake: str) -> None:
-    """Kong does not start, exit code 78, and one sentence names the file, the line, what is wrong and the cure."""
+def test_a_mistake_is_one_sentence_with_file_line_and_hint(kong: Launcher, mistake: str) -> None:
+    """Kong does not start, exit code 78, and one sentence names the file, the line, what is wrong and the hint."""
     files, place, words = MISTAKES[mistake]
 
     [sentence] = complaints(kong, kong.folder(files))
@@ -120,7 +120,7 @@ def test_names_that_collide(kong: Launcher) -> None:
 
 
 def test_a_folder_that_cannot_be_read(kong: Launcher) -> None:
-    """A plugin folder without permissions is named, with the cure."""
+    """A plugin folder without permissions is named, with the hint."""
     folder = kong.folder({"py-hello.py": PY_HELLO})
     folder.chmod(0o000)
     try:
@@ -132,7 +132,7 @@ def test_a_folder_that_cannot_be_read(kong: Launcher) -> None:
 
 
 def test_a_file_that_cannot_be_read(kong: Launcher) -> None:
-    """A plugin's file without permissions is named, with the cure."""
+    """A plugin's file without permissions is named, with the hint."""
     folder = kong.folder({"py-hello.py": PY_HELLO})
     (folder / "py-hello.py").chmod(0o000)
 
@@ -142,7 +142,7 @@ def test_a_file_that_cannot_be_read(kong: Launcher) -> None:
 
 
 def test_a_folder_that_does_not_exist(kong: Launcher) -> None:
-    """A KONG_PYTHON_PLUGINS_DIR that is not there is named, with the cure."""
+    """A KONG_PYTHON_PLUGINS_DIR that is not there is named, with the hint."""
     [sentence] = complaints(kong, kong.folder({}), {"KONG_PYTHON_PLUGINS_DIR": "/nowhere"})
 
     assert sentence.startswith("/nowhere: ") and "does not exist" in sentence and "mount" in sentence

@@ -201,7 +201,7 @@ def test_nowhere_to_install(kong: Launcher) -> None:
 
 
 def test_what_cannot_be_installed_is_named(kong: Launcher) -> None:
-    """Kong does not start, exit code 78, and one sentence for each names plugin, file, line, pip's reason and cure.
+    """Kong does not start, exit code 78, and one sentence for each names plugin, file, line, pip's reason and hint.
 
     A plugin that misses what is for all plugins is named, too.
     """

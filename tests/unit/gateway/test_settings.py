@@ -1,4 +1,4 @@
-"""Settings from the environment: Kong's names and defaults, and errors with a cure."""
+"""Settings from the environment: Kong's names and defaults, and errors with a hint."""
 
 from __future__ import annotations
 
@@ -114,6 +114,6 @@ def test_headers() -> None:
         ({"nginx_http_client_body_buffer_size": "big"}, "nginx_http_client_body_buffer_size: 'big' is no size"),
     ],
 )  # fmt: skip
-def test_errors_name_the_setting_and_the_cure(values: dict[str, str], message: str) -> None:
+def test_errors_name_the_setting_and_the_hint(values: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(message)):
         read(**values)

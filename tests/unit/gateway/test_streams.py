@@ -345,7 +345,7 @@ def test_the_access_log_has_a_line_for_each_stream(serve: Serve) -> None:
     assert "] TCP 200 5 0 0." in running.access_log()
 
 
-def test_a_port_that_is_taken_is_named_with_the_cure(serve: Serve) -> None:
+def test_a_port_that_is_taken_is_named_with_the_hint(serve: Serve) -> None:
     with service() as port, pytest.raises(Exception, match=f"bind.. to 127.0.0.1:{port} failed .*KONG_STREAM_LISTEN"):
         serve(configuration(port), stream_listen=f"127.0.0.1:{port}")
 

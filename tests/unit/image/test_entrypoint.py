@@ -305,7 +305,7 @@ def test_a_base_without_entrypoint_is_named(start: Start) -> None:
     assert "[error] kong: /no/such/entrypoint: No such file or directory; the base image has to be" in container.log
 
 
-def test_a_start_without_a_place_to_write_names_the_cure(start: Start, folder: Path) -> None:
+def test_a_start_without_a_place_to_write_names_the_hint(start: Start, folder: Path) -> None:
     nowhere = str(folder / "good.py" / "below")
     container = start(KONG_PYTHON_RUN_DIR=nowhere, TMPDIR=nowhere)
     assert container.end() == 78

@@ -165,7 +165,7 @@ def test_a_folder_is_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "Is a directory" in refusal(capsys, tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_is_said_with_the_cure(
+def test_a_folder_that_cannot_be_written_is_said_with_the_hint(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**where: object) -> None:

@@ -68,7 +68,7 @@ def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     assert run.path == tmp_path / f"kong-python-{UID}"
 
 
-def test_no_place_at_all_names_the_cure(tmp_path: Path) -> None:
+def test_no_place_at_all_names_the_hint(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     nowhere = str(tmp_path / "file" / "below")
     with pytest.raises(StartError, match=r"Not a directory.*--tmpfs /run/kong-python") as raised:

@@ -115,7 +115,7 @@ def test_it_says_what_it_does_and_no_more(
     assert re.fullmatch(r"installed 2 packages for plugin one in \d+\.\d s", last)
 
 
-def test_a_failure_is_a_problem_with_line_and_cure(
+def test_a_failure_is_a_problem_with_line_and_hint(
     folder: Path, write: Write, environ: Mapping[str, str], data: Path
 ) -> None:
     write("one/plugin.py")
@@ -124,7 +124,7 @@ def test_a_failure_is_a_problem_with_line_and_cure(
     [problem] = inspect(folder, load=packages.load).problems
     assert (problem.file, problem.line, problem.plugin) == (file, 3, "one")
     assert problem.message.startswith("the packages of plugin one cannot be installed: the index has no nowhere>=3 for")
-    assert problem.cure and "fix the name" in problem.cure
+    assert problem.hint and "fix the name" in problem.hint
     assert list((data / "environments").iterdir()) == []
 
 
@@ -202,7 +202,7 @@ def test_an_index_that_cannot_be_reached_is_named(folder: Path, write: Write, en
     [problem] = installed(folder, {**environ, **index, "PIP_NO_INDEX": "", "PIP_FIND_LINKS": ""}).problems
     assert "cannot reach the index 127.0.0.1:9 (Connection refused)" in problem.message
     assert "secret" not in str(problem)
-    assert problem.cure and "PIP_INDEX_URL" in problem.cure
+    assert problem.hint and "PIP_INDEX_URL" in problem.hint
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_password_that_must_be_escaped_is_named(folder: Path, write: Write, en
     index = {"PIP_INDEX_URL": "http://me:pa/ss@127.0.0.1:9/simple", "PIP_NO_INDEX": "", "PIP_FIND_LINKS": ""}
     [problem] = installed(folder, {**environ, **index, "PIP_RETRIES": "0"}).problems
     assert "the password in PIP_INDEX_URL holds a character that ends it" in problem.message
-    assert problem.cure and "%2F for /" in problem.cure
+    assert problem.hint and "%2F for /" in problem.hint
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_a_url_that_cannot_be_parsed_is_named_before_pip_runs(  # noqa: PLR0913,
     [problem] = installed(folder, {**environ, **BUILDING, "GIVEN": "s3c/r@t"}).problems
     assert (problem.file, problem.line) == (wrong, 3)
     assert "cannot be parsed" in problem.message
-    assert problem.cure and "%2F for /" in problem.cure
+    assert problem.hint and "%2F for /" in problem.hint
     assert "s3c" not in f"{problem}{caplog.text}"
 
 
@@ -309,7 +309,7 @@ def test_a_variable_that_is_not_set_is_named(folder: Path, write: Write, environ
     write("requirements.txt", "alpha\n--index-url https://index.invalid:${PORT}/simple\n")
     [problem] = installed(folder, environ).problems
     assert problem.line == 2
-    assert problem.cure and problem.cure.startswith("set PORT, or write")
+    assert problem.hint and problem.hint.startswith("set PORT, or write")
 
 
 def test_a_password_that_may_be_a_path_is_named_when_pip_has_failed(
@@ -444,7 +444,7 @@ def test_nothing_is_built_unless_asked_for(  # noqa: PLR0913, PLR0917
     [problem] = installed(folder, {**environ, "KONG_PYTHON_INSTALL": setting}).problems
     assert (problem.file, problem.line) == (more, 2)
     assert f"{text} has to be built from source, and KONG_PYTHON_INSTALL=wheels builds nothing" in problem.message
-    assert problem.cure and "set KONG_PYTHON_INSTALL=on" in problem.cure
+    assert problem.hint and "set KONG_PYTHON_INSTALL=on" in problem.hint
     assert not native.exists()
 
 
@@ -468,7 +468,7 @@ def test_a_package_that_is_there_as_source_alone(
     [problem] = installed(folder, given).problems
     assert problem.line == 1
     assert "the index has no wheel of native==1.0 for" in problem.message
-    assert problem.cure and "set KONG_PYTHON_INSTALL=on" in problem.cure
+    assert problem.hint and "set KONG_PYTHON_INSTALL=on" in problem.hint
     assert not native.exists()
     packages = installed(folder, {**given, **BUILDING})
     assert inspect(folder, load=packages.load).problems == []
@@ -541,7 +541,7 @@ def test_what_takes_too_long_is_killed(
     limit = {"KONG_PYTHON_INSTALL_SECONDS": "3", "PIP_CERT": "/any", "PIP_PID_FILE": str(tmp_path / "pid")}
     [problem] = installed(folder, {**environ, **limit, **BUILDING}).problems
     assert "pip was not ready after 3 s" in problem.message
-    assert problem.cure and "KONG_PYTHON_INSTALL_SECONDS" in problem.cure
+    assert problem.hint and "KONG_PYTHON_INSTALL_SECONDS" in problem.hint
     assert gone((tmp_path / "pid").read_text())
 
 
@@ -634,7 +634,7 @@ def test_a_data_directory_that_cannot_be_written_to(
     (tmp_path / "file").touch()
     [problem] = installed(folder, {**environ, "KONG_PYTHON_DATA_DIR": str(tmp_path / "file" / "below")}).problems
     assert "cannot be written to (Not a directory)" in problem.message
-    assert problem.cure and "--tmpfs" in problem.cure and "RUN kong-python install" in problem.cure
+    assert problem.hint and "--tmpfs" in problem.hint and "RUN kong-python install" in problem.hint
 
 
 def test_a_full_disk_is_named(

@@ -17,7 +17,7 @@ FILE = "/plugins/requirements.txt"
 
 WHEEL = "alpha @ https://files.invalid/alpha-1.0-py3-none-any.whl"
 
-# What the requirements file has, the line that is named, and what the message and the cure say.
+# What the requirements file has, the line that is named, and what the message and the hint say.
 REASONS: dict[str, tuple[str, int | None, str, str]] = {
     "no-such-package": ("alpha\nnowhere\n", 2, r"the index has no nowhere for Python 3\.\d+", "fix the name"),
     "no-such-version": ("alpha==9\n", 1, r"no alpha==9 for .*; the last ones that it has are 1\.0, 2\.0$", "those"),
@@ -96,7 +96,7 @@ def recorded(version: str, name: str) -> Outcome:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", REASONS)
 def test_pips_words_become_one_sentence(name: str, version: str, tmp_path: Path) -> None:
-    text, line, message, cure = REASONS[name]
+    text, line, message, hint = REASONS[name]
     file = tmp_path / "requirements.txt"
     file.write_text(text)
     if (name, version) == ("build-refused", "pip-22.0.2"):
@@ -105,7 +105,7 @@ def test_pips_words_become_one_sentence(name: str, version: str, tmp_path: Path)
     urls = [Line(file, number, line) for number, line in enumerate(text.splitlines(), 1) if "://" in line]
     reason = explain(replace(outcome, output=outcome.output.replace(FILE, str(file))), file, urls)
     assert re.search(message, reason.message), reason
-    assert (reason.line, cure in reason.cure) == (line, True), reason
+    assert (reason.line, hint in reason.hint) == (line, True), reason
 
 
 PYPI = """  Skipping link: No sources permitted for alpha: https://index.invalid/alpha-1.0.tar.gz#sha256=0 (from x)
@@ -133,16 +133,16 @@ def test_a_version_that_is_not_there_at_all_is_no_matter_of_wheels(
 
 def test_pips_own_setting_is_named_where_builds_are_allowed(tmp_path: Path) -> None:
     reason = explain(recorded(VERSIONS[0], "only-source"), tmp_path / "requirements.txt")
-    assert "KONG_PYTHON_INSTALL=on" in reason.cure
+    assert "KONG_PYTHON_INSTALL=on" in reason.hint
     outcome = replace(recorded(VERSIONS[0], "only-source"), building=True)
-    assert "unset PIP_ONLY_BINARY" in explain(outcome, tmp_path / "requirements.txt").cure
+    assert "unset PIP_ONLY_BINARY" in explain(outcome, tmp_path / "requirements.txt").hint
 
 
 def test_words_that_are_not_known_are_given_as_they_are(tmp_path: Path) -> None:
     outcome = Outcome(2, "Something\nERROR: Exception: a new kind\n  of trouble\n", "")
     reason = explain(outcome, tmp_path / "requirements.txt")
     assert reason.message == "pip says: Exception: a new kind"
-    assert "in the log" in reason.cure
+    assert "in the log" in reason.hint
 
 
 @pytest.mark.parametrize("output", ["", "\n\n", "x" * 10_000, "ERROR: \x1b[31m\n" * 99])
@@ -155,7 +155,7 @@ def test_anything_becomes_a_sentence(output: str, tmp_path: Path) -> None:
 def test_no_pip(tmp_path: Path) -> None:
     reason = explain(Outcome(1, "/usr/bin/python3: No module named pip\n", ""), tmp_path / "requirements.txt")
     assert reason.message == "there is no pip"
-    assert "ensurepip" in reason.cure
+    assert "ensurepip" in reason.hint
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def test_a_file_that_pip_cannot_decode(  # noqa: PLR0913, PLR0917
     [problem] = caught.value.problems
     assert (problem.file, problem.line) == (wrong, line)
     assert message in problem.message
-    assert problem.cure and hint in problem.cure
+    assert problem.hint and hint in problem.hint
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_what_somebody_else_could_have_written_is_not_used(  # noqa: PLR0913, PL
     [refused] = [each for wanted in packages.missing for each in packages.store.refused(wanted)]
     assert f"{made} is not used: " in str(refused)
     assert reason in str(refused)
-    assert ("chown -R" if tamper is given_away else "chmod -R go-w") in refused.cure
+    assert ("chown -R" if tamper is given_away else "chmod -R go-w") in refused.hint
 
     (made / "alpha.py").write_text("raise RuntimeError('written by somebody else')\n")
     caplog.clear()
@@ -181,7 +181,7 @@ def test_a_strangers_folder_in_the_way_is_named() -> None:
         finally:
             os.seteuid(0)
     assert str(raised.value) == f"{theirs} is of uid {STRANGER}, and in the way"
-    assert "remove it, or name another KONG_PYTHON_DATA_DIR" in raised.value.cure
+    assert "remove it, or name another KONG_PYTHON_DATA_DIR" in raised.value.hint
 
 
 @AS_ROOT
@@ -244,4 +244,4 @@ def test_a_file_system_without_owners_is_named(
     monkeypatch.setattr(Path, "rename", rename_for_others)
     [problem] = installed(plugins, environ).problems
     assert f"cannot be used: it belongs to uid {STRANGER}" in problem.message
-    assert problem.cure and "keeps owners and modes" in problem.cure
+    assert problem.hint and "keeps owners and modes" in problem.hint

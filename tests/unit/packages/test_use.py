@@ -88,7 +88,7 @@ def test_plugins_of_one_server_share_and_it_says_so(place: Mapping[str, str], pl
         process.terminate()
 
 
-def test_what_is_not_installed_is_said_with_the_cure(place: Mapping[str, str], plugins: Path, data: Path) -> None:
+def test_what_is_not_installed_is_said_with_the_hint(place: Mapping[str, str], plugins: Path, data: Path) -> None:
     done = run(place, sys.executable, "-c", MAIN, "plugins")
     assert done.returncode == 78
     assert f'own/plugin.py:1: module "alpha" is not installed; what {plugins}' in done.stderr

@@ -218,7 +218,7 @@ def test_syntax_error(tmp_path, write, text, line, words):
     assert problem.message.startswith("syntax error: ")
     assert words in str(problem)
     assert problem.plugin == "hello"
-    assert problem.cure
+    assert problem.hint
     if line:
         assert problem.line == line
 

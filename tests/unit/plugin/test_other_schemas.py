@@ -23,13 +23,13 @@ class Plugin:
 """
 
 
-def cures(field: dict[str, Any]) -> dict[int | str, str]:
+def hints(field: dict[str, Any]) -> dict[int | str, str]:
     """Give the hint for each part of a field's definition; for the definition itself by the name of the field."""
-    return {fault.path[-1]: str(fault.cure) for fault in check_schema([{"x": field}])[1]}
+    return {fault.path[-1]: str(fault.hint) for fault in check_schema([{"x": field}])[1]}
 
 
 @pytest.mark.parametrize(
-    ("field", "word", "cure"),
+    ("field", "word", "hint"),
     [
         ({"type": "integer", "min": 1, "max": 10}, "min", 'write "between": [1, 10]'),
         ({"type": "integer", "min": 1, "max": 10, "title": "Number of workers"}, "min",
@@ -115,8 +115,8 @@ def cures(field: dict[str, Any]) -> dict[int | str, str]:
          '"elements": {"type": "string", "one_of": ["a"]}'),
     ],
 )  # fmt: skip
-def test_a_word_of_others_has_kong_s_in_its_hint(field: dict[str, Any], word: str, cure: str) -> None:
-    assert cures(field)[word] == cure
+def test_a_word_of_others_has_kong_s_in_its_hint(field: dict[str, Any], word: str, hint: str) -> None:
+    assert hints(field)[word] == hint
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_word_of_others_has_kong_s_in_its_hint(field: dict[str, Any], word: st
 )  # fmt: skip
 def test_words_that_are_replaced_together_are_one_mistake(field: dict[str, Any], message: str, hint: str) -> None:
     [fault] = check_schema([{"x": field}])[1]
-    assert (fault.message, fault.cure) == (f'Schema field "x" {message}', hint)
+    assert (fault.message, fault.hint) == (f'Schema field "x" {message}', hint)
 
 
 def test_a_mistake_beside_words_of_others_is_named_too() -> None:
@@ -182,8 +182,8 @@ def test_what_the_hints_say_is_accepted(field: dict[str, Any]) -> None:
     ],
 )
 def test_a_regular_expression_becomes_a_pattern_that_means_the_same(regex: str, texts: list[str]) -> None:
-    cure = cures({"type": "string", "pattern": regex})["pattern"]
-    pattern = json.loads(cure.removeprefix('write "match": ').removesuffix(", a Lua pattern"))
+    hint = hints({"type": "string", "pattern": regex})["pattern"]
+    pattern = json.loads(hint.removeprefix('write "match": ').removesuffix(", a Lua pattern"))
     for text in texts:
         assert Pattern(pattern).matches(text) == (re.search(regex, text) is not None), text
 
@@ -192,7 +192,7 @@ def test_a_regular_expression_becomes_a_pattern_that_means_the_same(regex: str, 
     "regex", ["a|b", "(ab)+", "a{2}", r"\bx", r"[\W]", r"\W", ".*?x", "100%", r"\x41", "[", r"[\b]"]
 )
 def test_a_regular_expression_that_lua_has_no_pattern_for(regex: str) -> None:
-    assert "which has neither | nor {n}" in cures({"type": "string", "pattern": regex})["pattern"]
+    assert "which has neither | nor {n}" in hints({"type": "string", "pattern": regex})["pattern"]
 
 
 @pytest.mark.parametrize("value", [None, True, "x", 5, [], {}, [[]], {"x": {}}])
@@ -213,11 +213,11 @@ def test_a_regular_expression_that_lua_has_no_pattern_for(regex: str) -> None:
     ],
 )
 def test_whatever_stands_there_is_a_fault_with_a_hint(word: str, value: object) -> None:
-    assert all(cure and cure != "None" for cure in cures({word: value}).values())
+    assert all(hint and hint != "None" for hint in hints({word: value}).values())
 
 
 @pytest.mark.parametrize(
-    ("schema", "cure"),
+    ("schema", "hint"),
     [
         ({"message": {"type": "str"}}, 'Schema = [{"message": {"type": "string"}}]'),
         ({"a": {"type": "string"}, "b": {"type": "integer"}},
@@ -232,13 +232,13 @@ def test_whatever_stands_there_is_a_fault_with_a_hint(word: str, value: object) 
         ({f"field{n}": {"type": "string"} for n in range(20)}, 'Schema = [{"field0": {"type": "string"}}, ...]'),
     ],
 )  # fmt: skip
-def test_a_schema_in_another_shape_is_written_in_the_right_one(schema: object, cure: str) -> None:
+def test_a_schema_in_another_shape_is_written_in_the_right_one(schema: object, hint: str) -> None:
     [fault] = check_schema(schema)[1]
-    assert fault.cure == f"write a list of one-key dicts: {cure}"
+    assert fault.hint == f"write a list of one-key dicts: {hint}"
 
 
 @pytest.mark.parametrize(
-    ("item", "cure"),
+    ("item", "hint"),
     [
         ({"name": "a", "type": "int"}, 'write {"a": {"type": "integer"}}'),
         ({"a": {"type": "string"}, "b": {"type": "string"}},
@@ -250,9 +250,9 @@ def test_a_schema_in_another_shape_is_written_in_the_right_one(schema: object, c
         ({"u": "whatever"}, 'write {"type": "string"}'),
     ],
 )  # fmt: skip
-def test_an_item_in_another_shape_is_written_in_the_right_one(item: object, cure: str) -> None:
+def test_an_item_in_another_shape_is_written_in_the_right_one(item: object, hint: str) -> None:
     [fault] = check_schema([item])[1]
-    assert fault.cure == cure
+    assert fault.hint == hint
 
 
 def messages(tmp_path: Path, schema: str) -> list[str]:

@@ -8,7 +8,7 @@ from kong_pdk.plugin.schema import check_schema
 
 
 def faults(*fields: object) -> list[tuple[tuple[int | str, ...], str]]:
-    return [(fault.path, f"{fault.message}; {fault.cure}") for fault in check_schema(list(fields))[1]]
+    return [(fault.path, f"{fault.message}; {fault.hint}") for fault in check_schema(list(fields))[1]]
 
 
 def field_faults(**field: object) -> list[tuple[tuple[int | str, ...], str]]:

@@ -396,7 +396,7 @@ def test_an_argument_that_cannot_be_sent_is_a_typeerror_in_the_handler(serve, co
     assert kong.made == []
 
 
-def test_a_method_outside_the_interface_file_names_itself_and_the_cure(serve, caplog):
+def test_a_method_outside_the_interface_file_names_itself_and_the_hint(serve, caplog):
     class Plugin:
         def __init__(self, config):
             pass

@@ -109,7 +109,7 @@ def test_a_body_is_bytes(ask):
     assert (value, err) == (body, None)
 
 
-def test_a_large_body_over_msgpack_is_an_error_with_its_cure(serve):
+def test_a_large_body_over_msgpack_is_an_error_with_its_hint(serve):
     """Kong would refuse to read it, and the event would end without a word: so it is asked for as a form before."""
     got: list[Any] = []
 

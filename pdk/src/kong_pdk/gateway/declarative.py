@@ -98,7 +98,7 @@ def _judge(path: Path, document: Document, schemas: Schemas, broken: Collection[
 def _problems(path: Path, document: Document, faults: Iterable[Fault]) -> list[Problem]:
     problems = [
         Problem(
-            path, document.line(fault.place), fault.message if fault.whole else _text(fault), fault.cure, fault.plugin
+            path, document.line(fault.place), fault.message if fault.whole else _text(fault), fault.hint, fault.plugin
         )
         for fault in faults
     ]

@@ -53,7 +53,7 @@ class Fault:
 
     place: Place
     message: str
-    cure: str | None = None
+    hint: str | None = None
     plugin: str | None = None
     whole: bool = False
     about: About | None = None
@@ -202,8 +202,8 @@ class Entries:
             if entry.values.get("snis"):
                 self._skip(entry.place, "snis of a route are skipped: the embedded gateway does not match them")
         elif entry.kind == "services":
-            for way, fault, cure in service_faults(entry.values, written):
-                self.faults.append(Fault((*entry.place, *way), fault, cure))
+            for way, fault, hint in service_faults(entry.values, written):
+                self.faults.append(Fault((*entry.place, *way), fault, hint))
             if entry.values.get("protocol") in GRPC:
                 self._skip(entry.place, f"services for {entry.values['protocol']} are not served: {_NO_GRPC}")
         elif entry.kind == "vaults":
@@ -306,8 +306,8 @@ def _route_faults(entry: Entry, written_route: Mapping[str, Any], old_paths: boo
     values = entry.values
     protocols = values.get("protocols")
     if isinstance(protocols, list) and all(isinstance(protocol, str) for protocol in protocols):
-        for way, fault, cure in route_faults(written_route, protocols):
-            yield Fault((*entry.place, *way), fault, cure)
+        for way, fault, hint in route_faults(written_route, protocols):
+            yield Fault((*entry.place, *way), fault, hint)
     for place, fault in place_faults(values):
         yield Fault((*entry.place, *place), fault)
     written = values.get("paths")

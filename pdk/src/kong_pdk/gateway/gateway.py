@@ -55,7 +55,7 @@ _RETIREMENT = 60.0
 
 
 class GatewayError(Exception):
-    """The gateway cannot start, or cannot take a new configuration: what is wrong, and the cure."""
+    """The gateway cannot start, or cannot take a new configuration: what is wrong, and the hint."""
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,7 @@ def _enabled(settings: Settings, servers: PluginServers) -> dict[str, Handler]:
 
 
 def _open(name: str, settings: Settings) -> Stream | None:
-    """The stream of a log setting. Raises SettingsError with the cure."""
+    """The stream of a log setting. Raises SettingsError with the hint."""
     destination = getattr(settings, name)
     try:
         return open_stream(destination, settings.prefix)

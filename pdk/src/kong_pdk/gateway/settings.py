@@ -41,7 +41,7 @@ _SKIPPED = tuple(sorted(bundled() - {*BUNDLED}))
 
 
 class SettingsError(Exception):
-    """A setting that cannot be used: one sentence with the setting's name and the cure."""
+    """A setting that cannot be used: one sentence with the setting's name and the hint."""
 
 
 @dataclass(frozen=True)

@@ -210,6 +210,6 @@ def _too_long(plugin: Description, run: RunDirectory) -> Problem:
         file=Path(plugin.file),
         line=None,
         message=f"the path of its socket, {run.socket(plugin.name)}, is longer than {_MAX_SOCKET_PATH} bytes",
-        cure="shorten the plugin's name or KONG_PYTHON_RUN_DIR",
+        hint="shorten the plugin's name or KONG_PYTHON_RUN_DIR",
         plugin=plugin.name,
     )

@@ -13,7 +13,7 @@ from kong_pdk.image.settings import Settings, read_conf
 
 _PATH = "/status/ready"
 _SECONDS = 5.0
-_CURE = "set it to an address, such as 0.0.0.0:8100"
+_HINT = "set it to an address, such as 0.0.0.0:8100"
 _ENTRY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):(?P<port>\d{1,5})(?P<flags>(\s+\S+)*)")
 # A listener on all addresses answers on this one.
 _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -35,7 +35,7 @@ def refusals(environ: Mapping[str, str]) -> list[str]:
     text = (Settings(environ, read_conf(())).get("status_listen") or "").strip()
     listener = find_listener(text)
     if listener is None:
-        return [f"kong: KONG_STATUS_LISTEN is {text or 'not set'}, so nobody says whether Kong is ready; {_CURE}"]
+        return [f"kong: KONG_STATUS_LISTEN is {text or 'not set'}, so nobody says whether Kong is ready; {_HINT}"]
     try:
         status, body = _get(listener)
     except (OSError, HTTPException, UnicodeError) as error:

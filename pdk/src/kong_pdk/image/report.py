@@ -90,7 +90,7 @@ def _row(plugin: Description, found: Configuration, silent: dict[str, str]) -> d
 
 def _broken_row(problem: Problem) -> dict[str, object]:
     where = str(problem.file) if problem.line is None else f"{problem.file}:{problem.line}"
-    sentence = problem.message if problem.cure is None else f"{problem.message}; {problem.cure}"
+    sentence = problem.message if problem.hint is None else f"{problem.message}; {problem.hint}"
     return {
         "name": problem.plugin or "",
         "version": "",

@@ -14,7 +14,7 @@ from kong_pdk.packages import pip
 from kong_pdk.packages.constraints import normalized
 from kong_pdk.packages.crash import without_traceback
 from kong_pdk.packages.packages import Packages
-from kong_pdk.packages.reasons import BUILD_CURE, Reason, explain
+from kong_pdk.packages.reasons import BUILD_HINT, Reason, explain
 from kong_pdk.packages.requirements import Line, Requirements, expanded, name_of, variables_of
 from kong_pdk.packages.store import Store, StoreError
 from kong_pdk.plugin import Problem
@@ -172,15 +172,15 @@ def _built(requirements: Requirements) -> Problem:
     line = requirements.built[0]
     said = "asks for a build" if line.text.startswith("--no-binary") else "has to be built from source"
     reason = Reason(
-        line.number, f"{line.text} {said}, and KONG_PYTHON_INSTALL=wheels builds nothing", BUILD_CURE, line.file
+        line.number, f"{line.text} {said}, and KONG_PYTHON_INSTALL=wheels builds nothing", BUILD_HINT, line.file
     )
     return _problem(requirements, reason)
 
 
 def _reason(outcome: pip.Outcome, requirements: Requirements, terms: _Terms) -> Reason:
     if outcome.status is None:
-        cure = "look at the network, or set KONG_PYTHON_INSTALL_SECONDS to more"
-        return Reason(None, f"pip was not ready after {terms.seconds:g} s", cure)
+        hint = "look at the network, or set KONG_PYTHON_INSTALL_SECONDS to more"
+        return Reason(None, f"pip was not ready after {terms.seconds:g} s", hint)
     given = terms.environment(requirements)
     settings = {name: value for name, value in given.items() if name.startswith("PIP_") or name.upper() in _PROXIES}
     if names := [name for name, value in settings.items() if ends_too_early(value)]:
@@ -193,13 +193,13 @@ def _reason(outcome: pip.Outcome, requirements: Requirements, terms: _Terms) -> 
 
 
 def _of_store(requirements: Requirements, error: StoreError) -> Problem:
-    return _problem(requirements, Reason(None, str(error), error.cure))
+    return _problem(requirements, Reason(None, str(error), error.hint))
 
 
 def _problem(requirements: Requirements, reason: Reason, secrets: Collection[str] = ()) -> Problem:
     message = f"the packages of {requirements.whose} cannot be installed: {masked(reason.message, secrets)}"
     file = reason.file or requirements.file
-    return Problem(file, reason.line, message, masked(reason.cure, secrets), requirements.plugin)
+    return Problem(file, reason.line, message, masked(reason.hint, secrets), requirements.plugin)
 
 
 def _cut(text: str) -> str:

@@ -69,16 +69,16 @@ class Packages:
         directories = self.directories(source.name)
         if directories and (refusal := self.store.refusal()):
             where = self.wanted.get(source.name) or self.wanted[None]
-            raise PluginError([Problem(where.file, None, str(refusal), refusal.cure, source.name)])
+            raise PluginError([Problem(where.file, None, str(refusal), refusal.hint, source.name)])
         activate(directories)
         try:
             return load(source)
         except PluginError as error:
-            if isinstance(error.__cause__, ModuleNotFoundError) and (cure := self._cure(source.name)):
-                raise PluginError([replace(problem, cure=cure) for problem in error.problems]) from error.__cause__
+            if isinstance(error.__cause__, ModuleNotFoundError) and (hint := self._hint(source.name)):
+                raise PluginError([replace(problem, hint=hint) for problem in error.problems]) from error.__cause__
             raise
 
-    def _cure(self, plugin: str) -> str | None:
+    def _hint(self, plugin: str) -> str | None:
         """Give what to do about a package that is not there, where that may be for packages that are not installed."""
         missing = [each for each in self.missing if each.plugin in (None, plugin)]
         files = " and ".join(str(each.file) for each in missing)
@@ -87,7 +87,7 @@ class Packages:
         if any(each.plugin in self.failed for each in missing):
             return f"fix what is wrong with {files}"
         if refused := [each for requirements in missing for each in self.store.refused(requirements)]:
-            return f"what {files} asks for is installed, but {refused[0]}; {refused[0].cure}"
+            return f"what {files} asks for is installed, but {refused[0]}; {refused[0].hint}"
         return (
             f"what {files} asks for is not installed: run kong-python install, or start with "
             "KONG_PYTHON_INSTALL=wheels, the default"

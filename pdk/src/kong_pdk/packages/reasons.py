@@ -18,14 +18,14 @@ from kong_pdk.packages.requirements import Line
 
 _MOST_VERSIONS = 5
 _MOST_CHARACTERS = 300
-BUILD_CURE = (
+BUILD_HINT = (
     "ask for a version that has a wheel, or set KONG_PYTHON_INSTALL=on, which runs the code that builds it (in an "
     "image of your own: RUN KONG_PYTHON_INSTALL=on kong-python install)"
 )
 """What to do where a package is only there as source, and wheels alone are wanted."""
 
-_BUILD_CURE = "ask for a version that has a wheel, or build one where there is a compiler and install that"
-_NETWORK_CURE = (
+_BUILD_HINT = "ask for a version that has a wheel, or build one where there is a compiler and install that"
+_NETWORK_HINT = (
     "check the container's network, the address (PIP_INDEX_URL, --index-url, or the URL of the line), and HTTPS_PROXY "
     "where there is a proxy"
 )
@@ -57,7 +57,7 @@ class Reason(NamedTuple):
 
     line: int | None
     message: str
-    cure: str
+    hint: str
     file: Path | None = None
 
 
@@ -69,11 +69,11 @@ def explain(outcome: Outcome, file: Path, urls: Sequence[Line] = ()) -> Reason:
     """
     for recognize in _RECOGNIZERS:
         if found := recognize(outcome):
-            message, cure, subject = found
+            message, hint, subject = found
             at = next((each for each in urls if subject and _has_host(each.text, subject)), None)
             if at:
-                return Reason(at.number, _short(message), cure, at.file)
-            return Reason(_line(outcome.output, subject, file), _short(message), cure)
+                return Reason(at.number, _short(message), hint, at.file)
+            return Reason(_line(outcome.output, subject, file), _short(message), hint)
     words = _last_words(outcome.output)
     return Reason(_line(outcome.output, None, file), _short(words), "fix it; all that pip said is in the log")
 
@@ -119,8 +119,8 @@ def _conflict(outcome: Outcome) -> _Found:
         line.replace("The user requested (constraint)", "kong-python itself, or a constraint of yours, needs")
         for line in lines[:4]
     ]
-    cure = "ask for versions that fit together"
-    return f"versions that do not fit together: {', '.join(dict.fromkeys(said))}", cure, None
+    hint = "ask for versions that fit together"
+    return f"versions that do not fit together: {', '.join(dict.fromkeys(said))}", hint, None
 
 
 def _index_unreachable(outcome: Outcome) -> _Found:
@@ -133,9 +133,9 @@ def _index_unreachable(outcome: Outcome) -> _Found:
     if _is_untrusted(reason):
         return (*_untrusted(host), host)
     if why := _why_unreachable(reason):
-        return f"cannot reach the index {host} ({why})", _NETWORK_CURE, host
+        return f"cannot reach the index {host} ({why})", _NETWORK_HINT, host
     why = re.sub(r" for url: \S+", "", reason)
-    return f"the index {host} does not answer as it should ({why})", _NETWORK_CURE, host
+    return f"the index {host} does not answer as it should ({why})", _NETWORK_HINT, host
 
 
 def _host_unreachable(outcome: Outcome) -> _Found:
@@ -150,7 +150,7 @@ def _host_unreachable(outcome: Outcome) -> _Found:
     if _is_untrusted(reason):
         return (*_untrusted(host), host)
     why = _why_unreachable(reason)
-    return f"cannot reach {host}{f' ({why})' if why else ''}", _NETWORK_CURE, host
+    return f"cannot reach {host}{f' ({why})' if why else ''}", _NETWORK_HINT, host
 
 
 def _is_untrusted(reason: str) -> bool:
@@ -158,8 +158,8 @@ def _is_untrusted(reason: str) -> bool:
 
 
 def _untrusted(host: str) -> tuple[str, str]:
-    cure = "name the file of the certificate authority that it has in PIP_CERT"
-    return f"the certificate of {host} is not trusted", cure
+    hint = "name the file of the certificate authority that it has in PIP_CERT"
+    return f"the certificate of {host} is not trusted", hint
 
 
 def _why_unreachable(reason: str) -> str | None:
@@ -206,8 +206,8 @@ def _only_source(outcome: Outcome) -> _Found:
     here = f"for Python {platform.python_version()} on {platform.machine()}"
     versions = ", ".join(sources[-_MOST_VERSIONS:])
     message = f"the index has no wheel of {wanted} {here}; it has the source of {name[0]} {versions}"
-    cure = BUILD_CURE if not outcome.building else "ask for a version that has a wheel, or unset PIP_ONLY_BINARY"
-    return message, cure, by or asked
+    hint = BUILD_HINT if not outcome.building else "ask for a version that has a wheel, or unset PIP_ONLY_BINARY"
+    return message, hint, by or asked
 
 
 def _source_versions(log: str, name: str) -> list[str]:
@@ -230,7 +230,7 @@ def _build_refused(outcome: Outcome) -> _Found:
     named = re.findall(r"^(?:Collecting|Processing|Obtaining) (.+?)(?: \(from (.+?)\))?$", before, re.MULTILINE)
     what, by = named[-1] if named else ("a package", "")
     by = "" if by.startswith("-r ") else by.partition("->")[0]
-    return f"{what}{f', which {by} needs,' if by else ''} has to be built from source", BUILD_CURE, by or what
+    return f"{what}{f', which {by} needs,' if by else ''} has to be built from source", BUILD_HINT, by or what
 
 
 def _no_such_version(outcome: Outcome) -> _Found:
@@ -256,8 +256,8 @@ def _invalid_line(outcome: Outcome) -> _Found:
     if found := re.search(r"Invalid requirement: '([^'\n]*)'", outcome.output):
         if "File '" in outcome.output and "does not exist" in outcome.output:
             return f"there is no file or folder {found[1]}", "fix the path; it begins in the folder of this file", None
-        cure = "write == in place of =" if re.search(r"[\w\]]\s*=\s*[\w.]", found[1]) else "fix it"
-        return f"{found[1]!r} is no requirement", cure, None
+        hint = "write == in place of =" if re.search(r"[\w\]]\s*=\s*[\w.]", found[1]) else "fix it"
+        return f"{found[1]!r} is no requirement", hint, None
     return None
 
 
@@ -298,8 +298,8 @@ def _build_failed(outcome: Outcome) -> _Found:
     if missing := _NO_COMPILER.search(outcome.output + outcome.build):
         program = next((each for each in missing.groups() if each), "a compiler")
         message = f"{package or 'a package'} has no wheel for this Python, and to build it there is no {program} here"
-        return message, _BUILD_CURE, package
-    return f"{package or 'a package'} cannot be built ({_build_error(outcome)})", _BUILD_CURE, package
+        return message, _BUILD_HINT, package
+    return f"{package or 'a package'} cannot be built ({_build_error(outcome)})", _BUILD_HINT, package
 
 
 def _crashed(outcome: Outcome) -> _Found:
@@ -307,8 +307,8 @@ def _crashed(outcome: Outcome) -> _Found:
     _, crashed, raised = words.partition(CRASHED)
     if not crashed:
         return None
-    cure = "check the options, URLs and files of the requirements; pip install -r shows the traceback by hand"
-    return f"{CRASHED}{raised}", cure, None
+    hint = "check the options, URLs and files of the requirements; pip install -r shows the traceback by hand"
+    return f"{CRASHED}{raised}", hint, None
 
 
 def _build_error(outcome: Outcome) -> str:

@@ -163,8 +163,8 @@ class _Reader:
             yield
         except OSError as error:
             message = f"what is named here cannot be looked at ({error.strerror})"
-            cure = "fix the path, or let the user that runs the server read it"
-            raise self._problem(file, number, message, cure) from None
+            hint = "fix the path, or let the user that runs the server read it"
+            raise self._problem(file, number, message, hint) from None
 
     def _follow(self, line: Line, limits: bool) -> None:
         option = _OPTION.match(line.text)
@@ -254,8 +254,8 @@ class _Reader:
         """Give a file's name from the folder on: where that is mounted is no difference."""
         return str(file.relative_to(self._top) if file.is_relative_to(self._top) else file)
 
-    def _problem(self, file: Path, line: int | None, message: str, cure: str) -> PluginError:
-        return PluginError([Problem(file, line, message, cure, self._plugin)])
+    def _problem(self, file: Path, line: int | None, message: str, hint: str) -> PluginError:
+        return PluginError([Problem(file, line, message, hint, self._plugin)])
 
 
 def _unreadable(error: OSError) -> tuple[str, str]:

@@ -37,11 +37,11 @@ _MODE = 0o755
 
 
 class StoreError(Exception):
-    """The data directory cannot be used; the message says why, ``cure`` what to do."""
+    """The data directory cannot be used; the message says why, ``hint`` what to do."""
 
-    def __init__(self, message: str, cure: str) -> None:
+    def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
-        self.cure = cure
+        self.hint = hint
 
 
 class Refused(NamedTuple):
@@ -49,7 +49,7 @@ class Refused(NamedTuple):
 
     path: Path
     reason: str
-    cure: str
+    hint: str
 
     def __str__(self) -> str:
         return f"{self.path} is not used: {self.reason}"
@@ -80,11 +80,11 @@ class Store:
         found = []
         for path in self._named(requirements):
             if reason := _distrust(path, trusted):
-                cure = f"remove it; if you trust its content, chmod -R go-w {path.parent}"
+                hint = f"remove it; if you trust its content, chmod -R go-w {path.parent}"
                 if "belongs to" in reason:
                     reason = f"{reason}, and uid {user} uses its own and root's alone"
-                    cure = f"install it as uid {user} or root; if you trust its content, chown -R {user} {path.parent}"
-                found.append(Refused(path, reason, cure))
+                    hint = f"install it as uid {user} or root; if you trust its content, chown -R {user} {path.parent}"
+                found.append(Refused(path, reason, hint))
         return found
 
     def _named(self, requirements: Requirements) -> list[Path]:
@@ -113,8 +113,8 @@ class Store:
             self._set_aside(path)
         made.rename(path)
         if reason := _distrust(path, {user, _ROOT}):
-            cure = "let KONG_PYTHON_DATA_DIR name a place on a file system that keeps owners and modes"
-            raise StoreError(f"{path} cannot be used: {reason}", cure)
+            hint = "let KONG_PYTHON_DATA_DIR name a place on a file system that keeps owners and modes"
+            raise StoreError(f"{path} cannot be used: {reason}", hint)
         return path
 
     def _set_aside(self, path: Path) -> None:
@@ -123,8 +123,8 @@ class Store:
         try:
             path.rename(aside / path.name)
         except PermissionError as error:
-            cure = "remove it, or name another KONG_PYTHON_DATA_DIR"
-            raise StoreError(f"{path} is of uid {path.lstat().st_uid}, and in the way", cure) from error
+            hint = "remove it, or name another KONG_PYTHON_DATA_DIR"
+            raise StoreError(f"{path} is of uid {path.lstat().st_uid}, and in the way", hint) from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -153,8 +153,8 @@ class Store:
         there = next((path for path in (self.path, *self.path.parents) if path.exists()), self.path)
         with contextlib.suppress(OSError):
             if os.statvfs(there).f_flag & os.ST_NOEXEC:
-                cure = f"mount it with the option exec, as in --tmpfs {self.path}:exec,uid={os.getuid()}"
-                return StoreError(f"{self.path} is mounted noexec, and packages may hold programs", cure)
+                hint = f"mount it with the option exec, as in --tmpfs {self.path}:exec,uid={os.getuid()}"
+                return StoreError(f"{self.path} is mounted noexec, and packages may hold programs", hint)
         return None
 
     @contextlib.contextmanager
@@ -173,8 +173,8 @@ class Store:
                 waiting()
             while not free and not _lock(descriptor, self.path):
                 if time.monotonic() >= deadline:
-                    cure = "look at that one, or give it another KONG_PYTHON_DATA_DIR"
-                    raise StoreError(f"another start has been installing into {self.path} for {seconds:g} s", cure)
+                    hint = "look at that one, or give it another KONG_PYTHON_DATA_DIR"
+                    raise StoreError(f"another start has been installing into {self.path} for {seconds:g} s", hint)
                 time.sleep(_POLL_SECONDS)
             self._remove_leftovers()
             yield
@@ -214,11 +214,11 @@ class Store:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StoreError(f"there is no room left in {self.path}", "give it more room, or remove what is in it")
         user = os.getuid()
-        cure = (
+        hint = (
             f"mount a volume there that uid {user} may write to, or a tmpfs (--tmpfs {self.path}:exec,uid={user}), "
             "or install in an image of your own (RUN kong-python install)"
         )
-        return StoreError(f"{self.path} cannot be written to ({error.strerror})", cure)
+        return StoreError(f"{self.path} cannot be written to ({error.strerror})", hint)
 
     def _open(self) -> int:
         """Make the directory if need be, and open it."""
@@ -315,8 +315,8 @@ def _lock(descriptor: int, path: Path) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        cure = "use a file system that has locks (flock), by KONG_PYTHON_DATA_DIR"
-        raise StoreError(f"{path} cannot be locked ({error.strerror})", cure) from error
+        hint = "use a file system that has locks (flock), by KONG_PYTHON_DATA_DIR"
+        raise StoreError(f"{path} cannot be locked ({error.strerror})", hint) from error
     return True
 
 

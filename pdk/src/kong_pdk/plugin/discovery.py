@@ -48,16 +48,16 @@ def _entries(folder: Path, problems: list[Problem]) -> list[Path]:
     try:
         listed = sorted(folder.iterdir())
     except FileNotFoundError:
-        cure = "create it, mount it there, or name another folder (KONG_PYTHON_PLUGINS_DIR)"
-        problems.append(Problem(folder, None, "plugin folder does not exist", cure))
+        hint = "create it, mount it there, or name another folder (KONG_PYTHON_PLUGINS_DIR)"
+        problems.append(Problem(folder, None, "plugin folder does not exist", hint))
         return []
     except NotADirectoryError:
         problems.append(Problem(folder, None, "plugin folder is not a folder", "name the folder that the file is in"))
         return []
     except OSError as error:
         message = f"plugin folder cannot be read ({error.strerror})"
-        cure = "let the user that runs the server read and enter it (chmod a+rx)"
-        problems.append(Problem(folder, None, message, cure))
+        hint = "let the user that runs the server read and enter it (chmod a+rx)"
+        problems.append(Problem(folder, None, message, hint))
         return []
     return [entry for entry in listed if not entry.name.startswith(_SKIPPED) and entry.name not in _NO_PLUGINS]
 
@@ -83,8 +83,8 @@ def _source_in(folder: Path) -> Source | None:
     except OSError:
         present, folder_is_open = set(), False
     if not folder_is_open:
-        cure = "let the user that runs the server read and enter it (chmod a+rx)"
-        raise PluginError([Problem(folder, None, "folder cannot be read", cure, name)])
+        hint = "let the user that runs the server read and enter it (chmod a+rx)"
+        raise PluginError([Problem(folder, None, "folder cannot be read", hint, name)])
     for candidate in (f"{name}.py", "plugin.py", "__init__.py"):
         file = folder / candidate
         if candidate in present and not _is_test(file) and _may_bind_plugin(file, name):

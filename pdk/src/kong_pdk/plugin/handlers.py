@@ -43,9 +43,9 @@ class Handlers:
         if not self.phases and not misspelt:
             self._problem("Plugin has no phase", f"define a method for at least one of {', '.join(PHASES)}")
 
-    def _problem(self, message: str, cure: str, code: Callable[..., Any] | None = None) -> None:
+    def _problem(self, message: str, hint: str, code: Callable[..., Any] | None = None) -> None:
         file, line = _place(code)
-        self.problems.append(Problem(file or self._file, line or self._line, message, cure, self._name))
+        self.problems.append(Problem(file or self._file, line or self._line, message, hint, self._name))
 
     def _check_constructor(self, cls: type) -> None:
         if inspect.isabstract(cls):
@@ -53,8 +53,8 @@ class Handlers:
             self._problem(f"Plugin is abstract ({names})", "define its abstract methods")
             return
         if _accepts(cls, 1) is False:
-            cure = "write def __init__(self, config): self.config = config"
-            self._problem("Plugin cannot be made from the configuration alone", cure, vars(cls).get("__init__"))
+            hint = "write def __init__(self, config): self.config = config"
+            self._problem("Plugin cannot be made from the configuration alone", hint, vars(cls).get("__init__"))
 
     def _check_handler(self, cls: type, phase: str) -> None:
         static = inspect.getattr_static(cls, phase)
@@ -91,8 +91,8 @@ class Handlers:
                 yield Problem(where, line, message, f'use the phase "{phase}"', self._name)
             else:
                 message = f'method "{name}" is no phase'
-                cure = f'did you mean "{phase}"? (a helper\'s name may begin with "_")'
-                yield Problem(where, line, message, cure, self._name)
+                hint = f'did you mean "{phase}"? (a helper\'s name may begin with "_")'
+                yield Problem(where, line, message, hint, self._name)
 
 
 def _meant(name: str, present: tuple[str, ...]) -> str | None:

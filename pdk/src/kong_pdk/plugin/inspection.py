@@ -192,8 +192,8 @@ class _Child:
             # The caller ignores SIGCHLD, or reaped the child itself.
             return self._problem("import ends the process", "remove the call of os._exit")
         if status is None:
-            cure = "wait for nothing while the module is imported; begin it in Plugin.__init__"
-            return self._problem(f"import did not end within {self._timeout:g} s", cure)
+            hint = "wait for nothing while the module is imported; begin it in Plugin.__init__"
+            return self._problem(f"import did not end within {self._timeout:g} s", hint)
         if os.WIFSIGNALED(status):
             name = signal.Signals(os.WTERMSIG(status)).name
             return self._problem(
@@ -202,8 +202,8 @@ class _Child:
         code = os.waitstatus_to_exitcode(status)
         return self._problem(f"import ends the process (exit code {code})", "remove the call of os._exit")
 
-    def _problem(self, message: str, cure: str) -> Problem:
-        return Problem(self._source.file, None, message, cure, self._source.name)
+    def _problem(self, message: str, hint: str) -> Problem:
+        return Problem(self._source.file, None, message, hint, self._source.name)
 
 
 def _fork() -> int:

@@ -70,8 +70,8 @@ def readable(source: Source) -> Iterator[None]:
     except Exception as error:
         file, line = authors_line(source.file, error)
         message = f"the plugin's attributes cannot be read: {' '.join(describe(error).split())}"
-        cure = "let Plugin, Schema, version and priority be plain values"
-        raise PluginError([Problem(file, line, message, cure, source.name)]) from error
+        hint = "let Plugin, Schema, version and priority be plain values"
+        raise PluginError([Problem(file, line, message, hint, source.name)]) from error
 
 
 def _import(source: Source, outline: Outline) -> ModuleType:
@@ -98,8 +98,8 @@ def import_problem(source: Source, error: BaseException) -> Problem:
         return Problem(file, line, *_missing_module(source, error.name), source.name)
     if isinstance(error, SystemExit):
         message = f"import ends the process: sys.exit({'' if error.code is None else repr(error.code)})"
-        cure = 'move what should run as a script below if __name__ == "__main__"'
-        return Problem(file, line, message, cure, source.name)
+        hint = 'move what should run as a script below if __name__ == "__main__"'
+        return Problem(file, line, message, hint, source.name)
     message = f"import raises {' '.join(describe(error).split()).removesuffix(':')}"
     return Problem(file, line, message, "mend this line; the plugin must be importable", source.name)
 
@@ -113,13 +113,13 @@ def _missing_module(source: Source, name: str) -> tuple[str, str]:
         )
     if top in sys.modules or top in sys.stdlib_module_names:
         guess = difflib.get_close_matches(name, [each for each in sys.modules if each.startswith(f"{top}.")], n=1)
-        cure = f'did you mean "{guess[0]}"?' if guess else f"mend the name, or upgrade {_PACKAGES.get(top, top)}"
-        return f'there is no module "{name}"', cure
+        hint = f'did you mean "{guess[0]}"?' if guess else f"mend the name, or upgrade {_PACKAGES.get(top, top)}"
+        return f'there is no module "{name}"', hint
     file = source.file.parent / "requirements.txt"
-    cure = f"add {_PACKAGES.get(top, top)} to {file}, for the next start or kong-python install"
+    hint = f"add {_PACKAGES.get(top, top)} to {file}, for the next start or kong-python install"
     if guess := difflib.get_close_matches(top, sys.stdlib_module_names, n=1, cutoff=0.8):
-        cure += f', or did you mean "{guess[0]}"?'
-    return f'module "{name}" is not installed', cure
+        hint += f', or did you mean "{guess[0]}"?'
+    return f'module "{name}" is not installed', hint
 
 
 class Check:
@@ -154,8 +154,8 @@ class Check:
         )  # fmt: skip
 
     def _wrong(self, found: Found, message: str, write: str) -> None:
-        cure = f"write {found.name} = {write}" if write else "nest it less deeply"
-        problem = Problem(self._source.file, found.line, f"{found.name} is {message}", cure, self._source.name)
+        hint = f"write {found.name} = {write}" if write else "nest it less deeply"
+        problem = Problem(self._source.file, found.line, f"{found.name} is {message}", hint, self._source.name)
         self._problems.append(problem)
 
     def _version(self) -> str:
@@ -213,7 +213,7 @@ class Check:
         except RecursionError:
             self._wrong(found, "nested too deeply", "")
             return ()
-        self._problems.extend(self._at(found, fault.path, fault.message, fault.cure) for fault in faults)
+        self._problems.extend(self._at(found, fault.path, fault.message, fault.hint) for fault in faults)
         if not faults:
             self._warnings.extend(
                 self._at(found, (at, name), message, hint) for at, name, message, hint in ambiguous(fields)

@@ -44,14 +44,14 @@ def read_source(file: Path, plugin: str | None = None) -> bytes:
             raise _unreadable(file, size, "move data out of the source", plugin)
         return file.read_bytes()
     except OSError as error:
-        raise _unreadable(file, f"cannot be read ({error.strerror})", _cure_for(error), plugin) from None
+        raise _unreadable(file, f"cannot be read ({error.strerror})", _hint_for(error), plugin) from None
 
 
-def _unreadable(file: Path, message: str, cure: str, plugin: str | None) -> PluginError:
-    return PluginError([Problem(file, None, message, cure, plugin)])
+def _unreadable(file: Path, message: str, hint: str, plugin: str | None) -> PluginError:
+    return PluginError([Problem(file, None, message, hint, plugin)])
 
 
-def _cure_for(error: OSError) -> str:
+def _hint_for(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return "let the user that runs the server read it (chmod a+r)"
     if error.errno in (errno.ENOENT, errno.ELOOP):
@@ -254,11 +254,11 @@ def syntax_problem(file: Path, error: SyntaxError, plugin: str | None) -> Proble
     """The problem that a syntax error is, with the file and the line that Python names."""
     text = error.text.strip()[:80] if error.text else ""
     message = f"syntax error: {error.msg}" + (f" in `{text}`" if text else "")
-    cure = "mend this line, or the one before it"
+    hint = "mend this line, or the one before it"
     if "codec can't decode" in error.msg or "unknown encoding" in error.msg or "encoding" in error.msg:
-        cure = "save the file as UTF-8, or name its encoding in its first line: # -*- coding: latin-1 -*-"
+        hint = "save the file as UTF-8, or name its encoding in its first line: # -*- coding: latin-1 -*-"
     where = Path(error.filename) if error.filename and not error.filename.startswith("<") else file
-    return Problem(where, error.lineno or None, message, cure, plugin)
+    return Problem(where, error.lineno or None, message, hint, plugin)
 
 
 def _module_level(body: Sequence[ast.AST]) -> Iterator[tuple[ast.AST, bool]]:

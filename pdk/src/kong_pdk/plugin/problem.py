@@ -1,4 +1,4 @@
-"""What is wrong with a plugin or a plugin folder, as one sentence with file, line and cure."""
+"""What is wrong with a plugin or a plugin folder, as one sentence with file, line and hint."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Problem:
     file: Path
     line: int | None
     message: str
-    cure: str | None = None
+    hint: str | None = None
     plugin: str | None = None
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else str(self.file)
-        text = f"{place}: {self.message}" + (f"; {self.cure}" if self.cure else "")
+        text = f"{place}: {self.message}" + (f"; {self.hint}" if self.hint else "")
         # File names and exception texts are the author's: a line break in one must not make a second log line.
         return " ".join(text.split("\n")).replace("\r", " ")
 
@@ -31,7 +31,7 @@ class Problem:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Problem:
         """The problem that :meth:`to_dict` made ``data`` of."""
-        return cls(Path(data["file"]), data["line"], data["message"], data["cure"], data["plugin"])
+        return cls(Path(data["file"]), data["line"], data["message"], data["hint"], data["plugin"])
 
 
 class PluginError(Exception):

@@ -26,7 +26,7 @@ class Fault:
 
     path: Path
     message: str
-    cure: str | None = None
+    hint: str | None = None
 
 
 def check_schema(schema: object) -> tuple[tuple[Field, ...], list[Fault]]:
@@ -57,9 +57,9 @@ class _SchemaCheck:
         self.faults: list[Fault] = []
         self._inside: list[int] = []
 
-    def fault(self, path: Path, message: str, cure: str | None = None) -> None:
+    def fault(self, path: Path, message: str, hint: str | None = None) -> None:
         """Note a mistake."""
-        self.faults.append(Fault(path, message, cure))
+        self.faults.append(Fault(path, message, hint))
 
     def plain_item(self, item: object, path: Path) -> Any:
         """``item`` with tuples as lists, or ``_UNUSABLE`` with a fault if JSON cannot carry it."""
@@ -78,7 +78,7 @@ class _SchemaCheck:
             # Kinds of int and float, such as members of an IntEnum, become what JSON writes of them.
             return int(value) if isinstance(value, int) else float(value)
         return self.fault(
-            path, f"Schema holds {_kind(value)} {_place(path)}, which JSON cannot carry", _cure(value, path)
+            path, f"Schema holds {_kind(value)} {_place(path)}, which JSON cannot carry", _hint(value, path)
         )
 
     def _container(self, value: dict[Any, object] | list[object] | tuple[object, ...], path: Path) -> Any:
@@ -127,9 +127,9 @@ class _SchemaCheck:
 
     def names_of_kong(self, fields: list[Any]) -> None:
         """Note outermost fields that a schema.lua has, or whose values Kong replaces by its own."""
-        for at, name, message, cure in other_shapes.of_lua(fields):
+        for at, name, message, hint in other_shapes.of_lua(fields):
             self.faults = [fault for fault in self.faults if fault.path[:2] != (at, name)]
-            self.fault((at, name), message, cure)
+            self.fault((at, name), message, hint)
         for at, item in enumerate(fields):
             for name, where in other_shapes.OVERWRITTEN.items():
                 if isinstance(item, dict) and len(item) == 1 and name in item:
@@ -140,8 +140,8 @@ class _SchemaCheck:
         where = f'in "{parent[:-1]}" ' if parent else ""
         if isinstance(item, dict) and "type" in item and isinstance(item.get("name"), str):
             name, definition = item["name"], {key: value for key, value in item.items() if key != "name"}
-            cure = f"write {other_words.written({name: other_words.translate(definition)})}"
-            self.fault(path, f"Schema {where}has a field definition without a name", cure)
+            hint = f"write {other_words.written({name: other_words.translate(definition)})}"
+            self.fault(path, f"Schema {where}has a field definition without a name", hint)
         elif isinstance(item, dict) and "type" in item and len(item) > 1:
             self.fault(path, f"Schema {where}has a field definition without a name", _SHAPE)
         elif isinstance(item, dict):
@@ -155,8 +155,8 @@ class _SchemaCheck:
             if path[-1] == "entity_checks":
                 message = 'Schema has "entity_checks" among the fields'
                 return self.fault(path, message, other_shapes.entity_checks_hint(title))
-            cure = other_words.typedef_hint(field) or 'write {"type": "string"}'
-            return self.fault(path, f'Schema field "{title}" is {_kind(field)}, not a dict with its definition', cure)
+            hint = other_words.typedef_hint(field) or 'write {"type": "string"}'
+            return self.fault(path, f'Schema field "{title}" is {_kind(field)}, not a dict with its definition', hint)
         before = len(self.faults)
         meant = other_words.translation(field)
         if meant:
@@ -187,13 +187,13 @@ class _SchemaCheck:
         known = ", ".join(attributes.TYPES)
         if kind is None:
             meant = other_words.translate(field).get("type")
-            cure = f'add "type": "{meant}"' if meant else f'add "type": one of {known}'
-            self.fault(path, f'Schema field "{title}" has no type', cure)
+            hint = f'add "type": "{meant}"' if meant else f'add "type": one of {known}'
+            self.fault(path, f'Schema field "{title}" has no type', hint)
         else:
             guess = attributes.closest(str(kind), attributes.TYPES)
-            cure = f'did you mean "{guess}"?' if guess else f"use one of {known}"
-            cure = other_words.type_hint(field) or cure
-            self.fault((*path, "type"), f'Schema field "{title}" has the unknown type {kind!r}', cure)
+            hint = f'did you mean "{guess}"?' if guess else f"use one of {known}"
+            hint = other_words.type_hint(field) or hint
+            self.fault((*path, "type"), f'Schema field "{title}" has the unknown type {kind!r}', hint)
         return False
 
     def _needed(self, field: Field, corrected: Container[str], path: Path, title: str) -> None:
@@ -203,8 +203,8 @@ class _SchemaCheck:
         for name in attributes.REQUIRED.get(str(kind), ()) if "type" not in corrected else ():
             if name not in field and name not in corrected:
                 meant = other_words.translate(field).get(name) or [{"name": {"type": "string"}}]
-                cure = f'add "{name}": {other_words.written(meant)}'
-                self.fault(path, f'Schema field "{title}" of type {kind} has no "{name}"', cure)
+                hint = f'add "{name}": {other_words.written(meant)}'
+                self.fault(path, f'Schema field "{title}" of type {kind} has no "{name}"', hint)
         if kind == "foreign" and "reference" not in field:
             self.fault(
                 path, f'Schema field "{title}" of type foreign has no "reference"', 'add "reference": "consumers"'
@@ -214,19 +214,19 @@ class _SchemaCheck:
         here, kind = (*path, name), field.get("type")
         if name in attributes.NEVER:
             needs = attributes.NEVER[name]
-            cure = "use one_of, match or between, or check the value in Plugin.__init__"
+            hint = "use one_of, match or between, or check the value in Plugin.__init__"
             message = f'Schema field "{title}" has "{name}", which needs {needs}; a plugin server cannot give it'
-            return self.fault(here, message, cure)
+            return self.fault(here, message, hint)
         if name not in attributes.ATTRIBUTES:
             guess = attributes.closest(name, attributes.ATTRIBUTES)
-            cure = f'did you mean "{guess}"?' if guess else "remove it"
-            cure = other_words.attribute_hint(name, field) or cure
-            return self.fault(here, f'Schema field "{title}" has the unknown attribute "{name}"', cure)
+            hint = f'did you mean "{guess}"?' if guess else "remove it"
+            hint = other_words.attribute_hint(name, field) or hint
+            return self.fault(here, f'Schema field "{title}" has the unknown attribute "{name}"', hint)
         kinds = attributes.ONLY_FOR.get(name)
         if kinds and kind in attributes.TYPES and kind not in kinds:
             message = f'Schema field "{title}" of type {kind} cannot have the attribute "{name}"'
-            hint = other_words.misplaced_hint(name, field)
-            return self.fault(here, message, f"only {', '.join(kinds)} can" + (f"; {hint}" if hint else ""))
+            meant = other_words.misplaced_hint(name, field)
+            return self.fault(here, message, f"only {', '.join(kinds)} can" + (f"; {meant}" if meant else ""))
         if name != "type" and (error := attributes.ATTRIBUTES[name](value)):
             self.fault(here, f'Schema field "{title}": "{name}" {error}', other_words.value_hint(name, value))
         return None
@@ -248,11 +248,11 @@ class _SchemaCheck:
         if not error:
             return
         text = error if isinstance(error, str) else format_errors(error, title)
-        cure = "give a default that fits the field"
+        hint = "give a default that fits the field"
         if field["default"] == "":
-            cure = 'remove the default, or allow empty strings with "len_min": 0'
+            hint = 'remove the default, or allow empty strings with "len_min": 0'
         message = f'Schema field "{title}" would refuse its own default {field["default"]!r}: {text}'
-        self.fault((*path, "default"), message, cure)
+        self.fault((*path, "default"), message, hint)
 
 
 def _kind(value: object) -> str:
@@ -265,7 +265,7 @@ def _kind(value: object) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
 
 
-def _cure(value: object, path: Path) -> str:
+def _hint(value: object, path: Path) -> str:
     if isinstance(value, set | frozenset):
         return "write a list"
     if isinstance(value, bytes | bytearray):

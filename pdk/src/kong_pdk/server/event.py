@@ -125,7 +125,7 @@ class Event:
         self._outputs.put(output)
 
     def recover(self) -> None:
-        """See :class:`kong_pdk.server.bridge.Channel`: whoever brings the value of the interrupted call is answered."""
+        """See :class:`kong_pdk.server.bridge.Channel`: the step with the value is answered by a failure."""
         if self.interrupted:
             self.gone = True
             raise EventEnded

@@ -58,7 +58,7 @@ class Listener:
             self.socket.close()
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            raise ListenError(f"cannot listen on {path}: {error.strerror}; {_cure(path)}") from error
+            raise ListenError(f"cannot listen on {path}: {error.strerror}; {_hint(path)}") from error
 
     def publish(self) -> None:
         """Let Kong find it, in the place of whoever was there: at a reload of Kong the old server still is.
@@ -68,7 +68,7 @@ class Listener:
         try:
             self._temporary.rename(self.path)
         except OSError as error:
-            raise ListenError(f"cannot listen on {self.path}: {error.strerror}; {_cure(self.path)}") from error
+            raise ListenError(f"cannot listen on {self.path}: {error.strerror}; {_hint(self.path)}") from error
 
     def close(self) -> None:
         """Stop listening, and remove the path if it is still this socket's."""
@@ -167,7 +167,7 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _cure(path: Path) -> str:
+def _hint(path: Path) -> str:
     if not path.parent.is_dir():
         return f"make the directory {path.parent}, or name another one with --kong-prefix"
     return f"let this user (uid {os.geteuid()}) write to {path.parent}, or name another directory with --kong-prefix"

@@ -18,7 +18,7 @@ _COMMENT = (
 # What begins like a comment inside of a string is none.
 _STRING_OR_COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\')|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _NAMING = re.compile(r"\bextend\s+[\w.]*\bMethodOptions\s*\{[^}]*\bMethodName\b")
-_CURE = "put the file of Kong 3.9 in its place"
+_HINT = "put the file of Kong 3.9 in its place"
 _BLOCK = re.compile(r"\bservice\s+(\w+)\s*\{")
 _RPC = re.compile(
     r"\brpc\s+(?P<rpc>\w+)\s*\(\s*(?P<input>[\w.]+)\s*\)\s*returns\s*\(\s*(?P<output>[\w.]+)\s*\)"
@@ -134,7 +134,7 @@ def extend(text: str) -> str:
     plain = _without_comments(text)
     blocks = {service: (start, end) for service, start, end in _services(plain)}
     if _SERVICE not in blocks:
-        raise InterfaceError(f"it has no service {_SERVICE}; {_CURE}")
+        raise InterfaceError(f"it has no service {_SERVICE}; {_HINT}")
     start, end = blocks[_SERVICE]
     there = {found["rpc"]: found for found in _RPC.finditer(plain, start, end)}
     by_name = {method.name: method for method in (_method(found, _SERVICE) for found in there.values())}
@@ -151,7 +151,7 @@ def extend(text: str) -> str:
     for method in missing:
         _check_place(there, spelled, method)
     if not _NAMING.search(plain):
-        raise InterfaceError(f"it does not declare the option MethodName; {_CURE}")
+        raise InterfaceError(f"it does not declare the option MethodName; {_HINT}")
     lines = [*_COMMENT.splitlines(), *(line for method in missing for line in _rpc_lines(method, spelled))]
     return f"{text[:end]}\n" + "".join(f"    {line}\n" for line in lines) + text[end:]
 
@@ -193,10 +193,10 @@ def _services(plain: str) -> list[tuple[str, int, int]]:
             depth += {"{": 1, "}": -1}.get(bare[place], 0)
             place += 1
         if depth:
-            raise InterfaceError(f"its service {block[1]} has no end; {_CURE}")
+            raise InterfaceError(f"its service {block[1]} has no end; {_HINT}")
         found.append((block[1], block.end(), place - 1))
     if not found:
-        raise InterfaceError(f"it has no service; {_CURE}")
+        raise InterfaceError(f"it has no service; {_HINT}")
     return found
 
 
@@ -220,17 +220,17 @@ def _check_types(there: Method | None, ours: Method) -> None:
     if there is not None and (there.input, there.output) != (ours.input, ours.output):
         raise InterfaceError(
             f"it names {ours.name} with the messages {there.input} and {there.output}, where {ours.input} and "
-            f"{ours.output} are needed; take the line out, or {_CURE}"
+            f"{ours.output} are needed; take the line out, or {_HINT}"
         )
 
 
 def _check_place(there: dict[str, re.Match[str]], spelled: dict[str, str], method: Method) -> None:
     name = rpc_name(method)
     if name in there:
-        raise InterfaceError(f"it has an rpc {name} that is not {method.name}; take the line out, or {_CURE}")
+        raise InterfaceError(f"it has an rpc {name} that is not {method.name}; take the line out, or {_HINT}")
     for message in (method.input, method.output):
         if message not in spelled:
-            raise InterfaceError(f"none of its methods has the message {message}, as {method.name} needs it; {_CURE}")
+            raise InterfaceError(f"none of its methods has the message {message}, as {method.name} needs it; {_HINT}")
 
 
 def _rpc_lines(method: Method, spelled: dict[str, str]) -> list[str]:
