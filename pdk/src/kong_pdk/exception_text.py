@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import traceback
+from collections.abc import Callable
 
 _WITHIN_A_COROUTINE = "it is called within a coroutine, which can await instead"
 _ADVICE = {
@@ -24,6 +27,21 @@ def describe(error: BaseException) -> str:
         text = f"(its __str__ raises {type(another).__name__})"
     advice = _advice(text) if type(error) is RuntimeError else ""
     return f"{type(error).__name__}: {text}{advice}" if text else type(error).__name__
+
+
+def logged(begin: str, error: BaseException, place: Callable[[], str]) -> tuple[str, str]:
+    """Make the log's text of an author's exception, at which nobody may be able to look.
+
+    :param begin: the words in front of it: whose it is.
+    :param place: gives ``FILE:LINE``, or nothing where that is not known.
+    :return: the line, and the line with the traceback below it; as much of them as can be made.
+    """
+    line = text = f"{begin} raised {describe(error)}"
+    with contextlib.suppress(BaseException):
+        if where := place():
+            line = text = f"{line} ({where})"
+        text = f"{line}\n{''.join(traceback.format_exception(error)).rstrip()}"
+    return line, text
 
 
 def _advice(text: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.image.settings import Settings, as_kong_reads, variable_of
 from kong_pdk.plugin import bundled, server_name
+from kong_pdk.plugin.names import key as key_of
 
 _PROGRAMS = Path("/usr/local/bin")
 _PARTS = ("socket", "start_cmd", "query_cmd")
@@ -220,11 +221,6 @@ def _unknown_server(
 def _corrected(variable: str) -> str:
     """Give the spelling of a variable that Kong reads."""
     return variable.upper().replace("-", "_")
-
-
-def key_of(name: str) -> str:
-    """Give a plugin server's name as it stands in keys, in small letters."""
-    return name.lower().replace("-", "_")
 
 
 def query_command(run: RunDirectory, name: str) -> str:

@@ -6,10 +6,9 @@ import contextlib
 import json
 import logging
 import os
-import traceback
 from typing import Any
 
-from kong_pdk.exception_text import describe
+from kong_pdk.exception_text import logged
 from kong_pdk.logs import report
 from kong_pdk.plugin import Plugin, authors_line, kong_schema
 from kong_pdk.server.contents import Content
@@ -62,10 +61,8 @@ def _said(instances: Instances, error: BaseException, content: Content | None) -
     if isinstance(error, InstanceError):
         short = long = str(error)
     else:
-        short = long = f"{content.name if content else 'a plugin'}: __init__ raised {describe(error)}"
-        with contextlib.suppress(BaseException):  # the exception is of the author's: looking at it may raise
-            short = long = f"{short}{_place(error, instances)}"
-            long = f"{short}\n{''.join(traceback.format_exception(error)).rstrip()}"
+        begin = f"{content.name if content else 'a plugin'}: __init__"
+        short, long = logged(begin, error, lambda: _place(error, instances))
     is_first = instances.said.is_first(f"{short} {mark(content) if content else ''}")
     report(_log, logging.ERROR if is_first else logging.DEBUG, "%s", long)
     return StartError(short)
@@ -74,7 +71,7 @@ def _said(instances: Instances, error: BaseException, content: Content | None) -
 def _place(error: BaseException, instances: Instances) -> str:
     """Give the author's line, of whichever plugin it is."""
     lines = (authors_line(plugin.file, error) for plugin in instances.plugins.values())
-    return next((f" ({file}:{line})" for file, line in lines if line), "")
+    return next((f"{file}:{line}" for file, line in lines if line), "")
 
 
 def answer_call(instances: Instances, call: Call) -> Answer:

@@ -82,7 +82,8 @@ class Bridge:
         self._phase = phase
         self._lua_style = lua_style
         self._subsystem: str | None = None
-        self._ended = False
+        self.ended = False
+        """Whether Kong waits for nothing more of the handler: the answer is made, or Kong refused a call or is gone."""
         self.calls: list[str] | None = [] if measured else None
         """The functions that were called, where they are noted."""
         self._over = False
@@ -91,11 +92,6 @@ class Bridge:
         self._in_call = False
         self._logging = False
         self.kong = kong(self.call, "kong")
-
-    @property
-    def ended(self) -> bool:
-        """Whether Kong waits for nothing more of the handler: the answer is made, or Kong refused a call or is gone."""
-        return self._ended
 
     def close(self) -> None:
         """Let nothing more out: the handler is done, a thread that it left behind may not be.
@@ -131,7 +127,7 @@ class Bridge:
     def _check_open(self, method: str) -> None:
         if self._over:
             raise PDKError(f"{method} was called after the handler of its event had returned")
-        if self._ended:
+        if self.ended:
             raise EventEnded
 
     def _check_phase(self, method: str) -> None:
@@ -178,7 +174,7 @@ class Bridge:
                 error = f"Kong has no upstream {given[0] if given else ''!r}: the request goes where it would have gone"
             return value, error
         except EventEnded:
-            self._ended = True
+            self.ended = True
             raise
         except UnknownMethod as error:
             raise UnknownFunctionError(method, str(error)) from None

@@ -6,15 +6,15 @@ It is the author's code: it runs on a thread of its own, under no lock of the se
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import logging
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from kong_pdk.exception_text import describe
+from kong_pdk.exception_text import logged
 from kong_pdk.logs import report
 from kong_pdk.plugin import Plugin, authors_line
 
@@ -77,12 +77,12 @@ class Life:
                 text = "%s: close() is async or has a yield, so calling it runs nothing; write def close(self) (%s)"
                 _log.error(text, self._plugin.name, _place(self._close, self._plugin))
         except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
-            text = f"{self._plugin.name}: close raised {describe(error)}"
-            with contextlib.suppress(BaseException):  # the exception is of the author's: looking at it may raise
-                file, line = authors_line(self._plugin.file, error)
-                where = f"{file}:{line}" if line else str(file)
-                text = f"{text} ({where})\n{''.join(traceback.format_exception(error)).rstrip()}"
+            _, text = logged(f"{self._plugin.name}: close", error, functools.partial(self._line_of, error))
             report(_log, logging.ERROR, "%s", text)
+
+    def _line_of(self, error: BaseException) -> str:
+        file, line = authors_line(self._plugin.file, error)
+        return f"{file}:{line}" if line else str(file)
 
 
 class Closings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import logging
@@ -11,7 +10,7 @@ import traceback
 from collections.abc import Iterator
 from types import BuiltinFunctionType, FunctionType, MethodType
 
-from kong_pdk.exception_text import describe
+from kong_pdk.exception_text import describe, logged
 from kong_pdk.logs import report
 from kong_pdk.metrics.layout import ABORTED, ERROR, EXIT, OK
 from kong_pdk.metrics.recorder import recorder_of
@@ -162,10 +161,7 @@ def _log_error(instance: Instance, phase: str, error: BaseException) -> None:
         level = logging.ERROR if instance.said.is_first(str(error)) else logging.DEBUG
         report(_log, level, "%s: the %s handler failed (%s): %s", name, phase, _place(instance, phase, error), error)
         return
-    text = f"{name}: the {phase} handler raised {describe(error)}"
-    with contextlib.suppress(BaseException):  # the exception is of the author's: looking at it may raise
-        text = f"{text} ({_place(instance, phase, error)})"
-        text = f"{text}\n{''.join(traceback.format_exception(error)).rstrip()}"
+    _, text = logged(f"{name}: the {phase} handler", error, lambda: _place(instance, phase, error))
     report(_log, logging.ERROR, "%s", text)
 
 
