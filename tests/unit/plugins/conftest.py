@@ -53,8 +53,9 @@ def nodes() -> Iterator[Nodes]:
     nodes.close()
 
 
-@pytest.fixture(params=["protobuf", "msgpack"])
+@pytest.fixture(scope="module", params=["protobuf", "msgpack"])
 def protocol(request: pytest.FixtureRequest) -> str:
+    """The protocol of the node. pytest runs all tests of a file over one protocol, then all over the other."""
     return str(request.param)
 
 

@@ -166,8 +166,15 @@ def test_requests_do_not_wait_for_the_collector(gateway: Gateway, collector: Col
     wait_until(lambda: len(collector.entries) == 25)
 
 
-@pytest.mark.parametrize("engine", ["threads", "gevent"])
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("engine", "workers", "protocol"),
+    [
+        ("threads", "1", "protobuf"),
+        ("threads", "2", "msgpack"),
+        ("gevent", "1", "msgpack"),
+        ("gevent", "2", "protobuf"),
+    ],
+)
 def test_what_waits_is_sent_when_the_server_ends(
     gateway: Gateway, collector: Collector, url: str, engine: str, workers: str
 ) -> None:

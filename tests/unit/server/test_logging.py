@@ -255,7 +255,12 @@ def serve_one(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]
 
 
 @pytest.mark.parametrize("what", MEDDLING)
-@pytest.mark.parametrize("late", [False, True], ids=["at import", "in __init__"])
+@pytest.mark.parametrize(
+    ("serve_one", "late"),
+    [("threads", False), ("gevent", True)],
+    indirect=["serve_one"],
+    ids=["at import", "in __init__, gevent"],
+)
 def test_the_server_s_lines_are_never_lost_nor_doubled(
     late: bool, what: str, serve_one: Serve, connect: Callable[[Served], FakeKong]
 ) -> None:
