@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.plugins import Registry
@@ -41,47 +39,6 @@ def once(answer: bytes) -> Talk:
         read_to_end(connection)
 
     return talk
-
-
-@contextlib.contextmanager
-def service(talk: Talk = echo) -> Iterator[int]:
-    """Serve on a free port, a thread for each connection; gives the port."""
-    threads: list[threading.Thread] = []
-    open_: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def one(connection: socket.socket) -> None:
-            with connection, contextlib.suppress(OSError):
-                talk(connection)
-
-        def accept() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = listener.accept()
-                    connection.settimeout(DEADLINE)
-                    open_.append(connection)
-                    threads.append(threading.Thread(target=one, args=(connection,)))
-                    threads[-1].start()
-
-        accepting = threading.Thread(target=accept)
-        accepting.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            accepting.join(DEADLINE)
-            for connection in open_:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-            for thread in threads:
-                thread.join(DEADLINE)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def configuration(port: int, more: str = "") -> str:

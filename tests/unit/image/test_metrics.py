@@ -12,16 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kong_pdk.image.run_directory import RunDirectory
+from local_servers import free_port
 from unit.image.container import Container
 from unit.image.test_supervisord_conf import arguments, options
 
 Start = Callable[..., Container]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def metrics(port: int) -> str:

@@ -10,6 +10,7 @@ from http.server import ThreadingHTTPServer
 
 import pytest
 from kong_pdk.image.upstream import EchoHandler, check, main
+from local_servers import free_port
 
 
 @pytest.fixture
@@ -65,8 +66,7 @@ def test_the_check_finds_it(port: int) -> None:
 
 
 def test_the_check_finds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), EchoHandler) as server:
-        free = server.server_address[1]
+    free = free_port()
     assert check(free) == 1
     assert f"no answer on 127.0.0.1:{free}" in capsys.readouterr().out
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import socket
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +12,9 @@ from typing import Any
 
 import pytest
 from kong_pdk.plugin import Source, load, validate_config
+from local_servers import Answer, free_port
 from unit.plugins.conftest import Gateway, Snippet
-from unit.plugins.nodes import PLUGINS, UPSTREAM_URL, Answer, Node, Reply
+from unit.plugins.nodes import PLUGINS, UPSTREAM_URL, Node, Reply
 
 NAME = "py-response-rewrite"
 PAGE = f"docs/plugins/{NAME}.md"
@@ -374,10 +374,8 @@ def test_http_2_is_refused() -> None:
 
 
 def test_answers_of_kong_itself_are_left_alone(gateway: Gateway) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
     rules = [{"action": "remove", "path": "$.message"}]
-    node = gateway(NAME, configuration=config(f"http://127.0.0.1:{port}", rules=rules))
+    node = gateway(NAME, configuration=config(f"http://127.0.0.1:{free_port()}", rules=rules))
     reply = node.request("GET", "/", [("Accept", "application/json")])
 
     assert reply.status == 502

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from process_states import is_alive, pause
 from unit.server.fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
 from unit.server.served import MODES, ONE, SEVERAL, Serve, Served, connecting, serving, wait_for
 
@@ -96,13 +97,6 @@ def connect(mode: str) -> Iterator[Callable[[Served], FakeKong]]:
 
 one_worker = pytest.mark.parametrize("mode", ONE)
 several_workers = pytest.mark.parametrize("mode", SEVERAL)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_handlers_make_calls_and_fail_closed(serve, connect):
@@ -240,7 +234,7 @@ def test_a_worker_that_hangs_holds_neither_the_others_nor_the_end(serve_impatien
     served = serve_impatiently(PLUGIN)
     hangs, other = served.pids()
     kong = served.connect_to(other)
-    os.kill(hangs, signal.SIGSTOP)
+    pause(hangs)
     for number in range(50):
         instance = kong.start("probe", {"message": number})
         assert kong.event(instance, "access", {"kong.request.get_header": "h"})
@@ -258,7 +252,7 @@ def test_the_master_says_which_of_its_workers_does_not_answer(serve_impatiently)
     workers = kong.ask("plugin.GetWorkers")["Workers"]
     assert {worker["Pid"]: worker["Answers"] for worker in workers} == {hangs: True, other: True}
     assert sorted(worker["Number"] for worker in workers) == [1, 2]
-    os.kill(hangs, signal.SIGSTOP)
+    pause(hangs)
     answering = {worker["Pid"]: worker["Answers"] for worker in kong.ask("plugin.GetWorkers")["Workers"]}
     assert answering == {hangs: False, other: True}
     os.kill(hangs, signal.SIGCONT)
@@ -359,7 +353,7 @@ def test_a_worker_that_takes_nothing_from_its_master_is_replaced(tmp_path):
     for served in hasty(tmp_path, "processes", idle=3600.0):
         hangs, other = served.pids()
         kong = served.connect_to(other)
-        os.kill(hangs, signal.SIGSTOP)
+        pause(hangs)
         # each close is told to the other worker, until what it does not read fills the line
         deadline = time.monotonic() + DEADLINE
         while " takes nothing of what its master has to tell it" not in served.said():
