@@ -24,7 +24,7 @@ def pluginserver_main(argv: Sequence[str] | None = None) -> int:
     :param argv: the arguments; those of the process where None.
     :return: the exit status.
     """
-    from kong_pdk.server.command import folder_main
+    from kong_pdk.server.command_line import folder_main
 
     return _or_sentence("kong-python-pluginserver", lambda: folder_main(argv))
 
@@ -61,7 +61,7 @@ def start_dedicated_server(
     if _is_only_imported():
         return  # type: ignore[misc]
     from kong_pdk.plugin import given
-    from kong_pdk.server.command import dedicated_main
+    from kong_pdk.server.command_line import dedicated_main
 
     def serve() -> int:
         return dedicated_main(name, lambda: given(name, plugin, version, priority, schema))

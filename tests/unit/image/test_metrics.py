@@ -120,7 +120,7 @@ def test_off_there_is_no_program_and_nothing_is_counted(start: Start, run: RunDi
 
 
 def test_servers_do_not_import_prometheus_client() -> None:
-    code = "import sys, kong_pdk.server.command; print('prometheus_client' in sys.modules)"
+    code = "import sys, kong_pdk.server.command_line; print('prometheus_client' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "False\n"
 

@@ -259,7 +259,7 @@ IMPORTS = """
 import sys
 from importlib.metadata import packages_distributions
 before = set(sys.modules)
-import kong_pdk.server.command, kong_pdk.server.server, kong_pdk.server.worker, kong_pdk.server.master
+import kong_pdk.server.command_line, kong_pdk.server.server, kong_pdk.server.worker, kong_pdk.server.master
 from kong_pdk.metrics import recorder
 import gevent.monkey
 known = packages_distributions()

@@ -250,7 +250,7 @@ contents.CLOSED_SECONDS = 0.2
 instances.CLOSED_IDLE_SECONDS = 0.1
 instances.IDLE_SECONDS = float(sys.argv.pop(1))
 worker_process.TAKE_SECONDS = 1.0
-from kong_pdk.server.command import folder_main
+from kong_pdk.server.command_line import folder_main
 sys.exit(folder_main())
 """
 SAYS_WHICH = """

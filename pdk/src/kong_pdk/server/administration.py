@@ -11,7 +11,7 @@ from typing import Any
 from kong_pdk.exception_text import logged
 from kong_pdk.logs import report
 from kong_pdk.plugin import Plugin, authors_line, kong_schema
-from kong_pdk.server.contents import Content
+from kong_pdk.server.instance_store import Content
 from kong_pdk.server.instances import Instance, InstanceError, Instances, mark
 from kong_pdk.wire.calls import (
     Answer,

@@ -14,10 +14,9 @@ from typing import Any
 
 from kong_pdk.server import set_body
 from kong_pdk.server.arguments import for_msgpack
-from kong_pdk.server.bridge import Message
-from kong_pdk.server.exits import EventEnded
+from kong_pdk.server.bridge import EventEnded, Message
+from kong_pdk.server.pdk_hints import unknown_message
 from kong_pdk.server.results import from_msgpack
-from kong_pdk.server.unknown import unknown_message
 from kong_pdk.settings import MOST_WORKERS
 from kong_pdk.wire.errors import ArgumentError, too_deep
 from kong_pdk.wire.msgpack import MAX_MESSAGE, encode_response

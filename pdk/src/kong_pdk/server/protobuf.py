@@ -13,12 +13,11 @@ from kong_pdk.logs import report
 from kong_pdk.server import set_body
 from kong_pdk.server.activity import Activity
 from kong_pdk.server.administration import StartError, answer_call, find, start
-from kong_pdk.server.bridge import Message
-from kong_pdk.server.exits import EventEnded
+from kong_pdk.server.bridge import EventEnded, Message
 from kong_pdk.server.handler import fail, run_handler
 from kong_pdk.server.instances import Instances
+from kong_pdk.server.pdk_hints import why_unknown
 from kong_pdk.server.results import HEADERS_OF, from_protobuf, query_argument
-from kong_pdk.server.unknown import why_unknown
 from kong_pdk.wire import pdk
 from kong_pdk.wire.calls import HandleEvent, StartInstance
 from kong_pdk.wire.errors import UnknownMethod, WireError

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
-from kong_pdk.server.contents import Content, WorkerState
+from kong_pdk.server.instance_store import Content, WorkerState
 from kong_pdk.server.instances import InstanceError
 from kong_pdk.wire.errors import WireError
 from kong_pdk.wire.msgpack import Messages, Notification, Response, encode_notification, encode_request
@@ -35,14 +35,14 @@ PING = "ping"
 PONG = "pong"
 """A worker is alive."""
 WORKERS = "workers"
-"""Which workers serve; answered by a :class:`~kong_pdk.server.contents.WorkerState` for each."""
+"""Which workers serve; answered by a :class:`~kong_pdk.server.instance_store.WorkerState` for each."""
 
 _CHUNK = 64 * 1024
 _ANSWER_SECONDS = 30.0
 
 
 class Line:
-    """The worker's end. At the other end are the :class:`~kong_pdk.server.contents.Contents` of all workers."""
+    """The worker's end. At the other end are the :class:`~kong_pdk.server.instance_store.Contents` of all workers."""
 
     def __init__(
         self, connection: socket.socket, dropped: Callable[[int], object], closed: Callable[[int], object]
@@ -63,20 +63,20 @@ class Line:
         threading.Thread(target=self._listen, name="master", daemon=True).start()
 
     def keep(self, digest: bytes, content: Content) -> int:
-        """See :class:`~kong_pdk.server.contents.Contents`."""
+        """See :class:`~kong_pdk.server.instance_store.Contents`."""
         return int(self._ask(KEEP, digest, *content))
 
     def find(self, id: int) -> Content | None:
-        """See :class:`~kong_pdk.server.contents.Contents`."""
+        """See :class:`~kong_pdk.server.instance_store.Contents`."""
         found = self._ask(FIND, id)
         return Content(*found) if found else None
 
     def release(self, id: int) -> None:
-        """See :class:`~kong_pdk.server.contents.Contents`."""
+        """See :class:`~kong_pdk.server.instance_store.Contents`."""
         self.tell(RELEASE, id)
 
     def close(self, id: int) -> None:
-        """See :class:`~kong_pdk.server.contents.Contents`."""
+        """See :class:`~kong_pdk.server.instance_store.Contents`."""
         self.tell(CLOSE, id)
 
     def expire(self) -> list[int]:
@@ -87,7 +87,7 @@ class Line:
         """See :meth:`expire`."""
 
     def workers(self) -> list[WorkerState]:
-        """See :class:`~kong_pdk.server.contents.Contents`."""
+        """See :class:`~kong_pdk.server.instance_store.Contents`."""
         return [WorkerState(*state) for state in self._ask(WORKERS)]
 
     def tell(self, label: str, args: object) -> None:

@@ -1,7 +1,4 @@
-"""A plugin's own file served by workers: each runs the file anew, the master does not.
-
-The process that was started with ``-g`` or ``-m`` has run the file already, too late for gevent. It becomes the master.
-"""
+"""A plugin's own file as a plugin server with workers: each worker runs the file anew, the master does not."""
 
 from __future__ import annotations
 
@@ -18,16 +15,41 @@ from typing import NoReturn
 from kong_pdk import logs
 from kong_pdk.mode import Mode
 from kong_pdk.plugin import Plugin, PluginError, Source, import_problem
-from kong_pdk.server import handover
-from kong_pdk.server.loaded import Loaded
 from kong_pdk.server.serving import serve_by_workers
+from kong_pdk.server.worker import Loaded
 from kong_pdk.settings import LOG_FORMAT, log_level
+
+_expected = False
+
+
+class HandedOver(BaseException):
+    """The file has come to the point where it would serve itself; no ``Exception``, which it might catch."""
+
+    def __init__(self, checked: Callable[[], Plugin]) -> None:
+        """:param checked: gives the plugin, or raises PluginError."""
+        super().__init__()
+        self.checked = checked
+
+
+def expect() -> None:
+    """Have the file that runs next end where it would serve itself."""
+    global _expected
+    _expected = True
+
+
+def hand_over(checked: Callable[[], Plugin]) -> None:
+    """End the run of the plugin's file here if a worker runs it.
+
+    :raises HandedOver: it does.
+    """
+    if _expected:
+        raise HandedOver(checked)
 
 
 def become_master(plugin: Plugin, mode: Mode, paths: Iterable[Path], options: argparse.Namespace) -> NoReturn:
     """Become the master of a plugin whose file was run by this process."""
     file = Path(str(sys.modules["__main__"].__file__)).absolute()
-    command = [sys.executable, "-m", "kong_pdk.server.dedicated", plugin.name, str(file), *mode.options]
+    command = [sys.executable, "-m", "kong_pdk.server.single_file", plugin.name, str(file), *mode.options]
     command += ["--listen-queue-size", str(options.listen_queue_size)]
     command += [word for path in paths for word in ("--listen", str(path))]
     command += ["--verbose"] * options.verbose + ["--no-lua-style"] * options.no_lua_style
@@ -62,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _load(given: argparse.Namespace) -> Loaded:
     """Run the file as ``__main__``, up to where it would serve itself."""
-    handover.expect()
+    expect()
     file = Path(given.file)
     sys.argv[:] = given.arguments
     sys.path[0] = str(file.parent)
@@ -70,7 +92,7 @@ def _load(given: argparse.Namespace) -> Loaded:
     module.__file__ = str(file)
     try:
         exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - its plugin
-    except handover.HandedOver as handed:
+    except HandedOver as handed:
         return _checked(handed.checked, given.no_lua_style)
     except BaseException as error:  # noqa: BLE001  # authors may raise anything, sys.exit() included
         return Loaded(sentences=[str(import_problem(Source(given.name, file), error))])
@@ -86,4 +108,7 @@ def _checked(checked: Callable[[], Plugin], no_lua_style: bool) -> Loaded:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # The plugin's file imports this module by its name, so the flag that it reads must be set there, not in __main__.
+    from kong_pdk.server import single_file  # noqa: PLW0406
+
+    sys.exit(single_file.main())

@@ -27,11 +27,10 @@ from kong_pdk.plugin import (
     load,
     server_name,
 )
-from kong_pdk.server.dedicated import become_master
-from kong_pdk.server.handover import hand_over
 from kong_pdk.server.listener import QUEUE_SIZE
-from kong_pdk.server.loaded import Loaded
 from kong_pdk.server.serving import serve_alone, serve_by_workers
+from kong_pdk.server.single_file import become_master, hand_over
+from kong_pdk.server.worker import Loaded
 from kong_pdk.settings import LOG_FORMAT, log_level
 
 _log = logging.getLogger(__name__)
@@ -274,7 +273,7 @@ def _sockets(name: str, chosen: str | None) -> list[str]:
 
 def _print_dump(found: list[Description], option: str | None) -> None:
     # Not at the top: it may come with the packages of a plugin.
-    from kong_pdk.server.kong_at_hand import protocol
+    from kong_pdk.interface_file import protocol
 
     text = dump(found, protocol(option))
     _drop_printed()
