@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from kong_pdk.settings import INTERFACE_FILE, PROTOCOL
-from kong_pdk.wire.errors import InterfaceError
 from kong_pdk.wire.interface import STOCK, Interface, read
+from kong_pdk.wire.wire_errors import InterfaceError
 
 PATH = Path(INTERFACE_FILE.default)
 """Where Kong 3.9 has it, and reads it at each start."""

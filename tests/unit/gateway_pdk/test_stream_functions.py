@@ -12,7 +12,7 @@ from kong_pdk.gateway.exchange import Exchange, Exit, Refused
 from kong_pdk.gateway.handshake import Handshake
 from kong_pdk.gateway.pdk.calls import FUNCTIONS
 from kong_pdk.gateway.stream.session import session_of
-from kong_pdk.wire.phases import allowed, functions
+from kong_pdk.wire.pdk_functions import allowed, functions
 from unit.gateway_pdk.exchanges import Scene, scene
 
 ENDS = Ends("127.0.0.1", 4711, "127.0.0.1", 9100)

@@ -16,7 +16,7 @@ from kong_pdk.server.event import Events
 from kong_pdk.server.instances import Instances
 from kong_pdk.server.msgpack import MsgpackServer
 from kong_pdk.server.step_forwarding import Peers, PeerSilent, make_inbox
-from kong_pdk.wire.msgpack import Messages, Response, encode_request, encode_response
+from kong_pdk.wire.msgpack_codec import Messages, Response, encode_request, encode_response
 from unit.server.fake_kong import DEADLINE
 
 STEP = encode_request(1, "plugin.Step", [{"EventId": 1}])

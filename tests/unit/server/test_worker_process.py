@@ -10,7 +10,7 @@ import time
 import pytest
 from kong_pdk.server import master
 from kong_pdk.server.master import MOST_PAUSE, WorkerProcess, how_it_ended, pause_after
-from kong_pdk.wire.msgpack import Messages, Notification, encode_notification
+from kong_pdk.wire.msgpack_codec import Messages, Notification, encode_notification
 
 
 @pytest.mark.parametrize(

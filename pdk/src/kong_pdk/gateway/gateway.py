@@ -36,7 +36,7 @@ from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS, StreamRouter
 from kong_pdk.gateway.stream.side import StreamSide
 from kong_pdk.gateway.tls import load_certificates, server_context
 from kong_pdk.gateway.vaults import Resolver, Vaults
-from kong_pdk.wire.errors import InterfaceError
+from kong_pdk.wire.wire_errors import InterfaceError
 
 # Settings that a reload leaves as they are.
 _STAYING = (

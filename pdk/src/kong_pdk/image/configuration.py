@@ -29,7 +29,7 @@ from kong_pdk.settings import (
     Address,
     SettingError,
 )
-from kong_pdk.wire.errors import InterfaceError
+from kong_pdk.wire.wire_errors import InterfaceError
 
 # A plugin's name and what it printed; no bytes at its end.
 Printed = Callable[[str, bytes], None]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from kong_pdk import interface_file
 from kong_pdk.image.errors import CONFIGURATION_STATUS
-from kong_pdk.wire.errors import InterfaceError
 from kong_pdk.wire.interface import extend, is_extended
+from kong_pdk.wire.wire_errors import InterfaceError
 
 _WHERE = f"Kong 3.9 has it at {interface_file.PATH}"
 ORIGINAL = ".orig"

@@ -16,7 +16,7 @@ from kong_pdk import __version__
 from kong_pdk.metrics import layout
 from kong_pdk.metrics.counter_file import SERVER, read_counters
 from kong_pdk.metrics.processes import memory, started
-from kong_pdk.wire.phases import PHASES
+from kong_pdk.wire.pdk_functions import PHASES
 
 _BOUNDS = [*map(floatToGoString, layout.BOUNDS), "+Inf"]
 

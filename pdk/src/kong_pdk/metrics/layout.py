@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-from kong_pdk.wire.methods import METHODS
-from kong_pdk.wire.phases import PHASES, functions
+from kong_pdk.wire.pdk_functions import METHODS, PHASES, functions
 
 OK, ERROR, EXIT, ABORTED = range(4)
 """How an event ended, by the place of its counter."""

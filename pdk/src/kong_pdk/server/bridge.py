@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeAlias
 from kong_pdk.errors import PDKError, PhaseError, UnknownFunctionError
 from kong_pdk.logs import report
 from kong_pdk.pdk.kong import absent, kong
-from kong_pdk.server.arguments import EXITS, prepare
-from kong_pdk.wire.errors import UnknownMethod
-from kong_pdk.wire.phases import allowed, depends_on_subsystem, phases_of
+from kong_pdk.wire.pdk_functions import allowed, depends_on_subsystem, phases_of
+from kong_pdk.wire.pdk_values.arguments import EXITS, prepare
+from kong_pdk.wire.wire_errors import UnknownMethod
 
 
 class EventEnded(BaseException):

@@ -13,8 +13,8 @@ from typing import Any
 
 from kong_pdk.server.instance_store import Content, WorkerState
 from kong_pdk.server.instances import InstanceError
-from kong_pdk.wire.errors import WireError
-from kong_pdk.wire.msgpack import Messages, Notification, Response, encode_notification, encode_request
+from kong_pdk.wire.msgpack_codec import Messages, Notification, Response, encode_notification, encode_request
+from kong_pdk.wire.wire_errors import WireError
 
 READY = "ready"
 """A worker serves; with the sentences about plugins that do not load."""

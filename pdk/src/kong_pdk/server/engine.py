@@ -21,7 +21,7 @@ def load_shared(engine: str) -> None:
 
     For gevent that is less: what keeps a lock or a queue of Python's own is imported after :func:`start`.
     """
-    import kong_pdk.wire.protobuf
+    import kong_pdk.wire.protobuf_codec
 
     if engine != GEVENT:
         import kong_pdk.server.server  # noqa: F401

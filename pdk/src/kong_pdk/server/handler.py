@@ -19,7 +19,7 @@ from kong_pdk.metrics.recorder import recorder_of
 from kong_pdk.plugin import PHASES, authors_line
 from kong_pdk.server.bridge import Bridge, Channel, EventEnded
 from kong_pdk.server.instances import Instance
-from kong_pdk.wire.errors import UnknownMethod
+from kong_pdk.wire.wire_errors import UnknownMethod
 
 
 def method(phase: str) -> str:

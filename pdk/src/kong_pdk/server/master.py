@@ -25,8 +25,8 @@ from kong_pdk.server.instance_store import Content, ContentTable, WorkerState
 from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
 from kong_pdk.server.step_forwarding import make_inbox
 from kong_pdk.server.worker import Seat
-from kong_pdk.wire.errors import WireError
-from kong_pdk.wire.msgpack import Message, Messages, Notification, Request, encode_notification, encode_response
+from kong_pdk.wire.msgpack_codec import Message, Messages, Notification, Request, encode_notification, encode_response
+from kong_pdk.wire.wire_errors import WireError
 
 _log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.5

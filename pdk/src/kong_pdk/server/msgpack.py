@@ -22,9 +22,9 @@ from kong_pdk.server.handler import run_handler
 from kong_pdk.server.instances import Instance, InstanceError, Instances
 from kong_pdk.server.step_forwarding import PeerGone, Peers
 from kong_pdk.wire.calls import CloseInstance, GetInstanceStatus, GetPluginInfo, StartInstance
-from kong_pdk.wire.errors import WireError
-from kong_pdk.wire.msgpack import Messages, Request, encode_request, encode_response
+from kong_pdk.wire.msgpack_codec import Messages, Request, encode_request, encode_response
 from kong_pdk.wire.text import encode
+from kong_pdk.wire.wire_errors import WireError
 
 _log = logging.getLogger(__name__)
 _CHUNK = 64 * 1024

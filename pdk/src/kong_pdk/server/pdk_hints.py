@@ -7,7 +7,7 @@ import difflib
 from kong_pdk.errors import AbsentError
 from kong_pdk.pdk.kong import absent
 from kong_pdk.wire.interface import EXTENDED
-from kong_pdk.wire.phases import functions
+from kong_pdk.wire.pdk_functions import functions
 
 _MSGPACK = "set KONG_PYTHON_PROTOCOL=msgpack (or --protocol msgpack)"
 _EXTEND = "extend the file (kong-python extend-interface), and start Kong and this server again"

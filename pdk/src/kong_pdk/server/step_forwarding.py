@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 
 from kong_pdk.settings import MOST_WORKERS
-from kong_pdk.wire.errors import WireError
-from kong_pdk.wire.msgpack import Messages
+from kong_pdk.wire.msgpack_codec import Messages
+from kong_pdk.wire.wire_errors import WireError
 
 _log = logging.getLogger(__name__)
 _CHUNK = 64 * 1024

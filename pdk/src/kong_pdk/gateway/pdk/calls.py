@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.exchange import Exchange, Refused
 from kong_pdk.gateway.pdk.unmeasured import refused
-from kong_pdk.wire.phases import allowed, phases_of
+from kong_pdk.wire.pdk_functions import allowed, phases_of
 
 MSGPACK = "MsgPack:1"
 

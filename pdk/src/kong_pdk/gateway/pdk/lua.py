@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from kong_pdk.wire.messages import message_class
-from kong_pdk.wire.msgpack import step_method
-from kong_pdk.wire.pdk import Method, RawBody, encode_result
+from kong_pdk.wire.msgpack_codec import step_method
+from kong_pdk.wire.pdk_values import Method, RawBody, encode_result
 from kong_pdk.wire.text import decode, encode
 
 # In these messages Kong's decoder turns null into a text and false into nil.

@@ -10,7 +10,7 @@ from kong_pdk.gateway.pdk import headers, multipart, query
 from kong_pdk.gateway.pdk.calls import MSGPACK, Event, function
 from kong_pdk.gateway.pdk.checks import integer, maximum, string
 from kong_pdk.gateway.pdk.request import current_headers
-from kong_pdk.wire.pdk import RawBody
+from kong_pdk.wire.pdk_values import RawBody
 from kong_pdk.wire.text import decode, encode
 
 _EXACT_DIGITS = 15

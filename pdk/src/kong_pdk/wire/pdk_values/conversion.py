@@ -18,8 +18,8 @@ from itertools import islice
 from typing import Any
 
 from kong_pdk.exception_text import describe
-from kong_pdk.wire.errors import ArgumentError
 from kong_pdk.wire.text import decode
+from kong_pdk.wire.wire_errors import ArgumentError
 
 MAX_DEPTH = 200
 """How many lists and dicts may stand in one another."""

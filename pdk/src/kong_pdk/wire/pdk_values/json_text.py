@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from kong_pdk.wire.errors import ArgumentError, too_deep
 from kong_pdk.wire.text import decode
+from kong_pdk.wire.wire_errors import ArgumentError, too_deep
 
 TYPE = "application/json; charset=utf-8"
 """What Kong says of a body that it makes of a table."""

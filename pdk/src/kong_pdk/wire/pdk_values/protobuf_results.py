@@ -6,13 +6,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kong_pdk.wire.deep_values import DEEP, read_deep
-from kong_pdk.wire.errors import WireError
 from kong_pdk.wire.messages import message_class
-from kong_pdk.wire.methods import Method
-from kong_pdk.wire.protobuf import parse
+from kong_pdk.wire.pdk_functions import Method
+from kong_pdk.wire.pdk_values.protobuf_values import (
+    DEEP,
+    fill_struct,
+    fill_value,
+    message_of,
+    read_deep,
+    read_message,
+    read_number,
+    read_struct,
+    read_value,
+)
+from kong_pdk.wire.protobuf_codec import parse
 from kong_pdk.wire.text import decode, encode
-from kong_pdk.wire.values import fill_struct, fill_value, message_of, read_message, read_number, read_struct, read_value
+from kong_pdk.wire.wire_errors import WireError
 
 NIL = b"\x08\x01"
 """Lua's nil in a ``Value``, as Kong writes it: a null of a number that the schema does not name."""

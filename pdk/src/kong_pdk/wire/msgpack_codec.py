@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import msgpack
 
-from kong_pdk.wire.errors import WireError
+from kong_pdk.wire.wire_errors import WireError
 
 MAX_MESSAGE = 256 * 1024 * 1024
 """Bytes of one message; a longer one is a peer that speaks something else."""

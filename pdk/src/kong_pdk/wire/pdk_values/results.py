@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kong_pdk.wire.methods import Method
-from kong_pdk.wire.pdk import RawBody
-from kong_pdk.wire.values import read_number
+from kong_pdk.wire.pdk_functions import Method
+from kong_pdk.wire.pdk_values import RawBody
+from kong_pdk.wire.pdk_values.protobuf_values import read_number
 
 HEADERS_OF = {
     "kong.request.get_header": "kong.request.get_headers",

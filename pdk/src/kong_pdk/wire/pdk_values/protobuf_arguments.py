@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kong_pdk.wire import json_text
-from kong_pdk.wire.deep_values import DEEP, read_deep
-from kong_pdk.wire.errors import ArgumentError, WireError, too_deep
 from kong_pdk.wire.messages import message_class
-from kong_pdk.wire.methods import Method
-from kong_pdk.wire.protobuf import MAX_FRAME, parse
+from kong_pdk.wire.pdk_functions import Method
+from kong_pdk.wire.pdk_values import json_text
+from kong_pdk.wire.pdk_values.protobuf_values import (
+    DEEP,
+    fill_list,
+    fill_struct,
+    fill_value,
+    message_of,
+    read_deep,
+    read_message,
+    read_struct,
+    read_value,
+)
+from kong_pdk.wire.protobuf_codec import MAX_FRAME, parse
 from kong_pdk.wire.text import decode, encode
-from kong_pdk.wire.values import fill_list, fill_struct, fill_value, message_of, read_message, read_struct, read_value
+from kong_pdk.wire.wire_errors import ArgumentError, WireError, too_deep
 
 _DEFAULT_MAXIMUM = 100  # Kong's own for headers and query arguments; it refuses the 0 of a missing one
 LOG_LINES = frozenset(

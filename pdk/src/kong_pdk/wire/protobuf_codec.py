@@ -12,10 +12,10 @@ from google.protobuf.message import DecodeError
 
 from kong_pdk.wire import calls
 from kong_pdk.wire.calls import Answer, Call
-from kong_pdk.wire.errors import WireError
 from kong_pdk.wire.messages import message_class
+from kong_pdk.wire.pdk_values.protobuf_values import fill_value, read_value
 from kong_pdk.wire.text import decode, encode
-from kong_pdk.wire.values import fill_value, read_value
+from kong_pdk.wire.wire_errors import WireError
 
 MAX_FRAME = 256 * 1024 * 1024
 """Bytes. The largest body Kong takes by default is smaller; a longer frame is a peer that speaks something else."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from kong_pdk.error_page import message_of
-from kong_pdk.wire import json_text
-from kong_pdk.wire.arguments import LOG_LINES, as_form
-from kong_pdk.wire.conversion import converted, inspect_argument, log_argument
-from kong_pdk.wire.errors import ArgumentError
+from kong_pdk.wire.pdk_values import json_text
+from kong_pdk.wire.pdk_values.conversion import converted, inspect_argument, log_argument
+from kong_pdk.wire.pdk_values.protobuf_arguments import LOG_LINES, as_form
+from kong_pdk.wire.wire_errors import ArgumentError
 
 EXITS = frozenset({"kong.response.exit", "kong.response.error"})
 """Calls that Kong never answers: the request ends with them."""
@@ -108,3 +108,48 @@ def _without_holes(function: str, value: Any) -> Any:
             raise ArgumentError(f"{function}: a list holds None, at which Lua ends it; leave it out or give a value")
         return [_without_holes(function, item) for item in value]
     return value
+
+
+SET_BODY = "kong.service.request.set_body"
+_JSON = "application/json"
+_FORM = "application/x-www-form-urlencoded"
+_NO_TYPE = (
+    "the request has no Content-Type, so Kong has not set the body; give the type as second argument, "
+    f'"{_JSON}" for example'
+)
+_Result: TypeAlias = tuple[Any, str | None]
+_Call: TypeAlias = Callable[[str, Sequence[object]], _Result]
+
+
+def set_body(call: _Call, args: Sequence[Any]) -> _Result:
+    """Set the body that goes upstream: JSON is written here where Kong would write something else.
+
+    :param call: has Kong make a PDK call.
+    :raises ArgumentError: the body cannot be written.
+    """
+    if not args or not isinstance(args[0], (Mapping, list, tuple)):
+        kind = type(args[0]).__name__ if args else "left out"
+        raise ArgumentError(
+            f"{SET_BODY}: argument 1 must be a dict or a list, not {kind}; text and bytes are set by "
+            "kong.service.request.set_raw_body"
+        )
+    value, error = _set(call, args)
+    return (None, _NO_TYPE) if value is None and error is None else (value, error)
+
+
+def _set(call: _Call, args: Sequence[Any]) -> _Result:
+    """Set the body; None and no error where neither the plugin nor the request says what it is."""
+    body = args[0]
+    if not json_text.needed(SET_BODY, body):
+        return call(SET_BODY, args)
+    mimetype = args[1] if len(args) > 1 else call("kong.request.get_header", ["content-type"])[0]
+    if mimetype is None:
+        return None, None
+    kind = str(mimetype).partition(";")[0]
+    if kind == _JSON:
+        call("kong.service.request.set_raw_body", [json_text.text(SET_BODY, body)])
+        call("kong.service.request.set_header", ["content-type", kind])
+        return True, None
+    if kind == _FORM and isinstance(body, Mapping):
+        return call(SET_BODY, [as_form(body), mimetype])
+    return call(SET_BODY, args)
