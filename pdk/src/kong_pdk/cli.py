@@ -60,11 +60,11 @@ def start_dedicated_server(
     """
     if _is_only_imported():
         return  # type: ignore[misc]
-    from kong_pdk.plugin import given
+    from kong_pdk.plugin import from_class
     from kong_pdk.server.command_line import dedicated_main
 
     def serve() -> int:
-        return dedicated_main(name, lambda: given(name, plugin, version, priority, schema))
+        return dedicated_main(name, lambda: from_class(name, plugin, version, priority, schema))
 
     raise SystemExit(_or_sentence(name, serve))
 

@@ -29,7 +29,9 @@ from kong_pdk.image.errors import CONFIGURATION_STATUS, StartError
 from kong_pdk.image.ping import Server, wait_for_all
 from kong_pdk.image.upstream import EchoHandler
 from kong_pdk.logs import NOTICE, configure
-from kong_pdk.plugin import Description, format_errors, validate_config
+from kong_pdk.plugin import Description
+from kong_pdk.schema.config_values import validate_config
+from kong_pdk.schema.error_text import format_errors
 from kong_pdk.wire.interface import EXTENDED, as_text
 
 _log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from kong_pdk.gateway.logs import ErrorLog, Stream
 from kong_pdk.gateway.servers.instances import configuration
 from kong_pdk.gateway.settings import Settings
 from kong_pdk.gateway.vaults import Resolver, Vaults
-from kong_pdk.plugin import validate_config
+from kong_pdk.schema.config_values import validate_config
 from unit.gateway_pdk.plugin_servers import MsgPackServer, serving
 
 SECRET: dict[str, Any] = {"type": "string", "referenceable": True}

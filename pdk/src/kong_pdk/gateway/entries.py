@@ -29,7 +29,8 @@ from kong_pdk.gateway.document import Place
 from kong_pdk.gateway.router import GRPC, compile_regex
 from kong_pdk.gateway.stream.routes import place_faults, unserved
 from kong_pdk.gateway.vaults import ENV
-from kong_pdk.plugin import bundled, validate_config
+from kong_pdk.plugin import bundled
+from kong_pdk.schema.config_values import validate_config
 
 _HOST = re.compile(r"[A-Za-z0-9*_.\[\]:-]+")
 # A path of format 1.1 or 2.1 with anything else in it was a regular expression.

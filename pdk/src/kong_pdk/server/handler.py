@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from types import BuiltinFunctionType, FunctionType, MethodType
 
 from kong_pdk.error_page import UNEXPECTED, error_page
-from kong_pdk.exception_text import describe, logged
+from kong_pdk.exception_text import describe, logged, traceback_location
 from kong_pdk.logs import report
 from kong_pdk.metrics.layout import ABORTED, ERROR, EXIT, OK
 from kong_pdk.metrics.recorder import recorder_of
-from kong_pdk.plugin import PHASES, authors_line
+from kong_pdk.plugin import PHASES
 from kong_pdk.server.bridge import Bridge, Channel, EventEnded
 from kong_pdk.server.instances import Instance
 from kong_pdk.wire.wire_errors import UnknownMethod
@@ -191,7 +191,7 @@ def _log_error(instance: Instance, phase: str, error: BaseException) -> None:
 
 
 def _place(instance: Instance, phase: str, error: BaseException) -> str:
-    file, line = authors_line(instance.plugin.file, error)
+    file, line = traceback_location(instance.plugin.file, error)
     if line is not None:
         return f"{file}:{line}"
     if isinstance(error, HandlerError):

@@ -6,8 +6,11 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kong_pdk.plugin import entity_checks
-from kong_pdk.plugin.lua_pattern import Pattern
+from kong_pdk.schema import entity_checks
+from kong_pdk.schema.lua import Pattern
+
+Field = dict[str, Any]
+"""A field of a schema: its attributes by name, or a dict of one key, its name, that holds them."""
 
 # What is wrong with an attribute's value, as the end of a sentence ("must be ..."); None if nothing is.
 Check = Callable[[Any], "str | None"]

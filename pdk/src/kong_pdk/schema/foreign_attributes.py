@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kong_pdk.plugin.lua_pattern import Pattern
+from kong_pdk.schema.lua import Pattern
 
 _LARGEST = 2**53
 

@@ -7,10 +7,10 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
-from kong_pdk.plugin import attributes, other_shapes, other_words
-from kong_pdk.plugin.config import check_value
-from kong_pdk.plugin.config_errors import format_errors
-from kong_pdk.plugin.description import Field
+from kong_pdk.schema import attributes, foreign_attributes, foreign_shapes
+from kong_pdk.schema.attributes import Field
+from kong_pdk.schema.config_values import check_value
+from kong_pdk.schema.error_text import format_errors
 
 Path = tuple[int | str, ...]
 
@@ -46,8 +46,8 @@ def check_schema(schema: object) -> tuple[tuple[Field, ...], list[Fault]]:
 
 def _shape(schema: object) -> str:
     """Write what was meant in the right form, as far as it shows."""
-    fields = other_shapes.whole(schema)
-    return f"write a list of one-key dicts: {other_shapes.schema_text(fields)}" if fields else _SHAPE
+    fields = foreign_shapes.whole(schema)
+    return f"write a list of one-key dicts: {foreign_shapes.schema_text(fields)}" if fields else _SHAPE
 
 
 class _SchemaCheck:
@@ -127,11 +127,11 @@ class _SchemaCheck:
 
     def names_of_kong(self, fields: list[Any]) -> None:
         """Note outermost fields that a schema.lua has, or whose values Kong replaces by its own."""
-        for at, name, message, hint in other_shapes.of_lua(fields):
+        for at, name, message, hint in foreign_shapes.of_lua(fields):
             self.faults = [fault for fault in self.faults if fault.path[:2] != (at, name)]
             self.fault((at, name), message, hint)
         for at, item in enumerate(fields):
-            for name, where in other_shapes.OVERWRITTEN.items():
+            for name, where in foreign_shapes.OVERWRITTEN.items():
                 if isinstance(item, dict) and len(item) == 1 and name in item:
                     message = f'Schema field "{name}" never has the user\'s value: Kong puts its own there, or none'
                     self.fault((at, name), message, f'choose another name, such as "my_{name}" ({where})')
@@ -140,7 +140,7 @@ class _SchemaCheck:
         where = f'in "{parent[:-1]}" ' if parent else ""
         if isinstance(item, dict) and "type" in item and isinstance(item.get("name"), str):
             name, definition = item["name"], {key: value for key, value in item.items() if key != "name"}
-            hint = f"write {other_words.written({name: other_words.translate(definition)})}"
+            hint = f"write {foreign_attributes.written({name: foreign_attributes.translate(definition)})}"
             self.fault(path, f"Schema {where}has a field definition without a name", hint)
         elif isinstance(item, dict) and "type" in item and len(item) > 1:
             self.fault(path, f"Schema {where}has a field definition without a name", _SHAPE)
@@ -154,11 +154,11 @@ class _SchemaCheck:
         if not isinstance(field, dict):
             if path[-1] == "entity_checks":
                 message = 'Schema has "entity_checks" among the fields'
-                return self.fault(path, message, other_shapes.entity_checks_hint(title))
-            hint = other_words.typedef_hint(field) or 'write {"type": "string"}'
+                return self.fault(path, message, foreign_shapes.entity_checks_hint(title))
+            hint = foreign_attributes.typedef_hint(field) or 'write {"type": "string"}'
             return self.fault(path, f'Schema field "{title}" is {_kind(field)}, not a dict with its definition', hint)
         before = len(self.faults)
-        meant = other_words.translation(field)
+        meant = foreign_attributes.translation(field)
         if meant:
             self._translated(meant, field, path, title)
         corrected = meant.attributes if meant else ()
@@ -172,7 +172,7 @@ class _SchemaCheck:
             self._default(field, path, title)
         return None
 
-    def _translated(self, meant: other_words.Translation, field: Field, path: Path, title: str) -> None:
+    def _translated(self, meant: foreign_attributes.Translation, field: Field, path: Path, title: str) -> None:
         """Note all words of others in one fault: what replaces them replaces them together."""
         words = ", ".join(f'"{word}"' for word in meant.words)
         message = f"the unknown attribute{'s' if len(meant.words) > 1 else ''} {words}"
@@ -186,13 +186,13 @@ class _SchemaCheck:
             return True
         known = ", ".join(attributes.TYPES)
         if kind is None:
-            meant = other_words.translate(field).get("type")
+            meant = foreign_attributes.translate(field).get("type")
             hint = f'add "type": "{meant}"' if meant else f'add "type": one of {known}'
             self.fault(path, f'Schema field "{title}" has no type', hint)
         else:
             guess = attributes.closest(str(kind), attributes.TYPES)
             hint = f'did you mean "{guess}"?' if guess else f"use one of {known}"
-            hint = other_words.type_hint(field) or hint
+            hint = foreign_attributes.type_hint(field) or hint
             self.fault((*path, "type"), f'Schema field "{title}" has the unknown type {kind!r}', hint)
         return False
 
@@ -202,8 +202,8 @@ class _SchemaCheck:
             return
         for name in attributes.REQUIRED.get(str(kind), ()) if "type" not in corrected else ():
             if name not in field and name not in corrected:
-                meant = other_words.translate(field).get(name) or [{"name": {"type": "string"}}]
-                hint = f'add "{name}": {other_words.written(meant)}'
+                meant = foreign_attributes.translate(field).get(name) or [{"name": {"type": "string"}}]
+                hint = f'add "{name}": {foreign_attributes.written(meant)}'
                 self.fault(path, f'Schema field "{title}" of type {kind} has no "{name}"', hint)
         if kind == "foreign" and "reference" not in field:
             self.fault(
@@ -220,15 +220,15 @@ class _SchemaCheck:
         if name not in attributes.ATTRIBUTES:
             guess = attributes.closest(name, attributes.ATTRIBUTES)
             hint = f'did you mean "{guess}"?' if guess else "remove it"
-            hint = other_words.attribute_hint(name, field) or hint
+            hint = foreign_attributes.attribute_hint(name, field) or hint
             return self.fault(here, f'Schema field "{title}" has the unknown attribute "{name}"', hint)
         kinds = attributes.ONLY_FOR.get(name)
         if kinds and kind in attributes.TYPES and kind not in kinds:
             message = f'Schema field "{title}" of type {kind} cannot have the attribute "{name}"'
-            meant = other_words.misplaced_hint(name, field)
+            meant = foreign_attributes.misplaced_hint(name, field)
             return self.fault(here, message, f"only {', '.join(kinds)} can" + (f"; {meant}" if meant else ""))
         if name != "type" and (error := attributes.ATTRIBUTES[name](value)):
-            self.fault(here, f'Schema field "{title}": "{name}" {error}', other_words.value_hint(name, value))
+            self.fault(here, f'Schema field "{title}": "{name}" {error}', foreign_attributes.value_hint(name, value))
         return None
 
     def _inner(self, field: Field, path: Path, title: str) -> None:
@@ -241,7 +241,7 @@ class _SchemaCheck:
             self.fields(field["fields"], (*path, "fields"), f"{title}.")
         elif "fields" in field:
             message = f'Schema field "{title}": "fields" is {_kind(field["fields"])}, not a list of one-key dicts'
-            self.fault((*path, "fields"), message, f"write {other_shapes.fields_text(field['fields'])}")
+            self.fault((*path, "fields"), message, f"write {foreign_shapes.fields_text(field['fields'])}")
 
     def _default(self, field: Field, path: Path, title: str) -> None:
         error = check_value(field, field["default"])
@@ -271,8 +271,8 @@ def _hint(value: object, path: Path) -> str:
     if isinstance(value, bytes | bytearray):
         return "write a str"
     if isinstance(value, type):
-        if path[-1] == "type" and value.__name__ in other_words.TYPES:
-            return f'write "{other_words.TYPES[value.__name__]}"'
+        if path[-1] == "type" and value.__name__ in foreign_attributes.TYPES:
+            return f'write "{foreign_attributes.TYPES[value.__name__]}"'
         return f"name a type as Kong does: {', '.join(attributes.TYPES)}"
     if callable(value):
         return "use attributes such as one_of, match or between, or check the value in Plugin.__init__"

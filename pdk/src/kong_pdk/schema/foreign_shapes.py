@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kong_pdk.plugin.other_words import fields_of, translate, written
+from kong_pdk.schema.foreign_attributes import fields_of, translate, written
 
 _MOST_WRITTEN = 160
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kong_pdk.plugin import lua
-from kong_pdk.plugin.description import Field
+from kong_pdk.schema import lua
+from kong_pdk.schema.error_text import Errors
 
-Errors = dict[str | int, Any]
+if TYPE_CHECKING:
+    from kong_pdk.schema.attributes import Field
 
 _MISSING: Any = object()
 _REFERENCE = re.compile(r"\{vault://.+\}\Z", re.DOTALL)

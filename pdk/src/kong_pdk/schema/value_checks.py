@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kong_pdk.plugin import lua
-from kong_pdk.plugin.description import Field
-from kong_pdk.plugin.lua_pattern import Pattern
+from kong_pdk.schema import lua
+from kong_pdk.schema.lua import Pattern
+
+if TYPE_CHECKING:
+    from kong_pdk.schema.attributes import Field
 
 # value, the attribute's argument, and the field; None or the error.
-Validator = Callable[[Any, Any, Field], "str | None"]
+Validator = Callable[[Any, Any, "Field"], "str | None"]
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z", re.IGNORECASE)
 

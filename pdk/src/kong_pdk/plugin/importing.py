@@ -1,7 +1,12 @@
-"""Imports a plugin's file under a name of its own, so that no other module can be taken for it."""
+"""Imports a plugin's file under a name of its own, and the modules beside it.
+
+In a process with one plugin its folder is the first entry of ``sys.path``, as that of a script. In a process with
+several plugins :func:`keep_apart` has a plugin's own ``import helpers`` find the file in the plugin's folder.
+"""
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import importlib
 import importlib.abc
@@ -13,12 +18,120 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Any
 
-from kong_pdk.plugin import siblings
 from kong_pdk.plugin.description import Source
+
+# Folders that plugins of this process are in.
+_opened: set[str] = set()
+
+# Folders of plugins that are kept apart, by the plugin's package.
+_apart: dict[str, str] = {}
+
+_several = False
+
+_python_import = builtins.__import__
+_python_import_module = importlib.import_module
+
+
+def keep_apart() -> None:
+    """Several plugins are to be loaded into this process."""
+    global _several
+    _several = True
+
+
+def are_apart(package: str) -> bool:
+    """Whether the modules beside a plugin are submodules of its package."""
+    return package in _apart
+
+
+def open_folder(folder: Path, package: str | None) -> None:
+    """Let a plugin import the modules of a folder.
+
+    :param package: the plugin's package where the folder is its own; None for a plugin that is a file of the folder.
+    """
+    path = str(folder)
+    others = any(other != path and other in sys.path for other in _opened)
+    _opened.add(path)
+    if package is None:
+        if path not in sys.path:
+            sys.path.insert(_end_of_path(), path)
+    elif _several or others:
+        _apart[package] = path
+        if path not in sys.path:
+            sys.path.append(path)
+        builtins.__import__ = _import
+        importlib.import_module = _import_module
+    else:
+        if path in sys.path:
+            sys.path.remove(path)
+        sys.path.insert(0, path)
+
+
+def _end_of_path() -> int:
+    """The place before the folders that are kept apart: a plugin that is a file does not find modules of others."""
+    places = [place for place, entry in enumerate(sys.path) if entry in _apart.values()]
+    return min(places, default=len(sys.path))
+
+
+def _import(
+    name: str,
+    globals: Mapping[str, object] | None = None,
+    locals: Mapping[str, object] | None = None,
+    fromlist: Sequence[str] | None = (),
+    level: int = 0,
+) -> ModuleType:
+    """What ``import`` statements call."""
+    # An empty list is C code's, which looks for the module under its plain name afterwards.
+    package = _package_of(globals) if level == 0 and fromlist != [] else None
+    if package is None or not _is_sibling(package, name):
+        return _python_import(name, globals, locals, fromlist or (), level)
+    found = _python_import(f"{package}.{name}", globals, locals, fromlist or (), 0)
+    return found if fromlist else sys.modules[f"{package}.{name.partition('.')[0]}"]
+
+
+def _import_module(name: str, package: str | None = None) -> ModuleType:
+    """Stands for ``importlib.import_module``."""
+    importer = None if name.startswith(".") else _package_of(sys._getframe(1).f_globals)
+    private = f"{importer}.{name}" if importer and _is_sibling(importer, name) else name
+    return _python_import_module(private, package)
+
+
+def _package_of(names: Mapping[str, object] | None) -> str | None:
+    """The package of the plugin whose code imports, if it is one that is kept apart."""
+    importer: Any = names.get("__name__") if names else None
+    if importer is None:  # __import__("helpers"), or code that exec runs with names of its own
+        frame = sys._getframe(2)
+        while importer is None and frame is not None:
+            importer = frame.f_globals.get("__name__")
+            frame = frame.f_back  # type: ignore[assignment]
+    if not isinstance(importer, str):
+        return None
+    package = ".".join(importer.split(".", 2)[:2])
+    return package if package in _apart else None
+
+
+def _is_sibling(package: str, name: str) -> bool:
+    """Whether a plugin's ``import name`` is that of a module in its folder."""
+    top = name.partition(".")[0]
+    if f"{package}.{top}" in sys.modules:
+        return True
+    if top in sys.builtin_module_names or (top in sys.stdlib_module_names and top in sys.modules):
+        return False
+    spec = importlib.machinery.PathFinder.find_spec(top, [_apart[package]])
+    # A folder without __init__.py comes after everything else, as in Python.
+    return spec is not None and (spec.loader is not None or not _is_elsewhere(top))
+
+
+@cache
+def _is_elsewhere(top: str) -> bool:
+    others = [entry for entry in sys.path if entry not in _apart.values()]
+    return top in sys.modules or importlib.machinery.PathFinder.find_spec(top, others) is not None
+
 
 PACKAGE = "_kong_plugins"
 """The package in which plugins are modules, or packages."""
@@ -40,7 +153,7 @@ def execute(source: Source, code: bytes) -> ModuleType:
     importlib.import_module(PACKAGE)
     with _lock, contextlib.redirect_stdout(sys.stderr):
         private = _name(source)
-        siblings.open_folder(source.file.parent, private if _is_package(source.file, source.name) else None)
+        open_folder(source.file.parent, private if _is_package(source.file, source.name) else None)
         _tell_children(private, source)
         with _nothing_left_on_failure(private):
             compiled = compile(code, str(source.file), "exec", dont_inherit=True)
@@ -126,7 +239,7 @@ def _nothing_left_on_failure(private: str) -> Iterator[None]:
 
 def _tell_children(private: str, source: Source) -> None:
     """Have processes that this one starts find the plugin's module by its name."""
-    told = [source.name, str(source.file), siblings.are_apart(private)]
+    told = [source.name, str(source.file), are_apart(private)]
     os.environ[_FILES] = json.dumps({**_told(), private: told})
 
 
@@ -157,8 +270,8 @@ class _Finder(importlib.abc.MetaPathFinder):
         if not _is_package(file, plugin):
             return _spec(fullname, file)
         if apart:
-            siblings.keep_apart()
-        siblings.open_folder(file.parent, fullname)
+            keep_apart()
+        open_folder(file.parent, fullname)
         return _package_spec(fullname, file.parent)
 
 

@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from kong_pdk.plugin import entity_checks, lua, validators
-from kong_pdk.plugin.config_errors import Errors
-from kong_pdk.plugin.description import Field
+from kong_pdk.schema import entity_checks, lua, value_checks
+from kong_pdk.schema.attributes import Field
+from kong_pdk.schema.error_text import Errors
 
 _MISSING: Any = object()
 _REQUIRED = "required field missing"
@@ -126,7 +126,7 @@ def _field_error(field: Field, value: Any) -> str | Errors | None:
     error = _TYPES[field["type"]](field, value)
     if error or entity_checks.is_reference(field, value):
         return error
-    return validators.check(field, value)
+    return value_checks.check(field, value)
 
 
 def _null_error(field: Field) -> str | None:
@@ -196,7 +196,7 @@ def _foreign(field: Field, value: Any) -> str | Errors | None:
         return {"id": "missing primary key"}
     if not isinstance(value["id"], str):
         return {"id": "expected a string"}
-    return None if validators.is_uuid(value["id"]) else {"id": "expected a valid UUID"}
+    return None if value_checks.is_uuid(value["id"]) else {"id": "expected a valid UUID"}
 
 
 _TYPES = {
