@@ -128,4 +128,4 @@ def test_servers_do_not_import_prometheus_client() -> None:
 def test_supervisord_stops_it_last(run: RunDirectory) -> None:
     groups = options(run, Path("/plugins"), ["metrics"], metrics=True).process_group_configs
     assert [group.name for group in groups] == ["metrics", "plugins", "kong"]
-    assert arguments(groups[0].process_configs[0])[-1] == "kong_pdk.image.metrics"
+    assert arguments(groups[0].process_configs[0])[-1] == "kong_pdk.image.metrics_program"

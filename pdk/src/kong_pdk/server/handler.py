@@ -14,7 +14,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from kong_pdk.error_page import UNEXPECTED, error_page
 from kong_pdk.exception_text import describe, logged, traceback_location
 from kong_pdk.logs import report
-from kong_pdk.metrics.layout import ABORTED, ERROR, EXIT, OK
+from kong_pdk.metrics.counter_layout import ABORTED, ERROR, EXIT, OK
 from kong_pdk.metrics.recorder import recorder_of
 from kong_pdk.plugin import PHASES
 from kong_pdk.server.bridge import Bridge, Channel, EventEnded

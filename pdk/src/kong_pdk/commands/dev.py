@@ -19,15 +19,15 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from kong_pdk import settings as variables
-from kong_pdk.check import broken, schemas, unreached_handlers
+from kong_pdk.commands.check import broken, schemas, unreached_handlers
+from kong_pdk.commands.echo_service import EchoHandler
+from kong_pdk.exit_status import CONFIGURATION_STATUS, StartError
 from kong_pdk.gateway.declarative import DeclarativeError, load_settings, skipped_plugins
 from kong_pdk.gateway.gateway import Gateway, GatewayError
 from kong_pdk.gateway.settings import Settings, SettingsError
 from kong_pdk.image import configuration, run_directory
 from kong_pdk.image.configuration import Configuration
-from kong_pdk.image.errors import CONFIGURATION_STATUS, StartError
 from kong_pdk.image.ping import Server, wait_for_all
-from kong_pdk.image.upstream import EchoHandler
 from kong_pdk.logs import NOTICE, configure
 from kong_pdk.plugin import Description
 from kong_pdk.schema.config_values import validate_config

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 
 from kong_pdk import settings
+from kong_pdk.exit_status import StartError
 from kong_pdk.gateway.declarative import DeclarativeError, load_declarative
 from kong_pdk.gateway.entities import Config, PluginConfig
 from kong_pdk.gateway.key_auth import KEY_AUTH
 from kong_pdk.image import configuration, run_directory
 from kong_pdk.image.configuration import Configuration
-from kong_pdk.image.errors import StartError
 from kong_pdk.plugin import Description, Problem, bundled
 from kong_pdk.schema.attributes import Field
 

@@ -1,4 +1,4 @@
-"""The supervised program that becomes Kong: waits until every plugin server answers, then starts Kong."""
+"""The supervised program that becomes Kong: it waits until every plugin server answers, then starts Kong."""
 
 from __future__ import annotations
 
@@ -7,13 +7,36 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import NoReturn
 
-from kong_pdk.image import base
-from kong_pdk.image.errors import CONFIGURATION_STATUS, UNAVAILABLE_STATUS, StartError
+from kong_pdk.exit_status import CONFIGURATION_STATUS, UNAVAILABLE_STATUS, StartError
 from kong_pdk.image.ping import read_servers, wait_for_all
 from kong_pdk.image.run_directory import locate
 from kong_pdk.logs import NOTICE, configure
-from kong_pdk.settings import LOG_FORMAT, START_SECONDS, SettingError
+from kong_pdk.settings import BASE_ENTRYPOINT, LOG_FORMAT, START_SECONDS, SettingError
+
+_NOT_FOUND_STATUS = 127
+
+
+def become(command: list[str]) -> NoReturn:
+    """Replace this process with the base image's entrypoint and a command for it.
+
+    :raises StartError: the base image has no entrypoint.
+    :raises SettingError: the variable that names it has no meaning.
+    """
+    entrypoint = str(BASE_ENTRYPOINT.read(os.environ))
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SUPERVISOR_")}
+    # Python ignores SIGPIPE, and a program that is started inherits that.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execve(entrypoint, [entrypoint, *command], environ)
+    except OSError as error:
+        raise StartError(
+            f"{entrypoint}: {error.strerror}; the base image has to be a Kong image", _NOT_FOUND_STATUS
+        ) from error
+
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +63,7 @@ def main(command: list[str]) -> int:
                 UNAVAILABLE_STATUS,
             )
         _log.log(NOTICE, "every plugin server answers (%d), starting Kong", len(servers))
-        base.become(command)
+        become(command)
     except (StartError, SettingError) as error:
         _log.error("%s", error)
         return getattr(error, "status", CONFIGURATION_STATUS)

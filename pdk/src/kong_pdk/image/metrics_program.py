@@ -10,12 +10,12 @@ import time
 from collections.abc import Mapping
 from types import FrameType
 
-from kong_pdk.image.errors import CONFIGURATION_STATUS, StartError
+from kong_pdk.exit_status import CONFIGURATION_STATUS, StartError
 from kong_pdk.image.ping import ping_all, read_servers
 from kong_pdk.image.run_directory import RunDirectory, locate
 from kong_pdk.logs import NOTICE, configure
 from kong_pdk.metrics.collector import PluginCollector
-from kong_pdk.metrics.http import MetricsServer
+from kong_pdk.metrics.metrics_server import MetricsServer
 from kong_pdk.settings import METRICS_LISTEN, Address, SettingError
 
 _log = logging.getLogger(__name__)

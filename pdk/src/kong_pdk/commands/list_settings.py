@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from kong_pdk import plain_table
-from kong_pdk.image.errors import CONFIGURATION_STATUS
+from kong_pdk.exit_status import CONFIGURATION_STATUS
 from kong_pdk.masking import masked
 from kong_pdk.settings import VARIABLES, Variable, check
 

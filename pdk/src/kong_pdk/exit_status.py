@@ -1,4 +1,4 @@
-"""What keeps the image from starting, as sentences for its user."""
+"""The exit statuses of the commands, and the error that ends one with a message for its user."""
 
 from __future__ import annotations
 
