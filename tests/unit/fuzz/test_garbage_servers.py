@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kong_pdk.gateway.exchange import Body, Exit, Refused
 from kong_pdk.gateway.pdk.calls import FUNCTIONS
-from kong_pdk.gateway.pdk.lua import from_msgpack, to_msgpack, to_protobuf
+from kong_pdk.gateway.pdk.lua_values import from_msgpack, to_msgpack, to_protobuf
 from kong_pdk.gateway.servers import retries
 from kong_pdk.gateway.servers.failures import PluginFailed
 from kong_pdk.gateway.servers.msgpack import MsgPackClient

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from kong_pdk.gateway.exchange import Body, Exit, Refused
-from kong_pdk.gateway.pdk.lua import to_protobuf
+from kong_pdk.gateway.pdk.lua_values import to_protobuf
 from kong_pdk.gateway.servers.answers import answer
 from kong_pdk.gateway.servers.failures import PluginFailed
 from kong_pdk.wire.interface import EXTENDED, Interface, read

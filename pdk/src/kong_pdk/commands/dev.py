@@ -24,7 +24,7 @@ from kong_pdk.commands.echo_service import EchoHandler
 from kong_pdk.exit_status import CONFIGURATION_STATUS, StartError
 from kong_pdk.gateway.declarative import DeclarativeError, load_settings, skipped_plugins
 from kong_pdk.gateway.gateway import Gateway, GatewayError
-from kong_pdk.gateway.settings import Settings, SettingsError
+from kong_pdk.gateway.gateway_settings import Settings, SettingsError
 from kong_pdk.image import configuration, run_directory
 from kong_pdk.image.configuration import Configuration
 from kong_pdk.image.ping import Server, wait_for_all

@@ -7,7 +7,7 @@ from typing import Any
 from kong_pdk.gateway.exchange import Refused
 from kong_pdk.gateway.pdk import Event, UnknownFunction, call
 from kong_pdk.gateway.pdk.calls import gives_nothing
-from kong_pdk.gateway.pdk.lua import from_protobuf, to_protobuf
+from kong_pdk.gateway.pdk.lua_values import from_protobuf, to_protobuf
 from kong_pdk.gateway.servers.failures import PluginFailed
 from kong_pdk.wire import pdk_values, protobuf_codec
 from kong_pdk.wire.interface import Interface, saved_for_log

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.pdk import Event, UnknownFunction, call
-from kong_pdk.gateway.pdk.lua import from_msgpack, to_msgpack
+from kong_pdk.gateway.pdk.lua_values import from_msgpack, to_msgpack
 from kong_pdk.gateway.servers.failures import Closed, PluginFailed, RpcError, Unreachable
 from kong_pdk.gateway.servers.instances import Instances, configuration
 from kong_pdk.gateway.servers.pool import Connection, Pool

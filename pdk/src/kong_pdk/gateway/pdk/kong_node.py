@@ -1,4 +1,4 @@
-"""``kong.node``, ``kong.cluster``, ``kong.ip``, ``kong.plugin`` and ``kong.telemetry``."""
+"""``kong.node``, ``kong.cluster``, ``kong.ip``, ``kong.plugin``, ``kong.router`` and ``kong.telemetry``."""
 
 from __future__ import annotations
 
@@ -71,3 +71,15 @@ def telemetry_log(
     if attributes is not None:
         table("attributes", attributes)
     event.log("debug", f"telemetry {plugin_name} {message_type}: {message}")
+
+
+@function("kong.router.get_route")
+def get_route(event: Event) -> dict[str, object] | None:
+    route = event.exchange.route
+    return None if route is None else route.to_dict()
+
+
+@function("kong.router.get_service")
+def get_service(event: Event) -> dict[str, object] | None:
+    service = event.exchange.service
+    return None if service is None else service.to_dict()

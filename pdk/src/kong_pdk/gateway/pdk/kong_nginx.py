@@ -1,4 +1,4 @@
-"""``kong.nginx``: what plugins may know of nginx, as far as this gateway can stand in for it."""
+"""``kong.nginx`` and ``kong.ctx``: what plugins may know of nginx, and values that they keep for a request."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 
 from kong_pdk.gateway import paths
-from kong_pdk.gateway.exchange import Exchange
-from kong_pdk.gateway.pdk import headers, stream
+from kong_pdk.gateway.exchange import Exchange, Refused
+from kong_pdk.gateway.pdk import headers, stream_values
 from kong_pdk.gateway.pdk.calls import Event, function
 from kong_pdk.gateway.pdk.checks import string
-from kong_pdk.gateway.pdk.client import get_forwarded_ip, get_forwarded_port
-from kong_pdk.gateway.pdk.request import current_headers, get_path_with_query, seconds_since
+from kong_pdk.gateway.pdk.kong_client import get_forwarded_ip, get_forwarded_port
+from kong_pdk.gateway.pdk.kong_request import current_headers, get_path_with_query, seconds_since
+from kong_pdk.gateway.pdk.lua_values import tostring
 from kong_pdk.gateway.stream.session import Session
 from kong_pdk.wire.text import decode, encode
 
@@ -98,7 +99,7 @@ def get_var(event: Event, name: object = None) -> str | None:
     """One of nginx's variables; None for those that this gateway does not have."""
     variable = string("name", name)
     if isinstance(event.exchange, Session):
-        return stream.variable(event.exchange, variable)
+        return stream_values.variable(event.exchange, variable)
     known = _VARIABLES.get(variable)
     return known(event) if known is not None else _of_family(event.exchange, variable)
 
@@ -123,3 +124,36 @@ def _argument(raw: bytes, name: str) -> str | None:
         if equals and key.lower() == encode(name).lower():
             return decode(value)
     return None
+
+
+def _get(store: dict[str, object], key: object) -> object:
+    return None if key is None else store.get(tostring(key))
+
+
+def _set(store: dict[str, object], key: object, value: object) -> None:
+    if key is None:
+        raise Refused("table index is nil")
+    if value is None:
+        store.pop(tostring(key), None)
+    else:
+        store[tostring(key)] = value
+
+
+@function("kong.ctx.shared.get")
+def shared_get(event: Event, key: object = None) -> object:
+    return _get(event.exchange.shared, key)
+
+
+@function("kong.ctx.shared.set")
+def shared_set(event: Event, key: object = None, value: object = None) -> None:
+    _set(event.exchange.shared, key, value)
+
+
+@function("kong.nginx.get_ctx")
+def get_ctx(event: Event, key: object = None) -> object:
+    return _get(event.exchange.nginx_ctx, key)
+
+
+@function("kong.nginx.set_ctx")
+def set_ctx(event: Event, key: object = None, value: object = None) -> None:
+    _set(event.exchange.nginx_ctx, key, value)

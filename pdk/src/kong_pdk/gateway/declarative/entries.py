@@ -11,8 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kong_pdk.gateway import paths
-from kong_pdk.gateway.conditions import route_faults, service_faults
-from kong_pdk.gateway.core_schema import (
+from kong_pdk.gateway.declarative.core_schema import (
     ANNOTATIONS,
     FIELDS,
     FOREIGN,
@@ -24,9 +23,11 @@ from kong_pdk.gateway.core_schema import (
     PASSED_OVER,
     SKIPPED,
     Field,
+    route_faults,
+    service_faults,
 )
-from kong_pdk.gateway.document import Place
-from kong_pdk.gateway.router import GRPC, compile_regex
+from kong_pdk.gateway.declarative.document import Place
+from kong_pdk.gateway.routing import GRPC, compile_regex
 from kong_pdk.gateway.stream.routes import place_faults, unserved
 from kong_pdk.gateway.vaults import ENV
 from kong_pdk.plugin import bundled

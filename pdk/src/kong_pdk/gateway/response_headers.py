@@ -6,9 +6,8 @@ import re
 import time
 from email.utils import formatdate
 
-from kong_pdk.gateway.exchange import Exchange, Exit, RawHeaders, ServiceResponse
-from kong_pdk.gateway.node import VERSION
-from kong_pdk.gateway.settings import TOKENS
+from kong_pdk.gateway.exchange import VERSION, Exchange, Exit, RawHeaders, ServiceResponse
+from kong_pdk.gateway.gateway_settings import TOKENS
 
 _NAME = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")

@@ -1,14 +1,18 @@
-"""The record of a finished request that ``kong.log.serialize`` gives to log plugins."""
+"""``kong.log``: lines in Kong's error log, and the record of a finished request that log plugins send."""
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 from kong_pdk.gateway.entities import WORKSPACE_ID
-from kong_pdk.gateway.exchange import Exchange, RawHeaders
-from kong_pdk.gateway.pdk import headers, query, stream
-from kong_pdk.gateway.pdk.response import with_connection
+from kong_pdk.gateway.exchange import Exchange, RawHeaders, Refused
+from kong_pdk.gateway.pdk import forms, headers, stream_values
+from kong_pdk.gateway.pdk.calls import Event, function
+from kong_pdk.gateway.pdk.checks import lua_type, string
+from kong_pdk.gateway.pdk.kong_response import with_connection
+from kong_pdk.gateway.pdk.lua_values import tostring
 from kong_pdk.gateway.stream.session import Session
 from kong_pdk.wire.text import decode
 
@@ -18,7 +22,7 @@ _CRLF = 2
 
 def serialized(exchange: Exchange) -> dict[str, Any]:
     """The record of a request or of a stream's session, with what plugins have set in it."""
-    record = stream.record(exchange) if isinstance(exchange, Session) else _record(exchange)
+    record = stream_values.record(exchange) if isinstance(exchange, Session) else _record(exchange)
     record.update(_entities(exchange))
     _apply(record, list(exchange.serialize_values.values()))
     return record
@@ -66,7 +70,7 @@ def _request(exchange: Exchange) -> dict[str, Any]:
         "method": exchange.upstream.method,
         "uri": uri,
         "url": f"{request.scheme}://{request.host}:{request.port}{uri}",
-        "querystring": query.parse(exchange.upstream.raw_query),
+        "querystring": forms.parse(exchange.upstream.raw_query),
         "headers": headers.get_all(exchange.upstream.headers, _ALL),
         "size": _request_size(exchange),
     }
@@ -127,3 +131,67 @@ def _apply(record: dict[str, Any], changes: list[Any]) -> None:
                 place.pop(last, None)
             else:
                 place[last] = value
+
+
+_LEVELS = {
+    "kong.log": "notice",
+    "kong.log.debug": "debug",
+    "kong.log.info": "info",
+    "kong.log.notice": "notice",
+    "kong.log.warn": "warn",
+    "kong.log.err": "error",
+    "kong.log.crit": "crit",
+    "kong.log.alert": "alert",
+}
+
+
+def _writer(level: str) -> Any:
+    def write(event: Event, *args: object) -> None:
+        event.log(level, "".join(tostring(item) for item in args))
+
+    return write
+
+
+for _name, _level in _LEVELS.items():
+    function(_name)(_writer(_level))
+
+
+@function("kong.log.inspect")
+def inspect(event: Event, *args: object) -> None:
+    """Show values; ``kong.log.inspect.off`` stops it, ``kong.log.inspect.on`` begins again."""
+    if event.exchange.node.inspection.on:
+        event.log("notice", " ".join(json.dumps(item, ensure_ascii=False) for item in args))
+
+
+@function("kong.log.inspect.on")
+def inspect_on(event: Event) -> None:
+    event.exchange.node.inspection.on = True
+
+
+@function("kong.log.inspect.off")
+def inspect_off(event: Event) -> None:
+    event.exchange.node.inspection.on = False
+
+
+@function("kong.log.deprecation")
+def deprecation(event: Event, *args: object) -> None:
+    """Warn of something old; a table at the end says since when, and is not for the log."""
+    shown = args[:-1] if args and isinstance(args[-1], dict) else args
+    event.log("warn", "".join(tostring(item) for item in shown))
+
+
+@function("kong.log.set_serialize_value")
+def set_serialize_value(event: Event, key: object = None, value: object = None, options: object = None) -> None:
+    """Set, add or replace a value of the serialized log; dots in the key are levels of it."""
+    name = string("key", key)
+    mode = options.get("mode", "set") if isinstance(options, dict) else "set"
+    if mode not in {"set", "add", "replace"}:
+        raise Refused("mode must be 'set', 'add' or 'replace'")
+    if value is not None and lua_type(value) not in {"number", "string", "boolean", "table"}:
+        raise Refused("value must be nil, a number, string, boolean or a table")
+    event.exchange.serialize_values[f"{len(event.exchange.serialize_values)}:{name}"] = (mode, name, value)
+
+
+@function("kong.log.serialize")
+def serialize(event: Event) -> str:
+    return json.dumps(serialized(event.exchange), separators=(",", ":"), ensure_ascii=False)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kong_pdk.gateway.logs import LEVELS
+from kong_pdk.gateway.nginx_logs import LEVELS
 from kong_pdk.interface_file import PATH
 from kong_pdk.plugin import bundled
 

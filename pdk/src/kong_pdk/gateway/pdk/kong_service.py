@@ -1,4 +1,4 @@
-"""``kong.service.request``: what is sent to the service."""
+"""``kong.service``, ``kong.service.request`` and ``kong.service.response``: the upstream's request and answer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,66 @@ from typing import Any, Literal
 
 from kong_pdk.gateway import paths
 from kong_pdk.gateway.exchange import Refused, UpstreamRequest
-from kong_pdk.gateway.pdk import headers, multipart, query
+from kong_pdk.gateway.pdk import forms, headers
 from kong_pdk.gateway.pdk.calls import Event, function
-from kong_pdk.gateway.pdk.checks import string, table
+from kong_pdk.gateway.pdk.checks import integer, lua_type, maximum, string, table
+from kong_pdk.gateway.pdk.kong_request import parse
 from kong_pdk.wire.text import decode, encode
+
+_LONGEST = 2**31 - 2  # milliseconds
+
+
+@function("kong.service.set_upstream")
+def set_upstream(event: Event, host: object = None) -> bool | None:
+    """Send the request to an upstream, as for a service whose host is its name; None when there is none of it.
+
+    The Host header is that of the target, or the upstream's own.
+    """
+    name = string("host", host)
+    exchange = event.exchange
+    if name not in exchange.node.config.upstreams_by_name:
+        return None
+    exchange.upstream.upstream_name = name
+    return True
+
+
+@function("kong.service.set_target")
+def set_target(event: Event, host: object = None, port: object = None) -> None:
+    upstream = event.exchange.upstream
+    name = string("host", host)
+    upstream.port = integer("port", port, 0, 65535)
+    upstream.host = name
+    upstream.host_header = name
+    upstream.upstream_name = None
+
+
+@function("kong.service.set_retries")
+def set_retries(event: Event, retries: object = None) -> None:
+    event.exchange.upstream.retries = integer("retries", retries, 0, 32767)
+
+
+@function("kong.service.set_timeouts")
+def set_timeouts(event: Event, connect: object = None, write: object = None, read: object = None) -> None:
+    """Set the three time-outs, in milliseconds."""
+    upstream = event.exchange.upstream
+    given = (("connect_timeout", connect), ("write_timeout", write), ("read_timeout", read))
+    seconds = [integer(name, value, 1, _LONGEST) / 1000 for name, value in given]
+    upstream.connect_timeout, upstream.write_timeout, upstream.read_timeout = seconds
+
+
+@function("kong.service.set_tls_verify")
+def set_tls_verify(event: Event, on: object = None) -> bool:
+    if not isinstance(on, bool):
+        raise Refused(f"argument must be a boolean, got {lua_type(on)}")
+    event.exchange.upstream.tls_verify = on
+    return True
+
+
+@function("kong.service.set_tls_verify_depth")
+def set_tls_verify_depth(event: Event, depth: object = None) -> bool:
+    event.exchange.upstream.tls_verify_depth = integer("depth", depth, 0, 100)
+    return True
+
 
 _METHODS = frozenset(
     {
@@ -69,13 +125,13 @@ def set_method(event: Event, method: object = None) -> None:
 
 @function("kong.service.request.set_query")
 def set_query(event: Event, args: object = None) -> None:
-    event.exchange.upstream.raw_query = query.build(table("args", args))
+    event.exchange.upstream.raw_query = forms.build(table("args", args))
 
 
 @function("kong.service.request.clear_query_arg")
 def clear_query_arg(event: Event, name: object = None) -> None:
     upstream = event.exchange.upstream
-    upstream.raw_query = query.without(upstream.raw_query, string("query argument name", name))
+    upstream.raw_query = forms.without(upstream.raw_query, string("query argument name", name))
 
 
 @function("kong.service.request.set_header")
@@ -143,11 +199,11 @@ def set_body(event: Event, args: object = None, mimetype: object = None) -> bool
 
 def _encoded(name: str, kind: str, fields: dict[str, Any], keep: bool) -> tuple[str, bytes]:
     if name == _FORM:
-        return name, query.build(fields)
+        return name, forms.build(fields)
     if name == _JSON:
         return name, encode(json.dumps(fields, separators=(",", ":"), ensure_ascii=False))
     if name == _MULTIPART:
-        mark, content = multipart.build(fields, multipart.boundary(kind) if keep else None)
+        mark, content = forms.build_multipart(fields, forms.boundary(kind) if keep else None)
         return f"{name}; boundary={mark}", content
     raise Refused(f"unsupported content type {name}")
 
@@ -156,3 +212,43 @@ def _encoded(name: str, kind: str, fields: dict[str, Any], keep: bool) -> tuple[
 def disable_tls(event: Event) -> Literal[True] | None:
     """Over HTTP there is nothing that it could switch off, and Kong says nothing."""
     return True if event.exchange.subsystem == "stream" else None
+
+
+@function("kong.service.response.get_status")
+def get_status(event: Event) -> int | None:
+    answer = event.exchange.service_response
+    return None if answer is None else answer.status
+
+
+@function("kong.service.response.get_header")
+def get_header(event: Event, name: object = None) -> str | None:
+    wanted = string("header name", name)
+    answer = event.exchange.service_response
+    return None if answer is None else headers.get(answer.headers, wanted)
+
+
+@function("kong.service.response.get_headers")
+def get_headers(event: Event, max_headers: object = None) -> dict[str, str | list[str]]:
+    """Headers that Kong has buffered are behind a metatable: the encoders see an empty table."""
+    most = maximum("max_headers", max_headers)
+    answer = event.exchange.service_response
+    if answer is None or answer.body is not None:
+        return {}
+    return headers.get_all(answer.headers, most)
+
+
+@function("kong.service.response.get_raw_body")
+def get_raw_body(event: Event) -> bytes | None:
+    """The body of a buffered response; empty when none was buffered."""
+    answer = event.exchange.service_response
+    return b"" if answer is None or answer.body is None else answer.body
+
+
+@function("kong.service.response.get_body")
+def get_body(event: Event, mimetype: object = None, max_args: object = None) -> Any:
+    most = maximum("max_args", max_args)
+    answer = event.exchange.service_response
+    if answer is None or answer.body is None:
+        return None
+    kind = headers.get(answer.headers, "content-type") if mimetype is None else string("mimetype", mimetype)
+    return None if kind is None else parse(kind, answer.body, most)

@@ -6,13 +6,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kong_pdk.gateway.builder import build
-from kong_pdk.gateway.core_schema import Field
-from kong_pdk.gateway.document import Document, DocumentError
+from kong_pdk.gateway.declarative.core_schema import Field
+from kong_pdk.gateway.declarative.document import Document, DocumentError
+from kong_pdk.gateway.declarative.entries import About, Entries, Fault
+from kong_pdk.gateway.declarative.linking import build, resolve
 from kong_pdk.gateway.entities import Config
-from kong_pdk.gateway.entries import About, Entries, Fault
-from kong_pdk.gateway.references import resolve
-from kong_pdk.gateway.settings import Settings
+from kong_pdk.gateway.gateway_settings import Settings
 from kong_pdk.plugin import Problem
 
 Schemas = Mapping[str, Iterable[Field] | None]
