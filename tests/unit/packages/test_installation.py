@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 import wheels
 from kong_pdk.masking import has_unparsable_url
-from kong_pdk.packages.crash import without_traceback
 from kong_pdk.packages.installation import install
-from kong_pdk.packages.packages import Packages, locate
 from kong_pdk.packages.pip import Outcome
+from kong_pdk.packages.pip_errors import without_traceback
+from kong_pdk.packages.plugin_packages import Packages, locate
 from kong_pdk.plugin import inspect
 from unit.packages.conftest import PLUGIN, Write
 from wheels import wheel

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.packages import requirements
-from kong_pdk.packages.constraints import IMPORTED, constraints, normalized
+from kong_pdk.packages.pip import IMPORTED, constraints, normalized
 from kong_pdk.plugin import PluginError
 from unit.packages.conftest import Write
 

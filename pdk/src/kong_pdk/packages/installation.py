@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
+import os
+import signal
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 
-from kong_pdk.logs import NOTICE
+from kong_pdk.logs import NOTICE, configure
 from kong_pdk.masking import ends_too_early, has_unparsable_url, masked, secrets_of
 from kong_pdk.packages import pip
-from kong_pdk.packages.constraints import normalized
-from kong_pdk.packages.crash import without_traceback
-from kong_pdk.packages.packages import Packages
-from kong_pdk.packages.reasons import BUILD_HINT, Reason, explain
+from kong_pdk.packages.environment_store import Store, StoreError
+from kong_pdk.packages.pip import normalized
+from kong_pdk.packages.pip_errors import BUILD_HINT, Reason, explain, without_traceback
+from kong_pdk.packages.plugin_packages import Packages, locate
 from kong_pdk.packages.requirements import Line, Requirements, expanded, name_of, variables_of
-from kong_pdk.packages.store import Store, StoreError
 from kong_pdk.plugin import Problem
-from kong_pdk.settings import INSTALL, INSTALL_SECONDS, INSTALL_VARIABLES
+from kong_pdk.settings import INSTALL, INSTALL_SECONDS, INSTALL_VARIABLES, PLUGINS_DIR, SettingError
 
 _MOST_LINES = 200  # of what a build writes: its end says why it failed
 _MOST_NAMED = 10
@@ -204,3 +207,49 @@ def _problem(requirements: Requirements, reason: Reason, secrets: Collection[str
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]} ..."
+
+
+def main(argv: Sequence[str]) -> int:
+    """Install what is not installed yet.
+
+    :return: 0, or 78 where something cannot be installed.
+    """
+    options = _parser().parse_args(list(argv))
+    configure("kong-python")
+    for number in (signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    try:
+        folder = Path(options.folder).absolute() if options.folder else PLUGINS_DIR.read(os.environ)
+        if not folder.is_dir():
+            _log.error("%s: there is no such folder; name the one that the plugins are in", folder)
+            return os.EX_CONFIG
+        packages = locate(folder, os.environ)
+        missing = packages.missing
+        packages = install(packages, os.environ)
+    except SettingError as error:
+        _log.error("%s", error)
+        return os.EX_CONFIG
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    for problem in packages.failed.values():
+        _log.error("%s", problem)
+    if packages.failed:
+        return os.EX_CONFIG
+    if not missing:
+        _log.log(NOTICE, "%s: %s", folder, "all is installed" if packages.wanted else "nothing to install")
+    return 0
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kong-python install",
+        description="Install what requirements.txt in the folder, and in the folders of its plugins, asks for.",
+    )
+    parser.add_argument(
+        "folder", nargs="?", help="the folder of the plugins (default: KONG_PYTHON_PLUGINS_DIR, /opt/kong/plugins)"
+    )
+    return parser

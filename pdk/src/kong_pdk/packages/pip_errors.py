@@ -5,16 +5,13 @@ from __future__ import annotations
 import platform
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from kong_pdk.masking import MASK, masked
-from kong_pdk.packages.constraints import normalized
-from kong_pdk.packages.crash import CRASHED
-from kong_pdk.packages.encoding import EncodingError, decode
-from kong_pdk.packages.pip import BUILD_REFUSED, Outcome
-from kong_pdk.packages.requirements import Line
+from kong_pdk.packages.pip import BUILD_REFUSED, Outcome, normalized
+from kong_pdk.packages.requirements import EncodingError, Line, decode
 
 _MOST_VERSIONS = 5
 _MOST_CHARACTERS = 300
@@ -367,3 +364,44 @@ def _name(requirement: str) -> str:
     """Give the name of the package of a line, or the line's first word where it begins with no name."""
     found = re.match(r"\s*([A-Za-z0-9][\w.-]*)", requirement)
     return normalized(found[1]) if found else requirement.strip().partition(" ")[0]
+
+
+CRASHED = "pip crashed: "
+"""Stands in the place of a traceback, before its last line."""
+
+_TRACEBACK = re.compile(r"^(?:ERROR: Exception:\n)?Traceback \(most recent call last\):\n", re.MULTILINE)
+# The exception stands below the indented lines of its traceback. Further lines of its message are left out.
+_EXCEPTION = re.compile(r"^[ \t][^\n]*\n([A-Za-z_][\w.]*)(?:: ([^\n]*))?$", re.MULTILINE)
+_LATER = re.compile(r"^(?:ERROR|WARNING|error): (?!Exception:).*$", re.MULTILINE)
+# These errors quote the URL, or the part of it that they cannot parse, without the rest that shows what is secret.
+_OF_URLS = re.compile(r"(?:.*\.)?(?:InvalidURL|LocationParseError|InvalidSchema|InvalidProxyURL|MissingSchema)")
+
+
+def without_traceback(output: str, secrets: Collection[str]) -> str:
+    """Replace a traceback by one line that says what was raised.
+
+    :param secrets: quoted text of which one is a part is masked.
+    """
+    begin = _TRACEBACK.search(output)
+    if not begin:
+        return output
+    last = [*_TRACEBACK.finditer(output)][-1]
+    raised = _EXCEPTION.search(output, last.end())
+    said = _raised(raised[1], raised[2] or "", secrets) if raised else "it says nothing"
+    later = _LATER.findall(output, raised.end()) if raised else []
+    return "\n".join([f"{output[: begin.start()]}ERROR: {CRASHED}{said}", *later, ""])
+
+
+def _raised(kind: str, message: str, secrets: Collection[str]) -> str:
+    if _OF_URLS.fullmatch(kind):
+        message = "a URL cannot be parsed"
+    elif kind == "ValueError":
+        message = re.sub(r"(['\"]).*\1", MASK, message)
+    else:
+        message = re.sub(r"(['\"])([^'\"]+)\1", lambda found: _unless_secret(found[0], found[2], secrets), message)
+    name = kind.rpartition(".")[2]
+    return f"{name}: {message}" if message else name
+
+
+def _unless_secret(quoted: str, text: str, secrets: Collection[str]) -> str:
+    return MASK if any(text in secret for secret in secrets) else quoted

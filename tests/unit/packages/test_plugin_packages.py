@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from kong_pdk.packages.packages import locate
+from kong_pdk.packages.plugin_packages import locate
 from unit.image.container import Container, base_image
 from unit.packages.conftest import PLUGIN, Write
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kong_pdk.packages import requirements
 from kong_pdk.packages.activation import activate, hold
+from kong_pdk.packages.environment_store import Store
 from kong_pdk.packages.requirements import Requirements
-from kong_pdk.packages.store import Store
 from kong_pdk.plugin import Plugin, PluginError, Problem, Source, find, load
 
 

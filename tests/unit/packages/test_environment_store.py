@@ -13,11 +13,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from kong_pdk.packages import store
+from kong_pdk.packages import environment_store
+from kong_pdk.packages.environment_store import Store, StoreError
 from kong_pdk.packages.installation import install
-from kong_pdk.packages.packages import Packages, locate
+from kong_pdk.packages.plugin_packages import Packages, locate
 from kong_pdk.packages.requirements import Requirements
-from kong_pdk.packages.store import Store, StoreError
 from kong_pdk.plugin import inspect
 from unit.packages.conftest import PLUGIN, Write
 
@@ -204,7 +204,7 @@ def test_what_the_images_own_user_has_built_into_the_image(  # noqa: PLR0913, PL
     for path in (made.parent, *made.parent.rglob("*")):
         os.chown(path, image_user, 0)
     made.parent.rename(made.parent.with_name(str(image_user)))
-    monkeypatch.setattr(store, "DEFAULT", data)
+    monkeypatch.setattr(environment_store, "DEFAULT", data)
     monkeypatch.setattr(pwd, "getpwnam", lambda name: SimpleNamespace(pw_uid=image_user))
     monkeypatch.setattr(sys, "prefix", "/proc" if volume else str(data.parent))
     monkeypatch.setattr("os.geteuid", lambda: user)

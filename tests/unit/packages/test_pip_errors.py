@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.packages.pip import Outcome
-from kong_pdk.packages.reasons import explain
+from kong_pdk.packages.pip_errors import explain
 from kong_pdk.packages.requirements import Line
 
 RECORDED = Path(__file__).parent / "recorded"
