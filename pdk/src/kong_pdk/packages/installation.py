@@ -126,7 +126,7 @@ def _wrong_url(requirements: Requirements, terms: _Terms) -> Problem | None:
             unset = [name for name in variables_of(line.text) if not given.get(name)]
             hint = f"set {' and '.join(unset)}, or {_ESCAPES}" if unset else _ESCAPES
             message = "the URL here cannot be parsed: its host, its port, or an unescaped character in its password"
-            return _problem(requirements, Reason(line.number, message, f"{hint}, and a port as a number", line.file))
+            return _problem(requirements, Reason(message, f"{hint}, and a port as a number", line.number, line.file))
     if names := [name for name, value in given.items() if name.startswith("PIP_") and has_unparsable_url(value)]:
         return _problem(requirements, _wrong_variables(names))
     return None
@@ -134,7 +134,7 @@ def _wrong_url(requirements: Requirements, terms: _Terms) -> Problem | None:
 
 def _wrong_variables(names: Collection[str]) -> Reason:
     message = f"the user or the password in {' and '.join(names)} holds a character that ends it"
-    return Reason(None, message, _ESCAPES)
+    return Reason(message, _ESCAPES)
 
 
 def _say_installed(requirements: Requirements, made: Path, seconds: float) -> None:
@@ -174,16 +174,14 @@ def _built(requirements: Requirements) -> Problem:
     """Name the first line that asks for a build where there is to be none."""
     line = requirements.built[0]
     said = "asks for a build" if line.text.startswith("--no-binary") else "has to be built from source"
-    reason = Reason(
-        line.number, f"{line.text} {said}, and KONG_PYTHON_INSTALL=wheels builds nothing", BUILD_HINT, line.file
-    )
-    return _problem(requirements, reason)
+    message = f"{line.text} {said}, and KONG_PYTHON_INSTALL=wheels builds nothing"
+    return _problem(requirements, Reason(message, BUILD_HINT, line.number, line.file))
 
 
 def _reason(outcome: pip.Outcome, requirements: Requirements, terms: _Terms) -> Reason:
     if outcome.status is None:
         hint = "look at the network, or set KONG_PYTHON_INSTALL_SECONDS to more"
-        return Reason(None, f"pip was not ready after {terms.seconds:g} s", hint)
+        return Reason(f"pip was not ready after {terms.seconds:g} s", hint)
     given = terms.environment(requirements)
     settings = {name: value for name, value in given.items() if name.startswith("PIP_") or name.upper() in _PROXIES}
     if names := [name for name, value in settings.items() if ends_too_early(value)]:
@@ -191,12 +189,12 @@ def _reason(outcome: pip.Outcome, requirements: Requirements, terms: _Terms) -> 
     for line in requirements.urls:
         if ends_too_early(expanded(line.text, given), certain=True):
             message = "the user or the password in the URL here holds a character that ends it"
-            return Reason(line.number, message, _ESCAPES, line.file)
-    return explain(outcome, requirements.file, requirements.urls)
+            return Reason(message, _ESCAPES, line.number, line.file)
+    return explain(outcome, requirements.lines)
 
 
 def _of_store(requirements: Requirements, error: StoreError) -> Problem:
-    return _problem(requirements, Reason(None, str(error), error.hint))
+    return _problem(requirements, Reason(str(error), error.hint))
 
 
 def _problem(requirements: Requirements, reason: Reason, secrets: Collection[str] = ()) -> Problem:

@@ -67,7 +67,7 @@ class Outcome:
 
     @property
     def build(self) -> str:
-        """What the program wrote that failed, if one did: builds of packages write to the log alone."""
+        """The name and the output of the program that failed, if one did: builds of packages write only to the log."""
         for part in self.log.split("Running command ")[1:]:
             if end := _FAILED.search(part):
                 return part[: end.start()]

@@ -54,24 +54,32 @@ class Line(NamedTuple):
 class Requirements:
     """A requirements.txt and a digest of all that decides what it installs.
 
-    ``plugin`` is whose it is; None for all plugins of the folder. ``built`` are the lines that no wheel can meet:
-    directories, repositories, source archives. ``unpinned`` are those that may be met by another version tomorrow.
-    ``variables`` are those of the environment that the files refer to, as in ``${TOKEN}``, and ``urls`` the lines that
-    hold URLs.
+    ``plugin`` is the plugin whose file it is; None for all plugins of the folder. ``lines`` has those of the file and
+    of the files that it includes, ``built`` the ones that no wheel can meet: directories, repositories and source
+    archives. ``unpinned`` are the lines for which the next install may bring another version.
     """
 
     file: Path
     plugin: str | None
     digest: str
+    lines: tuple[Line, ...] = ()
     built: tuple[Line, ...] = ()
     unpinned: tuple[Line, ...] = ()
-    variables: frozenset[str] = frozenset()
-    urls: tuple[Line, ...] = ()
 
     @property
     def whose(self) -> str:
         """Whose packages they are, for sentences."""
         return f"plugin {self.plugin}" if self.plugin else "all plugins"
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The environment variables that the lines refer to, as in ``${TOKEN}``."""
+        return frozenset(name for line in self.lines for name in variables_of(line.text))
+
+    @property
+    def urls(self) -> list[Line]:
+        """The lines that hold URLs."""
+        return [line for line in self.lines if "://" in line.text]
 
 
 def read(file: Path, plugin: str | None) -> Requirements | None:
@@ -113,8 +121,7 @@ class _Reader:
         self._asked: list[Line] = []
         self._built: list[Line] = []
         self._pinned_elsewhere: set[str] = set()
-        self._variables: set[str] = set()
-        self._urls: list[Line] = []
+        self._lines: list[Line] = []
         for text in (_FORM, sysconfig.get_config_var("SOABI") or platform.python_version(), sysconfig.get_platform()):
             self._add(text.encode())
         self._add(constraints().encode())
@@ -125,10 +132,9 @@ class _Reader:
             self._file,
             self._plugin,
             self._hash.hexdigest()[:20],
+            tuple(self._lines),
             tuple(self._built),
             tuple(line for line in self._asked if not self._is_pinned(line)),
-            frozenset(self._variables),
-            tuple(self._urls),
         )
 
     def read(self, file: Path, limits: bool = False) -> bool:
@@ -150,11 +156,10 @@ class _Reader:
         except EncodingError as error:
             raise self._problem(file, error.line, str(error), error.hint) from None
         for number, text in _lines(decoded):
-            self._variables.update(variables_of(text))
-            if "://" in text:
-                self._urls.append(Line(file, number, text))
+            line = Line(file, number, text)
+            self._lines.append(line)
             with self._looking(file, number):
-                self._follow(Line(file, number, text), limits)
+                self._follow(line, limits)
         return bool(self._asked)
 
     @contextlib.contextmanager
