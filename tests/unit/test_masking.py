@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kong_pdk.masking import ends_too_early, masked, secrets_of
+from kong_pdk.masking import ends_too_early, has_unparsable_url, masked, secrets_of
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,20 @@ def test_what_is_too_short_to_be_found_is_no_secret() -> None:
 )
 def test_a_password_that_is_cut(url: str, expected: bool) -> None:
     assert ends_too_early(f"https://host/simple {url}") is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("--index-url 'https://index.invalid:8443'", False),
+        ('--index-url="https://bob:s3c%2Fr%40t@index.invalid:8443/simple"', False),
+        ("alpha @ https://index.invalid/@scope/alpha@1.0-py3-none-any.whl#sha256=0", False),
+        ("git+ssh://git@host.invalid:org/alpha.git", False),
+        ("git+https://host.invalid/org/alpha.git@feature/x", False),
+        ("https://[::1]:8080/simple", False),
+        ("https://bob:${UNSET}@index.invalid/simple", False),
+        ("https://index.invalid:${UNSET}/simple", True),
+    ],
+)
+def test_a_url_that_pip_can_use_is_parsable(text: str, found: bool) -> None:
+    assert has_unparsable_url(text) is found
