@@ -113,7 +113,7 @@ def test_plugins_of_one_server_share_packages_with_a_warning(place: Mapping[str,
 def test_a_missing_package_has_a_hint(place: Mapping[str, str], plugins: Path, data: Path) -> None:
     done = run(place, sys.executable, "-c", MAIN, "plugins")
     assert done.returncode == 78
-    assert f'own/plugin.py:1: module "alpha" is not installed; what {plugins}' in done.stderr
+    assert f'own/plugin.py:1: module "alpha" is not installed; the packages of {plugins}' in done.stderr
     assert "run kong-python install, or start with KONG_PYTHON_INSTALL=wheels, the default" in done.stderr
     assert not data.exists()
 

@@ -1,4 +1,4 @@
-"""Installs what the requirements of a folder ask for, and is not there yet."""
+"""Installs the packages of a folder of plugins that are not installed yet; ``kong-python install``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from types import FrameType
 
@@ -23,22 +24,22 @@ from kong_pdk.packages.requirements import Line, Requirements, expanded, name_of
 from kong_pdk.plugin import Problem
 from kong_pdk.settings import INSTALL, INSTALL_SECONDS, INSTALL_VARIABLES, PLUGINS_DIR, SettingError
 
-_MOST_LINES = 200  # of what a build writes: its end says why it failed
+_MOST_LINES = 200  # of the output of a build: its end says why it failed
 _MOST_NAMED = 10
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"})
 _ESCAPES = "write %2F for /, %3F for ?, %23 for #, %40 for @ and %5B for [ in the user and the password"
-_LONGEST_LINE = 400  # characters: pip lists every version that a package ever had
+_LONGEST_LINE = 400  # characters: pip lists all versions of a package
 
 _log = logging.getLogger(__name__)
 
 
 def install(packages: Packages, environ: Mapping[str, str]) -> Packages:
-    """Install what is missing, each set of requirements by a run of pip; without one where nothing is missing.
+    """Install missing packages, with one run of pip for each set of requirements.
 
-    What pip says goes to the log where it fails. A signal that raises in this process ends pip, too.
+    The output of a pip that fails goes to the log. A signal handler that raises in this process ends pip, too.
 
-    :return: the packages as they are then, with a problem for each set that could not be installed.
-    :raises SettingError: a variable ``KONG_PYTHON_INSTALL...`` has no meaning.
+    :return: the packages after that, with a problem for each set that could not be installed.
+    :raises SettingError: a variable ``KONG_PYTHON_INSTALL...`` is not valid.
     """
     terms = _Terms.read(environ)
     store, failed = packages.store, dict(packages.failed)
@@ -57,7 +58,7 @@ def install(packages: Packages, environ: Mapping[str, str]) -> Packages:
             kept = [path for each in packages.wanted.values() if (path := store.find(each))]
             store.remove_unused(kept)
     except StoreError as error:
-        # What could not even be tried is as wrong for one as for another.
+        # The data directory fails for all sets alike.
         for requirements in packages.missing:
             failed.setdefault(requirements.plugin, _of_store(requirements, error))
     return replace(packages, failed=failed)
@@ -65,7 +66,7 @@ def install(packages: Packages, environ: Mapping[str, str]) -> Packages:
 
 @dataclass(frozen=True)
 class _Terms:
-    """On which terms packages are installed, as the environment says."""
+    """The settings of an installation, from the environment."""
 
     environ: Mapping[str, str]
     seconds: float
@@ -74,22 +75,22 @@ class _Terms:
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> _Terms:
-        # Where this comes by ``kong-python install``, "off" is about the starts to come.
+        # With ``kong-python install``, "off" is a setting for later starts.
         building = INSTALL.read(environ) == "on"
         return cls(environ, INSTALL_SECONDS.read(environ), building, INSTALL_VARIABLES.read(environ))
 
     def environment(self, requirements: Requirements) -> dict[str, str]:
-        """Give all that pip sees of the environment."""
+        """Give the environment of pip."""
         return pip.environment(self.environ, self.building, {*self.named, *requirements.variables})
 
     def secrets(self, requirements: Requirements) -> frozenset[str]:
-        """Give the passwords that pip may speak of."""
+        """Give the passwords that pip may write."""
         given = self.environment(requirements)
         return secrets_of([*given.values(), *(expanded(line.text, given) for line in requirements.urls)])
 
 
 def _install(store: Store, requirements: Requirements, terms: _Terms) -> Problem | None:
-    """Install one set; the directory gets its name when it is whole."""
+    """Install one set of requirements; its directory gets its name when it is complete."""
     began = time.monotonic()
     if problem := _wrong_url(requirements, terms):
         return problem
@@ -119,7 +120,7 @@ def _install(store: Store, requirements: Requirements, terms: _Terms) -> Problem
 
 
 def _wrong_url(requirements: Requirements, terms: _Terms) -> Problem | None:
-    """Name the first URL that cannot be parsed: pip would crash, and quote a part of the password."""
+    """Find the first URL that cannot be parsed: pip would crash, and quote a part of the password."""
     given = terms.environment(requirements)
     for line in requirements.urls:
         if has_unparsable_url(expanded(line.text, given)):
@@ -138,27 +139,22 @@ def _wrong_variables(names: Collection[str]) -> Reason:
 
 
 def _say_installed(requirements: Requirements, made: Path, seconds: float) -> None:
-    versions = dict(sorted(_versions(made)))
-    counted = "1 package" if len(versions) == 1 else f"{len(versions)} packages"
-    _log.log(NOTICE, "installed %s for %s in %.1f s", counted, requirements.whose, seconds)
+    installed = metadata.distributions(path=[str(made)])
+    versions = {normalized(each.name): each.version for each in installed}
+    count = "1 package" if len(versions) == 1 else f"{len(versions)} packages"
+    _log.log(NOTICE, "installed %s for %s in %.1f s", count, requirements.whose, seconds)
     if requirements.unpinned:
         _log.warning("%s", _unpinned(requirements, versions))
 
 
-def _versions(environment: Path) -> Iterator[tuple[str, str]]:
-    for about in environment.glob("*.dist-info"):
-        name, _, version = about.name.removesuffix(".dist-info").partition("-")
-        yield normalized(name), version
-
-
 def _unpinned(requirements: Requirements, versions: Mapping[str, str]) -> str:
-    """Say which lines may be met by other versions at the next install, and what pins them."""
+    """Warn of lines for which the next install may bring other versions, and give the pins."""
     lines = requirements.unpinned
     texts = [f"{masked(line.text.partition(';')[0].strip())} ({_place(line, requirements)})" for line in lines]
     pins = [f"{name}=={versions[name]}" for line in lines if (name := name_of(line.text)) and name in versions]
     ways = [f"{', '.join(pins[:_MOST_NAMED])}"] if pins else []
     if len(pins) < len(lines):
-        ways.append("a commit, or the hash of a file (#sha256=...), for what a URL names")
+        ways.append("a commit, or the hash of a file (#sha256=...), for a URL")
     rest = f" and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
     return (
         f"{requirements.file}: the next install may bring other versions of {', '.join(texts[:_MOST_NAMED])}{rest}; "
@@ -171,17 +167,17 @@ def _place(line: Line, requirements: Requirements) -> str:
 
 
 def _built(requirements: Requirements) -> Problem:
-    """Name the first line that asks for a build where there is to be none."""
+    """Give the problem of the first line that needs a build, where builds are not allowed."""
     line = requirements.built[0]
-    said = "asks for a build" if line.text.startswith("--no-binary") else "has to be built from source"
-    message = f"{line.text} {said}, and KONG_PYTHON_INSTALL=wheels builds nothing"
+    need = "asks for a build" if line.text.startswith("--no-binary") else "has to be built from source"
+    message = f"{line.text} {need}, and KONG_PYTHON_INSTALL=wheels builds nothing"
     return _problem(requirements, Reason(message, BUILD_HINT, line.number, line.file))
 
 
 def _reason(outcome: pip.Outcome, requirements: Requirements, terms: _Terms) -> Reason:
     if outcome.status is None:
-        hint = "look at the network, or set KONG_PYTHON_INSTALL_SECONDS to more"
-        return Reason(f"pip was not ready after {terms.seconds:g} s", hint)
+        hint = "check the network, or increase KONG_PYTHON_INSTALL_SECONDS"
+        return Reason(f"pip did not end within {terms.seconds:g} s", hint)
     given = terms.environment(requirements)
     settings = {name: value for name, value in given.items() if name.startswith("PIP_") or name.upper() in _PROXIES}
     if names := [name for name, value in settings.items() if ends_too_early(value)]:
@@ -208,9 +204,9 @@ def _cut(text: str) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Install what is not installed yet.
+    """Run ``kong-python install``.
 
-    :return: 0, or 78 where something cannot be installed.
+    :return: 0, or 78 if a package cannot be installed.
     """
     options = _parser().parse_args(list(argv))
     configure("kong-python")
@@ -219,7 +215,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         folder = Path(options.folder).absolute() if options.folder else PLUGINS_DIR.read(os.environ)
         if not folder.is_dir():
-            _log.error("%s: there is no such folder; name the one that the plugins are in", folder)
+            _log.error("%s: there is no such folder; name the folder of the plugins", folder)
             return os.EX_CONFIG
         packages = locate(folder, os.environ)
         missing = packages.missing
@@ -234,7 +230,7 @@ def main(argv: Sequence[str]) -> int:
     if packages.failed:
         return os.EX_CONFIG
     if not missing:
-        _log.log(NOTICE, "%s: %s", folder, "all is installed" if packages.wanted else "nothing to install")
+        _log.log(NOTICE, "%s: %s", folder, "all packages are installed" if packages.wanted else "nothing to install")
     return 0
 
 
@@ -245,7 +241,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kong-python install",
-        description="Install what requirements.txt in the folder, and in the folders of its plugins, asks for.",
+        description="Install the packages of requirements.txt in the folder, and in the folders of its plugins.",
     )
     parser.add_argument(
         "folder", nargs="?", help="the folder of the plugins (default: KONG_PYTHON_PLUGINS_DIR, /opt/kong/plugins)"

@@ -1,4 +1,4 @@
-"""Reads what a requirements.txt asks for: whether it has changed, what it pins, and what would be built from source."""
+"""Reads requirements.txt: a digest that changes with it, the lines that pin nothing, the lines that need a build."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kong_pdk.plugin import PluginError, Problem
 
 FILE = "requirements.txt"
 
-# Raised when what an environment holds is made otherwise: those of earlier versions are not taken for ours then.
+# Increased when environments are made in another way: older ones are not used any more.
 _FORM = "2"
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
@@ -36,7 +36,7 @@ _FILE_HASH = re.compile(r"#(?:.*&)?(?:md5|sha\d+)=")
 _REPOSITORY = re.compile(r"(?:git|hg|svn|bzr)\+")
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")  # as pip has it
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz")
-# Of what a line names: a start is not to read a whole disk for a slip of the pen.
+# Limits of the files below a path of a line: a start must not read a whole disk because of a typo.
 _MOST_FILES = 5000
 _MOST_BYTES = 1024 * 1024  # a larger file counts by its size
 _MADE = frozenset({"__pycache__", ".git", "build"})
@@ -68,7 +68,7 @@ class Requirements:
 
     @property
     def whose(self) -> str:
-        """Whose packages they are, for sentences."""
+        """The owner of the packages, for messages."""
         return f"plugin {self.plugin}" if self.plugin else "all plugins"
 
     @property
@@ -83,9 +83,9 @@ class Requirements:
 
 
 def read(file: Path, plugin: str | None) -> Requirements | None:
-    """Read a requirements file; None where it is not there, or asks for nothing.
+    """Read a requirements file; None if it does not exist, or asks for nothing.
 
-    :raises PluginError: it cannot be read, or names a file that is not there.
+    :raises PluginError: it cannot be read, or names a file that does not exist.
     """
     reader = _Reader(file, plugin)
     if not reader.read(file):
@@ -94,23 +94,23 @@ def read(file: Path, plugin: str | None) -> Requirements | None:
 
 
 def name_of(text: str) -> str | None:
-    """Give the name of the package of a line, as names are compared; None where it begins with a path or a URL."""
+    """Give the normalized name of the package of a line; None if the line begins with a path, a URL or an option."""
     found = _NAME.match(text)
     return normalized(found[1]) if found and not _is_place(text.partition(" @ ")[0]) and "://" not in found[0] else None
 
 
 def variables_of(text: str) -> list[str]:
-    """Name the variables of the environment that a line refers to."""
+    """List the environment variables that a line refers to."""
     return _VARIABLE.findall(text)
 
 
 def expanded(text: str, environ: Mapping[str, str]) -> str:
-    """Put the values of variables into a line, as pip does: those that are empty stay as they are."""
+    """Replace variables in a line by their values, as pip does: a variable without a value stays."""
     return _VARIABLE.sub(lambda found: environ.get(found[1]) or found[0], text)
 
 
 class _Reader:
-    """Takes a requirements file and what it refers to into one digest."""
+    """Reads a requirements file, and the files and folders that it refers to, into one digest."""
 
     def __init__(self, file: Path, plugin: str | None) -> None:
         self._top = file.parent
@@ -127,7 +127,6 @@ class _Reader:
         self._add(constraints().encode())
 
     def requirements(self) -> Requirements:
-        """Give what was read, with a digest that is short enough for the name of a directory."""
         return Requirements(
             self._file,
             self._plugin,
@@ -138,7 +137,7 @@ class _Reader:
         )
 
     def read(self, file: Path, limits: bool = False) -> bool:
-        """Read one file with those that it refers to. Whether anything is asked for; not where it is not there.
+        """Read a file and the files that it refers to; say whether any package is asked for.
 
         :param limits: it is a file of constraints, which asks for nothing.
         """
@@ -164,11 +163,11 @@ class _Reader:
 
     @contextlib.contextmanager
     def _looking(self, file: Path, number: int) -> Iterator[None]:
-        """Name the line whose path cannot even be looked at: a name that is too long, a folder of another user."""
+        """Name the line with a path that cannot be read: its name is too long, or it is in a folder of another user."""
         try:
             yield
         except OSError as error:
-            message = f"what is named here cannot be looked at ({error.strerror})"
+            message = f"the path here cannot be read ({error.strerror})"
             hint = "fix the path, or let the user that runs the server read it"
             raise self._problem(file, number, message, hint) from None
 
@@ -190,7 +189,7 @@ class _Reader:
             self._built.append(line)
 
     def _take(self, line: Line, limits: bool) -> None:
-        """Note a line that names a package."""
+        """Collect a line that names a package."""
         if limits:
             if (name := name_of(line.text)) and _is_one_version(line.text):
                 self._pinned_elsewhere.add(name)
@@ -209,7 +208,7 @@ class _Reader:
             self.read(referred, limits)
 
     def _is_built(self, line: Line) -> bool:
-        """Whether no wheel can be what a line asks for."""
+        """Whether a line needs a build: no wheel can meet it."""
         target = _target(line.text)
         if _REPOSITORY.match(target):
             return True
@@ -221,7 +220,7 @@ class _Reader:
         return place.endswith(_ARCHIVES[1:]) or any((folder / place).is_dir() for folder in self._folders(line.file))
 
     def _is_pinned(self, line: Line) -> bool:
-        """Whether a line means the same in a year: one version, a hash, a commit, or what is on this machine."""
+        """Whether a line means the same in a year: one version, a hash, a commit, or a path on this machine."""
         editable = _OPTION.match(line.text)
         text = (editable[2] or "") if editable and editable[1] in _EDITABLE else line.text
         target = _target(text)
@@ -232,13 +231,13 @@ class _Reader:
         return _is_one_version(text) or name_of(text) in self._pinned_elsewhere
 
     def _add_place(self, file: Path, value: str) -> None:
-        """Add the content of what a line names on this machine: an archive, or a folder."""
+        """Add the content of an archive or a folder on this machine."""
         places = [folder / _place(value) for folder in self._folders(file)]
         for place in [place for place in places if place.exists()][:1]:
             self._add_tree(place)
 
     def _folders(self, file: Path) -> tuple[Path, Path]:
-        """pip runs in the folder of the first file, and looks for `--find-links` beside the file that says it, too."""
+        """Give the folder that pip runs in, and that of the file, where it searches the path of `--find-links`, too."""
         return self._top, file.parent
 
     def _add_tree(self, place: Path) -> None:
@@ -257,7 +256,7 @@ class _Reader:
         self._hash.update(b"%d:" % len(part) + part)
 
     def _named(self, file: Path) -> str:
-        """Give a file's name from the folder on: where that is mounted is no difference."""
+        """Give the path of a file relative to the folder: the digest does not depend on where it is mounted."""
         return str(file.relative_to(self._top) if file.is_relative_to(self._top) else file)
 
     def _problem(self, file: Path, line: int | None, message: str, hint: str) -> PluginError:
@@ -282,23 +281,23 @@ def _target(text: str) -> str:
 
 
 def _place(value: str) -> str:
-    """Give what may be a path of a requirement such as ``./lib[extra]; python_version > "3"`` or ``lib @ file:///lib``."""
+    """Give the possible path in a line such as ``./lib[extra]; python_version > "3"`` or ``lib @ file:///lib``."""
     text = re.split(r"\s+--|\s*;|\s+#|#", value.rpartition("file://")[2])[0]
     return re.sub(r"\[[^\]]*\]$", "", text.strip())
 
 
 def _is_made(inner: Path) -> bool:
-    """Whether a file of a folder is none of its source: a build leaves some behind."""
+    """Whether a file is the product of a build, and not source."""
     return any(part in _MADE or part.endswith(".egg-info") for part in inner.parts)
 
 
 def _is_place(text: str) -> bool:
-    """Whether pip takes it for a path on this machine, and not for the name of a package or a URL."""
+    """Whether pip takes a text for a path on this machine, and not for the name of a package or a URL."""
     return "://" not in text and (text.startswith(".") or "/" in text or text.endswith(_ARCHIVES))
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Give the lines that say something, with the number of their first one; a backslash continues a line."""
+    """Give the lines without comments and empty lines, with their numbers; a backslash continues a line."""
     begun, first = "", 0
     for number, line in enumerate(text.splitlines(), 1):
         first = first or number
@@ -313,7 +312,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         yield first, begun.strip()
 
 
-# In pip's order: what begins like UTF-16 is UTF-16 to it.
+# In the order of pip, which takes UTF-32-LE for UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -325,7 +324,7 @@ _HINT = "save the file as UTF-8"
 
 
 class EncodingError(Exception):
-    """A file that pip cannot decode; the message names the byte, ``hint`` says what to do."""
+    """A file that pip cannot decode; the message names the byte."""
 
     def __init__(self, line: int, message: str, hint: str = _HINT) -> None:
         super().__init__(message)
@@ -334,7 +333,7 @@ class EncodingError(Exception):
 
 
 def decode(content: bytes) -> str:
-    """Decode a requirements file.
+    """Decode a requirements file as pip does: by byte order mark, coding line, UTF-8, or the encoding of the locale.
 
     :raises EncodingError: pip cannot decode it, or it holds NUL characters.
     """
@@ -344,7 +343,7 @@ def decode(content: bytes) -> str:
     except LookupError:
         raise EncodingError(1, f"the coding line names {encoding}, which Python does not know", hint) from None
     except UnicodeDecodeError as error:
-        line = _newlines(content[mark : mark + error.start], encoding) + 1
+        line = content[mark : mark + error.start].decode(encoding, "replace").count("\n") + 1
         message = f"the file is not {encoding.upper()}: byte 0x{error.object[error.start]:02x} at {mark + error.start}"
         raise EncodingError(line, message, hint) from None
     except UnicodeError:
@@ -357,7 +356,7 @@ def decode(content: bytes) -> str:
 
 
 def _encoding(content: bytes) -> tuple[str, int, str]:
-    """Give the encoding, the length of the byte order mark, and the hint for a file that is not in that encoding."""
+    """Give the encoding, the length of the byte order mark, and a hint for a file that does not have this encoding."""
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             return encoding, len(mark), f"{_HINT}; its byte order mark says {encoding.upper()}"
@@ -375,7 +374,3 @@ def _decoded(content: bytes, encoding: str) -> str:
         if encoding != "utf-8" or codecs.lookup(preferred).name in ("utf-8", "ascii"):
             raise
         return content.decode(preferred)
-
-
-def _newlines(content: bytes, encoding: str) -> int:
-    return content.decode(encoding, "replace").count("\n")
