@@ -1,4 +1,4 @@
-"""No password and no token in what is logged."""
+"""Passwords and tokens are masked; other texts stay as they are."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from kong_pdk.masking import ends_too_early, has_unparsable_url, masked, secrets
         ("https://host/?a=1&API-Key=x;password=y#access_token=z", "https://host/?a=1&API-Key=****;password=****#access_token=****"),
     ],
 )  # fmt: skip
-def test_what_must_not_be_read_is_masked(text: str, expected: str) -> None:
+def test_secrets_of_urls_are_masked(text: str, expected: str) -> None:
     assert masked(text) == expected
 
 
@@ -53,7 +53,7 @@ def test_everything_else_stays(text: str) -> None:
     assert masked(text) == text
 
 
-def test_a_secret_is_masked_wherever_it_stands() -> None:
+def test_a_secret_is_masked_everywhere() -> None:
     secrets = secrets_of(["http://me:pass/word@host/ https://tok%3Den@host/", "plain", "ssh://git@host/x"])
     text = "connection to me:pass failed: Max retries exceeded with url: /word@host/, tok=en, tok%3Den, pass/word"
     assert masked(text, secrets) == (
@@ -61,7 +61,7 @@ def test_a_secret_is_masked_wherever_it_stands() -> None:
     )
 
 
-def test_what_is_too_short_to_be_found_is_no_secret() -> None:
+def test_a_short_text_is_no_secret() -> None:
     assert secrets_of(["http://me:abc@host/", "ssh://git@host/"]) == frozenset()
 
 

@@ -64,7 +64,7 @@ TAMPERED: list[tuple[Callable[[Path], None], str, str]] = [
     ("tamper", "what", "reason"),
     [pytest.param(*case, marks=AS_ROOT if case[0] is given_away else ()) for case in TAMPERED],
 )
-def test_what_somebody_else_could_have_written_is_not_used(  # noqa: PLR0913, PLR0917
+def test_an_environment_that_others_could_have_written_is_not_used(  # noqa: PLR0913, PLR0917
     tamper: Callable[[Path], None],
     what: str,
     reason: str,
@@ -87,7 +87,7 @@ def test_what_somebody_else_could_have_written_is_not_used(  # noqa: PLR0913, PL
     assert again == made
     assert (again / "alpha.py").read_text() == "VERSION = '1.0'\n"
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        f"{refused}; it is installed anew"
+        f"{refused}; it is installed again"
     ]
 
 
@@ -173,7 +173,7 @@ def test_a_strangers_folder_in_the_way_is_named() -> None:
     [(STRANGER, False, True), (STRANGER, True, False), (0, False, False)],
     ids=["any user of the image", "from a volume", "root"],
 )
-def test_what_the_images_own_user_has_built_into_the_image(  # noqa: PLR0913, PLR0917
+def test_packages_of_the_images_own_user(  # noqa: PLR0913, PLR0917
     user: int,
     volume: bool,
     used: bool,
@@ -195,7 +195,7 @@ def test_what_the_images_own_user_has_built_into_the_image(  # noqa: PLR0913, PL
 
 
 @AS_ROOT
-def test_what_root_installs_is_of_use_to_every_user(
+def test_packages_of_root_are_used_by_every_user(
     located: Locate, installed: Install, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data.mkdir(mode=0o775)

@@ -1,4 +1,4 @@
-"""What a requirements file asks for, and when that counts as changed."""
+"""The content of requirements files, and the changes of their digest."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REFERENCES = [
 
 
 @pytest.mark.parametrize(("text", "edited"), REFERENCES)
-def test_what_a_file_refers_to_counts(text: str, edited: str, folder: Path, write: Write) -> None:
+def test_an_edit_of_a_referred_file_changes_the_digest(text: str, edited: str, folder: Path, write: Write) -> None:
     write("more.txt", "alpha\n")
     write("limits.txt", "alpha<2\n")
     write("inner/a.txt", "-r b.txt\n-r ../requirements.txt\n")
@@ -80,13 +80,13 @@ LIBRARY = {"lib/setup.py": "", "lib-1.0.tar.gz": "", "lib-1.0-py3-none-any.whl":
         ("--only-binary :all:", False),
     ],
 )
-def test_what_would_be_built(line: str, built: bool, folder: Path, write: Write) -> None:
+def test_lines_that_need_a_build(line: str, built: bool, folder: Path, write: Write) -> None:
     for name, text in LIBRARY.items():
         write(name, text)
     write("requirements.txt", f"beta==1\n{line.format(folder=folder)}\n")
     read = requirements.read(folder / "requirements.txt", None)
     assert read is not None
-    assert [each.number for each in read.built] == ([2] if built else [])
+    assert [each.number for each in read.to_build] == ([2] if built else [])
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_what_would_be_built(line: str, built: bool, folder: Path, write: Write)
         ("delta", False),
     ],
 )
-def test_what_is_pinned(line: str, pinned: bool, folder: Path, write: Write) -> None:
+def test_lines_that_are_pinned(line: str, pinned: bool, folder: Path, write: Write) -> None:
     for name, text in LIBRARY.items():
         write(name, text)
     write("limits.txt", "-r more-limits.txt\ndelta<2\n")
@@ -137,7 +137,7 @@ def test_variables_and_urls_that_it_refers_to(folder: Path, write: Write) -> Non
     assert (read.variables, read.urls) == ({"TOKEN_1"}, [(folder / "requirements.txt", 1, line)])
 
 
-def test_where_the_folder_is_does_not_count(folder: Path, write: Write) -> None:
+def test_the_path_of_the_folder_does_not_change_the_digest(folder: Path, write: Write) -> None:
     write("requirements.txt", "-r more.txt\n./lib\n")
     write("more.txt", "alpha\n")
     write("lib/setup.py", "")
@@ -145,7 +145,7 @@ def test_where_the_folder_is_does_not_count(folder: Path, write: Write) -> None:
     assert digest(folder.rename(folder.with_name("elsewhere"))) == before
 
 
-def test_what_a_build_leaves_does_not_count(folder: Path, write: Write) -> None:
+def test_products_of_a_build_do_not_change_the_digest(folder: Path, write: Write) -> None:
     write("requirements.txt", "./lib\n")
     write("lib/setup.py", "")
     before = digest(folder)
@@ -155,7 +155,9 @@ def test_what_a_build_leaves_does_not_count(folder: Path, write: Write) -> None:
 
 
 @pytest.mark.parametrize("name", ["kong_pdk.packages.requirements.constraints", "sysconfig.get_platform"])
-def test_another_python_or_pdk_counts(name: str, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_and_pdk_change_the_digest(
+    name: str, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write("requirements.txt", "alpha\n")
     before = digest(folder)
     monkeypatch.setattr(name, lambda: "another")

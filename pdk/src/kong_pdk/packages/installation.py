@@ -41,19 +41,19 @@ def install(packages: Packages, environ: Mapping[str, str]) -> Packages:
     :return: the packages after that, with a problem for each set that could not be installed.
     :raises SettingError: a variable ``KONG_PYTHON_INSTALL...`` is not valid.
     """
-    terms = _Terms.read(environ)
+    settings = _Settings.read(environ)
     store, failed = packages.store, dict(packages.failed)
     if not packages.missing:
         return packages
-    if not terms.building and environ.get("PIP_NO_BINARY"):
+    if not settings.building and environ.get("PIP_NO_BINARY"):
         _log.warning("PIP_NO_BINARY is ignored: it asks for builds, and KONG_PYTHON_INSTALL is not on")
     try:
         if refusal := store.refusal():
             raise refusal
         waiting = "another start installs into %s; waiting"
-        with store.locked(terms.seconds, lambda: _log.log(NOTICE, waiting, store.path)):
+        with store.locked(settings.seconds, lambda: _log.log(NOTICE, waiting, store.path)):
             for requirements in packages.missing:
-                if problem := _install(packages.store, requirements, terms):
+                if problem := _install(packages.store, requirements, settings):
                     failed[requirements.plugin] = problem
             kept = [path for each in packages.wanted.values() if (path := store.find(each))]
             store.remove_unused(kept)
@@ -65,7 +65,7 @@ def install(packages: Packages, environ: Mapping[str, str]) -> Packages:
 
 
 @dataclass(frozen=True)
-class _Terms:
+class _Settings:
     """The settings of an installation, from the environment."""
 
     environ: Mapping[str, str]
@@ -74,7 +74,7 @@ class _Terms:
     named: tuple[str, ...]
 
     @classmethod
-    def read(cls, environ: Mapping[str, str]) -> _Terms:
+    def read(cls, environ: Mapping[str, str]) -> _Settings:
         # With ``kong-python install``, "off" is a setting for later starts.
         building = INSTALL.read(environ) == "on"
         return cls(environ, INSTALL_SECONDS.read(environ), building, INSTALL_VARIABLES.read(environ))
@@ -89,21 +89,21 @@ class _Terms:
         return secrets_of([*given.values(), *(expanded(line.text, given) for line in requirements.urls)])
 
 
-def _install(store: Store, requirements: Requirements, terms: _Terms) -> Problem | None:
+def _install(store: Store, requirements: Requirements, settings: _Settings) -> Problem | None:
     """Install one set of requirements; its directory gets its name when it is complete."""
     began = time.monotonic()
-    if problem := _wrong_url(requirements, terms):
+    if problem := _wrong_url(requirements, settings):
         return problem
-    if requirements.built and not terms.building:
-        return _built(requirements)
+    if requirements.to_build and not settings.building:
+        return _needs_build(requirements)
     for refused in store.refused(requirements):
-        _log.warning("%s; it is installed anew", refused)
-    _log.log(NOTICE, "installing the packages of %s (%s)", requirements.whose, requirements.file)
-    secrets = terms.secrets(requirements)
+        _log.warning("%s; it is installed again", refused)
+    _log.log(NOTICE, "installing the packages of %s (%s)", requirements.owner, requirements.file)
+    secrets = settings.secrets(requirements)
     try:
         with store.workspace() as work:
-            environ = terms.environment(requirements)
-            outcome = pip.install(requirements.file, work, environ, terms.seconds, terms.building)
+            environ = settings.environment(requirements)
+            outcome = pip.install(requirements.file, work, environ, settings.seconds, settings.building)
             if outcome.status == 0:
                 made = store.accept(work / pip.TARGET, requirements)
     except StoreError as error:
@@ -111,17 +111,17 @@ def _install(store: Store, requirements: Requirements, terms: _Terms) -> Problem
     except OSError as error:
         return _of_store(requirements, store.not_writable(error))
     if outcome.status == 0:
-        _say_installed(requirements, made, time.monotonic() - began)
+        _log_installed(requirements, made, time.monotonic() - began)
         return None
     outcome = replace(outcome, output=without_traceback(outcome.output, secrets))
     for line in [*outcome.build.splitlines()[-_MOST_LINES:], *outcome.output.splitlines()]:
         _log.info("pip: %s", _cut(masked(line, secrets)))
-    return _problem(requirements, _reason(outcome, requirements, terms), secrets)
+    return _problem(requirements, _reason(outcome, requirements, settings), secrets)
 
 
-def _wrong_url(requirements: Requirements, terms: _Terms) -> Problem | None:
+def _wrong_url(requirements: Requirements, settings: _Settings) -> Problem | None:
     """Find the first URL that cannot be parsed: pip would crash, and quote a part of the password."""
-    given = terms.environment(requirements)
+    given = settings.environment(requirements)
     for line in requirements.urls:
         if has_unparsable_url(expanded(line.text, given)):
             unset = [name for name in variables_of(line.text) if not given.get(name)]
@@ -138,11 +138,11 @@ def _wrong_variables(names: Collection[str]) -> Reason:
     return Reason(message, _ESCAPES)
 
 
-def _say_installed(requirements: Requirements, made: Path, seconds: float) -> None:
+def _log_installed(requirements: Requirements, made: Path, seconds: float) -> None:
     installed = metadata.distributions(path=[str(made)])
     versions = {normalized(each.name): each.version for each in installed}
     count = "1 package" if len(versions) == 1 else f"{len(versions)} packages"
-    _log.log(NOTICE, "installed %s for %s in %.1f s", count, requirements.whose, seconds)
+    _log.log(NOTICE, "installed %s for %s in %.1f s", count, requirements.owner, seconds)
     if requirements.unpinned:
         _log.warning("%s", _unpinned(requirements, versions))
 
@@ -166,21 +166,21 @@ def _place(line: Line, requirements: Requirements) -> str:
     return f"line {line.number}" if line.file == requirements.file else f"{line.file}:{line.number}"
 
 
-def _built(requirements: Requirements) -> Problem:
+def _needs_build(requirements: Requirements) -> Problem:
     """Give the problem of the first line that needs a build, where builds are not allowed."""
-    line = requirements.built[0]
+    line = requirements.to_build[0]
     need = "asks for a build" if line.text.startswith("--no-binary") else "has to be built from source"
     message = f"{line.text} {need}, and KONG_PYTHON_INSTALL=wheels builds nothing"
     return _problem(requirements, Reason(message, BUILD_HINT, line.number, line.file))
 
 
-def _reason(outcome: pip.Outcome, requirements: Requirements, terms: _Terms) -> Reason:
+def _reason(outcome: pip.Outcome, requirements: Requirements, settings: _Settings) -> Reason:
     if outcome.status is None:
         hint = "check the network, or increase KONG_PYTHON_INSTALL_SECONDS"
-        return Reason(f"pip did not end within {terms.seconds:g} s", hint)
-    given = terms.environment(requirements)
-    settings = {name: value for name, value in given.items() if name.startswith("PIP_") or name.upper() in _PROXIES}
-    if names := [name for name, value in settings.items() if ends_too_early(value)]:
+        return Reason(f"pip did not end within {settings.seconds:g} s", hint)
+    given = settings.environment(requirements)
+    variables = {name: value for name, value in given.items() if name.startswith("PIP_") or name.upper() in _PROXIES}
+    if names := [name for name, value in variables.items() if ends_too_early(value)]:
         return _wrong_variables(names)
     for line in requirements.urls:
         if ends_too_early(expanded(line.text, given), certain=True):
@@ -194,7 +194,7 @@ def _of_store(requirements: Requirements, error: StoreError) -> Problem:
 
 
 def _problem(requirements: Requirements, reason: Reason, secrets: Collection[str] = ()) -> Problem:
-    message = f"the packages of {requirements.whose} cannot be installed: {masked(reason.message, secrets)}"
+    message = f"the packages of {requirements.owner} cannot be installed: {masked(reason.message, secrets)}"
     file = reason.file or requirements.file
     return Problem(file, reason.line, message, masked(reason.hint, secrets), requirements.plugin)
 

@@ -64,7 +64,7 @@ _NOISE = re.compile(r"<pip\._vendor\.\S+ object at 0x\w+>: |Max retries exceeded
 
 
 class Reason(NamedTuple):
-    """Why packages cannot be installed; ``file`` and ``line`` are those of the requirement, where they are known."""
+    """Why packages cannot be installed; ``file`` and ``line`` belong to the requirement, if they are known."""
 
     message: str
     hint: str
@@ -171,7 +171,7 @@ _TRACEBACK = re.compile(r"^(?:ERROR: Exception:\n)?Traceback \(most recent call 
 # The exception is below the indented lines of its traceback. Further lines of its message are left out.
 _EXCEPTION = re.compile(r"^[ \t][^\n]*\n([A-Za-z_][\w.]*)(?:: ([^\n]*))?$", re.M)
 _LATER = re.compile(r"^(?:ERROR|WARNING|error): (?!Exception:).*$", re.M)
-# These errors quote the URL, or the part of it that they cannot parse, without the rest that shows what is secret.
+# These errors quote the URL, or a part of it, without the rest that would show which part is secret.
 _URL_ERRORS = re.compile(r"(?:.*\.)?(?:InvalidURL|LocationParseError|InvalidSchema|InvalidProxyURL|MissingSchema)")
 
 

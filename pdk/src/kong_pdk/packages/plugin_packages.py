@@ -49,7 +49,7 @@ class Packages:
 
     def directories(self, plugin: str) -> list[Path]:
         """List the directories that a plugin imports from: its own, and those for all plugins."""
-        asked = [self.wanted[whose] for whose in (plugin, None) if whose in self.wanted]
+        asked = [self.wanted[owner] for owner in (plugin, None) if owner in self.wanted]
         return [directory for each in asked if (directory := self.store.find(each))]
 
     def hold(self) -> None:

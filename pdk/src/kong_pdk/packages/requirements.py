@@ -20,7 +20,7 @@ from kong_pdk.plugin import PluginError, Problem
 
 FILE = "requirements.txt"
 
-# Increased when environments are made in another way: older ones are not used any more.
+# Increased when the content of environments changes: older ones are not used any more.
 _FORM = "2"
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
@@ -52,10 +52,10 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Requirements:
-    """A requirements.txt and a digest of all that decides what it installs.
+    """A requirements.txt and a digest of everything that decides about the packages.
 
     ``plugin`` is the plugin whose file it is; None for all plugins of the folder. ``lines`` has those of the file and
-    of the files that it includes, ``built`` the ones that no wheel can meet: directories, repositories and source
+    of the files that it includes, ``to_build`` the ones that no wheel can meet: directories, repositories and source
     archives. ``unpinned`` are the lines for which the next install may bring another version.
     """
 
@@ -63,11 +63,11 @@ class Requirements:
     plugin: str | None
     digest: str
     lines: tuple[Line, ...] = ()
-    built: tuple[Line, ...] = ()
+    to_build: tuple[Line, ...] = ()
     unpinned: tuple[Line, ...] = ()
 
     @property
-    def whose(self) -> str:
+    def owner(self) -> str:
         """The owner of the packages, for messages."""
         return f"plugin {self.plugin}" if self.plugin else "all plugins"
 
@@ -119,7 +119,7 @@ class _Reader:
         self._file = file
         self._seen: set[tuple[Path, bool]] = set()
         self._asked: list[Line] = []
-        self._built: list[Line] = []
+        self._to_build: list[Line] = []
         self._pinned_elsewhere: set[str] = set()
         self._lines: list[Line] = []
         for text in (_FORM, sysconfig.get_config_var("SOABI") or platform.python_version(), sysconfig.get_platform()):
@@ -132,7 +132,7 @@ class _Reader:
             self._plugin,
             self._hash.hexdigest()[:20],
             tuple(self._lines),
-            tuple(self._built),
+            tuple(self._to_build),
             tuple(line for line in self._asked if not self._is_pinned(line)),
         )
 
@@ -181,12 +181,12 @@ class _Reader:
             self._refer(line, value, limits or name in _CONSTRAINT_FILES)
         elif name in _EDITABLE:
             self._asked.append(line)
-            self._built.append(line)
+            self._to_build.append(line)
             self._add_place(line.file, value)
         elif name in _FIND_LINKS:
             self._add_place(line.file, value)
         elif name == "--no-binary" and value != ":none:":
-            self._built.append(line)
+            self._to_build.append(line)
 
     def _take(self, line: Line, limits: bool) -> None:
         """Collect a line that names a package."""
@@ -197,8 +197,8 @@ class _Reader:
         self._asked.append(line)
         if _is_place(_place(line.text)):
             self._add_place(line.file, line.text)
-        if self._is_built(line):
-            self._built.append(line)
+        if self._needs_build(line):
+            self._to_build.append(line)
 
     def _refer(self, line: Line, value: str, limits: bool) -> None:
         referred = line.file.parent / value
@@ -207,7 +207,7 @@ class _Reader:
         if (referred.resolve(), limits) not in self._seen:
             self.read(referred, limits)
 
-    def _is_built(self, line: Line) -> bool:
+    def _needs_build(self, line: Line) -> bool:
         """Whether a line needs a build: no wheel can meet it."""
         target = _target(line.text)
         if _REPOSITORY.match(target):
@@ -304,9 +304,9 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         if line.endswith("\\") and not line.lstrip().startswith("#"):
             begun += line[:-1] + " "
             continue
-        said = _COMMENT.sub("", begun + line).strip()
-        if said:
-            yield first, said
+        stripped = _COMMENT.sub("", begun + line).strip()
+        if stripped:
+            yield first, stripped
         begun, first = "", 0
     if begun.strip():
         yield first, begun.strip()
