@@ -159,7 +159,18 @@ def test_long_lines_of_pip_are_cut(
     assert len(problem.message) < 600
     lines = [message for message in caplog.messages if message.startswith("pip: ")]
     assert lines
-    assert max(map(len, lines)) < 450
+    assert max(map(len, lines)) < 600
+
+
+def test_a_password_is_masked_before_a_line_is_cut(
+    one: None, installed: Install, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = f"ERROR: {'x' * 480} https://me:{'s3cr3t' * 9}@index.invalid/\n"
+    monkeypatch.setattr("kong_pdk.packages.pip.install", lambda *given: Outcome(1, output, ""))
+    with caplog.at_level(logging.INFO):
+        [problem] = installed().problems
+    assert "x" * 480 in problem.message
+    assert "s3c" not in f"{problem}{caplog.text}"
 
 
 @pytest.mark.usefixtures("no_pip")

@@ -140,7 +140,9 @@ def test_unknown_output_is_quoted() -> None:
 
 @pytest.mark.parametrize("output", ["", "\n\n", "x" * 10_000, "ERROR: \x1b[31m\n" * 99, "ERROR: x\n y\n" * 999])
 def test_any_output_becomes_a_message(output: str) -> None:
-    assert 0 < len(explain(Outcome(1, output, "")).message) < 600
+    message = explain(Outcome(1, output, "")).message
+    assert message
+    assert "\n" not in message
 
 
 def test_no_pip() -> None:

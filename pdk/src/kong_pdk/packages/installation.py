@@ -28,7 +28,7 @@ _MOST_LINES = 200  # of the output of a build: its end says why it failed
 _MOST_NAMED = 10
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"})
 _ESCAPES = "write %2F for /, %3F for ?, %23 for #, %40 for @ and %5B for [ in the user and the password"
-_LONGEST_LINE = 400  # characters: pip lists all versions of a package
+_MOST_CHARACTERS = 500  # of a line: pip lists all versions of a package
 
 _log = logging.getLogger(__name__)
 
@@ -194,13 +194,14 @@ def _of_store(requirements: Requirements, error: StoreError) -> Problem:
 
 
 def _problem(requirements: Requirements, reason: Reason, secrets: Collection[str] = ()) -> Problem:
-    message = f"the packages of {requirements.owner} cannot be installed: {masked(reason.message, secrets)}"
+    # Cut after the masking: half of a URL with a password is no URL.
+    message = f"the packages of {requirements.owner} cannot be installed: {_cut(masked(reason.message, secrets))}"
     file = reason.file or requirements.file
     return Problem(file, reason.line, message, masked(reason.hint, secrets), requirements.plugin)
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]} ..."
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]} ..."
 
 
 def main(argv: Sequence[str]) -> int:

@@ -23,7 +23,6 @@ CRASHED = "pip crashed: "
 """Replaces a traceback; the exception follows."""
 
 _MOST_LINES = 4
-_MOST_CHARACTERS = 500
 _LOG_HINT = "the log has the whole output of pip"
 
 # The first pattern that is found in the message gives the hint.
@@ -79,8 +78,6 @@ def explain(outcome: Outcome, lines: Sequence[Line] = ()) -> Reason:
     """
     fault = _fault(outcome)
     message = re.sub(r"(\(from versions: ).*, ((?:[^,]+, ){4}[^,]+\))", r"\1..., \2", _PLACE.sub(_without_place, fault))
-    if len(message) > _MOST_CHARACTERS:
-        message = f"{message[:_MOST_CHARACTERS]}..."
     hint = _hint(outcome, message)
     if found := _PLACE.search(fault):
         return Reason(message, hint, int(found[3] or found[4]), Path(found[2] or found[5]))
