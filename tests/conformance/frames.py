@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from kong_pdk.wire import calls, protobuf
+from kong_pdk.wire import calls, protobuf_codec
 from msgpack import Unpacker
 
 Frame = dict[str, Any]
@@ -216,7 +216,7 @@ class _ProtobufReader:
             self._return(asked, bytes.fromhex(frame["hex"]))
 
     def _call(self, conn: int, raw: bytes) -> None:
-        _, call = protobuf.decode_call(raw)
+        _, call = protobuf_codec.decode_call(raw)
         item: Item
         if isinstance(call, calls.StartInstance):
             item = Start(conn, raw, call.name, call.config)
@@ -231,7 +231,7 @@ class _ProtobufReader:
 
     @staticmethod
     def _return(asked: Start | Event | None, raw: bytes) -> None:
-        _, answer = protobuf.decode_return(raw)
+        _, answer = protobuf_codec.decode_return(raw)
         if isinstance(asked, Start) and isinstance(answer, calls.InstanceStatus):
             asked.id = answer.instance_id
         elif isinstance(asked, Event):

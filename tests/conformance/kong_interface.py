@@ -7,7 +7,7 @@ from pathlib import Path
 from conformance.codec import extension
 from conformance.recordings import Recording
 from kong_pdk.wire.interface import extend, rpc_name
-from kong_pdk.wire.methods import METHODS
+from kong_pdk.wire.pdk_functions import METHODS
 
 STOCK_FILE = Path(__file__).parents[2] / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from conformance.frames import NOTHING, Frame
 from conformance.recordings import Case, Recording, case_of
-from kong_pdk.wire import calls, msgpack, pdk, protobuf
-from kong_pdk.wire.methods import METHODS
+from kong_pdk.wire import calls, msgpack_codec, protobuf_codec
+from kong_pdk.wire.pdk_functions import METHODS
+from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import encode_result
 
 PATH = "/strip?a=1&flag"
 HEADERS = [["host", "h.test"], ["x-empty", ""]]
@@ -58,8 +60,8 @@ class _Msgpack:
 
     def _ask(self, method: str, argument: Any, result: Any) -> None:
         self._number += 1
-        self._say("kong", msgpack.encode_request(self._number, method, [argument]))
-        self._say("server", msgpack.encode_response(self._number, None, result))
+        self._say("kong", msgpack_codec.encode_request(self._number, method, [argument]))
+        self._say("server", msgpack_codec.encode_response(self._number, None, result))
 
     def start(self) -> None:
         self._ask("plugin.StartInstance", {"Name": "probe", "Config": '{"__seq__": 1}'}, {"Name": "probe", "Id": 1})
@@ -72,7 +74,7 @@ class _Msgpack:
             if value is NOTHING:
                 return
             step = {"EventId": 5} if value is None else {"EventId": 5, "Data": value}
-            self._ask(msgpack.step_method(method), step, outputs.pop(0))
+            self._ask(msgpack_codec.step_method(method), step, outputs.pop(0))
 
 
 class _Protobuf:
@@ -83,17 +85,17 @@ class _Protobuf:
         self.all.append({"conn": 1, "from": side, "hex": data.hex(), **words})
 
     def start(self) -> None:
-        self._say("kong", protobuf.encode_call(1, calls.StartInstance("probe", b'{"__seq__": 1}')))
-        self._say("server", protobuf.encode_return(1, calls.InstanceStatus("probe", 1)))
+        self._say("kong", protobuf_codec.encode_call(1, calls.StartInstance("probe", b'{"__seq__": 1}')))
+        self._say("server", protobuf_codec.encode_return(1, calls.InstanceStatus("probe", 1)))
 
     def event(self, phase: str, made: Sequence[Made]) -> None:
-        self._say("kong", protobuf.encode_call(2, calls.HandleEvent(1, phase)))
+        self._say("kong", protobuf_codec.encode_call(2, calls.HandleEvent(1, phase)))
         for name, args, value in made:
             self._say("server", name.encode(), method=name)
-            self._say("server", pdk.encode_arguments(METHODS[name], args), args_of=name)
+            self._say("server", encode_arguments(METHODS[name], args), args_of=name)
             if value is NOTHING:
                 self.all += [{"conn": 1, "from": side, "closed": True} for side in ("kong", "server")]
                 return
-            self._say("kong", pdk.encode_result(METHODS[name], value), reply_to=name)
+            self._say("kong", encode_result(METHODS[name], value), reply_to=name)
         self._say("server", b"", end_of_calls=True)
-        self._say("server", protobuf.encode_return(2, None))
+        self._say("server", protobuf_codec.encode_return(2, None))

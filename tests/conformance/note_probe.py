@@ -15,8 +15,9 @@ from typing import Any
 from conformance.codec import NO_METHOD, recorded_methods
 from conformance.frames import CLOSED, NOTHING, PdkCall, Step
 from conformance.unix_server import FrameStream, UnixServer, answer_requests
-from kong_pdk.wire import calls, pdk, protobuf
-from kong_pdk.wire.errors import ArgumentError
+from kong_pdk.wire import calls, protobuf_codec
+from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
+from kong_pdk.wire.wire_errors import ArgumentError
 
 _EXIT = "kong.response.exit"
 _PLUGIN = {
@@ -141,21 +142,21 @@ class ProtoBufNoteProbe(NoteProbe):
     def serve(self, connection: socket.socket) -> None:
         frames = _Frames(connection)
         while True:
-            sequence, call = protobuf.decode_call(frames.next())
+            sequence, call = protobuf_codec.decode_call(frames.next())
             if isinstance(call, calls.StartInstance):
                 status = calls.InstanceStatus(call.name, self.start_instance(call.config))
-                frames.send(protobuf.encode_return(sequence, status))
+                frames.send(protobuf_codec.encode_return(sequence, status))
             elif isinstance(call, calls.HandleEvent):
                 self._event(frames, sequence, call)
             else:
-                frames.send(protobuf.encode_return(sequence, None))
+                frames.send(protobuf_codec.encode_return(sequence, None))
 
     def _event(self, frames: _Frames, sequence: int, call: calls.HandleEvent) -> None:
         event, orders = self.begin(call.instance_id, call.event_name)
         for name, args in orders:
             method = recorded_methods().get(name, NO_METHOD)
             try:
-                payload = b"" if method is NO_METHOD else pdk.encode_arguments(method, args)
+                payload = b"" if method is NO_METHOD else encode_arguments(method, args)
             except ArgumentError:
                 continue  # the recording server could not send it either
             made = PdkCall(name, payload, CLOSED)
@@ -165,7 +166,7 @@ class ProtoBufNoteProbe(NoteProbe):
                 frames.owed.append(made)
             else:
                 made.answer = frames.next()
-        frames.send(b"", protobuf.encode_return(sequence, None))
+        frames.send(b"", protobuf_codec.encode_return(sequence, None))
 
 
 NOTE_PROBES: dict[str, type[NoteProbe]] = {"MsgPack:1": MsgPackNoteProbe, "ProtoBuf:1": ProtoBufNoteProbe}

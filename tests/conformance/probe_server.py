@@ -13,7 +13,8 @@ from typing import Any
 from conformance import codec
 from conformance.recordings import CLOSED, NOTHING, Case, PdkCall, Step
 from conformance.unix_server import FrameStream, UnixServer, answer_requests
-from kong_pdk.wire import calls, pdk, protobuf
+from kong_pdk.wire import calls, protobuf_codec
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments, encode_arguments
 
 RECORDED_UPSTREAM_PORT = 18090
 _CONFIG = {"config": {"type": "record", "fields": [{"note": {"type": "string"}}]}}
@@ -69,9 +70,9 @@ class ProbeServer(UnixServer):
             return call
         binary = isinstance(call.arguments, bytes)
         method = codec.recorded_methods()[call.method]
-        host, port = pdk.decode_arguments(method, call.arguments) if binary else call.arguments
+        host, port = decode_arguments(method, call.arguments) if binary else call.arguments
         here = [host, self.upstream_port if port == RECORDED_UPSTREAM_PORT else port]
-        return PdkCall(call.method, pdk.encode_arguments(method, here) if binary else here)
+        return PdkCall(call.method, encode_arguments(method, here) if binary else here)
 
 
 @dataclass
@@ -122,15 +123,15 @@ class ProtoBufProbe(ProbeServer):
     def serve(self, connection: socket.socket) -> None:
         stream = FrameStream(connection)
         while True:
-            sequence, call = protobuf.decode_call(stream.next())
+            sequence, call = protobuf_codec.decode_call(stream.next())
             if isinstance(call, calls.StartInstance):
                 self.started.append(json.loads(call.config))
                 status = calls.InstanceStatus(call.name, len(self.started))
-                stream.send(protobuf.encode_return(sequence, status))
+                stream.send(protobuf_codec.encode_return(sequence, status))
             elif isinstance(call, calls.HandleEvent):
                 self._event(stream, sequence, call.event_name)
             else:
-                stream.send(protobuf.encode_return(sequence, None))
+                stream.send(protobuf_codec.encode_return(sequence, None))
 
     def _event(self, stream: FrameStream, sequence: int, phase: str) -> None:
         observed, made, planned = self.begin(phase)
@@ -139,7 +140,7 @@ class ProtoBufProbe(ProbeServer):
             made.append(note)
             stream.send(call.method.encode(), call.arguments)
             note.answer = stream.next()
-        stream.send(b"", protobuf.encode_return(sequence, None))
+        stream.send(b"", protobuf_codec.encode_return(sequence, None))
         if phase == "log":
             observed.ended.set()
 

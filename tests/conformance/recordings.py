@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance.frames import CLOSED, NOTHING, UNREADABLE, Event, Frame, Item, PdkCall, Start, Step, is_msgpack, items
-from kong_pdk.wire.errors import WireError
+from kong_pdk.wire.wire_errors import WireError
 
 __all__ = ["CLOSED", "FOLDER", "NOTHING", "UNREADABLE", "Case", "PdkCall", "Recording", "RecordingError", "Step",
            "recordings"]  # fmt: skip

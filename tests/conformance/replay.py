@@ -17,7 +17,7 @@ from conformance.notes import Noted, Notes, expected
 from conformance.recordings import HTTP, Case, Recording
 from conformance.run_ids import with_ids, with_sequence
 from conformance.script import Difference, Script
-from kong_pdk.wire import calls, msgpack, protobuf
+from kong_pdk.wire import calls, msgpack_codec, protobuf_codec
 
 DEADLINE = 20.0
 PROBE = "probe"
@@ -153,13 +153,13 @@ class MsgpackReplay(Replay):
 
     def __init__(self, recording: Recording, server: Path, notes: Notes) -> None:
         super().__init__(recording, server, notes)
-        self._received: dict[int, msgpack.Messages] = {}
+        self._received: dict[int, msgpack_codec.Messages] = {}
 
     def opened(self, conn: int) -> None:
-        self._received[conn] = msgpack.Messages()
+        self._received[conn] = msgpack_codec.Messages()
 
     def _raw_start(self, config: bytes) -> bytes:
-        return msgpack.encode_request(0, "plugin.StartInstance", [{"Name": PROBE, "Config": config.decode()}])
+        return msgpack_codec.encode_request(0, "plugin.StartInstance", [{"Name": PROBE, "Config": config.decode()}])
 
     def _ask_to_start(self, item: Start) -> tuple[str, int]:
         result = self._ask(item.conn, item.raw)
@@ -183,9 +183,9 @@ class MsgpackReplay(Replay):
         self.connection(conn).sendall(with_ids(raw, number, ids))
         while True:
             for message in self._received[conn].feed(self.receive(conn)):
-                if isinstance(message, msgpack.Notification):
+                if isinstance(message, msgpack_codec.Notification):
                     continue
-                if not isinstance(message, msgpack.Response) or message.id != number:
+                if not isinstance(message, msgpack_codec.Response) or message.id != number:
                     raise Difference(f"{message} instead of the response {number}")
                 if message.error is not None:
                     raise Difference(f"the server answered with an error: {message.error}")
@@ -194,7 +194,7 @@ class MsgpackReplay(Replay):
 
 def _raw_step(step: Step) -> bytes:
     data = {} if step.data is NOTHING else {"Data": step.data}
-    return msgpack.encode_request(0, step.method, [{"EventId": 0, **data}])
+    return msgpack_codec.encode_request(0, step.method, [{"EventId": 0, **data}])
 
 
 class ProtobufReplay(Replay):
@@ -202,14 +202,14 @@ class ProtobufReplay(Replay):
 
     def __init__(self, recording: Recording, server: Path, notes: Notes) -> None:
         super().__init__(recording, server, notes)
-        self._frames: dict[int, protobuf.Frames] = {}
+        self._frames: dict[int, protobuf_codec.Frames] = {}
         self._ready: dict[int, list[bytes]] = {}
 
     def opened(self, conn: int) -> None:
-        self._frames[conn], self._ready[conn] = protobuf.Frames(), []
+        self._frames[conn], self._ready[conn] = protobuf_codec.Frames(), []
 
     def _raw_start(self, config: bytes) -> bytes:
-        return protobuf.encode_call(1, calls.StartInstance(PROBE, config))
+        return protobuf_codec.encode_call(1, calls.StartInstance(PROBE, config))
 
     def _ask_to_start(self, item: Start) -> tuple[str, int]:
         answer = self._return(item.conn, self._call(item.conn, item.raw))
@@ -248,13 +248,13 @@ class ProtobufReplay(Replay):
         return sequence
 
     def _return(self, conn: int, sequence: int) -> Any:
-        answered, answer = protobuf.decode_return(self._read(conn))
+        answered, answer = protobuf_codec.decode_return(self._read(conn))
         if answered != sequence:
             raise Difference(f"the call {sequence} was answered as {answered}")
         return answer
 
     def _send(self, conn: int, payload: bytes) -> None:
-        self.connection(conn).sendall(protobuf.frame(payload))
+        self.connection(conn).sendall(protobuf_codec.frame(payload))
 
     def _read(self, conn: int) -> bytes:
         self.connection(conn)

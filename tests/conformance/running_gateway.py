@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from kong_pdk.gateway.gateway import Gateway
-from kong_pdk.gateway.settings import Settings
+from kong_pdk.gateway.gateway_settings import Settings
 
 _DEADLINE = 30.0
 

@@ -9,7 +9,7 @@ import pytest
 from conformance import exceptions, recordings
 from conformance.frames import Event, Step
 from conformance.recordings import CERTIFICATE, FOLDER, HTTP, STREAM, RecordingError, cases
-from kong_pdk.wire import msgpack
+from kong_pdk.wire import msgpack_codec
 
 
 def test_there_are_recordings() -> None:
@@ -67,7 +67,7 @@ def _read(path: Path) -> list[recordings.Case]:
 )
 def test_a_broken_line_is_named(folder: Path, line: str, why: str) -> None:
     """By file and line, with what is wrong."""
-    event = msgpack.encode_request(2, "plugin.HandleEvent", [{"InstanceId": 1, "EventName": "log"}])
+    event = msgpack_codec.encode_request(2, "plugin.HandleEvent", [{"InstanceId": 1, "EventName": "log"}])
     frame = {"conn": 1, "from": "kong", "hex": event.hex()}
     good = {"id": 0, "calls": {}, "results": [], "request": {}, "frames": [frame]}
     (folder / "x.jsonl").write_text(f"{json.dumps(good)}\n{line}\n")
@@ -81,10 +81,10 @@ def test_frames_of_several_connections_are_one_event() -> None:
     """Over MsgPack:1 the steps of an event may come on any connection, and a chunk may hold any part of a message."""
     call = {"Method": "kong.request.get_path", "Args": []}
     said = [
-        (1, "kong", msgpack.encode_request(2, "plugin.HandleEvent", [{"InstanceId": 1, "EventName": "log"}])),
-        (1, "server", msgpack.encode_response(2, None, {"Data": call, "EventId": 9})),
-        (7, "kong", msgpack.encode_request(2, "plugin.Step", [{"EventId": 9, "Data": "/"}])),
-        (7, "server", msgpack.encode_response(2, None, {"Data": "ret", "EventId": 9})),
+        (1, "kong", msgpack_codec.encode_request(2, "plugin.HandleEvent", [{"InstanceId": 1, "EventName": "log"}])),
+        (1, "server", msgpack_codec.encode_response(2, None, {"Data": call, "EventId": 9})),
+        (7, "kong", msgpack_codec.encode_request(2, "plugin.Step", [{"EventId": 9, "Data": "/"}])),
+        (7, "server", msgpack_codec.encode_response(2, None, {"Data": "ret", "EventId": 9})),
     ]
     torn = [
         {"conn": conn, "from": side, "hex": part.hex()}

@@ -8,7 +8,7 @@ import pytest
 from conformance.frames import Close, Event, Item, Start, Step, unpacker_of
 from conformance.recordings import Recording, recordings
 from conformance.run_ids import with_ids, with_sequence
-from kong_pdk.wire import protobuf
+from kong_pdk.wire import protobuf_codec
 
 NUMBER, ID = 70_000, 80_000
 
@@ -26,7 +26,7 @@ def test_protobuf_calls_keep_every_byte(recording: Recording) -> None:
     """With the recorded ids in them they are what was recorded, the order of their fields too."""
     for item in _items(recording):
         if isinstance(item, (Start, Close, Event)):
-            sequence, _ = protobuf.decode_call(item.raw)
+            sequence, _ = protobuf_codec.decode_call(item.raw)
             instance = item.instance if isinstance(item, Event) else item.id if isinstance(item, Close) else None
             assert with_sequence(item.raw, sequence, instance) == item.raw
 

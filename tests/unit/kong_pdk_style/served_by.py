@@ -19,7 +19,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from conformance.running_gateway import RunningGateway
-from kong_pdk.image.upstream import EchoHandler
+from kong_pdk.commands.echo_service import EchoHandler
 
 HERE = Path(__file__).parent
 PLUGINS = HERE / "plugins"

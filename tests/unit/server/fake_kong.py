@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kong_pdk.wire import pdk, protobuf
+from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import Call, CloseInstance, HandleEvent, InstanceStatus, StartInstance
 from kong_pdk.wire.interface import EXTENDED, STOCK, Interface
-from kong_pdk.wire.msgpack import Messages, Response, encode_request, step_method
-from kong_pdk.wire.protobuf import Frames
+from kong_pdk.wire.msgpack_codec import Messages, Response, encode_request, step_method
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import encode_result
+from kong_pdk.wire.protobuf_codec import Frames
 
 Answers = dict[str, Any]  # PDK method -> value, or a function of its arguments; REFUSED, ENDS
 REFUSED = object()
@@ -76,12 +78,12 @@ class ProtobufKong(FakeKong):
 
     def send(self, call: Call) -> int:
         self._sequence += 1
-        self.socket.sendall(protobuf.frame(protobuf.encode_call(self._sequence, call)))
+        self.socket.sendall(protobuf_codec.frame(protobuf_codec.encode_call(self._sequence, call)))
         return self._sequence
 
     def ask(self, call: Call) -> Any:
         sequence = self.send(call)
-        answered, answer = protobuf.decode_return(self.read())
+        answered, answer = protobuf_codec.decode_return(self.read())
         assert answered == sequence
         return answer
 
@@ -98,12 +100,12 @@ class ProtobufKong(FakeKong):
         while name := self.read().decode():
             self.wire_names.append(name)
             method = self.interface.method(name)
-            value = self.answer(method.function, pdk.decode_arguments(method, self.read()), answers)
+            value = self.answer(method.function, decode_arguments(method, self.read()), answers)
             if value is REFUSED:
                 self.socket.shutdown(socket.SHUT_WR)
                 return False
-            self.socket.sendall(protobuf.frame(pdk.encode_result(method, value)))
-        assert protobuf.decode_return(self.read()) == (sequence, None)
+            self.socket.sendall(protobuf_codec.frame(encode_result(method, value)))
+        assert protobuf_codec.decode_return(self.read()) == (sequence, None)
         return True
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from kong_pdk import UnknownFunctionError
 from kong_pdk.server import event
-from kong_pdk.wire import arguments as wire_arguments
-from kong_pdk.wire.errors import ArgumentError
 from kong_pdk.wire.interface import EXTENDED
+from kong_pdk.wire.pdk_values import protobuf_arguments as wire_arguments
+from kong_pdk.wire.wire_errors import ArgumentError
 from unit.server.fake_kong import ExtendedKong, MsgpackKong, ProtobufKong
 
 

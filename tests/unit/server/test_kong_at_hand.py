@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kong_pdk.server.unknown import why_unknown
+from kong_pdk.server.pdk_hints import why_unknown
 from kong_pdk.wire.interface import extend
 from unit.server.fake_kong import DEADLINE, ExtendedKong, ProtobufKong
 from unit.server.served import MODES, Serve, serving, wait_for

@@ -216,10 +216,10 @@ def test_a_worker_that_is_killed_comes_back_and_the_others_answer(serve):
 # A master that waits for its workers for moments.
 IMPATIENT = """
 import sys
-from kong_pdk.server import master, worker_process
+from kong_pdk.server import master
 master.STOP_SECONDS = 1.0
-worker_process.ANSWER_SECONDS = 1.0
-from kong_pdk.server.command import folder_main
+master.ANSWER_SECONDS = 1.0
+from kong_pdk.server.command_line import folder_main
 sys.exit(folder_main())
 """
 
@@ -274,13 +274,13 @@ def test_the_one_worker_of_a_server_answers(serve):
 # A server whose limits are small, so that a test sees in moments what takes a day.
 HASTY = """
 import sys
-from kong_pdk.server import contents, instances, worker_process
-contents.IDLE_SECONDS = 0.0
-contents.CLOSED_SECONDS = 0.2
+from kong_pdk.server import instance_store, instances, master
+instance_store.IDLE_SECONDS = 0.0
+instance_store.CLOSED_SECONDS = 0.2
 instances.CLOSED_IDLE_SECONDS = 0.1
 instances.IDLE_SECONDS = float(sys.argv.pop(1))
-worker_process.TAKE_SECONDS = 1.0
-from kong_pdk.server.command import folder_main
+master.TAKE_SECONDS = 1.0
+from kong_pdk.server.command_line import folder_main
 sys.exit(folder_main())
 """
 SAYS_WHICH = """

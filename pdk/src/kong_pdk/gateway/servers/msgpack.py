@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.pdk import Event, UnknownFunction, call
-from kong_pdk.gateway.pdk.lua import from_msgpack, to_msgpack
+from kong_pdk.gateway.pdk.lua_values import from_msgpack, to_msgpack
 from kong_pdk.gateway.servers.failures import Closed, PluginFailed, RpcError, Unreachable
 from kong_pdk.gateway.servers.instances import Instances, configuration
 from kong_pdk.gateway.servers.pool import Connection, Pool
 from kong_pdk.gateway.servers.retries import Retries
-from kong_pdk.wire import msgpack
-from kong_pdk.wire.errors import WireError
+from kong_pdk.wire import msgpack_codec
+from kong_pdk.wire.wire_errors import WireError
 
 # Kong packs these as binary, and fails on the nil of a body that nginx spooled to a file.
 _BODIES = frozenset({"kong.request.get_raw_body", "kong.response.get_raw_body", "kong.service.response.get_raw_body"})
@@ -69,7 +69,7 @@ class MsgPackClient:
             raise PluginFailed(f"{method}: the body is in a file, which MsgPack:1 cannot carry")
         if value is not None:
             step["Data"] = to_msgpack(method, value)
-        return await self._exchange(connection, msgpack.step_method(method), step)
+        return await self._exchange(connection, msgpack_codec.step_method(method), step)
 
     async def _request(self, method: str, argument: object) -> object:
         return await self._exchange(await self._pool.take(), method, argument)
@@ -78,7 +78,7 @@ class MsgPackClient:
         self._sequence += 1
         sequence = self._sequence
         try:
-            await connection.send(msgpack.encode_request(sequence, method, [argument]))
+            await connection.send(msgpack_codec.encode_request(sequence, method, [argument]))
             response = await self._response(connection, sequence)
         except BaseException:
             connection.close()
@@ -90,8 +90,8 @@ class MsgPackClient:
             raise RpcError(response.error)
         raise PluginFailed(f"{method}: the plugin server's error is no string: {response.error!r}")
 
-    async def _response(self, connection: Connection, sequence: int) -> msgpack.Response:
-        messages = msgpack.Messages()
+    async def _response(self, connection: Connection, sequence: int) -> msgpack_codec.Response:
+        messages = msgpack_codec.Messages()
         while True:
             data = await connection.receive()
             try:
@@ -99,14 +99,16 @@ class MsgPackClient:
             except WireError as error:
                 raise PluginFailed(str(error)) from error
             for position, message in enumerate(received, 1):
-                if isinstance(message, msgpack.Notification):
+                if isinstance(message, msgpack_codec.Notification):
                     self._notified(message)
-                elif isinstance(message, msgpack.Response) and message.id == sequence and position == len(received):
+                elif (
+                    isinstance(message, msgpack_codec.Response) and message.id == sequence and position == len(received)
+                ):
                     return message
                 else:
                     raise PluginFailed(f"the plugin server sent {message!r} in place of answer {sequence} alone")
 
-    def _notified(self, message: msgpack.Notification) -> None:
+    def _notified(self, message: msgpack_codec.Notification) -> None:
         if message.label != "serverPid":
             return
         if self._server_pid is not None and message.args != self._server_pid:

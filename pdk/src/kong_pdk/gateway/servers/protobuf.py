@@ -10,10 +10,10 @@ from kong_pdk.gateway.servers.failures import Closed, PluginFailed, Unreachable
 from kong_pdk.gateway.servers.instances import Instances, configuration
 from kong_pdk.gateway.servers.pool import Connection, Pool
 from kong_pdk.gateway.servers.retries import Retries
-from kong_pdk.wire import protobuf
+from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
-from kong_pdk.wire.errors import WireError
 from kong_pdk.wire.interface import STOCK, Interface
+from kong_pdk.wire.wire_errors import WireError
 
 
 class _FrameStream:
@@ -21,7 +21,7 @@ class _FrameStream:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._frames = protobuf.Frames()
+        self._frames = protobuf_codec.Frames()
         self._received: list[bytes] = []
 
     async def next(self) -> bytes:
@@ -65,8 +65,8 @@ class ProtoBufClient:
         sequence = self._next_sequence()
         connection = await self._pool.take()
         try:
-            request = protobuf.encode_call(sequence, HandleEvent(instance, event.phase))
-            await connection.send(protobuf.frame(request))
+            request = protobuf_codec.encode_call(sequence, HandleEvent(instance, event.phase))
+            await connection.send(protobuf_codec.frame(request))
             await self._serve(event, connection, sequence)
         except (Exit, Refused):
             # Kong closes it when the request ends, and the server takes that as the end of the event.
@@ -88,7 +88,7 @@ class ProtoBufClient:
                 break
             arguments = await frames.next()
             reply = await answer(event, self._interface, name.decode("utf-8", "replace"), arguments)
-            await connection.send(protobuf.frame(reply))
+            await connection.send(protobuf_codec.frame(reply))
         await _returned(frames, sequence)
 
     async def _start_instance(self, plugin: PluginConfig) -> int:
@@ -110,7 +110,7 @@ class ProtoBufClient:
         sequence = self._next_sequence()
         connection = await self._pool.take()
         try:
-            await connection.send(protobuf.frame(protobuf.encode_call(sequence, request)))
+            await connection.send(protobuf_codec.frame(protobuf_codec.encode_call(sequence, request)))
             returned = await _returned(_FrameStream(connection), sequence)
         except BaseException:
             connection.close()
@@ -125,7 +125,7 @@ class ProtoBufClient:
 
 async def _returned(frames: _FrameStream, sequence: int) -> object:
     """The server's answer to a call. Raises WireError when it is that to another."""
-    answered, returned = protobuf.decode_return(await frames.next())
+    answered, returned = protobuf_codec.decode_return(await frames.next())
     if answered != sequence:
         raise WireError(f"the plugin server answered call {answered} in place of {sequence}")
     frames.check_end()
