@@ -224,7 +224,7 @@ def test_mistakes_are_listed_and_nothing_is_served(refused, folder):
     assert "Traceback" not in said
 
 
-def test_wrong_settings_are_sentences(refused, folder):
+def test_wrong_settings_are_named_with_their_values(refused, folder):
     lines = refused(str(folder), KONG_PYTHON_PROTOCOL="grpc", KONG_PYTHON_NOSUCH="1")
     assert len(lines) == 2
     assert "there is no setting KONG_PYTHON_NOSUCH" in lines[0]
@@ -239,7 +239,7 @@ def test_its_log_is_text_whatever_the_image_s_is_to_be(start, folder):
     assert not any(line.startswith("{") for line in dev.lines)
 
 
-def test_a_configuration_that_is_refused_is_one_sentence(refused, folder, tmp_path):
+def test_an_invalid_configuration_is_refused_with_its_line(refused, folder, tmp_path):
     file = tmp_path / "kong.yml"
     file.write_text('_format_version: "3.0"\nplugins:\n- name: py-hello\n  config: {message: 5}\n')
     lines = refused(str(folder), "-c", str(file))

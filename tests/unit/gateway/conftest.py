@@ -29,10 +29,10 @@ DEADLINE = 20.0
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what will come to pass soon."""
+    """Wait until a condition holds."""
     end = time.monotonic() + DEADLINE
     while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
+        assert time.monotonic() < end, "the condition is not met in time"
         threading.Event().wait(0.01)
 
 

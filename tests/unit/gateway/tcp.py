@@ -15,13 +15,13 @@ Talk = Callable[[socket.socket], None]
 
 
 def echo(connection: socket.socket) -> None:
-    """Answer each piece with what it was."""
+    """Answer each piece with itself."""
     while data := connection.recv(65536):
         connection.sendall(b"A:" + data)
 
 
 def after_the_end(connection: socket.socket) -> None:
-    """Answer when the client has ended its side."""
+    """Answer once the client has ended its side."""
     received = b""
     while data := connection.recv(65536):
         received += data
@@ -29,7 +29,7 @@ def after_the_end(connection: socket.socket) -> None:
 
 
 def once(answer: bytes) -> Talk:
-    """Give one answer to the first piece, and end; what comes then is read, so that nothing is cut."""
+    """Answer the first piece and end; later pieces are read, so that the answer is not cut."""
 
     def talk(connection: socket.socket) -> None:
         connection.recv(65536)
@@ -41,7 +41,7 @@ def once(answer: bytes) -> Talk:
 
 
 def configuration(port: int, more: str = "") -> str:
-    """One TCP service with a route for whoever comes from this machine; ``more`` are fields of the service."""
+    """One TCP service with a route for clients on this machine; ``more`` are fields of the service."""
     return f"""
 _format_version: "3.0"
 services:
@@ -63,7 +63,7 @@ def connect(running: Running) -> socket.socket:
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    """All that comes. Raises ConnectionResetError where the connection was cut."""
+    """Read until the end. Raises ConnectionResetError if the connection is reset."""
     received = bytearray()
     while data := connection.recv(65536):
         received += data

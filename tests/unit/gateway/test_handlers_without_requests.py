@@ -23,7 +23,7 @@ from .test_certificate import get
 
 
 class Probe:
-    """Does in each handler what its configuration says; notes what it saw in ``log``."""
+    """Each handler does what its configuration says; ``log`` keeps what it sees."""
 
     logged: ClassVar[list[dict[str, Any]]] = []
 

@@ -1,4 +1,4 @@
-"""TCP streams: carried whole, both ways, through ``preread`` and ``log``, and ended so that nobody waits for ever."""
+"""TCP streams: carried whole, both ways, through ``preread`` and ``log``, and ended on both sides."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Logged:
 
 
 def talk(running: Running, data: bytes = b"ping") -> bytes:
-    """Send, and give what comes first."""
+    """Send bytes; returns the first bytes of the answer."""
     with connect(running) as client:
         client.sendall(data)
         return client.recv(65536)
@@ -75,7 +75,7 @@ def test_preread_chooses_the_target_and_log_sees_the_session(serve: Serve) -> No
 
 @pytest.mark.parametrize("raised", [Exit(403, None), Refused("not in preread"), KeyError("a bug")], ids=repr)
 def test_a_plugin_ends_a_stream_with_a_reset(serve: Serve, raised: BaseException) -> None:
-    """The client can never take it for a service that had nothing to say; ``log`` runs all the same."""
+    """The client sees a reset, not an empty answer; ``log`` runs nevertheless."""
     logged = Logged()
 
     async def preread(exchange: Exchange) -> None:
@@ -92,7 +92,7 @@ def test_a_plugin_ends_a_stream_with_a_reset(serve: Serve, raised: BaseException
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "message"),
     [
         ('_format_version: "3.0"', "no Route found with those values"),
         (
@@ -103,15 +103,15 @@ def test_a_plugin_ends_a_stream_with_a_reset(serve: Serve, raised: BaseException
     ],
     ids=["route", "service", "protocol"],
 )
-def test_a_stream_that_leads_nowhere_is_cut(serve: Serve, text: str, sentence: str) -> None:
-    """As in Kong, no plugin takes part in it."""
+def test_a_stream_without_a_reachable_service_is_reset(serve: Serve, text: str, message: str) -> None:
+    """As in Kong, no plugin runs."""
     running, logged = serve(text, **STREAMS), Logged()
     use(running, logged.plugin)
     with pytest.raises(ConnectionResetError):
         talk(running)
     wait_until(lambda: connections(running) == 0)
     assert not logged.sessions
-    assert sentence in running.errors.getvalue()
+    assert message in running.errors.getvalue()
     assert "client: 127.0.0.1, server: 127.0.0.1:" in running.errors.getvalue()
 
 
@@ -200,7 +200,7 @@ def test_no_more_is_taken_from_a_service_than_the_client_reads(serve: Serve) -> 
 
 
 def test_the_end_of_the_client_ends_the_session_as_in_nginx(serve: Serve) -> None:
-    """proxy_half_close is off by default: the service has all that the client sent, the answer is not waited for."""
+    """proxy_half_close is off by default: the service gets all bytes of the client, its answer is not awaited."""
     received: list[bytes] = []
 
     def note(connection: socket.socket) -> None:

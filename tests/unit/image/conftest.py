@@ -1,4 +1,4 @@
-"""Run directories and plugin servers for the tests of the image's modules."""
+"""Run directories, plugin folders and containers for the tests of the image."""
 
 from __future__ import annotations
 

@@ -71,6 +71,6 @@ def test_the_check_finds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"no answer on 127.0.0.1:{free}" in capsys.readouterr().out
 
 
-def test_a_port_in_use_is_a_sentence(port: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_named_without_a_traceback(port: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--host", "127.0.0.1", "--port", str(port)]) == 1
     assert f"cannot listen on 127.0.0.1:{port}: " in capsys.readouterr().err

@@ -22,7 +22,7 @@ _AT_ONCE = 4
 
 
 class Nodes:
-    """The nodes that run: tests that ask for the same configuration share one, as starting one takes a second."""
+    """Running nodes: tests with the same configuration share one, as a start takes a second."""
 
     def __init__(self) -> None:
         self._running: OrderedDict[tuple[object, ...], Node] = OrderedDict()

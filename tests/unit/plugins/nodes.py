@@ -1,4 +1,4 @@
-"""The example plugins behind the embedded gateway: ``kong-python dev`` as a process, a service, and a client."""
+"""The example plugins behind the embedded gateway: ``kong-python dev`` as a process, a service and a client."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Node:
         body: bytes = b"",
         chunked: bool = False,
     ) -> Reply:
-        """Send a request with these headers, none twice made one, and a Content-Length where there is a body."""
+        """Send a request with exactly these headers, and a Content-Length if there is a body."""
         given = list(headers)
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
         try:
@@ -121,7 +121,7 @@ class Node:
             threading.Event().wait(0.02)
 
     def trouble(self) -> list[str]:
-        """The lines from level warn on that came since the last look, without those of every start."""
+        """New lines of level warn and above, without those of every start."""
         new, self._checked = self.lines[self._checked :], len(self.lines)
         return [line for line in new if _TROUBLE.search(line) and _EXPECTED not in line]
 
@@ -159,7 +159,7 @@ class Node:
 
 
 def copy_plugins(names: Iterable[str], folder: Path) -> Path:
-    """Copy example plugins into a folder of plugins, without their requirements: those the tests' own packages meet."""
+    """Copy example plugins into a folder, without their requirements, which the tests' environment has."""
     folder.mkdir()
     for name in names:
         source = PLUGINS / name

@@ -37,7 +37,7 @@ BOTH = {"algorithms": ["RS256", "ES256"], "issuer": [ISSUER], "audience": [AUDIE
 
 @dataclass
 class Keys:
-    """What the issuer answers; ``go`` holds it back until it is set."""
+    """The issuer's answer; it is held back until ``go`` is set."""
 
     content: bytes = b""
     status: int = 200
@@ -97,7 +97,7 @@ def trusted(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
 def wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + DEADLINE
     while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
+        assert time.monotonic() < end, "the condition is not met in time"
         threading.Event().wait(0.02)
 
 

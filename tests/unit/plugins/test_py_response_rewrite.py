@@ -68,7 +68,7 @@ def lenient(gateway: Gateway) -> Node:
 def answering(
     node: Node, body: bytes | str, *headers: tuple[str, str], status: int = 200, method: str = "GET"
 ) -> Reply:
-    """Let the service answer so, and ask for it."""
+    """Set the service's answer and send a request."""
     content = body.encode() if isinstance(body, str) else body
     given = headers if any(name == "Content-Type" for name, _ in headers) else (JSON, *headers)
     node.service.answer = lambda received: Answer(status, given, content)
@@ -76,7 +76,7 @@ def answering(
 
 
 def assert_refused(node: Node, reply: Reply, why: str) -> None:
-    """The client gets a 502 that tells nothing of the service's answer."""
+    """The client gets a 502 without any part of the service's answer."""
     assert (reply.status, json.loads(reply.body)) == (502, {"message": "The response cannot be rewritten"})
     assert reply.value("cache-control") == "no-store"
     assert reply.value("content-type") == "application/json; charset=utf-8"

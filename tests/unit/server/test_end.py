@@ -1,4 +1,4 @@
-"""The end of a server: what plugins have registered for it runs, in every mode, and does not keep the server."""
+"""The end of a server: atexit functions and close() run, in every mode, for a bounded time."""
 
 from __future__ import annotations
 
@@ -165,9 +165,7 @@ def connect(mode: str) -> Iterator[Callable[[Served], FakeKong]]:
     yield from connecting(PROTOCOL_OF_MODE[mode])
 
 
-def test_what_is_registered_for_the_end_runs_in_each_worker(
-    serve: Serve, connect: Callable[[Served], FakeKong]
-) -> None:
+def test_atexit_functions_run_in_each_worker(serve: Serve, connect: Callable[[Served], FakeKong]) -> None:
     served = serve(PLUGIN)
     kong = connect(served)
     assert kong.event(kong.start("probe", {}), "log")
@@ -178,7 +176,7 @@ def test_what_is_registered_for_the_end_runs_in_each_worker(
     assert served.said().count("at the end") == served.workers
 
 
-def test_it_runs_when_a_handler_does_not_end(serve: Serve, connect: Callable[[Served], FakeKong]) -> None:
+def test_atexit_functions_run_when_a_handler_does_not_end(serve: Serve, connect: Callable[[Served], FakeKong]) -> None:
     served = serve(ENDS_BRIEFLY.format(drain=0.5, end=3.0, close=1.5) + PLUGIN)
     kong = connect(served)
     instance = kong.start("probe", {})
@@ -200,7 +198,7 @@ def test_it_runs_when_a_handler_does_not_end(serve: Serve, connect: Callable[[Se
     assert served.said().count("at the end") == served.workers
 
 
-def test_it_does_not_keep_the_server(serve: Serve) -> None:
+def test_an_endless_atexit_function_does_not_keep_the_server_running(serve: Serve) -> None:
     served = serve(ENDS_BRIEFLY.format(drain=3.0, end=0.5, close=1.5) + ENDLESS)
 
     assert served.stop() == 0
@@ -225,9 +223,7 @@ def in_every_worker(served: Served, connect: Callable[[Served], FakeKong], confi
     return instance
 
 
-def test_instances_are_closed_at_the_end_before_what_is_registered_for_it(
-    serve: Serve, connect: Callable[[Served], FakeKong]
-) -> None:
+def test_instances_are_closed_before_atexit_functions_run(serve: Serve, connect: Callable[[Served], FakeKong]) -> None:
     served = serve(CLOSES)
     in_every_worker(served, connect, {"name": "a"})
 
@@ -238,7 +234,7 @@ def test_instances_are_closed_at_the_end_before_what_is_registered_for_it(
     assert "is killed" not in served.said()
 
 
-def test_one_that_does_not_close_keeps_neither_the_server_nor_what_is_registered(
+def test_a_close_that_hangs_delays_neither_the_server_nor_atexit_functions(
     serve: Serve, connect: Callable[[Served], FakeKong]
 ) -> None:
     served = serve(ENDS_BRIEFLY.format(drain=3.0, end=3.0, close=0.3) + CLOSES)

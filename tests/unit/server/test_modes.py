@@ -132,7 +132,7 @@ def test_an_instance_is_known_to_every_worker_and_its_id_everywhere_the_same(ser
     pids = served.pids()
     for pid in pids:
         assert served.connect_to(pid).start("probe", {"message": "m"}) == instance
-    for _ in range(16):  # on whichever worker
+    for _ in range(16):  # on any worker
         assert connect(served).event(instance, "access", {"kong.request.get_header": "h"})
 
 
@@ -313,10 +313,10 @@ def of_one_id() -> tuple[dict[str, int], dict[str, int]]:
 
 
 def test_an_id_that_is_in_use_is_not_given_to_another_configuration(tmp_path, connect, mode):
-    """However long ago it was started, and whichever worker has an instance of it."""
+    """At any time after its start, and in every worker that has an instance of it."""
     one, other = of_one_id()
     for served in hasty(tmp_path, mode, idle=3600.0):
-        kongs = [connect(served) for _ in range(8)]  # on whichever worker
+        kongs = [connect(served) for _ in range(8)]  # on any worker
         first = kongs[0].start("probe", one)
         busy_until = time.monotonic() + 1.0
         while time.monotonic() < busy_until:
@@ -330,7 +330,7 @@ def test_an_id_that_is_in_use_is_not_given_to_another_configuration(tmp_path, co
             assert numbers == [str(one["number"]), str(other["number"])]
 
 
-def test_idle_instances_and_then_their_contents_go_by_themselves(tmp_path, connect, mode):
+def test_idle_instances_and_then_their_configurations_are_dropped(tmp_path, connect, mode):
     for served in hasty(tmp_path, mode, idle=0.2):
         instance = connect(served).start("probe", {"number": 1})
         workers = [served.connect_to(pid) for pid in served.pids()]
