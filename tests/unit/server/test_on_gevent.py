@@ -8,7 +8,14 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PATCHED = "from gevent import monkey; monkey.patch_all(); import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
-MODULES = ["test_events", "test_connections", "test_instances", "test_contents", "test_values", "test_interruptions"]
+MODULES = [
+    "test_events",
+    "test_connections",
+    "test_instances",
+    "test_contents",
+    "test_values",
+    "test_interruptions",
+]
 
 
 def test_the_server_behaves_the_same_on_greenlets():
