@@ -17,9 +17,9 @@ from kong_pdk.gateway.pdk.calls import FUNCTIONS
 from kong_pdk.gateway.pdk.lua import from_msgpack, to_msgpack, to_protobuf
 from kong_pdk.gateway.servers import retries
 from kong_pdk.gateway.servers.failures import PluginFailed
-from kong_pdk.gateway.servers.msgpack import MsgPackClient
+from kong_pdk.gateway.servers.msgpack_client import MsgPackClient
 from kong_pdk.gateway.servers.pool import Pool
-from kong_pdk.gateway.servers.protobuf import ProtoBufClient
+from kong_pdk.gateway.servers.protobuf_client import ProtoBufClient
 from kong_pdk.wire import protobuf
 from kong_pdk.wire.calls import HandleEvent, InstanceStatus
 from kong_pdk.wire.methods import METHODS
@@ -28,7 +28,7 @@ from kong_pdk.wire.pdk import encode_result
 from kong_pdk.wire.phases import functions
 from unit.fuzz.anything import damaged, json_values, msgpack_values, raw_text, unicode_text
 from unit.gateway_pdk.exchanges import Scene, scene
-from unit.gateway_pdk.plugin_servers import MsgPackServer, ProtoBufServer, Streams, returned, serving
+from unit.gateway_pdk.scripted_servers import MsgPackServer, ProtoBufServer, Streams, returned, serving
 
 FEW = settings(max_examples=max(10, settings.default.max_examples // 4))
 EXPECTED = (PluginFailed, Refused, Exit)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.wire.calls import HandleEvent, StartInstance
-from unit.gateway_pdk.plugin_servers import ProtoBufServer, serving
+from unit.gateway_pdk.scripted_servers import ProtoBufServer, serving
 
 from .conftest import Loop, Serve, wait_until
 from .tcp import connect, once, service

@@ -12,12 +12,12 @@ from kong_pdk.gateway.exchange import Exit, Refused
 from kong_pdk.gateway.servers import retries
 from kong_pdk.gateway.servers.failures import PluginFailed
 from kong_pdk.gateway.servers.pool import Pool
-from kong_pdk.gateway.servers.protobuf import ProtoBufClient
+from kong_pdk.gateway.servers.protobuf_client import ProtoBufClient
 from kong_pdk.wire import pdk, protobuf
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, StartInstance
 from kong_pdk.wire.interface import STOCK
 from unit.gateway_pdk.exchanges import PLUGIN, Scene, scene
-from unit.gateway_pdk.plugin_servers import ProtoBufServer, Streams, frame_of, serving
+from unit.gateway_pdk.scripted_servers import ProtoBufServer, Streams, frame_of, serving
 
 
 def run(path: Path, server: Streams, work: Callable[[ProtoBufClient], Awaitable[None]], timeout: float = 20.0) -> None:

@@ -14,11 +14,11 @@ from kong_pdk.gateway.exchange import Exchange
 from kong_pdk.gateway.logs import ErrorLog
 from kong_pdk.gateway.pdk import Event
 from kong_pdk.gateway.servers.failures import PluginServerError
-from kong_pdk.gateway.servers.msgpack import MsgPackClient
+from kong_pdk.gateway.servers.managed_server import ManagedServer
+from kong_pdk.gateway.servers.msgpack_client import MsgPackClient
+from kong_pdk.gateway.servers.plugin_query import PluginInfo, query
 from kong_pdk.gateway.servers.pool import SOCKET_TIMEOUT, Pool
-from kong_pdk.gateway.servers.process import ManagedServer
-from kong_pdk.gateway.servers.protobuf import ProtoBufClient
-from kong_pdk.gateway.servers.query import PluginInfo, query
+from kong_pdk.gateway.servers.protobuf_client import ProtoBufClient
 from kong_pdk.gateway.settings import PluginServer, Settings
 from kong_pdk.wire.interface import STOCK, Interface
 

@@ -7,9 +7,9 @@ from kong_pdk.gateway.exchange import Exit, Refused
 from kong_pdk.gateway.pdk import Event
 from kong_pdk.gateway.servers.answers import answer
 from kong_pdk.gateway.servers.failures import Closed, PluginFailed, Unreachable
-from kong_pdk.gateway.servers.instances import Instances, configuration
 from kong_pdk.gateway.servers.pool import Connection, Pool
 from kong_pdk.gateway.servers.retries import Retries
+from kong_pdk.gateway.servers.started_instances import Instances, configuration
 from kong_pdk.wire import protobuf
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
 from kong_pdk.wire.errors import WireError

@@ -6,9 +6,9 @@ from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.pdk import Event, UnknownFunction, call
 from kong_pdk.gateway.pdk.lua import from_msgpack, to_msgpack
 from kong_pdk.gateway.servers.failures import Closed, PluginFailed, RpcError, Unreachable
-from kong_pdk.gateway.servers.instances import Instances, configuration
 from kong_pdk.gateway.servers.pool import Connection, Pool
 from kong_pdk.gateway.servers.retries import Retries
+from kong_pdk.gateway.servers.started_instances import Instances, configuration
 from kong_pdk.wire import msgpack
 from kong_pdk.wire.errors import WireError
 

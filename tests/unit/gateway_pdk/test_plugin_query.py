@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from kong_pdk.gateway.logs import ErrorLog, Stream
 from kong_pdk.gateway.servers import PluginServerError, PluginServers
-from kong_pdk.gateway.servers import query as module
-from kong_pdk.gateway.servers.query import query, read_dump
+from kong_pdk.gateway.servers import plugin_query as module
+from kong_pdk.gateway.servers.plugin_query import query, read_dump
 from kong_pdk.gateway.settings import PluginServer, Settings
 
 SERVER = PluginServer("srv", Path("srv.sock"), None, "query")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.gateway.logs import ErrorLog, Stream
-from kong_pdk.gateway.servers import process as module
-from kong_pdk.gateway.servers.process import ManagedServer
+from kong_pdk.gateway.servers import managed_server as module
+from kong_pdk.gateway.servers.managed_server import ManagedServer
 from kong_pdk.gateway.settings import PluginServer
 
 DEADLINE = 20.0
