@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kong_pdk.gateway.exchange import Body, Exit, Refused
 from kong_pdk.gateway.pdk.calls import FUNCTIONS
 from kong_pdk.gateway.pdk.lua import from_msgpack, to_msgpack, to_protobuf
-from kong_pdk.gateway.servers import retries
+from kong_pdk.gateway.servers import failures
 from kong_pdk.gateway.servers.failures import PluginFailed
 from kong_pdk.gateway.servers.msgpack_client import MsgPackClient
 from kong_pdk.gateway.servers.pool import Pool
@@ -37,7 +37,7 @@ EXPECTED = (PluginFailed, Refused, Exit)
 
 @pytest.fixture(autouse=True)
 def few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "ATTEMPTS", 2)
+    monkeypatch.setattr(failures, "ATTEMPTS", 2)
 
 
 def handle(folder: Path, server: Streams, kind: Any, phase: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.gateway.exchange import Exit, Refused
-from kong_pdk.gateway.servers import retries
+from kong_pdk.gateway.servers import failures
 from kong_pdk.gateway.servers.failures import PluginFailed
 from kong_pdk.gateway.servers.pool import Pool
 from kong_pdk.gateway.servers.protobuf_client import ProtoBufClient
@@ -161,7 +161,7 @@ def test_connection_that_closes_during_an_event_begins_everything_anew(tmp_path:
 
 
 def test_retries_end_with_a_line_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "ATTEMPTS", 5)
+    monkeypatch.setattr(failures, "ATTEMPTS", 5)
     server = ProtoBufServer(close)
     with pytest.raises(PluginFailed, match="given up after 5 attempts"):
         handle(tmp_path / "s", server)

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.exchange import Exit, Refused
-from kong_pdk.gateway.pdk import Event
-from kong_pdk.gateway.servers.answers import answer
-from kong_pdk.gateway.servers.failures import Closed, PluginFailed, Unreachable
+from kong_pdk.gateway.pdk import Event, UnknownFunction, call
+from kong_pdk.gateway.pdk.calls import gives_nothing
+from kong_pdk.gateway.pdk.lua import from_protobuf, to_protobuf
+from kong_pdk.gateway.servers.failures import Closed, PluginFailed, Retries, Unreachable
 from kong_pdk.gateway.servers.pool import Connection, Pool
-from kong_pdk.gateway.servers.retries import Retries
 from kong_pdk.gateway.servers.started_instances import Instances, configuration
-from kong_pdk.wire import protobuf
-from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
-from kong_pdk.wire.errors import WireError
-from kong_pdk.wire.interface import STOCK, Interface
+from kong_pdk.wire import pdk, protobuf
+from kong_pdk.wire.calls import Answer, Call, CloseInstance, HandleEvent, InstanceStatus, StartInstance
+from kong_pdk.wire.errors import UnknownMethod, WireError
+from kong_pdk.wire.interface import STOCK, Interface, saved_for_log
+from kong_pdk.wire.kong_side import Answered, PdkCall, ProtobufSide
 
-
-class _FrameStream:
-    """Whole frames from a connection."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._frames = protobuf.Frames()
-        self._received: list[bytes] = []
-
-    async def next(self) -> bytes:
-        while not self._received:
-            self._received = self._frames.feed(await self._connection.receive())
-        return self._received.pop(0)
-
-    def check_end(self) -> None:
-        """Raise WireError when more has come than was asked for: the connection is of no use any more."""
-        if self._received or self._frames.partial:
-            raise WireError("the plugin server sent more than its answer")
+# Kong has these for plugin servers alone, and knows them by these very names; "kong.ctx" and others are no functions.
+_OF_PLUGIN_SERVERS = frozenset(
+    {
+        "kong.ctx.shared.get",
+        "kong.ctx.shared.set",
+        "kong.log.serialize",
+        "kong.nginx.get_ctx",
+        "kong.nginx.get_tls1_version_str",
+        "kong.nginx.get_var",
+        "kong.nginx.req_start_time",
+        "kong.nginx.set_ctx",
+    }
+)
 
 
 class ProtoBufClient:
@@ -62,12 +60,12 @@ class ProtoBufClient:
                 return
 
     async def _run(self, event: Event, instance: int) -> None:
-        sequence = self._next_sequence()
-        connection = await self._pool.take()
+        side = ProtobufSide()
+        connection = await self._send(side, HandleEvent(instance, event.phase))
         try:
-            request = protobuf.encode_call(sequence, HandleEvent(instance, event.phase))
-            await connection.send(protobuf.frame(request))
-            await self._serve(event, connection, sequence)
+            while isinstance(said := await _next(side, connection), PdkCall):
+                reply = await answer(event, self._interface, said.method, said.arguments)
+                await connection.send(side.reply(reply))
         except (Exit, Refused):
             # Kong closes it when the request ends, and the server takes that as the end of the event.
             if event.phase == "log":
@@ -80,16 +78,17 @@ class ProtoBufClient:
             raise
         self._pool.give(connection)
 
-    async def _serve(self, event: Event, connection: Connection, sequence: int) -> None:
-        frames = _FrameStream(connection)
-        while True:
-            name = await frames.next()
-            if not name:
-                break
-            arguments = await frames.next()
-            reply = await answer(event, self._interface, name.decode("utf-8", "replace"), arguments)
-            await connection.send(protobuf.frame(reply))
-        await _returned(frames, sequence)
+    async def _send(self, side: ProtobufSide, request: Call) -> Connection:
+        """Send a call over a connection of the pool."""
+        self._sequence += 1
+        message = side.call(self._sequence, request)
+        connection = await self._pool.take()
+        try:
+            await connection.send(message)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     async def _start_instance(self, plugin: PluginConfig) -> int:
         try:
@@ -106,27 +105,58 @@ class ProtoBufClient:
         except (Unreachable, Closed, WireError):
             return  # it was to go anyway; Kong does not try again
 
-    async def _request(self, request: StartInstance | CloseInstance) -> object:
-        sequence = self._next_sequence()
-        connection = await self._pool.take()
+    async def _request(self, request: StartInstance | CloseInstance) -> Answer:
+        side = ProtobufSide()
+        connection = await self._send(side, request)
         try:
-            await connection.send(protobuf.frame(protobuf.encode_call(sequence, request)))
-            returned = await _returned(_FrameStream(connection), sequence)
+            said = await _next(side, connection)
         except BaseException:
             connection.close()
             raise
         self._pool.give(connection)
-        return returned
-
-    def _next_sequence(self) -> int:
-        self._sequence += 1
-        return self._sequence
+        return said.answer if isinstance(said, Answered) else None
 
 
-async def _returned(frames: _FrameStream, sequence: int) -> object:
-    """The server's answer to a call. Raises WireError when it is that to another."""
-    answered, returned = protobuf.decode_return(await frames.next())
-    if answered != sequence:
-        raise WireError(f"the plugin server answered call {answered} in place of {sequence}")
-    frames.check_end()
-    return returned
+async def _next(side: ProtobufSide, connection: Connection) -> PdkCall | Answered:
+    while (said := side.next()) is None:
+        side.feed(await connection.receive())
+    return said
+
+
+async def answer(event: Event, interface: Interface, name: str, payload: bytes) -> bytes:
+    """Make a PDK call and give its result message.
+
+    Raises Refused and Exit as the function does, PluginFailed for a name that Kong does not know, and WireError
+    for arguments that are no message of its kind.
+    """
+    try:
+        method = interface.method(name)
+        _check_name(event, method)
+        value = await call(event, method.function, _arguments(method, payload))
+    except (UnknownMethod, UnknownFunction) as error:
+        raise PluginFailed(str(error)) from error
+    if value is None and method.output == "Value" and gives_nothing(method.function):
+        raise Refused(f"{name} gives no value, not even nil, and its result message must have one")
+    try:
+        return to_protobuf(method, value)
+    except (TypeError, ValueError) as error:
+        raise Refused(f"{name}: its value has no place in the message: {error}") from error
+
+
+def _check_name(event: Event, method: pdk.Method) -> None:
+    """Refuse a second name where Kong's Lua would not find what the first name has."""
+    if "/" not in method.name:
+        return
+    if method.function in _OF_PLUGIN_SERVERS:
+        raise UnknownFunction(method.name)
+    if event.phase == "log" and saved_for_log(method.function):
+        raise Refused(f"{method.name} cannot be called in log phase: what was saved is under its dotted name alone")
+
+
+def _arguments(method: pdk.Method, payload: bytes) -> list[Any]:
+    """The arguments as Lua gets them. Raises WireError."""
+    arguments = pdk.decode_arguments(method, payload)
+    kind = method.input
+    if kind == "KV" and not protobuf.parse(kind, payload).HasField("v"):
+        arguments = arguments[:1]  # a value that is not there is nil; only one that is null becomes a text
+    return from_protobuf(kind, arguments)
