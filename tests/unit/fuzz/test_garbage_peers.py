@@ -12,13 +12,13 @@ from typing import Any
 
 import msgpack
 import pytest
+from fake_kong import DEADLINE, MsgpackKong, ProtobufKong
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kong_pdk.wire import protobuf
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
 from kong_pdk.wire.msgpack import encode_request, encode_response
 from unit.fuzz.anything import damaged
-from unit.server.fake_kong import DEADLINE, MsgpackKong, ProtobufKong
 from unit.server.served import MODES, Served, serving, wait_for
 
 PLUGIN = """

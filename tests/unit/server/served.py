@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from unit.server.fake_kong import DEADLINE, FakeKong, MsgpackKong, ProtobufKong
+from fake_kong import DEADLINE, FakeKong, MsgpackKong, ProtobufKong
 
 Value = TypeVar("Value")
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from unit.server.fake_kong import DEADLINE, Closed, MsgpackKong, RpcError
+from fake_kong import DEADLINE, Closed, MsgpackKong, RpcError
 from unit.server.served import wait_for
 
 ANSWERS = {

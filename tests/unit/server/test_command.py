@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fake_kong import DEADLINE, MsgpackKong, ProtobufKong
 from kong_pdk import __version__
-from unit.server.fake_kong import DEADLINE, MsgpackKong, ProtobufKong
 
 PLUGIN = """
 import os

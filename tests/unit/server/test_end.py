@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import DEADLINE, Closed, FakeKong, RpcError
+from fake_kong import DEADLINE, Closed, FakeKong, RpcError
 from unit.server.served import MODES, PROTOCOLS, Serve, Served, connecting, serving, wait_for
 
 PLUGIN = """

@@ -11,8 +11,8 @@ from typing import Any
 
 import kong_pdk.server
 import pytest
+from fake_kong import DEADLINE, FakeKong
 from gevent import monkey
-from unit.server.fake_kong import DEADLINE, FakeKong
 from unit.server.served import wait_for
 
 ON_GEVENT = bool(monkey.is_module_patched("threading"))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import FakeKong, ProtobufKong
+from fake_kong import FakeKong, ProtobufKong
 from unit.server.served import MODES, ONE, Serve, Served, connecting, serving
 
 PLUGIN = """

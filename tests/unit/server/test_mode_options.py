@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import DEADLINE, MsgpackKong
+from fake_kong import DEADLINE, MsgpackKong
 from unit.server.served import wait_for
 
 PLUGIN = """

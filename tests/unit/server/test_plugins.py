@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import Closed, FakeKong, ProtobufKong
+from fake_kong import Closed, FakeKong, ProtobufKong
 from unit.server.served import PROTOCOLS, Serve, Served, connecting, serving
 
 
