@@ -56,6 +56,11 @@ class PdkCall:
         return self.method.replace("/", ".")
 
     @property
+    def answered(self) -> bool:
+        """Whether there is an answer to compare."""
+        return isinstance(self.answer, bytes) or (isinstance(self.answer, Step) and self.answer.data is not NOTHING)
+
+    @property
     def refused(self) -> bool:
         """Whether Kong never answered."""
         return self.answer in (NOTHING, CLOSED)
