@@ -123,19 +123,23 @@ def _read_msgpack(frames: list[Frame]) -> Iterator[Sent]:
                     asked[conn, id] = sent = Sent(conn, raw, _call(method, argument))
                     sent.instance = getattr(sent.call, "instance_id", None)
                     yield sent
-            elif kind == 1:
-                error, result = content
-                if error is not None:
-                    raise ValueError(f"the recording server answered with an error: {error}")
-                sent = asked[conn, id]
-                if isinstance(sent.call, StartInstance):
-                    sent.instance = result["Id"]
-                elif isinstance(sent.call, HandleEvent):
-                    events[result["EventId"]] = sent
-                    if isinstance(result["Data"], dict):
-                        sent.pdk_calls.append(PdkCall(result["Data"]["Method"], result["Data"]["Args"]))
-                    else:
-                        sent.finished = True
+            elif kind == 1 and _answer(asked[conn, id], *content):
+                events[content[1]["EventId"]] = asked[conn, id]
+
+
+def _answer(sent: Sent, error: Any, result: Any) -> bool:
+    """Take what the recording server answered; whether it was an answer to an event or a step of one."""
+    if error is not None:
+        raise ValueError(f"the recording server answered with an error: {error}")
+    if isinstance(sent.call, StartInstance):
+        sent.instance = result["Id"]
+    elif isinstance(sent.call, HandleEvent):
+        if isinstance(result["Data"], dict):
+            sent.pdk_calls.append(PdkCall(result["Data"]["Method"], result["Data"]["Args"]))
+        else:
+            sent.finished = True
+        return True
+    return False
 
 
 def _call(method: str, argument: Any) -> Call:

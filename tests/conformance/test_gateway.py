@@ -204,7 +204,7 @@ def play_certificate(case: Case, setup: Setup) -> None:
 
 
 def compare_calls(case: Case, setup: Setup) -> None:
-    """Kong's answers to all calls, those to the probe's own question among them; the results of the author's handler."""
+    """Compare Kong's answers to all calls, and the values that an author's handler would get of them."""
     comparable, observed = setup.comparable, setup.probe.observed(case)
     for ours, theirs in zip(observed.events, case.events, strict=False):
         for call, recorded in zip(ours.pdk_calls, theirs.pdk_calls, strict=False):
