@@ -10,7 +10,7 @@ from conformance.handler_results import Results
 from conformance.recordings import STOCK_INTERFACE, Case, Recording
 from conformance.replay import REPLAYS, Replay
 from kong_pdk.wire.interface import extend
-from unit.server.served import serving
+from unit.server.server_process import serving
 
 PLUGIN = """
 import sys

@@ -16,7 +16,7 @@ from conformance.same_values_scenarios import HOST, PHASES, SCENARIOS
 from fake_kong import DEADLINE
 from kong_pdk.wire.interface import EXTENDED, STOCK, as_text
 from running_gateway import RunningGateway
-from unit.server.served import wait_for
+from unit.server.server_process import wait_for
 
 PLUGINS = Path(__file__).parent / "plugins"
 MSGPACK, PROTOBUF, PROTOBUF_EXTENDED = "msgpack", "protobuf", "protobuf-extended"

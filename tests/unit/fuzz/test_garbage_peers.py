@@ -19,7 +19,7 @@ from kong_pdk.wire import protobuf
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
 from kong_pdk.wire.msgpack import encode_request, encode_response
 from unit.fuzz.anything import damaged
-from unit.server.served import MODES, Served, serving, wait_for
+from unit.server.server_process import MODES, Served, serving, wait_for
 
 PLUGIN = """
 class Plugin:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fake_kong import DEADLINE, FakeKong
-from unit.server.served import MODES, PROTOCOLS, Serve, Served, connecting, serving
+from unit.server.server_process import MODES, PROTOCOLS, Serve, Served, connecting, serving
 
 PLUGIN = '''
 import asyncio

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fake_kong import DEADLINE, Closed, FakeKong, RpcError
-from unit.server.served import MODES, PROTOCOLS, Serve, Served, connecting, serving, wait_for
+from unit.server.server_process import MODES, PROTOCOLS, Serve, Served, connecting, serving, wait_for
 
 PLUGIN = """
 import atexit

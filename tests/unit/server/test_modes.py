@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
-from unit.server.served import MODES, ONE, PROTOCOLS, SEVERAL, Serve, Served, connecting, serving, wait_for
+from unit.server.server_process import MODES, ONE, PROTOCOLS, SEVERAL, Serve, Served, connecting, serving, wait_for
 
 PLUGIN = """
 import os

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_kong import Closed, FakeKong, ProtobufKong
-from unit.server.served import PROTOCOLS, Serve, Served, connecting, serving
+from unit.server.server_process import PROTOCOLS, Serve, Served, connecting, serving
 
 
 @pytest.fixture(params=["threads", "gevent", "gevent-processes"])
