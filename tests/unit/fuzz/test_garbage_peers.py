@@ -30,7 +30,7 @@ class Plugin:
         kong.request.get_header("x")
         kong.request.get_headers()
 """
-ROUNDS = 25
+ROUNDS = 8
 _SHORT_SECONDS = 0.2
 
 

@@ -17,7 +17,7 @@ from kong_pdk.wire.calls import HandleEvent, InstanceStatus
 from running_gateway import RunningGateway
 from socket_servers import RecordedUpstream, http_server, unix_server
 
-ROUNDS = 20
+ROUNDS = 8
 NOTHING = b""
 
 
