@@ -30,12 +30,13 @@ class OtherCall:
 
 
 def other_call(
-    case: Case, phase: str, function: str, args: list[Any], recorded: PdkCall | None, last: PdkCall | None
+    case: Case, phase: str, call: tuple[str, list[Any]], recorded: PdkCall | None, last: PdkCall | None
 ) -> OtherCall | None:
     """Kong's answer to a call that was not recorded, where our server may make it.
 
-    :param recorded: the call that was recorded in this place; last: the one before.
+    :param call: the function and its arguments; recorded: the recorded call in its place; last: the one before.
     """
+    function, args = call
     wanted = recorded.function if recorded else None
     if function == "kong.nginx.get_subsystem" and phase == "log":
         # Whether Kong refuses some calls in log depends on whose log it is.

@@ -83,13 +83,13 @@ def expected(case: Case) -> Expected:
     for event in case.events:
         results = case.results_of(event.phase)
         failed = case.failed_result(event.phase)
-        for number, (_, args) in enumerate(case.orders.get(event.phase, [])):
+        for number in range(len(case.orders.get(event.phase, []))):
             if number == failed:
                 found.open_ended = {later.phase for later in case.events[case.events.index(event) :]}
                 return found
             call = event.pdk_calls[number + case.orders_come_first]
             recorded = results[number].get("value") if number < len(results) else None
-            noted = _result(case, event, number, args, call, recorded)
+            noted = _result(case, event, number, call, recorded)
             found.noted += [noted] if noted else []
             if call.refused:
                 found.open_ended |= {event.phase} if noted and noted.what == VALUE else set()
@@ -97,9 +97,9 @@ def expected(case: Case) -> Expected:
     return found
 
 
-def _result(case: Case, event: Sent, number: int, args: list[Any], call: PdkCall, recorded: Any) -> Result | None:
+def _result(case: Case, event: Sent, number: int, call: PdkCall, recorded: Any) -> Result | None:
     """What is noted of one order; None where the server waits for an answer that does not come."""
-    better = other_result(case, args, call, recorded)
+    better = other_result(case, case.orders[event.phase][number][1], call, recorded)
     if better is not None:
         value, reason = better
         return Result(event.phase, number, VALUE, typed(value), reason and _PartOfError(reason))

@@ -5,7 +5,6 @@ A rule says by what a case does, not by its number, so that it holds for other r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any

@@ -55,9 +55,9 @@ class KongAnswers:
         ours = self._method(name)
         args = arguments(ours, payload)
         recorded = self._next
-        if recorded is not None and ours.function == recorded.function and typed(args) == typed(arguments_of(recorded)):
-            if not (recorded.refused and self._allowed(ours.function, args)):
-                return self._answer(ours, self._take())
+        same = recorded and ours.function == recorded.function and typed(args) == typed(arguments_of(recorded))
+        if recorded and same and not (recorded.refused and self._allowed(ours.function, args)):
+            return self._answer(ours, self._take())
         return pdk.encode_result(ours, self._other(ours.function, args).answer)
 
     def end(self) -> None:
@@ -100,7 +100,7 @@ class KongAnswers:
         return self._last
 
     def _allowed(self, function: str, args: list[Any]) -> OtherCall | None:
-        return other_call(self._case, self._event.phase, function, args, self._next, self._last)
+        return other_call(self._case, self._event.phase, (function, args), self._next, self._last)
 
     def _other(self, function: str, args: list[Any]) -> OtherCall:
         other = self._allowed(function, args)

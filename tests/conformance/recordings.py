@@ -71,7 +71,8 @@ class Case:
 
     def failed_result(self, phase: str) -> int | None:
         """The number of the order in a phase that the recording server could not send, or not read the answer of."""
-        failed = (number for number, result in enumerate(self.results_of(phase)) if _NOT_SENT in result.get("error", ""))
+        errors = [result.get("error", "") for result in self.results_of(phase)]
+        failed = (number for number, error in enumerate(errors) if _NOT_SENT in error)
         return next(failed, None) if self.reference_server_failed else None
 
     def raw_request(self) -> bytes:
@@ -138,15 +139,16 @@ class Recording:
             return text
         rows = [(row["rpc"], row["wire_name"], _short(row["input"]), _short(row["output"])) for row in _extension()]
         ours = {name for name in self.answered_methods if name in METHODS and METHODS[name].extended}
-        for method in (METHODS[name] for name in sorted(ours - {row[1] for row in rows})):
-            rows.append((rpc_name(method), method.name, method.input, method.output))
+        more = [METHODS[name] for name in sorted(ours - {row[1] for row in rows})]
+        rows += [(rpc_name(method), method.name, method.input, method.output) for method in more]
         end = text.rindex("}")
         return text[:end] + "".join(f"    {_line(*row)}\n" for row in rows) + text[end:]
 
 
 def _line(rpc: str, name: str, *messages: str) -> str:
-    full = [f"google.protobuf.{each}" if each in ("Empty", "Value", "ListValue", "Struct") else each for each in messages]
-    head = f"rpc {rpc}({full[0]}) returns ({full[1]})"
+    of_google = ("Empty", "Value", "ListValue", "Struct")
+    input, output = (f"google.protobuf.{each}" if each in of_google else each for each in messages)
+    head = f"rpc {rpc}({input}) returns ({output})"
     return f'{head} {{ option (MethodName) = "{name}"; }}' if "/" in name else f"{head};"
 
 
@@ -219,23 +221,28 @@ def cases(*kinds: str) -> list[Case]:
 def read_recording(path: Path) -> Recording:
     recording = Recording(path)
     for number, content in _lines(path):
-        try:
-            add_case(recording, content)
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError, WireError) as error:
-            why = f"no {error}" if isinstance(error, KeyError) else error
-            raise RecordingError(
-                f"{path}:{number}: not a case as the recordings' README describes it: {why}"
-            ) from error
+        _add_line(recording, number, content)
     return recording
 
 
+def _add_line(recording: Recording, number: int, content: Any) -> None:
+    try:
+        add_case(recording, content)
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, WireError) as error:
+        why = f"no {error}" if isinstance(error, KeyError) else error
+        raise RecordingError(
+            f"{recording.path}:{number}: not a case as the recordings' README describes it: {why}"
+        ) from error
+
+
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if line.strip():
-            try:
+    number = 0
+    try:
+        for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+            if line.strip():
                 yield number, json.loads(line)
-            except ValueError as error:
-                raise RecordingError(f"{path}:{number}: not JSON: {error}; each line is to be one case") from error
+    except ValueError as error:
+        raise RecordingError(f"{path}:{number}: not JSON: {error}; each line is to be one case") from error
 
 
 def add_case(recording: Recording, content: dict[str, Any]) -> Case:

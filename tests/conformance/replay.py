@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import socket
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from conformance.frames import NoAnswer, Sent, Step
 from conformance.handler_results import Results, expected
 from conformance.kong_answers import Difference, KongAnswers
 from conformance.recordings import HTTP, Case, Recording
-from fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
+from fake_kong import Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
 from kong_pdk.wire import msgpack, protobuf
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
 from kong_pdk.wire.errors import WireError

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from kong_pdk.wire import protobuf
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
 from kong_pdk.wire.msgpack import encode_request, encode_response
-from unit.fuzz.anything import damaged
+from unit.fuzz.strategies import damaged
 from unit.server.server_process import MODES, Served, serving, wait_for
 
 PLUGIN = """

@@ -26,7 +26,7 @@ from kong_pdk.wire.methods import METHODS
 from kong_pdk.wire.msgpack import encode_response
 from kong_pdk.wire.pdk import encode_result
 from kong_pdk.wire.phases import functions
-from unit.fuzz.anything import damaged, json_values, msgpack_values, raw_text, unicode_text
+from unit.fuzz.strategies import damaged, json_values, msgpack_values, raw_text, unicode_text
 from unit.gateway_pdk.exchanges import Scene, scene
 from unit.gateway_pdk.scripted_servers import MsgPackServer, ProtoBufServer, Streams, returned, serving
 

@@ -14,7 +14,7 @@ from kong_pdk.wire.errors import ArgumentError, WireError
 from kong_pdk.wire.methods import METHODS
 from kong_pdk.wire.pdk import RawBody, decode_arguments, decode_result, encode_arguments, encode_result
 from kong_pdk.wire.text import encode
-from unit.fuzz.anything import damaged, doubles, int32, int64, json_values, msgpack_values, raw_text, unicode_text
+from unit.fuzz.strategies import damaged, doubles, int32, int64, json_values, msgpack_values, raw_text, unicode_text
 
 EACH = settings(max_examples=max(10, settings.default.max_examples // 8))
 """There are many methods of few kinds."""

@@ -13,7 +13,7 @@ from kong_pdk.wire.errors import WireError
 from kong_pdk.wire.messages import message_class
 from kong_pdk.wire.protobuf import parse
 from kong_pdk.wire.values import fill_list, fill_struct, fill_value, read_struct, read_value
-from unit.fuzz.anything import damaged, json_values, raw_text, unicode_text
+from unit.fuzz.strategies import damaged, json_values, raw_text, unicode_text
 
 
 def packed(name, fill, value):

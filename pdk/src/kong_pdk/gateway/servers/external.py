@@ -29,7 +29,7 @@ class _Client(Protocol):
 
 @dataclass(frozen=True)
 class ExternalPlugin:
-    """A plugin behind a plugin server; what the gateway's list of plugins needs to run it."""
+    """A plugin behind a plugin server."""
 
     info: PluginInfo
     client: _Client

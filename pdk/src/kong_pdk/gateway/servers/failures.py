@@ -7,9 +7,10 @@ import time
 from kong_pdk.gateway.pdk import Event
 
 ATTEMPTS = 1000
-"""Of one event. Kong has no limit; a stand-in without one would help nobody."""
+"""The most attempts of one event. Kong itself has no limit."""
 
 SECONDS = 30.0
+"""No event is tried again after this time."""
 
 
 class PluginServerError(Exception):
@@ -41,7 +42,7 @@ class Retries:
         self._deadline = time.monotonic() + SECONDS
 
     def again(self, reason: str) -> None:
-        """Note that the event is tried again. Raises :class:`PluginFailed` at the limit."""
+        """Count one more attempt. Raises :class:`PluginFailed` at the limit."""
         if self._attempts == 1:
             self._event.log("warn", f"{reason}; the event is tried again")
         self._attempts += 1

@@ -120,7 +120,7 @@ class MsgPackClient:
         try:
             await self._request("plugin.CloseInstance", instance)
         except (RpcError, Unreachable, Closed, PluginFailed):
-            return  # it was to go anyway; Kong does not try again
+            return  # Kong does not try again
 
 
 def _pdk_call(output: object) -> PdkCall | None:

@@ -18,7 +18,7 @@ from kong_pdk.wire.errors import UnknownMethod, WireError
 from kong_pdk.wire.interface import STOCK, Interface, saved_for_log
 from kong_pdk.wire.kong_side import Answered, PdkCall, ProtobufSide
 
-# Kong has these for plugin servers alone, and knows them by these very names; "kong.ctx" and others are no functions.
+# Kong has these functions for plugin servers alone, under their dotted names alone.
 _OF_PLUGIN_SERVERS = frozenset(
     {
         "kong.ctx.shared.get",
@@ -51,7 +51,7 @@ class ProtoBufClient:
             try:
                 await self._run(event, instance)
             except Closed as error:
-                # The answer to "unknown instance": Kong drops all of the plugin's and begins anew.
+                # A server closes the connection for an unknown instance: Kong forgets the plugin's instances and starts again.
                 self.instances.forget_all()
                 retries.again(f"the plugin server closed the connection ({error})")
             except (Unreachable, WireError) as error:
@@ -103,7 +103,7 @@ class ProtoBufClient:
         try:
             await self._request(CloseInstance(instance))
         except (Unreachable, Closed, WireError):
-            return  # it was to go anyway; Kong does not try again
+            return  # Kong does not try again
 
     async def _request(self, request: StartInstance | CloseInstance) -> Answer:
         side = ProtobufSide()
@@ -144,7 +144,7 @@ async def answer(event: Event, interface: Interface, name: str, payload: bytes) 
 
 
 def _check_name(event: Event, method: pdk.Method) -> None:
-    """Refuse a second name where Kong's Lua would not find what the first name has."""
+    """Refuse a name with slashes where Kong has the function under its dotted name alone."""
     if "/" not in method.name:
         return
     if method.function in _OF_PLUGIN_SERVERS:
