@@ -51,7 +51,7 @@ class ProtoBufClient:
             try:
                 await self._run(event, instance)
             except Closed as error:
-                # A server closes the connection for an unknown instance: Kong forgets the plugin's instances and starts again.
+                # The server's way to say that it does not know the instance: Kong starts all of the plugin's again.
                 self.instances.forget_all()
                 retries.again(f"the plugin server closed the connection ({error})")
             except (Unreachable, WireError) as error:
