@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kong_pdk.wire import pdk
 from kong_pdk.wire.calls import Call, CloseInstance, HandleEvent, InstanceStatus, StartInstance
 from kong_pdk.wire.interface import EXTENDED, STOCK, Interface
 from kong_pdk.wire.kong_side import Answered, MsgpackSide, PdkCall, ProtobufSide, pdk_call
-from kong_pdk.wire.msgpack import Response
+from kong_pdk.wire.msgpack_codec import Response
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import encode_result
 
 Answers = dict[str, Any]  # PDK method -> value, or a function of its arguments; REFUSED
 REFUSED = object()
@@ -129,11 +130,11 @@ class ProtobufKong(FakeKong):
         while isinstance(said := self.next(), PdkCall):
             self.wire_names.append(said.method)
             method = self.interface.method(said.method)
-            value = self.value(method.function, pdk.decode_arguments(method, said.arguments), answers)
+            value = self.value(method.function, decode_arguments(method, said.arguments), answers)
             if value is REFUSED:
                 self.socket.shutdown(socket.SHUT_WR)
                 return False
-            self.reply(pdk.encode_result(method, value))
+            self.reply(encode_result(method, value))
         assert said.answer is None
         return True
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kong_pdk.gateway.gateway import Gateway
-from kong_pdk.gateway.settings import Settings
+from kong_pdk.gateway.gateway_settings import Settings
 
 _DEADLINE = 30.0
 

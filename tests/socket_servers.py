@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from kong_pdk.wire import msgpack, protobuf
+from kong_pdk.wire import msgpack_codec, protobuf_codec
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
@@ -58,12 +58,12 @@ def http_server(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
 
 def answer_requests(connection: socket.socket, answer: Callable[[str, Any], Any]) -> None:
     """Serve a connection of MsgPack:1: ``answer`` gives the result for a method and its argument."""
-    messages = msgpack.Messages()
+    messages = msgpack_codec.Messages()
     while data := connection.recv(65536):
         for message in messages.feed(data):
-            assert isinstance(message, msgpack.Request)
+            assert isinstance(message, msgpack_codec.Request)
             result = answer(message.method, message.args[0])
-            connection.sendall(msgpack.encode_response(message.id, None, result))
+            connection.sendall(msgpack_codec.encode_response(message.id, None, result))
 
 
 class FrameStream:
@@ -71,7 +71,7 @@ class FrameStream:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._frames = protobuf.Frames()
+        self._frames = protobuf_codec.Frames()
         self._received: list[bytes] = []
 
     def next(self) -> bytes:
@@ -84,7 +84,7 @@ class FrameStream:
         return self._received.pop(0)
 
     def send(self, *payloads: bytes) -> None:
-        self._connection.sendall(b"".join(protobuf.frame(payload) for payload in payloads))
+        self._connection.sendall(b"".join(protobuf_codec.frame(payload) for payload in payloads))
 
 
 class RecordedUpstream(BaseHTTPRequestHandler):

@@ -11,8 +11,8 @@ from typing import Any
 from kong_pdk.gateway.pdk.calls import FUNCTIONS as IN_THE_GATEWAY
 from kong_pdk.pdk.kong import kong, values
 from kong_pdk.pdk.kong.namespace import Namespace, Part
-from kong_pdk.wire import phases
-from kong_pdk.wire.methods import METHODS
+from kong_pdk.wire import pdk_functions
+from kong_pdk.wire.pdk_functions import METHODS
 
 COLUMNS = {
     "certificate": ("certificate", "stream"),
@@ -71,7 +71,7 @@ class Function:
 
     def works_in(self, column: str) -> bool | None:
         """Say whether Kong makes the call there; None where that was not measured."""
-        return phases.allowed(self.name, *COLUMNS[column])
+        return pdk_functions.allowed(self.name, *COLUMNS[column])
 
     @property
     def phases(self) -> list[str]:

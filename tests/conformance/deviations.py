@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from conformance.frames import NOTHING, PdkCall
 from conformance.messages_of_calls import arguments_of
 from conformance.recordings import STREAM, Case, recorded_methods
-from kong_pdk.wire import pdk
+from kong_pdk.wire.pdk_values.protobuf_results import decode_result
 
 BODY_BUFFER = 8192
 """Bytes of a request's body that nginx keeps in memory by default; Kong reads no larger one into a string."""
@@ -93,7 +93,7 @@ def _query(case: Case, recorded: PdkCall) -> dict[str, Any]:
             found.setdefault(_unquoted(name), []).append(_unquoted(text) if given else True)
     values = {name: items if len(items) > 1 else items[0] for name, items in found.items()}
     method = recorded_methods()[recorded.method]
-    if isinstance(recorded.answer, bytes) and (value := pdk.decode_result(method, recorded.answer)):
+    if isinstance(recorded.answer, bytes) and (value := decode_result(method, recorded.answer)):
         values[arguments_of(recorded)[0]] = value
     return values
 

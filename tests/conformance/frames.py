@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from kong_pdk.wire import protobuf
+from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import Call, CloseInstance, HandleEvent, InstanceStatus, StartInstance
 from msgpack import Unpacker
 
@@ -174,7 +174,7 @@ def _read_protobuf(frames: list[Frame]) -> Iterator[Sent]:
             asked[conn].pdk_calls[-1].answer = bytes.fromhex(frame["hex"]) if "hex" in frame else UNREADABLE
         elif from_kong:
             raw = bytes.fromhex(frame["hex"])
-            _, call = protobuf.decode_call(raw)
+            _, call = protobuf_codec.decode_call(raw)
             asked[conn] = sent = Sent(conn, raw, call, getattr(call, "instance_id", None))
             if not isinstance(call, StartInstance | CloseInstance | HandleEvent):
                 raise ValueError(f"Kong never sends a {type(call).__name__}")
@@ -182,7 +182,7 @@ def _read_protobuf(frames: list[Frame]) -> Iterator[Sent]:
         elif "args_of" in frame:
             asked[conn].pdk_calls.append(PdkCall(frame["args_of"], bytes.fromhex(frame["hex"]), CLOSED))
         elif "method" not in frame and not frame.get("end_of_calls"):
-            _, answer = protobuf.decode_return(bytes.fromhex(frame["hex"]))
+            _, answer = protobuf_codec.decode_return(bytes.fromhex(frame["hex"]))
             if isinstance(asked[conn].call, StartInstance) and isinstance(answer, InstanceStatus):
                 asked[conn].instance = answer.instance_id
             asked[conn].finished = True

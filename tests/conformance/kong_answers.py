@@ -11,9 +11,9 @@ from conformance.frames import CLOSED, NOTHING, UNREADABLE, NoAnswer, PdkCall, S
 from conformance.messages_of_calls import arguments, arguments_of, convert, exact_twin
 from conformance.probe_plugin import typed
 from conformance.recordings import Case
-from kong_pdk.wire import pdk
-from kong_pdk.wire.methods import METHODS, Method
-from kong_pdk.wire.msgpack import step_method
+from kong_pdk.wire.msgpack_codec import step_method
+from kong_pdk.wire.pdk_functions import METHODS, Method
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody, decode_result, encode_result
 
 # In log Kong answers these from what it has saved of the request, under their dotted names alone.
 _NOT_IN_LOG = ("kong/request/", "kong/response/", "kong/service/response/")
@@ -58,7 +58,7 @@ class KongAnswers:
         same = recorded and ours.function == recorded.function and typed(args) == typed(arguments_of(recorded))
         if recorded and same and not (recorded.refused and self._allowed(ours.function, args)):
             return self._answer(ours, self._take())
-        return pdk.encode_result(ours, self._other(ours.function, args).answer)
+        return encode_result(ours, self._other(ours.function, args).answer)
 
     def end(self) -> None:
         """The handler came to its end.
@@ -116,11 +116,11 @@ class KongAnswers:
             self.cut = recorded.answer is UNREADABLE
             return CLOSED
         answer = convert(exact_twin(self._event, recorded) or recorded, ours)
-        if ours.output != "RawBodyResult" or pdk.decode_result(ours, answer).path is None:
+        if ours.output != "RawBodyResult" or decode_result(ours, answer).path is None:
             return answer
         file = self._folder / "body"  # the path of a large body is that of a file that is there
         file.write_bytes(self._case.body)
-        return pdk.encode_result(ours, pdk.RawBody(path=str(file)))
+        return encode_result(ours, RawBody(path=str(file)))
 
 
 def _described(call: PdkCall) -> str:

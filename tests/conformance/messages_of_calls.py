@@ -6,11 +6,12 @@ from typing import Any
 
 from conformance.frames import NOTHING, PdkCall, Sent, Step
 from conformance.recordings import recorded_methods
-from kong_pdk.wire import pdk
-from kong_pdk.wire.methods import Method
-from kong_pdk.wire.protobuf import parse
+from kong_pdk.wire.pdk_functions import Method
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody, decode_result, encode_result
+from kong_pdk.wire.pdk_values.protobuf_values import read_value
+from kong_pdk.wire.protobuf_codec import parse
 from kong_pdk.wire.text import decode
-from kong_pdk.wire.values import read_value
 
 _DEFAULTS: dict[str, list[Any]] = {
     "kong.request.get_query": [100],
@@ -23,7 +24,7 @@ _DEFAULTS: dict[str, list[Any]] = {
 
 def arguments(method: Method, payload: bytes) -> list[Any]:
     """The arguments that a message brings Kong's function."""
-    given = list(pdk.decode_arguments(method, payload))
+    given = list(decode_arguments(method, payload))
     while given and given[-1] is None:
         given.pop()
     return given or list(_DEFAULTS.get(method.function, []))
@@ -44,7 +45,7 @@ def meaning(call: PdkCall) -> Any:
         return repr(call.answer)
     method = recorded_methods()[call.method]
     if method.output != "Value":
-        return pdk.decode_result(method, call.answer)
+        return decode_result(method, call.answer)
     return _value(parse("Value", call.answer))
 
 
@@ -64,8 +65,8 @@ def as_recorded_result(call: PdkCall) -> Any:
     if isinstance(call.answer, Step):
         return None if call.answer.data is NOTHING else call.answer.data
     method = recorded_methods()[call.method]
-    value = pdk.decode_result(method, call.answer)
-    if isinstance(value, pdk.RawBody):
+    value = decode_result(method, call.answer)
+    if isinstance(value, RawBody):
         return {"body_filepath": value.path} if value.path else value.content
     return value or None if method.output in ("String", "Int", "Number", "Bool", "ByteString") else value
 
@@ -90,12 +91,10 @@ def convert(call: PdkCall, ours: Method) -> bytes:
     if recorded.output == ours.output:
         return bytes(call.answer)
     if recorded.output == "String" and not call.answer:
-        return pdk.encode_result(ours, None)
-    plain = pdk.decode_result(recorded, call.answer)
+        return encode_result(ours, None)
+    plain = decode_result(recorded, call.answer)
     if ours.output == "RawBodyResult":
-        plain = pdk.RawBody(
-            content=plain if isinstance(plain, bytes) else str(plain).encode("utf-8", "surrogateescape")
-        )
+        plain = RawBody(content=plain if isinstance(plain, bytes) else str(plain).encode("utf-8", "surrogateescape"))
     if ours.output == "UriCapturesResult":
         plain = {"unnamed": list((plain or {}).get("unnamed") or []), "named": (plain or {}).get("named") or {}}
-    return pdk.encode_result(ours, plain)
+    return encode_result(ours, plain)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kong_pdk import PhaseError, UnknownFunctionError
-from kong_pdk.wire.errors import ArgumentError
+from kong_pdk.wire.wire_errors import ArgumentError
 
 VALUE = "value"
 PHASE, ARGUMENT, UNKNOWN = "refused for its phase", "refused for an argument", "not in the interface"

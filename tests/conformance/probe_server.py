@@ -15,8 +15,9 @@ from typing import Any
 from conformance.frames import CLOSED, NOTHING, PdkCall, Sent, Step
 from conformance.recordings import CERTIFICATE, HTTP, STREAM, Case, Recording, recorded_methods
 from fake_kong import DEADLINE
-from kong_pdk.wire import pdk, protobuf
+from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import HandleEvent, InstanceStatus, StartInstance
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments, encode_arguments
 from socket_servers import FrameStream, answer_requests, unix_server
 
 PHASES = {
@@ -115,9 +116,9 @@ class ProbeServer:
         if call.method == "kong.service.set_target":
             method = recorded_methods()[call.method]
             binary = isinstance(arguments, bytes)
-            host, port = pdk.decode_arguments(method, arguments) if binary else arguments
+            host, port = decode_arguments(method, arguments) if binary else arguments
             here = [host, self._ports.get(port, port)]
-            arguments = pdk.encode_arguments(method, here) if binary else here
+            arguments = encode_arguments(method, here) if binary else here
         return PdkCall(call.method, arguments, CLOSED if isinstance(arguments, bytes) else NOTHING)
 
     def _note(self, event: Event, made: PdkCall | None = None, answer: Any = None) -> None:
@@ -152,7 +153,7 @@ class ProbeServer:
     def _serve_protobuf(self, connection: socket.socket) -> None:
         stream = FrameStream(connection)
         while True:
-            sequence, call = protobuf.decode_call(stream.next())
+            sequence, call = protobuf_codec.decode_call(stream.next())
             answer = None
             if isinstance(call, StartInstance):
                 answer = InstanceStatus(call.name, self._start(call.config))
@@ -163,4 +164,4 @@ class ProbeServer:
                     stream.send(pdk_call.method.encode(), pdk_call.arguments)
                     self._note(event, answer=stream.next())
                 stream.send(b"")
-            stream.send(protobuf.encode_return(sequence, answer))
+            stream.send(protobuf_codec.encode_return(sequence, answer))

@@ -14,9 +14,9 @@ from typing import Any
 
 from conformance.frames import Frame, Sent, is_msgpack, read_frames
 from kong_pdk.wire.calls import HandleEvent, StartInstance
-from kong_pdk.wire.errors import WireError
 from kong_pdk.wire.interface import rpc_name
-from kong_pdk.wire.methods import METHODS, Method
+from kong_pdk.wire.pdk_functions import METHODS, Method
+from kong_pdk.wire.wire_errors import WireError
 
 FOLDER = Path(os.environ.get("KONG_RECORDINGS") or Path(__file__).parents[3] / "shared" / "kong-3.9.3")
 STOCK_INTERFACE = Path(__file__).parents[2] / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"

@@ -17,11 +17,11 @@ from conformance.handler_results import Results, expected
 from conformance.kong_answers import Difference, KongAnswers
 from conformance.recordings import HTTP, Case, Recording
 from fake_kong import Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
-from kong_pdk.wire import msgpack, protobuf
+from kong_pdk.wire import msgpack_codec, protobuf_codec
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
-from kong_pdk.wire.errors import WireError
 from kong_pdk.wire.kong_side import PdkCall, pdk_call
 from kong_pdk.wire.messages import message_class
+from kong_pdk.wire.wire_errors import WireError
 from msgpack import packb, unpackb
 
 PROBE = "probe"
@@ -132,7 +132,9 @@ class MsgpackReplay(Replay):
     kind = MsgpackKong
 
     def _raw(self, call: StartInstance) -> bytes:
-        return msgpack.encode_request(0, "plugin.StartInstance", [{"Name": call.name, "Config": call.config.decode()}])
+        return msgpack_codec.encode_request(
+            0, "plugin.StartInstance", [{"Name": call.name, "Config": call.config.decode()}]
+        )
 
     def _ask_to_start(self, sent: Sent) -> tuple[str, int]:
         result = self._ask(sent.conn, sent.raw)
@@ -161,7 +163,7 @@ class MsgpackReplay(Replay):
 
 def _raw_step(step: Step) -> bytes:
     data = {"Data": step.data} if not isinstance(step.data, NoAnswer) else {}
-    return msgpack.encode_request(0, step.method, [{"EventId": 0, **data}])
+    return msgpack_codec.encode_request(0, step.method, [{"EventId": 0, **data}])
 
 
 def with_id(raw: bytes, key: str, id: object) -> bytes:
@@ -178,7 +180,7 @@ class ProtobufReplay(Replay):
     kind = ProtobufKong
 
     def _raw(self, call: StartInstance) -> bytes:
-        return protobuf.encode_call(1, call)
+        return protobuf_codec.encode_call(1, call)
 
     def _ask_to_start(self, sent: Sent) -> tuple[str, int]:
         status = self._send(sent.conn, sent.raw).answer()
@@ -212,14 +214,14 @@ class ProtobufReplay(Replay):
 
     def _send(self, conn: int, raw: bytes) -> ProtobufKong:
         kong: ProtobufKong = self.kong(conn)
-        sequence, call = protobuf.decode_call(raw)
+        sequence, call = protobuf_codec.decode_call(raw)
         kong.socket.sendall(kong.side.send(raw, sequence, isinstance(call, HandleEvent)))
         return kong
 
 
 def with_instance(raw: bytes, instance: int) -> bytes:
     """A recorded HandleEvent or CloseInstance for an instance of this run, its fields in Kong's order."""
-    sequence, call = protobuf.decode_call(raw)
+    sequence, call = protobuf_codec.decode_call(raw)
     assert isinstance(call, HandleEvent | CloseInstance)
     number = _message("RpcCall", sequence=sequence)
     command = raw.removeprefix(number) if raw.startswith(number) else raw.removesuffix(number)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kong_pdk.wire.interface import STOCK
-from kong_pdk.wire.phases import allowed
+from kong_pdk.wire.pdk_functions import allowed
 
 PHASES = ("rewrite", "access", "response", "log")
 LATIN1 = b"Zo\xeb".decode("utf-8", "surrogateescape")

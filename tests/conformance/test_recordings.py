@@ -9,7 +9,7 @@ import pytest
 from conformance.frames import PdkCall, Step, read_frames
 from conformance.known_differences import GATEWAY, MOST, SERVER, rule_for
 from conformance.recordings import CERTIFICATE, FOLDER, HTTP, STREAM, RecordingError, cases, read_recording
-from kong_pdk.wire import msgpack
+from kong_pdk.wire import msgpack_codec
 
 
 def test_there_are_recordings() -> None:
@@ -56,7 +56,7 @@ def test_known_differences_are_few(direction: str) -> None:
 )
 def test_a_broken_line_is_named(tmp_path: Path, line: str, why: str) -> None:
     """By file and line, with what is wrong."""
-    event = msgpack.encode_request(2, "plugin.HandleEvent", [{"InstanceId": 1, "EventName": "log"}])
+    event = msgpack_codec.encode_request(2, "plugin.HandleEvent", [{"InstanceId": 1, "EventName": "log"}])
     frame = {"conn": 1, "from": "kong", "hex": event.hex()}
     good = {"id": 0, "calls": {}, "results": [], "request": {}, "frames": [frame]}
     (tmp_path / "x.jsonl").write_text(f"{json.dumps(good)}\n{line}\n")
@@ -70,10 +70,10 @@ def test_frames_of_several_connections_are_one_event() -> None:
     """Over MsgPack:1 the steps of an event may come on any connection, and a chunk may hold any part of a message."""
     call = {"Method": "kong.request.get_path", "Args": []}
     said = [
-        (1, "kong", msgpack.encode_request(2, "plugin.HandleEvent", [{"InstanceId": 1, "EventName": "log"}])),
-        (1, "server", msgpack.encode_response(2, None, {"Data": call, "EventId": 9})),
-        (7, "kong", msgpack.encode_request(2, "plugin.Step", [{"EventId": 9, "Data": "/"}])),
-        (7, "server", msgpack.encode_response(2, None, {"Data": "ret", "EventId": 9})),
+        (1, "kong", msgpack_codec.encode_request(2, "plugin.HandleEvent", [{"InstanceId": 1, "EventName": "log"}])),
+        (1, "server", msgpack_codec.encode_response(2, None, {"Data": call, "EventId": 9})),
+        (7, "kong", msgpack_codec.encode_request(2, "plugin.Step", [{"EventId": 9, "Data": "/"}])),
+        (7, "server", msgpack_codec.encode_response(2, None, {"Data": "ret", "EventId": 9})),
     ]
     torn = [
         {"conn": conn, "from": side, "hex": part.hex()}

@@ -13,7 +13,7 @@ from conformance.kong_answers import Difference
 from conformance.recordings import Case, Recording, recordings
 from conformance.replay import with_id, with_instance
 from conformance.replayed_servers import Servers, servers_of
-from kong_pdk.wire import protobuf
+from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import CloseInstance, HandleEvent
 from msgpack import unpackb
 
@@ -144,8 +144,8 @@ def test_protobuf_calls_keep_every_byte(recording: Recording) -> None:
             assert with_instance(sent.raw, sent.call.instance_id) == sent.raw
             other = with_instance(sent.raw, ID)
             assert with_instance(other, sent.call.instance_id) == sent.raw
-            sequence, call = protobuf.decode_call(other)
-            assert (sequence, call) == (protobuf.decode_call(sent.raw)[0], replace(sent.call, instance_id=ID))
+            sequence, call = protobuf_codec.decode_call(other)
+            assert (sequence, call) == (protobuf_codec.decode_call(sent.raw)[0], replace(sent.call, instance_id=ID))
 
 
 @pytest.mark.parametrize("recording", _of("MsgPack:1"), ids=lambda recording: recording.name)

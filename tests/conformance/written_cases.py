@@ -10,8 +10,10 @@ from typing import Any
 
 from conformance.frames import NOTHING, Frame
 from conformance.recordings import Case, Recording, add_case
-from kong_pdk.wire import calls, msgpack, pdk, protobuf
-from kong_pdk.wire.methods import METHODS
+from kong_pdk.wire import calls, msgpack_codec, protobuf_codec
+from kong_pdk.wire.pdk_functions import METHODS
+from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import encode_result
 
 PATH = "/strip?a=1&flag"
 HEADERS = [["host", "h.test"], ["x-empty", ""]]
@@ -50,8 +52,8 @@ def _msgpack(phase: str, made: Sequence[Written]) -> Iterator[Frame]:
     def exchange(method: str, argument: Any, result: Any) -> Iterator[Frame]:
         number = next(numbers)
         for side, said in (
-            ("kong", msgpack.encode_request(number, method, [argument])),
-            ("server", msgpack.encode_response(number, None, result)),
+            ("kong", msgpack_codec.encode_request(number, method, [argument])),
+            ("server", msgpack_codec.encode_response(number, None, result)),
         ):
             yield {"conn": number % 2, "from": side, "hex": said.hex()}
 
@@ -61,22 +63,22 @@ def _msgpack(phase: str, made: Sequence[Written]) -> Iterator[Frame]:
     yield from exchange("plugin.HandleEvent", {"InstanceId": 1, "EventName": phase}, next(outputs))
     for method, _, value in itertools.takewhile(lambda each: each[2] is not NOTHING, made):
         step = {"EventId": 5} if value is None else {"EventId": 5, "Data": value}
-        yield from exchange(msgpack.step_method(method), step, next(outputs))
+        yield from exchange(msgpack_codec.step_method(method), step, next(outputs))
 
 
 def _protobuf(phase: str, made: Sequence[Written]) -> Iterator[Frame]:
     def frame(side: str, said: bytes, **words: Any) -> Frame:
         return {"conn": 1, "from": side, "hex": said.hex(), **words}
 
-    yield frame("kong", protobuf.encode_call(1, calls.StartInstance("probe", b'{"__seq__": 1}')))
-    yield frame("server", protobuf.encode_return(1, calls.InstanceStatus("probe", 1)))
-    yield frame("kong", protobuf.encode_call(2, calls.HandleEvent(1, phase)))
+    yield frame("kong", protobuf_codec.encode_call(1, calls.StartInstance("probe", b'{"__seq__": 1}')))
+    yield frame("server", protobuf_codec.encode_return(1, calls.InstanceStatus("probe", 1)))
+    yield frame("kong", protobuf_codec.encode_call(2, calls.HandleEvent(1, phase)))
     for name, args, value in made:
         yield frame("server", name.encode(), method=name)
-        yield frame("server", pdk.encode_arguments(METHODS[name], args), args_of=name)
+        yield frame("server", encode_arguments(METHODS[name], args), args_of=name)
         if value is NOTHING:
             yield from ({"conn": 1, "from": side, "closed": True} for side in ("kong", "server"))
             return
-        yield frame("kong", pdk.encode_result(METHODS[name], value), reply_to=name)
+        yield frame("kong", encode_result(METHODS[name], value), reply_to=name)
     yield frame("server", b"", end_of_calls=True)
-    yield frame("server", protobuf.encode_return(2, None))
+    yield frame("server", protobuf_codec.encode_return(2, None))

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
+from kong_pdk.commands.list_settings import main, markdown
 from kong_pdk.settings import PREFIX, VARIABLES
-from kong_pdk.settings_command import main, markdown
 
 OPERATOR = Path(__file__).parents[2] / "docs" / "operator.md"
 

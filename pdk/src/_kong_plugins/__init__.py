@@ -4,7 +4,7 @@ Its own, so that no plugin's file is taken for a library of the same name, nor i
 ``multiprocessing`` spawns, or anything else that finds a class of a plugin by its module, imports them from here.
 """
 
-from kong_pdk.plugin.module import find_plugins_here
+from kong_pdk.plugin.importing import find_plugins_here
 
 find_plugins_here()
 

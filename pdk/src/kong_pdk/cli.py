@@ -10,7 +10,7 @@ from types import FrameType
 from typing import NoReturn
 
 from kong_pdk import __version__
-from kong_pdk.image.errors import CONFIGURATION_STATUS
+from kong_pdk.exit_status import CONFIGURATION_STATUS
 from kong_pdk.settings import SettingError
 
 __all__ = ["main", "pluginserver_main", "start_dedicated_server", "start_server"]
@@ -24,7 +24,7 @@ def pluginserver_main(argv: Sequence[str] | None = None) -> int:
     :param argv: the arguments; those of the process where None.
     :return: the exit status.
     """
-    from kong_pdk.server.command import folder_main
+    from kong_pdk.server.command_line import folder_main
 
     return _or_sentence("kong-python-pluginserver", lambda: folder_main(argv))
 
@@ -60,11 +60,11 @@ def start_dedicated_server(
     """
     if _is_only_imported():
         return  # type: ignore[misc]
-    from kong_pdk.plugin import given
-    from kong_pdk.server.command import dedicated_main
+    from kong_pdk.plugin import from_class
+    from kong_pdk.server.command_line import dedicated_main
 
     def serve() -> int:
-        return dedicated_main(name, lambda: given(name, plugin, version, priority, schema))
+        return dedicated_main(name, lambda: from_class(name, plugin, version, priority, schema))
 
     raise SystemExit(_or_sentence(name, serve))
 
@@ -119,7 +119,7 @@ def _plugins(argv: Sequence[str]) -> int:
 
 
 def _install(argv: Sequence[str]) -> int:
-    from kong_pdk.packages.command import main
+    from kong_pdk.packages.installation import main
 
     return main(argv)
 
@@ -131,37 +131,37 @@ def _health(argv: Sequence[str]) -> int:
 
 
 def _supervisorctl(argv: Sequence[str]) -> int:
-    from kong_pdk.image.control import main
+    from kong_pdk.image.supervision import control
 
-    return main(argv)
+    return control(argv)
 
 
 def _upstream(argv: Sequence[str]) -> int:
-    from kong_pdk.image.upstream import main
+    from kong_pdk.commands.echo_service import main
 
     return main(argv)
 
 
 def _dev(argv: Sequence[str]) -> int:
-    from kong_pdk.dev import main
+    from kong_pdk.commands.dev import main
 
     return main(argv)
 
 
 def _check(argv: Sequence[str]) -> int:
-    from kong_pdk.check import main
+    from kong_pdk.commands.check import main
 
     return main(argv)
 
 
 def _extend_interface(argv: Sequence[str]) -> int:
-    from kong_pdk.image.interface import main
+    from kong_pdk.interface_file import main
 
     return main(argv)
 
 
 def _settings(argv: Sequence[str]) -> int:
-    from kong_pdk.settings_command import main
+    from kong_pdk.commands.list_settings import main
 
     return main(argv)
 

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 _WITHIN_A_COROUTINE = "it is called within a coroutine, which can await instead"
 _ADVICE = {
@@ -51,3 +52,16 @@ def _advice(text: str) -> str:
     monkey = sys.modules.get("gevent.monkey")
     on_gevent = found is _WITHIN_A_COROUTINE and monkey is not None and monkey.is_module_patched("threading")
     return f"; {found}{_OF_ENGINE if on_gevent else ''}"
+
+
+def traceback_location(file: Path, error: BaseException) -> tuple[Path, int | None]:
+    """The innermost line in a plugin's file, or in a file beside it, that ``error`` has passed.
+
+    The plugin's file and None where it passed none.
+    """
+    found, line = file, None
+    for frame, lineno in traceback.walk_tb(error.__traceback__):
+        path = Path(frame.f_code.co_filename)
+        if path == file or file.parent in path.parents:
+            found, line = path, lineno
+    return found, line

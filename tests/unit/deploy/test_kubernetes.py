@@ -8,7 +8,8 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-from kong_pdk import __version__, check, settings
+from kong_pdk import __version__, settings
+from kong_pdk.commands import check
 from unit.deploy import manifests
 from unit.deploy.manifests import KONG_OPTIONS, KUBERNETES
 

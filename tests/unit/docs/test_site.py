@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 from kong_pdk import wire
-from kong_pdk.wire.methods import METHODS
+from kong_pdk.wire.pdk_functions import METHODS
 
 SITE = Path(__file__).parents[3] / "docs" / "site"
 # Elements whose addresses a browser fetches by itself; those of <a> it does not.

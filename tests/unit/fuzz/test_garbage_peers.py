@@ -15,9 +15,9 @@ import pytest
 from fake_kong import DEADLINE, MsgpackKong, ProtobufKong
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kong_pdk.wire import protobuf
+from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
-from kong_pdk.wire.msgpack import encode_request, encode_response
+from kong_pdk.wire.msgpack_codec import encode_request, encode_response
 from unit.fuzz.strategies import damaged
 from unit.server.server_process import MODES, Served, serving, wait_for
 
@@ -67,7 +67,7 @@ def is_served(served: Served) -> None:
 
 
 def frame_of(call: Any, sequence: int = 1) -> bytes:
-    return protobuf.frame(protobuf.encode_call(sequence, call))
+    return protobuf_codec.frame(protobuf_codec.encode_call(sequence, call))
 
 
 def request_of(method: str, *args: object) -> bytes:
@@ -81,10 +81,10 @@ REFUSED: dict[str, bytes] = {
     "another-protocol": b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
     "huge-frame": struct.pack("=I", 2**31) + b"x",
     "longest-frame": b"\xff\xff\xff\xff",
-    "no-message": protobuf.frame(b"\xff" * 40),
-    "empty-call": protobuf.frame(b""),
-    "return-for-a-call": protobuf.frame(protobuf.encode_return(7, None)),
-    "nested-frames": protobuf.frame(b"\xfa\x01\x7f" * 50),
+    "no-message": protobuf_codec.frame(b"\xff" * 40),
+    "empty-call": protobuf_codec.frame(b""),
+    "return-for-a-call": protobuf_codec.frame(protobuf_codec.encode_return(7, None)),
+    "nested-frames": protobuf_codec.frame(b"\xfa\x01\x7f" * 50),
     "call-and-garbage": frame_of(CloseInstance(12345)) + b"\xff\xff\xff\xff",
     "response": b"\x94\x01" + encode_response(1, None, None)[2:],
     "response-behind-a-request": request_of("plugin.GetStatus") + encode_response(1, None, None),
@@ -126,7 +126,7 @@ ANSWERED: dict[str, bytes] = {
     "extension": b"\x94\x00\x01\xabplugin.Step\x91\x82\xa7EventId\x01\xa4Data\xc7\x03\x05abc",
     "arguments-are-nested": b"\x94\x00\x01\xb0plugin.GetStatus\x91" + NESTED,
     "end-in-the-middle": request_of("plugin.GetStatus") + request_of("plugin.GetStatus")[:-3],
-    "status-for-a-call": protobuf.frame(protobuf.encode_return(7, InstanceStatus("probe", 1))),
+    "status-for-a-call": protobuf_codec.frame(protobuf_codec.encode_return(7, InstanceStatus("probe", 1))),
     "unknown-instance": frame_of(HandleEvent(12345, "access")),
     "negative-instance": frame_of(HandleEvent(-1, "access")),
     "close-of-nothing": frame_of(CloseInstance(-1)),
@@ -222,7 +222,7 @@ def test_a_reply_that_is_no_message_fails_the_handler_and_the_request(served):
     kong = ProtobufKong(served.socket)
     kong.send(HandleEvent(kong.start("probe"), "access"))
     kong.read(), kong.read()
-    kong.socket.sendall(protobuf.frame(b"\xff" * 9))
+    kong.socket.sendall(protobuf_codec.frame(b"\xff" * 9))
     calls = []
     with contextlib.suppress(Exception):
         while name := kong.read():
@@ -230,7 +230,7 @@ def test_a_reply_that_is_no_message_fails_the_handler_and_the_request(served):
             kong.read()
             if name == b"kong.response.exit":
                 break
-            kong.socket.sendall(protobuf.frame(b""))
+            kong.socket.sendall(protobuf_codec.frame(b""))
     assert calls[-1] == b"kong.response.exit"
     kong.close()
     is_served(served)
@@ -249,7 +249,7 @@ def test_damaged_conversations_end_nobody_else_s(served, data):
 
 def send_damaged(served: Served, kind: type, instance: int, data: st.DataObject) -> None:
     whole = (
-        frame_of(StartInstance("probe", b"{}")) + frame_of(HandleEvent(instance, "access")) + protobuf.frame(b"")
+        frame_of(StartInstance("probe", b"{}")) + frame_of(HandleEvent(instance, "access")) + protobuf_codec.frame(b"")
         if kind is ProtobufKong
         else request_of("plugin.StartInstance", {"Name": "probe", "Config": "{}"})
         + request_of("plugin.HandleEvent", {"InstanceId": instance, "EventName": "access"})

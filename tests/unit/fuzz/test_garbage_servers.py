@@ -14,18 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kong_pdk.gateway.exchange import Body, Exit, Refused
 from kong_pdk.gateway.pdk.calls import FUNCTIONS
-from kong_pdk.gateway.pdk.lua import from_msgpack, to_msgpack, to_protobuf
+from kong_pdk.gateway.pdk.lua_values import from_msgpack, to_msgpack, to_protobuf
 from kong_pdk.gateway.servers import failures
 from kong_pdk.gateway.servers.failures import PluginFailed
 from kong_pdk.gateway.servers.msgpack_client import MsgPackClient
 from kong_pdk.gateway.servers.pool import Pool
 from kong_pdk.gateway.servers.protobuf_client import ProtoBufClient
-from kong_pdk.wire import protobuf
+from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import HandleEvent, InstanceStatus
-from kong_pdk.wire.methods import METHODS
-from kong_pdk.wire.msgpack import encode_response
-from kong_pdk.wire.pdk import encode_result
-from kong_pdk.wire.phases import functions
+from kong_pdk.wire.msgpack_codec import encode_response
+from kong_pdk.wire.pdk_functions import METHODS, functions
+from kong_pdk.wire.pdk_values.protobuf_results import encode_result
 from unit.fuzz.strategies import damaged, json_values, msgpack_values, raw_text, unicode_text
 from unit.gateway_pdk.exchanges import Scene, scene
 from unit.gateway_pdk.scripted_servers import MsgPackServer, ProtoBufServer, Streams, returned, serving
@@ -77,7 +76,9 @@ phases = st.sampled_from(["rewrite", "access", "response", "log"])
 @given(name=names, payload=payloads, phase=phases, rest=st.binary(max_size=30))
 def test_any_call_over_protobuf(tmp_path_factory, name, payload, phase, rest):
     async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        writer.write(protobuf.frame(name.encode("utf-8", "surrogateescape")) + protobuf.frame(payload) + rest)
+        writer.write(
+            protobuf_codec.frame(name.encode("utf-8", "surrogateescape")) + protobuf_codec.frame(payload) + rest
+        )
         await reader.read(1024)
         return not rest
 
@@ -88,13 +89,13 @@ def test_any_call_over_protobuf(tmp_path_factory, name, payload, phase, rest):
 @given(data=st.data(), phase=phases)
 def test_damaged_answers_over_protobuf(tmp_path_factory, data, phase):
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        frames = protobuf.Frames()
+        frames = protobuf_codec.Frames()
         while received := await reader.read(65536):
             for payload in frames.feed(received):
-                sequence, call = protobuf.decode_call(payload)
+                sequence, call = protobuf_codec.decode_call(payload)
                 event = isinstance(call, HandleEvent)
                 whole = returned(sequence, None if event else InstanceStatus("probe", 1))
-                whole = protobuf.frame(b"") + whole if event else whole
+                whole = protobuf_codec.frame(b"") + whole if event else whole
                 writer.write(data.draw(damaged(whole)) if data.draw(st.booleans()) else whole)
                 if data.draw(st.booleans()):
                     return

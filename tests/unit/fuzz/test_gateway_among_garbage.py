@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kong_pdk.wire import msgpack, protobuf
+from kong_pdk.wire import msgpack_codec, protobuf_codec
 from kong_pdk.wire.calls import HandleEvent, InstanceStatus
 from running_gateway import RunningGateway
 from socket_servers import RecordedUpstream, http_server, unix_server
@@ -30,7 +30,7 @@ class Server:
         """What is answered to an event; None for a right answer."""
 
     def serve(self, connection: socket.socket) -> None:
-        frames, messages = protobuf.Frames(), msgpack.Messages()
+        frames, messages = protobuf_codec.Frames(), msgpack_codec.Messages()
         while data := connection.recv(65536):
             if self.protocol == "ProtoBuf:1":
                 answers = [self._protobuf(payload) for payload in frames.feed(data)]
@@ -42,16 +42,16 @@ class Server:
                     return
 
     def _protobuf(self, payload: bytes) -> bytes:
-        sequence, call = protobuf.decode_call(payload)
+        sequence, call = protobuf_codec.decode_call(payload)
         if not isinstance(call, HandleEvent):
-            return protobuf.frame(protobuf.encode_return(sequence, InstanceStatus("any", 1)))
-        right = protobuf.frame(b"") + protobuf.frame(protobuf.encode_return(sequence, None))
+            return protobuf_codec.frame(protobuf_codec.encode_return(sequence, InstanceStatus("any", 1)))
+        right = protobuf_codec.frame(b"") + protobuf_codec.frame(protobuf_codec.encode_return(sequence, None))
         return right if self.events is None else self.events
 
     def _msgpack(self, message: Any) -> bytes:
         if message.method != "plugin.HandleEvent":
-            return msgpack.encode_response(message.id, None, {"Name": "any", "Id": 1})
-        right = msgpack.encode_response(message.id, None, {"Data": "ret", "EventId": 1})
+            return msgpack_codec.encode_response(message.id, None, {"Name": "any", "Id": 1})
+        right = msgpack_codec.encode_response(message.id, None, {"Data": "ret", "EventId": 1})
         return right if self.events is None else self.events
 
 
@@ -109,11 +109,11 @@ GARBAGE = {
     "ones": b"\xff" * 64,
     "all-bytes": bytes(reversed(range(256))),
     "huge-frame": struct.pack("=I", 2**31),
-    "call-in-place-of-a-return": protobuf.frame(b"")
-    + protobuf.frame(protobuf.encode_call(1, HandleEvent(1, "access"))),
-    "return-of-no-call": protobuf.frame(b"") + protobuf.frame(protobuf.encode_return(99, None)),
-    "response-of-no-request": msgpack.encode_response(2**31, None, {"Data": "ret"}),
-    "request-in-place-of-a-response": msgpack.encode_request(1, "plugin.HandleEvent", [{}]),
+    "call-in-place-of-a-return": protobuf_codec.frame(b"")
+    + protobuf_codec.frame(protobuf_codec.encode_call(1, HandleEvent(1, "access"))),
+    "return-of-no-call": protobuf_codec.frame(b"") + protobuf_codec.frame(protobuf_codec.encode_return(99, None)),
+    "response-of-no-request": msgpack_codec.encode_response(2**31, None, {"Data": "ret"}),
+    "request-in-place-of-a-response": msgpack_codec.encode_request(1, "plugin.HandleEvent", [{}]),
     "nested": b"\x94\x01\x02\xc0" + b"\x91" * 100_000,
 }
 

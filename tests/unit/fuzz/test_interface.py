@@ -6,8 +6,8 @@ import contextlib
 
 from hypothesis import given
 from hypothesis import strategies as st
-from kong_pdk.wire.errors import InterfaceError
 from kong_pdk.wire.interface import extend, read
+from kong_pdk.wire.wire_errors import InterfaceError
 
 TOKENS = [
     "service", "Kong", "{", "}", "rpc", "X", "(Empty)", "(", "returns", "(String)", ";", '"', "'", "//", "/*", "*/",

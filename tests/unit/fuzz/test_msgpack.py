@@ -9,8 +9,7 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kong_pdk.wire.errors import WireError
-from kong_pdk.wire.msgpack import (
+from kong_pdk.wire.msgpack_codec import (
     Message,
     Messages,
     Notification,
@@ -21,6 +20,7 @@ from kong_pdk.wire.msgpack import (
     encode_response,
 )
 from kong_pdk.wire.text import encode
+from kong_pdk.wire.wire_errors import WireError
 from unit.fuzz.strategies import damaged, msgpack_values, pieces, raw_text
 
 MIB = 2**20

@@ -8,11 +8,17 @@ import pytest
 from google.protobuf import struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
-from kong_pdk.wire.deep_values import read_deep
-from kong_pdk.wire.errors import WireError
 from kong_pdk.wire.messages import message_class
-from kong_pdk.wire.protobuf import parse
-from kong_pdk.wire.values import fill_list, fill_struct, fill_value, read_struct, read_value
+from kong_pdk.wire.pdk_values.protobuf_values import (
+    fill_list,
+    fill_struct,
+    fill_value,
+    read_deep,
+    read_struct,
+    read_value,
+)
+from kong_pdk.wire.protobuf_codec import parse
+from kong_pdk.wire.wire_errors import WireError
 from unit.fuzz.strategies import damaged, json_values, raw_text, unicode_text
 
 

@@ -20,9 +20,9 @@ import pytest
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.exchange import Exchange
 from kong_pdk.gateway.gateway import Gateway
-from kong_pdk.gateway.logs import ErrorLog, Stream
-from kong_pdk.gateway.plugins import Registry
-from kong_pdk.gateway.settings import Settings
+from kong_pdk.gateway.gateway_settings import Settings
+from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
+from kong_pdk.gateway.phases import Registry
 
 DEADLINE = 20.0
 

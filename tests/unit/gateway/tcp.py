@@ -8,9 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 from kong_pdk.gateway.entities import PluginConfig
-from kong_pdk.gateway.plugins import Registry
-from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS
-from kong_pdk.gateway.stream.side import StreamSide
+from kong_pdk.gateway.phases import Registry
+from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS, StreamSide
 
 from .conftest import DEADLINE, PythonPlugin, Running
 

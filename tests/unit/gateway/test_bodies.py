@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from kong_pdk.gateway import body, client, protocol
+from kong_pdk.gateway import client_side, http_protocol
 from kong_pdk.gateway.exchange import Exchange
 
 from .conftest import DEADLINE, PythonPlugin, Running, Seen, Serve, Upstream, read_reply, wait_until
@@ -285,7 +285,7 @@ def test_a_client_that_left_before_its_request_went_on(simple: Running, upstream
 def test_a_client_that_takes_nothing_is_cut_off(
     simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_SEND_TIMEOUT", 0.2)
+    monkeypatch.setattr(client_side, "_SEND_TIMEOUT", 0.2)
     broken = threading.Event()
 
     def answer(seen: Seen, connection: socket.socket) -> None:
@@ -305,7 +305,7 @@ def test_a_client_that_takes_nothing_is_cut_off(
 def test_a_client_that_sends_nothing_of_its_body(
     simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body, "_TIMEOUT", 0.1)
+    monkeypatch.setattr("kong_pdk.gateway.client_side._TIMEOUT", 0.1)
     with simple.connect() as connection:
         connection.sendall(head(10, "Accept: */*"))
         reply = read_reply(connection)
@@ -313,7 +313,7 @@ def test_a_client_that_sends_nothing_of_its_body(
 
 
 def test_a_client_that_sends_no_head(simple: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEADER_TIMEOUT", 0.1)
+    monkeypatch.setattr(http_protocol, "HEADER_TIMEOUT", 0.1)
     with simple.connect() as connection:
         connection.sendall(b"GET / HT")
         assert connection.recv(1) == b""

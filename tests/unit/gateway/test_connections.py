@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from kong_pdk.gateway import connections
 from kong_pdk.gateway.exchange import Exchange
 
 from .conftest import PythonPlugin, Running, Upstream, wait_until
@@ -13,8 +12,8 @@ def test_connections_to_peers_that_nobody_asks_for_again_are_closed(
     simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A plugin sends requests wherever a client likes: each time to another name for the upstream."""
-    monkeypatch.setattr(connections, "_SWEEP_SECONDS", 0.0)
-    monkeypatch.setattr(connections, "_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("kong_pdk.gateway.upstream._SWEEP_SECONDS", 0.0)
+    monkeypatch.setattr("kong_pdk.gateway.upstream._IDLE_SECONDS", 0.0)
 
     async def access(exchange: Exchange) -> None:
         exchange.upstream.host = exchange.request.raw_query.decode()
@@ -34,7 +33,7 @@ def test_a_connection_is_used_again(simple: Running, upstream: Upstream) -> None
 
 
 def test_no_more_than_some_are_kept(simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_IDLE_CONNECTIONS", 0)
+    monkeypatch.setattr("kong_pdk.gateway.upstream._IDLE_CONNECTIONS", 0)
     for _ in range(3):
         assert simple.request("GET", "/").status == 200
     assert (upstream.connections, simple.idle_connections) == (3, 0)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from kong_pdk.gateway.declarative import DeclarativeError, load_declarative, load_settings, skipped_plugins
 from kong_pdk.gateway.entities import Config, PluginConfig
+from kong_pdk.gateway.gateway_settings import Settings
 from kong_pdk.gateway.key_auth import KEY_AUTH
-from kong_pdk.gateway.settings import Settings
 
 SCHEMAS: dict[str, Any] = {
     "key-auth": KEY_AUTH.fields,

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from kong_pdk.gateway.exchange import Exchange
 from kong_pdk.gateway.gateway import Gateway, GatewayError
-from kong_pdk.gateway.logs import ErrorLog, Stream
-from kong_pdk.gateway.settings import Settings
+from kong_pdk.gateway.gateway_settings import Settings
+from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
 from kong_pdk.gateway.tls import default_certificate
 
 from .conftest import DEADLINE, Loop, PythonPlugin, Running, Seen, Serve, Upstream, plain, read_reply

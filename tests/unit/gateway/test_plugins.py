@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.exchange import Exchange
-from kong_pdk.gateway.plugins import Registry
+from kong_pdk.gateway.phases import Registry
 
 from .conftest import PythonPlugin
 

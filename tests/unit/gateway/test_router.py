@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kong_pdk.gateway import paths
 from kong_pdk.gateway.entities import Config, Route, Service
-from kong_pdk.gateway.router import Match, Router, Target, upstream_path
+from kong_pdk.gateway.routing import Match, Router, Target, upstream_path
 
 
 def match(routes: list[dict[str, Any]], path: str = "/", **request: Any) -> Match | None:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from kong_pdk.gateway.settings import Listener, PluginServer, Settings, SettingsError
+from kong_pdk.gateway.gateway_settings import Listener, PluginServer, Settings, SettingsError
 
 
 def read(**values: str) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from kong_pdk.gateway.ends import Ends
+from kong_pdk.gateway.exchange import Ends
 from kong_pdk.gateway.stream.routes import StreamRouter
 
 from .test_declarative import faults, load

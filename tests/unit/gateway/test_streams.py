@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.gateway.exchange import Exchange, Exit, Refused
-from kong_pdk.gateway.settings import Settings
+from kong_pdk.gateway.gateway_settings import Settings
 from kong_pdk.gateway.stream.session import Session
 
 from .conftest import DEADLINE, PythonPlugin, Running, Serve, wait_until

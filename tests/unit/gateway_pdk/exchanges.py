@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kong_pdk.gateway.entities import Config, PluginConfig
-from kong_pdk.gateway.exchange import Body, Exchange, RawHeaders, Request
-from kong_pdk.gateway.logs import ErrorLog, Stream
-from kong_pdk.gateway.node import Node
+from kong_pdk.gateway.exchange import Body, Exchange, Node, RawHeaders, Request
+from kong_pdk.gateway.gateway_settings import Settings
+from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
 from kong_pdk.gateway.pdk import Event, call
-from kong_pdk.gateway.settings import Settings
 
 PLUGIN = PluginConfig(id="11111111-0000-4000-8000-000000000001", name="probe", config={"note": "hello"})
 

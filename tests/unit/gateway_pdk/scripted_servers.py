@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from kong_pdk.wire import msgpack, protobuf
+from kong_pdk.wire import msgpack_codec, protobuf_codec
 from kong_pdk.wire.calls import Call, CloseInstance, HandleEvent, InstanceStatus, StartInstance
 
 Streams = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -62,10 +62,10 @@ class MsgPackServer:
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        messages = msgpack.Messages()
+        messages = msgpack_codec.Messages()
         while data := await reader.read(65536):
             for message in messages.feed(data):
-                assert isinstance(message, msgpack.Request)
+                assert isinstance(message, msgpack_codec.Request)
                 method = message.method.removeprefix("plugin.")
                 self.requests.append((method, message.args[0]))
                 answer = self.answers[method]
@@ -75,7 +75,7 @@ class MsgPackServer:
                     return
                 while self.before:
                     writer.write(self.before.pop(0))
-                writer.write(msgpack.encode_response(message.id, *answer))
+                writer.write(msgpack_codec.encode_response(message.id, *answer))
 
     def names(self) -> list[str]:
         return [name for name, _ in self.requests]
@@ -92,7 +92,7 @@ class ProtoBufServer:
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         while True:
-            sequence, call = protobuf.decode_call(await frame_of(reader))
+            sequence, call = protobuf_codec.decode_call(await frame_of(reader))
             self.calls.append(call)
             if isinstance(call, StartInstance):
                 started = sum(isinstance(item, StartInstance) for item in self.calls)
@@ -102,7 +102,7 @@ class ProtoBufServer:
             elif self._handle is not None and not await self._handle(reader, writer):
                 return
             else:
-                writer.write(protobuf.frame(b"") + returned(sequence, None))
+                writer.write(protobuf_codec.frame(b"") + returned(sequence, None))
 
     def kinds(self) -> list[type]:
         return [type(call) for call in self.calls]
@@ -112,7 +112,7 @@ class ProtoBufServer:
 
 
 def returned(sequence: int, answer: InstanceStatus | None) -> bytes:
-    return protobuf.frame(protobuf.encode_return(sequence, answer))
+    return protobuf_codec.frame(protobuf_codec.encode_return(sequence, answer))
 
 
 async def frame_of(reader: asyncio.StreamReader) -> bytes:

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kong_pdk.gateway.logs import ErrorLog, Stream
+from kong_pdk.gateway.gateway_settings import PluginServer
+from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
 from kong_pdk.gateway.servers import managed_server as module
 from kong_pdk.gateway.servers.managed_server import ManagedServer
-from kong_pdk.gateway.settings import PluginServer
 
 DEADLINE = 20.0
 

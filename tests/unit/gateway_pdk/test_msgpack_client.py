@@ -14,7 +14,7 @@ from kong_pdk.gateway.servers import failures
 from kong_pdk.gateway.servers.failures import PluginFailed
 from kong_pdk.gateway.servers.msgpack_client import MsgPackClient
 from kong_pdk.gateway.servers.pool import Pool
-from kong_pdk.wire import msgpack
+from kong_pdk.wire import msgpack_codec
 from unit.gateway_pdk.exchanges import PLUGIN, Scene, scene
 from unit.gateway_pdk.scripted_servers import MsgPackServer, serving
 
@@ -127,7 +127,7 @@ def test_bytes_that_are_no_messagepack_rpc_are_a_500(tmp_path: Path) -> None:
 
 def test_more_than_the_answer_is_a_500(tmp_path: Path) -> None:
     server = MsgPackServer(StartInstance=STARTED)
-    server.before = [msgpack.encode_response(1, *STARTED)]
+    server.before = [msgpack_codec.encode_response(1, *STARTED)]
     with pytest.raises(PluginFailed, match="in place of answer 1 alone"):
         handle(tmp_path / "s", server)
 
@@ -152,7 +152,7 @@ def test_changed_server_pid_forgets_the_instances(tmp_path: Path) -> None:
 
     async def restarted(client: MsgPackClient) -> None:
         for pid in (100, 100, 200, 200):
-            server.before = [msgpack.encode_notification("serverPid", pid)]
+            server.before = [msgpack_codec.encode_notification("serverPid", pid)]
             await client.handle(scene().event())
 
     run(tmp_path / "s", server, restarted)
@@ -191,10 +191,10 @@ def test_server_that_does_not_answer_lets_the_request_pass_after_the_time_out(tm
     class Silent(MsgPackServer):
         async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             data = await reader.read(65536)
-            request = msgpack.Messages().feed(data)[0]
-            assert isinstance(request, msgpack.Request)
+            request = msgpack_codec.Messages().feed(data)[0]
+            assert isinstance(request, msgpack_codec.Request)
             if request.method == "plugin.StartInstance":
-                writer.write(msgpack.encode_response(request.id, *STARTED))
+                writer.write(msgpack_codec.encode_response(request.id, *STARTED))
                 await reader.read(65536)
             await asyncio.Event().wait()
 

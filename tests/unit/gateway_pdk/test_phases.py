@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.exchange import Exchange, Exit, Refused
-from kong_pdk.gateway.phases import run_log, run_phase
-from kong_pdk.gateway.plugins import Registry
+from kong_pdk.gateway.phases import Registry, run_log, run_phase
 from kong_pdk.gateway.servers.failures import PluginFailed
 from unit.gateway_pdk.exchanges import scene
 

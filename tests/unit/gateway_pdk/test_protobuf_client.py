@@ -13,9 +13,10 @@ from kong_pdk.gateway.servers import failures
 from kong_pdk.gateway.servers.failures import PluginFailed
 from kong_pdk.gateway.servers.pool import Pool
 from kong_pdk.gateway.servers.protobuf_client import ProtoBufClient
-from kong_pdk.wire import pdk, protobuf
+from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, StartInstance
 from kong_pdk.wire.interface import STOCK
+from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
 from unit.gateway_pdk.exchanges import PLUGIN, Scene, scene
 from unit.gateway_pdk.scripted_servers import ProtoBufServer, Streams, frame_of, serving
 
@@ -49,7 +50,7 @@ async def to_the_end(client: ProtoBufClient, given: Scene, phase: str) -> None:
 
 def asks(method: str, payload: bytes) -> Callable[..., Awaitable[bool]]:
     async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        writer.write(protobuf.frame(method.encode()) + protobuf.frame(payload))
+        writer.write(protobuf_codec.frame(method.encode()) + protobuf_codec.frame(payload))
         await frame_of(reader)
         return True
 
@@ -89,8 +90,8 @@ def test_replaced_configuration_closes_the_old_instance(tmp_path: Path) -> None:
 def test_calls_may_be_pipelined(tmp_path: Path) -> None:
     async def pipelined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         for value in ("1", "2"):
-            payload = pdk.encode_arguments(STOCK.method("kong.response.set_header"), ["x-n", value])
-            writer.write(protobuf.frame(b"kong.response.set_header") + protobuf.frame(payload))
+            payload = encode_arguments(STOCK.method("kong.response.set_header"), ["x-n", value])
+            writer.write(protobuf_codec.frame(b"kong.response.set_header") + protobuf_codec.frame(payload))
         assert await frame_of(reader) == b""
         assert await frame_of(reader) == b""
         return True
@@ -111,8 +112,8 @@ def test_after_exit_the_connection_closes_when_the_request_ends(tmp_path: Path) 
     closed: list[bytes] = []
 
     async def exits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        payload = pdk.encode_arguments(STOCK.method("kong.response.exit"), [403])
-        writer.write(protobuf.frame(b"kong.response.exit") + protobuf.frame(payload))
+        payload = encode_arguments(STOCK.method("kong.response.exit"), [403])
+        writer.write(protobuf_codec.frame(b"kong.response.exit") + protobuf_codec.frame(payload))
         closed.append(await reader.read())
         return False
 
@@ -135,14 +136,14 @@ def test_method_that_the_interface_file_does_not_name_closes_the_connection(tmp_
 
 def test_value_that_is_not_there_is_nil(tmp_path: Path) -> None:
     method = STOCK.method("kong.response.set_header")
-    server = ProtoBufServer(asks(method.name, pdk.encode_arguments(method, ["x-a"])))
+    server = ProtoBufServer(asks(method.name, encode_arguments(method, ["x-a"])))
     with pytest.raises(Refused, match="got nil"):
         handle(tmp_path / "s", server)
 
 
 def test_value_that_the_message_cannot_hold_closes_the_connection(tmp_path: Path) -> None:
     given = scene(raw_query=b"flag")
-    payload = pdk.encode_arguments(STOCK.method("kong.request.get_query_arg"), ["flag"])
+    payload = encode_arguments(STOCK.method("kong.request.get_query_arg"), ["flag"])
     server = ProtoBufServer(asks("kong.request.get_query_arg", payload))
     with pytest.raises(Refused, match=r"kong\.request\.get_query_arg"):
         run(tmp_path / "s", server, lambda client: to_the_end(client, given, "access"))
@@ -187,8 +188,8 @@ def test_start_instance_that_closes_the_connection_is_a_500_without_a_retry(tmp_
 
 def test_answer_without_a_status_is_a_500(tmp_path: Path) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        sequence, _ = protobuf.decode_call(await frame_of(reader))
-        writer.write(protobuf.frame(protobuf.encode_return(sequence, None)))
+        sequence, _ = protobuf_codec.decode_call(await frame_of(reader))
+        writer.write(protobuf_codec.frame(protobuf_codec.encode_return(sequence, None)))
         await reader.read()
 
     with pytest.raises(PluginFailed, match="has no instance_status"):
@@ -208,9 +209,9 @@ def test_no_answer_is_a_500_after_the_time_out(tmp_path: Path) -> None:
     "sent",
     [
         b"\xff\xff\xff\xff",
-        protobuf.frame(b"") + protobuf.frame(b"\xff\xff"),
-        protobuf.frame(b"") + protobuf.frame(protobuf.encode_return(99, None)),
-        protobuf.frame(b"") + protobuf.frame(protobuf.encode_return(3, None)) + b"more",
+        protobuf_codec.frame(b"") + protobuf_codec.frame(b"\xff\xff"),
+        protobuf_codec.frame(b"") + protobuf_codec.frame(protobuf_codec.encode_return(99, None)),
+        protobuf_codec.frame(b"") + protobuf_codec.frame(protobuf_codec.encode_return(3, None)) + b"more",
     ],
 )
 def test_bytes_that_are_no_frames_are_a_500(tmp_path: Path, sent: bytes) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from kong_pdk.gateway.entities import PluginConfig, Vault
 from kong_pdk.gateway.gateway import Gateway
-from kong_pdk.gateway.logs import ErrorLog, Stream
+from kong_pdk.gateway.gateway_settings import Settings
+from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
 from kong_pdk.gateway.servers.started_instances import configuration
-from kong_pdk.gateway.settings import Settings
 from kong_pdk.gateway.vaults import Resolver, Vaults
-from kong_pdk.plugin import validate_config
+from kong_pdk.schema.config_values import validate_config
 from unit.gateway_pdk.scripted_servers import MsgPackServer, serving
 
 SECRET: dict[str, Any] = {"type": "string", "referenceable": True}

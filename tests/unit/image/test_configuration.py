@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from kong_pdk.exit_status import StartError
 from kong_pdk.image import configuration
-from kong_pdk.image.errors import StartError
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.wire.interface import extend
 

@@ -83,7 +83,7 @@ def test_a_plugin_server_that_dies_is_restarted(start: Start, run: RunDirectory)
 def test_a_silent_server_ends_the_start_and_is_named(run: RunDirectory, environ: Mapping[str, str]) -> None:
     write_servers(run, ["good"])
     done = subprocess.run(
-        [sys.executable, "-I", "-m", "kong_pdk.image.starter", "kong", "docker-start"],
+        [sys.executable, "-I", "-m", "kong_pdk.image.starting_kong", "kong", "docker-start"],
         env={**environ, "KONG_PYTHON_START_SECONDS": "0"}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 69

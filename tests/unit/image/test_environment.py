@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from kong_pdk.image import environment
 from kong_pdk.image.environment import Changes, ignored, lookalikes, merge, shell_script
+from kong_pdk.image.kong_settings import Settings
 from kong_pdk.image.run_directory import RunDirectory
-from kong_pdk.image.settings import Settings
 
 
 def merged(environ: dict[str, str], *plugins: str) -> Changes:

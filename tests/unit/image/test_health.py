@@ -15,7 +15,7 @@ import pytest
 from kong_pdk.image import health
 from kong_pdk.image.ping import write_servers
 from kong_pdk.image.run_directory import RunDirectory
-from kong_pdk.wire.msgpack import encode_response
+from kong_pdk.wire.msgpack_codec import encode_response
 
 Serve = Callable[[Path, Callable[[socket.socket, bytes], None]], None]
 

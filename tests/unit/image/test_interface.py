@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from kong_pdk import cli, interface_file
-from kong_pdk.image import interface
 from kong_pdk.wire.interface import EXTENDED, STOCK, extend, read
 
 FILES = Path(__file__).parents[3] / "docker" / "embedded" / "files"
@@ -190,6 +189,6 @@ def test_a_disk_that_is_full_leaves_everything_as_it_was(
 
 def test_without_a_name_it_is_kongs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[Path] = []
-    monkeypatch.setattr(interface, "extend_file", lambda path: asked.append(path) or "done")
+    monkeypatch.setattr(interface_file, "extend_file", lambda path: asked.append(path) or "done")
     assert run() == 0
     assert asked == [Path("/usr/local/kong/include/kong/pluginsocket.proto")]

@@ -120,7 +120,7 @@ def test_off_there_is_no_program_and_nothing_is_counted(start: Start, run: RunDi
 
 
 def test_servers_do_not_import_prometheus_client() -> None:
-    code = "import sys, kong_pdk.server.command; print('prometheus_client' in sys.modules)"
+    code = "import sys, kong_pdk.server.command_line; print('prometheus_client' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "False\n"
 
@@ -128,4 +128,4 @@ def test_servers_do_not_import_prometheus_client() -> None:
 def test_supervisord_stops_it_last(run: RunDirectory) -> None:
     groups = options(run, Path("/plugins"), ["metrics"], metrics=True).process_group_configs
     assert [group.name for group in groups] == ["metrics", "plugins", "kong"]
-    assert arguments(groups[0].process_configs[0])[-1] == "kong_pdk.image.metrics"
+    assert arguments(groups[0].process_configs[0])[-1] == "kong_pdk.image.metrics_program"

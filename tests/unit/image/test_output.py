@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from kong_pdk.image.output import Output, Wakeup
+from kong_pdk.image.log_relay import Output, Wakeup
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kong_pdk.image.errors import StartError
+from kong_pdk.exit_status import StartError
 from kong_pdk.image.ping import Server, ping, ping_all, read_servers, wait_for_all, write_servers
 from kong_pdk.image.run_directory import RunDirectory
-from kong_pdk.wire.msgpack import encode_notification, encode_response
+from kong_pdk.wire.msgpack_codec import encode_notification, encode_response
 
 Answer = Callable[[socket.socket, bytes], None]
 Serve = Callable[[Path, Answer], None]

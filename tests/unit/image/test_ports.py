@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+from kong_pdk.exit_status import StartError
 from kong_pdk.image import configuration
-from kong_pdk.image.errors import StartError
-from kong_pdk.image.ports import option_of
+from kong_pdk.image.kong_settings import Settings, option_of
 from kong_pdk.image.run_directory import RunDirectory
-from kong_pdk.image.settings import Settings
 from kong_pdk.settings import Address
 
 

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from kong_pdk.image.relay import MAX_LINE, Relay
+from kong_pdk.image.log_relay import MAX_LINE, Relay
 from kong_pdk.json_log import Entry, encode, timestamp
 
 

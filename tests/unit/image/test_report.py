@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from kong_pdk.image import report
 from kong_pdk.image.run_directory import RunDirectory
-from kong_pdk.wire.msgpack import encode_response
+from kong_pdk.wire.msgpack_codec import encode_response
 
 Serve = Callable[[Path, Callable[[socket.socket, bytes], None]], None]
 

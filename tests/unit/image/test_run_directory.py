@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from kong_pdk.image.errors import StartError
+from kong_pdk.exit_status import StartError
 from kong_pdk.image.run_directory import RunDirectory, locate, prepare
 
 UID = str(os.getuid())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from kong_pdk.image.errors import StartError
-from kong_pdk.image.settings import Settings, read_conf
+from kong_pdk.exit_status import StartError
+from kong_pdk.image.kong_settings import Settings, read_conf
 
 
 def test_the_environment_wins_over_kong_conf() -> None:

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from kong_pdk.image.errors import StartError
+from kong_pdk.exit_status import StartError
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.image.supervisord_conf import write
 from supervisor.options import ServerOptions
@@ -62,7 +62,7 @@ def test_odd_characters_in_paths_and_arguments_arrive(run: RunDirectory, folder:
     assert arguments(server)[1:] == [
         "-d", folder, "--plugin", "a", "--kong-prefix", str(run.sockets), "--socket-name", "a.sock"
     ]  # fmt: skip
-    assert arguments(kong)[1:] == ["-I", "-m", "kong_pdk.image.starter", "kong", "docker-start", "-c", folder, ""]
+    assert arguments(kong)[1:] == ["-I", "-m", "kong_pdk.image.starting_kong", "kong", "docker-start", "-c", folder, ""]
 
 
 def test_a_line_break_in_a_path_is_refused(run: RunDirectory) -> None:

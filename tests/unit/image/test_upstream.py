@@ -9,7 +9,7 @@ from http.client import HTTPConnection
 from http.server import ThreadingHTTPServer
 
 import pytest
-from kong_pdk.image.upstream import EchoHandler, check, main
+from kong_pdk.commands.echo_service import EchoHandler, check, main
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kong_pdk.image.upstream import EchoHandler
+from kong_pdk.commands.echo_service import EchoHandler
 from running_gateway import RunningGateway
 from socket_servers import http_server
 from unit.server.server_process import wait_for

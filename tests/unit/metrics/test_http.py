@@ -8,8 +8,8 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from kong_pdk.metrics import http as served
-from kong_pdk.metrics.http import MetricsServer
+from kong_pdk.metrics import metrics_server as served
+from kong_pdk.metrics.metrics_server import MetricsServer
 from kong_pdk.settings import Address
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families

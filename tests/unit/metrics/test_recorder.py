@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from kong_pdk.metrics import recorder
 from kong_pdk.metrics.counter_file import open_counters, path_of
-from kong_pdk.metrics.layout import ABORTED, ERROR, EXIT, OK
+from kong_pdk.metrics.counter_layout import ABORTED, ERROR, EXIT, OK
 from kong_pdk.metrics.recorder import Recorder, record_server, record_worker, recorder_of, write_all
 from unit.metrics.conftest import Value
 

@@ -13,8 +13,7 @@ import pytest
 from kong_pdk import PhaseError
 from kong_pdk.pdk.kong.absent import REFUSED
 from kong_pdk.plugin import PHASES
-from kong_pdk.server.bridge import Bridge
-from kong_pdk.server.exits import EventEnded
+from kong_pdk.server.bridge import Bridge, EventEnded
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORDED = Path(os.environ.get("KONG_RECORDINGS", ROOT.parent / "shared/kong-3.9.3")) / "pdk-phases.tsv"

@@ -16,8 +16,8 @@ import kong_pdk.pdk.kong as face
 import pytest
 from kong_pdk.pdk import plain
 from kong_pdk.pdk.kong.namespace import Part
-from kong_pdk.wire import methods
-from kong_pdk.wire.phases import PHASES, allowed, functions
+from kong_pdk.wire import pdk_functions
+from kong_pdk.wire.pdk_functions import PHASES, allowed, functions
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORDINGS = Path(os.environ.get("KONG_RECORDINGS", ROOT.parent / "shared/kong-3.9.3"))
@@ -96,7 +96,7 @@ def test_the_types_without_lua_style_have_the_names_and_arguments_of_the_classes
 
 
 def test_every_function_of_the_tables_can_be_called():
-    known = {*functions(), *(method.function for method in methods.METHODS.values())}
+    known = {*functions(), *(method.function for method in pdk_functions.METHODS.values())}
     assert known - set(FUNCTIONS) - set(NOT_REACHED) == set()
 
 
@@ -166,6 +166,6 @@ def test_a_docstring_names_the_phases_that_were_measured(path):
 
 @pytest.mark.parametrize("path", FUNCTIONS)
 def test_a_docstring_names_the_interface_that_the_function_needs(path):
-    method = methods.METHODS.get(path)
+    method = pdk_functions.METHODS.get(path)
     interface = "none, MsgPack:1 alone" if method is None else "extended" if method.extended else "stock"
     assert (inspect.getdoc(FUNCTIONS[path]) or "").endswith(f"\nInterface: {interface}.")

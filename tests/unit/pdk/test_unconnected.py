@@ -19,7 +19,7 @@ from kong_pdk.exception import PDKException
 from kong_pdk.pdk import plain
 from kong_pdk.pdk.kong import unconnected
 from kong_pdk.pdk.kong.namespace import Part
-from kong_pdk.wire.errors import ArgumentError
+from kong_pdk.wire.wire_errors import ArgumentError
 
 NAMES = list(csv.DictReader((Path(__file__).parent / "kong_pdk_names.tsv").read_text().splitlines(), delimiter="\t"))
 PARTS = [name for name, member in vars(face.kong).items() if isinstance(member, Part)]

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
-from kong_pdk.plugin import format_declarative_errors, format_errors, validate_config
+from kong_pdk.schema.config_values import validate_config
+from kong_pdk.schema.error_text import format_declarative_errors, format_errors
 
 STRINGS = {"type": "array", "elements": {"type": "string"}}
 INTEGERS = {"type": "map", "keys": {"type": "string"}, "values": {"type": "integer"}}

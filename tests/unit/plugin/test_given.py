@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from kong_pdk.plugin import PluginError, given
+from kong_pdk.plugin import PluginError, from_class
 
 Schema = ({"message": {"type": "string"}},)
 version = "3.2.1"
@@ -25,19 +25,19 @@ class Misspelt:
 
 
 def test_what_is_not_given_comes_from_the_module():
-    plugin = given("my-plugin", Plugin, None, 5, None)
+    plugin = from_class("my-plugin", Plugin, None, 5, None)
     assert (plugin.version, plugin.priority, plugin.schema) == ("3.2.1", 5, Schema)
     assert plugin.phases == ("access",)
     assert plugin.file.name == "test_given.py"
 
 
 def test_what_is_given_wins():
-    plugin = given("my-plugin", Plugin, "1.0.0", 5, [{"limit": {"type": "number"}}])
+    plugin = from_class("my-plugin", Plugin, "1.0.0", 5, [{"limit": {"type": "number"}}])
     assert (plugin.version, plugin.schema) == ("1.0.0", ({"limit": {"type": "number"}},))
 
 
 def test_a_name_may_have_capitals():
-    assert given("AI-Powered", Plugin, None, 5, None).name == "AI-Powered"
+    assert from_class("AI-Powered", Plugin, None, 5, None).name == "AI-Powered"
 
 
 def test_what_is_not_given_may_be_in_capitals(monkeypatch):
@@ -46,10 +46,10 @@ def test_what_is_not_given_may_be_in_capitals(monkeypatch):
     monkeypatch.delattr(home, "Schema")
     for name, value in {"VERSION": "4.0.0", "PRIORITY": 12, "SCHEMA": [{"a": {"type": "string"}}]}.items():
         monkeypatch.setattr(home, name, value, raising=False)
-    plugin = given("my-plugin", Plugin, None, None, None)
+    plugin = from_class("my-plugin", Plugin, None, None, None)
     assert (plugin.version, plugin.priority, plugin.schema) == ("4.0.0", 12, ({"a": {"type": "string"}},))
-    assert given("my-plugin", Plugin, "5.0.0", 0, []).priority == 0
-    assert given("my-plugin", Plugin, "5.0.0", 0, []).warnings == ()
+    assert from_class("my-plugin", Plugin, "5.0.0", 0, []).priority == 0
+    assert from_class("my-plugin", Plugin, "5.0.0", 0, []).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -65,5 +65,5 @@ def test_what_is_not_given_may_be_in_capitals(monkeypatch):
 )
 def test_mistakes_are_those_of_a_folder(arguments, words):
     with pytest.raises(PluginError, match=words) as raised:
-        given(*arguments)
+        from_class(*arguments)
     assert "test_given.py" in str(raised.value)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.plugin import Description, NotAPlugin, Plugin, PluginError, Source, load
-from kong_pdk.plugin.module import PACKAGE
+from kong_pdk.plugin.importing import PACKAGE
 from kong_pdk.settings import count_cores
 
 CLASS = """

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from kong_pdk.plugin.lua_pattern import Pattern
+from kong_pdk.schema.lua import Pattern
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from kong_pdk.plugin import PluginError, Source, load
-from kong_pdk.plugin.lua_pattern import Pattern
-from kong_pdk.plugin.other_words import translate
-from kong_pdk.plugin.schema import check_schema
+from kong_pdk.schema.definition import check_schema
+from kong_pdk.schema.foreign_attributes import translate
+from kong_pdk.schema.lua import Pattern
 
 PLUGIN = """
 class Plugin:

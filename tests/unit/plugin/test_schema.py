@@ -4,7 +4,7 @@ import enum
 import json
 
 import pytest
-from kong_pdk.plugin.schema import check_schema
+from kong_pdk.schema.definition import check_schema
 
 
 def faults(*fields: object) -> list[tuple[tuple[int | str, ...], str]]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from kong_pdk.cli import main
-from kong_pdk.plugin import find, load, validate_config
+from kong_pdk.plugin import find, load
+from kong_pdk.schema.config_values import validate_config
 from unit.plugins.nodes import PLUGINS, ROOT, Node, copy_plugins, start
 
 Gateway = Callable[..., Node]

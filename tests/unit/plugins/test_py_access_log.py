@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from kong_pdk.plugin import Source, load, validate_config
+from kong_pdk.plugin import Source, load
+from kong_pdk.schema.config_values import validate_config
 from unit.plugins.conftest import Gateway, Snippet
 from unit.plugins.nodes import DEADLINE, PLUGINS, UPSTREAM_URL
 

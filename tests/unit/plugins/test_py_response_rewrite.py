@@ -12,7 +12,8 @@ from email.message import Message
 from typing import Any
 
 import pytest
-from kong_pdk.plugin import Source, load, validate_config
+from kong_pdk.plugin import Source, load
+from kong_pdk.schema.config_values import validate_config
 from unit.plugins.conftest import Gateway, Snippet
 from unit.plugins.nodes import PLUGINS, UPSTREAM_URL, Answer, Node, Reply
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from kong_pdk import PDKError, UnknownFunctionError
 from kong_pdk.pdk.kong import absent
-from kong_pdk.server.unknown import why_unknown
+from kong_pdk.server.pdk_hints import why_unknown
 from kong_pdk.wire.interface import EXTENDED
-from kong_pdk.wire.phases import functions
+from kong_pdk.wire.pdk_functions import functions
 
 FUNCTIONS = frozenset(functions()) | {method.function for method in EXTENDED}
 USES: dict[str, Callable[[Any], object]] = {

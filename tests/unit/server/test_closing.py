@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_kong import DEADLINE
 from kong_pdk.plugin import Plugin
-from kong_pdk.server import contents
+from kong_pdk.server import instance_store
 from kong_pdk.server import instances as module
 from kong_pdk.server.instances import Instances
 
@@ -32,7 +32,7 @@ class Closes:
 
 
 def test_it_is_called_once_when_kong_has_dropped_the_instance(monkeypatch):
-    monkeypatch.setattr(contents, "CLOSED_SECONDS", 0.0)
+    monkeypatch.setattr(instance_store, "CLOSED_SECONDS", 0.0)
     instances = make(Closes)
     handler = instances.start("probe", b"{}").handler
     instances.close(instances.all()[0].id)
@@ -59,7 +59,7 @@ def test_it_is_called_at_the_end_for_all():
 
 
 def test_it_waits_for_the_last_handler_and_holds_nobody(monkeypatch):
-    monkeypatch.setattr(contents, "CLOSED_SECONDS", 0.0)
+    monkeypatch.setattr(instance_store, "CLOSED_SECONDS", 0.0)
     instances = make(Closes)
     instance = instances.start("probe", b"{}")
     with instance.in_use() as first:
@@ -74,7 +74,7 @@ def test_it_waits_for_the_last_handler_and_holds_nobody(monkeypatch):
 
 
 def test_an_event_that_comes_just_as_the_instance_ends_has_an_object_of_its_own(monkeypatch):
-    monkeypatch.setattr(contents, "CLOSED_SECONDS", 0.0)
+    monkeypatch.setattr(instance_store, "CLOSED_SECONDS", 0.0)
     instances = make(Closes)
     instance = instances.start("probe", b'{"a": 1}')
     instances.close(instance.id)

@@ -14,8 +14,8 @@ import pytest
 from fake_kong import DEADLINE, MsgpackKong, ProtobufKong, RpcError
 from kong_pdk.server import event as event_module
 from kong_pdk.server import msgpack as msgpack_module
-from kong_pdk.wire import calls, protobuf
-from kong_pdk.wire.msgpack import encode_request
+from kong_pdk.wire import calls, protobuf_codec
+from kong_pdk.wire.msgpack_codec import encode_request
 from unit.server.server_process import wait_for
 
 
@@ -71,7 +71,7 @@ def test_a_connection_that_says_nothing_harms_nobody(serve, connect):
 def test_bytes_may_come_one_by_one(serve, protocol):
     order = encode_request(7, "plugin.GetStatus", [])
     if protocol == "protobuf":
-        order = protobuf.frame(protobuf.encode_call(7, calls.GetPluginNames()))
+        order = protobuf_codec.frame(protobuf_codec.encode_call(7, calls.GetPluginNames()))
     with raw(serve(Quiet)) as connection:
         for byte in order:
             connection.sendall(bytes([byte]))
@@ -82,9 +82,9 @@ def test_a_first_message_of_any_length_is_told_from_messagepack(serve):
     """The length of this one begins as a request of MsgPack:1 does."""
     kong = ProtobufKong(serve(Quiet))
     message = {"a": ""}
-    empty = len(protobuf.encode_call(1, calls.StartInstance("probe", json.dumps(message).encode())))
+    empty = len(protobuf_codec.encode_call(1, calls.StartInstance("probe", json.dumps(message).encode())))
     message["a"] = "x" * (0x10094 - empty - 4)  # the two lengths in it take two bytes more each
-    sent = protobuf.encode_call(1, calls.StartInstance("probe", json.dumps(message).encode()))
+    sent = protobuf_codec.encode_call(1, calls.StartInstance("probe", json.dumps(message).encode()))
     assert len(sent) == 0x10094
     assert kong.start("probe", message)
     kong.close()

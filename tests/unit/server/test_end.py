@@ -123,9 +123,9 @@ def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
 
 FORGETS_SOONER = """
 import sys
-from kong_pdk.server import contents
-contents.CLOSED_SECONDS = 1.5
-from kong_pdk.server.command import folder_main
+from kong_pdk.server import instance_store
+instance_store.CLOSED_SECONDS = 1.5
+from kong_pdk.server.command_line import folder_main
 sys.exit(folder_main())
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.plugin import Plugin
-from kong_pdk.server import contents
+from kong_pdk.server import instance_store
 from kong_pdk.server import instances as module
 from kong_pdk.server.instances import InstanceError, Instances
 
@@ -86,7 +86,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     made = Clock()
-    for each in (module, contents):
+    for each in (module, instance_store):
         monkeypatch.setattr(each, "time", made)
     return made
 
@@ -97,8 +97,8 @@ def test_a_closed_instance_is_found_by_events_under_way_and_then_gone(clock):
     assert instances.close(id) is not None
     assert instances.close(id) is not None  # as Kong may, being late
     assert instances.get(id) is not None
-    assert instances.look_after() == contents.CLOSED_SECONDS
-    clock.now += contents.CLOSED_SECONDS
+    assert instances.look_after() == instance_store.CLOSED_SECONDS
+    clock.now += instance_store.CLOSED_SECONDS
     instances.look_after()
     assert instances.all() == []
     assert instances.get(id) is None
@@ -110,11 +110,11 @@ def test_an_instance_lives_until_each_worker_of_kong_that_started_it_has_closed_
     id = instances.start("probe", b"{}").id
     assert instances.start("probe", b"{}").id == id
     instances.close(id)
-    clock.now += contents.CLOSED_SECONDS + 1
+    clock.now += instance_store.CLOSED_SECONDS + 1
     instances.look_after()
     assert instances.get(id) is not None
     instances.close(id)
-    clock.now += contents.CLOSED_SECONDS + 1
+    clock.now += instance_store.CLOSED_SECONDS + 1
     instances.look_after()
     assert instances.get(id) is None
 
@@ -130,7 +130,7 @@ def test_a_start_that_kong_repeats_and_never_closes_keeps_nothing_for_ever(clock
     assert instances.get(id) is not None  # for the worker of Kong that has not closed it
     clock.now += module.IDLE_SECONDS + 1
     instances.look_after()
-    clock.now += contents.IDLE_SECONDS + 1
+    clock.now += instance_store.IDLE_SECONDS + 1
     instances.look_after()
     assert instances.get(id) is None
 
@@ -153,7 +153,7 @@ def test_a_start_that_fails_counts_for_nothing(clock):
     instances = Instances([Plugin("probe", Path("probe.py"), Fails, "1.0.0", 1, ("access",), ())])
     with pytest.raises(ValueError):
         instances.start("probe", b"{}")
-    clock.now += contents.CLOSED_SECONDS
+    clock.now += instance_store.CLOSED_SECONDS
     instances.look_after()
     assert instances._contents.next_due() is None  # it is forgotten already
 
@@ -216,7 +216,7 @@ def test_an_id_that_is_in_use_is_not_given_to_another_content(clock):
         clock.now += module.IDLE_SECONDS - 1
         assert instances.get(busy.id) is busy
         instances.look_after()
-    assert clock.now > contents.IDLE_SECONDS
+    assert clock.now > instance_store.IDLE_SECONDS
     second = instances.start("probe", other)
     assert second.id != busy.id
     assert instances.get(busy.id) is busy
@@ -225,9 +225,9 @@ def test_an_id_that_is_in_use_is_not_given_to_another_content(clock):
 
 def test_an_id_that_one_of_two_workers_uses_is_not_given_to_another_content(clock):
     one, other = (json.dumps(config).encode() for config in colliding())
-    table = contents.ContentTable()
+    table = instance_store.ContentTable()
     plugins = [Plugin("probe", Path("probe.py"), Keeps, "1.0.0", 1, ("access",), ())]
-    first, second = (Instances(plugins, contents.Holder(table)) for _ in range(2))
+    first, second = (Instances(plugins, instance_store.Holder(table)) for _ in range(2))
     id = first.start("probe", one).id
     second.get(id)
     for _ in range(30):  # the first one has it from now on alone
@@ -246,7 +246,7 @@ def test_an_id_that_one_of_two_workers_uses_is_not_given_to_another_content(cloc
 
 
 def test_the_digest_decides_where_a_table_gives_one_id_to_two_contents():
-    class Forgetful(contents.Holder):
+    class Forgetful(instance_store.Holder):
         def keep(self, digest, content):
             self.kept = content
             return 7
@@ -254,7 +254,7 @@ def test_the_digest_decides_where_a_table_gives_one_id_to_two_contents():
         def find(self, id):
             return self.kept
 
-    instances = Instances(make().plugins.values(), Forgetful(contents.ContentTable()))
+    instances = Instances(make().plugins.values(), Forgetful(instance_store.ContentTable()))
     instances.start("probe", b'{"a": 1}')
     second = instances.start("probe", b'{"a": 2}')
     assert second.config == {"a": 2}

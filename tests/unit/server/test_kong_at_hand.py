@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fake_kong import DEADLINE, ExtendedKong, ProtobufKong
-from kong_pdk.server.unknown import why_unknown
+from kong_pdk.server.pdk_hints import why_unknown
 from kong_pdk.wire.interface import extend
 from unit.server.server_process import MODES, Serve, serving, wait_for
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from kong_pdk.server.listener import Listener, ListenError, Listeners
-from kong_pdk.server.seat import Seat
+from kong_pdk.server.worker import Seat
 
 
 def test_a_leftover_socket_is_taken_over(tmp_path):

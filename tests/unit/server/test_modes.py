@@ -244,13 +244,13 @@ def test_the_one_worker_of_a_server_answers(serve_by_one):
 # A server whose limits are small, so that a test sees in moments what takes a day.
 HASTY = """
 import sys
-from kong_pdk.server import contents, instances, worker_process
-contents.IDLE_SECONDS = 0.0
-contents.CLOSED_SECONDS = 0.2
+from kong_pdk.server import instance_store, instances, master
+instance_store.IDLE_SECONDS = 0.0
+instance_store.CLOSED_SECONDS = 0.2
 instances.CLOSED_IDLE_SECONDS = 0.1
 instances.IDLE_SECONDS = float(sys.argv.pop(1))
-worker_process.TAKE_SECONDS = 1.0
-from kong_pdk.server.command import folder_main
+master.TAKE_SECONDS = 1.0
+from kong_pdk.server.command_line import folder_main
 sys.exit(folder_main())
 """
 SAYS_WHICH = """

@@ -8,7 +8,7 @@ import pytest
 from kong_pdk import PhaseError
 from kong_pdk.pdk.kong import absent
 from kong_pdk.plugin import PHASES
-from kong_pdk.wire.phases import allowed, functions, phases_of
+from kong_pdk.wire.pdk_functions import allowed, functions, phases_of
 
 SUBSYSTEM = "kong.nginx.get_subsystem"
 EVENTS = [(phase, "stream" if phase == "preread" else "http") for phase in PHASES] + [("log", "stream")]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from fake_kong import MsgpackKong, ProtobufKong
-from kong_pdk.server.results import from_msgpack
 from kong_pdk.wire.interface import EXTENDED
-from kong_pdk.wire.pdk import RawBody
-from kong_pdk.wire.phases import allowed
+from kong_pdk.wire.pdk_functions import allowed
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody
+from kong_pdk.wire.pdk_values.results import from_msgpack
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import socket
 import time
 
 import pytest
-from kong_pdk.server import worker_process
-from kong_pdk.server.worker_process import MOST_PAUSE, WorkerProcess, how_it_ended, pause_after
-from kong_pdk.wire.msgpack import Messages, Notification, encode_notification
+from kong_pdk.server import master
+from kong_pdk.server.master import MOST_PAUSE, WorkerProcess, how_it_ended, pause_after
+from kong_pdk.wire.msgpack_codec import Messages, Notification, encode_notification
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_reaping():
 
 @pytest.mark.parametrize(("limit", "value"), [("TAKE_SECONDS", 0.0), ("MOST_OUTGOING", 100_000)])
 def test_a_worker_that_takes_nothing_counts_as_hanging(monkeypatch, limit, value):
-    monkeypatch.setattr(worker_process, limit, value)
+    monkeypatch.setattr(master, limit, value)
     mine, its = socket.socketpair()
     with mine, its:
         pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})

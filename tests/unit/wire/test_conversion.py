@@ -17,7 +17,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
-from kong_pdk.wire.conversion import (
+from kong_pdk.wire.pdk_values.conversion import (
     MAX_CHARACTERS,
     MAX_DEPTH,
     MAX_LOG_TEXT,
@@ -26,7 +26,7 @@ from kong_pdk.wire.conversion import (
     inspect_argument,
     log_argument,
 )
-from kong_pdk.wire.errors import ArgumentError
+from kong_pdk.wire.wire_errors import ArgumentError
 
 
 class Text(str):

@@ -6,10 +6,12 @@ import struct
 from typing import Any
 
 import pytest
-from kong_pdk.wire.conversion import MAX_DEPTH, converted
-from kong_pdk.wire.deep_values import read_deep
-from kong_pdk.wire.errors import WireError
-from kong_pdk.wire.pdk import METHODS, decode_arguments, decode_result, encode_arguments, encode_result
+from kong_pdk.wire.pdk_functions import METHODS
+from kong_pdk.wire.pdk_values.conversion import MAX_DEPTH, converted
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments, encode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import decode_result, encode_result
+from kong_pdk.wire.pdk_values.protobuf_values import read_deep
+from kong_pdk.wire.wire_errors import WireError
 
 GET_BODY = METHODS["kong.request.get_body"]
 DEPTH = 1000  # that of JSON which Kong reads

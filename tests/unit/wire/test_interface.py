@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from kong_pdk import interface_file
-from kong_pdk.wire.errors import InterfaceError, UnknownMethod
 from kong_pdk.wire.interface import EXTENDED, STOCK, as_text, extend, is_extended, read, rpc_name, saved_for_log
-from kong_pdk.wire.methods import METHODS, Method
+from kong_pdk.wire.pdk_functions import METHODS, Method
+from kong_pdk.wire.wire_errors import InterfaceError, UnknownMethod
 
 FILE = Path(__file__).parents[3] / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"
 STOCK_TEXT = FILE.read_text("utf-8")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgpack
 import pytest
-from kong_pdk.wire.errors import WireError
-from kong_pdk.wire.msgpack import (
+from kong_pdk.wire.msgpack_codec import (
     Messages,
     Notification,
     Request,
@@ -15,6 +14,7 @@ from kong_pdk.wire.msgpack import (
     encode_response,
     step_method,
 )
+from kong_pdk.wire.wire_errors import WireError
 
 LATIN1 = b"Zo\xeb".decode("utf-8", "surrogateescape")
 MESSAGES = [

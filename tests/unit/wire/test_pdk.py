@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from kong_pdk.wire.errors import ArgumentError, WireError
-from kong_pdk.wire.pdk import METHODS, RawBody, decode_arguments, decode_result, encode_arguments, encode_result
+from kong_pdk.wire.pdk_functions import METHODS
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments, encode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody, decode_result, encode_result
+from kong_pdk.wire.wire_errors import ArgumentError, WireError
 
 EXIT = METHODS["kong.response.exit"]
 LATIN1 = b"Zo\xeb".decode("utf-8", "surrogateescape")
@@ -114,7 +116,7 @@ def test_what_has_no_place_in_the_message_is_refused_by_name(method, args):
 
 
 def test_arguments_longer_than_a_message_are_refused_by_name(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("kong_pdk.wire.arguments.MAX_FRAME", 100)
+    monkeypatch.setattr("kong_pdk.wire.pdk_values.protobuf_arguments.MAX_FRAME", 100)
     with pytest.raises(ArgumentError, match="set_raw_body: the arguments are 103 bytes long"):
         encode_arguments(METHODS["kong.service.request.set_raw_body"], [b"x" * 101])
     assert encode_arguments(METHODS["kong.service.request.set_raw_body"], [b"x" * 90])

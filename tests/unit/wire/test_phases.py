@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kong_pdk.wire.phases import allowed, depends_on_subsystem, phases_of
+from kong_pdk.wire.pdk_functions import allowed, depends_on_subsystem, phases_of
 
 
 @pytest.mark.parametrize(

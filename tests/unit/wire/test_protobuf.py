@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from kong_pdk.wire import calls
-from kong_pdk.wire.errors import WireError
-from kong_pdk.wire.protobuf import (
+from kong_pdk.wire.protobuf_codec import (
     MAX_FRAME,
     Frames,
     decode_call,
@@ -14,6 +13,7 @@ from kong_pdk.wire.protobuf import (
     encode_return,
     frame,
 )
+from kong_pdk.wire.wire_errors import WireError
 
 CALLS = [
     calls.GetPluginNames(),

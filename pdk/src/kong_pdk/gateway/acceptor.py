@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 
-from kong_pdk.gateway.settings import Listener
+from kong_pdk.gateway.gateway_settings import Listener
 
 Serve = Callable[[socket.socket], Awaitable[None]]
 

@@ -1,4 +1,4 @@
-"""Kong's access log: nginx's combined format and the request's id."""
+"""Kong's access logs: nginx's combined format with the request's id, and its format ``basic`` for streams."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from kong_pdk.gateway.exchange import Exchange
 from kong_pdk.gateway.forwarding import joined, real_ip
-from kong_pdk.gateway.logs import Stream
+from kong_pdk.gateway.nginx_logs import Stream
+from kong_pdk.gateway.stream.session import Session
 
 # nginx writes these as \xHH in a log, so that nobody can write lines of their own into it.
 _UNSAFE = re.compile(rb'[\x00-\x1f\x7f-\xff"\\]')
@@ -39,4 +40,21 @@ class AccessLog:
             f'"{_text(joined(request.headers, b"referer"))}" '
             f'"{_text(joined(request.headers, b"user-agent"))}" '
             f'kong_request_id: "{exchange.request_id}"'
+        )
+
+
+@dataclass(frozen=True)
+class StreamAccessLog:
+    """Writes one line for each session; without a stream it writes nothing."""
+
+    stream: Stream | None
+
+    def write(self, session: Session) -> None:
+        """Note a session that is over."""
+        if self.stream is None:
+            return
+        stamp = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(session.start_time))
+        self.stream.write(
+            f"{session.request.client_ip} [{stamp}] TCP {session.status:03d} {session.sent} {session.received} "
+            f"{session.seconds():.3f}"
         )

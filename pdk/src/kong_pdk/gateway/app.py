@@ -12,22 +12,28 @@ from pathlib import Path
 import httpcore
 
 from kong_pdk.gateway.access_log import AccessLog
-from kong_pdk.gateway.answer import exit_headers, final, may_have_body, merge, switching, with_length
 from kong_pdk.gateway.balancer import Balancer
-from kong_pdk.gateway.body import ClientBody, ClientGone, ClientTooSlow, Receive
-from kong_pdk.gateway.client import Client, ClientStuck, Scope, Send, protocol_of, request_of
-from kong_pdk.gateway.connections import Connections
-from kong_pdk.gateway.errors import accept_of, bodiless_page, nginx_error
-from kong_pdk.gateway.exchange import Exchange, Exit, ServiceResponse
+from kong_pdk.gateway.client_side import (
+    Client,
+    ClientBody,
+    ClientGone,
+    ClientStuck,
+    ClientTooSlow,
+    Receive,
+    Scope,
+    Send,
+    protocol_of,
+    request_of,
+)
+from kong_pdk.gateway.error_responses import accept_of, bodiless_page, nginx_error
+from kong_pdk.gateway.exchange import Exchange, Exit, Node, ServiceResponse
 from kong_pdk.gateway.forwarding import response_headers
-from kong_pdk.gateway.node import Node
-from kong_pdk.gateway.phases import run_log, run_phase
-from kong_pdk.gateway.plugins import Registry
-from kong_pdk.gateway.router import Router
-from kong_pdk.gateway.routing import route
-from kong_pdk.gateway.stream.side import StreamSide
+from kong_pdk.gateway.phases import Registry, run_log, run_phase
+from kong_pdk.gateway.response_headers import exit_headers, final, may_have_body, merge, switching, with_length
+from kong_pdk.gateway.routing import Router, route
+from kong_pdk.gateway.stream.routes import StreamSide
 from kong_pdk.gateway.tunnel import Tunnel
-from kong_pdk.gateway.upstream import Failure, Sender
+from kong_pdk.gateway.upstream import Connections, Failure, Sender
 
 # What nginx logs for a client that left before its response.
 CLIENT_CLOSED_REQUEST = 499

@@ -1,19 +1,65 @@
 """One client request on its way through the gateway: what was received, what goes on, what comes back.
 
-Phases and PDK functions read and change an :class:`Exchange`; the proxy acts on it.
+Phases and PDK functions read and change an :class:`Exchange`; the proxy acts on it. A :class:`Node` is the gateway as
+one request sees it, and :class:`Ends` are the addresses of a client's connection.
 """
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from kong_pdk.gateway.entities import Config
+from kong_pdk.gateway.gateway_settings import Settings
+from kong_pdk.gateway.nginx_logs import ErrorLog
+
 if TYPE_CHECKING:
     from kong_pdk.gateway.entities import Consumer, Credential, Route, Service
-    from kong_pdk.gateway.node import Node
+
+VERSION = "3.9.3"
+
+
+@dataclass
+class Statistics:
+    """Connections and requests since the start, as nginx counts them."""
+
+    connections_active: int = 0
+    connections_accepted: int = 0
+    connections_handled: int = 0
+    requests: int = 0
+    reading: int = 0
+    writing: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """Connections that are open without a request."""
+        return max(0, self.connections_active - self.reading - self.writing)
+
+
+@dataclass
+class Inspection:
+    """Whether ``kong.log.inspect`` writes anything, until the next reload."""
+
+    on: bool = True
+
+
+@dataclass(frozen=True)
+class Node:
+    """One generation of the gateway. A reload makes a new one; requests in flight keep theirs."""
+
+    id: str
+    hostname: str
+    settings: Settings
+    config: Config
+    log: ErrorLog
+    statistics: Statistics = field(default_factory=Statistics)
+    started_at: float = field(default_factory=time.time)
+    inspection: Inspection = field(default_factory=Inspection)
+
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -163,3 +209,40 @@ class Exchange:
             f'client: {request.client_ip}, server: kong, request: "{line}", host: "{request.host}", '
             f'request_id: "{self.request_id}"'
         )
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Addresses and ports: the client's, and where it has arrived."""
+
+    source_ip: str
+    source_port: int
+    destination_ip: str
+    destination_port: int
+
+
+def ends_of(connection: socket.socket) -> Ends:
+    """Both ends of a connection. Raises OSError when it is gone."""
+    source, destination = connection.getpeername(), connection.getsockname()
+    return Ends(source[0], source[1], destination[0], destination[1])
+
+
+def bare_request(ends: Ends, scheme: str) -> Request:
+    """A request in which nothing stands but the client's address."""
+    return Request(
+        method="",
+        raw_path=b"",
+        raw_query=b"",
+        http_version="",
+        headers=[],
+        scheme=scheme,
+        host="",
+        port=ends.destination_port,
+        client_ip=ends.source_ip,
+        client_port=ends.source_port,
+        read_body=_no_body,
+    )
+
+
+async def _no_body() -> Body:
+    return Body()

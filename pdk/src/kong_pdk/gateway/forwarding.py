@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from kong_pdk.gateway.exchange import Exchange, RawHeaders, Request
-from kong_pdk.gateway.node import VERSION
-from kong_pdk.gateway.settings import Settings
+from kong_pdk.gateway.exchange import VERSION, Exchange, RawHeaders, Request
+from kong_pdk.gateway.gateway_settings import Settings
 
 # Not for the next hop (RFC 9110, 7.6.1), or written anew by the gateway.
 _OWN = frozenset(

@@ -12,31 +12,28 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from kong_pdk.gateway.access_log import AccessLog
+from kong_pdk.gateway.access_log import AccessLog, StreamAccessLog
 from kong_pdk.gateway.app import Application, Generation
 from kong_pdk.gateway.balancer import Balancer
-from kong_pdk.gateway.connections import Connections
-from kong_pdk.gateway.core_schema import Field
 from kong_pdk.gateway.declarative import DeclarativeError, load_settings, skipped_plugins
+from kong_pdk.gateway.declarative.core_schema import Field
 from kong_pdk.gateway.entities import Config
+from kong_pdk.gateway.exchange import Node, Statistics
+from kong_pdk.gateway.gateway_settings import BUNDLED, Settings, SettingsError
 from kong_pdk.gateway.handshake import CertificatePhase
 from kong_pdk.gateway.key_auth import KEY_AUTH
-from kong_pdk.gateway.listeners import Address, Listeners
-from kong_pdk.gateway.logs import ErrorLog, Stream, open_stream
-from kong_pdk.gateway.node import Node, Statistics
-from kong_pdk.gateway.plugins import Handler, Registry
-from kong_pdk.gateway.router import Router
+from kong_pdk.gateway.listeners import Address, Listeners, StreamListeners
+from kong_pdk.gateway.nginx_logs import ErrorLog, Stream, open_stream
+from kong_pdk.gateway.phases import Handler, Registry
+from kong_pdk.gateway.routing import Router
 from kong_pdk.gateway.servers import PluginServerError, PluginServers
-from kong_pdk.gateway.settings import BUNDLED, Settings, SettingsError
 from kong_pdk.gateway.status import Status
-from kong_pdk.gateway.stream.access_log import StreamAccessLog
-from kong_pdk.gateway.stream.listeners import StreamListeners
 from kong_pdk.gateway.stream.proxy import StreamProxy
-from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS, StreamRouter
-from kong_pdk.gateway.stream.side import StreamSide
+from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS, StreamRouter, StreamSide
 from kong_pdk.gateway.tls import load_certificates, server_context
+from kong_pdk.gateway.upstream import Connections
 from kong_pdk.gateway.vaults import Resolver, Vaults
-from kong_pdk.wire.errors import InterfaceError
+from kong_pdk.wire.wire_errors import InterfaceError
 
 # Settings that a reload leaves as they are.
 _STAYING = (

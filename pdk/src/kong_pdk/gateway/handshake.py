@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from kong_pdk.gateway.acceptor import close_after_last_byte
 from kong_pdk.gateway.app import Generation
 from kong_pdk.gateway.client_hello import LONGEST_HELLO, ClientHello, NotTls, peek
-from kong_pdk.gateway.ends import bare_request, ends_of
-from kong_pdk.gateway.exchange import Exchange, Exit
+from kong_pdk.gateway.exchange import Exchange, Exit, bare_request, ends_of
 from kong_pdk.gateway.phases import run_phase
 
 # nginx's client_header_timeout, which bounds its handshakes too, in seconds.

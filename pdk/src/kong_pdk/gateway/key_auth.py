@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 from kong_pdk.gateway.entities import Consumer, Credential, PluginConfig
-from kong_pdk.gateway.errors import error_exit
+from kong_pdk.gateway.error_responses import error_exit
 from kong_pdk.gateway.exchange import Exchange, RawHeaders
 
 _FIELDS: tuple[dict[str, Any], ...] = (

@@ -1,4 +1,4 @@
-"""The sockets that clients connect to, and how they are drained."""
+"""The sockets that clients connect to, for HTTP and for streams, and how they are drained."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from kong_pdk.gateway.acceptor import Acceptor, bind
-from kong_pdk.gateway.node import Statistics
-from kong_pdk.gateway.protocol import KEEP_ALIVE, Protocol
-from kong_pdk.gateway.settings import Listener
+from kong_pdk.gateway.acceptor import Acceptor, Serve, bind
+from kong_pdk.gateway.exchange import Statistics
+from kong_pdk.gateway.gateway_settings import Listener
+from kong_pdk.gateway.http_protocol import KEEP_ALIVE, Protocol
+from kong_pdk.gateway.nginx_logs import ErrorLog
 
 # How long what was cut off may take to be gone, in seconds.
 _LAST_TURNS = 1.0
@@ -141,3 +142,45 @@ class Listeners:
         end = loop.time() + _LAST_TURNS
         while self._state.connections and loop.time() < end:
             await asyncio.sleep(0)
+
+
+# How long what was cut off may take to be gone, in seconds.
+
+
+class StreamListeners:
+    """Sockets whose connections are served by one function."""
+
+    def __init__(self, serve: Serve, log: ErrorLog) -> None:
+        self._serve = serve
+        self._log = log
+        self._acceptors: list[Acceptor] = []
+        self.addresses: list[Address] = []
+
+    async def open(self, listeners: Sequence[Listener]) -> None:
+        """Listen on all addresses, or on none. Raises OSError with the address that cannot be had."""
+        try:
+            for listener in listeners:
+                bound = bind(listener, "KONG_STREAM_LISTEN")
+                try:
+                    self._acceptors.append(Acceptor(bound, listener.backlog, self._serve))
+                except BaseException:
+                    bound.close()
+                    raise
+                self.addresses.append(Address(listener.host, bound.getsockname()[1], ssl=False))
+        except OSError:
+            await self.close(0)
+            raise
+
+    async def close(self, grace: float) -> None:
+        """Take no new connections, let the open ones end for ``grace`` seconds, then cut them off."""
+        for acceptor in self._acceptors:
+            await acceptor.close()
+        pending = {task for acceptor in self._acceptors for task in acceptor.tasks}
+        if pending and grace > 0:
+            _, pending = await asyncio.wait(pending, timeout=grace)
+        if pending:
+            self._log.write("notice", f"{len(pending)} open TCP connections were cut off")
+        for task in pending:
+            task.cancel()
+        if pending:
+            await asyncio.wait(pending, timeout=_LAST_TURNS)

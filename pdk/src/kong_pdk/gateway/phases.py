@@ -1,14 +1,123 @@
-"""Runs the plugins of a request's phases, in order, and turns what goes wrong in one into Kong's 500."""
+"""Which plugins run for a request, with which configuration and in which order; what goes wrong becomes Kong's 500."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 from kong_pdk.error_page import UNEXPECTED
-from kong_pdk.gateway.errors import error_exit
+from kong_pdk.gateway.entities import PluginConfig
+from kong_pdk.gateway.error_responses import error_exit
 from kong_pdk.gateway.exchange import Exchange, Exit, Refused
-from kong_pdk.gateway.plugins import Applied, Registry
 from kong_pdk.gateway.servers.failures import PluginFailed
+
+# From the most specific to the least, as Kong looks: (route, service, consumer).
+_PRECEDENCE = (
+    (True, True, True),
+    (True, False, True),
+    (False, True, True),
+    (True, True, False),
+    (False, False, True),
+    (True, False, False),
+    (False, True, False),
+    (False, False, False),
+)
+
+# Kong looks at a plugin's protocols only to tell its HTTP side from its stream side.
+HTTP_PROTOCOLS = frozenset({"http", "https", "grpc", "grpcs"})
+
+Scope = tuple[str | None, str | None, str | None]
+
+
+class Handler(Protocol):
+    """A plugin's code: in this process (key-auth) or behind a plugin server."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def priority(self) -> int: ...
+
+    @property
+    def phases(self) -> Collection[str]: ...
+
+    async def run(self, exchange: Exchange, plugin: PluginConfig, phase: str) -> None:
+        """Run one phase. Raises :class:`~kong_pdk.gateway.exchange.Exit` to answer the client."""
+        ...
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A handler and the configuration that applies to this request."""
+
+    handler: Handler
+    plugin: PluginConfig
+
+
+class Registry:
+    """The configured plugins of one configuration and one subsystem, ready to be asked for each request.
+
+    ``protocols`` are the subsystem's.
+    """
+
+    def __init__(
+        self,
+        plugins: Iterable[PluginConfig],
+        handlers: Mapping[str, Handler],
+        protocols: Collection[str] = HTTP_PROTOCOLS,
+    ) -> None:
+        self._scopes: dict[str, dict[Scope, PluginConfig]] = {}
+        for plugin in plugins:
+            if plugin.consumer_group is not None:  # nobody is in one: the gateway does not have them
+                continue
+            if plugin.enabled and plugin.name in handlers and set(protocols).intersection(plugin.protocols):
+                scope = (plugin.route_id, plugin.service_id, plugin.consumer_id)
+                self._scopes.setdefault(plugin.name, {})[scope] = plugin
+        # Kong runs the higher priority first, and of two with one priority the greater name.
+        used = sorted(self._scopes, key=lambda name: (handlers[name].priority, name), reverse=True)
+        self._ordered = [handlers[name] for name in used]
+
+    def applied(self, exchange: Exchange, phase: str) -> Iterator[Applied]:
+        """The plugins of this phase in their order; lazy, since a plugin of ``access`` may set the consumer.
+
+        ``rewrite`` and ``certificate`` run before a route is known, so only global plugins take part.
+        """
+        unrouted = phase in {"rewrite", "certificate"}
+        for handler in self._ordered:
+            if phase in handler.phases:
+                plugin = self._configuration(exchange, handler.name, unrouted)
+                if plugin is not None:
+                    yield Applied(handler, plugin)
+
+    def has_global(self, phase: str) -> bool:
+        """Whether any plugin that is applied globally takes part in this phase."""
+        return any(
+            phase in handler.phases and (None, None, None) in self._scopes[handler.name] for handler in self._ordered
+        )
+
+    def has(self, exchange: Exchange, phase: str) -> bool:
+        """Whether any plugin has work in this phase of this request."""
+        return any(True for _ in self.applied(exchange, phase))
+
+    def _configuration(self, exchange: Exchange, name: str, unrouted: bool) -> PluginConfig | None:
+        scopes = self._scopes[name]
+        if unrouted:
+            return scopes.get((None, None, None))
+        route = exchange.route.id if exchange.route else None
+        service = exchange.service.id if exchange.service else None
+        consumer = exchange.consumer.id if exchange.consumer else None
+        for with_route, with_service, with_consumer in _PRECEDENCE:
+            scope = (
+                route if with_route else None,
+                service if with_service else None,
+                consumer if with_consumer else None,
+            )
+            found = scopes.get(scope)
+            if found is not None:
+                return found
+        return None
 
 
 async def run_phase(exchange: Exchange, phase: str, registry: Registry) -> None:

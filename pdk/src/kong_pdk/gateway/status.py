@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 from kong_pdk.gateway.app import Application
-from kong_pdk.gateway.body import Receive
-from kong_pdk.gateway.client import Scope, Send
-from kong_pdk.gateway.node import VERSION
+from kong_pdk.gateway.client_side import Receive, Scope, Send
+from kong_pdk.gateway.exchange import VERSION
 
 _EMPTY = "no configuration available (empty configuration present)"
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from kong_pdk.gateway.settings import Settings, SettingsError
+from kong_pdk.gateway.gateway_settings import Settings, SettingsError
 
 CERTIFICATE = "kong-default.crt"
 KEY = "kong-default.key"
@@ -39,7 +39,7 @@ def default_certificate(prefix: Path) -> tuple[Path, Path]:
 def server_context(settings: Settings) -> ssl.SSLContext:
     """The TLS side of the listeners.
 
-    Raises :class:`~kong_pdk.gateway.settings.SettingsError` when a certificate cannot be used.
+    Raises :class:`~kong_pdk.gateway.gateway_settings.SettingsError` when a certificate cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -51,7 +51,7 @@ def server_context(settings: Settings) -> ssl.SSLContext:
 def load_certificates(context: ssl.SSLContext, settings: Settings) -> None:
     """Take the settings' certificates for all handshakes to come.
 
-    Raises :class:`~kong_pdk.gateway.settings.SettingsError` when a certificate cannot be used.
+    Raises :class:`~kong_pdk.gateway.gateway_settings.SettingsError` when a certificate cannot be used.
     """
     if len(settings.ssl_cert) != len(settings.ssl_cert_key):
         raise SettingsError(

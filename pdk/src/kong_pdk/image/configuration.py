@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from kong_pdk import interface_file
-from kong_pdk.image import environment, ports, supervisord_conf
-from kong_pdk.image.errors import StartError
+from kong_pdk.exit_status import StartError
+from kong_pdk.image import environment, kong_settings, supervisord_conf
+from kong_pdk.image.kong_settings import Settings, read_conf
 from kong_pdk.image.ping import write_servers
 from kong_pdk.image.run_directory import RunDirectory
-from kong_pdk.image.settings import Settings, read_conf
 from kong_pdk.mode import Mode, choose, default
 from kong_pdk.packages.installation import install
-from kong_pdk.packages.packages import Packages, locate
+from kong_pdk.packages.plugin_packages import Packages, locate
 from kong_pdk.plugin import Description, Problem, dump, inspect
 from kong_pdk.settings import (
     DRAIN_SECONDS,
@@ -29,7 +29,7 @@ from kong_pdk.settings import (
     Address,
     SettingError,
 )
-from kong_pdk.wire.errors import InterfaceError
+from kong_pdk.wire.wire_errors import InterfaceError
 
 # A plugin's name and what it printed; no bytes at its end.
 Printed = Callable[[str, bytes], None]
@@ -161,7 +161,7 @@ def _lack_of_interface(environ: Mapping[str, str]) -> list[str]:
 
 
 def _refuse_ports_of_kong(metrics: Address | None, settings: Settings) -> None:
-    taken = ports.option_of(metrics, settings) if metrics else None
+    taken = kong_settings.option_of(metrics, settings) if metrics else None
     if metrics and taken:
         raise StartError(
             f"{METRICS_LISTEN.name} has the port {metrics.port}, on which Kong listens ({taken}); choose another one"

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kong_pdk import settings
-from kong_pdk.image import base, configuration, run_directory, supervision
+from kong_pdk.exit_status import CONFIGURATION_STATUS, StartError
+from kong_pdk.image import configuration, run_directory, starting_kong, supervision
 from kong_pdk.image.configuration import Configuration
-from kong_pdk.image.errors import CONFIGURATION_STATUS, StartError
-from kong_pdk.image.relay import Relay
+from kong_pdk.image.log_relay import Relay
 from kong_pdk.logs import NOTICE, configure
 from kong_pdk.settings import LOG_FORMAT, SettingError
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         if starts_kong(command):
             return start(command)
         prepare_for(command)
-        base.become(command)
+        starting_kong.become(command)
     except (StartError, SettingError) as error:
         _log.error("%s", error)
         return getattr(error, "status", CONFIGURATION_STATUS)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kong_pdk.image.kong_settings import Settings, as_kong_reads, variable_of
 from kong_pdk.image.run_directory import RunDirectory
-from kong_pdk.image.settings import Settings, as_kong_reads, variable_of
 from kong_pdk.plugin import bundled, server_name
 from kong_pdk.plugin.names import key as key_of
 

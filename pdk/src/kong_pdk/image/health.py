@@ -8,7 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from kong_pdk.image.errors import StartError
+from kong_pdk.exit_status import StartError
 from kong_pdk.image.ping import Server, ping_all, read_servers
 from kong_pdk.image.run_directory import locate
 

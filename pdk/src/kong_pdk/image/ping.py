@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kong_pdk.image.errors import StartError
+from kong_pdk.exit_status import StartError
 from kong_pdk.image.run_directory import RunDirectory
-from kong_pdk.wire.errors import WireError
-from kong_pdk.wire.msgpack import Messages, Response, encode_request
+from kong_pdk.wire.msgpack_codec import Messages, Response, encode_request
+from kong_pdk.wire.wire_errors import WireError
 
 _REQUEST_ID = 1
 _THREADS = 32

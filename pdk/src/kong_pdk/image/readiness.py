@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import NamedTuple
 
-from kong_pdk.image.settings import Settings, read_conf
+from kong_pdk.image.kong_settings import Settings, read_conf
 
 _PATH = "/status/ready"
 _SECONDS = 5.0

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 
 from kong_pdk import plain_table, settings
+from kong_pdk.exit_status import CONFIGURATION_STATUS, StartError
 from kong_pdk.image import configuration, run_directory
 from kong_pdk.image.configuration import Configuration
-from kong_pdk.image.errors import CONFIGURATION_STATUS, StartError
 from kong_pdk.image.ping import Server, ping_all
 from kong_pdk.plugin import Description, Problem
 

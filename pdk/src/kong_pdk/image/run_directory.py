@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kong_pdk.image.errors import StartError
+from kong_pdk.exit_status import StartError
 from kong_pdk.settings import RUN_DIR
 
 MODE = 0o700

@@ -6,25 +6,57 @@ import contextlib
 import os
 import re
 import signal
+import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from supervisor import events, loggers
+from supervisor.loggers import LevelsByName
 from supervisor.medusa import asyncore_25 as asyncore
 from supervisor.options import ServerOptions
 from supervisor.states import ProcessStates, SupervisorStates
 from supervisor.supervisord import Supervisor
 
-from kong_pdk.image.errors import StartError
-from kong_pdk.image.output import Output, Wakeup
-from kong_pdk.image.relay import Relay
-from kong_pdk.image.run_directory import RunDirectory
+from kong_pdk.exit_status import StartError
+from kong_pdk.image.log_relay import Output, Relay, Wakeup
+from kong_pdk.image.run_directory import RunDirectory, locate
 from kong_pdk.image.supervisord_conf import KILL_AFTER_DRAIN_SECONDS, KONG, METRICS, SERVERS
-from kong_pdk.image.supervisord_messages import level_of
 from kong_pdk.settings import LOG_FORMAT
+
+_BY_TEXT = (
+    # Each start and stop of the container, and each restart of a server, says these.
+    (re.compile(r"received SIG(TERM|INT|QUIT) "), "notice"),
+    # Said already, in words of ours.
+    (re.compile(r"exited: kong |gave up: "), "debug"),
+    (re.compile(r"exited: .*; expected\)"), "notice"),
+    # Told to stop before it was far enough to hear it.
+    (re.compile(r"stopped: .* \(terminated by SIG(TERM|QUIT)\)"), "notice"),
+    # The socket lies in a directory that only its user can enter.
+    (re.compile(r"Server '.*' running without any HTTP authentication"), "debug"),
+    (re.compile(r"spawnerr: "), "error"),
+)
+
+_BY_LEVEL = {
+    LevelsByName.CRIT: "crit",
+    LevelsByName.ERRO: "error",
+    LevelsByName.WARN: "warn",
+    LevelsByName.INFO: "debug",
+}
+
+
+def level_of(text: str, level: int) -> str:
+    """Give the level, by nginx's name.
+
+    :param level: supervisord's own.
+    """
+    for pattern, better in _BY_TEXT:
+        if pattern.match(text):
+            return better
+    return _BY_LEVEL.get(level, "debug")
+
 
 _FLUSH_SECONDS = 1.0
 _BATCH_SECONDS = 0.005
@@ -269,3 +301,18 @@ def _ignores(pid: int, number: signal.Signals) -> bool:
         return False
     ignored = re.search(r"^SigIgn:\s*([0-9a-f]+)$", status, re.MULTILINE)
     return ignored is not None and bool(int(ignored[1], 16) >> (number - 1) & 1)
+
+
+def control(argv: Sequence[str]) -> int:
+    """Run supervisorctl on this container's supervisord; it ends the process with its own exit status."""
+    from supervisor import supervisorctl
+
+    arguments = list(argv)
+    conf = locate(os.environ).supervisord_conf
+    if not arguments[:1] or arguments[0] not in ("-c", "--configuration", "-s", "--serverurl", "-h", "--help"):
+        if not conf.exists():
+            print(f"kong-python: {conf} does not exist: no supervisord was started here by this user", file=sys.stderr)
+            return 1
+        arguments = ["-c", str(conf), *arguments]
+    supervisorctl.main(arguments)
+    return 0

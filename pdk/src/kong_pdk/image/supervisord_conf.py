@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kong_pdk.image.errors import StartError
+from kong_pdk.exit_status import StartError
 from kong_pdk.image.run_directory import RunDirectory
 
 KONG = "kong"
@@ -130,7 +130,7 @@ def _kong(command: Sequence[str], drain: int) -> str:
     return _PROGRAM.format(
         section=KONG,
         name=KONG,
-        command=_command_line([sys.executable, "-I", "-m", "kong_pdk.image.starter", *command]),
+        command=_command_line([sys.executable, "-I", "-m", "kong_pdk.image.starting_kong", *command]),
         priority=_KONG_PRIORITY,
         autorestart="false",
         startsecs=0,
@@ -144,7 +144,7 @@ def _metrics() -> str:
     return _PROGRAM.format(
         section=METRICS,
         name=METRICS,
-        command=_command_line([sys.executable, "-I", "-m", "kong_pdk.image.metrics"]),
+        command=_command_line([sys.executable, "-I", "-m", "kong_pdk.image.metrics_program"]),
         priority=_METRICS_PRIORITY,
         autorestart="true",
         startsecs=1,

@@ -13,12 +13,12 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from kong_pdk import __version__
-from kong_pdk.metrics import layout
+from kong_pdk.metrics import counter_layout
 from kong_pdk.metrics.counter_file import SERVER, read_counters
-from kong_pdk.metrics.processes import memory, started
-from kong_pdk.wire.phases import PHASES
+from kong_pdk.metrics.process_stats import memory, started
+from kong_pdk.wire.pdk_functions import PHASES
 
-_BOUNDS = [*map(floatToGoString, layout.BOUNDS), "+Inf"]
+_BOUNDS = [*map(floatToGoString, counter_layout.BOUNDS), "+Inf"]
 
 
 class PluginCollector(Collector):
@@ -61,13 +61,13 @@ def _of_processes(files: Iterable[_File], plugins: Iterable[str]) -> Iterator[Me
     server_restarts: Counter[str] = Counter(dict.fromkeys(plugins, 0))
     pids: dict[tuple[str, str], int] = {}
     for plugin, process, counters in files:
-        pid = int(counters[layout.PID])
-        alive = started(pid) == counters[layout.PROCESS_START] > 0
+        pid = int(counters[counter_layout.PID])
+        alive = started(pid) == counters[counter_layout.PROCESS_START] > 0
         if process == SERVER:
-            server_restarts[plugin] += int(counters[layout.STARTS]) - 1
+            server_restarts[plugin] += int(counters[counter_layout.STARTS]) - 1
         else:
             workers[plugin] += alive
-            worker_restarts[plugin] += int(counters[layout.RESTARTS])
+            worker_restarts[plugin] += int(counters[counter_layout.RESTARTS])
         if alive:
             pids[plugin, process] = pid
     yield _by_plugin(GaugeMetricFamily, "workers", "Processes that run a plugin's handlers", workers)
@@ -113,9 +113,9 @@ def _sums(workers: Iterable[Sequence[float]]) -> list[float]:
     several = list(workers)
     phases = 0
     for counters in several:
-        phases |= int(counters[layout.PHASE_SET])
+        phases |= int(counters[counter_layout.PHASE_SET])
     total = [sum(numbers) for numbers in zip(*several, strict=True)]
-    total[layout.PHASE_SET] = phases
+    total[counter_layout.PHASE_SET] = phases
     return total
 
 
@@ -133,11 +133,11 @@ def _of_events(plugins: Mapping[str, Sequence[float]]) -> Iterator[Metric]:
     calls = CounterMetricFamily("kong_python_pdk_calls", "PDK calls of handlers", labels=[*labels, "function"])
     for plugin, counters in plugins.items():
         for phase, block in _blocks(counters):
-            for number, outcome in enumerate(layout.OUTCOMES):
-                events.add_metric([plugin, phase, outcome], block[layout.OUTCOME + number])
-            durations.add_metric([plugin, phase], _buckets(block), block[layout.SECONDS])
-            waited.add_metric([plugin, phase], block[layout.WAITED])
-            for function, offset in layout.CALL_OFFSETS.items():
+            for number, outcome in enumerate(counter_layout.OUTCOMES):
+                events.add_metric([plugin, phase, outcome], block[counter_layout.OUTCOME + number])
+            durations.add_metric([plugin, phase], _buckets(block), block[counter_layout.SECONDS])
+            waited.add_metric([plugin, phase], block[counter_layout.WAITED])
+            for function, offset in counter_layout.CALL_OFFSETS.items():
                 if block[offset]:
                     calls.add_metric([plugin, phase, function], block[offset])
     yield from (events, durations, waited, calls)
@@ -146,11 +146,11 @@ def _of_events(plugins: Mapping[str, Sequence[float]]) -> Iterator[Metric]:
 def _blocks(counters: Sequence[float]) -> Iterator[tuple[str, Sequence[float]]]:
     """Give the numbers of each phase that the plugin has a handler for, or that Kong called."""
     for number, phase in enumerate(PHASES):
-        block = counters[layout.BLOCKS[phase] : layout.BLOCKS[phase] + layout.PHASE_SIZE]
-        if int(counters[layout.PHASE_SET]) >> number & 1 or any(block):
+        block = counters[counter_layout.BLOCKS[phase] : counter_layout.BLOCKS[phase] + counter_layout.PHASE_SIZE]
+        if int(counters[counter_layout.PHASE_SET]) >> number & 1 or any(block):
             yield phase, block
 
 
 def _buckets(block: Sequence[float]) -> list[tuple[str, float]]:
-    counts = block[layout.BUCKET : layout.BUCKET + len(_BOUNDS)]
+    counts = block[counter_layout.BUCKET : counter_layout.BUCKET + len(_BOUNDS)]
     return list(zip(_BOUNDS, itertools.accumulate(counts), strict=True))

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kong_pdk.metrics.layout import FINGERPRINT, LAYOUT, SIZE
+from kong_pdk.metrics.counter_layout import FINGERPRINT, LAYOUT, SIZE
 
 SERVER = "server"
 """In the place of a worker's number: the counters of the server that has the workers."""

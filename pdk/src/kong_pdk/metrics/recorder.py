@@ -12,21 +12,21 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kong_pdk.metrics import layout
+from kong_pdk.metrics import counter_layout
 from kong_pdk.metrics.counter_file import SERVER, open_counters, path_of
-from kong_pdk.metrics.processes import started
-from kong_pdk.wire.phases import PHASES
+from kong_pdk.metrics.process_stats import started
+from kong_pdk.wire.pdk_functions import PHASES
 
 _log = logging.getLogger(__name__)
 _MOST_NOTED = 128
 _PAUSE = 1.0  # seconds
-_BOUNDS, _CALLS = layout.BOUNDS, layout.CALL_OFFSETS
-_BUCKET = layout.BUCKET
-_OTHER = _CALLS[layout.OTHER]
+_BOUNDS, _CALLS = counter_layout.BOUNDS, counter_layout.CALL_OFFSETS
+_BUCKET = counter_layout.BUCKET
+_OTHER = _CALLS[counter_layout.OTHER]
 
 Event = tuple[str, int, float, float, Sequence[str]]
-"""A run of a handler: its phase, how it ended (:data:`~kong_pdk.metrics.layout.OUTCOMES`, by number), the seconds that
-it took, those of them that it spent in PDK calls, and the functions that it called."""
+"""A run of a handler: its phase, how it ended (index in :data:`~kong_pdk.metrics.counter_layout.OUTCOMES`), the seconds
+that it took, the seconds that it spent in PDK calls, and the functions that it called."""
 
 
 class Recorder:
@@ -47,15 +47,16 @@ class Recorder:
         """
         self._counters = counters = open_counters(path_of(directory, plugin, str(worker)))
         self._blocks = {
-            phase: list(counters[start : start + layout.PHASE_SIZE]) for phase, start in layout.BLOCKS.items()
+            phase: list(counters[start : start + counter_layout.PHASE_SIZE])
+            for phase, start in counter_layout.BLOCKS.items()
         }
         self._noted: list[Event] = []
         self._changed: set[str] = set()
         self._counting = threading.Lock()
-        counters[layout.PHASE_SET] = sum(1 << number for number, phase in enumerate(PHASES) if phase in phases)
-        if counters[layout.STARTS] and counters[layout.SERVER] == server:
-            counters[layout.RESTARTS] += 1
-        counters[layout.SERVER] = server
+        counters[counter_layout.PHASE_SET] = sum(1 << number for number, phase in enumerate(PHASES) if phase in phases)
+        if counters[counter_layout.STARTS] and counters[counter_layout.SERVER] == server:
+            counters[counter_layout.RESTARTS] += 1
+        counters[counter_layout.SERVER] = server
         _sign(counters)
 
     def add(self, event: Event) -> None:
@@ -70,8 +71,8 @@ class Recorder:
         with self._counting:
             self._count()
             for phase in self._changed:
-                start = layout.BLOCKS[phase]
-                self._counters[start : start + layout.PHASE_SIZE] = array("d", self._blocks[phase])
+                start = counter_layout.BLOCKS[phase]
+                self._counters[start : start + counter_layout.PHASE_SIZE] = array("d", self._blocks[phase])
             self._changed.clear()
 
     def _count(self) -> None:
@@ -93,8 +94,8 @@ def _add(events: Iterable[Event], block: list[float]) -> None:
         in_calls += waited
         for function in functions:
             block[place_of(function, _OTHER)] += 1
-    block[layout.SECONDS] += in_handlers
-    block[layout.WAITED] += in_calls
+    block[counter_layout.SECONDS] += in_handlers
+    block[counter_layout.WAITED] += in_calls
 
 
 _recorders: dict[str, Recorder] = {}
@@ -147,6 +148,6 @@ def _saying_why_not(plugin: str, directory: Path) -> Iterator[None]:
 
 
 def _sign(counters: memoryview[float]) -> None:
-    counters[layout.STARTS] += 1
-    counters[layout.PROCESS_START] = started(os.getpid())
-    counters[layout.PID] = os.getpid()
+    counters[counter_layout.STARTS] += 1
+    counters[counter_layout.PROCESS_START] = started(os.getpid())
+    counters[counter_layout.PID] = os.getpid()

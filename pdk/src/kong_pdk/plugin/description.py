@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Field = dict[str, Any]
+from kong_pdk.schema.attributes import Field
+
 Protocol = Literal["MsgPack:1", "ProtoBuf:1"]
 
 PHASES = ("certificate", "rewrite", "access", "response", "preread", "log")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from kong_pdk.plugin import names
 from kong_pdk.plugin.description import Source
-from kong_pdk.plugin.outline import Binding, Outline
 from kong_pdk.plugin.problem import PluginError, Problem
+from kong_pdk.plugin.static_scan import Binding, Outline
 
 # `..data` and `..2026_11_23_...` of a Kubernetes ConfigMap begin with a dot too.
 _SKIPPED = (".", "_")

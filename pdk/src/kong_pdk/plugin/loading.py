@@ -6,21 +6,22 @@ import contextlib
 import difflib
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from kong_pdk import settings
-from kong_pdk.exception_text import describe
+from kong_pdk.exception_text import describe, traceback_location
 from kong_pdk.mode import ENGINES
-from kong_pdk.plugin import module
-from kong_pdk.plugin.authors_line import authors_line
-from kong_pdk.plugin.description import DEFAULT_PRIORITY, DEFAULT_VERSION, Field, Plugin, Source
-from kong_pdk.plugin.handlers import Handlers
+from kong_pdk.plugin import importing, metadata, names
+from kong_pdk.plugin.description import DEFAULT_PRIORITY, DEFAULT_VERSION, Plugin, Source
 from kong_pdk.plugin.metadata import VERSION, Found, Metadata, nearest_version
-from kong_pdk.plugin.other_shapes import ambiguous
-from kong_pdk.plugin.outline import Binding, Outline, syntax_problem
+from kong_pdk.plugin.phase_methods import Handlers
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
-from kong_pdk.plugin.schema import check_schema
+from kong_pdk.plugin.static_scan import Binding, Outline, syntax_problem
+from kong_pdk.schema.attributes import Field
+from kong_pdk.schema.definition import check_schema
+from kong_pdk.schema.foreign_shapes import ambiguous
 
 # Larger integers lose digits in Lua.
 _MAX_PRIORITY = 2**53
@@ -68,7 +69,7 @@ def readable(source: Source) -> Iterator[None]:
     except PluginError:
         raise
     except Exception as error:
-        file, line = authors_line(source.file, error)
+        file, line = traceback_location(source.file, error)
         message = f"the plugin's attributes cannot be read: {' '.join(describe(error).split())}"
         hint = "let Plugin, Schema, version and priority be plain values"
         raise PluginError([Problem(file, line, message, hint, source.name)]) from error
@@ -76,7 +77,7 @@ def readable(source: Source) -> Iterator[None]:
 
 def _import(source: Source, outline: Outline) -> ModuleType:
     try:
-        return module.execute(source, outline.source)
+        return importing.execute(source, outline.source)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -93,7 +94,7 @@ def _no_plugin(source: Source, outline: Outline) -> PluginError:
 def import_problem(source: Source, error: BaseException) -> Problem:
     if isinstance(error, SyntaxError):
         return syntax_problem(source.file, error, source.name)
-    file, line = authors_line(source.file, error)
+    file, line = traceback_location(source.file, error)
     if isinstance(error, ModuleNotFoundError) and error.name:
         return Problem(file, line, *_missing_module(source, error.name), source.name)
     if isinstance(error, SystemExit):
@@ -106,7 +107,7 @@ def import_problem(source: Source, error: BaseException) -> Problem:
 
 def _missing_module(source: Source, name: str) -> tuple[str, str]:
     top, _, inner = name.partition(".")
-    if top == module.PACKAGE:
+    if top == importing.PACKAGE:
         return (
             f'there is no module "{inner.partition(".")[2]}" in {source.file.parent}',
             "fix the name, or add the file",
@@ -231,3 +232,22 @@ def _nearest_integer(value: object) -> int:
         if isinstance(value, str | float) and abs(number := int(float(value))) <= _MAX_PRIORITY:
             return number
     return 10
+
+
+def from_class(
+    name: str, cls: type, version: str | None, priority: int | None, schema: Sequence[object] | None
+) -> Plugin:
+    """Check and describe a plugin; what is None comes from the module that defines ``cls``, or from ``cls``.
+
+    Raises :class:`PluginError` with all that is wrong.
+    """
+    home = sys.modules.get(getattr(cls, "__module__", "") or "")
+    file = Path(getattr(home, "__file__", None) or sys.argv[0] or "<unknown>").absolute()
+    source = Source(name, file)
+    if problem := names.check(source):
+        raise PluginError([problem])
+    named = ModuleType(name)
+    said = metadata.of_module(home, {"version": version, "priority": priority, "Schema": schema})
+    named.__dict__.update(said, Plugin=cls)
+    with readable(source):
+        return Check(source, Outline.parse(file, name), named, main_block_ran=True).plugin()

@@ -16,9 +16,9 @@ from typing import Any
 
 from kong_pdk.mode import ENGINES
 from kong_pdk.plugin.description import DEFAULT_PRIORITY, DEFAULT_VERSION, Source
-from kong_pdk.plugin.outline import Outline
+from kong_pdk.plugin.names import similar
 from kong_pdk.plugin.problem import Problem
-from kong_pdk.plugin.similar_names import similar
+from kong_pdk.plugin.static_scan import Outline
 
 VERSION = re.compile(r"\d+\.\d+\.\d+\Z", re.ASCII)
 

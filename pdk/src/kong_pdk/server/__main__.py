@@ -2,6 +2,6 @@
 
 import sys
 
-from kong_pdk.server.command import folder_main
+from kong_pdk.server.command_line import folder_main
 
 sys.exit(folder_main())

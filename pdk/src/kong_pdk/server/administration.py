@@ -8,10 +8,10 @@ import logging
 import os
 from typing import Any
 
-from kong_pdk.exception_text import logged
+from kong_pdk.exception_text import logged, traceback_location
 from kong_pdk.logs import report
-from kong_pdk.plugin import Plugin, authors_line, kong_schema
-from kong_pdk.server.contents import Content
+from kong_pdk.plugin import Plugin, kong_schema
+from kong_pdk.server.instance_store import Content
 from kong_pdk.server.instances import Instance, InstanceError, Instances, mark
 from kong_pdk.wire.calls import (
     Answer,
@@ -70,7 +70,7 @@ def _said(instances: Instances, error: BaseException, content: Content | None) -
 
 def _place(error: BaseException, instances: Instances) -> str:
     """Give the author's line, of whichever plugin it is."""
-    lines = (authors_line(plugin.file, error) for plugin in instances.plugins.values())
+    lines = (traceback_location(plugin.file, error) for plugin in instances.plugins.values())
     return next((f"{file}:{line}" for file, line in lines if line), "")
 
 

@@ -11,10 +11,17 @@ from typing import Any, Protocol, TypeAlias
 from kong_pdk.errors import PDKError, PhaseError, UnknownFunctionError
 from kong_pdk.logs import report
 from kong_pdk.pdk.kong import absent, kong
-from kong_pdk.server.arguments import EXITS, prepare
-from kong_pdk.server.exits import EventEnded
-from kong_pdk.wire.errors import UnknownMethod
-from kong_pdk.wire.phases import allowed, depends_on_subsystem, phases_of
+from kong_pdk.wire.pdk_functions import allowed, depends_on_subsystem, phases_of
+from kong_pdk.wire.pdk_values.arguments import EXITS, prepare
+from kong_pdk.wire.wire_errors import UnknownMethod
+
+
+class EventEnded(BaseException):
+    """Kong waits for nothing more of this event: it got its answer by ``exit``, refused a call, or is gone.
+
+    No ``Exception``, so that a plugin's ``except Exception`` does not swallow it; only ``finally`` blocks run.
+    """
+
 
 _log = logging.getLogger(__name__)
 _SET_UPSTREAM = "kong.service.set_upstream"  # Kong gives nil and a message, which does not travel

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from kong_pdk.exception_text import logged
+from kong_pdk.exception_text import logged, traceback_location
 from kong_pdk.logs import report
-from kong_pdk.plugin import Plugin, authors_line
+from kong_pdk.plugin import Plugin
 
 _log = logging.getLogger(__name__)
 _MOST_THREADS = 16
@@ -81,7 +81,7 @@ class Life:
             report(_log, logging.ERROR, "%s", text)
 
     def _line_of(self, error: BaseException) -> str:
-        file, line = authors_line(self._plugin.file, error)
+        file, line = traceback_location(self._plugin.file, error)
         return f"{file}:{line}" if line else str(file)
 
 

@@ -12,16 +12,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from kong_pdk.server import set_body
-from kong_pdk.server.arguments import for_msgpack
-from kong_pdk.server.bridge import Message
-from kong_pdk.server.exits import EventEnded
-from kong_pdk.server.results import from_msgpack
-from kong_pdk.server.unknown import unknown_message
+from kong_pdk.server.bridge import EventEnded, Message
+from kong_pdk.server.pdk_hints import unknown_message
 from kong_pdk.settings import MOST_WORKERS
-from kong_pdk.wire.errors import ArgumentError, too_deep
-from kong_pdk.wire.msgpack import MAX_MESSAGE, encode_response
-from kong_pdk.wire.phases import PHASES
+from kong_pdk.wire.msgpack_codec import MAX_MESSAGE, encode_response
+from kong_pdk.wire.pdk_functions import PHASES
+from kong_pdk.wire.pdk_values import arguments
+from kong_pdk.wire.pdk_values.arguments import for_msgpack
+from kong_pdk.wire.pdk_values.results import from_msgpack
+from kong_pdk.wire.wire_errors import ArgumentError, too_deep
 
 STEP_SECONDS = 60.0
 """How long a handler waits for the value of a call. Kong says nothing when it refuses one; its own limit is as long."""
@@ -80,8 +79,8 @@ class Event:
             self.messages.append((logging.WARNING, text))
         if method == "kong.request.get_raw_body" and self._is_body_in_file():
             return None, _IN_FILE
-        if method == set_body.FUNCTION:
-            return set_body.set_body(self._ask, args)
+        if method == arguments.SET_BODY:
+            return arguments.set_body(self._ask, args)
         return self._ask(method, args)
 
     def _is_body_in_file(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
@@ -10,15 +11,39 @@ import traceback
 from collections.abc import Iterator
 from types import BuiltinFunctionType, FunctionType, MethodType
 
-from kong_pdk.exception_text import describe, logged
+from kong_pdk.error_page import UNEXPECTED, error_page
+from kong_pdk.exception_text import describe, logged, traceback_location
 from kong_pdk.logs import report
-from kong_pdk.metrics.layout import ABORTED, ERROR, EXIT, OK
+from kong_pdk.metrics.counter_layout import ABORTED, ERROR, EXIT, OK
 from kong_pdk.metrics.recorder import recorder_of
-from kong_pdk.plugin import PHASES, authors_line
-from kong_pdk.server import failure
-from kong_pdk.server.bridge import Bridge, Channel
-from kong_pdk.server.exits import EventEnded
+from kong_pdk.plugin import PHASES
+from kong_pdk.server.bridge import Bridge, Channel, EventEnded
 from kong_pdk.server.instances import Instance
+from kong_pdk.wire.wire_errors import UnknownMethod
+
+
+def method(phase: str) -> str:
+    """Name the PDK function that ends a request with a 500."""
+    return "kong.response.exit" if phase in ("certificate", "preread") else "kong.response.error"
+
+
+def answer(channel: Channel, phase: str) -> None:
+    """Make the request end with a 500 in Kong's form.
+
+    In ``certificate`` the refused call fails the handshake; in ``preread`` it ends the stream.
+
+    :raises EventEnded: always.
+    """
+    with contextlib.suppress(UnknownMethod):
+        channel.leave(method(phase), [500])
+        raise EventEnded
+    # a stock ProtoBuf:1 has no kong.response.error: its page is written here
+    accept, _ = channel.call("kong.request.get_header", ["accept"])
+    request_id, _ = channel.call("kong.nginx.get_var", ["kong_request_id"])
+    content_type, body = error_page(accept, UNEXPECTED, request_id)
+    channel.leave("kong.response.exit", [500, body, {"content-type": content_type}])
+    raise EventEnded
+
 
 _log = logging.getLogger(__name__)
 _TRIES = 3  # to answer, where exceptions from outside (a timer that the handler left behind) strike meanwhile
@@ -146,7 +171,7 @@ def fail(channel: Channel, phase: str) -> bool:
             channel.recover()
             if phase == "log":  # the client has its answer, and Kong refuses to make another one here
                 return True
-            failure.answer(channel, phase)
+            answer(channel, phase)
         except EventEnded:  # noqa: PERF203
             return False
         except BaseException:  # noqa: BLE001  # a timer of gevent's that the handler left behind, for example
@@ -166,7 +191,7 @@ def _log_error(instance: Instance, phase: str, error: BaseException) -> None:
 
 
 def _place(instance: Instance, phase: str, error: BaseException) -> str:
-    file, line = authors_line(instance.plugin.file, error)
+    file, line = traceback_location(instance.plugin.file, error)
     if line is not None:
         return f"{file}:{line}"
     if isinstance(error, HandlerError):

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from kong_pdk.logs import Once
 from kong_pdk.plugin import Plugin
 from kong_pdk.server.closing import Closings, Life
-from kong_pdk.server.contents import Content, Contents, ContentTable, Holder, WorkerState
+from kong_pdk.server.instance_store import Content, Contents, ContentTable, Holder, WorkerState
 from kong_pdk.server.internal_keys import split
 from kong_pdk.wire.text import decode
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kong_pdk.plugin import Field, Plugin
+from kong_pdk.plugin import Plugin
+from kong_pdk.schema.attributes import Field
 
 REFS = "$refs"
 """Where Kong says which fields held a reference, ``{vault://...}``: in the configuration, and in each record in it."""

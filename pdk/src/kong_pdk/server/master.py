@@ -1,4 +1,4 @@
-"""The master of a plugin server: holds the sockets, forks the workers and keeps them running.
+"""The master of a plugin server: it holds the sockets, forks the workers and keeps them running.
 
 It runs no code of a plugin and has one thread, so that it can fork at any time.
 """
@@ -12,30 +12,206 @@ import os
 import selectors
 import signal
 import socket
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from kong_pdk.logs import NOTICE
 from kong_pdk.mode import Mode
-from kong_pdk.server import engine, line
-from kong_pdk.server.contents import Content, ContentTable
-from kong_pdk.server.forks import STOP_SIGNALS, signals_held
+from kong_pdk.server import control_channel, engine
+from kong_pdk.server.fork_hooks import STOP_SIGNALS, signals_held
+from kong_pdk.server.instance_store import Content, ContentTable, WorkerState
 from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
-from kong_pdk.server.parent import LOOK_SECONDS, Parent
-from kong_pdk.server.peers import make_inbox
-from kong_pdk.server.seat import Seat
-from kong_pdk.server.worker_process import RollCall, WorkerProcess, how_it_ended, pause_after
-from kong_pdk.wire.errors import WireError
-from kong_pdk.wire.msgpack import Message, Notification, Request, encode_notification, encode_response
+from kong_pdk.server.step_forwarding import make_inbox
+from kong_pdk.server.worker import Seat
+from kong_pdk.wire.msgpack_codec import Message, Messages, Notification, Request, encode_notification, encode_response
+from kong_pdk.wire.wire_errors import WireError
+
+_log = logging.getLogger(__name__)
+LOOK_SECONDS = 0.5
+
+
+class Parent:
+    """The process that started this one.
+
+    It is not watched where this one was meant to be left alone: started by process 1, or with hang-ups ignored
+    (``nohup``).
+    """
+
+    def __init__(self) -> None:
+        """Take note of it."""
+        self._pid = os.getppid()
+        self.is_watched = self._pid > 1 and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+
+    def has_ended(self) -> bool:
+        """Whether it is watched and gone."""
+        if not self.is_watched or os.getppid() == self._pid:
+            return False
+        _log.info("the process that started this server has ended")
+        return True
+
+
+def watch_parent(ended: Callable[[], None]) -> None:
+    """Call ``ended``, on a thread of its own, once the process that started this one is gone."""
+    parent = Parent()
+    if not parent.is_watched:
+        return
+
+    def watch() -> None:
+        stopped = threading.Event()
+        while not stopped.wait(LOOK_SECONDS):
+            if parent.has_ended():
+                ended()
+                return
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+MOST_PAUSE = 5.0
+"""Seconds at most between the starts of a worker that ends again and again."""
+
+TAKE_SECONDS = 30.0
+MOST_OUTGOING = 64 * 1024 * 1024
+"""A worker that takes nothing of what its master has for it for so long, or lets so many bytes come together, hangs."""
+
+ANSWER_SECONDS = 3.0
+"""After so long a worker that has not answered its master's ping counts as hanging."""
+
+_CHUNK = 64 * 1024
+
+
+class WorkerProcess:
+    """One process that was forked for a slot."""
+
+    def __init__(self, slot: int, pid: int, line: socket.socket, started_at: float) -> None:
+        """:param line: the master's end; it is made non-blocking."""
+        self.slot = slot
+        self.pid = pid
+        self.line = line
+        self.started_at = started_at
+        self.ready = False
+        self.failed = False
+        self.has_hung_up = False
+        self._messages = Messages()
+        self._outgoing = bytearray()
+        self._waits_since: float | None = None
+        self._is_given_up = False
+        line.setblocking(False)
+
+    def received(self) -> Iterator[Message]:
+        """Give what the worker has said; nothing more once it has closed its end."""
+        while data := self._receive():
+            yield from self._messages.feed(data)
+
+    def _receive(self) -> bytes:
+        try:
+            data = self.line.recv(_CHUNK)
+        except BlockingIOError:
+            return b""
+        except OSError:
+            data = b""
+        self.has_hung_up = not data
+        return data
+
+    def send(self, data: bytes) -> bool:
+        """Send, or keep for later what a busy worker does not take now.
+
+        :return: whether all is sent.
+        """
+        if self._is_given_up:
+            return True
+        self._outgoing += data
+        try:
+            while self._outgoing:
+                del self._outgoing[: self.line.send(self._outgoing)]
+                self._waits_since = time.monotonic()
+        except BlockingIOError:
+            self._waits_since = self._waits_since or time.monotonic()
+            return False
+        except OSError:  # it has ended
+            self._outgoing.clear()
+        self._waits_since = None
+        return True
+
+    @property
+    def hangs_at(self) -> float | None:
+        """When it counts as hanging unless it takes something before; None while nothing waits for it."""
+        if self._waits_since is None:
+            return None
+        return self._waits_since + TAKE_SECONDS if len(self._outgoing) <= MOST_OUTGOING else 0.0
+
+    def give_up(self) -> None:
+        """Kill it, and keep nothing more for it."""
+        self._is_given_up = True
+        self._outgoing.clear()
+        self._waits_since = None
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to a process that was not reaped yet."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def reap(self) -> int | None:
+        """Give the exit code, negative for a signal, once the process has ended."""
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:  # SIGCHLD is ignored by whoever started the master
+            return 0
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+
+class RollCall:
+    """One question for all workers, and who has not answered yet. The master asks when it is asked, not by itself."""
+
+    def __init__(self, asker: WorkerProcess, request: int, called: Collection[WorkerProcess]) -> None:
+        """:param asker: the worker that wants to know; request: what its question is answered by."""
+        self.asker = asker
+        self.request = request
+        self.due = time.monotonic() + ANSWER_SECONDS
+        self._called = list(called)
+        self._silent = set(called)
+
+    def answered(self, worker: WorkerProcess) -> None:
+        """Note a sign of life."""
+        self._silent.discard(worker)
+
+    def ended(self, worker: WorkerProcess) -> None:
+        """Expect nothing of a worker that has ended: another one takes its place."""
+        self._silent.discard(worker)
+        self._called = [each for each in self._called if each is not worker]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all have answered, or had the time for it."""
+        return not self._silent or time.monotonic() >= self.due
+
+    def states(self) -> list[WorkerState]:
+        """Say which workers there are, and which of them answer."""
+        return [WorkerState(each.slot + 1, each.pid, each not in self._silent) for each in self._called]
+
+
+def how_it_ended(code: int) -> str:
+    """Put an exit code into words."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # a real-time signal
+        return f"signal {-code}"
+
+
+def pause_after(failures: int) -> float:
+    """Give the seconds until a worker is started: none at first, then longer and longer where that did not help."""
+    return min(2.0 ** min(failures - 1, 10), MOST_PAUSE) if failures else 0.0
+
 
 STOP_SECONDS = 7.0
 """After so long a worker that was told to stop is killed: it drains for 3 s, and may take three more to end."""
 
 STEADY_SECONDS = 10.0
 """A worker that lived so long did not end right after its start."""
-
-_log = logging.getLogger(__name__)
 
 
 class Master:
@@ -236,7 +412,7 @@ class Master:
         for id, holders in self._contents.expire().items():
             for worker in self._workers.values():
                 if worker in holders:
-                    self._send(worker, encode_notification(line.DROP, id))
+                    self._send(worker, encode_notification(control_channel.DROP, id))
         for worker in self._workers.values():
             if worker.hangs_at is not None and worker.hangs_at <= time.monotonic():
                 _log.error("%s takes nothing of what its master has to tell it: it is killed", self._name(worker.slot))
@@ -257,29 +433,32 @@ class Master:
                 self._selector.unregister(worker.line)
 
     def _take(self, worker: WorkerProcess, message: Message) -> None:
-        if isinstance(message, Request) and message.method == line.WORKERS:
+        if isinstance(message, Request) and message.method == control_channel.WORKERS:
             self._call_roll(worker, message.id)
         elif isinstance(message, Request):
             self._send(worker, encode_response(message.id, None, self._answer(worker, message)))
         elif not isinstance(message, Notification):
             raise TypeError(type(message).__name__)
-        elif message.label == line.RELEASE:
+        elif message.label == control_channel.RELEASE:
             self._contents.release(message.args, worker)
-        elif message.label == line.CLOSE:
+        elif message.label == control_channel.CLOSE:
             self._contents.close(message.args)
             for other in self._workers.values():
                 if other is not worker:
-                    self._send(other, encode_notification(line.CLOSE, message.args))
-        elif message.label == line.PONG:
+                    self._send(other, encode_notification(control_channel.CLOSE, message.args))
+        elif message.label == control_channel.PONG:
             for each in self._roll_calls:
                 each.answered(worker)
         else:
-            worker.ready, worker.failed = message.label == line.READY, message.label == line.FAILED
+            worker.ready, worker.failed = (
+                message.label == control_channel.READY,
+                message.label == control_channel.FAILED,
+            )
             self._say(message.args)
             self._publish_if_ready()
 
     def _answer(self, worker: WorkerProcess, request: Request) -> object:
-        if request.method == line.KEEP:
+        if request.method == control_channel.KEEP:
             digest, name, config = request.args
             return self._contents.keep(digest, Content(name, config), worker)
         (id,) = request.args
@@ -289,7 +468,7 @@ class Master:
         called = [worker for worker in self._workers.values() if worker.ready]
         self._roll_calls.append(RollCall(asker, request, called))
         for worker in called:
-            self._send(worker, encode_notification(line.PING, None))
+            self._send(worker, encode_notification(control_channel.PING, None))
 
     def _end_roll_calls(self) -> None:
         for each in [each for each in self._roll_calls if each.is_over]:

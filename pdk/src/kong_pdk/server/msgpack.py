@@ -15,16 +15,16 @@ from typing import Any
 
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
-from kong_pdk.server import administration, failure
+from kong_pdk.server import administration, handler
 from kong_pdk.server.activity import Activity
 from kong_pdk.server.event import Abandoned, Event, Events, phase_of
 from kong_pdk.server.handler import run_handler
 from kong_pdk.server.instances import Instance, InstanceError, Instances
-from kong_pdk.server.peers import PeerGone, Peers
+from kong_pdk.server.step_forwarding import PeerGone, Peers
 from kong_pdk.wire.calls import CloseInstance, GetInstanceStatus, GetPluginInfo, StartInstance
-from kong_pdk.wire.errors import WireError
-from kong_pdk.wire.msgpack import Messages, Request, encode_request, encode_response
+from kong_pdk.wire.msgpack_codec import Messages, Request, encode_request, encode_response
 from kong_pdk.wire.text import encode
+from kong_pdk.wire.wire_errors import WireError
 
 _log = logging.getLogger(__name__)
 _CHUNK = 64 * 1024
@@ -47,7 +47,7 @@ class NoHandler(Exception):
         super().__init__(event_id)
         phase = phase_of(event_id)
         # In `log` the client has its answer, and Kong refuses to make another one.
-        call = {"Method": failure.method(phase), "Args": [500]}
+        call = {"Method": handler.method(phase), "Args": [500]}
         self.output = {"Data": "ret" if phase == "log" else call, "EventId": event_id}
 
 

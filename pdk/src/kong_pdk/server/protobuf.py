@@ -10,22 +10,22 @@ from typing import Any, TypeAlias
 
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
-from kong_pdk.server import set_body
 from kong_pdk.server.activity import Activity
 from kong_pdk.server.administration import StartError, answer_call, find, start
-from kong_pdk.server.bridge import Message
-from kong_pdk.server.exits import EventEnded
+from kong_pdk.server.bridge import EventEnded, Message
 from kong_pdk.server.handler import fail, run_handler
 from kong_pdk.server.instances import Instances
-from kong_pdk.server.results import HEADERS_OF, from_protobuf, query_argument
-from kong_pdk.server.unknown import why_unknown
-from kong_pdk.wire import pdk
+from kong_pdk.server.pdk_hints import why_unknown
 from kong_pdk.wire.calls import HandleEvent, StartInstance
-from kong_pdk.wire.errors import UnknownMethod, WireError
 from kong_pdk.wire.interface import Interface
-from kong_pdk.wire.methods import Method
-from kong_pdk.wire.protobuf import decode_call, encode_return, first_message, frame
+from kong_pdk.wire.pdk_functions import Method
+from kong_pdk.wire.pdk_values import arguments
+from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import decode_result
+from kong_pdk.wire.pdk_values.results import HEADERS_OF, from_protobuf, query_argument
+from kong_pdk.wire.protobuf_codec import decode_call, encode_return, first_message, frame
 from kong_pdk.wire.text import decode, encode
+from kong_pdk.wire.wire_errors import UnknownMethod, WireError
 
 _Result: TypeAlias = tuple[Any, str | None]
 _log = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ class _Channel:
         return special(self, chosen, args) if special else self._make(chosen, args)
 
     def _set_body(self, _: Method, args: Sequence[object]) -> _Result:
-        return set_body.set_body(lambda name, given: self._make(self._choose(name), given), args)
+        return arguments.set_body(lambda name, given: self._make(self._choose(name), given), args)
 
     def _get_query_arg(self, chosen: Method, args: Sequence[object]) -> _Result:
         if chosen.output != "String" or len(args) != 1 or not isinstance(args[0], (str, bytes)):
@@ -222,18 +222,18 @@ class _Channel:
         return self._make(chosen, args)
 
     def _make(self, chosen: Method, args: Sequence[object]) -> _Result:
-        payload = pdk.encode_arguments(chosen, args)
+        payload = encode_arguments(chosen, args)
         try:
             reply = self._stream.ask(encode(chosen.name), payload)
         except (ConnectionClosed, WireError):  # the connection is of no use; who reads it next says why
             self.unanswered = f"Kong refused {chosen.function} in {self._phase} (its log says why), or has ended"
             raise EventEnded from None
-        return from_protobuf(chosen, pdk.decode_result(chosen, reply))
+        return from_protobuf(chosen, decode_result(chosen, reply))
 
     def leave(self, method: str, args: Sequence[object]) -> None:
         """See :class:`kong_pdk.server.bridge.Channel`."""
         chosen = self._choose(method)
-        payload = pdk.encode_arguments(chosen, args)
+        payload = encode_arguments(chosen, args)
         try:
             self._stream.write(encode(chosen.name), payload)
         except ConnectionClosed:
@@ -248,7 +248,7 @@ class _Channel:
 
 
 _SPECIAL: Mapping[str, Callable[[_Channel, Method, Sequence[object]], _Result]] = {
-    set_body.FUNCTION: _Channel._set_body,
+    arguments.SET_BODY: _Channel._set_body,
     "kong.client.authenticate": _Channel._authenticate,
     "kong.client.load_consumer": _Channel._load_consumer,
     "kong.request.get_query_arg": _Channel._get_query_arg,

@@ -16,11 +16,11 @@ from typing import Any
 from kong_pdk.plugin import Plugin
 from kong_pdk.server import protobuf
 from kong_pdk.server.activity import Activity
-from kong_pdk.server.contents import Contents
-from kong_pdk.server.forks import STOP_SIGNALS
+from kong_pdk.server.fork_hooks import STOP_SIGNALS
+from kong_pdk.server.instance_store import Contents
 from kong_pdk.server.instances import Instances
 from kong_pdk.server.msgpack import MsgpackServer
-from kong_pdk.server.peers import Peers
+from kong_pdk.server.step_forwarding import Peers
 from kong_pdk.wire.interface import STOCK, Interface
 
 _log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Runs a plugin server to its end, and lets that be as the end of a program is, but not for ever."""
+"""Runs a plugin server to its end, as one process or by a master and workers, and ends the process within seconds."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 from kong_pdk import logs
 from kong_pdk.mode import Mode
 from kong_pdk.plugin import Plugin
-from kong_pdk.server.listener import QUEUE_SIZE, ListenError
-from kong_pdk.server.loaded import Load
+from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
+from kong_pdk.server.worker import Load
 
 if TYPE_CHECKING:
     from kong_pdk.server.server import Server
 
 _log = logging.getLogger(__name__)
+
+
 _END_SECONDS = 3.0  # for what plugins do at the end
 _CLOSE_SECONDS = 1.5  # of these, at most, for what instances do
 
@@ -30,12 +32,20 @@ def serve_alone(plugin: Plugin, paths: list[Path], queue_size: int = QUEUE_SIZE)
 
     :return: the exit status.
     """
-    from kong_pdk.server.alone import serve
-    from kong_pdk.server.kong_at_hand import interface
+    from kong_pdk.interface_file import interface
+    from kong_pdk.server.fork_hooks import part_from_children
+    from kong_pdk.server.master import watch_parent
+    from kong_pdk.server.server import Server
 
     logs.restore()
     try:
-        server = serve([plugin], paths, interface(), queue_size)
+        with Listeners(paths, queue_size) as listeners:
+            server = Server([plugin], listeners.sockets, interface=interface())
+            part_from_children(server.sockets, server.stop_at_signals())
+            watch_parent(server.stop)
+            listeners.publish()
+            server.run()
+            _log.log(logs.NOTICE, "stopped")
     except ListenError as error:
         _log.error("%s", error)
         return 1
@@ -55,7 +65,7 @@ def serve_by_workers(
     :return: the exit status.
     """
     # Not at the top: a dump needs none of it, and what it imports may come with the packages of a plugin.
-    from kong_pdk.server.kong_at_hand import interface
+    from kong_pdk.interface_file import interface
     from kong_pdk.server.master import Master
     from kong_pdk.server.worker import work
 

@@ -6,20 +6,68 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kong_pdk import logs
 from kong_pdk.metrics.recorder import record_worker, write_all
 from kong_pdk.mode import Mode
+from kong_pdk.plugin import Plugin
 from kong_pdk.server import engine
-from kong_pdk.server.forks import STOP_SIGNALS, part_from_children
-from kong_pdk.server.loaded import Load
-from kong_pdk.server.seat import Seat
-from kong_pdk.wire.interface import Interface
+from kong_pdk.server.fork_hooks import STOP_SIGNALS, part_from_children
 
 if TYPE_CHECKING:
     from kong_pdk.server.server import Server
+    from kong_pdk.server.step_forwarding import Peers
+    from kong_pdk.wire.interface import Interface
+
+
+@dataclass
+class Loaded:
+    """The plugins that a worker serves, and what is to be said of those that do not load."""
+
+    plugins: list[Plugin] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+
+
+Load = Callable[[], Loaded]
+
+
+@dataclass
+class Seat:
+    """The place of one worker: its number, and the sockets that the master made before the fork."""
+
+    slot: int
+    line: socket.socket
+    """To the master; its end is the master's end."""
+    listening: list[socket.socket]
+    inbox: socket.socket
+    outboxes: list[socket.socket]
+
+    def renew(self) -> None:
+        """Make the sockets anew, of the class that an engine may have put in the place of Python's own."""
+        self.line = _renewed(self.line)
+        self.listening = [_renewed(each) for each in self.listening]
+        self.inbox = _renewed(self.inbox)
+        self.outboxes = [_renewed(each) for each in self.outboxes]
+
+    def sockets(self) -> list[socket.socket]:
+        """List all of them."""
+        return [self.line, *self.listening, self.inbox, *self.outboxes]
+
+    def peers(self) -> Peers | None:
+        """Give the way to the other workers; None where there are none."""
+        from kong_pdk.server.step_forwarding import Peers
+
+        return Peers(self.slot, self.inbox, self.outboxes) if len(self.outboxes) > 1 else None
+
+
+def _renewed(old: socket.socket) -> socket.socket:
+    timeout = old.gettimeout()
+    new = socket.socket(fileno=old.detach())
+    new.settimeout(timeout)
+    return new
 
 
 def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None, interface: Interface) -> Server | None:
@@ -31,7 +79,7 @@ def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None, interface: In
     :return: the server, which has stopped; None where there was nothing to serve.
     """
     _begin(seat, mode)
-    from kong_pdk.server.line import FAILED, READY, Line
+    from kong_pdk.server.control_channel import FAILED, READY, Line
     from kong_pdk.server.server import Server
 
     held: list[Callable[[], list[socket.socket]]] = [seat.sockets]

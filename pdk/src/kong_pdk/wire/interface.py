@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from kong_pdk.wire.arguments import INPUTS
-from kong_pdk.wire.errors import InterfaceError, UnknownMethod
-from kong_pdk.wire.methods import METHODS, Method
-from kong_pdk.wire.results import OUTPUTS
+from kong_pdk.wire.pdk_functions import METHODS, Method
+from kong_pdk.wire.pdk_values.protobuf_arguments import INPUTS
+from kong_pdk.wire.pdk_values.protobuf_results import OUTPUTS
+from kong_pdk.wire.wire_errors import InterfaceError, UnknownMethod
 
 _SERVICE = "Kong"
 _COMMENT = (

@@ -10,9 +10,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from kong_pdk.wire import msgpack, protobuf
+from kong_pdk.wire import msgpack_codec, protobuf_codec
 from kong_pdk.wire.calls import Answer, Call, HandleEvent
-from kong_pdk.wire.errors import WireError
+from kong_pdk.wire.wire_errors import WireError
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ class ProtobufSide:
 
     def call(self, sequence: int, call: Call) -> bytes:
         """Make an ``RpcCall``."""
-        return self.send(protobuf.encode_call(sequence, call), sequence, isinstance(call, HandleEvent))
+        return self.send(protobuf_codec.encode_call(sequence, call), sequence, isinstance(call, HandleEvent))
 
     def send(self, rpc_call: bytes, sequence: int, is_event: bool) -> bytes:
         """Make a frame of an ``RpcCall`` whose bytes are at hand."""
         self._sequence, self._in_event, self._method = sequence, is_event, None
-        return protobuf.frame(rpc_call)
+        return protobuf_codec.frame(rpc_call)
 
     def reply(self, result: bytes) -> bytes:
         """Make the reply to a PDK call from its result message."""
-        return protobuf.frame(result)
+        return protobuf_codec.frame(result)
 
     def feed(self, data: bytes) -> None:
         """Take what was received."""
@@ -67,7 +67,7 @@ class ProtobufSide:
 
         :raises WireError: a length that no frame has.
         """
-        cut = protobuf.first_message(self._received)
+        cut = protobuf_codec.first_message(self._received)
         if cut is None:
             return None
         frame, self._received = cut
@@ -88,7 +88,7 @@ class ProtobufSide:
         return None
 
     def _answered(self, frame: bytes) -> Answered:
-        sequence, answer = protobuf.decode_return(frame)
+        sequence, answer = protobuf_codec.decode_return(frame)
         if sequence != self._sequence:
             raise WireError(f"the plugin server answered call {sequence} in place of {self._sequence}")
         if self._received:
@@ -100,18 +100,18 @@ class MsgpackSide:
     """MsgPack:1: a request and its response; the steps of one event can take different connections."""
 
     def __init__(self) -> None:
-        self._messages = msgpack.Messages()
-        self._received: deque[msgpack.Message] = deque()
+        self._messages = msgpack_codec.Messages()
+        self._received: deque[msgpack_codec.Message] = deque()
         self._id = 0
 
     def request(self, id: int, method: str, *args: object) -> bytes:
         """Make a request."""
-        return self.send(msgpack.encode_request(id, method, args), id)
+        return self.send(msgpack_codec.encode_request(id, method, args), id)
 
     def step(self, id: int, call: PdkCall, value: object) -> bytes:
         """Make the request that brings the value of a PDK call; None is a value that is not there."""
         data = {} if value is None else {"Data": value}
-        return self.request(id, msgpack.step_method(call.method), {"EventId": call.event, **data})
+        return self.request(id, msgpack_codec.step_method(call.method), {"EventId": call.event, **data})
 
     def send(self, request: bytes, id: int) -> bytes:
         """Send a request whose bytes are at hand."""
@@ -125,7 +125,7 @@ class MsgpackSide:
         """
         self._received += self._messages.feed(data)
 
-    def next(self) -> msgpack.Response | msgpack.Notification | None:
+    def next(self) -> msgpack_codec.Response | msgpack_codec.Notification | None:
         """Give the next notification, or the response, which is the last thing that the server says.
 
         :raises WireError: another message.
@@ -133,9 +133,9 @@ class MsgpackSide:
         if not self._received:
             return None
         message = self._received.popleft()
-        if isinstance(message, msgpack.Notification):
+        if isinstance(message, msgpack_codec.Notification):
             return message
-        if isinstance(message, msgpack.Response) and message.id == self._id and not self._received:
+        if isinstance(message, msgpack_codec.Response) and message.id == self._id and not self._received:
             return message
         raise WireError(f"the plugin server sent {message!r} in place of answer {self._id} alone")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kong_pdk.gateway.command.errors import CommandError
-from kong_pdk.gateway.settings import Settings, SettingsError
+from kong_pdk.gateway.gateway_settings import Settings, SettingsError
 
 DEFAULT_PREFIX = "/usr/local/kong"
 DEFAULT_FILES = (Path("/etc/kong/kong.conf"), Path("/etc/kong.conf"))

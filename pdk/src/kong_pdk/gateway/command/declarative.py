@@ -11,8 +11,8 @@ from kong_pdk.gateway.command import configuration
 from kong_pdk.gateway.command.console import Console
 from kong_pdk.gateway.command.errors import CommandError
 from kong_pdk.gateway.declarative import DeclarativeError, load_settings
+from kong_pdk.gateway.gateway_settings import BUNDLED, Settings
 from kong_pdk.gateway.key_auth import KEY_AUTH
-from kong_pdk.gateway.settings import BUNDLED, Settings
 
 _EXAMPLE_FILE = Path("kong.yml")
 _EXAMPLE = """\

@@ -15,8 +15,8 @@ from kong_pdk.gateway.command import configuration
 from kong_pdk.gateway.command.errors import CommandError
 from kong_pdk.gateway.command.prefix import pid_file
 from kong_pdk.gateway.gateway import Gateway, GatewayError
-from kong_pdk.gateway.logs import ErrorLog, open_stream
-from kong_pdk.gateway.settings import Settings
+from kong_pdk.gateway.gateway_settings import Settings
+from kong_pdk.gateway.nginx_logs import ErrorLog, open_stream
 
 _GRACEFUL = (signal.SIGQUIT,)
 _FAST = (signal.SIGTERM, signal.SIGINT)

@@ -1,42 +1,27 @@
 """The PDK as Kong's Lua side has it: functions by dotted name that read and change an exchange."""
 
-from kong_pdk.gateway.pdk.calls import Event, UnknownFunction, call
-
-from . import (
-    client,
-    client_tls,
-    log,
-    nginx,
-    node,
-    request,
-    request_body,
-    response,
-    router,
-    service,
-    service_request,
-    service_response,
-    shared,
-    unreachable,
-    vault,
+from kong_pdk.gateway.pdk import (
+    kong_client,
+    kong_log,
+    kong_nginx,
+    kong_node,
+    kong_request,
+    kong_response,
+    kong_service,
+    kong_vault,
 )
+from kong_pdk.gateway.pdk.calls import Event, UnknownFunction, call
 
 __all__ = [
     "Event",
     "UnknownFunction",
     "call",
-    "client",
-    "client_tls",
-    "log",
-    "nginx",
-    "node",
-    "request",
-    "request_body",
-    "response",
-    "router",
-    "service",
-    "service_request",
-    "service_response",
-    "shared",
-    "unreachable",
-    "vault",
+    "kong_client",
+    "kong_log",
+    "kong_nginx",
+    "kong_node",
+    "kong_request",
+    "kong_response",
+    "kong_service",
+    "kong_vault",
 ]

@@ -5,12 +5,40 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.exchange import Exchange, Refused
-from kong_pdk.gateway.pdk.unmeasured import refused
-from kong_pdk.wire.phases import allowed, phases_of
+from kong_pdk.wire.pdk_functions import allowed, phases_of
+
+# They need a request over HTTP, which neither a TCP connection nor a TLS handshake is.
+_HTTP_ALONE = (
+    "kong.client.tls.",
+    "kong.request.",
+    "kong.response.",
+    "kong.service.request.",
+    "kong.service.response.",
+)
+# They work when there is a route and a client that may be known, and are over when the session is.
+_ACCESS_ALONE = ("kong.client.authenticate", "kong.service.")
+_FROM_ACCESS_ON = ("kong.client.get_credential", "kong.client.load_consumer", "kong.log.set_serialize_value")
+_PREREAD_TOO = frozenset(
+    {"kong.service.request.disable_tls", "kong.service.set_tls_verify", "kong.service.set_tls_verify_depth"}
+)
+# A handshake has neither a route nor a client with a name.
+_BEFORE_REQUESTS = ("kong.client.", "kong.log.serialize", "kong.log.set_serialize_value", "kong.router.")
+
+
+def refused(method: str, phase: str, subsystem: str) -> bool:
+    """Whether Kong refuses a call in a phase of its own (``certificate``) or of the stream subsystem."""
+    if phase == "certificate":
+        return method.startswith((*_HTTP_ALONE, *_BEFORE_REQUESTS, *_ACCESS_ALONE))
+    if subsystem == "http":
+        return False
+    if phase == "preread":
+        return method not in _PREREAD_TOO and method.startswith((*_HTTP_ALONE, *_ACCESS_ALONE, *_FROM_ACCESS_ON))
+    return method.startswith((*_HTTP_ALONE, *_ACCESS_ALONE))
+
 
 MSGPACK = "MsgPack:1"
 
@@ -98,3 +126,29 @@ async def call(event: Event, method: str, args: list[Any]) -> Any:
         args = [*args, *[None] * found.parameters][: found.parameters]
     result = found.run(event, *args)
     return await result if inspect.isawaitable(result) else result
+
+
+_PHASES = {
+    "kong.client.tls.disable_http2_alpn": "client_hello",
+    "kong.response.set_raw_body": "body_filter",
+    "kong.response.get_raw_body": "body_filter",
+}
+_ARGUMENTS = {
+    "kong.service.set_target_retry_callback": "retry_callback must be a function",
+    "kong.service.set_tls_cert_key": "chain must be a parsed cdata object",
+    "kong.service.set_tls_verify_store": "store must be a table of X.509 certificates that Lua has read",
+    "kong.vault.try": "callback must be a function",
+}
+
+
+def _refuser(reason: str) -> Any:
+    def refuse(event: Event, *args: object) -> NoReturn:
+        raise Refused(reason.format(phase=event.phase))
+
+    return refuse
+
+
+for _name, _phase in _PHASES.items():
+    function(_name)(_refuser(f"{_name} cannot be called in {{phase}} phase (only in: {_phase})"))
+for _name, _reason in _ARGUMENTS.items():
+    function(_name)(_refuser(f"{_name}: {_reason}"))

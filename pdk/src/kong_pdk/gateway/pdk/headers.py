@@ -6,7 +6,7 @@ from typing import Any
 
 from kong_pdk.gateway.exchange import RawHeaders, Refused
 from kong_pdk.gateway.pdk.checks import lua_type
-from kong_pdk.gateway.pdk.lua import by_name, tostring
+from kong_pdk.gateway.pdk.lua_values import by_name, tostring
 from kong_pdk.wire.text import decode, encode
 
 

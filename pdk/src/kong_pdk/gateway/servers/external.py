@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from kong_pdk import interface_file
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.exchange import Exchange
-from kong_pdk.gateway.logs import ErrorLog
+from kong_pdk.gateway.gateway_settings import PluginServer, Settings
+from kong_pdk.gateway.nginx_logs import ErrorLog
 from kong_pdk.gateway.pdk import Event
 from kong_pdk.gateway.servers.failures import PluginServerError
 from kong_pdk.gateway.servers.managed_server import ManagedServer
@@ -19,7 +20,6 @@ from kong_pdk.gateway.servers.msgpack_client import MsgPackClient
 from kong_pdk.gateway.servers.plugin_query import PluginInfo, query
 from kong_pdk.gateway.servers.pool import SOCKET_TIMEOUT, Pool
 from kong_pdk.gateway.servers.protobuf_client import ProtoBufClient
-from kong_pdk.gateway.settings import PluginServer, Settings
 from kong_pdk.wire.interface import STOCK, Interface
 
 

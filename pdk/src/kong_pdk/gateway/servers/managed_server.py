@@ -7,8 +7,8 @@ import contextlib
 import os
 import time
 
-from kong_pdk.gateway.logs import ErrorLog
-from kong_pdk.gateway.settings import PluginServer
+from kong_pdk.gateway.gateway_settings import PluginServer
+from kong_pdk.gateway.nginx_logs import ErrorLog
 
 RESTART_SECONDS = 1.0
 STOP_SECONDS = 5.0

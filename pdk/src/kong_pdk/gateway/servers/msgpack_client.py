@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.pdk import Event, UnknownFunction, call
-from kong_pdk.gateway.pdk.lua import from_msgpack, to_msgpack
+from kong_pdk.gateway.pdk.lua_values import from_msgpack, to_msgpack
 from kong_pdk.gateway.servers.failures import Closed, PluginFailed, Retries, RpcError, Unreachable
 from kong_pdk.gateway.servers.pool import Connection, Pool
 from kong_pdk.gateway.servers.started_instances import Instances, configuration
-from kong_pdk.wire import msgpack
-from kong_pdk.wire.errors import WireError
+from kong_pdk.wire import msgpack_codec
 from kong_pdk.wire.kong_side import MsgpackSide, PdkCall, pdk_call
+from kong_pdk.wire.wire_errors import WireError
 
 # Kong packs these as binary, and fails on the nil of a body that nginx spooled to a file.
 _BODIES = frozenset({"kong.request.get_raw_body", "kong.response.get_raw_body", "kong.service.response.get_raw_body"})
@@ -87,9 +87,9 @@ class MsgPackClient:
             raise RpcError(response.error)
         raise PluginFailed(f"{method}: the plugin server's error is no string: {response.error!r}")
 
-    async def _response(self, connection: Connection, side: MsgpackSide) -> msgpack.Response:
+    async def _response(self, connection: Connection, side: MsgpackSide) -> msgpack_codec.Response:
         try:
-            while not isinstance(message := side.next(), msgpack.Response):
+            while not isinstance(message := side.next(), msgpack_codec.Response):
                 if message is None:
                     side.feed(await connection.receive())
                 else:
@@ -98,7 +98,7 @@ class MsgPackClient:
             raise PluginFailed(str(error)) from error
         return message
 
-    def _notified(self, message: msgpack.Notification) -> None:
+    def _notified(self, message: msgpack_codec.Notification) -> None:
         if message.label != "serverPid":
             return
         if self._server_pid is not None and message.args != self._server_pid:

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kong_pdk.gateway.logs import ErrorLog
+from kong_pdk.gateway.gateway_settings import PluginServer
+from kong_pdk.gateway.nginx_logs import ErrorLog
 from kong_pdk.gateway.servers.failures import PluginServerError
-from kong_pdk.gateway.settings import PluginServer
-from kong_pdk.plugin.config_errors import format_errors
-from kong_pdk.plugin.schema import Fault, check_schema
+from kong_pdk.schema.definition import Fault, check_schema
+from kong_pdk.schema.error_text import format_errors
 
 # Kong has no limit. The gateway has one, so that its message can name the command.
 QUERY_TIMEOUT = 120.0

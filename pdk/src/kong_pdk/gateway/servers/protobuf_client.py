@@ -8,15 +8,17 @@ from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.exchange import Exit, Refused
 from kong_pdk.gateway.pdk import Event, UnknownFunction, call
 from kong_pdk.gateway.pdk.calls import gives_nothing
-from kong_pdk.gateway.pdk.lua import from_protobuf, to_protobuf
+from kong_pdk.gateway.pdk.lua_values import from_protobuf, to_protobuf
 from kong_pdk.gateway.servers.failures import Closed, PluginFailed, Retries, Unreachable
 from kong_pdk.gateway.servers.pool import Connection, Pool
 from kong_pdk.gateway.servers.started_instances import Instances, configuration
-from kong_pdk.wire import pdk, protobuf
+from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import Answer, Call, CloseInstance, HandleEvent, InstanceStatus, StartInstance
-from kong_pdk.wire.errors import UnknownMethod, WireError
 from kong_pdk.wire.interface import STOCK, Interface, saved_for_log
 from kong_pdk.wire.kong_side import Answered, PdkCall, ProtobufSide
+from kong_pdk.wire.pdk_functions import Method
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments
+from kong_pdk.wire.wire_errors import UnknownMethod, WireError
 
 # Kong has these functions for plugin servers alone, under their dotted names alone.
 _OF_PLUGIN_SERVERS = frozenset(
@@ -143,7 +145,7 @@ async def answer(event: Event, interface: Interface, name: str, payload: bytes) 
         raise Refused(f"{name}: its value has no place in the message: {error}") from error
 
 
-def _check_name(event: Event, method: pdk.Method) -> None:
+def _check_name(event: Event, method: Method) -> None:
     """Refuse a name with slashes where Kong has the function under its dotted name alone."""
     if "/" not in method.name:
         return
@@ -153,10 +155,10 @@ def _check_name(event: Event, method: pdk.Method) -> None:
         raise Refused(f"{method.name} cannot be called in log phase: what was saved is under its dotted name alone")
 
 
-def _arguments(method: pdk.Method, payload: bytes) -> list[Any]:
+def _arguments(method: Method, payload: bytes) -> list[Any]:
     """The arguments as Lua gets them. Raises WireError."""
-    arguments = pdk.decode_arguments(method, payload)
+    arguments = decode_arguments(method, payload)
     kind = method.input
-    if kind == "KV" and not protobuf.parse(kind, payload).HasField("v"):
+    if kind == "KV" and not protobuf_codec.parse(kind, payload).HasField("v"):
         arguments = arguments[:1]  # a value that is not there is nil; only one that is null becomes a text
     return from_protobuf(kind, arguments)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kong_pdk.gateway.ends import Ends
 from kong_pdk.gateway.entities import Config, Route, Service
+from kong_pdk.gateway.exchange import Ends
+from kong_pdk.gateway.phases import Registry
 
 STREAM_PROTOCOLS = frozenset({"tcp", "tls", "tls_passthrough", "udp"})
 
@@ -115,3 +116,11 @@ def _place_faults(place: Mapping[str, Any], way: tuple[str | int, ...]) -> Itera
             ipaddress.ip_network(ip, strict=False)
         except ValueError:
             yield (*way, "ip"), f"invalid ip or cidr range: '{ip}'"
+
+
+@dataclass(frozen=True)
+class StreamSide:
+    """Routes and plugins of TCP connections. The plugins' instances are not those of the HTTP subsystem."""
+
+    router: StreamRouter
+    registry: Registry

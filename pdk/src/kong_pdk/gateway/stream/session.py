@@ -6,9 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kong_pdk.gateway.ends import Ends, bare_request
-from kong_pdk.gateway.exchange import Exchange
-from kong_pdk.gateway.node import Node
+from kong_pdk.gateway.exchange import Ends, Exchange, Node, bare_request
 
 # What nginx calls the end of a session; these are not sent to anybody.
 OK = 200

@@ -1,0 +1,18 @@
+"""The exit statuses of the commands, and the error that ends one with a message for its user."""
+
+from __future__ import annotations
+
+CONFIGURATION_STATUS = 78
+"""Exit status of a start that a user's mistake prevents (EX_CONFIG of sysexits.h)."""
+
+UNAVAILABLE_STATUS = 69
+"""Exit status of a start in which a plugin server stays silent (EX_UNAVAILABLE)."""
+
+
+class StartError(Exception):
+    """A start that cannot go on; the message says why and what to do."""
+
+    def __init__(self, message: str, status: int = CONFIGURATION_STATUS) -> None:
+        """:param status: the exit status of the container."""
+        super().__init__(message)
+        self.status = status

@@ -1,0 +1,295 @@
+"""The client's side of an exchange: its request, with a body that is streamed or read, and the response to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from kong_pdk.gateway.exchange import Body, RawHeaders, Request
+from kong_pdk.gateway.http_protocol import Protocol
+from kong_pdk.gateway.tunnel import ClientStream
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+# nginx's client_body_timeout and proxy_buffer sizes: seconds between two reads, bytes of one read of a file.
+_TIMEOUT = 60.0
+_CHUNK = 65536
+
+
+class ClientGone(Exception):
+    """The client closed its connection before the whole request was read."""
+
+
+class ClientTooSlow(Exception):
+    """The client sent nothing of its body for a minute."""
+
+
+class ClientBody:
+    """Reads a request's body once and gives it as often as it is asked for.
+
+    ``spooled`` is told of the file that a body goes to when it is larger than the buffer.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        headers: RawHeaders,
+        folder: Path,
+        buffer_size: int,
+        spooled: Callable[[Path], None] = lambda file: None,
+    ) -> None:
+        self._receive = receive
+        self._folder = folder
+        self._buffer_size = buffer_size
+        self._spooled = spooled
+        self._lock = asyncio.Lock()
+        self._body: Body | None = None
+        self._file: Path | None = None
+        self._begun = False
+        names = {name.lower(): value for name, value in headers}
+        self.chunked = b"transfer-encoding" in names
+        self.announced = self.chunked or b"content-length" in names
+        self.length = None if self.chunked else int(names.get(b"content-length", b"0"))
+
+    @property
+    def expected(self) -> bool:
+        """Whether the client has something to send."""
+        return self.chunked or bool(self.length)
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the body can be sent again, to another target."""
+        return not self._begun or self._body is not None
+
+    async def read(self) -> Body:
+        """The whole body: in memory up to the buffer size, in a file of mode 0600 above it.
+
+        Raises :class:`ClientGone`, :class:`ClientTooSlow`, and OSError when the file cannot be written.
+        """
+        async with self._lock:
+            if self._body is None:
+                self._body = await self._read() if self.expected else Body()
+            return self._body
+
+    async def size(self) -> int:
+        """The size of the whole body in bytes; a chunked body is read for it."""
+        if self.length is not None:
+            return self.length
+        body = await self.read()
+        return body.file.stat().st_size if body.file else len(body.content)
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The body piece by piece, never more than a piece in memory."""
+        if self._body is None:
+            async for piece in self._receive_all():
+                yield piece
+        elif self._body.file is None:
+            yield self._body.content
+        else:
+            with self._body.file.open("rb") as source:
+                while piece := source.read(_CHUNK):
+                    yield piece
+
+    def close(self) -> None:
+        """Delete the file, if there is one."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+            self._file = None
+
+    async def _read(self) -> Body:
+        memory = bytearray()
+        target: BinaryIO | None = None
+        try:
+            async for piece in self._receive_all():
+                if target is None and len(memory) + len(piece) > self._buffer_size:
+                    target = self._create()
+                    target.write(memory)
+                if target is None:
+                    memory += piece
+                else:
+                    target.write(piece)
+        finally:
+            if target is not None:
+                target.close()
+        return Body(bytes(memory)) if target is None else Body(b"", self._file)
+
+    def _create(self) -> BinaryIO:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=self._folder)
+        self._file = Path(name)
+        self._spooled(self._file)
+        return os.fdopen(descriptor, "wb")
+
+    async def _receive_all(self) -> AsyncIterator[bytes]:
+        self._begun = True
+        more = self.expected
+        while more:
+            try:
+                message = await asyncio.wait_for(self._receive(), _TIMEOUT)
+            except asyncio.TimeoutError:
+                raise ClientTooSlow from None
+            if message["type"] != "http.request":
+                raise ClientGone
+            more = message.get("more_body", False)
+            if piece := message.get("body", b""):
+                yield piece
+
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+# nginx's send_timeout in seconds: between two writes, not for the whole response.
+_SEND_TIMEOUT = 60.0
+
+
+def _split(target: bytes) -> tuple[bytes, bytes, bytes]:
+    """Authority (empty if none), path and query of a request target."""
+    authority = b""
+    head, scheme_end, rest = target.partition(b"://")
+    if scheme_end and head.isalpha():
+        authority, slash, rest = rest.partition(b"/")
+        target = slash + rest or b"/"
+    path, _, query = target.partition(b"?")
+    return authority, path or b"/", query
+
+
+def host_name(value: bytes) -> str:
+    """A Host header without its port, in lower case."""
+    name = value.decode("utf-8", "surrogateescape").strip().lower()
+    if name.startswith("["):
+        return name.partition("]")[0] + "]"
+    return name.partition(":")[0]
+
+
+def request_of(scope: Scope, read_body: Callable[[], Awaitable[Body]]) -> Request:
+    """The request of an ASGI scope that came over :class:`Protocol`."""
+    protocol = protocol_of(scope)
+    connection = protocol.conn
+    secured = protocol.transport.get_extra_info("ssl_object")
+    authority, path, query = _split(connection.target)
+    headers: RawHeaders = list(connection.headers)
+    for name, value in headers if not authority else ():
+        if name.lower() == b"host":
+            authority = value
+            break
+    address, port = scope["server"]
+    client = scope["client"] or ("127.0.0.1", 0)
+    return Request(
+        method=scope["method"],
+        raw_path=path,
+        raw_query=query,
+        http_version=scope["http_version"],
+        headers=headers,
+        scheme=scope["scheme"],
+        host=host_name(authority) or address,
+        port=port,
+        client_ip=client[0],
+        client_port=client[1],
+        read_body=read_body,
+        tls_version=None if secured is None else secured.version(),
+    )
+
+
+def protocol_of(scope: Scope) -> Protocol:
+    """The connection that a request came over."""
+    protocol = scope["extensions"]["kong"]
+    assert isinstance(protocol, Protocol)
+    return protocol
+
+
+class ClientStuck(Exception):
+    """The client took nothing of its response for a minute."""
+
+
+class Client:
+    """Sends one response. ``sent`` counts the bytes of its body."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._protocol = protocol_of(scope)
+        self._send = send
+        self.started = False
+        self.complete = False
+        self.gone = False
+        self.sent = 0
+
+    async def start(self, status: int, headers: RawHeaders) -> None:
+        """Send the status line and the headers."""
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, data: bytes, more: bool) -> None:
+        """Send a piece of the body. A client that takes nothing for a minute makes :class:`ClientStuck`."""
+        message = {"type": "http.response.body", "body": data, "more_body": more}
+        self.sent += len(data)
+        self.complete = not more
+        if self._protocol.flow.write_paused:
+            try:
+                await asyncio.wait_for(self._send(message), _SEND_TIMEOUT)
+            except asyncio.TimeoutError:
+                raise ClientStuck from None
+        else:
+            await self._send(message)
+
+    def switch(self, headers: RawHeaders) -> ClientStream:
+        """Answer 101: from now on the client's connection carries whatever it likes, and its end is nothing odd."""
+        self.started = self.complete = True
+        return _Switched(self, self._protocol, self._protocol.switch(headers))
+
+    def abort(self) -> None:
+        """Cut the connection: the response cannot be finished, and the client must not take it for whole."""
+        self._protocol.abort()
+
+    def hang_up(self) -> None:
+        """Close the connection without an answer."""
+        self.complete = True
+        self._protocol.transport.close()
+
+    async def cancelled_when_gone(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do ``work``; when the client closes its connection before it is done, cancel it and set ``gone``."""
+        task = asyncio.current_task()
+        assert task is not None
+        if self._protocol.transport.is_closing():
+            self.gone = True
+            return
+
+        def leave() -> None:
+            # After the last byte it is the server that closes.
+            if not self.complete:
+                self.gone = True
+                task.cancel()
+
+        connection = self._protocol.conn
+        connection.on_disconnect = leave
+        try:
+            await work()
+        except asyncio.CancelledError:
+            if not self.gone:
+                raise
+            # What follows, the log phase above all, is not to be taken for cancelled (since Python 3.11).
+            getattr(task, "uncancel", int)()
+        finally:
+            if connection.on_disconnect is leave:
+                connection.on_disconnect = None
+
+
+@dataclass(frozen=True)
+class _Switched:
+    """A client that has left HTTP."""
+
+    client: Client
+    protocol: Protocol
+    reader: asyncio.StreamReader
+
+    async def read(self, size: int) -> bytes:
+        return await self.reader.read(size)
+
+    async def write(self, data: bytes) -> None:
+        self.client.sent += len(data)
+        self.protocol.transport.write(data)
+        if self.protocol.flow.write_paused:
+            await self.protocol.flow.drain()

@@ -1,0 +1,115 @@
+"""Reads a declarative configuration (``kong.yml``) and judges it by Kong's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kong_pdk.gateway.declarative.core_schema import Field
+from kong_pdk.gateway.declarative.document import Document, DocumentError
+from kong_pdk.gateway.declarative.entries import About, Entries, Fault
+from kong_pdk.gateway.declarative.linking import build, resolve
+from kong_pdk.gateway.entities import Config
+from kong_pdk.gateway.gateway_settings import Settings
+from kong_pdk.plugin import Problem
+
+Schemas = Mapping[str, Iterable[Field] | None]
+
+_STRING_NAME = Path("declarative_config_string")
+
+
+class DeclarativeError(Exception):
+    """A declarative configuration is not as Kong wants it; ``problems`` has all that is wrong, at least one."""
+
+    def __init__(self, file: Path, problems: Sequence[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(problems)
+        listed = "\n".join(map(str, self.problems))
+        super().__init__(f"error parsing declarative config file {file}:\n{listed}")
+
+
+def load_declarative(path: Path, schemas: Schemas, broken: Collection[str] = ()) -> Config:
+    """The configuration in a file, YAML or JSON (``.json``).
+
+    ``schemas`` has the configuration fields of each enabled plugin, ``key-auth`` among them; None for a plugin
+    whose fields are not known, so that its configuration is taken as it is. ``broken`` are plugins that do not load,
+    for a reason that has been said.
+    Raises :class:`DeclarativeError`.
+    """
+    try:
+        document = Document.read(path)
+    except DocumentError as error:
+        raise DeclarativeError(path, [Problem(path, error.line, str(error))]) from error
+    return _judge(path, document, schemas, broken)
+
+
+def load_settings(settings: Settings, schemas: Schemas, broken: Collection[str] = ()) -> Config:
+    """The configuration that the settings name, as of :func:`load_declarative`; an empty one where they name none.
+
+    Raises :class:`DeclarativeError`.
+    """
+    if settings.declarative_config is not None:
+        return load_declarative(settings.declarative_config, schemas, broken)
+    if settings.declarative_config_string is not None:
+        try:
+            document = Document(settings.declarative_config_string)
+        except DocumentError as error:
+            raise DeclarativeError(_STRING_NAME, [Problem(_STRING_NAME, error.line, str(error))]) from error
+        return _judge(_STRING_NAME, document, schemas, broken)
+    return Config()
+
+
+def skipped_plugins(config: Config, names: Collection[str]) -> Problem | None:
+    """What is to be said of the plugins of a configuration that the gateway does not have, all of them at once.
+
+    ``names`` are those of Kong's bundled plugins that it does not have.
+    """
+    lines: dict[str, list[str]] = {}
+    for plugin in config.plugins:
+        if plugin.enabled and plugin.name in names:
+            lines.setdefault(plugin.name, []).append(str(plugin.line))
+    if not lines or config.file is None:
+        return None
+    listed = ", ".join(f"{name} (line{'s' * (len(at) > 1)} {', '.join(at)})" for name, at in lines.items())
+    message = f"the embedded gateway skips Kong's bundled plugins {listed}: it has key-auth alone"
+    return Problem(config.file, None, message, "this is a limit of the embedded gateway, not a mistake in the file")
+
+
+def _judge(path: Path, document: Document, schemas: Schemas, broken: Collection[str]) -> Config:
+    entries = Entries(schemas, broken)
+    entries.collect(document.value)
+    entries.faults.extend(resolve(entries.all))
+    if entries.faults:
+        raise DeclarativeError(path, _problems(path, document, entries.faults))
+
+    def notices(*about: About | None) -> tuple[Problem, ...]:
+        return tuple(_problems(path, document, (each for each in entries.notices if each.about in about)))
+
+    return replace(
+        build(path, entries.all, document.line),
+        notices=notices(None, *About),
+        skipped=notices(About.SKIPPED),
+        refused=notices(About.REFUSED),
+    )
+
+
+def _problems(path: Path, document: Document, faults: Iterable[Fault]) -> list[Problem]:
+    problems = [
+        Problem(
+            path, document.line(fault.place), fault.message if fault.whole else _text(fault), fault.hint, fault.plugin
+        )
+        for fault in faults
+    ]
+    return sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)
+
+
+def _text(fault: Fault) -> str:
+    """Kong's message with the way to its place, for example ``in services 1: in routes 2: in paths 1: ...``."""
+    words: list[str] = []
+    for step in fault.place:
+        if isinstance(step, int) and words:
+            words[-1] += f" {step + 1}"
+        else:
+            words.append(f"in {step}")
+    return ": ".join([*words, fault.message])

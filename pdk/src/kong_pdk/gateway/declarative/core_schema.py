@@ -1,0 +1,354 @@
+"""The fields of Kong's core entities, written as Kong writes a plugin's schema, so that one check serves both.
+
+Which fields a service and a route may have depends on their protocols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+Field = dict[str, Any]
+Fields = tuple[Field, ...]
+
+FORMATS = ("1.1", "2.1", "3.0")
+META = ("_format_version", "_transform", "_comment", "_ignore", "_info", "_workspace")
+# Of decK's files and of Kong Enterprise; the open-source Kong refuses them.
+NOT_OPEN_SOURCE: dict[str, frozenset[str]] = {
+    "": frozenset({"_info", "_workspace", "consumer_groups", "consumer_group_consumers", "plugin_configs"}),
+    "consumers": frozenset({"consumer_groups", "groups"}),
+    "plugins": frozenset({"consumer_group", "ordering"}),
+}
+# In an entity these are for people and tools.
+ANNOTATIONS = ("_comment", "_ignore")
+
+_PROTOCOLS = ["grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp"]
+_STRING: Field = {"type": "string"}
+_TEXT_LIST: Field = {"type": "array", "elements": _STRING}
+_TAGS: Field = {"type": "set", "elements": {"type": "string", "len_min": 1}}
+_FLAG_OFF: Field = {"type": "boolean", "default": False}
+_FLAG_ON: Field = {"type": "boolean", "default": True}
+_TIMEOUT: Field = {"type": "integer", "default": 60000, "between": [1, 2147483646]}
+_PORT: Field = {"type": "integer", "between": [0, 65535]}
+
+_NAME: Field = {
+    "type": "string",
+    "match_none": [{"pattern": "[^%w%.%-%_~\x80-\xff]", "err": "invalid value: the only accepted ascii "
+                    "characters are alphanumerics or ., -, _, and ~"}],
+}  # fmt: skip
+_HOST: Field = {"type": "string", "required": True, "len_min": 1}
+_PATH: Field = {
+    "type": "string",
+    "starts_with": "/",
+    "match_none": [{"pattern": "//", "err": "must not have empty segments"}],
+}
+_ROUTER_PATH: Field = {
+    "type": "string",
+    "match_any": {
+        "patterns": ["^/", "^~/"],
+        "err": "should start with: / (fixed path) or ~/ (regex path)",
+    },
+    "match_none": [{"pattern": "^/.*//", "err": "must not have empty segments"}],
+}
+_IDENTITY: Fields = (
+    {"id": {"type": "string", "uuid": True}},
+    {"created_at": {"type": "integer"}},
+    {"updated_at": {"type": "integer"}},
+    {"tags": _TAGS},
+)
+
+
+def _protocols(default: list[str]) -> Field:
+    return {
+        "type": "set",
+        "required": True,
+        "len_min": 1,
+        "default": default,
+        "elements": {"type": "string", "one_of": _PROTOCOLS},
+        "mutually_exclusive_subsets": [
+            ["http", "https"],
+            ["tcp", "tls", "udp"],
+            ["tls_passthrough"],
+            ["grpc", "grpcs"],
+        ],
+    }
+
+
+SERVICES: Fields = (
+    *_IDENTITY,
+    {"name": _NAME},
+    {"url": _STRING},
+    {"retries": {"type": "integer", "default": 5, "between": [0, 32767]}},
+    {"protocol": {"type": "string", "required": True, "default": "http", "one_of": _PROTOCOLS}},
+    {"host": _HOST},
+    {"port": {**_PORT, "required": True, "default": 80}},
+    {"path": _PATH},
+    {"connect_timeout": _TIMEOUT},
+    {"write_timeout": _TIMEOUT},
+    {"read_timeout": _TIMEOUT},
+    {"tls_verify": {"type": "boolean"}},
+    {"tls_verify_depth": {"type": "integer", "between": [0, 64]}},
+    {"ca_certificates": {"type": "array", "elements": {"type": "string", "uuid": True}}},
+    {"enabled": {**_FLAG_ON, "required": True}},
+)
+
+ROUTES: Fields = (
+    *_IDENTITY,
+    {"name": _NAME},
+    {"protocols": _protocols(["http", "https"])},
+    {"methods": {"type": "set", "elements": {"type": "string", "match": "^%u+$"}}},
+    {"hosts": {"type": "array", "elements": {"type": "string", "len_min": 1}}},
+    {"paths": {"type": "array", "elements": _ROUTER_PATH}},
+    {
+        "headers": {
+            "type": "map",
+            "keys": {
+                "type": "string",
+                "match_none": [
+                    {
+                        "pattern": "^[Hh][Oo][Ss][Tt]$",
+                        "err": "cannot contain 'host' header, which must be specified in the 'hosts' attribute",
+                    }
+                ],
+            },
+            "values": _TEXT_LIST,
+        }
+    },
+    {"snis": {"type": "set", "elements": _STRING}},
+    {"sources": {"type": "set", "elements": {"type": "record", "fields": [{"ip": _STRING}, {"port": _PORT}]}}},
+    {
+        "destinations": {
+            "type": "set",
+            "elements": {"type": "record", "fields": [{"ip": _STRING}, {"port": _PORT}]},
+        }
+    },
+    {
+        "https_redirect_status_code": {
+            "type": "integer",
+            "required": True,
+            "default": 426,
+            "one_of": [426, 301, 302, 307, 308],
+        }
+    },
+    {"regex_priority": {"type": "integer", "default": 0}},
+    {"strip_path": {**_FLAG_ON, "required": True}},
+    {"path_handling": {"type": "string", "default": "v0", "one_of": ["v0", "v1"]}},
+    {"preserve_host": {**_FLAG_OFF, "required": True}},
+    {"request_buffering": {**_FLAG_ON, "required": True}},
+    {"response_buffering": {**_FLAG_ON, "required": True}},
+)
+
+UPSTREAMS: Fields = (
+    *_IDENTITY,
+    {"name": {"type": "string", "required": True, "len_min": 1}},
+    {
+        "algorithm": {
+            "type": "string",
+            "default": "round-robin",
+            "one_of": ["consistent-hashing", "least-connections", "round-robin", "latency"],
+        }
+    },
+    {"slots": {"type": "integer", "default": 10000, "between": [10, 65536]}},
+    {"host_header": _STRING},
+    {"use_srv_name": _FLAG_OFF},
+)
+
+TARGETS: Fields = (
+    *_IDENTITY,
+    {"target": {"type": "string", "required": True, "len_min": 1}},
+    {"weight": {"type": "integer", "default": 100, "between": [0, 65535]}},
+)
+
+CONSUMERS: Fields = (*_IDENTITY, {"username": _STRING}, {"custom_id": _STRING})
+
+KEYAUTH_CREDENTIALS: Fields = (*_IDENTITY, {"key": {"type": "string", "len_min": 1}}, {"ttl": {"type": "integer"}})
+
+PLUGINS: Fields = (
+    *_IDENTITY,
+    {"name": {"type": "string", "required": True, "len_min": 1}},
+    {"instance_name": _NAME},
+    {"protocols": {**_protocols(["grpc", "grpcs", "http", "https"]), "mutually_exclusive_subsets": []}},
+    {"enabled": {**_FLAG_ON, "required": True}},
+)
+
+VAULTS: Fields = (
+    *_IDENTITY,
+    {
+        "prefix": {
+            "type": "string",
+            "required": True,
+            "match": "^[a-z][a-z%d-]*[a-z%d]$",
+            "not_one_of": ["env", "aws", "azure", "conjur", "gcp", "hcv"],
+        }
+    },
+    {"name": {"type": "string", "required": True, "len_min": 1}},
+    {"description": _STRING},
+)
+
+FIELDS: dict[str, Fields] = {
+    "services": SERVICES,
+    "routes": ROUTES,
+    "upstreams": UPSTREAMS,
+    "targets": TARGETS,
+    "consumers": CONSUMERS,
+    "keyauth_credentials": KEYAUTH_CREDENTIALS,
+    "plugins": PLUGINS,
+    "vaults": VAULTS,
+}
+
+# Which entities may stand inside of which, and under which field they then find the outer one.
+NESTED: dict[str, dict[str, str]] = {
+    "services": {"routes": "service", "plugins": "service"},
+    "routes": {"plugins": "route"},
+    "upstreams": {"targets": "upstream"},
+    "consumers": {"keyauth_credentials": "consumer", "plugins": "consumer"},
+}
+
+# Fields that name another entity, and where that is declared.
+FOREIGN: dict[str, dict[str, str]] = {
+    "routes": {"service": "services"},
+    "targets": {"upstream": "upstreams"},
+    "keyauth_credentials": {"consumer": "consumers"},
+    "plugins": {"service": "services", "route": "routes", "consumer": "consumers"},
+}
+
+# Fields and entities that Kong knows and this gateway has no use for; their contents are not looked at.
+PASSED_OVER: dict[str, frozenset[str]] = {
+    "services": frozenset({"client_certificate", "filter_chains"}),
+    "routes": frozenset({"filter_chains"}),
+    "vaults": frozenset({"config"}),
+    "upstreams": frozenset(
+        {
+            "client_certificate",
+            "healthchecks",
+            "hash_on",
+            "hash_fallback",
+            "hash_on_header",
+            "hash_fallback_header",
+            "hash_on_cookie",
+            "hash_on_cookie_path",
+            "hash_on_query_arg",
+            "hash_fallback_query_arg",
+            "hash_on_uri_capture",
+            "hash_fallback_uri_capture",
+        }
+    ),
+    "plugins": frozenset({"config", "ordering", "consumer_group"}),
+    "consumers": frozenset(
+        {
+            "acls",
+            "basicauth_credentials",
+            "consumer_groups",
+            "groups",
+            "hmacauth_credentials",
+            "jwt_secrets",
+            "oauth2_credentials",
+        }
+    ),
+}
+# Those of them that say what is to be done with a request.
+SKIPPED: dict[str, frozenset[str]] = {
+    "services": PASSED_OVER["services"],
+    "routes": PASSED_OVER["routes"],
+    "upstreams": frozenset({"client_certificate"}),
+    "consumers": PASSED_OVER["consumers"],
+}
+OTHER_ENTITIES = frozenset(
+    {
+        "acls",
+        "acme_storage",
+        "basicauth_credentials",
+        "ca_certificates",
+        "certificates",
+        "clustering_data_planes",
+        "consumer_group_consumers",
+        "consumer_groups",
+        "filter_chains",
+        "hmacauth_credentials",
+        "jwt_secrets",
+        "key_sets",
+        "keys",
+        "oauth2_credentials",
+        "oauth2_tokens",
+        "parameters",
+        "plugin_configs",
+        "ratelimiting_metrics",
+        "sessions",
+        "snis",
+        "workspaces",
+    }
+)
+
+
+# The way to the field from its entity, what is wrong with it in Kong's words, and what to do.
+Wrong = tuple[tuple[str, ...], str, str | None]
+
+_TLS_FIELDS = ("client_certificate", "tls_verify", "tls_verify_depth", "ca_certificates")
+_TLS_SERVICES = ("https", "tls")
+_WITHOUT_PATH = ("tcp", "tls", "udp", "grpc", "grpcs")
+_MUST_BE_NULL = "value must be null (failed conditional validation given value of field 'protocol')"
+
+_WITH_SNIS = ("grpcs", "https", "tls", "tls_passthrough")
+# Protocols, and the fields that a route for one of them cannot have; an empty list counts as set.
+_NOT_FOR = (
+    (("http", "https"), ("sources", "destinations")),
+    (("grpc", "grpcs"), ("methods", "sources", "destinations")),
+    (("tcp", "tls", "tls_passthrough", "udp"), ("methods", "hosts", "headers", "paths")),
+)
+
+
+def service_faults(values: Mapping[str, Any], written: Mapping[str, Any]) -> Iterator[Wrong]:
+    """What a service cannot have for its protocol.
+
+    ``values`` have their defaults, and what ``url`` stands for; ``written`` has the fields that are not checked alone.
+    """
+    protocol = values.get("protocol")
+    if not isinstance(protocol, str):
+        return
+    if protocol not in _TLS_SERVICES:
+        for name in _TLS_FIELDS:
+            if written.get(name) is not None:
+                yield (name,), _MUST_BE_NULL, f"remove it: it is for protocol https and tls, and this is {protocol}"
+    if protocol in _WITHOUT_PATH and values.get("path") is not None:
+        yield ("path",), _MUST_BE_NULL, f"remove it: a service for {protocol} has no path"
+
+
+def route_faults(written: Mapping[str, Any], protocols: Collection[str]) -> Iterator[Wrong]:
+    """What a route cannot have for its protocols, and what it needs."""
+    if written.get("snis") and not set(_WITH_SNIS).intersection(protocols):
+        yield ("snis",), f"'snis' can only be set when 'protocols' is {_either(_WITH_SNIS)}", None
+    yield from _needed(written, protocols)
+    for of, names in _NOT_FOR:
+        if set(of).intersection(protocols):
+            for name in names:
+                if written.get(name) is not None:
+                    yield (name,), f"cannot set '{name}' when 'protocols' is {_either(of)}", None
+    if written.get("strip_path") is True and {"grpc", "grpcs"}.intersection(protocols):
+        yield ("strip_path",), "cannot set 'strip_path' when 'protocols' is 'grpc' or 'grpcs'", None
+
+
+def _needed(written: Mapping[str, Any], protocols: Collection[str]) -> Iterator[Wrong]:
+    wanted = ["hosts", "headers", "paths"]
+    for plain, secure, names in (("http", "https", ["methods", *wanted]), ("grpc", "grpcs", wanted)):
+        protocol = secure if secure in protocols else plain
+        fields = [*names, "snis"] if secure in protocols else names
+        if protocol in protocols and not _any(written, fields):
+            yield (), f"must set one of {_listed(fields)} when 'protocols' is '{protocol}'", None
+    fields = ["sources", "destinations", "snis"]
+    if {"tcp", "tls", "udp"}.intersection(protocols) and not _any(written, fields):
+        yield (), f"must set one of {_listed(fields)} when 'protocols' is 'tcp', 'tls' or 'udp'", None
+    if "tls_passthrough" in protocols and not written.get("snis"):
+        yield (), "must set snis when 'protocols' is 'tls_passthrough'", None
+
+
+def _any(written: Mapping[str, Any], names: Collection[str]) -> bool:
+    return any(written.get(name) for name in names)
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _either(names: Collection[str]) -> str:
+    *others, last = names
+    return f"{_listed(others)} or '{last}'"

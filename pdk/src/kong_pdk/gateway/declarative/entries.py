@@ -1,0 +1,387 @@
+"""Takes a declarative configuration apart into entries, each checked by itself and put into Kong's flat form."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+from urllib.parse import urlsplit
+
+from kong_pdk.gateway import paths
+from kong_pdk.gateway.declarative.core_schema import (
+    ANNOTATIONS,
+    FIELDS,
+    FOREIGN,
+    FORMATS,
+    META,
+    NESTED,
+    NOT_OPEN_SOURCE,
+    OTHER_ENTITIES,
+    PASSED_OVER,
+    SKIPPED,
+    Field,
+    route_faults,
+    service_faults,
+)
+from kong_pdk.gateway.declarative.document import Place
+from kong_pdk.gateway.routing import GRPC, compile_regex
+from kong_pdk.gateway.stream.routes import place_faults, unserved
+from kong_pdk.gateway.vaults import ENV
+from kong_pdk.plugin import bundled
+from kong_pdk.schema.config_values import validate_config
+
+_HOST = re.compile(r"[A-Za-z0-9*_.\[\]:-]+")
+# A path of format 1.1 or 2.1 with anything else in it was a regular expression.
+_FIXED_PATH = re.compile(r"[a-zA-Z0-9.\-_~/%]*")
+
+
+_NO_GRPC = "the embedded gateway has neither gRPC nor HTTP/2"
+_BUNDLED = "it is one of Kong's own: add it, or the word bundled, to KONG_PLUGINS"
+
+
+class About(Enum):
+    """What a notice is about, where that matters to who reads it."""
+
+    SKIPPED = "what the embedded gateway does not serve"
+    REFUSED = "what the open-source Kong refuses"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong, or to be said, at a place of the document; ``whole`` where the message says all of it."""
+
+    place: Place
+    message: str
+    hint: str | None = None
+    plugin: str | None = None
+    whole: bool = False
+    about: About | None = None
+
+
+@dataclass
+class Entry:
+    """One entity. ``values`` have their defaults; ``references`` are as they were written."""
+
+    kind: str
+    place: Place
+    values: dict[str, Any]
+    parents: dict[str, Entry] = field(default_factory=dict)
+    references: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    has_own_id: bool = False
+
+
+class Entries:
+    """Collects ``all`` entries of a document, with the ``faults`` found in them.
+
+    ``broken`` are plugins that do not load; why is said elsewhere.
+    """
+
+    def __init__(self, schemas: Mapping[str, Iterable[Field] | None], broken: Collection[str] = ()) -> None:
+        self._schemas = schemas
+        self._broken = broken
+        self._old_paths = False
+        self._certificates: set[object] = set()
+        self._skipped: dict[str, dict[str, Place]] = {}
+        self.all: list[Entry] = []
+        self.faults: list[Fault] = []
+        self.notices: list[Fault] = []
+
+    def collect(self, document: Any) -> None:
+        """Take a whole document apart."""
+        if not isinstance(document, dict):
+            self.faults.append(Fault((), "expected a record", "begin the file with _format_version"))
+            return
+        self._meta(document)
+        self._certificates = _ids(document.get("certificates"))
+        for kind, value in document.items():
+            if kind in FIELDS:
+                self._list(kind, value, (kind,), {})
+            elif kind in OTHER_ENTITIES:
+                if value:
+                    self._skip((kind,), f"{kind} are skipped: the embedded gateway does not have them")
+            elif kind not in META:
+                self.faults.append(Fault((kind,), "unknown field"))
+        self._note_not_open_source("", document, ())
+        self._skip_fields()
+
+    def _note_not_open_source(self, kind: str, fields: Mapping[str, Any], place: Place) -> None:
+        for name in sorted(NOT_OPEN_SOURCE.get(kind, frozenset()).intersection(fields)):
+            text = f"{name} is for decK and Kong Enterprise: the open-source Kong refuses the field"
+            self._note((*place, name), text, about=About.REFUSED)
+
+    def _note(self, place: Place, text: str, plugin: str | None = None, about: About | None = None) -> None:
+        self.notices.append(Fault(place, text, plugin=plugin, whole=True, about=about))
+
+    def _skip(self, place: Place, text: str) -> None:
+        self._note(place, text, about=About.SKIPPED)
+
+    def _skip_fields(self) -> None:
+        """Name the fields of each kind of entity that have no effect, at the first place that has one."""
+        for kind, found in self._skipped.items():
+            names = sorted(found)
+            listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+            are, them = ("is", "it") if len(names) == 1 and not names[0].endswith("s") else ("are", "them")
+            text = f"{listed} of {kind} {are} skipped: the embedded gateway does not have {them}"
+            self._skip(next(iter(found.values())), text)
+
+    def _meta(self, document: dict[str, Any]) -> None:
+        version = document.get("_format_version")
+        if version is None:
+            self.faults.append(Fault((), "in _format_version: required field missing", 'add _format_version: "3.0"'))
+        elif not isinstance(version, str):
+            self.faults.append(Fault(("_format_version",), "expected a string", "put it in quotes"))
+        elif version not in FORMATS:
+            self.faults.append(Fault(("_format_version",), f"expected one of: {', '.join(FORMATS)}"))
+        self._old_paths = version in FORMATS[:-1]
+        if not isinstance(document.get("_transform", True), bool):
+            self.faults.append(Fault(("_transform",), "expected a boolean"))
+
+    def _list(self, kind: str, value: Any, place: Place, parents: dict[str, Entry]) -> None:
+        if value is None or value == {}:
+            return
+        if not isinstance(value, list):
+            self.faults.append(Fault(place, "expected an array"))
+            return
+        for index, each in enumerate(value):
+            self._entry(kind, each, (*place, index), parents)
+
+    def _entry(self, kind: str, value: Any, place: Place, parents: dict[str, Entry]) -> None:
+        if kind == "targets" and isinstance(value, str):
+            value = {"target": value}
+        if not isinstance(value, dict):
+            self.faults.append(Fault(place, "expected a record"))
+            return
+        nested, foreign = NESTED.get(kind, {}), FOREIGN.get(kind, {})
+        passed_over = PASSED_OVER.get(kind, frozenset())
+        aside = {*nested, *foreign, *passed_over, *ANNOTATIONS}
+        own = {name: each for name, each in value.items() if name not in aside}
+        entry = Entry(kind, place, {}, parents)
+        entry.references = {name: value[name] for name in foreign if value.get(name) is not None}
+        self._shorthand(kind, own, place)
+        entry.values, errors = validate_config(FIELDS[kind], own)
+        self.faults.extend(_faults(errors, place))
+        entry.has_own_id = isinstance(entry.values.get("id"), str)
+        self._checks(entry, value)
+        self._client_certificate(entry, value.get("client_certificate"))
+        self._note_not_open_source(kind, value, place)
+        for name in SKIPPED.get(kind, frozenset()).intersection(name for name, each in value.items() if each):
+            self._skipped.setdefault(kind, {}).setdefault(name, (*place, name))
+        self.all.append(entry)
+        for name, field_name in nested.items():
+            self._list(name, value.get(name), (*place, name), {**_inherited(name, parents), field_name: entry})
+
+    def _shorthand(self, kind: str, own: dict[str, Any], place: Place) -> None:
+        """A service's ``url`` stands for protocol, host, port and path."""
+        url = own.pop("url", None) if kind == "services" else None
+        if url is None:
+            return
+        try:
+            if not isinstance(url, str):
+                raise ValueError("expected a string")
+            parts = urlsplit(url)
+            if not parts.hostname:
+                raise ValueError("missing host in url")
+            port = parts.port
+        except ValueError as error:
+            self.faults.append(Fault((*place, "url"), str(error)))
+            own.setdefault("host", "invalid")
+            return
+        default = 443 if parts.scheme in {"https", "grpcs", "tls"} else 80
+        own["protocol"], own["host"] = parts.scheme, parts.hostname
+        own["port"] = default if port is None else port
+        if parts.path:
+            own["path"] = parts.path
+
+    def _checks(self, entry: Entry, written: dict[str, Any]) -> None:
+        if entry.kind == "routes":
+            self.faults.extend(_route_faults(entry, written, self._old_paths))
+            for text in (*_unserved_grpc(entry.values.get("protocols")), *unserved(entry.values.get("protocols"))):
+                self._skip(entry.place, text)
+            if entry.values.get("snis"):
+                self._skip(entry.place, "snis of a route are skipped: the embedded gateway does not match them")
+        elif entry.kind == "services":
+            for way, fault, hint in service_faults(entry.values, written):
+                self.faults.append(Fault((*entry.place, *way), fault, hint))
+            if entry.values.get("protocol") in GRPC:
+                self._skip(entry.place, f"services for {entry.values['protocol']} are not served: {_NO_GRPC}")
+        elif entry.kind == "vaults":
+            self._vault(entry, written.get("config"))
+        elif entry.kind == "consumers" and not (entry.values.get("username") or entry.values.get("custom_id")):
+            message = "at least one of these fields must be non-empty: 'custom_id', 'username'"
+            self.faults.append(Fault(entry.place, message))
+        elif entry.kind == "targets":
+            self.faults.extend(_target_faults(entry))
+        elif entry.kind == "plugins":
+            self._consumer_group(entry, written.get("consumer_group"))
+            self._plugin(entry, written.get("config"))
+
+    def _client_certificate(self, entry: Entry, written: Any) -> None:
+        if written is None or "client_certificate" not in PASSED_OVER.get(entry.kind, frozenset()):
+            return
+        place = (*entry.place, "client_certificate")
+        wanted = written.get("id") if isinstance(written, dict) else written
+        if not isinstance(wanted, str):
+            self.faults.append(Fault(place, "expected a string or a record with an id"))
+        elif wanted not in self._certificates:
+            message = f"invalid reference 'client_certificate: {wanted}' (no such entry in 'certificates')"
+            self.faults.append(Fault(place, message))
+
+    def _plugin(self, entry: Entry, config: Any) -> None:
+        name = entry.values.get("name")
+        if not isinstance(name, str):
+            return
+        if name not in self._schemas and name in self._broken:
+            message = f"plugin '{name}' does not load, for the reason that is named above"
+            self.faults.append(Fault((*entry.place, "name"), message))
+            return
+        if name not in self._schemas:
+            message = f"plugin '{name}' not enabled; add it to the 'plugins' configuration property"
+            self.faults.append(Fault((*entry.place, "name"), message, _BUNDLED if name in bundled() else None))
+            return
+        place = (*entry.place, "config")
+        if config is not None and not isinstance(config, dict) and config != []:
+            self.faults.append(Fault(place, "expected a record"))
+            return
+        fields = self._schemas[name]
+        if fields is None:
+            text = f"the configuration of plugin {name} is not checked: its schema is not known here"
+            self._note(place, text, plugin=name)
+            entry.config = config if isinstance(config, dict) else {}
+            return
+        entry.config, errors = validate_config(fields, config or {})
+        self.faults.extend(_faults(errors, place))
+
+    def _consumer_group(self, entry: Entry, group: Any) -> None:
+        if group is None:
+            return
+        name = group if isinstance(group, str) else json.dumps(group, sort_keys=True, default=str)
+        entry.values["consumer_group"] = name
+        scope = f"plugin {entry.values.get('name')} for consumer group {name}"
+        self._skip(entry.place, f"{scope} is skipped: the embedded gateway does not have them")
+
+    def _vault(self, entry: Entry, config: Any) -> None:
+        kind, prefix = entry.values.get("name"), entry.values.get("prefix")
+        place = (*entry.place, "config")
+        if isinstance(config, dict):
+            entry.config = config
+        elif config not in (None, []):
+            self.faults.append(Fault(place, "expected a record"))
+        if not isinstance(entry.config.get("prefix", ""), str):
+            self.faults.append(Fault((*place, "prefix"), "expected a string"))
+        if isinstance(kind, str) and kind != ENV:
+            self._skip(
+                entry.place,
+                f"vault {prefix} is skipped: the embedded gateway has no vault of the kind {kind}, only {ENV}",
+            )
+
+
+def _ids(entities: Any) -> set[object]:
+    """The ids that are written in a list of entities."""
+    listed = entities if isinstance(entities, list) else ()
+    return {each["id"] for each in listed if isinstance(each, dict) and isinstance(each.get("id"), str)}
+
+
+def _inherited(kind: str, parents: dict[str, Entry]) -> dict[str, Entry]:
+    """A plugin of a route inside a service is the route's alone."""
+    return {} if kind == "plugins" else parents
+
+
+def _faults(errors: Mapping[str | int, Any], place: Place) -> Iterator[Fault]:
+    for key, error in errors.items():
+        if key == "@entity":
+            for message in error if isinstance(error, list) else [error]:
+                yield Fault(place, str(message))
+            continue
+        inner = (*place, key - 1 if isinstance(key, int) else key)
+        if isinstance(error, dict):
+            yield from _faults(error, inner)
+        else:
+            for message in error if isinstance(error, list) else [error]:
+                yield Fault(inner, str(message))
+
+
+def _route_faults(entry: Entry, written_route: Mapping[str, Any], old_paths: bool) -> Iterator[Fault]:
+    values = entry.values
+    protocols = values.get("protocols")
+    if isinstance(protocols, list) and all(isinstance(protocol, str) for protocol in protocols):
+        for way, fault, hint in route_faults(written_route, protocols):
+            yield Fault((*entry.place, *way), fault, hint)
+    for place, fault in place_faults(values):
+        yield Fault((*entry.place, *place), fault)
+    written = values.get("paths")
+    if isinstance(written, list):
+        values["paths"] = written = [_modern(path) if old_paths else path for path in written]
+        for index, path in enumerate(written):
+            yield from _path_faults(path, (*entry.place, "paths", index))
+    hosts = values.get("hosts")
+    for index, host in enumerate(hosts if isinstance(hosts, list) else ()):
+        if message := _host_fault(host):
+            yield Fault((*entry.place, "hosts", index), message)
+    headers = values.get("headers")
+    for name, expected in (headers if isinstance(headers, dict) else {}).items():
+        if isinstance(expected, list) and len(expected) == 1 and str(expected[0]).startswith("~*"):
+            yield from _regex_faults(str(expected[0])[2:], (*entry.place, "headers", name))
+
+
+def _unserved_grpc(protocols: object) -> Iterator[str]:
+    for protocol in sorted(GRPC):
+        if isinstance(protocols, list) and protocol in protocols:
+            yield f"routes for {protocol} are not served: {_NO_GRPC}"
+
+
+def _host_fault(host: Any) -> str | None:
+    if not isinstance(host, str) or not host:
+        return None
+    if host.count("*") > 1:
+        return "invalid wildcard: must have at most one wildcard"
+    if "*" in host and not (host.startswith("*.") or host.endswith(".*")):
+        return "invalid wildcard: must be placed at leftmost or rightmost label"
+    if not _HOST.fullmatch(host):
+        return f"invalid hostname: {host}"
+    return None
+
+
+def _modern(path: Any) -> Any:
+    """A path of format 1.1 or 2.1 as 3.0 writes it."""
+    return f"~{path}" if isinstance(path, str) and not _FIXED_PATH.fullmatch(path) else path
+
+
+def _path_faults(path: Any, place: Place) -> Iterator[Fault]:
+    if not isinstance(path, str):
+        return
+    if path.startswith("~"):
+        yield from _regex_faults(path[1:], place)
+    elif path.startswith("/"):
+        raw = path.encode()
+        normal = paths.normalize(raw).decode("utf-8", "surrogateescape")
+        if normal != path and "//" not in path:
+            yield Fault(place, f"non-normalized path, consider use '{normal}' instead")
+
+
+def _regex_faults(pattern: str, place: Place) -> Iterator[Fault]:
+    try:
+        compile_regex(pattern)
+    except re.error as error:
+        yield Fault(place, f"invalid regex: '{pattern}' ({error})")
+
+
+def _target_faults(entry: Entry) -> Iterator[Fault]:
+    target = entry.values.get("target")
+    if isinstance(target, str) and split_target(target) is None:
+        yield Fault((*entry.place, "target"), f"Invalid target ('{target}'); not a valid hostname or ip address")
+
+
+def split_target(target: str) -> tuple[str, int] | None:
+    """Host and port of a target; port 8000 where it has none. None if it is no address."""
+    try:
+        parts = urlsplit(f"//{target}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not host or parts.path or parts.query or parts.username is not None or " " in target:
+        return None
+    return host, 8000 if port is None else port

@@ -1,0 +1,227 @@
+"""HTTP/1 on a client's connection: uvicorn's h11 protocol with the latitude that nginx gives clients."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+
+import h11
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
+from uvicorn.server import ServerState
+
+from kong_pdk.error_page import error_page, message_of
+from kong_pdk.gateway.exchange import VERSION, RawHeaders, Statistics
+
+# Above this many bytes nothing is gained by waiting for more.
+_ENOUGH = 65536
+
+
+class GatheringTransport(asyncio.Transport):
+    """Writes in the next turn of the event loop: a response's head and the start of its body leave together.
+
+    Each write of its own would be a system call here, and a wake-up of the client.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = loop
+        self._gathered = bytearray()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take data; it leaves soon."""
+        if not self._gathered and data:
+            self._loop.call_soon(self._flush)
+        self._gathered += data
+        if len(self._gathered) > _ENOUGH:
+            self._flush()
+
+    def close(self) -> None:
+        """Close when all has been sent."""
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once; what has not been sent is lost."""
+        self._gathered.clear()
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def _flush(self) -> None:
+        if self._gathered:
+            data, self._gathered = self._gathered, bytearray()
+            self._transport.write(data)
+
+
+# nginx's client_header_timeout in seconds, and its large_client_header_buffers (4 of 8 KiB) in bytes.
+HEADER_TIMEOUT = 60.0
+MAX_HEAD = 32768
+KEEP_ALIVE = 65
+
+# uvicorn stumbles over a status that has no phrase in its table; an upstream may send any.
+STATUS_PHRASES.update(dict.fromkeys(range(600, 1000), b""))
+
+_RAW = re.compile(rb"[\x80-\xff]")
+# "%-" begins no valid escape, so what is written with it can be told from what the client wrote.
+_MARKED = re.compile(rb"%-([0-9A-F]{2})")
+
+
+def _silent() -> logging.Logger:
+    logger = logging.Logger("kong.connections", logging.CRITICAL + 1)
+    logger.addHandler(logging.NullHandler())
+    return logger
+
+
+class Connection(h11.Connection):
+    """An HTTP/1 server connection that takes bytes above 0x7e in a request's target, as nginx does."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, MAX_HEAD)
+        self.target = b""
+        self.headers: RawHeaders = []
+        self.on_disconnect: Callable[[], None] | None = None
+        self._in_request_line = True
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the client; h11 must see no raw byte in a request line."""
+        if self._in_request_line and self.their_state is h11.IDLE:
+            line, end, rest = data.partition(b"\n")
+            self._in_request_line = not end
+            data = _RAW.sub(lambda found: b"%%-%02X" % found[0][0], line) + end + rest
+        super().receive_data(data)
+
+    def next_event(self) -> Any:
+        """The next event; a request's own target and headers are kept aside as the client wrote them."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._in_request_line = True
+            self.target = _MARKED.sub(lambda found: bytes((int(found[1], 16),)), event.target)
+            self.headers = event.headers.raw_items()
+        return event
+
+
+class Protocol(H11Protocol):
+    """A client's connection. The application finds it as ``scope["extensions"]["kong"]``."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.conn: Connection = Connection()
+        self.logger = self.access_logger = _silent()
+        self.access_log = False
+        self._statistics: Statistics = app_state["statistics"]
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._tunnel: asyncio.StreamReader | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected: it has a minute to send a request's head."""
+        super().connection_made(GatheringTransport(transport, self.loop))
+        self._statistics.connections_active += 1
+        self._statistics.connections_accepted += 1
+        self._statistics.connections_handled += 1
+        self._head_timer = self.loop.call_later(HEADER_TIMEOUT, self._head_timed_out)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: whoever works for it is told."""
+        self._stop_head_timer()
+        if self._tunnel is not None:
+            self._tunnel.feed_eof()
+        self._statistics.connections_active -= 1
+        if self.conn.on_disconnect is not None:
+            self.conn.on_disconnect()
+        super().connection_lost(exc)
+        # uvicorn leaves a broken TLS transport open in the eyes of asyncio, which warns about it.
+        self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sends: HTTP, or after an upgrade whatever it likes."""
+        if self._tunnel is None:
+            super().data_received(data)
+        else:
+            self._tunnel.feed_data(data)
+
+    def switch(self, headers: RawHeaders) -> asyncio.StreamReader:
+        """Answer 101 to a request for an upgrade. What the client sends from now on is to be read from the result.
+
+        The connection closes when the application is done with the request.
+        """
+        switching = h11.InformationalResponse(status_code=101, headers=headers, reason=b"Switching Protocols")
+        self.transport.write(self.conn.send(switching) or b"")
+        self.cycle.response_started = True
+        self._tunnel = asyncio.StreamReader()
+        # It keeps the client from sending more than the service takes.
+        self._tunnel.set_transport(self.transport)
+        self._tunnel.feed_data(self.conn.trailing_data[0])
+        if self.transport.is_closing():
+            self._tunnel.feed_eof()
+        self.flow.resume_reading()
+        return self._tunnel
+
+    def handle_events(self) -> None:
+        """Start a task for a request whose head is complete."""
+        before = self.scope
+        super().handle_events()
+        if self.scope is not before:
+            self._stop_head_timer()
+            self.scope["extensions"] = {"kong": self}  # type: ignore[dict-item]
+        elif self.conn.their_state is h11.IDLE and self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEADER_TIMEOUT, self._head_timed_out)
+
+    def abort(self) -> None:
+        """Cut the connection, so that the client sees that its response is not whole."""
+        self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP as Kong does, and close."""
+        kind, body = error_page("*/*", message_of(400), "")
+        headers = [
+            ("Content-Type", kind),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+            ("Server", f"kong/{VERSION}"),
+        ]
+        try:
+            events = (
+                h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            )
+            self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
+        except h11.LocalProtocolError:
+            # A response to an earlier request of this connection is under way.
+            self.transport.abort()
+            return
+        self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_timed_out(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self.transport.close()

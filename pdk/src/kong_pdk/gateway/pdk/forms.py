@@ -1,0 +1,100 @@
+"""Query strings and forms, read and written as nginx does, and ``multipart/form-data`` as far as Kong reads it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from urllib.parse import quote, quote_plus
+
+from kong_pdk.gateway.exchange import Refused
+from kong_pdk.gateway.pdk.checks import lua_type
+from kong_pdk.gateway.pdk.lua_values import by_name, tostring
+from kong_pdk.wire.text import decode, encode
+
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+Arguments = dict[str, "str | bool | list[str | bool]"]
+
+
+def unescape(text: bytes) -> str:
+    """Decode ``%XX`` and ``+``; what is no escape stays as it is."""
+    return decode(_ESCAPE.sub(lambda found: bytes((int(found[1], 16),)), text.replace(b"+", b" ")))
+
+
+def pairs(raw: bytes, maximum: int | None = None) -> list[tuple[str, str | bool]]:
+    """The arguments in order; True is the value of one without ``=``. Those without a name are left out."""
+    found: list[tuple[str, str | bool]] = []
+    for part in raw.split(b"&"):
+        if maximum is not None and len(found) >= maximum:
+            break
+        name, equals, value = part.partition(b"=")
+        if name:
+            found.append((unescape(name), unescape(value) if equals else True))
+    return found
+
+
+def parse(raw: bytes, maximum: int | None = None) -> Arguments:
+    """The first ``maximum`` arguments by name; one that comes more than once has a list."""
+    return by_name(pairs(raw, maximum))
+
+
+def _escape(text: str) -> str:
+    return quote(encode(text), safe="-._~!*'()")
+
+
+def build(arguments: dict[str, object]) -> bytes:
+    """A query string of a table: names sorted, True as a name alone, False left out. Raises Refused."""
+    parts: list[str] = []
+    for name in sorted(arguments, key=tostring):
+        value = arguments[name]
+        for item in value if isinstance(value, list) else [value]:
+            if item is None or isinstance(item, (dict, list)):
+                raise Refused(f"invalid query argument '{name}': got {lua_type(item)}, expected string")
+            if item is True:
+                parts.append(_escape(tostring(name)))
+            elif item is not False:
+                parts.append(f"{_escape(tostring(name))}={_escape(tostring(item))}")
+    return "&".join(parts).encode()
+
+
+def without(raw: bytes, name: str) -> bytes:
+    """A query string without an argument; the rest is encoded anew, as Kong does."""
+    kept = (
+        f"{quote_plus(encode(key))}={'' if value is True else quote_plus(encode(str(value)))}"
+        for key, value in pairs(raw)
+        if key != name
+    )
+    return "&".join(kept).encode()
+
+
+_BOUNDARY = re.compile(r'boundary="?([^";,]+)"?', re.IGNORECASE)
+_NAME = re.compile(rb'name="([^"]*)"')
+
+
+def boundary(content_type: str) -> str | None:
+    """The boundary that a Content-Type names."""
+    found = _BOUNDARY.search(content_type)
+    return found[1] if found else None
+
+
+def parse_multipart(content_type: str, content: bytes) -> dict[str, str] | None:
+    """The parts by name; None without a boundary."""
+    mark = boundary(content_type)
+    if mark is None:
+        return None
+    parts: dict[str, str] = {}
+    for part in (b"\r\n" + content).split(b"\r\n--" + encode(mark))[1:]:
+        head, separator, value = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+        name = _NAME.search(head)
+        if separator and name:
+            parts[decode(name[1])] = decode(value)
+    return parts
+
+
+def build_multipart(fields: dict[str, object], mark: str | None) -> tuple[str, bytes]:
+    """The boundary and the body of a form of ``fields``; ``mark`` is the boundary to use, if there is one."""
+    mark = mark or secrets.token_hex(16)
+    parts = [
+        f'--{mark}\r\nContent-Disposition: form-data; name="{tostring(name)}"\r\n\r\n{tostring(fields[name])}\r\n'
+        for name in sorted(fields, key=tostring)
+    ]
+    return mark, encode("".join(parts) + f"--{mark}--\r\n")

@@ -1,0 +1,193 @@
+"""``kong.response``: the answer to the client."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from kong_pdk.error_page import FORMS
+from kong_pdk.gateway.error_responses import error_exit, grpc_headers
+from kong_pdk.gateway.exchange import Exchange, Exit, RawHeaders, Refused
+from kong_pdk.gateway.pdk import headers
+from kong_pdk.gateway.pdk.calls import MSGPACK, Event, function
+from kong_pdk.gateway.pdk.checks import lua_type, maximum, string, table
+from kong_pdk.gateway.pdk.checks import status as checked_status
+from kong_pdk.gateway.response_headers import may_have_body
+from kong_pdk.wire.text import decode, encode
+
+_JSON = b"application/json; charset=utf-8"
+# The types to which nginx's charset module adds "charset=UTF-8".
+_CHARSET_TYPES = frozenset(
+    {
+        b"text/html",
+        b"text/xml",
+        b"text/plain",
+        b"text/vnd.wap.wml",
+        b"application/javascript",
+        b"application/rss+xml",
+    }
+)
+# What is set by the gateway alone.
+_OWN = ("transfer-encoding",)
+
+
+def with_connection(exchange: Exchange) -> RawHeaders:
+    """The response's headers and the ``Connection`` that nginx adds when it sends them."""
+    asked = (headers.get(exchange.request.headers, "connection") or "").lower()
+    keeps = asked == "keep-alive" if exchange.request.http_version == "1.0" else asked != "close"
+    return [*exchange.response.headers, (b"connection", b"keep-alive" if keeps else b"close")]
+
+
+@function("kong.response.get_status")
+def get_status(event: Event) -> int | None:
+    return event.exchange.response.status
+
+
+@function("kong.response.get_header")
+def get_header(event: Event, name: object = None) -> str | None:
+    return headers.get(with_connection(event.exchange), string("header name", name))
+
+
+@function("kong.response.get_headers")
+def get_headers(event: Event, max_headers: object = None) -> dict[str, str | list[str]]:
+    return headers.get_all(with_connection(event.exchange), maximum("max_headers", max_headers))
+
+
+@function("kong.response.get_source")
+def get_source(event: Event) -> str:
+    return event.exchange.response.source
+
+
+@function("kong.response.set_status")
+def set_status(event: Event, status: object = None) -> None:
+    event.exchange.response.status = checked_status(status, 100)
+
+
+@function("kong.response.set_header")
+def set_header(event: Event, name: object = None, value: object = None) -> None:
+    header = string("header", name)
+    new = headers.values(header, value)
+    if not _reserved(event, header):
+        headers.put(event.exchange.response.headers, header, new)
+
+
+@function("kong.response.add_header")
+def add_header(event: Event, name: object = None, value: object = None) -> None:
+    header = string("header", name)
+    new = headers.values(header, value)
+    if not _reserved(event, header):
+        headers.append(event.exchange.response.headers, header, new)
+
+
+@function("kong.response.clear_header")
+def clear_header(event: Event, name: object = None) -> None:
+    headers.remove(event.exchange.response.headers, string("header", name))
+
+
+@function("kong.response.set_headers")
+def set_headers(event: Event, given: object = None) -> None:
+    for name, new in headers.checked(table("headers", given)):
+        if not _reserved(event, name):
+            headers.put(event.exchange.response.headers, name, new)
+
+
+def _reserved(event: Event, name: str) -> bool:
+    if name.lower() not in _OWN:
+        return False
+    event.log("warn", f"manually setting {name}. Ignored.")
+    return True
+
+
+@function("kong.response.exit")
+def exit_(event: Event, status: object = None, body: object = None, given: object = None) -> NoReturn:
+    """Answer the client. Over MsgPack:1 an answer without a body gets nginx's own page."""
+    code = checked_status(status, 100)
+    fields = _headers(event, code, given)
+    of_grpc = _is_grpc(fields)
+    fields += _of_grpc(code, fields)
+    content: bytes | None = b"" if event.protocol != MSGPACK or of_grpc else None
+    if of_grpc and isinstance(body, (dict, list)):
+        raise Refused("body must be a nil or a string where the Content-Type is gRPC's, got table")
+    if isinstance(body, (dict, list)):
+        content = encode(_json(body))
+        if not any(name.lower() == b"content-type" for name, _ in fields):
+            fields.append((b"Content-Type", _JSON))
+    elif isinstance(body, str):
+        content = encode(body)
+    elif body is not None:
+        raise Refused(f"body must be a nil, string or table, got {lua_type(body)}")
+    raise Exit(code, content, fields)
+
+
+@function("kong.response.error")
+def error(event: Event, status: object = None, message: object = None, given: object = None) -> NoReturn:
+    """Answer the client with one of Kong's errors; without a message, with that of the status.
+
+    A table as message is sent as JSON inside of the form. The form is that of the Content-Type among the headers,
+    by just this name, else the one that the client accepts.
+    """
+    code = checked_status(status, 400)
+    fields = _headers(event, code, given)
+    kind = _form(given.get("Content-Type") if isinstance(given, dict) else None)
+    if isinstance(message, (dict, list)):
+        message = _json(message)
+    elif message is not None and not isinstance(message, str):
+        raise Refused(f"message must be a nil, a string or a table, got {lua_type(message)}")
+    elif message is None and status != code:
+        message = f"The upstream server responded with {code}"  # Kong has no words for a fraction
+    answer = error_exit(event.exchange, code, message, content_type=kind)
+    answer.headers = [(name, with_charset(value) if kind else value) for name, value in answer.headers] + [
+        entry for entry in fields if entry[0].lower() != b"content-type"
+    ]
+    answer.headers += _of_grpc(code, answer.headers)
+    raise answer
+
+
+def _of_grpc(status: int, fields: RawHeaders) -> RawHeaders:
+    """The headers that Kong adds to those of an answer if they name gRPC's Content-Type; what is written stays."""
+    if not _is_grpc(fields):
+        return []
+    written = {name.lower() for name, _ in fields}
+    return [pair for pair in grpc_headers(status) if pair[0] not in written]
+
+
+def _is_grpc(fields: RawHeaders) -> bool:
+    return any(name.lower() == b"content-type" and value.startswith(b"application/grpc") for name, value in fields)
+
+
+def _form(given: object) -> str | None:
+    """The Content-Type of an error, None where none is given; Kong fails on one that it has no form for."""
+    kind = next(iter(given), None) if isinstance(given, list) else given
+    if kind is None or (isinstance(kind, str) and kind in FORMS):
+        return kind
+    raise Refused(f"no form of an error for the Content-Type {kind!r}, only for {', '.join(FORMS)}")
+
+
+def _json(value: dict[str, Any] | list[Any]) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _headers(event: Event, status: int, given: Any) -> RawHeaders:
+    """The headers of ``exit`` and ``error``. The length of a body is the gateway's to say, where there is one."""
+    fields: RawHeaders = []
+    has_body = event.exchange.request.method != "HEAD" and may_have_body(status)
+    for name, new in headers.checked({} if given is None else table("headers", given)):
+        if _reserved(event, name):
+            continue
+        if name.lower() == "content-length":
+            if new and not new[-1].isdigit():
+                raise Refused(f"failed to set header {name}: {decode(new[-1])!r} is no length")
+            if has_body:
+                continue
+            new = new[-1:]  # noqa: PLW2901 - of several, Kong takes the last
+        typed = name.lower() == "content-type"
+        headers.put(fields, name, [with_charset(value) for value in new] if typed else new)
+    return fields
+
+
+def with_charset(value: bytes) -> bytes:
+    """A Content-Type with nginx's charset, if it is of a text type and names none."""
+    kind = decode(value).partition(";")[0].strip().lower()
+    if kind.encode("utf-8", "surrogateescape") in _CHARSET_TYPES and b"charset=" not in value.lower():
+        return value + b"; charset=UTF-8"
+    return value

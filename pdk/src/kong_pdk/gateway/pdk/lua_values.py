@@ -1,0 +1,190 @@
+"""What Lua and Kong's two encodings do to values on their way in and out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from kong_pdk.wire.messages import message_class
+from kong_pdk.wire.msgpack_codec import step_method
+from kong_pdk.wire.pdk_functions import Method
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody, encode_result
+from kong_pdk.wire.text import decode, encode
+
+# In these messages Kong's decoder turns null into a text and false into nil.
+_LOSSY = frozenset({"KV", "ListValue", "Struct"})
+_NULL = "NULL_VALUE"
+# Larger integers have no double of their own, and Lua has no other numbers.
+_EXACT = 2**53
+
+
+_Value = TypeVar("_Value", str, "str | bool")
+
+
+def by_name(pairs: Iterable[tuple[str, _Value]]) -> dict[str, _Value | list[_Value]]:
+    """A table of headers or arguments; a name that comes more than once has a list."""
+    found: dict[str, _Value | list[_Value]] = {}
+    for name, value in pairs:
+        known = found.get(name)
+        if known is None:
+            found[name] = value
+        elif isinstance(known, list):
+            known.append(value)
+        else:
+            found[name] = [known, value]
+    return found
+
+
+def tostring(value: object) -> str:
+    """Lua's tostring for what can travel."""
+    if value is None:
+        return "nil"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.14g}"
+    if isinstance(value, (dict, list)):
+        return "table"
+    return str(value)
+
+
+def from_msgpack(args: list[Any]) -> list[Any]:
+    """Arguments as Lua unpacks them: a nil ends the list."""
+    plain: list[Any] = _strings(args)
+    return plain[: plain.index(None)] if None in plain else plain
+
+
+def _strings(value: Any) -> Any:
+    """Lua has one kind of string: binary ones become text that keeps its bytes."""
+    if isinstance(value, (bytes, bytearray)):
+        return decode(bytes(value))
+    if isinstance(value, dict):
+        pairs = ((_strings(name), _strings(item)) for name, item in value.items())
+        table = {name: item for name, item in pairs if item is not None}
+        return list(map(table.get, range(1, len(table) + 1))) if _is_sequence(table) else table
+    if isinstance(value, (list, tuple)):
+        return [_strings(item) for item in value]
+    if isinstance(value, int) and abs(value) > _EXACT:
+        return int(float(value))
+    return value
+
+
+def _is_sequence(table: dict[Any, Any]) -> bool:
+    """Whether Lua takes a table for a list: its names are the numbers from 1 on."""
+    return bool(table) and all(type(name) is int and 0 < name <= len(table) for name in table)
+
+
+def to_msgpack(method: str, value: Any) -> Any:
+    """A result as Kong packs it for the step method of ``method``."""
+    if step_method(method) == "plugin.StepMultiMap":
+        return {name: _list_of(item) for name, item in value.items()}
+    if method == "kong.request.get_uri_captures":
+        unnamed = {index: item for index, item in enumerate(value["unnamed"]) if item is not None}
+        return {"unnamed": unnamed or [], "named": value["named"] or []}
+    return _packed(value)
+
+
+def _list_of(item: Any) -> list[Any]:
+    if item is True:
+        return []
+    return list(item) if isinstance(item, list) else [item]
+
+
+def _packed(value: Any) -> Any:
+    if isinstance(value, dict):
+        # An empty Lua table looks like a list.
+        return {name: _packed(item) for name, item in value.items()} or []
+    if isinstance(value, list):
+        return [_packed(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def from_protobuf(message: str, args: list[Any]) -> list[Any]:
+    """Arguments of an input message as Kong's decoder leaves them to Lua."""
+    plain: list[Any] = _strings_with_nulls(args)
+    if message == "ListValue":
+        return _list_with_holes(plain)
+    if message in _LOSSY:
+        return [_lossy(item) for item in plain]
+    return plain
+
+
+def _strings_with_nulls(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray)):
+        return decode(bytes(value))
+    if isinstance(value, dict):
+        return {_strings_with_nulls(name): _strings_with_nulls(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strings_with_nulls(item) for item in value]
+    return value
+
+
+def _lossy(value: Any) -> Any:
+    if value is None:
+        return _NULL
+    if value is False:
+        return None
+    if isinstance(value, dict):
+        pairs = ((name, _lossy(item)) for name, item in value.items())
+        return {name: item for name, item in pairs if item is not None}
+    return _list_with_holes(value) if isinstance(value, list) else value
+
+
+def _list_with_holes(items: list[Any]) -> list[Any]:
+    changed = [_lossy(item) for item in items]
+    return changed[: changed.index(None)] if None in changed else changed
+
+
+def to_protobuf(method: Method, value: Any) -> bytes:
+    """The result message that Kong's encoder makes of a value. Raises TypeError and ValueError where it cannot."""
+    if method.output == "RawBodyResult":
+        value = value if isinstance(value, RawBody) else RawBody(content=value)
+    elif isinstance(value, RawBody):
+        value = value.content  # of a body in a file Lua has nil
+    if method.function == "kong.request.get_uri_captures":
+        value = _captures(value, method.output)
+    if method.output != "Value" or value is None:
+        return encode_result(method, value)
+    message = message_class("Value")()
+    _fill(message, value)
+    return bytes(message.SerializeToString())
+
+
+def _captures(value: dict[str, Any], message: str) -> dict[str, Any]:
+    """Group 0 is no part of the list that begins with group 1; one that matched nothing is a hole in it."""
+    groups = value["unnamed"][1:]
+    if message == "UriCapturesResult":
+        groups = [group or "" for group in groups]
+    else:
+        groups = list(itertools.takewhile(lambda group: group is not None, groups))
+    return {"unnamed": groups, "named": value["named"]}
+
+
+def _fill(message: Any, value: Any) -> None:
+    """Fill a ``Value``: JSON's null in a table has no kind, an empty table is one with names, a mixed one a list."""
+    if isinstance(value, bool):
+        message.bool = value
+    elif isinstance(value, (int, float)):
+        message.number = float(value)
+    elif isinstance(value, (str, bytes)):
+        message.string = encode(value) if isinstance(value, str) else value
+    elif isinstance(value, (dict, list)):
+        items = _items(value)
+        (message.list if items else message.struct).SetInParent()
+        for item in items:
+            _fill(message.list.values.add(), item)
+        for name, item in value.items() if isinstance(value, dict) and not items else ():
+            if isinstance(name, str):
+                _fill(message.struct.fields.add(key=encode(name)).value, item)
+    elif value is not None:
+        raise TypeError(f"a value of type {type(value).__name__} cannot be sent to a plugin server")
+
+
+def _items(value: dict[Any, Any] | list[Any]) -> list[Any]:
+    """The list part of a table, up to the first hole."""
+    if isinstance(value, list):
+        return value
+    return [value[place] for place in itertools.takewhile(value.__contains__, itertools.count(1))]

@@ -1,0 +1,264 @@
+"""Gives each line of each program the one form of the log of the container, and never waits for the reader."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from kong_pdk import json_log
+
+MAX_PENDING = 8 * 1024 * 1024
+"""Bytes that wait for a slow reader; beyond, lines are dropped and counted."""
+
+# A pipe that polls as writable takes this many bytes without blocking (POSIX: PIPE_BUF), so that the
+# descriptor, which other processes may share, need not be made non-blocking.
+_CHUNK = select.PIPE_BUF
+
+_GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
+
+
+class Output:
+    """Holds what the reader has not taken yet; supervisord's loop gives it its turns to write."""
+
+    def __init__(self, fd: int, max_pending: int = MAX_PENDING) -> None:
+        """:param fd: stays open when this object is gone."""
+        self.fd = fd
+        self.dropped = 0
+        self._max_pending = max_pending
+        self._pending = bytearray()
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+
+    def write(self, line: bytes) -> None:
+        """Write a line as soon as the reader takes it, or drop it where too much waits already."""
+        if len(self._pending) + len(line) > self._max_pending:
+            self.flush()
+        if len(self._pending) + len(line) > self._max_pending:
+            self.dropped += 1
+            return
+        self._pending += line
+
+    def flush(self, seconds: float = 0.0) -> bool:
+        """Write what the reader takes now, or within some seconds.
+
+        :return: whether nothing is left.
+        """
+        deadline = time.monotonic() + seconds
+        while self._pending:
+            ready = self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            if not ready:
+                return False
+            self._write_chunk(ready[0][1])
+        return True
+
+    def _write_chunk(self, events: int) -> None:
+        if events & _GONE:
+            # Nobody reads any more; what is written from now on is lost in the same way.
+            self._pending.clear()
+            return
+        try:
+            written = os.write(self.fd, self._pending[:_CHUNK])
+        except BlockingIOError:
+            return
+        except OSError:
+            written = len(self._pending)
+        del self._pending[:written]
+
+    # What follows is what supervisord's loop asks of everything that it watches.
+
+    def readable(self) -> bool:
+        """Never: it is written to only."""
+        return False
+
+    def writable(self) -> bool:
+        """Whether to be called when the descriptor takes more."""
+        return not self.flush()
+
+    def handle_write_event(self) -> None:
+        """Go on writing."""
+        self.flush()
+
+    def handle_error(self) -> None:
+        """Nothing here raises."""
+
+
+class Wakeup:
+    """Ends supervisord's wait at once when a signal arrives, which Python itself would go on waiting through."""
+
+    def __init__(self) -> None:
+        """Make the pipe that ``signal.set_wakeup_fd`` writes to."""
+        self.fd, self.write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Close both ends."""
+        os.close(self.fd)
+        os.close(self.write_fd)
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def writable(self) -> bool:
+        """Never."""
+        return False
+
+    def handle_read_event(self) -> None:
+        """Forget the numbers of the signals: their handlers have run."""
+        with contextlib.suppress(OSError):
+            os.read(self.fd, 4096)
+
+    def handle_error(self) -> None:
+        """Nothing here raises."""
+
+
+MAX_LINE = 16 * 1024
+"""Bytes after which a line without an end is cut in two: what Docker takes for one entry of its log."""
+
+LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
+
+_LEVELS = "|".join(LEVELS).encode()
+# `verbose` is what `kong docker-start --v` has in the place of debug.
+_STAMPED = re.compile(rb"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[(" + _LEVELS + rb"|verbose)\] (.*)", re.DOTALL)
+_LEVEL_OF_TEXT = (
+    (re.compile(rb"nginx: \[(" + _LEVELS + rb")\] "), b""),
+    (re.compile(rb"(Error|ERROR|error|Fatal|FATAL)\b.{0,40}?:|Traceback \(most recent call last\)"), b"error"),
+    (re.compile(rb"(WARN(ING)?|[Ww]arn(ing)?)\b.{0,40}?:|\S+:\d+: \w*Warning: "), b"warn"),
+)
+_CONTINUED_SECONDS = 1.0
+
+
+class Sink(Protocol):
+    """Where lines go."""
+
+    def write(self, line: bytes) -> None:
+        """Take a line with its end."""
+
+
+class _Channel:
+    """Standard output or error of one program: what of its last line is still to come, and how that began."""
+
+    def __init__(self, program: str, default_level: bytes) -> None:
+        self.program = program.encode()
+        self.default_level = default_level
+        self.partial = b""
+        self.last_level = default_level
+        self.last_time = 0.0
+
+
+class Relay:
+    """Takes what programs write, in pieces of any size, and writes lines."""
+
+    def __init__(
+        self,
+        out: Sink,
+        err: Sink,
+        clock: Callable[[], float] = time.time,
+        least: str = "notice",
+        form: str = "text",
+    ) -> None:
+        """Write what comes from a program's standard output to ``out``, the rest to ``err``.
+
+        :param clock: seconds since the epoch.
+        :param least: the lowest level at which ``say`` writes.
+        :param form: ``text``, or ``json`` for an object a line.
+        """
+        self._put = self._put_object if form == "json" else self._put_line
+        self._json = form == "json"
+        self._sinks = {"stdout": out, "stderr": err}
+        self._clock = clock
+        self._least = LEVELS.index(least) if least in LEVELS else LEVELS.index("notice")
+        self._channels: dict[tuple[str, str], _Channel] = {}
+
+    def feed(self, program: str, channel: str, data: bytes) -> None:
+        """Take a piece of what a program wrote.
+
+        :param channel: ``stdout`` or ``stderr``.
+        """
+        state = self._channel(program, channel)
+        *lines, rest = (state.partial + data).split(b"\n")
+        while len(rest) > MAX_LINE:
+            end = _end_of_text(rest)
+            lines.append(rest[:end])
+            rest = rest[end:]
+        state.partial = rest
+        for line in lines:
+            self._write(state, channel, line)
+
+    def end(self, program: str) -> None:
+        """Write what a program that ended left without a line end."""
+        for (name, channel), state in self._channels.items():
+            if name == program and state.partial:
+                line, state.partial = state.partial, b""
+                self._write(state, channel, line)
+
+    def say(self, level: str, text: str, program: str = "supervisord") -> None:
+        """Write lines of our own, unless their level is too low."""
+        if LEVELS.index(level) >= self._least:
+            for line in [text] if self._json else text.splitlines():
+                self._put("stderr", None, level.encode(), program.encode(), line.encode(errors="surrogateescape"))
+
+    def _channel(self, program: str, channel: str) -> _Channel:
+        key = (program, channel)
+        if key not in self._channels:
+            self._channels[key] = _Channel(program, b"info" if channel == "stdout" else b"notice")
+        return self._channels[key]
+
+    def _write(self, state: _Channel, channel: str, line: bytes) -> None:
+        line = line.rstrip(b"\r")
+        if not line.strip():
+            return
+        if self._json and (entry := json_log.decode(line)) is not None and entry.level in LEVELS:
+            state.last_level, state.last_time = entry.level.encode(), self._clock()
+            self._put_entry(channel, entry._replace(program=state.program.decode()))
+            return
+        stamp, level, text = self._parts(state, channel, line)
+        state.last_level, state.last_time = level, self._clock()
+        self._put(channel, stamp, level, state.program, text)
+
+    def _parts(self, state: _Channel, channel: str, line: bytes) -> tuple[bytes | None, bytes, bytes]:
+        """Give a line's own time, None where it has none, its level, and the rest."""
+        stamped = _STAMPED.fullmatch(line)
+        if stamped is None:
+            return None, self._level(state, channel, line), line
+        stamp, level, text = stamped.groups()
+        return stamp, level.replace(b"verbose", b"debug"), text.removeprefix(state.program + b": ")
+
+    def _level(self, state: _Channel, channel: str, line: bytes) -> bytes:
+        """Give the level of a line that has none: by how it begins, or that of the line it continues."""
+        if channel == "stdout":
+            return state.default_level
+        for pattern, level in _LEVEL_OF_TEXT:
+            found = pattern.match(line)
+            if found:
+                return level or bytes(found.group(1))
+        serious = LEVELS.index(state.last_level.decode()) > LEVELS.index(state.default_level.decode())
+        continued = self._clock() - state.last_time <= _CONTINUED_SECONDS
+        return state.last_level if serious and continued else state.default_level
+
+    def _put_line(self, channel: str, stamp: bytes | None, level: bytes, program: bytes, text: bytes) -> None:
+        if stamp is None:
+            stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(self._clock())).encode()
+        self._sinks[channel].write(b"%s [%s] %s: %s\n" % (stamp, level, program, text))
+
+    def _put_object(self, channel: str, stamp: bytes | None, level: bytes, program: bytes, text: bytes) -> None:
+        own = None if stamp is None else json_log.timestamp_of_nginx(stamp.decode())
+        when = own or json_log.timestamp(self._clock())
+        message = text.decode("utf-8", "backslashreplace")
+        self._put_entry(channel, json_log.Entry(when, level.decode(), program.decode(), message))
+
+    def _put_entry(self, channel: str, entry: json_log.Entry) -> None:
+        for line in json_log.encode(entry):
+            self._sinks[channel].write(line.encode() + b"\n")
+
+
+def _end_of_text(data: bytes) -> int:
+    """Give where to cut what is too long for a line: at its most, but not within a character of UTF-8."""
+    for end in range(MAX_LINE, MAX_LINE - 4, -1):
+        if data[end] & 0xC0 != 0x80:
+            return end
+    return MAX_LINE

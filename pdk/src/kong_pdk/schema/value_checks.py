@@ -1,0 +1,173 @@
+"""The checks that attributes of a schema field ask for, each in Kong's words; they run in Kong's order."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kong_pdk.schema import lua
+from kong_pdk.schema.lua import Pattern
+
+if TYPE_CHECKING:
+    from kong_pdk.schema.attributes import Field
+
+# value, the attribute's argument, and the field; None or the error.
+Validator = Callable[[Any, Any, "Field"], "str | None"]
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z", re.IGNORECASE)
+
+# What Python calls these is an error for PCRE too; for the rest PCRE knows more than Python, and is trusted.
+_REGEX_ERRORS = re.compile(
+    r"missing \), unterminated|unbalanced parenthesis|unterminated character set|nothing to repeat"
+    r"|bad character range|bad escape \(end of pattern\)"
+)
+
+
+def check(field: Field, value: Any) -> str | None:
+    """The first error of ``value`` by the attributes of ``field``, in Kong's words or the field's own ``err``."""
+    for name, validator in VALIDATORS.items():
+        if field.get(name) is not None and (error := validator(value, field[name], field)):
+            return str(field.get("err") or error)
+    # Kong does not accept empty strings unless the field says so.
+    if field["type"] == "string" and value == "" and field.get("len_min") is None:
+        return str(field.get("err") or "length must be at least 1")
+    return None
+
+
+def is_uuid(value: str) -> bool:
+    """Whether ``value`` is a UUID as Kong writes them."""
+    return bool(_UUID.match(value))
+
+
+def _listed(options: list[Any]) -> str:
+    return ", ".join(map(lua.text, options))
+
+
+def _eq(value: Any, wanted: Any, field: Field) -> str | None:
+    return None if lua.equal(value, wanted) else f"value must be {lua.text(wanted)}"
+
+
+def _ne(value: Any, unwanted: Any, field: Field) -> str | None:
+    return f"value must not be {lua.text(value)}" if lua.equal(value, unwanted) else None
+
+
+def _not_one_of(value: Any, options: list[Any], field: Field) -> str | None:
+    found = any(lua.equal(value, option) for option in options)
+    return f"must not be one of: {_listed(options)}" if found else None
+
+
+def _one_of(value: Any, options: list[Any], field: Field) -> str | None:
+    found = any(lua.equal(value, option) for option in options)
+    return None if found else f"expected one of: {_listed(options)}"
+
+
+def _gt(value: Any, limit: Any, field: Field) -> str | None:
+    return None if value > limit else f"value must be greater than {lua.text(limit)}"
+
+
+def _timestamp(value: Any, wanted: Any, field: Field) -> str | None:
+    return "expected a valid timestamp" if value <= 0 else None
+
+
+def _uuid(value: Any, wanted: Any, field: Field) -> str | None:
+    return None if is_uuid(value) else "expected a valid UUID"
+
+
+def _is_regex(value: Any, wanted: Any, field: Field) -> str | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            re.compile(re.sub(r"\(\?<(?=[A-Za-z_])", "(?P<", value))
+    except re.error as error:
+        return f"not a valid regex: {value}" if _REGEX_ERRORS.search(error.msg) else None
+    except (OverflowError, RecursionError):
+        return f"not a valid regex: {value}"
+    return None
+
+
+def _between(value: Any, limits: list[Any], field: Field) -> str | None:
+    low, high = limits
+    # Kong's format cuts fractions off the limits.
+    return None if low <= value <= high else f"value should be between {int(low)} and {int(high)}"
+
+
+def _len_eq(value: Any, wanted: Any, field: Field) -> str | None:
+    return None if lua.length(value) == wanted else f"length must be {int(wanted)}"
+
+
+def _len_min(value: Any, least: Any, field: Field) -> str | None:
+    return None if lua.length(value) >= least else f"length must be at least {int(least)}"
+
+
+def _len_max(value: Any, most: Any, field: Field) -> str | None:
+    return None if lua.length(value) <= most else f"length must be at most {int(most)}"
+
+
+def _starts_with(value: Any, expected: Any, field: Field) -> str | None:
+    return None if value.startswith(expected) else f"should start with: {expected}"
+
+
+def _not_match(value: Any, pattern: Any, field: Field) -> str | None:
+    return f"invalid value: {value}" if Pattern(pattern).matches(value) else None
+
+
+def _match(value: Any, pattern: Any, field: Field) -> str | None:
+    return None if Pattern(pattern).matches(value) else f"invalid value: {value}"
+
+
+def _match_none(value: Any, patterns: Any, field: Field) -> str | None:
+    hits = (entry for entry in patterns if Pattern(entry["pattern"]).matches(value))
+    return _own_error(next(hits, None), value)
+
+
+def _match_all(value: Any, patterns: Any, field: Field) -> str | None:
+    misses = (entry for entry in patterns if not Pattern(entry["pattern"]).matches(value))
+    return _own_error(next(misses, None), value)
+
+
+def _match_any(value: Any, argument: Any, field: Field) -> str | None:
+    found = any(Pattern(pattern).matches(value) for pattern in argument["patterns"])
+    return None if found else _own_error(argument, value)
+
+
+def _own_error(entry: Any, value: Any) -> str | None:
+    return None if entry is None else str(entry.get("err") or f"invalid value: {value}")
+
+
+def _contains(value: Any, wanted: Any, field: Field) -> str | None:
+    found = any(lua.equal(item, wanted) for item in value)
+    return None if found else f"expected to contain: {lua.text(wanted)}"
+
+
+def _mutually_exclusive_subsets(value: Any, subsets: Any, field: Field) -> str | None:
+    touched = [subset for subset in subsets if any(lua.equal(item, each) for item in value for each in subset)]
+    if len(touched) < 2:
+        return None
+    groups = ", ".join("(" + ", ".join(f"'{item}'" for item in subset) + ")" for subset in touched)
+    return f"these sets are mutually exclusive: {groups}"
+
+
+VALIDATORS: dict[str, Validator] = {
+    "eq": _eq,
+    "ne": _ne,
+    "not_one_of": _not_one_of,
+    "one_of": _one_of,
+    "gt": _gt,
+    "timestamp": _timestamp,
+    "uuid": _uuid,
+    "is_regex": _is_regex,
+    "between": _between,
+    "len_eq": _len_eq,
+    "len_min": _len_min,
+    "len_max": _len_max,
+    "starts_with": _starts_with,
+    "not_match": _not_match,
+    "match_none": _match_none,
+    "match": _match,
+    "match_all": _match_all,
+    "match_any": _match_any,
+    "contains": _contains,
+    "mutually_exclusive_subsets": _mutually_exclusive_subsets,
+}

@@ -1,0 +1,114 @@
+"""A plugin's own file as a plugin server with workers: each worker runs the file anew, the master does not."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+from kong_pdk import logs
+from kong_pdk.mode import Mode
+from kong_pdk.plugin import Plugin, PluginError, Source, import_problem
+from kong_pdk.server.serving import serve_by_workers
+from kong_pdk.server.worker import Loaded
+from kong_pdk.settings import LOG_FORMAT, log_level
+
+_expected = False
+
+
+class HandedOver(BaseException):
+    """The file has come to the point where it would serve itself; no ``Exception``, which it might catch."""
+
+    def __init__(self, checked: Callable[[], Plugin]) -> None:
+        """:param checked: gives the plugin, or raises PluginError."""
+        super().__init__()
+        self.checked = checked
+
+
+def expect() -> None:
+    """Have the file that runs next end where it would serve itself."""
+    global _expected
+    _expected = True
+
+
+def hand_over(checked: Callable[[], Plugin]) -> None:
+    """End the run of the plugin's file here if a worker runs it.
+
+    :raises HandedOver: it does.
+    """
+    if _expected:
+        raise HandedOver(checked)
+
+
+def become_master(plugin: Plugin, mode: Mode, paths: Iterable[Path], options: argparse.Namespace) -> NoReturn:
+    """Become the master of a plugin whose file was run by this process."""
+    file = Path(str(sys.modules["__main__"].__file__)).absolute()
+    command = [sys.executable, "-m", "kong_pdk.server.single_file", plugin.name, str(file), *mode.options]
+    command += ["--listen-queue-size", str(options.listen_queue_size)]
+    command += [word for path in paths for word in ("--listen", str(path))]
+    command += ["--verbose"] * options.verbose + ["--no-lua-style"] * options.no_lua_style
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # the plugin may have closed it
+            stream.flush()
+    os.execv(sys.executable, [*command, "--", *sys.argv])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the master.
+
+    :return: the exit status.
+    """
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    for name in ("name", "file"):
+        parser.add_argument(name)
+    parser.add_argument("--engine")
+    for option in ("--workers", "--listen-queue-size"):
+        parser.add_argument(option, type=int)
+    parser.add_argument("--listen", action="append", type=Path)
+    for option in ("--verbose", "--no-lua-style"):
+        parser.add_argument(option, action="store_true")
+    words = list(sys.argv[1:] if argv is None else argv)
+    end = words.index("--")
+    given = parser.parse_args(words[:end])
+    given.arguments = words[end + 1 :]
+    logs.configure(given.name, given.verbose, form=LOG_FORMAT.read(os.environ), level=log_level(os.environ))
+    mode = Mode(given.engine, given.workers)
+    return serve_by_workers(lambda: _load(given), mode, given.listen, queue_size=given.listen_queue_size)
+
+
+def _load(given: argparse.Namespace) -> Loaded:
+    """Run the file as ``__main__``, up to where it would serve itself."""
+    expect()
+    file = Path(given.file)
+    sys.argv[:] = given.arguments
+    sys.path[0] = str(file.parent)
+    module = sys.modules["__main__"] = ModuleType("__main__")
+    module.__file__ = str(file)
+    try:
+        exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - its plugin
+    except HandedOver as handed:
+        return _checked(handed.checked, given.no_lua_style)
+    except BaseException as error:  # noqa: BLE001  # authors may raise anything, sys.exit() included
+        return Loaded(sentences=[str(import_problem(Source(given.name, file), error))])
+    return Loaded(sentences=[f"{file}: does not call start_dedicated_server; call it at its end"])
+
+
+def _checked(checked: Callable[[], Plugin], no_lua_style: bool) -> Loaded:
+    try:
+        plugin = checked()
+    except PluginError as error:
+        return Loaded(sentences=[str(problem) for problem in error.problems])
+    return Loaded([replace(plugin, lua_style=False) if no_lua_style else plugin])
+
+
+if __name__ == "__main__":
+    # The plugin's file imports this module by its name, so the flag that it reads must be set there, not in __main__.
+    from kong_pdk.server import single_file  # noqa: PLW0406
+
+    sys.exit(single_file.main())

@@ -1,0 +1,132 @@
+"""MsgPack:1: MessagePack-RPC as Kong speaks it, and how it names the answers of PDK calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import msgpack
+
+from kong_pdk.wire.wire_errors import WireError
+
+MAX_MESSAGE = 256 * 1024 * 1024
+"""Bytes of one message; a longer one is a peer that speaks something else."""
+
+_READ_SIZE = 64 * 1024
+
+_STEPS = {
+    "kong.client.get_credential": "plugin.StepCredential",
+    "kong.client.authenticate": "plugin.StepCredential",
+    "kong.client.load_consumer": "plugin.StepConsumer",
+    "kong.client.get_consumer": "plugin.StepConsumer",
+    "kong.node.get_memory_stats": "plugin.StepMemoryStats",
+    "kong.router.get_route": "plugin.StepRoute",
+    "kong.router.get_service": "plugin.StepService",
+    "kong.request.get_query": "plugin.StepMultiMap",
+    "kong.request.get_headers": "plugin.StepMultiMap",
+    "kong.response.get_headers": "plugin.StepMultiMap",
+    "kong.service.response.get_headers": "plugin.StepMultiMap",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A method to run."""
+
+    id: int
+    method: str
+    args: list[Any]
+
+
+@dataclass(frozen=True)
+class Response:
+    """What became of a request: an error or a result."""
+
+    id: int
+    error: Any
+    result: Any
+
+
+@dataclass(frozen=True)
+class Notification:
+    """Something the server says unasked, ``serverPid`` for example."""
+
+    label: str
+    args: Any
+
+
+Message: TypeAlias = Request | Response | Notification
+
+
+def step_method(method: str) -> str:
+    """Name the RPC method by which Kong brings the value of a PDK call."""
+    return _STEPS.get(method, "plugin.Step")
+
+
+class Messages:
+    """Cuts a stream of bytes into messages, however it arrives."""
+
+    def __init__(self) -> None:
+        """Start with nothing received."""
+        self._unpacker = msgpack.Unpacker(
+            raw=False,
+            unicode_errors="surrogateescape",
+            strict_map_key=False,
+            max_buffer_size=MAX_MESSAGE,
+            read_size=_READ_SIZE,
+        )
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Take what was received and give the messages that are complete.
+
+        :raises WireError: the bytes are no MessagePack-RPC.
+        """
+        try:
+            self._unpacker.feed(data)
+            return [_message(item) for item in self._unpacker]
+        except WireError:
+            raise
+        except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
+            raise WireError(f"not MessagePack-RPC: {str(error) or type(error).__name__}") from error
+
+
+def _message(item: Any) -> Message:
+    if isinstance(item, list) and item:
+        if item[0] == 0 and len(item) == 4 and _is_request(item):
+            return Request(item[1], item[2], item[3])
+        if item[0] == 1 and len(item) == 4 and isinstance(item[1], int):
+            return Response(item[1], item[2], item[3])
+        if item[0] == 2 and len(item) == 3 and isinstance(item[1], str):
+            return Notification(item[1], item[2])
+    raise WireError(f"not a MessagePack-RPC message: {type(item).__name__}")
+
+
+def _is_request(item: list[Any]) -> bool:
+    return isinstance(item[1], int) and isinstance(item[2], str) and isinstance(item[3], list)
+
+
+def _pack(item: object) -> bytes:
+    packed: bytes = msgpack.packb(item, use_bin_type=True, unicode_errors="surrogateescape")
+    return packed
+
+
+def encode_request(id: int, method: str, args: Sequence[object]) -> bytes:
+    """Make a request.
+
+    :raises TypeError, ValueError, OverflowError: an argument that MessagePack cannot carry.
+    """
+    return _pack([0, id, method, list(args)])
+
+
+def encode_response(id: int, error: object, result: object) -> bytes:
+    """Make a response.
+
+    :raises TypeError, ValueError, OverflowError: a value that MessagePack cannot carry.
+    """
+    return _pack([1, id, error, result])
+
+
+def encode_notification(label: str, args: object) -> bytes:
+    """Make a notification."""
+    return _pack([2, label, args])

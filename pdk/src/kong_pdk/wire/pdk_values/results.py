@@ -1,0 +1,158 @@
+"""What authors get from PDK calls: one shape for each function, whichever protocol brought it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kong_pdk.wire.pdk_functions import Method
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody
+from kong_pdk.wire.pdk_values.protobuf_values import read_number
+
+HEADERS_OF = {
+    "kong.request.get_header": "kong.request.get_headers",
+    "kong.response.get_header": "kong.response.get_headers",
+    "kong.service.response.get_header": "kong.service.response.get_headers",
+}
+"""The functions that give one header, and those that give all of which it is one."""
+
+# Over ProtoBuf:1 these give an empty string, zero or false for Lua's nil where the message is of one of those.
+_NIL_WHEN_EMPTY = frozenset(
+    {
+        "kong.client.get_forwarded_port",
+        "kong.client.get_protocol",
+        "kong.request.get_header",
+        "kong.request.get_http_version",
+        "kong.response.get_header",
+        "kong.service.response.get_header",
+        "kong.service.response.get_status",
+        "kong.service.set_upstream",
+    }
+)
+# Entities have these as lists; Lua has one empty table, which is no list on the way.
+_LISTS_OF_ENTITIES = ("destinations", "hosts", "methods", "paths", "protocols", "snis", "sources", "tags")
+
+
+def from_msgpack(function: str, value: Any) -> Any:
+    """Give the value of a call, from what a step brought."""
+    return _SHAPES.get(function, _plain)(value)
+
+
+def from_protobuf(method: Method, value: Any) -> tuple[Any, str | None]:
+    """Give value and error of a call, from what its result message held."""
+    if isinstance(value, RawBody):
+        return _raw_body(value)
+    function = method.function
+    if not value and function in _NIL_WHEN_EMPTY and method.output != "Value":
+        return None, None
+    shape = _SHAPES.get(function)
+    return (shape(value) if shape else value), None
+
+
+def query_argument(name: str, get_query: Callable[[], Any]) -> Any:
+    """Give ``kong.request.get_query_arg``'s value from all arguments.
+
+    Over ProtoBuf:1 Kong raises on an argument without a value, which any client could send.
+    """
+    values = get_query().get(name)
+    return values[0] if values else None
+
+
+def _plain(value: Any) -> Any:
+    """Give a value as ProtoBuf:1 would bring it: text for strings, integers where there is no fraction.
+
+    Lua has one empty table, which MsgPack:1 brings as a list and ProtoBuf:1 as a dict.
+    """
+    root = [value]
+    todo: list[Any] = [root]
+    while todo:  # no recursion: a client decides how deeply a body is nested
+        container = todo.pop()
+        for key, item in list(container.items() if isinstance(container, dict) else enumerate(container)):
+            if item and isinstance(item, (dict, list)):
+                todo.append(item)
+            else:
+                container[key] = _plain_leaf(item)
+    return root[0]
+
+
+def _plain_leaf(value: Any) -> Any:
+    if isinstance(value, list):
+        return {}
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    return read_number(value) if isinstance(value, float) else value
+
+
+def _multi_map(value: Any) -> dict[str, list[Any]]:
+    """Give each name's values as a list, a single one too; an argument without a value is True."""
+    if not isinstance(value, dict):  # an empty Lua table arrives as an empty list
+        return {}
+    return {name: (items or [True]) if isinstance(items, list) else [items] for name, items in value.items()}
+
+
+def _body(value: Any) -> Any:
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+
+
+def _captures(value: Any) -> dict[str, dict[Any, str]]:
+    """Give the groups of the route's regular expression, the unnamed ones by number, from 1 as in Lua.
+
+    A group that matched nothing is an empty text. MsgPack:1 alone brings the whole match, as number 0: it is left out.
+    """
+    if not isinstance(value, dict):
+        return {"unnamed": {}, "named": {}}
+    unnamed, named = value.get("unnamed") or {}, value.get("named") or {}
+    if isinstance(unnamed, list):
+        unnamed = dict(enumerate(unnamed, start=1))
+    numbered = {int(number): text or "" for number, text in unnamed.items()}
+    return {
+        "unnamed": {number: numbered[number] for number in sorted(numbered) if number},
+        "named": {name: text or "" for name, text in named.items()},
+    }
+
+
+def _entity(value: Any) -> Any:
+    """Give an entity with its lists as lists, those that are empty too."""
+    plain = _plain(value)
+    if not isinstance(plain, Mapping):
+        return plain
+    return {name: [] if name in _LISTS_OF_ENTITIES and item == {} else item for name, item in plain.items()}
+
+
+def _text_or_none(value: Any) -> Any:
+    """Give None for an empty text: what only plugin servers have tells no nil from it, whatever the protocol."""
+    return _plain(value) or None
+
+
+_SHAPES: Mapping[str, Callable[[Any], Any]] = {
+    "kong.client.get_consumer": _entity,
+    "kong.client.get_credential": _entity,
+    "kong.client.load_consumer": _entity,
+    "kong.nginx.get_tls1_version_str": _text_or_none,
+    "kong.nginx.get_var": _text_or_none,
+    "kong.nginx.set_ctx": _text_or_none,
+    "kong.request.get_headers": _multi_map,
+    "kong.request.get_query": _multi_map,
+    "kong.request.get_raw_body": _body,
+    "kong.request.get_uri_captures": _captures,
+    "kong.response.get_headers": _multi_map,
+    "kong.router.get_route": _entity,
+    "kong.router.get_service": _entity,
+    "kong.service.response.get_headers": _multi_map,
+    "kong.service.response.get_raw_body": _body,
+}
+
+
+def _raw_body(value: RawBody) -> tuple[bytes | None, str | None]:
+    if value.error is not None:
+        return None, value.error
+    if value.path is None:
+        return value.content or b"", None
+    try:
+        return Path(value.path).read_bytes(), None
+    except OSError as error:
+        return None, (
+            f"the request body is in Kong's file {value.path}, which this server cannot read ({error.strerror}); "
+            "run it as Kong's user and on Kong's file system"
+        )
