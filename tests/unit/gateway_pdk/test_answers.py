@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from kong_pdk.gateway.exchange import Body, Exit, Refused
 from kong_pdk.gateway.pdk.lua_values import to_protobuf
-from kong_pdk.gateway.servers.answers import answer
 from kong_pdk.gateway.servers.failures import PluginFailed
+from kong_pdk.gateway.servers.protobuf_client import answer
 from kong_pdk.wire.interface import EXTENDED, Interface, read
 from kong_pdk.wire.pdk_functions import Method
 from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.gateway.exchange import Exit, Refused
-from kong_pdk.gateway.servers import retries
+from kong_pdk.gateway.servers import failures
 from kong_pdk.gateway.servers.failures import PluginFailed
 from kong_pdk.gateway.servers.pool import Pool
-from kong_pdk.gateway.servers.protobuf import ProtoBufClient
+from kong_pdk.gateway.servers.protobuf_client import ProtoBufClient
 from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, StartInstance
 from kong_pdk.wire.interface import STOCK
 from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
 from unit.gateway_pdk.exchanges import PLUGIN, Scene, scene
-from unit.gateway_pdk.plugin_servers import ProtoBufServer, Streams, frame_of, serving
+from unit.gateway_pdk.scripted_servers import ProtoBufServer, Streams, frame_of, serving
 
 
 def run(path: Path, server: Streams, work: Callable[[ProtoBufClient], Awaitable[None]], timeout: float = 20.0) -> None:
@@ -162,7 +162,7 @@ def test_connection_that_closes_during_an_event_begins_everything_anew(tmp_path:
 
 
 def test_retries_end_with_a_line_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "ATTEMPTS", 5)
+    monkeypatch.setattr(failures, "ATTEMPTS", 5)
     server = ProtoBufServer(close)
     with pytest.raises(PluginFailed, match="given up after 5 attempts"):
         handle(tmp_path / "s", server)

@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from unit.server.fake_kong import DEADLINE, Closed, MsgpackKong, RpcError
-from unit.server.served import wait_for
+from fake_kong import DEADLINE, Closed, MsgpackKong, RpcError
+from unit.server.server_process import wait_for
 
 ANSWERS = {
     "kong.request.get_path": "/path",

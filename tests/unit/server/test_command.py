@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fake_kong import DEADLINE, MsgpackKong, ProtobufKong
 from kong_pdk import __version__
 from process_states import pause
-from unit.server.fake_kong import DEADLINE, MsgpackKong, ProtobufKong
 
 PLUGIN = """
 import os

@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from fake_kong import DEADLINE, MsgpackKong, ProtobufKong, RpcError
 from kong_pdk.server import event as event_module
 from kong_pdk.server import msgpack as msgpack_module
 from kong_pdk.wire import calls, protobuf_codec
 from kong_pdk.wire.msgpack_codec import encode_request
-from unit.server.fake_kong import DEADLINE, MsgpackKong, ProtobufKong, RpcError
-from unit.server.served import wait_for
+from unit.server.server_process import wait_for
 
 
 class Quiet:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
-from unit.server.served import MODES, Serve, Served, connecting, serving, wait_for
+from fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
+from unit.server.server_process import MODES, Serve, Served, connecting, serving, wait_for
 
 PLUGIN = """
 import atexit

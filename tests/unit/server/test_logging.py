@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import FakeKong, ProtobufKong
-from unit.server.served import MODES, ONE, Serve, Served, connecting, serving
+from fake_kong import FakeKong, ProtobufKong
+from unit.server.server_process import MODES, ONE, Serve, Served, connecting, serving
 
 PLUGIN = """
 import logging

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import DEADLINE, MsgpackKong
-from unit.server.served import wait_for
+from fake_kong import DEADLINE, MsgpackKong
+from unit.server.server_process import wait_for
 
 PLUGIN = """
 from time import sleep

@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
 from process_states import is_alive, pause
-from unit.server.fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
-from unit.server.served import MODES, ONE, SEVERAL, Serve, Served, connecting, serving, wait_for
+from unit.server.server_process import MODES, ONE, SEVERAL, Serve, Served, connecting, serving, wait_for
 
 PLUGIN = """
 import os

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from conformance import codec
-from conformance.recordings import NOTHING, STREAM, Case, PdkCall
+from conformance.frames import NOTHING, PdkCall
+from conformance.messages_of_calls import arguments_of
+from conformance.recordings import STREAM, Case, recorded_methods
 from kong_pdk.wire.pdk_values.protobuf_results import decode_result
 
 BODY_BUFFER = 8192
@@ -21,53 +22,47 @@ _RAW_BODY = "kong.request.get_raw_body"
 
 
 @dataclass(frozen=True)
-class Liberty:
-    """What Kong would have answered, and whether the question stands for the recorded call or came besides."""
+class OtherCall:
+    """What Kong would have answered, and whether the call stands for the recorded one or came besides."""
 
     answer: Any
     instead: bool = False
 
 
-def taken(
+def other_call(
     case: Case, phase: str, call: tuple[str, list[Any]], recorded: PdkCall | None, last: PdkCall | None
-) -> Liberty | None:
-    """The liberty that our server took with a call, if it may.
+) -> OtherCall | None:
+    """Kong's answer to a call that was not recorded, where our server may make it.
 
-    :param call: the function and its arguments.
-    :param recorded: the call that was recorded in this place; last: the one before.
+    :param call: the function and its arguments; recorded: the recorded call in its place; last: the one before.
     """
-    function, _ = call
-    wanted = recorded.method.replace("/", ".") if recorded else None
+    function, args = call
+    wanted = recorded.function if recorded else None
     if function == "kong.nginx.get_subsystem" and phase == "log":
         # Whether Kong refuses some calls in log depends on whose log it is.
-        return Liberty("stream" if case.kind == STREAM else "http")
+        return OtherCall("stream" if case.kind == STREAM else "http")
     if phase == "log" and last and function == last.method + "s" and last.answer == b"":
         # The stock message does not tell an empty header from one that is not there.
-        return Liberty(_headers(case, function))
+        return OtherCall(_headers(case, function))
     if recorded and wanted == _QUERY_ARG and case.protocol == "ProtoBuf:1":
-        return _query_argument(case, call, recorded)
+        # Over the stock messages any client could make Kong raise, by an argument without a value.
+        values = _query(case, recorded)
+        if function == "kong.request.get_query":
+            return OtherCall(values, instead=True)
+        return OtherCall(True, instead=True) if recorded.refused and args and values.get(args[0]) is True else None
     if wanted == _RAW_BODY and function == "kong.request.get_body" and case.protocol == "MsgPack:1":
         # Kong raises on a body that it has in a file, and then never answers: this is how to ask first.
-        return Liberty(NOTHING, instead=True) if len(case.body) > BODY_BUFFER else Liberty({})
+        return OtherCall(NOTHING, instead=True) if len(case.body) > BODY_BUFFER else OtherCall({})
     return None
 
 
-def _query_argument(case: Case, call: tuple[str, list[Any]], recorded: PdkCall) -> Liberty | None:
-    """Over the stock messages any client could make Kong raise, by an argument without a value."""
-    function, args = call
-    values = _query(case, recorded)
-    if function == "kong.request.get_query":
-        return Liberty(values, instead=True)
-    return Liberty(True, instead=True) if recorded.refused and args and values.get(args[0]) is True else None
-
-
-def value(case: Case, order: list[Any], call: PdkCall, noted: Any) -> tuple[Any, str | None] | None:
-    """What the handler is to get, where the recorded one got something else: a value, or None and a part of the error.
+def other_result(case: Case, args: list[Any], call: PdkCall, noted: Any) -> tuple[Any, str | None] | None:
+    """What the handler gets, where the recorded one got something else: a value, or None and a part of the error.
 
     :param noted: the recorded value.
-    :return: None where it is to get the same.
+    :return: None where it gets the same.
     """
-    function, args = order[0].replace("/", "."), order[1]
+    function = call.function
     if function == _QUERY_ARG and case.protocol == "ProtoBuf:1" and noted is None and args:
         found = _query(case, call).get(args[0])
         found = found[0] if isinstance(found, list) else found
@@ -80,8 +75,8 @@ def value(case: Case, order: list[Any], call: PdkCall, noted: Any) -> tuple[Any,
         return None, "no Content-Type"
     if function.endswith(".get_header") and call.answer == b"" and call.method == function and args:
         empty = _headers(case, f"{function}s").get(str(args[0]).lower()) == ""
-        exact = case.recording.extended or any(call is made for made in case.calls_of("log"))
-        return ("", None) if empty and exact else None
+        in_log = any(call is made for event in case.events if event.phase == "log" for made in event.pdk_calls)
+        return ("", None) if empty and (case.recording.extended or in_log) else None
     return None
 
 
@@ -90,24 +85,24 @@ def _is_nil(noted: Any) -> bool:
 
 
 def _query(case: Case, recorded: PdkCall) -> dict[str, Any]:
-    """The arguments of the request, as Lua's table of them; that one which was asked for as Kong gave it."""
+    """The arguments of the request, as Lua's table of them; the one that was asked for as Kong gave it."""
     found: dict[str, Any] = {}
-    for part in case.request["path"].partition("?")[2].split("&"):
+    for part in case.recorded["request"]["path"].partition("?")[2].split("&"):
         name, given, text = part.partition("=")
         if name:
             found.setdefault(_unquoted(name), []).append(_unquoted(text) if given else True)
     values = {name: items if len(items) > 1 else items[0] for name, items in found.items()}
-    method = codec.recorded_methods()[recorded.method]
-    if isinstance(recorded.answer, bytes) and (given := decode_result(method, recorded.answer)):
-        values[codec.arguments(method, recorded.arguments)[0]] = given
+    method = recorded_methods()[recorded.method]
+    if isinstance(recorded.answer, bytes) and (value := decode_result(method, recorded.answer)):
+        values[arguments_of(recorded)[0]] = value
     return values
 
 
 def _headers(case: Case, function: str) -> dict[str, Any]:
     """The headers that a function gives, as Lua's table of them."""
-    pairs = case.request["headers"] if function.startswith("kong.request.") else case.response["headers"]
+    message = case.recorded["request" if function.startswith("kong.request.") else "response"]
     found: dict[str, list[str]] = {}
-    for name, text in pairs:
+    for name, text in message["headers"]:
         found.setdefault(name.lower(), []).append(text)
     return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
 

@@ -42,7 +42,7 @@ def configuration(plugin: PluginConfig) -> bytes:
 
 
 def _without_nulls(record: dict[str, object]) -> dict[str, object]:
-    """A field that is null is not there at all, as in the Lua table that Kong encodes."""
+    """Drop fields that are null: a Lua table does not have them."""
     return {
         name: _without_nulls(value) if isinstance(value, dict) else value
         for name, value in record.items()
@@ -81,9 +81,9 @@ class Instances:
         return started
 
     def forget(self, plugin: PluginConfig) -> None:
-        """The server does not know this instance: the next event starts it again."""
+        """Let the next event start the instance again: the server does not know it."""
         self._running.pop(key(plugin), None)
 
     def forget_all(self) -> None:
-        """The server is another process now, or has lost its state."""
+        """Let the next events start all instances again: the server is another process or lost its state."""
         self._running.clear()

@@ -18,7 +18,7 @@ from kong_pdk.gateway.servers.failures import PluginServerError
 from kong_pdk.schema.definition import Fault, check_schema
 from kong_pdk.schema.error_text import format_errors
 
-# Kong waits for ever; a gateway that never starts and never says why would be no stand-in for it.
+# Kong has no limit. The gateway has one, so that its message can name the command.
 QUERY_TIMEOUT = 120.0
 PROTOCOLS = ("MsgPack:1", "ProtoBuf:1")
 _VERSION = re.compile(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?(?![\d.])")
@@ -26,7 +26,7 @@ _VERSION = re.compile(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?(?![\d.])")
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """What a query command said of its plugin. ``fields`` are those of the plugin's own configuration."""
+    """The plugin that a query command describes. ``fields`` are those of its configuration."""
 
     name: str
     priority: int
@@ -67,7 +67,7 @@ async def query(server: PluginServer, environment: Mapping[str, str], log: Error
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
-    """End the shell and whatever it started, which may hold its output open."""
+    """Kill the shell and its children, which can hold its output open."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(asyncio.TimeoutError):
@@ -151,7 +151,7 @@ def _fields(name: str, schema: object) -> tuple[dict[str, Any], ...]:
     if config is None:
         raise _refuse(name, "[off] schema violation (fields: expected a record field named 'config')")
     fields, faults = check_schema(config)
-    # Kong holds a default against its field only when a configuration uses it.
+    # Kong checks a default only when a configuration uses it.
     faults = [fault for fault in faults if fault.path[-1:] != ("default",)]
     if faults:
         raise _refuse(name, f"[off] {format_errors(_errors(faults[0]))}")

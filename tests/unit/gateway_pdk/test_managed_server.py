@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from kong_pdk.gateway.gateway_settings import PluginServer
 from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
-from kong_pdk.gateway.servers import process as module
-from kong_pdk.gateway.servers.process import ManagedServer
+from kong_pdk.gateway.servers import managed_server as module
+from kong_pdk.gateway.servers.managed_server import ManagedServer
 
 DEADLINE = 20.0
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from unit.server.fake_kong import DEADLINE, FakeKong, MsgpackKong, ProtobufKong
+from fake_kong import DEADLINE, FakeKong, MsgpackKong, ProtobufKong
 
 Value = TypeVar("Value")
 
@@ -26,9 +26,9 @@ ONE = [name for name in MODES if "processes" not in name]
 SEVERAL = [name for name in MODES if "processes" in name]
 
 
-def wait_for(condition: Callable[[], Value], what: Callable[[], object] = str) -> Value:
-    """Wait until a condition gives something true, and give that."""
-    deadline = time.monotonic() + DEADLINE
+def wait_for(condition: Callable[[], Value], what: Callable[[], object] = str, seconds: float = DEADLINE) -> Value:
+    """Wait until a condition gives something true, and give it; fail with what ``what`` gives."""
+    deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, what()
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Plugins written for kong-pdk, served by the two command lines as its documentation shows, behind a gateway."""
+"""Plugins written for kong-pdk, behind a gateway: served by the two command lines as its documentation shows."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import shlex
 import ssl
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
-from conformance.running_gateway import RunningGateway
 from kong_pdk.commands.echo_service import EchoHandler
+from running_gateway import RunningGateway
+from socket_servers import http_server
+from unit.server.server_process import wait_for
 
 HERE = Path(__file__).parent
 PLUGINS = HERE / "plugins"
@@ -76,16 +75,6 @@ class Answer:
     body: bytes
 
 
-class Gateway(RunningGateway):
-    """A gateway that listens for HTTP, TLS and TCP."""
-
-    @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """Where it listens for HTTP, TLS and TCP."""
-        found = [*self._gateway.addresses, *self._gateway.stream_addresses]
-        return [("127.0.0.1", address.port) for address in found]
-
-
 @dataclass
 class Kong:
     """A gateway, or a real Kong, with the plugins; and what their servers said."""
@@ -110,7 +99,7 @@ class Kong:
 
     def wait_for(self, text: str) -> None:
         """Wait until a server says this."""
-        wait_until(lambda: text in self.said(), self.said)
+        wait_for(lambda: text in self.said(), self.said, DEADLINE)
 
 
 def ask(
@@ -132,30 +121,9 @@ def ask(
         connection.close()
 
 
-def wait_until(condition: Callable[[], object], what: Callable[[], object]) -> None:
-    """Wait for what will come to pass."""
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, what()
-        time.sleep(0.02)
-
-
 class _Echo(EchoHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@contextlib.contextmanager
-def upstream() -> Iterator[int]:
-    """An HTTP service that answers with what it received; gives its port."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield int(server.server_address[1])
-        finally:
-            server.shutdown()
-            thread.join(DEADLINE)
+        return
 
 
 def bare() -> dict[str, str]:
@@ -168,9 +136,9 @@ def output_of(command: Sequence[str]) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=bare()).stdout
 
 
-def _gateway(prefix: Path, plugins: list[str], servers: Mapping[str, str], port: int) -> Gateway:
+def _gateway(prefix: Path, plugins: list[str], servers: Mapping[str, str], port: int) -> RunningGateway:
     declared = declarative(("127.0.0.1", port), plugins)
-    return Gateway(
+    return RunningGateway(
         prefix,
         {
             "KONG_PROXY_LISTEN": "127.0.0.1:0, 127.0.0.1:0 ssl",
@@ -199,8 +167,8 @@ def folder(prefix: Path, where: Path, protocol: str, *options: str, processes: i
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=bare(), cwd=prefix)
     try:
-        wait_until(lambda: socket.exists() or process.poll() is not None, log.read_text)
-        with upstream() as port, _gateway(prefix, names(where), servers, port) as gateway:
+        wait_for(lambda: socket.exists() or process.poll() is not None, log.read_text, DEADLINE)
+        with http_server(_Echo) as port, _gateway(prefix, names(where), servers, port) as gateway:
             yield Kong(gateway.addresses, lambda: log.read_text() + gateway.log.read_text(), processes)
     finally:
         process.terminate()
@@ -227,6 +195,6 @@ def files(prefix: Path, where: Path, protocol: str, *options: str, processes: in
         servers[f"{key}_START_CMD"] = shlex.join([*queries[name][:2], "-p", str(prefix), "-v", *options])
         servers[f"{key}_QUERY_CMD"] = shlex.join(query)
     log = prefix / "error.log"
-    with upstream() as port, _gateway(prefix, plugins, servers, port) as gateway:
-        wait_until(lambda: all((prefix / f"{name}.socket").exists() for name in plugins), log.read_text)
+    with http_server(_Echo) as port, _gateway(prefix, plugins, servers, port) as gateway:
+        wait_for(lambda: all((prefix / f"{name}.socket").exists() for name in plugins), log.read_text, DEADLINE)
         yield Kong(gateway.addresses, log.read_text, processes)

@@ -58,7 +58,7 @@ class ManagedServer:
     async def _run_once(self) -> None:
         name = self._server.name
         self._log.write("notice", f"Starting {name}")
-        # A pipe of our own: asyncio's would tie the end of the process to that of its output.
+        # Not asyncio's pipe: with it, wait() returns only when the output is closed, which a child can delay.
         output, target = os.pipe()
         try:
             self._process = await self._spawn(target)
@@ -91,7 +91,7 @@ class ManagedServer:
             if self._stopping:  # told so while the process was being made
                 process.terminate()
             status = await process.wait()
-            # What it wrote last is still to come; a child of its own may hold the pipe open for ever.
+            # Read its last lines, but no longer than this: a child of the process can hold the pipe open.
             await asyncio.wait({relay}, timeout=RELAY_SECONDS)
         finally:
             relay.cancel()
@@ -114,14 +114,14 @@ class ManagedServer:
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:
-    """The next line; one that is longer than the buffer is left out."""
+    """Read the next line. A line longer than the buffer is skipped."""
     while True:
         with contextlib.suppress(ValueError):
             return await reader.readline()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """SIGTERM, and SIGKILL when that was not enough."""
+    """Send SIGTERM, and SIGKILL if the process is still there after ``STOP_SECONDS``."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
         with contextlib.suppress(asyncio.TimeoutError):
@@ -132,5 +132,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def bare_environment() -> dict[str, str]:
-    """What nginx leaves of the environment for a managed plugin server."""
+    """The environment of a managed plugin server: nginx removes all but TZ."""
     return {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}

@@ -1,15 +1,15 @@
-"""Kong's client for MsgPack:1: each request on any pooled connection, errors logged and passed over."""
+"""Kong's client for MsgPack:1: each request on any pooled connection, errors logged and the plugin skipped."""
 
 from __future__ import annotations
 
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.pdk import Event, UnknownFunction, call
 from kong_pdk.gateway.pdk.lua_values import from_msgpack, to_msgpack
-from kong_pdk.gateway.servers.failures import Closed, PluginFailed, RpcError, Unreachable
-from kong_pdk.gateway.servers.instances import Instances, configuration
+from kong_pdk.gateway.servers.failures import Closed, PluginFailed, Retries, RpcError, Unreachable
 from kong_pdk.gateway.servers.pool import Connection, Pool
-from kong_pdk.gateway.servers.retries import Retries
+from kong_pdk.gateway.servers.started_instances import Instances, configuration
 from kong_pdk.wire import msgpack_codec
+from kong_pdk.wire.kong_side import MsgpackSide, PdkCall, pdk_call
 from kong_pdk.wire.wire_errors import WireError
 
 # Kong packs these as binary, and fails on the nil of a body that nginx spooled to a file.
@@ -46,40 +46,37 @@ class MsgPackClient:
                 return
 
     async def _run(self, event: Event, instance: int) -> None:
-        arguments = {"InstanceId": instance, "EventName": event.phase}
-        answer = await self._request("plugin.HandleEvent", arguments)
-        while True:
-            data, event_id = _answer_of_event(answer)
-            if data is None:
-                return
-            method, args = data
-            answer = await self._step(event, event_id, method, args)
+        output = await self._request("plugin.HandleEvent", {"InstanceId": instance, "EventName": event.phase})
+        while (wanted := _pdk_call(output)) is not None:
+            output = await self._step(event, wanted)
 
-    async def _step(self, event: Event, event_id: object, method: str, args: list[object]) -> object:
+    async def _step(self, event: Event, wanted: PdkCall) -> object:
+        method = wanted.method
         try:
-            value = await call(event, method, from_msgpack(args))
+            value = await call(event, method, from_msgpack(wanted.arguments))
         except UnknownFunction as error:
             event.log("error", str(error))
             value = None
-        connection = await self._pool.take()
-        step: dict[str, object] = {"EventId": event_id}
         if method in _BODIES and value is None:
-            self._sequence += 1
-            connection.close()
+            (await self._pool.take()).close()
             raise PluginFailed(f"{method}: the body is in a file, which MsgPack:1 cannot carry")
-        if value is not None:
-            step["Data"] = to_msgpack(method, value)
-        return await self._exchange(connection, msgpack_codec.step_method(method), step)
+        side = MsgpackSide()
+        sent = None if value is None else to_msgpack(method, value)
+        return await self._exchange(side, side.step(self._next_id(), wanted, sent), method)
 
     async def _request(self, method: str, argument: object) -> object:
-        return await self._exchange(await self._pool.take(), method, argument)
+        side = MsgpackSide()
+        return await self._exchange(side, side.request(self._next_id(), method, argument), method)
 
-    async def _exchange(self, connection: Connection, method: str, argument: object) -> object:
+    def _next_id(self) -> int:
         self._sequence += 1
-        sequence = self._sequence
+        return self._sequence
+
+    async def _exchange(self, side: MsgpackSide, request: bytes, method: str) -> object:
+        connection = await self._pool.take()
         try:
-            await connection.send(msgpack_codec.encode_request(sequence, method, [argument]))
-            response = await self._response(connection, sequence)
+            await connection.send(request)
+            response = await self._response(connection, side)
         except BaseException:
             connection.close()
             raise
@@ -90,23 +87,16 @@ class MsgPackClient:
             raise RpcError(response.error)
         raise PluginFailed(f"{method}: the plugin server's error is no string: {response.error!r}")
 
-    async def _response(self, connection: Connection, sequence: int) -> msgpack_codec.Response:
-        messages = msgpack_codec.Messages()
-        while True:
-            data = await connection.receive()
-            try:
-                received = messages.feed(data)
-            except WireError as error:
-                raise PluginFailed(str(error)) from error
-            for position, message in enumerate(received, 1):
-                if isinstance(message, msgpack_codec.Notification):
-                    self._notified(message)
-                elif (
-                    isinstance(message, msgpack_codec.Response) and message.id == sequence and position == len(received)
-                ):
-                    return message
+    async def _response(self, connection: Connection, side: MsgpackSide) -> msgpack_codec.Response:
+        try:
+            while not isinstance(message := side.next(), msgpack_codec.Response):
+                if message is None:
+                    side.feed(await connection.receive())
                 else:
-                    raise PluginFailed(f"the plugin server sent {message!r} in place of answer {sequence} alone")
+                    self._notified(message)
+        except WireError as error:
+            raise PluginFailed(str(error)) from error
+        return message
 
     def _notified(self, message: msgpack_codec.Notification) -> None:
         if message.label != "serverPid":
@@ -130,17 +120,11 @@ class MsgPackClient:
         try:
             await self._request("plugin.CloseInstance", instance)
         except (RpcError, Unreachable, Closed, PluginFailed):
-            return  # it was to go anyway; Kong does not try again
+            return  # Kong does not try again
 
 
-def _answer_of_event(answer: object) -> tuple[tuple[str, list[object]] | None, object]:
-    """The PDK call that the server wants (None: the handler is done) and the event's id."""
-    if not isinstance(answer, dict):
-        raise PluginFailed(f"the plugin server's answer to an event is no map: {answer!r}")
-    data = answer.get("Data")
-    if data == "ret":
-        return None, answer.get("EventId")
-    if isinstance(data, dict) and isinstance(data.get("Method"), str):
-        args = data.get("Args")
-        return (data["Method"], list(args) if isinstance(args, list) else []), answer.get("EventId")
-    raise PluginFailed(f"the plugin server's answer to an event is neither 'ret' nor a call: {data!r}")
+def _pdk_call(output: object) -> PdkCall | None:
+    try:
+        return pdk_call(output)
+    except WireError as error:
+        raise PluginFailed(str(error)) from error

@@ -13,8 +13,8 @@ import pytest
 from kong_pdk.gateway.gateway_settings import PluginServer, Settings
 from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
 from kong_pdk.gateway.servers import PluginServerError, PluginServers
-from kong_pdk.gateway.servers import query as module
-from kong_pdk.gateway.servers.query import query, read_dump
+from kong_pdk.gateway.servers import plugin_query as module
+from kong_pdk.gateway.servers.plugin_query import query, read_dump
 
 SERVER = PluginServer("srv", Path("srv.sock"), None, "query")
 SCHEMA = {"name": "a", "fields": [{"config": {"type": "record", "fields": [{"note": {"type": "string"}}]}}]}

@@ -1,4 +1,4 @@
-"""What authors of plugins for kong-pdk were promised, as tests of a Kong that has the plugins."""
+"""What plugins for kong-pdk do behind a Kong: checks for a gateway of the tests and for a container."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from unit.kong_pdk_style.served_by import Kong
+from unit.kong_pdk_style.running_plugins import Kong
 
 
 def the_example_of_kongs_documentation(kong: Kong) -> None:
@@ -160,7 +160,7 @@ def no_handler_failed_but_the_one_that_was_to(kong: Kong) -> None:
     assert all("ends-early" in line and "it was asked for" in line for line in failures), failures
 
 
-PROMISES: list[Callable[[Kong], None]] = [
+CHECKS: list[Callable[[Kong], None]] = [
     the_example_of_kongs_documentation,
     lua_tuples,
     the_pdk_object_in_other_hands,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import io
 import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
 from kong_pdk.gateway.gateway import Gateway
 from kong_pdk.gateway.gateway_settings import Settings
@@ -39,6 +40,12 @@ class RunningGateway:
     def port(self) -> int:
         return self._gateway.addresses[0].port
 
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where it listens, for HTTP and TLS and then for streams."""
+        found = [*self._gateway.addresses, *self._gateway.stream_addresses]
+        return [("127.0.0.1", address.port) for address in found]
+
     def __enter__(self) -> RunningGateway:
         self._thread.start()
         try:
@@ -48,9 +55,7 @@ class RunningGateway:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             self._run(self._gateway.stop(grace=0))
         finally:
@@ -81,3 +86,15 @@ class RunningGateway:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_DEADLINE)
         self._loop.close()
+
+
+def parse_response(raw: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Status, headers and body of a raw response."""
+
+    class Received:
+        def makefile(self, mode: str) -> io.BytesIO:
+            return io.BytesIO(raw)
+
+    response = http.client.HTTPResponse(Received())  # type: ignore[arg-type]
+    response.begin()
+    return response.status, response.getheaders(), response.read()
