@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 DEADLINE = 60.0
@@ -65,6 +66,8 @@ class HttpServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            server_version = "upstream"
+            sys_version = ""
             timeout = DEADLINE
             disable_nagle_algorithm = True  # headers and body are two writes
 
@@ -88,6 +91,16 @@ class HttpServer:
                 """Keep the output of the tests free of requests."""
 
         return Handler
+
+
+@contextlib.contextmanager
+def http_service(answer: Callable[[Request], Answer]) -> Iterator[int]:
+    """Answer requests on a free port of 127.0.0.1; gives the port."""
+    server = HttpServer(answer)
+    try:
+        yield server.port
+    finally:
+        server.close()
 
 
 class ConnectionServer:
@@ -123,7 +136,7 @@ class ConnectionServer:
                 self._threads[-1].start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
+        with connection, contextlib.suppress(OSError, EOFError):
             self._talk(connection)
 
 
@@ -134,6 +147,19 @@ def tcp_service(talk: Callable[[socket.socket], None]) -> Iterator[int]:
     server = ConnectionServer(listener, talk)
     try:
         yield listener.getsockname()[1]
+    finally:
+        server.close()
+
+
+@contextlib.contextmanager
+def unix_service(path: Path, talk: Callable[[socket.socket], None]) -> Iterator[None]:
+    """Serve connections to a unix socket."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(64)
+    server = ConnectionServer(listener, talk)
+    try:
+        yield
     finally:
         server.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import io
+import json
 import socket
 import threading
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from kong_pdk.gateway.gateway import Gateway
 from kong_pdk.gateway.gateway_settings import Settings
+from local_servers import Answer, Request
 
 _DEADLINE = 30.0
 
@@ -98,3 +100,14 @@ def parse_response(raw: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
     response = http.client.HTTPResponse(Received())  # type: ignore[arg-type]
     response.begin()
     return response.status, response.getheaders(), response.read()
+
+
+def recorded_upstream(request: Request) -> Answer:
+    """Answer as the service behind the recordings: with what it was sent."""
+    headers = [[name.lower(), value] for name, value in request.headers]
+    received = {"method": request.method, "path": request.path, "headers": headers, "body_hex": request.body.hex()}
+    return Answer(
+        int(request.value("x-upstream-status") or 200),
+        (("Content-Type", "application/json"), ("X-Multi", "one"), ("X-Multi", "two"), ("X-Up", "yes")),
+        json.dumps(received).encode(),
+    )

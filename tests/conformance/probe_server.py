@@ -6,7 +6,7 @@ import itertools
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +15,10 @@ from typing import Any
 from conformance.frames import CLOSED, NOTHING, PdkCall, Sent, Step
 from conformance.recordings import CERTIFICATE, HTTP, STREAM, Case, Recording, recorded_methods
 from fake_kong import DEADLINE
-from kong_pdk.wire import protobuf_codec
+from kong_pdk.wire import msgpack_codec, protobuf_codec
 from kong_pdk.wire.calls import HandleEvent, InstanceStatus, StartInstance
 from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments, encode_arguments
-from socket_servers import FrameStream, answer_requests, unix_server
+from local_servers import unix_service
 
 PHASES = {
     HTTP: ["rewrite", "access", "response", "log"],
@@ -62,7 +62,7 @@ class ProbeServer:
 
     def serving(self) -> AbstractContextManager[None]:
         serve = self._serve_protobuf if self._recording.protocol == "ProtoBuf:1" else self._serve_msgpack
-        return unix_server(self.path, serve)
+        return unix_service(self.path, serve)
 
     def dump(self, kind: str) -> str:
         """What the query command prints."""
@@ -165,3 +165,34 @@ class ProbeServer:
                     self._note(event, answer=stream.next())
                 stream.send(b"")
             stream.send(protobuf_codec.encode_return(sequence, answer))
+
+
+def answer_requests(connection: socket.socket, answer: Callable[[str, Any], Any]) -> None:
+    """Serve a connection of MsgPack:1: ``answer`` gives the result for a method and its argument."""
+    messages = msgpack_codec.Messages()
+    while data := connection.recv(65536):
+        for message in messages.feed(data):
+            assert isinstance(message, msgpack_codec.Request)
+            result = answer(message.method, message.args[0])
+            connection.sendall(msgpack_codec.encode_response(message.id, None, result))
+
+
+class FrameStream:
+    """A connection of ProtoBuf:1 as a plugin server has it, frame by frame."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._frames = protobuf_codec.Frames()
+        self._received: list[bytes] = []
+
+    def next(self) -> bytes:
+        """Wait for the next frame. Raises EOFError when there is none."""
+        while not self._received:
+            data = self._connection.recv(65536)
+            if not data:
+                raise EOFError
+            self._received = self._frames.feed(data)
+        return self._received.pop(0)
+
+    def send(self, *payloads: bytes) -> None:
+        self._connection.sendall(b"".join(protobuf_codec.frame(payload) for payload in payloads))

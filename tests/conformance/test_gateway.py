@@ -9,7 +9,6 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 
 import pytest
@@ -22,8 +21,8 @@ from conformance.messages_of_calls import as_recorded_result, meaning
 from conformance.probe_server import Event, ProbeServer
 from conformance.recordings import CERTIFICATE, FOLDER, HTTP, STREAM, Case, Recording, cases, node_id, recordings
 from fake_kong import DEADLINE
-from running_gateway import RunningGateway, parse_response
-from socket_servers import RecordedUpstream, http_server, running
+from local_servers import http_service, tcp_service
+from running_gateway import RunningGateway, parse_response, recorded_upstream
 
 UPSTREAM_PORT, A_PORT, B_PORT = 18090, 18091, 18092
 """The ports of the services behind the recordings."""
@@ -58,14 +57,14 @@ class Setups:
         return self._made[key]
 
     def _make_http(self, recording: Recording) -> Setup:
-        port = self._stack.enter_context(http_server(RecordedUpstream))
+        port = self._stack.enter_context(http_service(recorded_upstream))
         kong_yml = (FOLDER / "kong.yml").read_text().replace(str(UPSTREAM_PORT), str(port))
         setup = self._start(recording, HTTP, kong_yml, {UPSTREAM_PORT: port})
         setup.ports[8300] = setup.gateway.port
         return setup
 
     def _make_certificate(self, recording: Recording) -> Setup:
-        port = self._stack.enter_context(http_server(RecordedUpstream))
+        port = self._stack.enter_context(http_service(recorded_upstream))
         kong_yml = globally_applied(port, '{"case": 0}')
         return self._start(recording, CERTIFICATE, kong_yml, {UPSTREAM_PORT: port}, KONG_PROXY_LISTEN="127.0.0.1:0 ssl")
 
@@ -114,15 +113,11 @@ class Setups:
     def _stream_service(self, prefix: bytes) -> int:
         """A service that answers with ``prefix`` and what it got; its port."""
 
-        class Handler(BaseRequestHandler):
-            def handle(self) -> None:
-                while data := self.request.recv(65536):
-                    self.request.sendall(prefix + data)
+        def answer(connection: socket.socket) -> None:
+            while data := connection.recv(65536):
+                connection.sendall(prefix + data)
 
-        server = ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        self._stack.enter_context(running(server))
-        return int(server.server_address[1])
+        return self._stack.enter_context(tcp_service(answer))
 
 
 def with_ports(stream_yml: str, ports: dict[int, int], services: dict[int, int]) -> str:

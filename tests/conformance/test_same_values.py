@@ -16,7 +16,8 @@ from conformance.differences import Comparable, shape
 from conformance.same_values_kong import MSGPACK, PROTOBUF, PROTOBUF_EXTENDED, WAYS, Kong, Outcome, running
 from conformance.same_values_scenarios import SCENARIOS, STOCK_FUNCTIONS, Call
 from kong_pdk.wire.interface import EXTENDED
-from socket_servers import RecordedUpstream, http_server
+from local_servers import http_service
+from running_gateway import recorded_upstream
 
 # What the methods of stock ProtoBuf:1 cannot tell, and why; what they do tell must be the same. In `log` there are no
 # others, with our extension either: Kong has copies there for the functions by their own names.
@@ -65,7 +66,7 @@ OF_THE_GATEWAY = {"kong.cluster.get_id", "kong.node.get_id"}
 def kongs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Kong]]:
     with ExitStack() as stack:
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("SAME_VALUES_SECRET", "s3cret")
-        port = stack.enter_context(http_server(RecordedUpstream))
+        port = stack.enter_context(http_service(recorded_upstream))
         yield {way: stack.enter_context(running(way, tmp_path_factory.mktemp(way), port)) for way in WAYS}
 
 

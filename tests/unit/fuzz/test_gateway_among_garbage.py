@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from kong_pdk.wire import msgpack_codec, protobuf_codec
 from kong_pdk.wire.calls import HandleEvent, InstanceStatus
-from running_gateway import RunningGateway
-from socket_servers import RecordedUpstream, http_server, unix_server
+from local_servers import http_service, unix_service
+from running_gateway import RunningGateway, recorded_upstream
 
 ROUNDS = 8
 NOTHING = b""
@@ -85,7 +85,7 @@ class Setup:
 def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     prefix = tmp_path_factory.mktemp("kong")
     with ExitStack() as stack:
-        port = stack.enter_context(http_server(RecordedUpstream))
+        port = stack.enter_context(http_service(recorded_upstream))
         (prefix / "kong.yml").write_text(KONG_YML.format(port=port))
         environment = {
             "KONG_DECLARATIVE_CONFIG": str(prefix / "kong.yml"),
@@ -95,7 +95,7 @@ def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         servers = {}
         for name in ("good", "bad"):
             servers[name] = Server(request.param)
-            stack.enter_context(unix_server(prefix / f"{name}.socket", servers[name].serve))
+            stack.enter_context(unix_service(prefix / f"{name}.socket", servers[name].serve))
             (prefix / f"{name}.json").write_text(dump(name, request.param))
             environment[f"KONG_PLUGINSERVER_{name.upper()}_SOCKET"] = str(prefix / f"{name}.socket")
             environment[f"KONG_PLUGINSERVER_{name.upper()}_QUERY_CMD"] = f"cat '{prefix}/{name}.json'"

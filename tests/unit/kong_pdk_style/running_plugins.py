@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kong_pdk.commands.echo_service import EchoHandler
+from local_servers import Answer as ServiceAnswer
+from local_servers import Request, http_service
 from running_gateway import RunningGateway
-from socket_servers import http_server
 from unit.server.server_process import wait_for
 
 HERE = Path(__file__).parent
@@ -121,9 +121,15 @@ def ask(
         connection.close()
 
 
-class _Echo(EchoHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        return
+def echo(request: Request) -> ServiceAnswer:
+    """Answer with what the service was sent."""
+    received = {
+        "method": request.method,
+        "path": request.path,
+        "headers": {name.lower(): value for name, value in request.headers},
+        "body": request.body.decode("utf-8", "backslashreplace"),
+    }
+    return ServiceAnswer(200, (("Content-Type", "application/json"),), json.dumps(received).encode())
 
 
 def bare() -> dict[str, str]:
@@ -168,7 +174,7 @@ def folder(prefix: Path, where: Path, protocol: str, *options: str, processes: i
         process = subprocess.Popen(command, stdout=output, stderr=output, env=bare(), cwd=prefix)
     try:
         wait_for(lambda: socket.exists() or process.poll() is not None, log.read_text, DEADLINE)
-        with http_server(_Echo) as port, _gateway(prefix, names(where), servers, port) as gateway:
+        with http_service(echo) as port, _gateway(prefix, names(where), servers, port) as gateway:
             yield Kong(gateway.addresses, lambda: log.read_text() + gateway.log.read_text(), processes)
     finally:
         process.terminate()
@@ -195,6 +201,6 @@ def files(prefix: Path, where: Path, protocol: str, *options: str, processes: in
         servers[f"{key}_START_CMD"] = shlex.join([*queries[name][:2], "-p", str(prefix), "-v", *options])
         servers[f"{key}_QUERY_CMD"] = shlex.join(query)
     log = prefix / "error.log"
-    with http_server(_Echo) as port, _gateway(prefix, plugins, servers, port) as gateway:
+    with http_service(echo) as port, _gateway(prefix, plugins, servers, port) as gateway:
         wait_for(lambda: all((prefix / f"{name}.socket").exists() for name in plugins), log.read_text, DEADLINE)
         yield Kong(gateway.addresses, log.read_text, processes)
