@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from kong_pdk.exit_status import StartError
@@ -16,12 +17,12 @@ _KONG_SECONDS = 6.0
 _SERVER_SECONDS = 5.0  # a server gives its workers three of them
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str]) -> int:
     """Print a line for each thing that is wrong. Kong's part runs ``kong health``, for at most 6 s.
 
     :return: 0 when all is well, else 1, as Docker wants it.
     """
-    ready = _parse(argv or []).ready
+    ready = _parse(argv).ready
     try:
         servers = read_servers(locate(os.environ))
     except StartError as error:
@@ -38,14 +39,14 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if wrong else 0
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="kong-python health", description="Ask Kong and every plugin server for a sign of life; 0 if all is well."
     )
     parser.add_argument(
         "--ready", action="store_true", help="ask Kong's status listener, too, whether it has a configuration to serve"
     )
-    return parser.parse_args(argv)
+    return parser.parse_args(list(argv))
 
 
 def _readiness() -> list[str]:
