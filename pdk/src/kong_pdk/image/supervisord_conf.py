@@ -30,12 +30,7 @@ _PROGRAM = """
 [program:{section}]
 process_name={name}
 command={command}
-priority={priority}
-autorestart={autorestart}
-startsecs={startsecs}
-startretries={startretries}
-stopsignal={stopsignal}
-stopwaitsecs={stopwaitsecs}
+{settings}
 killasgroup=true
 stdout_logfile=NONE
 stdout_events_enabled=true
@@ -113,26 +108,19 @@ def _section(name: str) -> str:
 def _server(run: RunDirectory, folder: Path, name: str, options: Sequence[str]) -> str:
     command = [str(Path(sys.executable).with_name("kong-python-pluginserver")), "-d", str(folder), "--plugin", name]
     command += ["--kong-prefix", str(run.sockets), "--socket-name", run.socket(name).name, *options]
-    return _PROGRAM.format(
-        section=_section(name),
-        name=name,
-        command=_command_line(command),
-        priority=_SERVERS_PRIORITY,
-        autorestart="true",
-        startsecs=1,
-        startretries=3,
-        stopsignal="TERM",
-        stopwaitsecs=_LEAST_STOP_SECONDS,
+    return _program(
+        _section(name), name, command, priority=_SERVERS_PRIORITY, autorestart="true", stopwaitsecs=_LEAST_STOP_SECONDS
     )
 
 
 def _kong(command: Sequence[str], drain: int) -> str:
-    return _PROGRAM.format(
-        section=KONG,
-        name=KONG,
-        command=_command_line([sys.executable, "-I", "-m", "kong_pdk.image.starting_kong", *command]),
+    return _program(
+        KONG,
+        KONG,
+        [sys.executable, "-I", "-m", "kong_pdk.image.starting_kong", *command],
         priority=_KONG_PRIORITY,
         autorestart="false",
+        # Without these two, supervisord would start a Kong again that ends within a second.
         startsecs=0,
         startretries=0,
         stopsignal="QUIT",
@@ -141,17 +129,17 @@ def _kong(command: Sequence[str], drain: int) -> str:
 
 
 def _metrics() -> str:
-    return _PROGRAM.format(
-        section=METRICS,
-        name=METRICS,
-        command=_command_line([sys.executable, "-I", "-m", "kong_pdk.image.metrics_program"]),
-        priority=_METRICS_PRIORITY,
-        autorestart="true",
-        startsecs=1,
-        startretries=3,
-        stopsignal="TERM",
-        stopwaitsecs=1,
-    )
+    command = [sys.executable, "-I", "-m", "kong_pdk.image.metrics_program"]
+    return _program(METRICS, METRICS, command, priority=_METRICS_PRIORITY, autorestart="true", stopwaitsecs=1)
+
+
+def _program(section: str, name: str, command: Sequence[str], **settings: int | str) -> str:
+    """Give the section of a program.
+
+    :param settings: those of supervisord that differ from its defaults.
+    """
+    lines = "\n".join(f"{setting}={value}" for setting, value in settings.items())
+    return _PROGRAM.format(section=section, name=name, command=_command_line(command), settings=lines)
 
 
 def _command_line(words: Sequence[str]) -> str:
