@@ -7,7 +7,15 @@ import re
 import shutil
 from pathlib import Path
 
-PAGES = ("README.md", "CHANGELOG.md", "pdk/README.md", "docs/*.md", "docs/plugins/*.md", "docker/*/README.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "pdk/README.md",
+    "docs/*.md",
+    "docs/plugins/*.md",
+    "docker/*/README.md",
+)
 FRONT = Path("README.md")
 _INDEX = Path("index.md")
 

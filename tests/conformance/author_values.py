@@ -11,8 +11,8 @@ from functools import cache
 from typing import Any
 
 from conformance.recordings import NOTHING, Case, Step, schema
-from kong_pdk.wire import pdk_values
 from kong_pdk.wire.pdk_functions import Method
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody, decode_result
 
 _EXACT = 2**53
 
@@ -38,8 +38,8 @@ def noted_by_recorder(method: Method, answer: Any) -> Any:
     """
     if isinstance(answer, Step):
         return None if answer.data is NOTHING else answer.data
-    value = pdk_values.decode_result(method, answer)
-    if isinstance(value, pdk_values.RawBody):
+    value = decode_result(method, answer)
+    if isinstance(value, RawBody):
         return {"body_filepath": value.path} if value.path else value.content
     return value or None if method.output in ("String", "Int", "Number", "Bool", "ByteString") else value
 

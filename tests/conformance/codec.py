@@ -7,9 +7,9 @@ from typing import Any
 
 from conformance.frames import Event, PdkCall
 from conformance.recordings import schema
-from kong_pdk.wire import pdk_values
 from kong_pdk.wire.pdk_functions import METHODS, Method
-from kong_pdk.wire.pdk_values import RawBody
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody, decode_result, encode_result
 from kong_pdk.wire.pdk_values.protobuf_values import read_value
 from kong_pdk.wire.protobuf_codec import parse
 from kong_pdk.wire.text import decode
@@ -45,7 +45,7 @@ def _short(type_name: str) -> str:
 
 def arguments(method: Method, payload: bytes) -> list[Any]:
     """The arguments that a message brings Kong's function."""
-    given = list(pdk_values.decode_arguments(method, payload))
+    given = list(decode_arguments(method, payload))
     while given and given[-1] is None:
         given.pop()
     return given or list(_DEFAULTS.get(method.function, []))
@@ -54,7 +54,7 @@ def arguments(method: Method, payload: bytes) -> list[Any]:
 def meaning(method: Method, payload: bytes) -> Any:
     """What an answer of Kong says. A Value tells Lua's nil from JSON's null, so both have a word here."""
     if method.output != "Value":
-        return pdk_values.decode_result(method, payload)
+        return decode_result(method, payload)
     return _value(parse("Value", payload))
 
 
@@ -92,10 +92,10 @@ def convert(value: bytes, recorded: Method, ours: Method) -> bytes:
     if recorded.output == ours.output:
         return value
     if recorded.output == "String" and not value:
-        return pdk_values.encode_result(ours, None)
-    plain = pdk_values.decode_result(recorded, value)
+        return encode_result(ours, None)
+    plain = decode_result(recorded, value)
     if ours.output == "RawBodyResult":
         plain = RawBody(content=plain if isinstance(plain, bytes) else str(plain).encode("utf-8", "surrogateescape"))
     if ours.output == "UriCapturesResult":
         plain = {"unnamed": list((plain or {}).get("unnamed") or []), "named": (plain or {}).get("named") or {}}
-    return pdk_values.encode_result(ours, plain)
+    return encode_result(ours, plain)

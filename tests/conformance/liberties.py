@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from conformance import codec
 from conformance.recordings import NOTHING, STREAM, Case, PdkCall
-from kong_pdk.wire import pdk_values
+from kong_pdk.wire.pdk_values.protobuf_results import decode_result
 
 BODY_BUFFER = 8192
 """Bytes of a request's body that nginx keeps in memory by default; Kong reads no larger one into a string."""
@@ -98,7 +98,7 @@ def _query(case: Case, recorded: PdkCall) -> dict[str, Any]:
             found.setdefault(_unquoted(name), []).append(_unquoted(text) if given else True)
     values = {name: items if len(items) > 1 else items[0] for name, items in found.items()}
     method = codec.recorded_methods()[recorded.method]
-    if isinstance(recorded.answer, bytes) and (given := pdk_values.decode_result(method, recorded.answer)):
+    if isinstance(recorded.answer, bytes) and (given := decode_result(method, recorded.answer)):
         values[codec.arguments(method, recorded.arguments)[0]] = given
     return values
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from conformance.frames import NOTHING, Frame
 from conformance.recordings import Case, Recording, case_of
-from kong_pdk.wire import calls, msgpack_codec, pdk_values, protobuf_codec
+from kong_pdk.wire import calls, msgpack_codec, protobuf_codec
 from kong_pdk.wire.pdk_functions import METHODS
+from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import encode_result
 
 PATH = "/strip?a=1&flag"
 HEADERS = [["host", "h.test"], ["x-empty", ""]]
@@ -90,10 +92,10 @@ class _Protobuf:
         self._say("kong", protobuf_codec.encode_call(2, calls.HandleEvent(1, phase)))
         for name, args, value in made:
             self._say("server", name.encode(), method=name)
-            self._say("server", pdk_values.encode_arguments(METHODS[name], args), args_of=name)
+            self._say("server", encode_arguments(METHODS[name], args), args_of=name)
             if value is NOTHING:
                 self.all += [{"conn": 1, "from": side, "closed": True} for side in ("kong", "server")]
                 return
-            self._say("kong", pdk_values.encode_result(METHODS[name], value), reply_to=name)
+            self._say("kong", encode_result(METHODS[name], value), reply_to=name)
         self._say("server", b"", end_of_calls=True)
         self._say("server", protobuf_codec.encode_return(2, None))

@@ -15,7 +15,8 @@ from typing import Any
 from conformance.codec import NO_METHOD, recorded_methods
 from conformance.frames import CLOSED, NOTHING, PdkCall, Step
 from conformance.unix_server import FrameStream, UnixServer, answer_requests
-from kong_pdk.wire import calls, pdk_values, protobuf_codec
+from kong_pdk.wire import calls, protobuf_codec
+from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
 from kong_pdk.wire.wire_errors import ArgumentError
 
 _EXIT = "kong.response.exit"
@@ -155,7 +156,7 @@ class ProtoBufNoteProbe(NoteProbe):
         for name, args in orders:
             method = recorded_methods().get(name, NO_METHOD)
             try:
-                payload = b"" if method is NO_METHOD else pdk_values.encode_arguments(method, args)
+                payload = b"" if method is NO_METHOD else encode_arguments(method, args)
             except ArgumentError:
                 continue  # the recording server could not send it either
             made = PdkCall(name, payload, CLOSED)

@@ -13,7 +13,8 @@ from typing import Any
 from conformance import codec
 from conformance.recordings import CLOSED, NOTHING, Case, PdkCall, Step
 from conformance.unix_server import FrameStream, UnixServer, answer_requests
-from kong_pdk.wire import calls, pdk_values, protobuf_codec
+from kong_pdk.wire import calls, protobuf_codec
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments, encode_arguments
 
 RECORDED_UPSTREAM_PORT = 18090
 _CONFIG = {"config": {"type": "record", "fields": [{"note": {"type": "string"}}]}}
@@ -69,9 +70,9 @@ class ProbeServer(UnixServer):
             return call
         binary = isinstance(call.arguments, bytes)
         method = codec.recorded_methods()[call.method]
-        host, port = pdk_values.decode_arguments(method, call.arguments) if binary else call.arguments
+        host, port = decode_arguments(method, call.arguments) if binary else call.arguments
         here = [host, self.upstream_port if port == RECORDED_UPSTREAM_PORT else port]
-        return PdkCall(call.method, pdk_values.encode_arguments(method, here) if binary else here)
+        return PdkCall(call.method, encode_arguments(method, here) if binary else here)
 
 
 @dataclass

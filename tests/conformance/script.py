@@ -10,9 +10,9 @@ from conformance import codec, liberties
 from conformance.frames import CLOSED, NOTHING, UNREADABLE, Event, PdkCall, Step
 from conformance.probe_plugin import written
 from conformance.recordings import HTTP, Case
-from kong_pdk.wire import pdk_values
 from kong_pdk.wire.msgpack_codec import step_method
 from kong_pdk.wire.pdk_functions import METHODS, Method
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody, decode_result, encode_result
 
 # In log Kong answers these from what it has saved of the request, under their dotted names alone.
 _NOT_IN_LOG = ("kong/request/", "kong/response/", "kong/service/response/")
@@ -58,7 +58,7 @@ class Script:
             same = written(args) == written(codec.arguments(theirs, recorded.arguments))
             if same and not (recorded.refused and self._may(ours.function, args)):
                 return self._answer(ours, self._pass(), theirs)
-        return pdk_values.encode_result(ours, self._liberty(ours.function, args).answer)
+        return encode_result(ours, self._liberty(ours.function, args).answer)
 
     def _method(self, name: str) -> Method:
         """A method that a Kong with this interface would answer in this phase, from the right request."""
@@ -95,7 +95,7 @@ class Script:
             self._beyond = self._pass().refused  # Kong's handler came no further
         return liberty
 
-    def _answer(self, ours: pdk_values.Method, recorded: PdkCall, theirs: pdk_values.Method) -> Any:
+    def _answer(self, ours: Method, recorded: PdkCall, theirs: Method) -> Any:
         if not isinstance(recorded.answer, bytes):
             self.cut = recorded.answer is UNREADABLE
             return CLOSED
@@ -103,13 +103,13 @@ class Script:
         answer = codec.convert(known.answer, codec.recorded_methods()[known.method], ours)
         return self._spooled(ours, answer) if ours.output == "RawBodyResult" else answer
 
-    def _spooled(self, ours: pdk_values.Method, answer: bytes) -> bytes:
+    def _spooled(self, ours: Method, answer: bytes) -> bytes:
         """The path of a large body is that of a file that is there."""
-        if pdk_values.decode_result(ours, answer).path is None:
+        if decode_result(ours, answer).path is None:
             return answer
         file = self._folder / "body"
         file.write_bytes(self._case.body)
-        return pdk_values.encode_result(ours, pdk_values.RawBody(path=str(file)))
+        return encode_result(ours, RawBody(path=str(file)))
 
     def end(self) -> None:
         """The handler came to its end.

@@ -97,7 +97,7 @@ def _run(program: str, function: Callable[[], int]) -> int:
 _COMMANDS: dict[str, tuple[str, str]] = {
     "dev": ("kong_pdk.commands.dev:main", "serve a folder of plugins through the embedded gateway, without Docker"),
     "install": (
-        "kong_pdk.packages.command:main",
+        "kong_pdk.packages.installation:main",
         "install the packages that requirements.txt in a folder of plugins asks for",
     ),
     "plugins": ("kong_pdk.image.report:plugins_main", "show the plugins of the folder and what is wrong with them"),

@@ -24,7 +24,7 @@ from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import HandleEvent, InstanceStatus
 from kong_pdk.wire.msgpack_codec import encode_response
 from kong_pdk.wire.pdk_functions import METHODS, functions
-from kong_pdk.wire.pdk_values import encode_result
+from kong_pdk.wire.pdk_values.protobuf_results import encode_result
 from unit.fuzz.anything import damaged, json_values, msgpack_values, raw_text, unicode_text
 from unit.gateway_pdk.exchanges import Scene, scene
 from unit.gateway_pdk.plugin_servers import MsgPackServer, ProtoBufServer, Streams, returned, serving

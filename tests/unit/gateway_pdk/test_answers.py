@@ -13,7 +13,8 @@ from kong_pdk.gateway.servers.answers import answer
 from kong_pdk.gateway.servers.failures import PluginFailed
 from kong_pdk.wire.interface import EXTENDED, Interface, read
 from kong_pdk.wire.pdk_functions import Method
-from kong_pdk.wire.pdk_values import decode_result, encode_arguments
+from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import decode_result
 from unit.gateway_pdk.exchanges import Scene, scene
 
 HEADER = Method("kong/request/get_header", "ListValue", "Value")

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kong_pdk.wire import pdk_values, protobuf_codec
+from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import Call, CloseInstance, HandleEvent, InstanceStatus, StartInstance
 from kong_pdk.wire.interface import EXTENDED, STOCK, Interface
 from kong_pdk.wire.msgpack_codec import Messages, Response, encode_request, step_method
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import encode_result
 from kong_pdk.wire.protobuf_codec import Frames
 
 Answers = dict[str, Any]  # PDK method -> value, or a function of its arguments; REFUSED, ENDS
@@ -98,11 +100,11 @@ class ProtobufKong(FakeKong):
         while name := self.read().decode():
             self.wire_names.append(name)
             method = self.interface.method(name)
-            value = self.answer(method.function, pdk_values.decode_arguments(method, self.read()), answers)
+            value = self.answer(method.function, decode_arguments(method, self.read()), answers)
             if value is REFUSED:
                 self.socket.shutdown(socket.SHUT_WR)
                 return False
-            self.socket.sendall(protobuf_codec.frame(pdk_values.encode_result(method, value)))
+            self.socket.sendall(protobuf_codec.frame(encode_result(method, value)))
         assert protobuf_codec.decode_return(self.read()) == (sequence, None)
         return True
 

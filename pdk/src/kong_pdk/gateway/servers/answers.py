@@ -9,8 +9,10 @@ from kong_pdk.gateway.pdk import Event, UnknownFunction, call
 from kong_pdk.gateway.pdk.calls import gives_nothing
 from kong_pdk.gateway.pdk.lua_values import from_protobuf, to_protobuf
 from kong_pdk.gateway.servers.failures import PluginFailed
-from kong_pdk.wire import pdk_values, protobuf_codec
+from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.interface import Interface, saved_for_log
+from kong_pdk.wire.pdk_functions import Method
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments
 from kong_pdk.wire.wire_errors import UnknownMethod
 
 # Kong has these for plugin servers alone, and knows them by these very names; "kong.ctx" and others are no functions.
@@ -48,7 +50,7 @@ async def answer(event: Event, interface: Interface, name: str, payload: bytes) 
         raise Refused(f"{name}: its value has no place in the message: {error}") from error
 
 
-def _check_name(event: Event, method: pdk_values.Method) -> None:
+def _check_name(event: Event, method: Method) -> None:
     """Refuse a second name where Kong's Lua would not find what the first name has."""
     if "/" not in method.name:
         return
@@ -58,9 +60,9 @@ def _check_name(event: Event, method: pdk_values.Method) -> None:
         raise Refused(f"{method.name} cannot be called in log phase: what was saved is under its dotted name alone")
 
 
-def _arguments(method: pdk_values.Method, payload: bytes) -> list[Any]:
+def _arguments(method: Method, payload: bytes) -> list[Any]:
     """The arguments as Lua gets them. Raises WireError."""
-    arguments = pdk_values.decode_arguments(method, payload)
+    arguments = decode_arguments(method, payload)
     kind = method.input
     if kind == "KV" and not protobuf_codec.parse(kind, payload).HasField("v"):
         arguments = arguments[:1]  # a value that is not there is nil; only one that is null becomes a text

@@ -1,4 +1,4 @@
-"""Packages of plugins in every command that loads plugins."""
+"""Packages of plugins in each command that loads plugins."""
 
 from __future__ import annotations
 
@@ -10,29 +10,52 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from kong_pdk.packages.packages import locate
+from kong_pdk.packages.plugin_packages import locate
 from unit.image.container import Container, base_image
-from unit.packages.conftest import PLUGIN, Write
+from unit.packages.conftest import PLUGIN, Write, environment
 
 MAIN = "import sys; from kong_pdk.cli import main; sys.exit(main())"
 SERVER = (sys.executable, "-m", "kong_pdk.server")
 
 
+PLUGINS = {
+    "for-all.py": f"import alpha\nversion = alpha.VERSION + '.0'\n{PLUGIN}",
+    "own/plugin.py": f"import alpha\nversion = alpha.VERSION + '.0'\n{PLUGIN}",
+    "requirements.txt": "alpha\n",
+    "own/requirements.txt": "alpha<2\n",
+}
+
+
 @pytest.fixture
 def plugins(folder: Path, write: Write) -> Path:
-    """Make a folder with a plugin that needs alpha, and one that needs another version of it."""
-    write("for-all.py", f"import alpha\nversion = alpha.VERSION + '.0'\n{PLUGIN}")
-    write("own/plugin.py", f"import alpha\nversion = alpha.VERSION + '.0'\n{PLUGIN}")
-    write("requirements.txt", "alpha\n")
-    write("own/requirements.txt", "alpha<2\n")
+    """A plugin that needs alpha, and one that needs another version of it."""
+    for name, text in PLUGINS.items():
+        write(name, text)
     return folder
 
 
 @pytest.fixture
 def place(plugins: Path, environ: Mapping[str, str], tmp_path: Path) -> Mapping[str, str]:
-    """Give the environment of a container with that folder."""
-    places = {"KONG_PYTHON_PLUGINS_DIR": str(plugins), "KONG_PYTHON_RUN_DIR": str(tmp_path / "run")}
-    return {**environ, **places, "TMPDIR": str(tmp_path)}
+    """The environment of a container with that folder."""
+    return container_environment(environ, plugins, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def installed_place(tmp_path_factory: pytest.TempPathFactory, index: Path) -> Mapping[str, str]:
+    """The same, in which the packages are installed."""
+    root = tmp_path_factory.mktemp("installed")
+    for name, text in PLUGINS.items():
+        file = root / "plugins" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    place = container_environment(environment(root / "data", index, root / "home"), root / "plugins", root)
+    assert run(place, sys.executable, "-c", MAIN, "install").returncode == 0
+    return place
+
+
+def container_environment(environ: Mapping[str, str], plugins: Path, root: Path) -> Mapping[str, str]:
+    paths = {"KONG_PYTHON_PLUGINS_DIR": str(plugins), "KONG_PYTHON_RUN_DIR": str(root / "run"), "TMPDIR": str(root)}
+    return {**environ, **paths}
 
 
 def run(place: Mapping[str, str], *command: str) -> subprocess.CompletedProcess[str]:
@@ -62,9 +85,8 @@ def test_the_start_installs_and_each_server_gets_its_own(start: Container, tmp_p
     start.wait_for("every plugin server answers (2)")
 
 
-def test_the_folder_server_finds_what_is_installed(place: Mapping[str, str], plugins: Path) -> None:
-    assert run(place, sys.executable, "-c", MAIN, "install").returncode == 0
-    done = run(place, *SERVER, "-d", str(plugins), "--dump")
+def test_the_server_of_a_folder_finds_installed_packages(installed_place: Mapping[str, str]) -> None:
+    done = run(installed_place, *SERVER, "-d", installed_place["KONG_PYTHON_PLUGINS_DIR"], "--dump")
     assert versions(done.stdout) == {"for-all": "2.0.0", "own": "1.0.0"}
 
 
@@ -75,30 +97,29 @@ def test_directories_can_be_named(place: Mapping[str, str], plugins: Path, tmp_p
     assert versions(done.stdout) == {"own": "7.0.0"}
 
 
-def test_plugins_of_one_server_share_and_it_says_so(place: Mapping[str, str], plugins: Path) -> None:
+def test_plugins_of_one_server_share_packages_with_a_warning(place: Mapping[str, str], plugins: Path) -> None:
     assert locate(plugins, place, ["own"]).shared is None
     assert locate(plugins, place, ["for-all"]).shared is None
-    sentence = locate(plugins, place).shared
-    assert sentence and sentence.startswith("all plugins of this server see the packages of own; ")
+    message = locate(plugins, place).shared
+    assert message and message.startswith("all plugins of this server see the packages of own; ")
     process = subprocess.Popen(
         [*SERVER, "-d", str(plugins), "-p", place["TMPDIR"]], env=dict(place), stderr=subprocess.PIPE, text=True
     )
     with process:
-        assert process.stderr and f"[warn] pluginserver: {sentence}\n" in process.stderr.readline()
+        assert process.stderr and f"[warn] pluginserver: {message}\n" in process.stderr.readline()
         process.terminate()
 
 
-def test_what_is_not_installed_is_said_with_the_hint(place: Mapping[str, str], plugins: Path, data: Path) -> None:
+def test_a_missing_package_has_a_hint(place: Mapping[str, str], plugins: Path, data: Path) -> None:
     done = run(place, sys.executable, "-c", MAIN, "plugins")
     assert done.returncode == 78
-    assert f'own/plugin.py:1: module "alpha" is not installed; what {plugins}' in done.stderr
+    assert f'own/plugin.py:1: module "alpha" is not installed; the packages of {plugins}' in done.stderr
     assert "run kong-python install, or start with KONG_PYTHON_INSTALL=wheels, the default" in done.stderr
     assert not data.exists()
 
 
-def test_people_see_plugins_with_their_packages(place: Mapping[str, str]) -> None:
-    assert run(place, sys.executable, "-c", MAIN, "install").returncode == 0
-    done = run(place, sys.executable, "-c", MAIN, "plugins", "--json")
+def test_the_list_of_plugins_has_their_packages(installed_place: Mapping[str, str]) -> None:
+    done = run(installed_place, sys.executable, "-c", MAIN, "plugins", "--json")
     assert {row["name"]: row["version"] for row in json.loads(done.stdout)} == {"for-all": "2.0.0", "own": "1.0.0"}
 
 
@@ -106,6 +127,7 @@ def test_people_see_plugins_with_their_packages(place: Mapping[str, str]) -> Non
 def test_commands_of_kong_get_packages_too(
     command: str, installs: bool, place: Mapping[str, str], data: Path, tmp_path: Path
 ) -> None:
+    (Path(place["KONG_PYTHON_PLUGINS_DIR"]) / "own" / "requirements.txt").unlink()
     then = {**place, **base_image(tmp_path, then="exit 5")}
     done = run(then, sys.executable, "-c", MAIN, "entrypoint", command, "version")
     assert done.returncode == 5

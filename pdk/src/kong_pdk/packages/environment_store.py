@@ -1,7 +1,7 @@
-"""The data directory: an environment for each set of requirements, and room to make new ones.
+"""The data directory: an installed environment for each set of requirements, and workspaces for new ones.
 
-Each user has a folder of its own in it, ``environments/UID``. What is in there is code that a plugin server runs, so it
-counts only where nobody else could have written it.
+Each user has a folder in it, ``environments/UID``. Environments are code that a plugin server runs: one that another
+user could have written is not used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kong_pdk.packages.requirements import Requirements
 from kong_pdk.settings import DATA_DIR
 
 DEFAULT = Path("/var/lib/kong-python")
-"""Where the image has it."""
+"""The data directory of the image."""
 
 _UNUSED_DAYS = 30
 _WORK = ".work-"
@@ -37,7 +37,7 @@ _MODE = 0o755
 
 
 class StoreError(Exception):
-    """The data directory cannot be used; the message says why, ``hint`` what to do."""
+    """The data directory cannot be used; ``hint`` says what to do."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class StoreError(Exception):
 
 
 class Refused(NamedTuple):
-    """A directory of packages that is there and not used: why, and what to do."""
+    """An environment that exists and is not used, with the reason and a hint."""
 
     path: Path
     reason: str
@@ -57,25 +57,25 @@ class Refused(NamedTuple):
 
 @dataclass(frozen=True)
 class Store:
-    """A data directory; it may be shared by containers, and by users who do not trust each other."""
+    """A data directory; containers, and users who do not trust each other, may share it."""
 
     path: Path
 
     @classmethod
     def locate(cls, environ: Mapping[str, str]) -> Store:
-        """Find the directory that a process with this environment uses; makes nothing.
+        """Find the data directory of a process with these environment variables; nothing is created.
 
         :raises SettingError: ``KONG_PYTHON_DATA_DIR`` has no meaning.
         """
         return cls(DATA_DIR.read(environ) or _usual(environ).absolute())
 
     def find(self, requirements: Requirements) -> Path | None:
-        """Find the directory of what requirements ask for, this user's own or root's; if it is there, it is whole."""
+        """Find the environment of requirements, of this user or of root; one that exists is complete."""
         trusted = self._trusted()
         return next((path for path in self._named(requirements) if not _distrust(path, trusted)), None)
 
     def refused(self, requirements: Requirements) -> list[Refused]:
-        """List the directories that are there for these requirements and not used."""
+        """List the environments of these requirements that exist and are not used."""
         user, trusted = os.geteuid(), self._trusted()
         found = []
         for path in self._named(requirements):
@@ -88,7 +88,7 @@ class Store:
         return found
 
     def _named(self, requirements: Requirements) -> list[Path]:
-        """Give the directories that bear the name of these requirements, in the folder of this user first."""
+        """List the directories with the name of these requirements, in the folder of this user first."""
         own = self._folder(os.geteuid()) / _name(requirements)
         try:
             others = sorted(self._environments.glob(f"*/{_name(requirements)}"))
@@ -97,10 +97,10 @@ class Store:
         return [path for path in dict.fromkeys([own, *others]) if os.path.lexists(path)]
 
     def accept(self, made: Path, requirements: Requirements) -> Path:
-        """Give a new environment its name; what stands there and may not be used is removed.
+        """Move a new environment to its place; an environment there that is not used is removed.
 
-        :raises StoreError: somebody else's is in its place, or the file system keeps no owners and modes.
-        :raises OSError: there is no room, or no right to write.
+        :raises StoreError: another user's directory is in its place, or the file system keeps no owners and modes.
+        :raises OSError: no room, or no right to write.
         """
         user = os.geteuid()
         folder = self._folder(user)
@@ -118,7 +118,7 @@ class Store:
         return path
 
     def _set_aside(self, path: Path) -> None:
-        """Remove what must not be used, its name first."""
+        """Remove a directory that must not be used; it is renamed first."""
         aside = Path(tempfile.mkdtemp(prefix=_WORK, dir=self.path))
         try:
             path.rename(aside / path.name)
@@ -136,10 +136,10 @@ class Store:
         return self._environments / str(owner)
 
     def _trusted(self) -> set[int]:
-        """Give the users whose packages this one may run: itself and root.
+        """Give the users whose packages this user may run: itself and root.
 
-        In the image it is also the image's own user, where the packages are the image's and not on a volume: any uid
-        can run an image that was built as that user. For root that is not enough: that user may be running, too.
+        For packages that are part of the image, and not on a volume, the image's own user is one of them, since any uid
+        can run an image that was built as that user. Root does not trust it: that user may be running, too.
         """
         trusted = {os.geteuid(), _ROOT}
         if os.geteuid() != _ROOT and self.path == DEFAULT:
@@ -149,7 +149,7 @@ class Store:
         return trusted
 
     def refusal(self) -> StoreError | None:
-        """Say why nothing can be loaded from here, if that is so."""
+        """Give the error if nothing can be loaded from this directory."""
         there = next((path for path in (self.path, *self.path.parents) if path.exists()), self.path)
         with contextlib.suppress(OSError):
             if os.statvfs(there).f_flag & os.ST_NOEXEC:
@@ -159,11 +159,11 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self, seconds: float, waiting: Callable[[], None]) -> Iterator[None]:
-        """Be the only one who installs here.
+        """Hold the lock for installing.
 
-        :param seconds: how long to wait for another one.
-        :param waiting: called once before waiting.
-        :raises StoreError: the directory cannot be made, written to or locked.
+        :param seconds: how long to wait for another process.
+        :param waiting: called once before the wait.
+        :raises StoreError: the directory cannot be created, written to or locked.
         """
         descriptor = self._open()
         try:
@@ -173,7 +173,7 @@ class Store:
                 waiting()
             while not free and not _lock(descriptor, self.path):
                 if time.monotonic() >= deadline:
-                    hint = "look at that one, or give it another KONG_PYTHON_DATA_DIR"
+                    hint = "look at the other container, or set another KONG_PYTHON_DATA_DIR for it"
                     raise StoreError(f"another start has been installing into {self.path} for {seconds:g} s", hint)
                 time.sleep(_POLL_SECONDS)
             self._remove_leftovers()
@@ -183,9 +183,9 @@ class Store:
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
-        """Give an empty directory on the same file system; it is removed at the end.
+        """Create an empty directory on the same file system, and remove it at the end.
 
-        :raises StoreError: there is no room for it.
+        :raises StoreError: it cannot be created.
         """
         try:
             made = Path(tempfile.mkdtemp(prefix=_WORK, dir=self.path))
@@ -197,22 +197,22 @@ class Store:
             shutil.rmtree(made, ignore_errors=True)
 
     def remove_unused(self, kept: Collection[Path]) -> None:
-        """Remove environments that no start and no process has used for 30 days. What cannot be removed stays."""
+        """Remove environments that no start and no process has used for 30 days; errors are ignored."""
         oldest = time.time() - _UNUSED_DAYS * 24 * 3600
         # Versions before this one had no folders of users.
         old = [path for path in self._environments.glob("*") if not path.name.isdecimal()]
         for environment in [*self._environments.glob("*/*-*"), *old]:
             with contextlib.suppress(OSError):
                 if environment not in kept and environment.stat().st_mtime < oldest and _is_unused(environment):
-                    # In one step: half of an environment must never stand under its name.
+                    # Renamed first: an environment under its name must be complete.
                     removed = self.path / f"{_WORK}{environment.name}"
                     environment.rename(removed)
                     shutil.rmtree(removed, ignore_errors=True)
 
     def not_writable(self, error: OSError) -> StoreError:
-        """Make the message of an error that came while writing here."""
+        """Turn an error of a write into one with a hint."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return StoreError(f"there is no room left in {self.path}", "give it more room, or remove what is in it")
+            return StoreError(f"there is no room left in {self.path}", "give it more room, or remove its content")
         user = os.getuid()
         hint = (
             f"mount a volume there that uid {user} may write to, or a tmpfs (--tmpfs {self.path}:exec,uid={user}), "
@@ -221,7 +221,7 @@ class Store:
         return StoreError(f"{self.path} cannot be written to ({error.strerror})", hint)
 
     def _open(self) -> int:
-        """Make the directory if need be, and open it."""
+        """Create the directory if it is missing, and open it."""
         try:
             _make(self.path)
             with contextlib.suppress(FileExistsError):
@@ -230,24 +230,24 @@ class Store:
             for path in (self.path, self._environments):
                 status = path.stat()
                 if status.st_uid == os.geteuid() and status.st_mode & _WRITABLE_BY_OTHERS:
-                    # Without it, who can write to it can put another directory in the place of any in it.
+                    # Without the sticky bit, whoever can write to it can replace any directory in it.
                     path.chmod(stat.S_IMODE(status.st_mode) | stat.S_ISVTX)
             return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise self.not_writable(error) from error
 
     def _share(self, made: Path) -> None:
-        """Let those who can write to the data directory write to this one, whatever the umask is."""
+        """Make a directory writable for all who can write to the data directory, whatever the umask is."""
         status = self.path.stat()
         shared = stat.S_IMODE(status.st_mode) & (stat.S_ISGID | _WRITABLE_BY_OTHERS)
         made.chmod(_MODE | shared | (stat.S_ISVTX if shared & _WRITABLE_BY_OTHERS else 0))
         if os.geteuid() == _ROOT != status.st_uid:
-            # Without the right to do so, it stays root's.
+            # Without the right to change it, root stays the owner.
             with contextlib.suppress(OSError):
                 os.chown(made, status.st_uid, status.st_gid)
 
     def _remove_leftovers(self) -> None:
-        """Remove what starts that were killed have left."""
+        """Remove the workspaces of starts that were killed."""
         for leftover in self.path.glob(f"{_WORK}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -257,7 +257,7 @@ def _name(requirements: Requirements) -> str:
 
 
 def _make(directory: Path) -> None:
-    """Make a directory with its parents; others cannot write to what is made, whatever the umask is."""
+    """Create a directory and its parents, writable only for this user, whatever the umask is."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     for path in reversed(missing):
         with contextlib.suppress(FileExistsError):
@@ -265,7 +265,7 @@ def _make(directory: Path) -> None:
 
 
 def _distrust(path: Path, trusted: Collection[int]) -> str | None:
-    """Say why an environment in the folder of a user must not be used, if somebody else could have written it."""
+    """Give the reason why an environment must not be used, if another user could have written it."""
     try:
         if reason := _distrust_one(path.parent, trusted):
             return f"its folder {reason}"

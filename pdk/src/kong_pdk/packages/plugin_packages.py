@@ -1,4 +1,4 @@
-"""The packages of a folder of plugins: which environment each plugin has, and whether it is there."""
+"""The packages of a folder of plugins: the environments of each plugin, and whether they are installed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 from kong_pdk.packages import requirements
 from kong_pdk.packages.activation import activate, hold
+from kong_pdk.packages.environment_store import Store
 from kong_pdk.packages.requirements import Requirements
-from kong_pdk.packages.store import Store
 from kong_pdk.plugin import Plugin, PluginError, Problem, Source, find, load
 
 
 @dataclass(frozen=True)
 class Packages:
-    """What the plugins of a folder need, as far as it is in the data directory.
+    """The requirements of the plugins of a folder, and their environments in the data directory.
 
-    ``plugins`` are those that were looked at. ``wanted`` has the requirements by plugin, those for all under None.
-    ``failed`` has, by plugin, why its requirements cannot be met; under None, why those for all cannot.
+    ``wanted`` has the requirements by plugin, the ones for all plugins under None. ``failed`` has, in the same way, the
+    problems of requirements that cannot be read or installed.
     """
 
     store: Store
@@ -28,12 +28,12 @@ class Packages:
 
     @property
     def problems(self) -> list[Problem]:
-        """What is wrong with the requirements for all plugins; those of one plugin show when it is loaded."""
+        """The problems of the requirements for all plugins; those of one plugin are raised when it is loaded."""
         return [problem for plugin, problem in self.failed.items() if plugin is None]
 
     @property
     def shared(self) -> str | None:
-        """Say so where several plugins are to be loaded into one process, and one has packages of its own."""
+        """A warning if several plugins are loaded into one process and one has packages of its own."""
         own = sorted(plugin for plugin in self.wanted if plugin)
         if not own or len(self.plugins) == 1:
             return None
@@ -44,16 +44,16 @@ class Packages:
 
     @property
     def missing(self) -> list[Requirements]:
-        """The requirements whose packages are not installed."""
+        """The requirements that are not installed."""
         return [each for each in self.wanted.values() if not self.store.find(each)]
 
     def directories(self, plugin: str) -> list[Path]:
-        """Give the directories that a plugin imports from, before those of the PDK: its own, and those for all."""
-        asked = [self.wanted[whose] for whose in (plugin, None) if whose in self.wanted]
+        """List the directories that a plugin imports from: its own, and those for all plugins."""
+        asked = [self.wanted[owner] for owner in (plugin, None) if owner in self.wanted]
         return [directory for each in asked if (directory := self.store.find(each))]
 
     def hold(self) -> None:
-        """Keep what is there from being taken for unused as long as this process lives."""
+        """Mark the environments as used as long as this process lives."""
         for each in self.wanted.values():
             if directory := self.store.find(each):
                 hold(directory)
@@ -61,8 +61,8 @@ class Packages:
     def load(self, source: Source) -> Plugin:
         """Import a plugin with its packages into this process.
 
-        :raises PluginError: its requirements cannot be met, or it cannot be loaded.
-        :raises NotAPlugin: the import shows that it is no plugin.
+        :raises PluginError: its requirements are not installed, or it cannot be loaded.
+        :raises NotAPlugin: the import shows that the file is no plugin.
         """
         if problem := self.failed.get(source.name):
             raise PluginError([problem])
@@ -79,17 +79,17 @@ class Packages:
             raise
 
     def _hint(self, plugin: str) -> str | None:
-        """Give what to do about a package that is not there, where that may be for packages that are not installed."""
+        """Give a hint for an import that fails, if requirements of the plugin are not installed."""
         missing = [each for each in self.missing if each.plugin in (None, plugin)]
         files = " and ".join(str(each.file) for each in missing)
         if not missing:
             return None
         if any(each.plugin in self.failed for each in missing):
-            return f"fix what is wrong with {files}"
+            return f"fix {files}"
         if refused := [each for requirements in missing for each in self.store.refused(requirements)]:
-            return f"what {files} asks for is installed, but {refused[0]}; {refused[0].hint}"
+            return f"the packages of {files} are installed, but {refused[0]}; {refused[0].hint}"
         return (
-            f"what {files} asks for is not installed: run kong-python install, or start with "
+            f"the packages of {files} are not installed: run kong-python install, or start with "
             "KONG_PYTHON_INSTALL=wheels, the default"
         )
 
@@ -102,16 +102,16 @@ def _read(file: Path, plugin: str | None) -> Requirements | Problem | None:
 
 
 def locate(folder: Path, environ: Mapping[str, str], plugins: Sequence[str] | None = None) -> Packages:
-    """Find out what the plugins of a folder need; installs nothing.
+    """Read the requirements of the plugins of a folder; nothing is installed.
 
-    :param plugins: look at the requirements of these alone, besides those for all.
-    :raises SettingError: ``KONG_PYTHON_DATA_DIR`` has no meaning.
+    :param plugins: read only the requirements of these plugins, besides those for all.
+    :raises SettingError: ``KONG_PYTHON_DATA_DIR`` is not valid.
     """
     wanted: dict[str | None, Requirements] = {}
     failed: dict[str | None, Problem] = {}
     sources, problems = find(folder)
     if any(problem.file == folder for problem in problems):
-        # It cannot be looked into, which who loads the plugins says.
+        # The folder cannot be read; loading the plugins reports it.
         return Packages(Store.locate(environ), (), wanted, failed)
     found = [source.name for source in sources if plugins is None or source.name in plugins]
     files: dict[str | None, Path] = {None: folder / requirements.FILE}
