@@ -1,6 +1,6 @@
-"""Turns away clients that are too old: 400, with the version that is needed.
+"""Refuses clients that are too old with a 400, which names the required version.
 
-A client names its version in a header. One that names none, or nothing that is a version, is too old, too.
+A client sends its version in a header. A client without a valid version is too old, too.
 """
 
 from packaging.version import InvalidVersion, Version
@@ -19,13 +19,13 @@ class Plugin:
         self.header = config["header"]
 
     def access(self, kong):
-        given, _ = kong.request.get_header(self.header)
-        if not self.is_recent(given):
+        sent, _ = kong.request.get_header(self.header)
+        if not self.is_recent(sent):
             needed = f"{self.header}: {self.minimum} or later is needed"
             kong.response.exit(400, {"message": needed})
 
-    def is_recent(self, given):
+    def is_recent(self, sent):
         try:
-            return given is not None and Version(given) >= self.minimum
+            return sent is not None and Version(sent) >= self.minimum
         except InvalidVersion:
             return False
