@@ -1,6 +1,6 @@
-"""Refuses clients that are too old with a 400, which names the required version.
+"""Refuses clients that are too old: 400, with the version that is needed.
 
-A client sends its version in a header. A client without a valid version is too old, too.
+A client names its version in a header. A client without the header, or with a value that is not a version, is refused.
 """
 
 from packaging.version import InvalidVersion, Version
@@ -19,13 +19,13 @@ class Plugin:
         self.header = config["header"]
 
     def access(self, kong):
-        sent, _ = kong.request.get_header(self.header)
-        if not self.is_recent(sent):
+        given, _ = kong.request.get_header(self.header)
+        if not self.is_recent(given):
             needed = f"{self.header}: {self.minimum} or later is needed"
             kong.response.exit(400, {"message": needed})
 
-    def is_recent(self, sent):
+    def is_recent(self, given):
         try:
-            return sent is not None and Version(sent) >= self.minimum
+            return given is not None and Version(given) >= self.minimum
         except InvalidVersion:
             return False
