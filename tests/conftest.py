@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from kong_pdk import logs
+from local_servers import Answer, HttpServer, Request
 
 
 def pytest_configure() -> None:
@@ -21,6 +23,18 @@ def pytest_configure() -> None:
             signal.signal(number, handler)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Hide the thousands of collected tests from the garbage collector, which takes 0.1 s to look through them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.fixture(autouse=True)
 def _logging_of_no_program() -> Iterator[None]:
     """Undo what a test of a whole program did to ``logging`` in this process."""
@@ -28,6 +42,20 @@ def _logging_of_no_program() -> Iterator[None]:
     yield
     logs._output = None
     logging.root.setLevel(level)
+
+
+@pytest.fixture
+def http_server() -> Iterator[Callable[[Callable[[Request], Answer]], HttpServer]]:
+    """Start an HTTP server that answers with what a function gives; it ends after the test."""
+    servers: list[HttpServer] = []
+
+    def start(answer: Callable[[Request], Answer]) -> HttpServer:
+        servers.append(HttpServer(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,4 @@
-"""The gateway answers the methods that its interface file names, whatever those are, with Kong's own bytes."""
+"""The gateway answers every method of its interface file with Kong's own bytes."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_error_takes_the_arguments_of_a_list() -> None:
 
 @pytest.mark.parametrize("method", [method for method in EXTENDED if method.extended], ids=lambda method: method.name)
 def test_every_method_of_the_extension_reaches_a_function(method: Method) -> None:
-    """Each is refused, exits or answers; none is unknown."""
+    """Each method is refused, exits or answers; none is unknown."""
     event = scene().event("access", "ProtoBuf:1")
     try:
         asyncio.run(answer(event, EXTENDED, method.name, b""))

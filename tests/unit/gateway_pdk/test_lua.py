@@ -1,4 +1,4 @@
-"""Values lose on their way through Kong's Lua what the recordings show them to lose."""
+"""Values change on their way through Kong's Lua as the recordings show."""
 
 from __future__ import annotations
 

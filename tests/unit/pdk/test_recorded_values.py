@@ -1,4 +1,4 @@
-"""What a real Kong gave, as an author gets it, is of the types that the PDK's functions are said to give."""
+"""Values recorded from a real Kong have the types that the PDK's functions declare."""
 
 from __future__ import annotations
 

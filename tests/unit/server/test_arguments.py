@@ -1,4 +1,4 @@
-"""What a handler gives to PDK calls arrives in Kong as it was meant, or is refused by name."""
+"""Arguments of PDK calls: each arrives in Kong unchanged, or the call is refused with its name."""
 
 from __future__ import annotations
 

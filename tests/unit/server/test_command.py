@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from kong_pdk import __version__
+from process_states import pause
 from unit.server.fake_kong import DEADLINE, MsgpackKong, ProtobufKong
 
 PLUGIN = """
@@ -253,7 +254,7 @@ def test_how_many_connections_may_wait(folder, start, tmp_path, kind, mode):
     process = start(*command, "-p", str(tmp_path), "--socket-name", "s", *queue, *mode)
     stopped = of_server(process)
     for pid in stopped:  # so that none of them accepts
-        os.kill(pid, signal.SIGSTOP)
+        pause(pid)
     waiting = []
     try:
         with pytest.raises(BlockingIOError):

@@ -1,4 +1,4 @@
-"""Who decides on engine and workers: options, the plugin's module, variables; of a folder and of a file of its own."""
+"""Engine and workers come from options, the plugin's module or variables, for a folder and for a single file."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Plugin:
 """
 
 
-def test_a_thread_that_never_ends_does_not_keep_the_server(serve):
+def test_a_thread_that_never_ends_does_not_keep_the_server_running(serve):
     assert serve(LEAVES_A_THREAD).stop() == 0
 
 
