@@ -1,37 +1,31 @@
-#!/usr/bin/env python3
+"""A first plugin: it greets in a header of each response. Copy this file and change it."""
+
+from __future__ import annotations
+
 import os
-import kong_pdk.pdk.kong as kong
+from typing import Any
 
-Schema = (
-    {"message": {"type": "string"}},
-)
+# For type hints only: calls to Kong go through the argument of the handler, which has the same name.
+import kong_pdk.pdk.plain as kong
 
-version = '0.1.0'
+# The fields that kong.yml may set for this plugin. Kong checks their values and fills in the defaults.
+Schema = [{"message": {"type": "string", "required": True, "default": "hello"}}]
+version = "0.1.0"
+# Plugins with a higher priority run first.
 priority = 0
+# PDK calls return a value and raise PDKError. Without this line they return (value, err), as in Lua.
+lua_style = False
 
-# This is an example plugin that simply adds a header to the response
 
-class Plugin(object):
-    def __init__(self, config):
-        self.config = config
+class Plugin:
+    """A configuration of the plugin. The instance serves all requests with this configuration."""
 
-    def access(self, kong: kong.kong):
-        host, err = kong.request.get_header("host")
-        if err:
-            pass  # error handling
-        # if run with --no-lua-style
-        # try:
-        #     host = kong.request.get_header("host")
-        # except Exception as ex:
-        #     pass  # error handling
-        message = "hello"
-        if 'message' in self.config:
-            message = self.config['message']
-        kong.response.set_header("x-hello-from-python", "Python says %s to %s" % (message, host))
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.message: str = config["message"]
+
+    def access(self, kong: kong.kong) -> None:
+        """Handle a request before it goes to the service. Kong keeps the headers for the response."""
+        host = kong.request.get_header("host")
+        kong.response.set_header("x-hello-from-python", f"Python says {self.message} to {host}")
+        # The process that runs this handler. It changes when the plugin server is started again.
         kong.response.set_header("x-python-pid", str(os.getpid()))
-
-
-# add below section to allow this plugin optionally be running in a dedicated process
-if __name__ == "__main__":
-    from kong_pdk.cli import start_dedicated_server
-    start_dedicated_server("py-hello", Plugin, version, priority, Schema)

@@ -46,7 +46,7 @@ docs/plugins/py-*
 def build(target: Path) -> int:
     """Build the site into a folder.
 
-    :return: the exit status: 0 if there was nothing to complain of.
+    :return: the exit status; 0 if there was no warning.
     """
     with tempfile.TemporaryDirectory(prefix="kong-python-docs-") as temporary:
         source = Path(temporary) / "source"
@@ -57,7 +57,6 @@ def build(target: Path) -> int:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command."""
     if len(argv) != 1:
         print("usage: docs/site/build.py FOLDER", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""Sphinx's settings for the documentation site. ``scripts/docs`` builds it; nothing of it comes from the network."""
+"""Sphinx's settings for the documentation site. ``scripts/docs`` builds it; it loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ project = "kong-python"
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-# Headings are linked to as on a code host: `operator.md#the-log`.
+# Links to headings work as on code hosts: `operator.md#the-log`.
 myst_heading_anchors = 4
-# `--dump` is an option, and no dash.
+# `--dump` must keep its two hyphens.
 smartquotes = False
 
 autodoc_member_order = "bysource"

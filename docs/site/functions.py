@@ -1,4 +1,4 @@
-"""What the reference says of PDK functions: from their types, and from the tables that the servers go by."""
+"""The PDK functions for the reference: their types, and their entries in the tables that plugin servers use."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ class Function:
 
     @property
     def signature(self) -> str:
-        """Its parameters and its result, as Python has them; the names of types lead to the page of values."""
+        """Its parameters and its result; the types of values are full names, which become links."""
         found = inspect.signature(self.method)
         text = str(found.replace(parameters=list(found.parameters.values())[1:])).replace("'", "")
         return _OF_VALUES.sub(rf"{values.__name__}.\g<0>", text)
 
     @property
     def text(self) -> str:
-        """Its docstring, but for the lines on phases and interface: the tables know these."""
+        """Its docstring without the lines on phases and interface, which come from the tables."""
         lines = (inspect.getdoc(self.method) or "").splitlines()
         return "\n".join(line for line in lines if not line.startswith(("Phases:", "Interface:"))).rstrip()
 
     @property
     def stock(self) -> bool:
-        """Whether an unmodified Kong's interface file names it."""
+        """Whether the interface file of an unmodified Kong has it."""
         return _NAMED.get(self.name, False)
 
     @property
     def extended(self) -> bool:
-        """Whether it is reached over ProtoBuf:1 with the extended interface."""
+        """Whether it can be called over ProtoBuf:1 with the extended interface file."""
         return self.name in _NAMED
 
     @property
@@ -70,12 +70,12 @@ class Function:
         return self.name in IN_THE_GATEWAY
 
     def works_in(self, column: str) -> bool | None:
-        """Say whether Kong makes the call there; None where that was not measured."""
+        """Say whether Kong makes the call in a phase; None if this was not measured."""
         return pdk_functions.allowed(self.name, *COLUMNS[column])
 
     @property
     def phases(self) -> list[str]:
-        """The columns of the phases in which it works."""
+        """The columns in which it works."""
         return [column for column in COLUMNS if self.works_in(column)]
 
 
@@ -88,14 +88,16 @@ class Group:
 
     @property
     def text(self) -> str:
-        """What it is."""
+        """The docstring of the namespace."""
         return inspect.getdoc(self.kind) or ""
 
     @property
     def functions(self) -> list[Function]:
         """Its functions, in the order of the source."""
         found = [Function(str(each.pdk_function), each) for each in vars(self.kind).values() if _is_function(each)]
-        return sorted(found, key=lambda function: function.name != self.name)  # what is called itself comes first
+        return sorted(
+            found, key=lambda function: function.name != self.name
+        )  # a function with the name of its namespace comes first
 
 
 def _is_function(value: object) -> bool:
@@ -103,7 +105,7 @@ def _is_function(value: object) -> bool:
 
 
 def groups(kind: type[Namespace] = kong, name: str = "kong") -> Iterator[Group]:
-    """Give all namespaces that have functions, those within others behind them."""
+    """Give all namespaces that have functions; a nested one after its parent."""
     group = Group(name, kind)
     if group.functions:
         yield group

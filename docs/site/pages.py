@@ -1,9 +1,10 @@
-"""The pages that people wrote, as they go into the site: only links to what is no page of it become plain text."""
+"""The hand-written pages of the site. Links to files that are no pages of the site become plain text."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 PAGES = (
@@ -18,45 +19,52 @@ PAGES = (
 FRONT = Path("README.md")
 _INDEX = Path("index.md")
 
-# Code comes with the links, so that what looks like one in it is passed over.
+# The expression matches code, too, so that a link in it is left as it is.
 _LINK_OR_CODE = re.compile(
-    r"^(?P<fence>```|~~~).*?^(?P=fence)\s*?$|\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)|`[^`\n]*`",
+    r"^(?P<fence>```|~~~).*?^(?P=fence)\s*?$|(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)|`[^`\n]*`",
     re.DOTALL | re.MULTILINE,
 )
 
 
 class BrokenLink(Exception):
-    """A page links to what is not there; the message says which page and where to."""
+    """A page links to a file that does not exist; the message has the page and the link."""
 
 
 def copy(repository: Path, site: Path, contents: str) -> list[Path]:
-    """Lay the pages out below ``site`` as they lie in the repository, the front page as its index.
+    """Copy the pages and their images to the same paths below ``site``; the front page becomes its index.
 
-    :param contents: what goes behind the front page, its table of contents.
-    :return: the pages, as they lie in the repository.
-    :raises BrokenLink: a relative link leads nowhere.
+    :param contents: the table of contents, which is appended to the front page.
+    :return: the paths of the pages in the repository.
+    :raises BrokenLink: a relative link leads to a file that does not exist.
     """
     pages = [file.relative_to(repository) for pattern in PAGES for file in sorted(repository.glob(pattern))]
     for page in pages:
-        text = _with_links(repository, page, set(pages))
+        text, images = _with_links(repository, page, set(pages))
+        for image in images:
+            (site / image).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(repository / image, site / image)
         target = site / (_INDEX if page == FRONT else page)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text + contents if page == FRONT else text, encoding="utf-8")
     return pages
 
 
-def _with_links(repository: Path, page: Path, pages: set[Path]) -> str:
-    """Give the text of a page without links that the site cannot follow."""
+def _with_links(repository: Path, page: Path, pages: set[Path]) -> tuple[str, list[Path]]:
+    """Give the text of a page without links that the site cannot follow, and the images in it."""
+    images = []
 
-    def replace(found: re.Match[str]) -> str:
-        target = (found["target"] or "").partition("#")[0]
+    def replace(match: re.Match[str]) -> str:
+        target = (match["target"] or "").partition("#")[0]
         if not target or re.match(r"[a-z]+:", target):
-            return found.group()
+            return match.group()
         file = Path(os.path.normpath(page.parent / target))
         if not (repository / file).exists():
-            raise BrokenLink(f"{page} links to {found['target']}, which is not there; mend the link")
+            raise BrokenLink(f"{page} links to {match['target']}, which does not exist; fix the link")
+        if match["image"]:
+            images.append(file)
+            return match.group()
         if file == FRONT:
-            return f"[{found['text']}]({os.path.relpath(_INDEX, page.parent)})"
-        return found.group() if file in pages else str(found["text"])
+            return f"[{match['text']}]({os.path.relpath(_INDEX, page.parent)})"
+        return match.group() if file in pages else str(match["text"])
 
-    return _LINK_OR_CODE.sub(replace, (repository / page).read_text(encoding="utf-8"))
+    return _LINK_OR_CODE.sub(replace, (repository / page).read_text(encoding="utf-8")), images

@@ -1,4 +1,4 @@
-"""The pages of the reference, made from the types and tables of the package."""
+"""The pages of the PDK reference, generated from the types and tables of the package."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _INDEX = """\
 PDK reference
 =============
 
-Every function of Kong's PDK that a plugin server can reach, by namespace, and
-:doc:`all of them in one table <functions>`. The text is that of the package's docstrings, which an editor shows too.
+Every function of Kong's PDK that a plugin server can call, by namespace, and
+:doc:`all of them in one table <functions>`. The text comes from the docstrings of the package; an editor shows it, too.
 
 .. _styles:
 
 Values and errors
 -----------------
 
-A plugin makes calls through the ``kong`` that its handler is given. ``Result[X]`` is a tuple ``(X, err)``; ``err`` is
+A plugin makes calls through ``kong``, the argument of its handlers. ``Result[X]`` is a tuple ``(X, err)``; ``err`` is
 None unless Kong gave an error. ``Fallible[X]`` is one of ``(X, None)`` and ``(None, "why not")``. In a plugin with
-``lua_style = False``, or on a server with ``--no-lua-style``, both are ``X`` alone, and :exc:`kong_pdk.PDKError` is
-raised in place of an error. For such plugins ``kong_pdk.pdk.plain`` has the types:
+``lua_style = False``, or on a server with ``--no-lua-style``, both are ``X`` alone, and an error is raised as
+:exc:`kong_pdk.PDKError`. For such plugins ``kong_pdk.pdk.plain`` has the types:
 ``import kong_pdk.pdk.plain as kong``.
 
 .. toctree::
@@ -42,14 +42,14 @@ _TABLE = """\
 Functions, phases and protocols
 ===============================
 
-What a real Kong 3.9.3 did with each function in each phase, called with valid arguments: ✓ it worked; *refused*: Kong
-raises an error, so the plugin server does not send the call, and raises :exc:`kong_pdk.PhaseError`; ?: it was not
+The result of each function in each phase on a real Kong 3.9.3, with valid arguments: ✓ it works; *refused*: Kong
+raises an error, so the plugin server does not send the call and raises :exc:`kong_pdk.PhaseError`; ?: it was not
 tried, and Kong decides.
 
-``log`` is that of a request, ``log (stream)`` that of a TCP connection. The three columns behind the phases say
-over which protocol a function is reached: MsgPack:1; ProtoBuf:1 with the interface file as Kong has it (*stock*);
-ProtoBuf:1 with the file as our image extends it (*extended*). The last one says whether the embedded gateway has the
-function. What it has behaves as was recorded from a real Kong; the gateway is not Kong.
+``log`` is the phase of a request, ``log (stream)`` the phase of a TCP connection. The three columns after the phases
+say over which protocol a function can be called: MsgPack:1; ProtoBuf:1 with Kong's own interface file (*stock*);
+ProtoBuf:1 with the file that our image extends (*extended*). The last column says whether the embedded gateway has the
+function. The gateway is not Kong; its functions behave as a real Kong was recorded to behave.
 
 {table}
 """
@@ -58,8 +58,8 @@ _VALUES = """\
 Values
 ======
 
-What functions take and give, beside numbers and text. These are types for checkers and editors; the values are plain
-dicts and lists. Text that is not UTF-8 has its bytes as surrogate escapes.
+The types of arguments and results other than numbers and text. Type checkers and editors use them; the values are
+plain dicts and lists. Bytes of text that are not UTF-8 are surrogate escapes.
 
 .. automodule:: kong_pdk.pdk.kong.values
    :members:
@@ -78,13 +78,13 @@ Names to import
 
 .. py:class:: kong_pdk.pdk.kong.kong
 
-   The type of what a handler is given: ``def access(self, kong: kong.kong)`` after
-   ``import kong_pdk.pdk.kong as kong``. Its parts are the namespaces of the :doc:`reference <index>`.
+   The type of a handler's argument: ``def access(self, kong: kong.kong)`` after
+   ``import kong_pdk.pdk.kong as kong``. Its attributes are the namespaces of the :doc:`reference <index>`.
 """
 
 
 def write(folder: Path) -> None:
-    """Write the pages into a folder."""
+    """Write the pages of the reference into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     found = list(groups())
     for group in found:
@@ -100,13 +100,13 @@ def _write(file: Path, text: str) -> None:
 
 
 def namespace(group: Group) -> str:
-    """The page of a namespace."""
+    """Give the page of a namespace."""
     head = [group.name, "=" * len(group.name), "", group.text, ""]
     return "\n".join([*head, *(entry(function) for function in group.functions)])
 
 
 def entry(function: Function) -> str:
-    """The entry of a function."""
+    """Give the entry of a function."""
     body = "\n".join([function.text, *([] if _ends_with_field(function.text) else [""]), *_fields(function)])
     return f".. py:function:: {function.name}{function.signature}\n\n{textwrap.indent(body, '   ')}\n"
 
@@ -130,7 +130,7 @@ def _fields(function: Function) -> Iterator[str]:
 
 
 def table(found: Iterable[Group]) -> str:
-    """The table of all functions, by phase and protocol."""
+    """Give the table of all functions by phase and protocol."""
     columns = [*COLUMNS, "MsgPack:1", "stock", "extended", "gateway"]
     lines = [".. list-table::", "   :header-rows: 1", "   :class: functions", "", _row(["function", *columns])]
     for function in sorted((each for group in found for each in group.functions), key=lambda each: each.name):

@@ -1,4 +1,4 @@
-"""The collector: where batches of entries go, by HTTP."""
+"""The HTTP client for the collector, which gets the batches of entries."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from urllib3.util import Retry, Timeout, parse_url
 CONTENT_TYPE = "application/x-ndjson"
 
 _MOST_ANSWER_BYTES = 65536
-# Too slow, too early, too many: what the same batch may be free of the next time. So is every 5xx.
-_AGAIN = frozenset({408, 425, 429})
+# Too slow, too early, too many requests: the same batch may be accepted later. So it may after every 5xx.
+_RETRY_STATUSES = frozenset({408, 425, 429})
 _TOO_LARGE = 413
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a batch: taken where there is no ``reason``."""
+    """The result of sending a batch; an empty ``reason`` means that the collector has accepted it."""
 
     reason: str = ""
     again: bool = False
@@ -31,12 +31,12 @@ class Outcome:
 
 
 class Collector:
-    """Takes batches by ``POST``, on a connection that is kept."""
+    """Sends batches by ``POST``, on a persistent connection."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        """:param config: the plugin's.
+        """:param config: the plugin's configuration.
 
-        :raises ValueError: the endpoint, a header or the file of certificates has no meaning.
+        :raises ValueError: the endpoint, a header or the file of certificates is invalid.
         """
         self._url = config["endpoint"]
         url = parse_url(self._url)
@@ -61,9 +61,9 @@ class Collector:
         )
 
     def post(self, lines: Sequence[bytes], most_seconds: float | None = None) -> Outcome:
-        """Send lines, once.
+        """Send lines once, without a retry.
 
-        :param most_seconds: a shorter time-out than that of the configuration.
+        :param most_seconds: a time-out in seconds, if it is shorter than that of the configuration.
         """
         body = b"".join(lines)
         seconds = self._seconds if most_seconds is None else min(self._seconds, max(most_seconds, 0.1))
@@ -83,7 +83,7 @@ class Collector:
 def _outcome(answer: urllib3.BaseHTTPResponse) -> Outcome:
     if 200 <= answer.status < 300:
         return Outcome()
-    again = answer.status in _AGAIN or answer.status >= 500
+    again = answer.status in _RETRY_STATUSES or answer.status >= 500
     return Outcome(f"status {answer.status}", again, answer.status == _TOO_LARGE, _wait(answer) if again else 0.0)
 
 
@@ -95,7 +95,7 @@ def _wait(answer: urllib3.BaseHTTPResponse) -> float:
 
 
 def _finish(answer: urllib3.BaseHTTPResponse) -> None:
-    """Give the connection back; or close it, where there is more to read than is worth it."""
+    """Return the connection to the pool, or close it if the rest of the answer is long."""
     try:
         rest = answer.read(_MOST_ANSWER_BYTES, decode_content=False)
     except (HTTPError, OSError):
@@ -108,7 +108,7 @@ def _finish(answer: urllib3.BaseHTTPResponse) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Say what failed, without the URL, which may hold a secret."""
+    """Give the reason without the URL, which may contain a secret."""
     cause = error.__cause__ or error.__context__ or error
     text = getattr(cause, "strerror", None) or str(cause)
     return f"{type(error).__name__}: {text}".splitlines()[0]

@@ -1,4 +1,4 @@
-"""An entry of the log: what is taken from Kong's record of a request, without its secrets."""
+"""The entries of the log: the configured fields of Kong's record of a request, without secrets."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from urllib.parse import unquote_plus
 
 REDACTED = "REDACTED"
 
-# Where a URL stands in the record; a query that others have sent on is in these headers.
+# The fields of the record with URLs, and the headers with URLs, whose queries may have secrets, too.
 _URLS = (("request", "uri"), ("request", "url"), ("upstream_uri",))
 _URLS_IN_HEADERS = (("request", "headers", "referer"), ("response", "headers", "location"))
 _PARAMETER = re.compile(r"(?<=[?&#;])([^=&#;?]*)=([^&#;]*)")
 
 
 class Entries:
-    """Makes lines of Kong's records."""
+    """Turns Kong's records into lines."""
 
     def __init__(
         self, fields: Iterable[str], labels: Mapping[str, str], headers: Iterable[str], parameters: Iterable[str]
     ) -> None:
-        """:param fields: dotted names of what is wanted, ``request.method``; all where there are none.
+        """:param fields: dotted names of fields, such as ``request.method``; empty for all.
 
-        :param labels: what is added to each entry.
-        :param headers: whose values are secrets.
-        :param parameters: names of query parameters whose values are secrets.
+        :param labels: texts that are added to each entry.
+        :param headers: names of headers with secret values.
+        :param parameters: names of query parameters with secret values.
         """
         self._fields = [name.split(".") for name in fields]
         self._labels = dict(labels)
@@ -34,14 +34,14 @@ class Entries:
         self._parameters = frozenset(name.lower() for name in parameters)
 
     def line(self, record: str) -> bytes:
-        """Make a line of a record, which is JSON: ASCII, with its end.
+        """Turn a record, which is JSON, into a line of ASCII with its line end.
 
-        :raises ValueError: it is not JSON.
+        :raises ValueError: the record is not JSON.
         """
-        # Kong puts the bytes of headers into it as they are; what is no UTF-8 would be refused by collectors.
-        given = json.loads(record.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
-        self._redact(given)
-        entry = _chosen(given, self._fields) if self._fields else given
+        # Kong copies the bytes of headers into the record, and collectors refuse bytes that are not UTF-8.
+        full = json.loads(record.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+        self._redact(full)
+        entry = _chosen(full, self._fields) if self._fields else full
         return json.dumps({**entry, **self._labels}, separators=(",", ":")).encode() + b"\n"
 
     def _redact(self, record: dict[str, Any]) -> None:
@@ -58,12 +58,12 @@ class Entries:
                 holder[last] = _PARAMETER.sub(self._without_secret, holder[last])
 
     @staticmethod
-    def _secret(given: Mapping[str, Any], names: frozenset[str]) -> list[str]:
-        return [name for name in given if name.lower() in names]
+    def _secret(values: Mapping[str, Any], names: frozenset[str]) -> list[str]:
+        return [name for name in values if name.lower() in names]
 
-    def _without_secret(self, found: re.Match[str]) -> str:
-        secret = unquote_plus(found[1]).lower() in self._parameters
-        return f"{found[1]}={REDACTED}" if secret else found[0]
+    def _without_secret(self, match: re.Match[str]) -> str:
+        secret = unquote_plus(match[1]).lower() in self._parameters
+        return f"{match[1]}={REDACTED}" if secret else match[0]
 
 
 def _at(record: Any, path: Iterable[str]) -> Any:
@@ -73,7 +73,7 @@ def _at(record: Any, path: Iterable[str]) -> Any:
 
 
 def _chosen(record: Mapping[str, Any], fields: Iterable[list[str]]) -> dict[str, Any]:
-    """Take some fields, in the shape that they have in the record; those that are not there are left out."""
+    """Take some fields, nested as in the record; fields that the record does not have are omitted."""
     chosen: dict[str, Any] = {}
     for path in fields:
         value = _at(record, path)

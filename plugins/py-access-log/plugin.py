@@ -1,7 +1,7 @@
 """Sends a line of JSON for each request to a collector: over HTTP, in batches, from a thread of its own.
 
-Requests never wait for the collector. Nothing is lost while the queue has room, and what is in it when the plugin
-server ends is sent then.
+Requests never wait for the collector. No line is lost while the queue has room, and a plugin server that ends sends its
+queue.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Schema = (
     {"ca_file": {"type": "string"}},
 )
 version = "1.0.0"
-# After the plugins whose values are to be in the entry.
+# After the plugins whose values the entry contains.
 priority = 3
 lua_style = False
 
@@ -45,7 +45,7 @@ class Plugin:
     """One configuration: its collector and its queue."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        """:raises ValueError: the endpoint, a header or the file of certificates has no meaning."""
+        """:raises ValueError: the endpoint, a header or the file of certificates is invalid."""
         self._entries = Entries(
             config.get("fields") or [],
             config.get("labels") or {},

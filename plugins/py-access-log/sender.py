@@ -15,7 +15,7 @@ from .collector import Collector
 from .trouble import Trouble
 
 FINISH_SECONDS = 2.5
-"""How long a plugin server that ends goes on sending."""
+"""How long a plugin server that ends still sends."""
 
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 30.0
@@ -27,7 +27,7 @@ class Sender:
     """Sends lines to a collector in batches, from a thread that runs while there is something to send."""
 
     def __init__(self, collector: Collector, config: Mapping[str, Any]) -> None:
-        """:param config: the plugin's."""
+        """:param config: the plugin's configuration."""
         self._collector = collector
         self._batch_size, self._batch_bytes = int(config["batch_size"]), int(config["batch_bytes"])
         self._queue_size, self._queue_bytes = int(config["queue_size"]), int(config["queue_bytes"])
@@ -37,12 +37,12 @@ class Sender:
         self._in_hand = 0  # lines of the batch that is being sent
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._end: float | None = None  # when a server that ends goes without what is left
+        self._end: float | None = None  # when a server that ends gives up the rest of the queue
         self._trouble = Trouble(collector.name)
         _senders.add(self)
 
     def put(self, line: bytes) -> None:
-        """Take a line, without waiting for anything. In a full queue the oldest lines make room."""
+        """Queue a line without waiting. A full queue loses its oldest lines."""
         with self._changed:
             self._lines.append(line)
             self._bytes += len(line)
@@ -79,7 +79,7 @@ class Sender:
             raise
 
     def _next_batch(self) -> list[bytes]:
-        """Wait until there is a batch; where nothing is left, the thread is to end."""
+        """Wait for a batch. An empty batch ends the thread."""
         with self._changed:
             if self._lines:
                 self._changed.wait_for(lambda: self._end is not None or self._is_full(), self._flush_seconds)
@@ -97,9 +97,9 @@ class Sender:
             return batch
 
     def _send(self, batch: list[bytes]) -> bool:
-        """Send a batch, again and again until the collector has taken it, or refused it for good.
+        """Send a batch until the collector accepts or refuses it.
 
-        :return: False where the server ends before.
+        :return: False if the server ends before.
         """
         wait = _FIRST_WAIT_SECONDS
         while True:
@@ -129,7 +129,7 @@ class Sender:
     def _wait(self, seconds: float) -> bool:
         """Wait before the next try.
 
-        :return: whether there is to be one.
+        :return: whether there is time for another try.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._end is not None, min(seconds, _LONGEST_WAIT_SECONDS))
@@ -139,9 +139,9 @@ class Sender:
         return time.monotonic() < self._end
 
     def hurry(self, end: float) -> None:
-        """Send what there is at once.
+        """Send the queue at once.
 
-        :param end: when to give up, on the clock of ``time.monotonic``.
+        :param end: when to give up, by ``time.monotonic``.
         """
         with self._changed:
             self._end = end
@@ -149,7 +149,7 @@ class Sender:
             self._start()
 
     def join(self) -> None:
-        """Wait until all is sent, or until the end given to :meth:`hurry`; say what is left then."""
+        """Wait until the queue is sent, or until the end given to :meth:`hurry`; log how much is lost."""
         thread, end = self._thread, self._end
         if thread is not None and end is not None:
             thread.join(max(0.0, end - time.monotonic()))
@@ -163,7 +163,7 @@ _senders: WeakSet[Sender] = WeakSet()
 
 @atexit.register
 def _finish() -> None:
-    """Send what is left when the plugin server ends: its handlers are done then."""
+    """Send the queues when the plugin server ends. Its handlers have ended before."""
     end = time.monotonic() + FINISH_SECONDS
     senders = list(_senders)
     for sender in senders:

@@ -1,4 +1,4 @@
-"""What the log is told of a collector that does not take entries."""
+"""The log messages about a collector that does not accept entries."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _SILENT_SECONDS = 60.0
 
 
 class Trouble:
-    """Says what goes wrong: at once, then once a minute, and when it is over."""
+    """Logs a problem at once, then once a minute, and logs its end."""
 
     def __init__(self, collector: str) -> None:
-        """:param collector: its name in the log, without secrets."""
+        """:param collector: the collector's name in the log, without secrets."""
         self._collector = collector
         self._lock = threading.Lock()
-        self._failing = False  # and the log says so
+        self._failing = False  # the log has a message about it
         self._failure_told_at = self._loss_told_at = -_SILENT_SECONDS
         self._lost: Counter[str] = Counter()
 
     def fails(self, reason: str, waiting: int) -> None:
-        """A batch could not be sent, and will be tried again.
+        """Log that a batch could not be sent and will be sent again.
 
-        :param waiting: the number of entries that wait.
+        :param waiting: the number of entries in the queue.
         """
         with self._lock:
             if not _is_due(self._failure_told_at):
@@ -35,14 +35,14 @@ class Trouble:
         _log.warning("%s takes no entries (%s); trying again, %d wait", self._collector, reason, waiting)
 
     def lost(self, count: int, why: str) -> None:
-        """Entries will never be sent."""
+        """Count entries that will never be sent."""
         if count:
             with self._lock:
                 self._lost[why] += count
             self.tell(_is_due(self._loss_told_at))
 
     def over(self) -> None:
-        """A batch was taken."""
+        """Log that the collector accepts entries again."""
         with self._lock:
             was_failing, self._failing = self._failing, False
         if was_failing:
@@ -50,7 +50,7 @@ class Trouble:
         self.tell(was_failing or _is_due(self._loss_told_at))
 
     def tell(self, due: bool = True) -> None:
-        """Say what was lost since this was last said, if that is due."""
+        """Log the losses since the last message, if a message is due."""
         with self._lock:
             if not due or not self._lost:
                 return

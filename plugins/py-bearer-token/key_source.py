@@ -1,4 +1,4 @@
-"""Keys from a URL: kept, fetched again in the background, and good while the source is down."""
+"""Keys from a URL: cached, fetched again in the background, and valid while the source is down."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from .keys import Key, UnusableKey, keys_of_set
 _log = logging.getLogger("py-bearer-token")
 
 _MOST_BYTES = 1024 * 1024
-_MOST_WAITING = 64  # requests that wait for keys at once; more are answered without
+_MOST_WAITING = 64  # requests that wait for keys at the same time; further requests do not wait
 _RETRY_SECONDS = 5.0  # without any keys
 
 
 class NoKeys(Exception):
-    """The source has never given keys, or not for too long."""
+    """There are no keys, or they are too old."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A JWK Set at a URL of https, and how often it is looked at; all times are in seconds."""
+    """A JWK Set at an https URL, and the times of its fetches, in seconds."""
 
     uri: str
     algorithms: tuple[str, ...]
     timeout: float
-    """How long a fetch may take, and a request wait for it."""
+    """How long a fetch may take, and how long a request waits for it."""
     lifetime: float
     """The age after which the keys are fetched again, in the background."""
     pause: float
@@ -49,7 +49,7 @@ class Source:
 
 
 class KeySource:
-    """The keys of a source, for all threads and for all configurations that name it."""
+    """The keys of a source, shared by all threads and all configurations with this source."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -59,12 +59,12 @@ class KeySource:
         self._keys: tuple[Key, ...] = ()
         self._fetched_at = -float("inf")
         self._tried_at = -float("inf")
-        self._under_way: threading.Event | None = None
+        self._running_fetch: threading.Event | None = None
 
     def keys(self) -> tuple[Key, ...]:
-        """Give the keys at once, or wait for the first ones.
+        """Give the keys; wait only for the first ones.
 
-        :raises NoKeys: there are none, and the source gives none.
+        :raises NoKeys: there are no keys, and the fetch brings none.
         """
         age = time.monotonic() - self._fetched_at
         if age > self._source.max_age:
@@ -76,24 +76,24 @@ class KeySource:
         return self._keys
 
     def newer_keys(self) -> tuple[Key, ...]:
-        """Give the keys after another fetch, for a token with one that is not known, unless the last was just now."""
+        """Give the keys for a token with an unknown key: after another fetch, unless the last one was just now."""
         self._wait(self._start(self._source.pause))
         return self._keys
 
     def prepare(self) -> None:
-        """Begin to fetch the first keys, for the requests to come."""
+        """Start to fetch the first keys."""
         if not self._keys:
             self._start(self._source.pause)
 
     def _start(self, pause: float) -> threading.Event | None:
-        """Fetch in a thread, or join the fetch that is under way; None if the last one is too recent."""
+        """Start a fetch in a thread, or give the running one; None if the last one is too recent."""
         with self._lock:
-            if self._under_way is not None:
-                return self._under_way
+            if self._running_fetch is not None:
+                return self._running_fetch
             if time.monotonic() - self._tried_at < pause:
                 return None
             self._tried_at = time.monotonic()
-            done = self._under_way = threading.Event()
+            done = self._running_fetch = threading.Event()
         try:
             threading.Thread(target=self._refresh, args=(done,), daemon=True).start()
         except RuntimeError as error:  # no more threads
@@ -110,7 +110,7 @@ class KeySource:
 
     def _finish(self, done: threading.Event) -> None:
         with self._lock:
-            self._under_way = None
+            self._running_fetch = None
         done.set()
 
     def _refresh(self, done: threading.Event) -> None:
@@ -133,17 +133,17 @@ class KeySource:
 
 @functools.lru_cache(maxsize=64)
 def key_source(source: Source) -> KeySource:
-    """Give the one that there is of a source, so that its keys outlive a change of other parts of the configuration."""
+    """Give the shared object of a source, so that its keys survive a change of the plugin's configuration."""
     return KeySource(source)
 
 
 def fetch(uri: str, timeout: float) -> bytes:
-    """Read a document from a URL of https, by a proxy where the environment names one.
+    """Read a document from an https URL, through the proxy of the environment if there is one.
 
-    A redirect is an error: another place has not been configured, and may not be of https.
+    A redirect is an error: its target is not configured and may not be https.
 
-    :param timeout: in seconds, for the whole of the body.
-    :raises OSError, HTTPException: it cannot be had, or is too long.
+    :param timeout: in seconds, for the whole body.
+    :raises OSError, HTTPException: the document cannot be fetched, or is too long.
     """
     ends = time.monotonic() + timeout
     opener = OpenerDirector()

@@ -1,4 +1,4 @@
-"""Keys that tokens are verified with, each with the algorithms that it is for. No message here shows a key."""
+"""The keys that verify tokens, each with its algorithms. No message contains a key."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _MOST_KEYS = 100
 
 
 class UnusableKey(ValueError):
-    """A key, or a set of them, that no token can be verified with."""
+    """A key or a set of keys that cannot verify tokens."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key. An algorithm that is not among ``algorithms`` is never tried with it, whatever a token says."""
+    """A key. It is only used with one of its ``algorithms``, whatever a token says."""
 
     kid: str | None
     material: Any = field(repr=False)
@@ -38,21 +38,21 @@ class Key:
 
 
 def key_of_text(text: str, kid: str | None, allowed: Iterable[str]) -> Key:
-    """Make a key of a PEM public key or certificate, or of a shared secret.
+    """Make a key from a public key or certificate in PEM, or from a shared secret.
 
     :param allowed: the configured algorithms.
-    :raises UnusableKey: it is none of these, too short, or fits none of the algorithms.
+    :raises UnusableKey: the text is none of these, is too short, or fits none of the algorithms.
     """
     material: Any = _of_pem(text.encode()) if "-----BEGIN" in text else _of_secret(text.encode())
     return _key(kid, material, None, allowed)
 
 
 def keys_of_set(text: str | bytes, allowed: Iterable[str], public: bool) -> tuple[list[Key], list[str]]:
-    """Read a JWK Set, without the keys for other uses than signatures.
+    """Read the keys for signatures from a JWK Set.
 
-    :param public: from a public place, where no secret can be.
-    :return: the keys, and for each one that cannot be used why.
-    :raises UnusableKey: it is no JWK Set.
+    :param public: the set comes from a public place and must not have secrets.
+    :return: the keys, and a reason for each key that cannot be used.
+    :raises UnusableKey: the text is not a JWK Set.
     """
     try:
         entries = json.loads(text)["keys"]
@@ -73,7 +73,7 @@ def _key_or_fault(entry: Any, allowed: Iterable[str], public: bool) -> Key | str
 
 
 def _key_of_entry(entry: Any, allowed: Iterable[str], public: bool) -> Key | None:
-    """Make a key of a JWK; None if it is for another use."""
+    """Make a key from a JWK; None if it is for another use."""
     if not isinstance(entry, Mapping) or not isinstance(entry.get("kid"), str | None):
         raise UnusableKey("is not a JSON object with a text as kid")
     operations = entry.get("key_ops")
@@ -100,7 +100,7 @@ def _key(kid: str | None, material: Any, algorithm: str | None, allowed: Iterabl
 
 
 def _algorithms_of(material: Any) -> frozenset[str]:
-    """Give the algorithms that a key can be for; a public key is never a secret."""
+    """Give the algorithms that fit a key; a public key never fits those for secrets."""
     if isinstance(material, bytes):
         found = frozenset(name for name, shortest in _SECRETS.items() if len(material) >= shortest)
         if not found:
@@ -127,9 +127,9 @@ def _of_pem(text: bytes) -> Any:
 
 
 def _of_secret(secret: bytes) -> bytes:
-    if secret.startswith(b"{vault://"):  # which anybody could know
+    if secret.startswith(b"{vault://"):  # anybody could know this text
         raise UnusableKey("is a reference to a vault that Kong has not resolved")
     try:
         return HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
-    except (jwt.InvalidKeyError, ValueError):  # a key in another form, which is no secret
+    except (jwt.InvalidKeyError, ValueError):  # a key in another format, which is not a secret
         raise UnusableKey("is not a secret but a key in a form that is not known; give a PEM or a JWK Set") from None

@@ -71,7 +71,7 @@ Schema = [
     {"max_token_bytes": {"type": "integer", "required": True, "default": 16384, "between": [100, 1048576]}},
 ]
 version = "1.0.0"
-# That of Kong's own jwt: before what limits and authorises.
+# The priority of Kong's own jwt: before plugins that limit and authorise.
 priority = 1450
 lua_style = False
 
@@ -87,7 +87,7 @@ Headers = Mapping[str, list[str]]
 
 
 class Refusal(Exception):
-    """The request is answered with a status, and with an error of RFC 6750 where it is one."""
+    """Ends the request with a status and, if there is one, an error of RFC 6750."""
 
     def __init__(self, status: int, error: str | None = None, description: str = "", scope: str = "") -> None:
         super().__init__(description or _MESSAGES[status])
@@ -96,7 +96,7 @@ class Refusal(Exception):
 
 
 class Plugin:
-    """Keys and rules. Nothing but the keys of a URL changes after ``__init__``, and those have a lock of their own."""
+    """One configuration. Only the keys of a URL change after ``__init__``, and they have a lock of their own."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._config = config
@@ -121,7 +121,7 @@ class Plugin:
     def _check(self, kong: kong.kong) -> None:
         headers = kong.request.get_headers(_MOST_HEADERS)
         anonymous = self._config.get("anonymous")
-        # With several plugins that authenticate, one is enough: Kong's way to say so is ``anonymous``.
+        # With ``anonymous``, as in Kong, one of several authentication plugins is enough.
         done = bool(anonymous and kong.client.get_credential())
         _clear(kong, headers, self._names_sent if done else self._names_sent | _IDENTITY)
         if done or (not self._config["run_on_preflight"] and kong.request.get_method() == "OPTIONS"):
@@ -157,7 +157,7 @@ class Plugin:
             kong.service.request.clear_header("Authorization")
 
     def _consumer(self, kong: kong.kong, claims: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Find the consumer that a claim names; by nothing else that could be equal to the claim by chance."""
+        """Load the consumer of a claim, and check that the configured field is equal to the claim."""
         if not self._config.get("consumer_claim"):
             return None
         name, by = _claim(claims, self._config["consumer_claim"]), self._config["consumer_by"]
@@ -173,7 +173,7 @@ class Plugin:
     def _authenticate(
         self, kong: kong.kong, consumer: dict[str, Any] | None, credential: str | None, sent: dict[str, str]
     ) -> None:
-        """Tell Kong and the service who it is. Without a consumer there is nobody to tell Kong of."""
+        """Set Kong's consumer, if there is one, and the headers for the service."""
         if consumer is not None:
             known = {"id": credential, "consumer_id": consumer["id"]} if credential else None
             kong.client.authenticate(consumer, known)
@@ -184,7 +184,7 @@ class Plugin:
             kong.service.request.set_headers(sent)
 
     def _answer(self, kong: kong.kong, refusal: Refusal) -> None:
-        """Answer in the form of Kong, with the challenge of RFC 6750."""
+        """Answer in Kong's format, with the challenge of RFC 6750."""
         kong.log.info(f"refused with {refusal.status}: {refusal}")
         headers = {}
         if refusal.status == 503:
@@ -198,7 +198,7 @@ class Plugin:
 def _configured_keys(config: Mapping[str, Any]) -> list[Key]:
     """Read the keys of the configuration.
 
-    :raises ValueError: one cannot be used.
+    :raises ValueError: a key cannot be used.
     """
     algorithms, position = config["algorithms"], 0
     try:
@@ -219,11 +219,11 @@ def _configured_keys(config: Mapping[str, Any]) -> list[Key]:
 
 
 def _bearer_token(headers: Headers) -> str | None:
-    """Take the token out of the Authorization header; None if there is none of a bearer."""
-    given = headers.get("authorization", [])
-    if len(given) > 1:
+    """Give the token of the Authorization header; None if there is no bearer token."""
+    values = headers.get("authorization", [])
+    if len(values) > 1:
         raise Refusal(400, "invalid_request", "There is more than one Authorization header")
-    scheme, _, token = given[0].partition(" ") if given else ("", "", "")
+    scheme, _, token = values[0].partition(" ") if values else ("", "", "")
     if scheme.lower() != "bearer":
         return None
     if not token.strip(" "):
@@ -232,9 +232,9 @@ def _bearer_token(headers: Headers) -> str | None:
 
 
 def _clear(kong: kong.kong, headers: Headers, names: frozenset[str]) -> None:
-    """Let no header through that the service would take for ours.
+    """Remove the client's headers with the names of ours.
 
-    Many services take ``_`` for ``-``. Such a name is refused: it has no good use.
+    Many services treat ``_`` as ``-``. A name that differs from ours only in this is refused.
     """
     if sum(map(len, headers.values())) >= _MOST_HEADERS:
         raise Refusal(400, "invalid_request", "There are too many headers")
@@ -253,7 +253,7 @@ def _anonymous_consumer(kong: kong.kong, name: str) -> dict[str, Any]:
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> Any:
-    """Give a claim by its name, or else by a path with dots: ``realm_access.roles``."""
+    """Give a claim by its name, or by a path with dots: ``realm_access.roles``."""
     if name in claims:
         return claims[name]
     value: Any = claims
@@ -269,12 +269,12 @@ def _scopes(value: Any) -> set[str]:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether a text is the same to all who read it from a header: no control characters, no space around it."""
+    """Whether all services read a text in the same way from a header: no control characters, no space around it."""
     return text != "" and text.isprintable() and text == text.strip()
 
 
 def _header_text(name: str, value: Any) -> str | None:
-    """Give a claim as a header: text as it is, all else as JSON; None for no header."""
+    """Give the header value of a claim: text unchanged, other values as JSON; None for no header."""
     if value is None or value == "":
         return None
     if not isinstance(value, str):

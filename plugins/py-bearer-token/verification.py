@@ -1,4 +1,4 @@
-"""Verifies tokens: signature first, then claims. What a client is told has nothing of the token in it."""
+"""Verifies tokens: first the signature, then the claims. Messages to clients contain nothing of the token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .key_source import KeySource
 from .keys import Key
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-_MOST_TRIES = 10  # keys for one token that names none
+_MOST_TRIES = 10  # keys that are tried for a token without a kid
 
 _DESCRIPTIONS: tuple[tuple[type[Exception], str], ...] = (
     (jwt.ExpiredSignatureError, "The token has expired"),
@@ -25,11 +25,11 @@ _MALFORMED = "The token is malformed"
 
 
 class InvalidToken(Exception):
-    """The token is not accepted; the text is for the client."""
+    """The token is not accepted; the message is for the client."""
 
 
 class Verifier:
-    """Keys, algorithms and what claims must be, as configured."""
+    """The configured keys, algorithms and rules for claims."""
 
     def __init__(self, config: dict[str, Any], keys: Sequence[Key], source: KeySource | None) -> None:
         self._keys = tuple(keys)
@@ -47,8 +47,8 @@ class Verifier:
     def claims(self, token: str) -> dict[str, Any]:
         """Give the claims of a token.
 
-        :raises InvalidToken: it is not valid.
-        :raises NoKeys: there is nothing to verify it with.
+        :raises InvalidToken: the token is not valid.
+        :raises NoKeys: there are no keys.
         """
         if len(token) > self._most_bytes or not _TOKEN.fullmatch(token):
             raise InvalidToken(_MALFORMED)
@@ -61,9 +61,9 @@ class Verifier:
         raise InvalidToken("The signature is not valid" if tried else "The key of the token is not known")
 
     def _decode(self, token: str, key: Key, algorithm: str) -> dict[str, Any] | None:
-        """Give the claims; None where the signature is not of this key.
+        """Give the claims; None if the signature is not from this key.
 
-        :param algorithm: of the token, found among those that are configured and those of the key.
+        :param algorithm: the algorithm of the token, which is configured and fits the key.
         """
         try:
             return jwt.decode(token, key.material, [algorithm], self._options, **self._expected)
@@ -80,12 +80,12 @@ class Verifier:
         algorithm = header.get("alg")
         if not isinstance(algorithm, str) or algorithm not in self._algorithms:
             raise InvalidToken("The algorithm of the token is not allowed")
-        if "crit" in header:  # what must be understood, and is not
+        if "crit" in header:  # names extensions that must be understood
             raise InvalidToken(_MALFORMED)
         return algorithm, header.get("kid")
 
     def _candidates(self, algorithm: str, kid: str | None) -> Iterator[Key]:
-        """Give the configured keys, then those of the source: a configured one without a kid may not be the one."""
+        """Give the configured keys, then those of the source: a configured key without a kid may be the wrong one."""
         found = _fitting(self._keys, algorithm, kid)
         yield from found
         if self._source is not None and (kid is None or kid not in [key.kid for key in found]):
@@ -95,7 +95,7 @@ class Verifier:
 
 
 def _fitting(keys: Iterable[Key], algorithm: str, kid: str | None) -> list[Key]:
-    """Give the keys of a kid, or else those without one; all for a token without a kid."""
+    """Give the keys with a kid, or else the keys without one; all keys for a token without a kid."""
     fitting = [key for key in keys if algorithm in key.algorithms]
     if kid is not None:
         named = [key for key in fitting if key.kid == kid]

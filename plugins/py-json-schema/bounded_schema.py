@@ -1,4 +1,4 @@
-"""A JSON Schema as a validator that stays bounded in time and memory, whatever the client sends."""
+"""A validator for a JSON Schema whose time and memory are limited, whatever the client sends."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _references_left: ContextVar[list[int] | None] = ContextVar("_references_left", 
 
 
 class TooManyReferences(Exception):
-    """A value that is not checked to its end."""
+    """The check of a value follows too many references and is aborted."""
 
 
 def compile_schema(text: str) -> Any:
-    """Make a validator of the text of a schema; it fetches nothing.
+    """Make a validator from the text of a schema. It never fetches anything.
 
-    :raises ValueError: a schema that is broken, or that could fail later, when a request comes.
+    :raises ValueError: the schema is broken, or could fail during a request.
     """
     try:
         schema = parse(text.encode("utf-8", "surrogateescape"))
@@ -44,7 +44,7 @@ def compile_schema(text: str) -> Any:
         raise ValueError(f"the schema is not valid JSON: {error}") from None
     if not isinstance(schema, dict):
         raise ValueError("the schema must be a JSON object")
-    # Left in the schema, jsonschema would take its own class by it in place of the one made here.
+    # With $schema in the schema, jsonschema would use its own class instead of the one below.
     draft = schema.pop("$schema", Draft202012Validator.META_SCHEMA["$schema"])
     stock = validator_for({"$schema": draft}, default=None) if isinstance(draft, str) else None
     if stock is None:
@@ -62,11 +62,12 @@ def compile_schema(text: str) -> Any:
 
 
 def errors_of(validator: Any, value: Any, most_errors: int, most_references: int) -> list[ValidationError]:
-    """Check a value, up to so many errors.
+    """Check a value.
 
-    :param most_references: where a schema refers to itself among alternatives, each level of the value may double the
-        work; each has a reference to be followed.
-    :raises TooManyReferences: more of them had to be followed.
+    :param most_errors: the number of errors after which the check ends.
+    :param most_references: the limit of references to follow. If a schema refers to itself among alternatives, each
+        level of the value may double their number.
+    :raises TooManyReferences: the check would follow more references.
     """
     before = _references_left.set([most_references])
     try:
@@ -76,7 +77,7 @@ def errors_of(validator: Any, value: Any, most_errors: int, most_references: int
 
 
 def reason_for(error: ValidationError) -> str:
-    """Say in a sentence what was to be satisfied."""
+    """Describe the rule that a value breaks."""
     if error.validator is None:  # the schema ``false``
         return "is not allowed"
     if error.validator in _WORDED:
@@ -84,13 +85,13 @@ def reason_for(error: ValidationError) -> str:
     return short(f'must satisfy "{error.validator}": {json.dumps(error.validator_value)}', _LONGEST_REASON)
 
 
-# Checks of the schema, when it is configured.
+# Checks of the schema when it is configured.
 
 
 def _check_parts(schema: dict[str, Any], draft: str) -> None:
-    """Look at every part of a schema, those that only a reference reaches too.
+    """Check every part of a schema, including parts that only a reference reaches.
 
-    :raises ValueError: a reference out of it, a pattern that RE2 does not know, or what cannot be bounded.
+    :raises ValueError: a reference out of the schema, a pattern that RE2 does not support, or unlimited keywords.
     """
     specification = specification_with(draft)
     root = specification.create_resource(schema)
@@ -142,12 +143,12 @@ def _check_end(validator: Any) -> None:
         for sample in samples:
             validator.is_valid(sample)
     except RecursionError:
-        raise ValueError("the schema refers to itself without an end; mend its references") from None
+        raise ValueError("the schema refers to itself without an end; fix its references") from None
 
 
-# Keywords of JSON Schema in place of jsonschema's. Those search with Python's ``re``, which a text can keep busy for
-# years, and whose ``$`` lets a newline through; they gather all errors of all alternatives; and they compare all
-# pairs of items.
+# These keywords replace jsonschema's own. Those search with Python's ``re``, in which a text can cause exponential time
+# and ``$`` also matches before a newline; they collect all errors of all alternatives; and they compare all pairs of
+# items.
 
 
 def _counted(follow: Callable[..., Any]) -> Callable[..., Any]:
@@ -216,9 +217,9 @@ def _unique_items(validator: Any, unique: bool, instance: Any, schema: Any) -> E
 
 
 def _frozen(value: Any) -> Any:
-    """Something to hash, equal for equal JSON alone: 1 is 1.0 there, but not true.
+    """Give a hashable value that is equal for equal JSON values only: 1 is 1.0, but not true.
 
-    Numbers are hashed as text: a client can choose thousands that have one hash.
+    Numbers are hashed as text, since a client can choose thousands of numbers with the same hash.
     """
     if isinstance(value, dict):
         return frozenset((name, _frozen(item)) for name, item in value.items())
@@ -238,7 +239,7 @@ _BOUNDED = {
     "oneOf": _one_of,
     "uniqueItems": _unique_items,
 }
-# Their errors have words of their own; for other keywords what they ask for says it.
+# Keywords with error messages of their own; for others the message shows the keyword and its value.
 _WORDED = frozenset({"required", "additionalProperties", "anyOf", "oneOf"})
 
 
@@ -246,6 +247,6 @@ _WORDED = frozenset({"required", "additionalProperties", "anyOf", "oneOf"})
 def _regex(pattern: str) -> Any:
     options = re2.Options()
     options.log_errors = False
-    # The one escape of ECMAScript that RE2 spells in another way.
+    # The only escape of ECMAScript that RE2 writes differently.
     spelt = re.sub(r"\\(?:u([0-9a-fA-F]{4})|.)", lambda found: rf"\x{{{found[1]}}}" if found[1] else found[0], pattern)
     return re2.compile(spelt, options=options)

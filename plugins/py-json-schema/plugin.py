@@ -39,7 +39,7 @@ Schema = [
     {"verbose_response": {"type": "boolean", "required": True, "default": True}},
 ]
 version = "1.0.0"
-# After the plugins that authenticate and limit, before those that change the body; that of Kong's own validator.
+# The priority of Kong's own validator: after plugins that authenticate and limit, before those that change the body.
 priority = 999
 lua_style = False
 
@@ -48,7 +48,7 @@ _MOST_HEADERS = 1000  # Kong gives no more
 
 
 class Plugin:
-    """A schema and its limits. Nothing changes after ``__init__``, so requests share it without a lock."""
+    """One configuration. Nothing changes after ``__init__``, so requests share it without a lock."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._validator = compile_schema(config["schema"])
@@ -110,7 +110,7 @@ class Plugin:
             raise Refusal(415, "Request body must not have a Content-Encoding")
 
     def _measure(self, value: Any) -> None:
-        """Refuse what is nested too deeply, or has so many values that checking them would take too long."""
+        """Refuse a body that is nested too deeply, or has so many values that a check would take too long."""
         level, count = [value], 0
         for _ in range(self._max_depth + 1):
             count += len(level)
@@ -123,7 +123,7 @@ class Plugin:
 
 
 class Refusal(Exception):
-    """The request is answered with this."""
+    """Ends the request with an answer to the client."""
 
     def __init__(self, status: int, message: str, errors: list[dict[str, Any]] | None = None) -> None:
         super().__init__(message)
@@ -140,7 +140,7 @@ def _parsed(body: bytes) -> Any:
 
 
 def _described(error: ValidationError) -> dict[str, Any]:
-    """Say where, and what was to be satisfied; not what the client sent."""
+    """Describe an error by its place and the broken rule, without the client's value."""
     steps = (str(step).replace("~", "~0").replace("/", "~1") for step in error.absolute_path)
     path = "".join(f"/{step}" for step in steps)
     return {"path": short(path, _LONGEST_PATH), "keyword": error.validator, "reason": reason_for(error)}

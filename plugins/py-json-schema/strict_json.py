@@ -1,4 +1,4 @@
-"""JSON read strictly: where parsers differ, the service could read something else than was checked."""
+"""A strict JSON parser: it refuses texts that the service's parser could read differently."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Malformed(ValueError):
-    """The text is no JSON, or not the same to all parsers."""
+    """The text is not JSON, or parsers read it differently."""
 
     def __init__(self, reason: str, **place: int) -> None:
-        """:param place: ``line`` and ``column``, counted from 1, where they are known."""
+        """:param place: ``line`` and ``column``, counted from 1, if they are known."""
         super().__init__(reason)
         self.reason = reason
         self.place = place
@@ -28,7 +28,7 @@ class Malformed(ValueError):
 def parse(body: bytes) -> Any:
     """Read one JSON value in UTF-8.
 
-    :raises Malformed: it is no JSON; or it has a name twice in one object, NaN, Infinity, a number beyond a double,
+    :raises Malformed: the text is not JSON, or has a name twice in one object, NaN, Infinity, a number beyond a double,
         or half of a surrogate pair.
     """
     try:
@@ -49,7 +49,7 @@ def parse(body: bytes) -> Any:
 
 
 def short(text: str, most: int = _LONGEST_TEXT) -> str:
-    """Cut a text that is long."""
+    """Cut a long text."""
     return text if len(text) <= most else text[:most] + "..."
 
 

@@ -1,4 +1,4 @@
-"""The body of a response: from bytes to a JSON document, and back in the same content coding."""
+"""Reads a response body as a JSON document, and writes it in the same content coding."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import simplejson
 
-_GZIP, _ZLIB, _RAW = 31, zlib.MAX_WBITS, -zlib.MAX_WBITS  # what zlib calls them
+_GZIP, _ZLIB, _RAW = 31, zlib.MAX_WBITS, -zlib.MAX_WBITS  # the values for zlib
 CODINGS = ("gzip", "deflate")
-# Not all that Python knows: some of those take time or memory out of proportion.
+# Some of Python's other codecs take excessive time or memory.
 _CHARSETS = frozenset(
     {"ascii", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"}
     | {"iso8859-1", "iso8859-15", "cp1252"}
@@ -20,21 +20,21 @@ _CHARSETS = frozenset(
 
 
 class Unreadable(Exception):
-    """A body that is not JSON, or not in a coding or charset that is known; the message says which."""
+    """The body is not JSON, or has an unknown coding or charset; the message has the details."""
 
 
 class TooLarge(Exception):
-    """A body with more bytes than are allowed; the message says how many are."""
+    """The body has more bytes than allowed; the message has the limit."""
 
 
 class Form:
-    """How a body is written, by the headers of its response."""
+    """The format of a body, from the headers of its response."""
 
     def __init__(self, content_type: str, content_encoding: str | None) -> None:
-        """:param content_encoding: None where it is not compressed."""
+        """:param content_encoding: None if the body is not compressed."""
         self._header = Message()
         self._header["content-type"] = content_type
-        # Some services send several, of which clients take the first or the last.
+        # Some services send several types; clients use the first or the last.
         self.media_types = [each.partition(";")[0].strip().lower() for each in content_type.split(",")]
         charset = self._header.get_param("charset")
         self.charset = charset if isinstance(charset, str) else None
@@ -43,7 +43,7 @@ class Form:
 
     @property
     def content_type_in_utf8(self) -> str | None:
-        """The Content-Type that fits a body in UTF-8; None where the one that there is does."""
+        """The Content-Type for the body in UTF-8; None if the present one is right."""
         if self.charset is None or self.charset.lower() in ("utf-8", "utf8"):
             return None
         self._header.set_param("charset", "utf-8")
@@ -51,11 +51,11 @@ class Form:
 
 
 def load(body: bytes, form: Form, most: int) -> Any:
-    """Make a document of a body. Its numbers are int and Decimal, so that none is written back as another one.
+    """Read a body. Its numbers become int and Decimal, so that they are written back unchanged.
 
-    :param most: the number of bytes allowed, before and after it is decompressed.
-    :raises Unreadable: it is no JSON text.
-    :raises TooLarge: it has more bytes.
+    :param most: the most bytes, before and after decompression.
+    :raises Unreadable: the body is not JSON.
+    :raises TooLarge: the body has more bytes.
     """
     if len(body) > most:
         raise TooLarge(f"it has more than {most} bytes")
@@ -69,10 +69,10 @@ def load(body: bytes, form: Form, most: int) -> Any:
 
 
 def dump(document: Any, form: Form) -> bytes:
-    """Write a document, as UTF-8, in the content coding that it came in."""
+    """Write a document as UTF-8, in its original content coding."""
     try:
         text = simplejson.dumps(document, ensure_ascii=False, separators=(",", ":"), use_decimal=True).encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can carry
+    except UnicodeEncodeError:  # half of a surrogate pair, which needs an escape
         text = simplejson.dumps(document, separators=(",", ":"), use_decimal=True).encode()
     if not form.coding:
         return text
@@ -89,12 +89,12 @@ def _decompressed(body: bytes, coding: str, most: int) -> bytes:
         raise Unreadable(f"its content coding {coding!r} is not known")
     try:
         return _inflated(body, _ZLIB, most)
-    except Unreadable:  # many servers send what HTTP calls deflate without zlib's header
+    except Unreadable:  # many servers send "deflate" without zlib's header
         return _inflated(body, _RAW, most)
 
 
 def _inflated(body: bytes, kind: int, most: int) -> bytes:
-    """Decompress, never more than is allowed: a few kilobytes may stand for gigabytes."""
+    """Decompress up to the limit: a few kilobytes may contain gigabytes."""
     parts: list[bytes] = []
     room = most
     while body:  # gzip may have several members
@@ -118,6 +118,6 @@ def _text(body: bytes, charset: str | None) -> str:
         codec = codecs.lookup(name).name
         if codec not in _CHARSETS:
             raise Unreadable(f"its charset {name} is not known")
-        return body.decode("utf-8-sig" if codec == "utf-8" else codec)  # a byte order mark is no part of the text
+        return body.decode("utf-8-sig" if codec == "utf-8" else codec)  # removes a byte order mark
     except (LookupError, ValueError) as error:
         raise Unreadable(f"it is not text in the charset {name}: {error}") from error

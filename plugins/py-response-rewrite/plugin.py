@@ -1,7 +1,7 @@
-"""Rewrites JSON responses of a service: removes, masks, sets and renames what JSONPaths name; and headers.
+"""Rewrites JSON responses of a service: removes, masks, sets and renames values by JSONPaths, and headers.
 
-Where a response cannot be rewritten, it is refused unless the configuration says that it may pass: what is to be
-masked is not to slip through.
+A response that cannot be rewritten is refused, unless the configuration lets it pass: values that must be masked never
+reach the client.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ Schema = (
     {"on_unbuffered": _REFUSE},
 )
 version = "1.0.0"
-# Among the last: a handler that answers the client ends the response phase for those of lower priority.
+# Among the last: a handler that answers the client ends the response phase for plugins of lower priority.
 priority = 5
 lua_style = False
 
@@ -79,10 +79,10 @@ _DIGESTS = ("content-md5", "digest", "content-digest", "repr-digest")
 
 
 class Plugin:
-    """One configuration: its rules, compiled."""
+    """One configuration with its compiled rules."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        """:raises ValueError: a rule or a header that cannot work."""
+        """:raises ValueError: a rule or a header is invalid."""
         self._rules = [Rule(number, given) for number, given in enumerate(config.get("rules") or [], 1)]
         headers = config.get("headers") or {}
         self._remove: list[str] = headers.get("remove") or []
@@ -97,7 +97,7 @@ class Plugin:
         self._passes = {name: config[f"on_{name}"] == "pass" for name in ("too_large", "unreadable", "unbuffered")}
 
     def access(self, kong: kong.kong) -> None:
-        """Ask the service for what can be rewritten: a whole body, in a content coding that is known."""
+        """Ask the service for a response that can be rewritten: a whole body in a known content coding."""
         if not self._passes["unbuffered"]:
             _refuse_unbuffered(kong)
         if self._rules:
@@ -107,7 +107,7 @@ class Plugin:
             kong.service.request.clear_header("if-range")
 
     def response(self, kong: kong.kong) -> None:
-        """Rewrite what the service has answered."""
+        """Rewrite the service's response."""
         if kong.response.get_source() != "service":
             return
         status = kong.response.get_status()
@@ -131,12 +131,14 @@ class Plugin:
 
     def _rewrite_body(self, kong: kong.kong, status: int, form: Form) -> None:
         tag = kong.response.get_header("etag")
-        if tag and not tag.startswith("W/"):  # a strong one stands for the bytes of the service
+        if tag and not tag.startswith("W/"):  # a strong one identifies the bytes of the service
             kong.response.set_header("etag", f"W/{tag}")
         kong.response.clear_header("accept-ranges")
         body = kong.service.response.get_raw_body()
         if not body:
-            if status == 304 or kong.request.get_method() == "HEAD":  # they tell of a body that is not here
+            if (
+                status == 304 or kong.request.get_method() == "HEAD"
+            ):  # their headers describe a body that they do not have
                 _clear(kong, "content-length", *_DIGESTS)
             return
         try:
@@ -150,7 +152,7 @@ class Plugin:
             kong.response.exit(status, rewritten, {"content-type": content_type} if content_type else None)
 
     def _rewritten(self, body: bytes, form: Form) -> bytes | None:
-        """Give the new body; None where no rule finds anything in the old one."""
+        """Give the new body; None if no rule has an effect."""
         document = load(body, form, self._most)
         if not isinstance(document, dict | list):
             return None
@@ -170,7 +172,7 @@ class Plugin:
 
 
 def _refuse_unbuffered(kong: kong.kong) -> None:
-    """Refuse requests whose responses Kong streams to the client, without a call of ``response``."""
+    """Refuse requests whose responses Kong sends to the client without a call of ``response``."""
     version = kong.request.get_http_version()
     if version is None or version >= 2:
         kong.response.exit(505, {"message": "Use HTTP/1.1"})
@@ -179,7 +181,7 @@ def _refuse_unbuffered(kong: kong.kong) -> None:
 
 
 def _known_codings(accepted: str | None) -> str:
-    """Leave of an Accept-Encoding what can be decompressed here."""
+    """Keep the codings of an Accept-Encoding that can be decompressed here."""
     offers = [offer.strip() for offer in (accepted or "").split(",")]
     known = [offer for offer in offers if offer.partition(";")[0].strip().lower() in (*CODINGS, "identity")]
     return ", ".join(known) or "identity"

@@ -1,4 +1,4 @@
-"""Rules that change a JSON document: they remove, mask, set or rename what a JSONPath names."""
+"""Rules that change a JSON document: they remove, mask, set or rename the values that a JSONPath selects."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from jsonpath.selectors import NameSelector
 MASK = "****"
 
 Place: TypeAlias = tuple[Any, Any]
-"""Where a value stands: the object or the array that holds it, and its name or index there."""
+"""The place of a value: its object or array, and its name or index there."""
 
 Change: TypeAlias = Callable[[Iterable[Place]], None]
 
 
 class RuleError(ValueError):
-    """A rule that cannot work; the message says which one and why."""
+    """A rule is invalid; the message names the rule and the reason."""
 
 
 class _Environment(JSONPathEnvironment):
-    """Compares the numbers of a document, which are Decimals, with those of a filter, which are floats."""
+    """Compares numbers of a document, which are Decimals, with numbers of a filter, which are floats."""
 
     def compare(self, left: object, operator: str, right: object) -> bool:
         """Compare two values in a filter."""
@@ -41,28 +41,28 @@ _ENVIRONMENT = _Environment(strict=True)
 
 
 class Rule:
-    """One rule of the configuration, ready to run."""
+    """A compiled rule of the configuration."""
 
     def __init__(self, number: int, given: Mapping[str, Any]) -> None:
-        """:param number: which of the rules it is, counted from 1.
+        """:param number: the number of the rule, counted from 1.
 
-        :raises RuleError: its path, or what it is to do, has no meaning.
+        :raises RuleError: its path or its action is invalid.
         """
         try:
             path = _parse(given["path"])
             self._change = _CHANGES[given["action"]](given)
         except RuleError as error:
             raise RuleError(f"rule {number} ({given['action']} {given['path']}): {error}") from error
-        # A member may be set that is not there yet; all else is done to what the path finds.
+        # "set" can add a member; the other actions change only values that the path finds.
         self._path, self._member = _split(path) if given["action"] == "set" else (path, None)
 
     def apply(self, document: Any) -> bool:
         """Change a document in place.
 
-        :return: whether there was anything to change.
-        :raises JSONPathError: it is nested too deep for ``..``.
+        :return: whether the path found a value.
+        :raises JSONPathError: the document is nested too deep for ``..``.
         """
-        # All of them before the first change: they are found while the document is walked.
+        # Collect all matches before the first change: finditer walks the document.
         found = list(self._path.finditer(document))
         if self._member is not None:
             places: list[Place] = [(match.obj, self._member) for match in found if isinstance(match.obj, dict)]
@@ -84,7 +84,7 @@ def _parse(text: str) -> JSONPath:
 
 
 def _split(path: JSONPath) -> tuple[JSONPath, str | None]:
-    """Part a path that ends in one name into the path of the objects, and that name."""
+    """Split a path that ends in a name into the path of its objects and the name."""
     last = path.segments[-1]
     if isinstance(last, JSONPathChildSegment) and len(last.selectors) == 1:
         [selector] = last.selectors
@@ -116,7 +116,7 @@ def _masker(given: Mapping[str, Any]) -> Change:
 
 def _masked(value: Any, mask: str, shown: int) -> str:
     text = str(value) if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else ""
-    # Of a short value nothing is shown: the end of "1234" is all of it.
+    # Nothing of a short value is shown: the last four characters of "1234" are the whole value.
     return mask + text[-shown:] if shown and len(text) >= 2 * shown else mask
 
 
@@ -129,7 +129,7 @@ def _setter(given: Mapping[str, Any]) -> Change:
             value = simplejson.loads(text, use_decimal=True)
         except (ValueError, ArithmeticError, RecursionError) as error:
             raise RuleError(f'"json" is not JSON: {error}') from error
-    # A copy each: a later rule may change it, and the next response needs it as it is here.
+    # A copy for each place: a later rule may change it, and the next response needs the original.
     return partial(_replace, lambda old: copy.deepcopy(value))
 
 
@@ -145,7 +145,7 @@ def _renamer(given: Mapping[str, Any]) -> Change:
 
 
 def _rename(new: str, places: Iterable[Place]) -> None:
-    """Give members of objects another name, at the place where they stand; what had the name before is gone."""
+    """Rename members of objects without a change of their order; another member with the new name is removed."""
     for container, old in places:
         if isinstance(container, dict) and old in container and old != new:
             members = [(new if name == old else name, value) for name, value in container.items() if name != new]

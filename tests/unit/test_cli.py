@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -48,6 +49,12 @@ def test_each_command_explains_itself(command, capsys):
         cli.main([command, "--help"])
     assert ended.value.code == 0
     assert f"kong-python {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("target", "text"), cli._COMMANDS.values())
+def test_each_command_has_a_function(target, text):
+    module, _, function = target.partition(":")
+    assert callable(getattr(importlib.import_module(module), function)) and text
 
 
 def test_the_health_check_imports_little():

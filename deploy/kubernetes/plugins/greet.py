@@ -1,4 +1,4 @@
-"""Greets: sets a response header to what the configuration says."""
+"""Sets a response header to the greeting in the configuration."""
 
 Schema = ({"greeting": {"type": "string", "default": "hello"}},)
 version = "1.0.0"

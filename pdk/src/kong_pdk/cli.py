@@ -1,7 +1,8 @@
-"""The commands ``kong-python`` and ``kong-python-pluginserver``, and what plugin files import to serve themselves."""
+"""The commands ``kong-python`` and ``kong-python-pluginserver``, and the functions that plugin files call."""
 
 from __future__ import annotations
 
+import importlib
 import io
 import signal
 import sys
@@ -21,16 +22,16 @@ Command = Callable[[Sequence[str]], int]
 def pluginserver_main(argv: Sequence[str] | None = None) -> int:
     """Run ``kong-python-pluginserver``: serve, or dump, the plugins of a folder.
 
-    :param argv: the arguments; those of the process where None.
+    :param argv: the arguments; None for those of the process.
     :return: the exit status.
     """
     from kong_pdk.server.command_line import folder_main
 
-    return _or_sentence("kong-python-pluginserver", lambda: folder_main(argv))
+    return _run("kong-python-pluginserver", lambda: folder_main(argv))
 
 
 def start_server() -> NoReturn:
-    """Run ``kong-python-pluginserver`` with the arguments of this process: what wrappers of kong-pdk's server call.
+    """Run ``kong-python-pluginserver`` with the arguments of this process, for wrappers of kong-pdk's server.
 
     :raises SystemExit: always, at the end.
     """
@@ -48,14 +49,14 @@ def start_dedicated_server(
 ) -> NoReturn:
     """Make a plugin's file a server of its own, with the command line that Kong's documentation shows.
 
-    Call it under ``if __name__ == "__main__":``. It serves until it is told to stop, or the Kong that started
-    it ends; with ``--dump`` (or ``-dump``) it prints what Kong's query command must, and ends.
+    Call it under ``if __name__ == "__main__":``. It serves until it is told to stop or the Kong that started it
+    ends. With ``--dump`` (or ``-dump``) it prints the answer to Kong's query command, and ends.
 
     :param name: the plugin's name.
     :param plugin: the class with a method for each phase.
-    :param version: ``x.y.z``; ``version`` of the class's module if None, and "0.1.0" where it has none.
-    :param priority: the place among the plugins of a phase, higher runs first; the module's if None, or 0.
-    :param schema: the fields of the configuration; ``Schema`` of the module if None, or none.
+    :param version: ``x.y.z``; None for ``version`` of the class's module, or "0.1.0" if it has none.
+    :param priority: plugins with a higher one run first; None for ``priority`` of the module, or 0.
+    :param schema: the fields of the configuration; None for ``Schema`` of the module, or no fields.
     :raises SystemExit: always, at the end.
     """
     if _is_only_imported():
@@ -66,13 +67,13 @@ def start_dedicated_server(
     def serve() -> int:
         return dedicated_main(name, lambda: from_class(name, plugin, version, priority, schema))
 
-    raise SystemExit(_or_sentence(name, serve))
+    raise SystemExit(_run(name, serve))
 
 
 def _is_only_imported() -> bool:
-    """Whether a file that serves itself without ``if __name__ == "__main__"`` is imported by who serves it already.
+    """Whether the caller, a plugin file without ``if __name__ == "__main__"``, is imported and not run.
 
-    That is the server of its folder, or a process that ``multiprocessing`` has spawned from a server.
+    The importer is the server of its folder, or a process that ``multiprocessing`` has spawned from a server.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -83,109 +84,50 @@ def _is_only_imported() -> bool:
     return False
 
 
-def _or_sentence(program: str, run: Callable[[], int]) -> int:
-    """Run a program; a variable without meaning becomes a sentence and status 78."""
+def _run(program: str, function: Callable[[], int]) -> int:
+    """Run a program; a variable with an invalid value becomes a message and exit status 78."""
     try:
-        return run()
+        return function()
     except SettingError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return CONFIGURATION_STATUS
 
 
-def _entrypoint(argv: Sequence[str]) -> int:
-    # The kernel keeps from process 1 every signal that it does not handle, and both what is imported here and a look
-    # at the plugins take a while.
-    for number in (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
-    from kong_pdk.image.entrypoint import main
-
-    return main(argv)
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(0)
-
-
-def _environment(argv: Sequence[str]) -> int:
-    from kong_pdk.image.report import environment_main
-
-    return environment_main(argv)
-
-
-def _plugins(argv: Sequence[str]) -> int:
-    from kong_pdk.image.report import plugins_main
-
-    return plugins_main(argv)
-
-
-def _install(argv: Sequence[str]) -> int:
-    from kong_pdk.packages.installation import main
-
-    return main(argv)
-
-
-def _health(argv: Sequence[str]) -> int:
-    from kong_pdk.image.health import main
-
-    return main(list(argv))
-
-
-def _supervisorctl(argv: Sequence[str]) -> int:
-    from kong_pdk.image.supervision import control
-
-    return control(argv)
-
-
-def _upstream(argv: Sequence[str]) -> int:
-    from kong_pdk.commands.echo_service import main
-
-    return main(argv)
-
-
-def _dev(argv: Sequence[str]) -> int:
-    from kong_pdk.commands.dev import main
-
-    return main(argv)
-
-
-def _check(argv: Sequence[str]) -> int:
-    from kong_pdk.commands.check import main
-
-    return main(argv)
-
-
-def _extend_interface(argv: Sequence[str]) -> int:
-    from kong_pdk.interface_file import main
-
-    return main(argv)
-
-
-def _settings(argv: Sequence[str]) -> int:
-    from kong_pdk.commands.list_settings import main
-
-    return main(argv)
-
-
-# Each is imported when it is asked for: the health check runs every ten seconds and needs little of all this.
-_COMMANDS: dict[str, tuple[Command, str]] = {
-    "dev": (_dev, "serve a folder of plugins through the embedded gateway, without Docker"),
-    "install": (_install, "install the packages that requirements.txt in a folder of plugins asks for"),
-    "plugins": (_plugins, "show the plugins of the folder and what is wrong with them"),
-    "env": (_environment, "print the variables that make Kong know the plugins"),
-    "settings": (_settings, "show every KONG_PYTHON_ variable, its value here and its default"),
-    "check": (_check, "check a declarative kong.yml against Kong's rules and the plugins' schemas"),
-    "health": (_health, "in a container: ask Kong and every plugin server for a sign of life"),
-    "supervisorctl": (_supervisorctl, "in a container: supervisor's own command"),
-    "upstream": (_upstream, "run an HTTP service that answers with what it received"),
-    "extend-interface": (_extend_interface, "append our PDK methods to Kong's interface file; the image's build does"),
-    "entrypoint": (_entrypoint, "what a container of the image runs: the plugin servers, then Kong"),
+# Each function is imported only when its command runs: the health check runs every ten seconds and needs few modules.
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "dev": ("kong_pdk.commands.dev:main", "serve a folder of plugins through the embedded gateway, without Docker"),
+    "install": (
+        "kong_pdk.packages.installation:main",
+        "install the packages that requirements.txt in a folder of plugins asks for",
+    ),
+    "plugins": ("kong_pdk.image.report:plugins_main", "show the plugins of the folder and what is wrong with them"),
+    "env": ("kong_pdk.image.report:environment_main", "print the variables that make Kong know the plugins"),
+    "settings": (
+        "kong_pdk.commands.list_settings:main",
+        "show every KONG_PYTHON_ variable, its value here and its default",
+    ),
+    "check": (
+        "kong_pdk.commands.check:main",
+        "check a declarative kong.yml against Kong's rules and the plugins' schemas",
+    ),
+    "health": ("kong_pdk.image.health:main", "in a container: ask Kong and every plugin server for a sign of life"),
+    "supervisorctl": ("kong_pdk.image.supervision:control", "in a container: supervisor's own command"),
+    "upstream": ("kong_pdk.commands.echo_service:main", "run an HTTP service that answers with what it received"),
+    "extend-interface": (
+        "kong_pdk.interface_file:main",
+        "append our PDK methods to Kong's interface file; the image's build does",
+    ),
+    "entrypoint": (
+        "kong_pdk.image.entrypoint:main",
+        "what a container of the image runs: the plugin servers, then Kong",
+    ),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``kong-python``.
 
-    :param argv: the arguments; those of the process where None.
+    :param argv: the arguments; None for those of the process.
     :return: the exit status.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -196,13 +138,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name in ("--version", "-V", "version"):
         print(f"kong-python {__version__}")
         return 0
-    known = _COMMANDS.get(name)
-    if known is None:
+    if name not in _COMMANDS:
         print(f"kong-python: there is no command {name}\n\n{_usage()}", file=sys.stderr)
         return 2
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text
         sys.stdout.reconfigure(errors="backslashreplace")
-    return _or_sentence("kong-python", lambda: known[0](arguments[1:]))
+    if name == "entrypoint":
+        _end_on_signals()
+    module, _, function = _COMMANDS[name][0].partition(":")
+    command: Command = getattr(importlib.import_module(module), function)
+    return _run("kong-python", lambda: command(arguments[1:]))
+
+
+def _end_on_signals() -> None:
+    """End process 1 on a signal to stop, from now on.
+
+    The kernel discards the signals of process 1 that have no handler, and the imports and the inspection of the plugins
+    take seconds.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
 
 
 def _usage() -> str:

@@ -1,4 +1,4 @@
-"""The exit statuses of the commands, and the error that ends one with a message for its user."""
+"""The exit statuses of the commands, and the error that ends a command with a message for the user."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ UNAVAILABLE_STATUS = 69
 
 
 class StartError(Exception):
-    """A start that cannot go on; the message says why and what to do."""
+    """The start fails; the message says why, and what to do."""
 
     def __init__(self, message: str, status: int = CONFIGURATION_STATUS) -> None:
         """:param status: the exit status of the container."""

@@ -136,6 +136,15 @@ def test_links_that_the_site_cannot_follow_are_text(pages, tmp_path):
     )
 
 
+def test_images_of_pages_are_copied(pages, tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "flow.svg").write_text("<svg/>")
+    (tmp_path / "README.md").write_text("![the flow](docs/flow.svg)\n")
+    pages.copy(tmp_path, tmp_path / "site", "")
+    assert (tmp_path / "site" / "index.md").read_text() == "![the flow](docs/flow.svg)\n"
+    assert (tmp_path / "site" / "docs" / "flow.svg").read_text() == "<svg/>"
+
+
 def test_a_link_to_nowhere_is_named(pages, tmp_path):
     (tmp_path / "README.md").write_text("[a](docs/a.md)\n")
     with pytest.raises(pages.BrokenLink, match=r"README\.md links to docs/a\.md"):

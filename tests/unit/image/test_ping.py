@@ -68,7 +68,7 @@ def test_workers_that_all_answer_are_well(run: RunDirectory, serve: Serve) -> No
     ("answer", "expected"),
     [
         (refusing, "answers with an error: not now"),
-        (talking_otherwise, "something else than MessagePack-RPC"),
+        (talking_otherwise, "an answer that is not MessagePack-RPC"),
         (hanging_up, "closes the connection without an answer"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from kong_pdk.image.readiness import Listener, find_listener, refusals
+from kong_pdk.image.readiness import Listener, find_listener, problems
 from local_servers import Answer, HttpServer
 
 
@@ -21,7 +21,7 @@ def ask_kong(http_server: Callable[..., HttpServer]) -> Callable[..., list[str]]
 
 
 def ask(port: object) -> list[str]:
-    return refusals({"KONG_STATUS_LISTEN": f"0.0.0.0:{port}"})
+    return problems({"KONG_STATUS_LISTEN": f"0.0.0.0:{port}"})
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_nobody_listens() -> None:
 
 @pytest.mark.parametrize(("environ", "value"), [({}, "not set"), ({"KONG_STATUS_LISTEN": "off"}, "off")])
 def test_no_status_listener(environ: dict[str, str], value: str) -> None:
-    assert refusals(environ) == [
-        f"kong: KONG_STATUS_LISTEN is {value}, so nobody says whether Kong is ready; "
+    assert problems(environ) == [
+        f"kong: KONG_STATUS_LISTEN is {value}, so Kong cannot be asked whether it is ready; "
         "set it to an address, such as 0.0.0.0:8100"
     ]

@@ -154,9 +154,9 @@ def test_bytes_that_are_no_text_pass(log: Log) -> None:
 @pytest.mark.parametrize(("least", "count"), [("debug", 3), ("notice", 2), ("error", 1), ("nonsense", 2)])
 def test_supervisords_own_lines_follow_kongs_log_level(least: str, count: int) -> None:
     log = Log(least)
-    log.relay.say("debug", "spawned")
-    log.relay.say("notice", "received")
-    log.relay.say("error", "gave up")
+    log.relay.log("debug", "spawned")
+    log.relay.log("notice", "received")
+    log.relay.log("error", "gave up")
     assert len(log.err.lines) == count
     assert log.err.lines[-1] == "[error] supervisord: gave up"
 
@@ -220,8 +220,8 @@ def test_json_of_what_a_program_that_died_left(json_log: JsonLog) -> None:
 
 
 def test_json_of_our_own_words_is_one_object(json_log: JsonLog) -> None:
-    json_log.relay.say("debug", "spawned")
-    json_log.relay.say("error", "gave up\nfor good")
+    json_log.relay.log("debug", "spawned")
+    json_log.relay.log("error", "gave up\nfor good")
     assert json_log.entries == [("error", "supervisord", "gave up\nfor good")]
 
 

@@ -1,4 +1,4 @@
-"""``plugins/py-hello.py``, the example of Kong's documentation."""
+"""``plugins/py-hello.py``, the first example plugin."""
 
 from __future__ import annotations
 

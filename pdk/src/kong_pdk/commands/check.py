@@ -1,6 +1,6 @@
-"""``kong-python check``: a declarative file, held against Kong's rules and the plugins' schemas.
+"""``kong-python check``: checks a declarative file against Kong's rules and the plugins' schemas.
 
-Kong's own ``kong config parse`` fails as soon as an external plugin is enabled.
+Kong's own ``kong config parse`` fails when an external plugin is enabled.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ _HINT = "apply the plugin globally, or use access"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print what is wrong, one line each with its place, or that nothing is.
+    """Print each mistake on a line with its place, or that the file is valid.
 
-    :return: 0, or 1 where something is wrong.
+    :return: 0, or 1 if there is a mistake.
     """
     options = _parser().parse_args(list(argv))
     environ = {**os.environ, **({"KONG_PYTHON_PLUGINS_DIR": options.plugins} if options.plugins else {})}
-    wrong = settings.check(environ)
-    if wrong:
-        print(*wrong, sep="\n", file=sys.stderr)
+    messages = settings.check(environ)
+    if messages:
+        print(*messages, sep="\n", file=sys.stderr)
         return 1
     try:
-        found = configuration.read(environ, (), run_directory.locate(environ))
-        for warning in found.notes:  # first: a fault of the file may follow from it
+        setup = configuration.read(environ, (), run_directory.locate(environ))
+        for warning in setup.notes:  # first: it may be the cause of an error in the file
             print(warning, file=sys.stderr)
-        for problem in found.problems:  # first: the file may have no fault but that it uses such a plugin
+        for problem in setup.problems:  # first: the file may only use this plugin
             print(problem, file=sys.stderr)
-        config = load_declarative(Path(options.file), schemas(found), broken(found))
+        config = load_declarative(Path(options.file), schemas(setup), broken(setup))
     except (StartError, DeclarativeError) as error:
         print(error, file=sys.stderr)
         return 1
-    for text in (*config.notices, *unreached_handlers(config, found.plugins)):
+    for text in (*config.notices, *unreached_handlers(config, setup.plugins)):
         print(text, file=sys.stderr)
-    if found.problems:
+    if setup.problems:
         return 1
-    counted = (("service", config.services), ("route", config.routes), ("plugin", config.plugins))
-    whom = " for decK and Kong Enterprise, and not for the open-source Kong (see above)" if config.refused else ""
-    print(f"{options.file} is valid{whom}: {', '.join(_count(name, entities) for name, entities in counted)}")
+    counts = (("service", config.services), ("route", config.routes), ("plugin", config.plugins))
+    audience = " for decK and Kong Enterprise, and not for the open-source Kong (see above)" if config.refused else ""
+    print(f"{options.file} is valid{audience}: {', '.join(_count(name, entities) for name, entities in counts)}")
     return 0
 
 
@@ -70,24 +70,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def schemas(found: Configuration) -> Mapping[str, Iterable[Field] | None]:
-    """Give the fields of every plugin that may be enabled; None for those of Kong and of other plugin servers."""
-    elsewhere = found.changes.variables.get("KONG_PLUGINS", "").split(",")
+def schemas(setup: Configuration) -> Mapping[str, Iterable[Field] | None]:
+    """Give the fields of every plugin that may be enabled; None for plugins of Kong and of other plugin servers."""
+    elsewhere = setup.changes.variables.get("KONG_PLUGINS", "").split(",")
     schemas: dict[str, Iterable[Field] | None] = dict.fromkeys([*bundled(), *filter(None, elsewhere)])
     schemas[KEY_AUTH.name] = KEY_AUTH.fields
-    schemas.update({plugin.name: plugin.schema for plugin in found.plugins})
+    schemas.update({plugin.name: plugin.schema for plugin in setup.plugins})
     return schemas
 
 
-def broken(found: Configuration) -> frozenset[str]:
-    """Name the plugins of the folder that do not load."""
-    return frozenset(problem.plugin for problem in found.problems if problem.plugin)
+def broken(setup: Configuration) -> frozenset[str]:
+    """Give the names of the plugins of the folder that do not load."""
+    return frozenset(problem.plugin for problem in setup.problems if problem.plugin)
 
 
 def unreached_handlers(config: Config, plugins: Iterable[Description]) -> Iterator[Problem]:
-    """Say which handlers Kong never calls: ``rewrite`` and ``certificate`` of plugins that are not global.
+    """Name the handlers that Kong never calls: ``rewrite`` and ``certificate`` of plugins that are not global.
 
-    Both run before Kong knows the route, the service and the consumer of a request.
+    Both phases run before Kong knows the route, the service and the consumer of a request.
     """
     by_name = {plugin.name: plugin for plugin in plugins}
     for plugin in config.plugins:

@@ -1,4 +1,4 @@
-"""``kong-python dev``: a folder of plugins behind the embedded gateway, without Docker and without Kong."""
+"""``kong-python dev``: serves a folder of plugins through the embedded gateway, without Docker and without Kong."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ _LONGEST_PLACE = 32
 
 
 class _Echo(EchoHandler):
-    """The service behind the demo route. The gateway's access log has its requests already."""
+    """The service behind the demo route. It logs no requests: the gateway's access log has them."""
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Serve until SIGTERM, SIGINT, SIGQUIT or the terminal's SIGHUP.
 
-    :return: the exit status; 78 where a plugin or the configuration is broken.
+    :return: the exit status; 78 if a plugin or the configuration is broken.
     """
     options = _parser().parse_args(list(argv))
     configure("kong-python", options.verbose)
-    temporary = Path(tempfile.mkdtemp(prefix="kong-python-dev-", dir=_place_for_sockets()))
+    temporary = Path(tempfile.mkdtemp(prefix="kong-python-dev-", dir=_temporary_root()))
     try:
         return _serve(options, temporary)
     except (StartError, DeclarativeError, GatewayError, SettingsError) as error:
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("folder", nargs="?", default="plugins", help="the folder of the plugins (default: ./plugins)")
     parser.add_argument(
         "-c", "--config", metavar="FILE", default=os.environ.get("KONG_DECLARATIVE_CONFIG"),
-        help="a declarative kong.yml (default: KONG_DECLARATIVE_CONFIG, else a route that echoes, with every plugin)",
+        help="a declarative kong.yml (default: KONG_DECLARATIVE_CONFIG, else a demo route with every plugin)",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="for HTTP (default: %(default)s)")
@@ -89,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _place_for_sockets() -> str:
-    """Give the directory for temporary files, or ``/tmp`` where that leaves too little of a socket's 107 bytes."""
+def _temporary_root() -> str:
+    """Give the directory for temporary files, or ``/tmp`` if the path of a socket in it may be over 107 bytes."""
     usual = tempfile.gettempdir()
     short = "/tmp"  # noqa: S108  # mkdtemp makes a directory of our own in it
     return short if len(os.fsencode(usual)) > _LONGEST_PLACE and os.access(short, os.W_OK) else usual
@@ -102,41 +102,41 @@ def _serve(options: argparse.Namespace, temporary: Path) -> int:
         "KONG_PYTHON_PLUGINS_DIR": options.folder,
         "KONG_PYTHON_RUN_DIR": str(temporary),
         "KONG_PREFIX": str(temporary / "kong"),
-        # Metrics are for a container, where a program of its own serves them.
+        # Only a container has the program that serves metrics.
         variables.METRICS_LISTEN.name: "off",
         variables.INTERFACE_FILE.name: str(_interface_file(temporary)),
     }
     wrong = variables.check(environ)
-    for sentence in wrong:
-        _log.error("%s", sentence)
+    for message in wrong:
+        _log.error("%s", message)
     if wrong:
         return CONFIGURATION_STATUS
-    found = configuration.read(environ, (), run_directory.prepare(environ), installing=True)
-    for problem in found.problems:
+    setup = configuration.read(environ, (), run_directory.prepare(environ), installing=True)
+    for problem in setup.problems:
         _log.error("%s", problem)
-    if found.problems and not found.options.skip_broken:
+    if setup.problems and not setup.options.skip_broken:
         return CONFIGURATION_STATUS
-    for note in found.notes:
+    for note in setup.notes:
         _log.warning("%s", note)
-    configuration.write(found, environ)
-    settings = {**_settings(options), **found.changes.apply(environ)}
-    with _declarative(options, found) as declarative:
+    configuration.write(setup, environ)
+    settings = {**_settings(options), **setup.changes.apply(environ)}
+    with _declarative(options, setup) as declarative:
         gateway = replace(
             Settings.from_environment({**settings, **declarative}),
             interface_file=variables.INTERFACE_FILE.read(environ),
         )
-        if not _judge(found, gateway, options.strict):
+        if not _may_serve(setup, gateway, options.strict):
             return CONFIGURATION_STATUS
-        return asyncio.run(_run(found, gateway, options.verbose))
+        return asyncio.run(_run(setup, gateway, options.verbose))
 
 
-def _judge(found: Configuration, settings: Settings, strict: bool) -> bool:
-    """Warn of handlers that the configuration keeps from running; whether the gateway may serve it.
+def _may_serve(setup: Configuration, settings: Settings, strict: bool) -> bool:
+    """Warn of handlers that never run. False if the gateway would skip something and ``--strict`` forbids it.
 
-    The gateway itself says what it skips. Raises DeclarativeError.
+    Without ``--strict`` the gateway itself logs what it skips. Raises DeclarativeError.
     """
-    config = load_settings(settings, schemas(found), broken(found))
-    for warning in unreached_handlers(config, found.plugins):
+    config = load_settings(settings, schemas(setup), broken(setup))
+    for warning in unreached_handlers(config, setup.plugins):
         _log.warning("%s", warning)
     if not strict:
         return True
@@ -148,7 +148,7 @@ def _judge(found: Configuration, settings: Settings, strict: bool) -> bool:
 
 
 def _interface_file(temporary: Path) -> Path:
-    """Name the interface file for gateway and servers: the user's, or one that says what our image's does."""
+    """Give the interface file for gateway and servers: the user's, or a new file with the text of our image's."""
     if not variables.INTERFACE_FILE.is_default(os.environ):
         return variables.INTERFACE_FILE.read(os.environ)
     file = temporary / variables.INTERFACE_FILE.read(os.environ).name
@@ -157,7 +157,7 @@ def _interface_file(temporary: Path) -> Path:
 
 
 def _settings(options: argparse.Namespace) -> dict[str, str]:
-    """Give what stands unless the user's environment says otherwise."""
+    """Give Kong's settings; the user's environment overrides them."""
     host = f"[{options.host}]" if ":" in options.host else options.host
     return {
         "KONG_DATABASE": "off",
@@ -170,8 +170,8 @@ def _settings(options: argparse.Namespace) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _declarative(options: argparse.Namespace, found: Configuration) -> Iterator[Mapping[str, str]]:
-    """Name the configuration, the user's or one that shows the plugins at work in front of an echo."""
+def _declarative(options: argparse.Namespace, setup: Configuration) -> Iterator[Mapping[str, str]]:
+    """Give the variables of the configuration: the user's, or a demo route to an echo service with every plugin."""
     if options.config:
         yield {"KONG_DECLARATIVE_CONFIG": str(Path(options.config).absolute())}
         return
@@ -182,7 +182,7 @@ def _declarative(options: argparse.Namespace, found: Configuration) -> Iterator[
             "url": f"http://127.0.0.1:{upstream.server_address[1]}",
             "routes": [{"name": "echo", "paths": ["/"]}],
         }
-        plugins = [{"name": plugin.name} for plugin in found.plugins if _works_unconfigured(plugin)]
+        plugins = [{"name": plugin.name} for plugin in setup.plugins if _works_without_config(plugin)]
         document = {"_format_version": "3.0", "services": [service], "plugins": plugins}
         try:
             yield {"KONG_DECLARATIVE_CONFIG": "", "KONG_DECLARATIVE_CONFIG_STRING": json.dumps(document)}
@@ -190,7 +190,7 @@ def _declarative(options: argparse.Namespace, found: Configuration) -> Iterator[
             upstream.shutdown()
 
 
-def _works_unconfigured(plugin: Description) -> bool:
+def _works_without_config(plugin: Description) -> bool:
     _, errors = validate_config(plugin.schema, {})
     if errors:
         _log.log(NOTICE, "%s is not on the demo route: %s; configure it in a kong.yml and pass that with -c",
@@ -198,13 +198,13 @@ def _works_unconfigured(plugin: Description) -> bool:
     return not errors
 
 
-async def _run(found: Configuration, settings: Settings, verbose: bool) -> int:
+async def _run(setup: Configuration, settings: Settings, verbose: bool) -> int:
     stop = asyncio.Event()
-    hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)  # ignored by nohup
+    hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)  # nohup ignores it
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, *hang_up):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    servers = [Server(name, found.run.socket(name)) for name in found.changes.servers]
-    keepers = [asyncio.create_task(_keep(server, found, settings.interface_file, verbose)) for server in servers]
+    servers = [Server(name, setup.run.socket(name)) for name in setup.changes.servers]
+    tasks = [asyncio.create_task(_keep_running(each, setup, settings.interface_file, verbose)) for each in servers]
     gateway = Gateway(settings)
     try:
         silent = await asyncio.to_thread(wait_for_all, servers, _READY_SECONDS)
@@ -215,23 +215,23 @@ async def _run(found: Configuration, settings: Settings, verbose: bool) -> int:
         await gateway.start()
         listening = [("https" if address.ssl else "http", address) for address in gateway.addresses]
         for scheme, address in [*listening, *(("tcp", address) for address in gateway.stream_addresses)]:
-            _log.log(NOTICE, "serving %s on %s://%s:%d", found.options.folder, scheme, address.host, address.port)
+            _log.log(NOTICE, "serving %s on %s://%s:%d", setup.options.folder, scheme, address.host, address.port)
         await stop.wait()
         return 0
     finally:
         await gateway.stop(_GRACE_SECONDS)
-        for keeper in keepers:
-            keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _keep(server: Server, found: Configuration, interface_file: Path, verbose: bool) -> None:
-    """Run a plugin's server until cancelled; start it again when it ends."""
-    command = [sys.executable, "-m", "kong_pdk.server", "-d", str(found.options.folder), "--plugin", server.name]
+async def _keep_running(server: Server, setup: Configuration, interface_file: Path, verbose: bool) -> None:
+    """Run a plugin's server until this task is cancelled; start it again when it ends."""
+    command = [sys.executable, "-m", "kong_pdk.server", "-d", str(setup.options.folder), "--plugin", server.name]
     command += ["--kong-prefix", str(server.socket.parent), "--socket-name", server.socket.name]
-    command += found.server_options(server.name)
+    command += setup.server_options(server.name)
     command += ["--verbose"] if verbose else []
-    # The gateway in this process writes text, for the person who started it.
+    # The gateway in this process writes text to a terminal; the servers do the same.
     environ = {
         **os.environ,
         variables.LOG_FORMAT.name: variables.LOG_FORMAT.default,
@@ -242,13 +242,13 @@ async def _keep(server: Server, found: Configuration, interface_file: Path, verb
         try:
             status = await process.wait()
         except asyncio.CancelledError:
-            await _end(process)
+            await _stop(process)
             raise
         _log.error("the server of plugin %s ended with status %d; starting it again", server.name, status)
         await asyncio.sleep(_RESTART_SECONDS)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _stop(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:

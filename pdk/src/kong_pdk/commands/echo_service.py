@@ -1,4 +1,4 @@
-"""``kong-python upstream``: an HTTP service to put behind Kong, which answers with what it received."""
+"""``kong-python upstream``: an HTTP service to put behind Kong. It answers each request with a description of it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ MAX_BODY = 8 * 1024 * 1024
 
 _SECONDS = 30.0
 _CHECK_AGENT = "kong-python-check"
-_LINES_OF_JSON = "application/x-ndjson"
+_JSON_LINES = "application/x-ndjson"
 
 _log = logging.getLogger(__name__)
 
 
 class EchoHandler(BaseHTTPRequestHandler):
-    """Answers every request with its method, path, headers and body as JSON."""
+    """An HTTP handler that answers with JSON."""
 
     protocol_version = "HTTP/1.1"
     server_version = "kong-python-upstream"
@@ -38,20 +38,20 @@ class EchoHandler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # headers and body are two writes
 
     def __getattr__(self, name: str) -> Any:
-        """Find the same answer for every method."""
+        """Give the same handler for every method."""
         if name.startswith("do_"):
             return self.answer
         raise AttributeError(name)
 
     def answer(self) -> None:
-        """Answer one request."""
+        """Answer a request with its method, path, headers and body."""
         body = self._body()
         if body is None:
             self.close_connection = True
             self.send_error(413, "The body has no length or is too long")
             return
-        if self.headers.get_content_type() == _LINES_OF_JSON:
-            _show_lines(body)
+        if self.headers.get_content_type() == _JSON_LINES:
+            _log_lines(body)
         received = {
             "method": self.command,
             "path": self.path,
@@ -67,9 +67,9 @@ class EchoHandler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def _headers(self) -> dict[str, str | list[str]]:
-        """Give the headers by name; several of one name as a list."""
-        given = {name.lower(): self.headers.get_all(name, []) for name in self.headers}
-        return {name: values if len(values) > 1 else values[0] for name, values in given.items()}
+        """Give the headers by name; a list where a name comes several times."""
+        headers = {name.lower(): self.headers.get_all(name, []) for name in self.headers}
+        return {name: values if len(values) > 1 else values[0] for name, values in headers.items()}
 
     def _body(self) -> bytes | None:
         length = self.headers.get("Content-Length", "0")
@@ -78,26 +78,26 @@ class EchoHandler(BaseHTTPRequestHandler):
         return self.rfile.read(int(length))
 
     def log_message(self, format: str, *args: object) -> None:
-        """Log a request in the form of all other lines, but not those of the health check."""
+        """Log a request, unless it is one of the health check."""
         if getattr(self, "headers", None) and self.headers.get("User-Agent") == _CHECK_AGENT:
             return
         _log.info("%s %s", self.address_string(), format % args)
 
 
-def _show_lines(body: bytes) -> None:
-    """Put into the log what a plugin that logs has sent here, as to a collector of logs."""
+def _log_lines(body: bytes) -> None:
+    """Log the entries that a plugin has sent here as to a log collector."""
     for line in body.decode("utf-8", "backslashreplace").splitlines():
         _log.info("received %s", line)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Serve until SIGTERM, SIGINT or SIGQUIT; with ``--check`` ask a running one for a sign of life."""
+    """Serve until SIGTERM, SIGINT or SIGQUIT; with ``--check`` ask a running service for a sign of life."""
     parser = argparse.ArgumentParser(
         prog="kong-python upstream", description="An HTTP service that answers with what it received, to play with."
     )
-    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: every one)")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}")
-    parser.add_argument("--check", action="store_true", help="end with status 0 if one listens on 127.0.0.1")
+    parser.add_argument("--check", action="store_true", help="end with status 0 if the service runs on 127.0.0.1")
     arguments = parser.parse_args(list(argv))
     if arguments.check:
         return check(arguments.port)
@@ -115,9 +115,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def check(port: int) -> int:
-    """Ask for a sign of life.
+    """Ask a running service for a sign of life.
 
-    :return: 0 or 1.
+    :return: the exit status, 0 or 1.
     """
     request = Request(f"http://127.0.0.1:{port}/", headers={"User-Agent": _CHECK_AGENT})
     try:
@@ -130,7 +130,7 @@ def check(port: int) -> int:
 
 def _stop_on_signals(server: ThreadingHTTPServer) -> None:
     def stop(number: int, frame: FrameType | None) -> None:
-        # shutdown() waits for the loop, in which this handler runs.
+        # shutdown() waits for the loop, and this handler interrupts the loop.
         threading.Thread(target=server.shutdown).start()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):

@@ -1,4 +1,4 @@
-"""``kong-python settings``: every variable ``KONG_PYTHON_*``, with the value in force here."""
+"""``kong-python settings``: every variable ``KONG_PYTHON_*`` and its value here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOT_THE_DEFAULT = "*"
 def main(argv: Sequence[str]) -> int:
     """Print the variables.
 
-    :return: 0, or 78 where one has no meaning, or nobody knows it; the sentences go to standard error.
+    :return: 0, or 78 where a value is invalid or a name is unknown; the messages go to standard error.
     """
     options = _parser().parse_args(list(argv))
     if options.markdown:
@@ -29,10 +29,10 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps([_entry(variable, os.environ) for variable in VARIABLES], indent=2))
     else:
         print(_table(os.environ))
-    wrong = check(os.environ)
-    for sentence in wrong:
-        print(f"kong-python: {sentence}", file=sys.stderr)
-    return CONFIGURATION_STATUS if wrong else 0
+    messages = check(os.environ)
+    for message in messages:
+        print(f"kong-python: {message}", file=sys.stderr)
+    return CONFIGURATION_STATUS if messages else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,9 +47,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def markdown() -> str:
-    """Give the table as it stands in the documentation: without values, which are this machine's."""
+    """Give the table of the documentation, which has no values of this machine."""
     head = ["| variable | set it to | default | meaning |", "| --- | --- | --- | --- |"]
-    rows = [(f"`{it.name}`", it.kind, f"`{it.default}`", it.meaning) for it in VARIABLES]
+    rows = [(f"`{variable.name}`", variable.kind, f"`{variable.default}`", variable.meaning) for variable in VARIABLES]
     return "\n".join([*head, *(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)])
 
 
@@ -66,9 +66,9 @@ def _entry(variable: Variable[object], environ: Mapping[str, str]) -> dict[str, 
 
 def _table(environ: Mapping[str, str]) -> str:
     columns = ("name", "value", "default", "meaning")
-    rows = [(it.name, _value(it, environ), it.default, it.meaning) for it in VARIABLES]
+    rows = [(variable.name, _value(variable, environ), variable.default, variable.meaning) for variable in VARIABLES]
     table = plain_table.render(columns, rows, {"meaning": _MEANING_WIDTH})
-    marked = any(not it.is_default(environ) for it in VARIABLES)
+    marked = any(not variable.is_default(environ) for variable in VARIABLES)
     return f"{table}\n\n{_NOT_THE_DEFAULT} not the default" if marked else table
 
 

@@ -1,4 +1,4 @@
-"""From a folder of plugins to all that Kong, supervisord and the health check need to know."""
+"""Turns a folder of plugins into the configuration of Kong, of supervisord and of the health check."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from kong_pdk.settings import (
 )
 from kong_pdk.wire.wire_errors import InterfaceError
 
-# A plugin's name and what it printed; no bytes at its end.
+# Takes a plugin's name and a piece of its output; an empty piece is the end of the output.
 Printed = Callable[[str, bytes], None]
 
 Protocol = Literal["MsgPack:1", "ProtoBuf:1"]
@@ -42,7 +42,7 @@ _MAX_SOCKET_PATH = 107
 
 @dataclass(frozen=True)
 class Options:
-    """What ``KONG_PYTHON_*`` variables say."""
+    """The values of the ``KONG_PYTHON_*`` variables."""
 
     folder: Path
     protocol: Protocol
@@ -50,13 +50,13 @@ class Options:
     drain: int
     mode: Mode
     metrics: Address | None
-    """Where metrics are served."""
+    """Where metrics are served; None if they are not."""
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Options:
         """Read and check the variables.
 
-        :raises StartError: one of them has no meaning.
+        :raises StartError: a value is invalid.
         """
         try:
             return cls(
@@ -73,7 +73,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Configuration:
-    """A folder of plugins, looked at, and what follows from it. Nothing is written yet."""
+    """The plugins of a folder and the settings that follow from them. Nothing is written yet."""
 
     options: Options
     run: RunDirectory
@@ -85,7 +85,7 @@ class Configuration:
 
     @property
     def served_by_user(self) -> list[str]:
-        """The plugins whose servers the user runs, or Kong by a start command."""
+        """The plugins whose servers are run by the user, or by Kong with a start command."""
         if not self.changes.variables:
             return []
         ours = (*self.changes.servers, *self.changes.schema_only)
@@ -96,11 +96,11 @@ class Configuration:
         return choose([each for each in self.plugins if each.name == plugin], self.options.mode)
 
     def server_options(self, plugin: str) -> list[str]:
-        """Give what the command line of a plugin's server has besides the folder, the plugin and the socket."""
+        """Give the options of a plugin's server other than the folder, the plugin and the socket."""
         options = list(self.mode(plugin).options)
         if self.options.metrics:
             options += ["--metrics-directory", str(self.run.metrics)]
-        # Named, for the server may be started again after requirements.txt has been edited.
+        # Given by name: requirements.txt may have been edited when the server is started again.
         for path in self.packages.directories(plugin):
             options += ["--packages", str(path)]
         return options
@@ -113,39 +113,39 @@ def read(
     printed: Printed | None = None,
     installing: bool = False,
 ) -> Configuration:
-    """Look at the plugins and at what the user set.
+    """Inspect the plugins and read the user's settings.
 
-    :param command: the container's, for it may name a kong.conf.
-    :param printed: takes what plugins print while they are looked at; standard error does where None.
-    :param installing: install what the plugins' requirements ask for, unless the user forbids it.
-    :raises StartError: what the user set contradicts itself.
+    :param command: the container's command, which may name a kong.conf.
+    :param printed: takes the output of plugins during their inspection; None for standard error.
+    :param installing: install the packages of the plugins' requirements, unless the user forbids it.
+    :raises StartError: the user's settings are invalid or contradict each other.
     """
     options = Options.read(environ)
     settings = Settings(environ, read_conf(command))
-    _refuse_ports_of_kong(options.metrics, settings)
-    needed = _packages(options.folder, environ, installing)
-    found = inspect(options.folder, printed=printed, load=needed.load)
-    problems = [*needed.problems, *found.problems]
+    _refuse_kongs_ports(options.metrics, settings)
+    packages = _packages(options.folder, environ, installing)
+    inspection = inspect(options.folder, printed=printed, load=packages.load)
+    problems = [*packages.problems, *inspection.problems]
     usable = []
-    for plugin in found.plugins:
+    for plugin in inspection.plugins:
         if len(os.fsencode(run.socket(plugin.name))) > _MAX_SOCKET_PATH:
-            problems.append(_too_long(plugin, run))
+            problems.append(_long_socket_path(plugin, run))
         else:
             usable.append(plugin)
     names = [plugin.name for plugin in usable]
     known = tuple(dict.fromkeys([*names, *(problem.plugin for problem in problems if problem.plugin)]))
-    notes = [*found.warnings(), *environment.lookalikes(settings, known)]
+    notes = [*inspection.warnings(), *environment.lookalikes(settings, known)]
     if names and environment.switched_off(settings):
         notes.append(f"KONG_PLUGINS is off: {', '.join(names)} will not run")
     notes += environment.ignored(settings, known)
     changes = environment.merge(settings, names, run)
     if changes.servers and options.protocol == "ProtoBuf:1":
-        notes += _lack_of_interface(environ)
-    return Configuration(options, run, tuple(usable), tuple(problems), changes, needed, tuple(notes))
+        notes += _missing_interface_methods(environ)
+    return Configuration(options, run, tuple(usable), tuple(problems), changes, packages, tuple(notes))
 
 
-def _lack_of_interface(environ: Mapping[str, str]) -> list[str]:
-    """Say what plugins miss where the base's interface file is not the one that this image was built with."""
+def _missing_interface_methods(environ: Mapping[str, str]) -> list[str]:
+    """Warn if the interface file lacks our methods: it is not the file that this image was built with."""
     file = INTERFACE_FILE.read(environ)
     try:
         interface = interface_file.load(file)
@@ -160,27 +160,27 @@ def _lack_of_interface(environ: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _refuse_ports_of_kong(metrics: Address | None, settings: Settings) -> None:
-    taken = kong_settings.option_of(metrics, settings) if metrics else None
-    if metrics and taken:
+def _refuse_kongs_ports(metrics: Address | None, settings: Settings) -> None:
+    option = kong_settings.option_of(metrics, settings) if metrics else None
+    if metrics and option:
         raise StartError(
-            f"{METRICS_LISTEN.name} has the port {metrics.port}, on which Kong listens ({taken}); choose another one"
+            f"{METRICS_LISTEN.name} has the port {metrics.port}, on which Kong listens ({option}); choose another one"
         )
 
 
 def _packages(folder: Path, environ: Mapping[str, str], installing: bool) -> Packages:
     try:
-        needed = locate(folder, environ)
+        packages = locate(folder, environ)
         if installing and INSTALL.read(environ) != "off":
-            needed = install(needed, environ)
+            packages = install(packages, environ)
     except SettingError as error:
         raise StartError(str(error)) from error
-    needed.hold()
-    return needed
+    packages.hold()
+    return packages
 
 
 def write(configuration: Configuration, environ: Mapping[str, str]) -> None:
-    """Write what Kong's query commands print and what the wrapper of ``kong`` sources.
+    """Write the files that Kong's query commands print and that the wrapper of ``kong`` sources.
 
     :param environ: the environment before the changes.
     :raises StartError: a file cannot be written.
@@ -192,20 +192,26 @@ def write(configuration: Configuration, environ: Mapping[str, str]) -> None:
 
 
 def write_programs(configuration: Configuration, command: Sequence[str]) -> None:
-    """Write which servers run beside Kong, for supervisord and everybody who asks them.
+    """Write which servers run beside Kong: the configuration of supervisord, and the list for the health check.
 
     :raises StartError: a file cannot be written.
     """
     run, options, servers = configuration.run, configuration.options, configuration.changes.servers
-    more = {name: configuration.server_options(name) for name in servers}
+    server_options = {name: configuration.server_options(name) for name in servers}
     text = supervisord_conf.write(
-        run, options.folder, servers, command, options.drain, server_options=more, metrics=options.metrics is not None
+        run,
+        options.folder,
+        servers,
+        command,
+        options.drain,
+        server_options=server_options,
+        metrics=options.metrics is not None,
     )
     run.write(run.supervisord_conf, text)
     write_servers(run, servers)
 
 
-def _too_long(plugin: Description, run: RunDirectory) -> Problem:
+def _long_socket_path(plugin: Description, run: RunDirectory) -> Problem:
     return Problem(
         file=Path(plugin.file),
         line=None,

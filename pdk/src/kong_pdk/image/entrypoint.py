@@ -1,4 +1,4 @@
-"""Process 1 of the container: makes the plugins known to Kong, and runs their servers and Kong."""
+"""Process 1 of the container: configures Kong for the plugins, then runs the plugin servers and Kong."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from kong_pdk.settings import LOG_FORMAT, SettingError
 DEFAULT_COMMAND = ("kong", "docker-start")
 
 _REPORTS = ("env", "plugins")
-"""Commands of ``kong-python`` that say themselves what is wrong with the settings and the plugins."""
+"""Commands of ``kong-python`` that report problems of the settings and the plugins themselves."""
 
-_MISTAKE_OF_OURS_STATUS = 70
+_SOFTWARE_STATUS = 70  # EX_SOFTWARE of sysexits.h
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 def main(argv: Sequence[str]) -> int:
     """Run the container's command: Kong with the plugin servers, or anything else with the same environment.
 
-    :return: the exit status; 78 where a user's mistake prevents the start. Another command replaces this process.
+    :return: the exit status; 78 if a user's mistake prevents the start. Any other command replaces this process.
     """
     configure("kong-python", form=_log_format())
     command = list(argv) or list(DEFAULT_COMMAND)
@@ -43,77 +43,77 @@ def main(argv: Sequence[str]) -> int:
         _log.error("%s", error)
         return getattr(error, "status", CONFIGURATION_STATUS)
     except Exception:  # noqa: BLE001
-        # Not left to Python: its traceback would be lines without a form.
+        # Python's own traceback would not have the form of the log.
         _log.exception("this is a mistake in kong-python itself; please report it with these lines")
-        return _MISTAKE_OF_OURS_STATUS
+        return _SOFTWARE_STATUS
 
 
 def _log_format() -> str:
     try:
         return LOG_FORMAT.read(os.environ)
     except SettingError:
-        # It is said with all else that is wrong.
+        # settings.check() reports it with all other problems.
         return LOG_FORMAT.default
 
 
 def starts_kong(command: Sequence[str]) -> bool:
-    """Whether a command is one that runs Kong in the foreground."""
+    """Whether a command runs Kong in the foreground."""
     return len(command) > 1 and command[0] == "kong" and command[1] in ("docker-start", "start")
 
 
 def start(command: Sequence[str]) -> int:
     """Run the plugin servers and Kong until it ends.
 
-    :return: Kong's exit status, or 78 where a setting is wrong, or plugins are broken and may not be skipped.
-    :raises StartError: the start cannot go on.
+    :return: Kong's exit status; 78 if a setting is invalid, or if a plugin is broken and may not be skipped.
+    :raises StartError: the start fails.
     """
-    wrong = settings.check(os.environ)
-    for sentence in wrong:
-        _log.error("%s", sentence)
-    if wrong:
+    setting_errors = settings.check(os.environ)
+    for message in setting_errors:
+        _log.error("%s", message)
+    if setting_errors:
         return CONFIGURATION_STATUS
-    found = configuration.read(os.environ, command, run_directory.prepare(os.environ), _Printed(), installing=True)
-    if found.problems and not _may_go_on(found):
+    setup = configuration.read(os.environ, command, run_directory.prepare(os.environ), _PluginOutput(), installing=True)
+    if setup.problems and not _may_start(setup):
         return CONFIGURATION_STATUS
-    for note in found.notes:
+    for note in setup.notes:
         _log.warning("%s", note)
-    found.run.remove_leftovers()
-    configuration.write(found, os.environ)
-    configuration.write_programs(found, command)
-    _apply(found)
-    for sentence in _summary(found):
-        _log.log(NOTICE, "%s", sentence)
-    return supervision.run(found.run, found.options.drain, os.environ)
+    setup.run.remove_leftovers()
+    configuration.write(setup, os.environ)
+    configuration.write_programs(setup, command)
+    _apply(setup)
+    for message in _summary(setup):
+        _log.log(NOTICE, "%s", message)
+    return supervision.run(setup.run, setup.options.drain, os.environ)
 
 
 def prepare_for(command: Sequence[str]) -> None:
-    """Give another command, ``kong migrations up`` or ``bash``, the environment that Kong would have.
+    """Give another command, such as ``kong migrations up`` or ``bash``, the environment that Kong would have.
 
-    Whatever is wrong is only said: the command may be there to look into it. A command that says it itself is left to
-    do so.
+    Problems are warnings here, since the command may be there to examine them. Commands that report the problems
+    themselves get no warnings.
     """
-    wrong = settings.check(os.environ)
+    setting_errors = settings.check(os.environ)
     reports = Path(command[0]).name == "kong-python" and any(name in _REPORTS for name in command[1:2])
-    for sentence in () if reports else wrong:
-        _log.warning("%s", sentence)
+    for message in () if reports else setting_errors:
+        _log.warning("%s", message)
     reading = False
     try:
         run = run_directory.prepare(os.environ)
-        # Kong's commands need the plugins' schemas; a shell does not wait for packages.
+        # Kong's commands need the plugins' schemas, so packages are installed for them. A shell does not wait for that.
         reading = True
-        found = configuration.read(os.environ, command, run, _Printed(), installing=command[0] == "kong")
+        setup = configuration.read(os.environ, command, run, _PluginOutput(), installing=command[0] == "kong")
         reading = False
-        for text in () if reports else (*found.problems, *found.notes):
+        for text in () if reports else (*setup.problems, *setup.notes):
             _log.warning("%s", text)
-        configuration.write(found, os.environ)
-        _apply(found)
+        configuration.write(setup, os.environ)
+        _apply(setup)
     except (StartError, SettingError) as error:
-        if str(error) not in wrong and not (reports and reading):
+        if str(error) not in setting_errors and not (reports and reading):
             _log.warning("%s", error)
 
 
-class _Printed:
-    """Gives what plugins print while they are looked at the form of all lines of the log."""
+class _PluginOutput:
+    """Writes the output of plugins during their inspection into the log."""
 
     def __init__(self) -> None:
         self._relay = Relay(self, self, form=_log_format())
@@ -130,30 +130,30 @@ class _Printed:
             os.write(2, line)
 
 
-def _may_go_on(found: Configuration) -> bool:
-    for problem in found.problems:
+def _may_start(setup: Configuration) -> bool:
+    for problem in setup.problems:
         _log.error("%s", problem)
-    if found.options.skip_broken:
-        _log.error("starting without what is broken (KONG_PYTHON_ON_BROKEN_PLUGIN=skip)")
+    if setup.options.skip_broken:
+        _log.error("starting without the broken plugins (KONG_PYTHON_ON_BROKEN_PLUGIN=skip)")
         return True
     _log.error("Kong is not started; fix what is named above, or set KONG_PYTHON_ON_BROKEN_PLUGIN=skip")
     return False
 
 
-def _apply(found: Configuration) -> None:
-    for name in found.changes.removed:
+def _apply(setup: Configuration) -> None:
+    for name in setup.changes.removed:
         os.environ.pop(name, None)
-    os.environ.update(found.changes.variables)
+    os.environ.update(setup.changes.variables)
 
 
-def _summary(found: Configuration) -> list[str]:
-    names = ", ".join(found.changes.servers or found.changes.schema_only)
-    sentences = [f"plugins from {found.options.folder}: {names or 'none'}"]
-    if theirs := found.served_by_user:
-        sentences.append(
-            f"no plugin server is started for {', '.join(theirs)}: KONG_PLUGINSERVER_..._START_CMD or _SOCKET says "
-            "that you run it"
+def _summary(setup: Configuration) -> list[str]:
+    names = ", ".join(setup.changes.servers or setup.changes.schema_only)
+    messages = [f"plugins from {setup.options.folder}: {names or 'none'}"]
+    if served_by_user := setup.served_by_user:
+        messages.append(
+            f"no plugin server is started for {', '.join(served_by_user)}: KONG_PLUGINSERVER_..._START_CMD or _SOCKET "
+            "says that you run it"
         )
-    if found.changes.schema_only:
-        sentences.append("this is a control plane: Kong knows the plugins' schemas, and no plugin server is started")
-    return sentences
+    if setup.changes.schema_only:
+        messages.append("this is a control plane: Kong knows the plugins' schemas, and no plugin server is started")
+    return messages

@@ -1,4 +1,4 @@
-"""The variables that make Kong know the plugins that were found, merged with what the user set."""
+"""The variables that tell Kong of the plugins in the folder, merged with the user's settings."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ from kong_pdk.plugin.names import key as key_of
 _PROGRAMS = Path("/usr/local/bin")
 _PARTS = ("socket", "start_cmd", "query_cmd")
 _SERVERS_SETTING = re.compile(rf"pluginserver_(.+)_({'|'.join(_PARTS)})")
-_OF_ALL_SERVERS = ("pluginserver_names", "pluginserver_names_file")
-# Kubernetes tells every container of every Service in its namespace, and one may be called kong-pluginserver.
-_OF_SERVICES = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
+_GLOBAL_OPTIONS = ("pluginserver_names", "pluginserver_names_file")
+# Kubernetes sets such variables for every Service of the namespace, and a Service may be called kong-pluginserver.
+_KUBERNETES_SERVICE = re.compile(
+    r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
+)
 
 _LISTS = ("KONG_PLUGINS", "KONG_PLUGINS_FILE", "KONG_PLUGINSERVER_NAMES", "KONG_PLUGINSERVER_NAMES_FILE")
 _NAME = re.compile(r"[\w.~-]+")
-# Of difflib: "py-helo" is like "py-hello", "py-bye" is not.
-_ALIKE = 0.8
-_ALIKE_LIST = 0.9
+# For difflib: "py-helo" is similar to "py-hello", "py-bye" is not.
+_NAME_CUTOFF = 0.8
+_LIST_CUTOFF = 0.9
 _LUA_PATH = "./?.lua;./?/init.lua;;"
 _LUA_DEFAULT = "/usr/local/share/lua/5.1/?.lua;/usr/local/share/lua/5.1/?/init.lua"
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What is to be done to the environment, and which plugins' servers are ours to run.
+    """The changes to the environment, and the plugins whose servers the image runs.
 
-    ``schema_only`` are the plugins of a control plane: Kong has to know them, and never calls them.
+    ``schema_only`` has the plugins of a control plane: Kong needs their schemas and never calls them.
     """
 
     variables: Mapping[str, str]
@@ -49,10 +51,10 @@ class Changes:
 
 
 def merge(settings: Settings, plugins: Sequence[str], run: RunDirectory) -> Changes:
-    """Merge the found plugins into what the user set, which wins key by key.
+    """Merge the plugins of the folder with the user's settings. A setting of the user wins.
 
     :param plugins: names of the plugins that can be served.
-    :param run: where their sockets and dumps are.
+    :param run: has their sockets and dumps.
     """
     if not plugins or switched_off(settings):
         return Changes({}, (), ())
@@ -77,14 +79,14 @@ def merge(settings: Settings, plugins: Sequence[str], run: RunDirectory) -> Chan
 
 
 def switched_off(settings: Settings) -> bool:
-    """Whether the user wants no plugin at all: ``off`` in the first place of KONG_PLUGINS."""
+    """Whether the user wants no plugin at all: KONG_PLUGINS begins with ``off``."""
     return _list_of(settings, "plugins", "bundled")[:1] == ["off"]
 
 
 def lookalikes(settings: Settings, plugins: Sequence[str]) -> list[str]:
-    """Say where KONG_PLUGINS names a plugin by other letters: Kong tells capitals, ``-`` and ``_`` apart there.
+    """Warn of names in KONG_PLUGINS that are spelled otherwise than the plugin: capitals, ``-`` and ``_`` count there.
 
-    A name without a plugin may be misspelled, or a plugin in Lua: only one that is much like a plugin's is named.
+    Other unknown names may be plugins in Lua; a warning names them only if they are similar to a plugin's name.
     """
     by_key = {key_of(name): name for name in plugins}
     servers = {key_of(name) for name in _names_of(settings, "pluginserver_names")}
@@ -97,7 +99,7 @@ def lookalikes(settings: Settings, plugins: Sequence[str]) -> list[str]:
                 "that it does not find; write the name as the file has it"
             )
         elif key_of(word) not in servers and not _is_in_lua(settings, word):
-            guess = difflib.get_close_matches(key_of(word), by_key, n=1, cutoff=_ALIKE)
+            guess = difflib.get_close_matches(key_of(word), by_key, n=1, cutoff=_NAME_CUTOFF)
             if guess:
                 notes.append(
                     f'KONG_PLUGINS has "{word}", and neither the folder nor Kong has a plugin of this name; did you '
@@ -107,16 +109,16 @@ def lookalikes(settings: Settings, plugins: Sequence[str]) -> list[str]:
 
 
 def _is_in_lua(settings: Settings, name: str) -> bool:
-    """Whether there is a plugin in Lua of a name, where Kong looks for it."""
+    """Whether Kong's Lua path has a plugin of this name."""
     places = (settings.get("lua_package_path") or _LUA_PATH).replace(";;", f";{_LUA_DEFAULT};").split(";")
     module = f"kong/plugins/{name}/handler"
     return any(Path(place.strip().replace("?", module)).is_file() for place in places if "?" in place)
 
 
 def ignored(settings: Settings, plugins: Sequence[str]) -> list[str]:
-    """Say which settings of plugin servers Kong ignores, and how to write them.
+    """Warn of settings of plugin servers that Kong ignores, and say how to write them.
 
-    :param plugins: names of the plugins that were found.
+    :param plugins: names of the plugins in the folder.
     """
     named = _names_of(settings, "pluginserver_names")
     known = {key_of(name): name for name in [*named, *plugins]}
@@ -126,12 +128,12 @@ def ignored(settings: Settings, plugins: Sequence[str]) -> list[str]:
         *_ignored_variables(settings, known),
         *_ignored_in_file(settings, known),
     ]
-    # Variables as they are to be written; the notes above say so of those that are spelled otherwise.
+    # Variables in their correct spelling; the notes above report the wrong spellings.
     spelled = {_corrected(name) for name in settings.plugin_server_variables}
     for name in named:
         query = variable_of(_option(name, "query_cmd"))
         ours = key_of(name) in map(key_of, plugins)
-        # Where Kong looks for a program that it may ask.
+        # Without a query command, Kong looks for one of these programs.
         default = any((_PROGRAMS / program).exists() for program in (name.lower(), f"query_{name.lower()}"))
         if not ours and not default and query not in spelled and not settings.get(_option(name, "query_cmd")):
             used = any(variable_of(_option(name, part)) in spelled for part in _PARTS)
@@ -144,17 +146,17 @@ def ignored(settings: Settings, plugins: Sequence[str]) -> list[str]:
 
 
 def _misspelled_options(settings: Settings) -> Iterator[str]:
-    """Name the variables that are nearly those of a list of names, such as KONG_PLUGIN: Kong ignores them."""
+    """Warn of variables that are spelled almost like KONG_PLUGINS or KONG_PLUGINSERVER_NAMES: Kong ignores them."""
     for spelled in settings.variables_like("KONG_PLUGIN"):
         right = _corrected(spelled)
-        if spelled in _LISTS or spelled in settings.plugin_server_variables or _OF_SERVICES.search(right):
+        if spelled in _LISTS or spelled in settings.plugin_server_variables or _KUBERNETES_SERVICE.search(right):
             continue
-        if guess := difflib.get_close_matches(right, _LISTS, n=1, cutoff=_ALIKE_LIST):
+        if guess := difflib.get_close_matches(right, _LISTS, n=1, cutoff=_LIST_CUTOFF):
             yield f"Kong ignores {spelled}: did you mean {guess[0]}?"
 
 
 def _wrong_separators(settings: Settings, option: str) -> list[str]:
-    """Say where a list has its names between spaces, semicolons or quotes."""
+    """Warn of a list with spaces, semicolons or quotes around its names."""
     words = _list_of(settings, option, "")
     wrong = [word for word in words if not _NAME.fullmatch(word)]
     if not wrong:
@@ -166,11 +168,11 @@ def _wrong_separators(settings: Settings, option: str) -> list[str]:
 def _ignored_variables(settings: Settings, known: Mapping[str, str]) -> Iterator[str]:
     for spelled in settings.plugin_server_variables:
         right = _corrected(spelled)
-        if _OF_SERVICES.search(right):
+        if _KUBERNETES_SERVICE.search(right):
             continue
         option = right.removeprefix("KONG_").lower()
         add = "add it" if spelled == right else _addition(settings, option)
-        wrong = None if option in _OF_ALL_SERVERS else _unknown_server(option, known, variable_of, add)
+        wrong = None if option in _GLOBAL_OPTIONS else _unknown_server(option, known, variable_of, add)
         if wrong:
             yield f"Kong ignores {spelled}: {wrong}"
         elif spelled != right:
@@ -179,7 +181,7 @@ def _ignored_variables(settings: Settings, known: Mapping[str, str]) -> Iterator
 
 
 def _addition(settings: Settings, option: str) -> str:
-    """Say all that makes a server known whose variable has a dash or small letters."""
+    """Give the hint that makes Kong know a server whose variable has a dash or small letters."""
     query = variable_of(re.sub(rf"({'|'.join(_PARTS)})$", "query_cmd", option))
     missing = query not in map(_corrected, settings.plugin_server_variables)
     return f"add it, and write {variable_of(option)}{f' and set {query}' if missing else ''}"
@@ -190,7 +192,7 @@ def _ignored_in_file(settings: Settings, known: Mapping[str, str]) -> Iterator[s
         read = as_kong_reads(spelled)
         if not re.match(r"pluginservers?_", read, re.IGNORECASE):
             continue
-        wrong = None if read.lower() in _OF_ALL_SERVERS else _unknown_server(read.lower(), known, str)
+        wrong = None if read.lower() in _GLOBAL_OPTIONS else _unknown_server(read.lower(), known, str)
         if wrong:
             yield f"kong.conf: Kong ignores {spelled}: {wrong}"
         elif read != read.lower():
@@ -200,17 +202,17 @@ def _ignored_in_file(settings: Settings, known: Mapping[str, str]) -> Iterator[s
 def _unknown_server(
     option: str, known: Mapping[str, str], shown: Callable[[str], str], add: str = "add it"
 ) -> str | None:
-    """Say why an option names no server that Kong has, or none of a server's settings.
+    """Say why Kong ignores an option: its server is not in the list of names, or it is no setting of a server.
 
-    :param add: what to do where the server is not named.
+    :param add: the hint if the server is not in the list.
     """
-    found = _SERVERS_SETTING.fullmatch(option)
-    if found is None:
-        every = [*_OF_ALL_SERVERS[:1], *(_option(key, part) for key in known for part in _PARTS)]
+    match = _SERVERS_SETTING.fullmatch(option)
+    if match is None:
+        every = [*_GLOBAL_OPTIONS[:1], *(_option(key, part) for key in known for part in _PARTS)]
         guess = difflib.get_close_matches(option, every, n=1)
         parts = ", ".join(part.upper() for part in _PARTS)
         return f"did you mean {shown(guess[0])}?" if guess else f"a plugin server has {parts}"
-    key, part = found[1], found[2]
+    key, part = match[1], match[2]
     if key in known:
         return None
     guess = difflib.get_close_matches(key, known, n=1)
@@ -224,15 +226,15 @@ def _corrected(variable: str) -> str:
 
 
 def query_command(run: RunDirectory, name: str) -> str:
-    """Give the command that prints a plugin's dump: Kong starts no interpreter for it."""
+    """Give the command that prints a plugin's dump. It is ``cat``, so that Kong starts no interpreter."""
     return f"cat {shlex.quote(str(run.dump(name)))}"
 
 
 def shell_script(environ: Mapping[str, str], changes: Changes) -> str:
-    """Write the changes for the wrapper of ``kong``.
+    """Give the changes as a script for the wrapper of ``kong``.
 
-    A variable is changed only where it still has the value that the container was started with: what
-    ``docker exec -e`` sets stays.
+    It changes a variable only if that has still its value from the start of the container: values that
+    ``docker exec -e`` sets stay.
     """
     lines = ["# Written at each start of the container; sourced by /opt/kong-python/bin/kong."]
     for name, value in changes.variables.items():
@@ -253,7 +255,7 @@ def _option(name: str, part: str) -> str:
 
 
 def _served_by_user(settings: Settings, name: str, run: RunDirectory) -> bool:
-    """Whether the user runs this plugin's server: a start command, or a socket that is not ours."""
+    """Whether the user runs this plugin's server: there is a start command, or a socket other than ours."""
     socket = settings.get(_option(name, "socket"))
     return bool(settings.get(_option(name, "start_cmd"))) or socket not in (None, "", str(run.socket(name)))
 
@@ -264,7 +266,7 @@ def _list_of(settings: Settings, option: str, default: str) -> list[str]:
 
 
 def _names_of(settings: Settings, option: str) -> list[str]:
-    """Give the names of a list, whatever stands between them."""
+    """Give the names of a list, whatever separates them."""
     return list(dict.fromkeys(name for word in _list_of(settings, option, "") for name in _NAME.findall(word)))
 
 

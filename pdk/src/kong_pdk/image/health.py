@@ -1,4 +1,4 @@
-"""The health check: Kong as its own command sees it, and an RPC to every plugin server, which asks its workers."""
+"""The health check: runs ``kong health``, and calls every plugin server, which asks its workers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from kong_pdk.exit_status import StartError
@@ -13,46 +14,46 @@ from kong_pdk.image.ping import Server, ping_all, read_servers
 from kong_pdk.image.run_directory import locate
 
 _KONG_SECONDS = 6.0
-_SERVER_SECONDS = 5.0  # a server gives its workers three of them
+_SERVER_SECONDS = 5.0  # a server waits three of them for its workers
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print a line for each thing that is wrong. Kong's part runs ``kong health``, for at most 6 s.
+def main(argv: Sequence[str]) -> int:
+    """Print a line for each problem; nothing if there is none. It takes about 6 s at most.
 
-    :return: 0 when all is well, else 1, as Docker wants it.
+    :return: the exit status for Docker, 0 or 1.
     """
-    ready = _parse(argv or []).ready
+    ready = _parse(argv).ready
     try:
         servers = read_servers(locate(os.environ))
     except StartError as error:
-        wrong = [str(error)]
+        problems = [str(error)]
     else:
-        # All at once: Docker allows ten seconds for it.
+        # All at once: Docker allows ten seconds for a health check.
         with ThreadPoolExecutor(2) as threads:
             kong = threads.submit(_kong)
             readiness = threads.submit(_readiness) if ready else None
             of_servers = _servers(servers)
-            wrong = [*kong.result(), *(readiness.result() if readiness else []), *of_servers]
-    for line in wrong:
+            problems = [*kong.result(), *(readiness.result() if readiness else []), *of_servers]
+    for line in problems:
         print(line, file=sys.stderr)
-    return 1 if wrong else 0
+    return 1 if problems else 0
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="kong-python health", description="Ask Kong and every plugin server for a sign of life; 0 if all is well."
     )
     parser.add_argument(
         "--ready", action="store_true", help="ask Kong's status listener, too, whether it has a configuration to serve"
     )
-    return parser.parse_args(argv)
+    return parser.parse_args(list(argv))
 
 
 def _readiness() -> list[str]:
-    from kong_pdk.image.readiness import refusals
+    from kong_pdk.image import readiness
 
     try:
-        return refusals(os.environ)
+        return readiness.problems(os.environ)
     except StartError as error:
         return [str(error)]
 
@@ -66,10 +67,10 @@ def _kong() -> list[str]:
         return [f"kong: cannot be run: {error.strerror}"]
     if done.returncode == 0:
         return []
-    said = " ".join((done.stderr or done.stdout).decode(errors="replace").split())
-    return [f"kong: `kong health` ends with status {done.returncode}: {said}"]
+    output = " ".join((done.stderr or done.stdout).decode(errors="replace").split())
+    return [f"kong: `kong health` ends with status {done.returncode}: {output}"]
 
 
 def _servers(servers: list[Server]) -> list[str]:
-    wrong = ping_all(servers, _SERVER_SECONDS, every_worker=True)
-    return [f"{name}: its plugin server {what}" for name, what in wrong.items()]
+    problems = ping_all(servers, _SERVER_SECONDS, every_worker=True)
+    return [f"{name}: its plugin server {problem}" for name, problem in problems.items()]

@@ -1,4 +1,4 @@
-"""What the user set for Kong (environment variables, their ``_FILE`` forms, kong.conf), and the ports of Kong."""
+"""The user's settings of Kong, from environment variables, their ``_FILE`` forms and kong.conf; and Kong's ports."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from kong_pdk.exit_status import StartError
 from kong_pdk.settings import LOG_LEVEL, LOG_LEVELS, Address
 
 DEFAULT_FILES = (Path("/etc/kong/kong.conf"), Path("/etc/kong.conf"))
-"""Where Kong looks for kong.conf; the first one that exists counts."""
+"""Where Kong looks for kong.conf; it reads the first file that exists."""
 
 _CHANGED = ("plugins", "pluginserver_names")
-"""Options that we change, so that we have to read their ``_FILE`` form before the base image's entrypoint does."""
+"""Options that the image changes. It reads their ``_FILE`` form before the base image's entrypoint does."""
 
 _FILE_FORMS = (*_CHANGED, "role")
-"""Options that we read in either form."""
+"""Options that the image reads in either form."""
 
 _OF_SERVERS = re.compile(r"KONG_PLUGINSERVERS?[_-]", re.IGNORECASE)
 
 
 class Settings:
-    """Kong's options as the user set them, by their names in kong.conf."""
+    """The user's settings of Kong, by their names in kong.conf."""
 
     def __init__(self, environ: Mapping[str, str], file: Mapping[str, str] | None = None) -> None:
-        """Read the ``_FILE`` variables that matter here.
+        """Read the ``_FILE`` variables of options that the image uses.
 
-        :param file: what kong.conf holds, as it is spelled there.
+        :param file: the content of kong.conf, in its spelling.
         :raises StartError: a variable is set in both forms, or its file cannot be read.
         """
         self._environ = environ
@@ -37,7 +37,7 @@ class Settings:
         self._from_files = {name: value for name in _FILE_FORMS if (value := _file_form(environ, name)) is not None}
 
     def get(self, option: str) -> str | None:
-        """Give an option's value, None where the user did not set it. The environment wins over kong.conf."""
+        """Give an option's value, None if the user did not set it. The environment overrides kong.conf."""
         variable = variable_of(option)
         if variable in self._environ and option not in self._from_files:
             return self._environ[variable]
@@ -45,51 +45,51 @@ class Settings:
 
     @property
     def file_variables(self) -> tuple[str, ...]:
-        """The ``_FILE`` variables of options that we change: their content is known here."""
+        """The ``_FILE`` variables of options that the image changes; it removes these variables."""
         return tuple(f"{variable_of(option)}_FILE" for option in self._from_files if option in _CHANGED)
 
     @property
     def plugin_server_variables(self) -> list[str]:
-        """The variables that are set for plugin servers, in any spelling."""
+        """The names of variables for plugin servers, in any spelling."""
         return [name for name in self.variables_like("KONG_PLUGINSERVER") if _OF_SERVERS.match(name)]
 
     def variables_like(self, begin: str) -> list[str]:
-        """Name the variables that are set and begin so, in any spelling."""
+        """Give the names of variables with this beginning, in capitals or not, that have a value."""
         return sorted(name for name, value in self._environ.items() if value and name.upper().startswith(begin))
 
     @property
     def control_plane(self) -> bool:
-        """Whether this Kong only administers others: it serves no requests, and so runs no plugin."""
+        """Whether this Kong is a control plane, which serves no requests and runs no plugin."""
         return (self.get("role") or "").strip() == "control_plane"
 
     @property
     def log_level(self) -> Mapping[str, str]:
-        """What tells plugin servers of a level that is in kong.conf or a file alone: they see the environment."""
+        """The variable for a log level that only kong.conf or a file has: plugin servers read the environment alone."""
         variable = variable_of("log_level")
         if self._environ.get(variable) or not LOG_LEVEL.is_default(self._environ):
             return {}
         level = self.get("log_level") or ""
         if file := self._environ.get(f"{variable}_FILE"):
-            with contextlib.suppress(OSError):  # of which the base's entrypoint complains
+            with contextlib.suppress(OSError):  # the base's entrypoint reports the error
                 level = Path(file).read_text(encoding="utf-8", errors="replace")
         level = level.strip().lower()
         return {LOG_LEVEL.name: level} if level in LOG_LEVELS else {}
 
 
 def variable_of(option: str) -> str:
-    """Name the environment variable of an option of kong.conf."""
+    """Give the environment variable of an option of kong.conf."""
     return f"KONG_{option.upper()}"
 
 
 def as_kong_reads(name: str) -> str:
-    """Give the option that Kong makes of a name in kong.conf: ``pluginserver_py-hello_socket`` has no dash then."""
+    """Give Kong's option for a name in kong.conf: ``pluginserver_py-hello_socket`` loses its dash."""
     return re.sub(r"[^A-Za-z0-9]", "_", name)
 
 
 def read_conf(command: Sequence[str], defaults: Sequence[Path] = DEFAULT_FILES) -> dict[str, str]:
-    """Read the kong.conf that Kong will read, the one of ``-c`` or of the default places; empty if there is none.
+    """Read kong.conf, from ``-c`` or from the default places; empty if there is none.
 
-    A file that cannot be read is Kong's to complain about.
+    A file that cannot be read is no error here: Kong reports it.
     """
     named = _named_conf(command)
     for path in [named] if named else defaults:
@@ -111,14 +111,14 @@ def _named_conf(command: Sequence[str]) -> Path | None:
 
 
 def _assignments(text: str) -> list[tuple[str, str]]:
-    found = []
+    assignments = []
     # A backslash at the end continues a line.
     for line in re.sub(r"\\[ \t]*\n", "", text).splitlines():
         # In Kong's files a # begins a comment anywhere, unless a backslash stands before it.
         name, equals, value = re.sub(r"(?<!\\)#.*", "", line).partition("=")
         if equals:
-            found.append((name.strip(), value.strip().replace("\\#", "#")))
-    return found
+            assignments.append((name.strip(), value.strip().replace("\\#", "#")))
+    return assignments
 
 
 def _file_form(environ: Mapping[str, str], option: str) -> str | None:
@@ -143,27 +143,27 @@ _LISTENERS = {
     "status_listen": "127.0.0.1:8007",
     "stream_listen": "off",
 }
-"""Kong's options that name ports, with Kong's defaults."""
+"""Kong's options with ports, and their defaults in Kong."""
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})
 
 
 def option_of(address: Address, settings: Settings) -> str | None:
-    """Name the option of Kong that has it listen on this address too; None where there is none."""
+    """Give the option of Kong that has this address, too; None if no option has it."""
     for option, default in _LISTENERS.items():
         value = settings.get(option)
-        if any(_meet(address, other) for other in _addresses(default if value is None else value)):
+        if any(_overlap(address, other) for other in _addresses(default if value is None else value)):
             return option
     return None
 
 
 def _addresses(value: str) -> Iterator[Address]:
-    """Give the addresses of a listener's option: ``0.0.0.0:8000 reuseport, [::]:8443 ssl``; Kong judges the rest."""
+    """Give the addresses in ``0.0.0.0:8000 reuseport, [::]:8443 ssl``; Kong itself reports entries that are invalid."""
     for entry in value.split(","):
         host, _, port = (entry.split() or [""])[0].rpartition(":")
         if host and port.isascii() and port.isdecimal():
             yield Address(host.strip("[]"), int(port))
 
 
-def _meet(one: Address, other: Address) -> bool:
+def _overlap(one: Address, other: Address) -> bool:
     return one.port == other.port and (one.host == other.host or not _EVERYWHERE.isdisjoint((one.host, other.host)))

@@ -1,4 +1,4 @@
-"""Gives each line of each program the one form of the log of the container, and never waits for the reader."""
+"""Writes the lines of all programs in the form of the container's log, without waiting for the reader."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Protocol
 from kong_pdk import json_log
 
 MAX_PENDING = 8 * 1024 * 1024
-"""Bytes that wait for a slow reader; beyond, lines are dropped and counted."""
+"""The most bytes that wait for a slow reader. Further lines are dropped and counted."""
 
-# A pipe that polls as writable takes this many bytes without blocking (POSIX: PIPE_BUF), so that the
-# descriptor, which other processes may share, need not be made non-blocking.
+# A pipe that polls as writable takes this many bytes without blocking (POSIX: PIPE_BUF). So the descriptor, which
+# other processes may share, need not be made non-blocking.
 _CHUNK = select.PIPE_BUF
 
-_GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
+_CLOSED = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
 class Output:
-    """Holds what the reader has not taken yet; supervisord's loop gives it its turns to write."""
+    """A buffer in front of a descriptor. supervisord's loop calls it to write."""
 
     def __init__(self, fd: int, max_pending: int = MAX_PENDING) -> None:
-        """:param fd: stays open when this object is gone."""
+        """:param fd: the descriptor; it is never closed here."""
         self.fd = fd
         self.dropped = 0
         self._max_pending = max_pending
@@ -35,7 +35,7 @@ class Output:
         self._poll.register(fd, select.POLLOUT)
 
     def write(self, line: bytes) -> None:
-        """Write a line as soon as the reader takes it, or drop it where too much waits already."""
+        """Queue a line, or drop it if the buffer is full."""
         if len(self._pending) + len(line) > self._max_pending:
             self.flush()
         if len(self._pending) + len(line) > self._max_pending:
@@ -44,9 +44,10 @@ class Output:
         self._pending += line
 
     def flush(self, seconds: float = 0.0) -> bool:
-        """Write what the reader takes now, or within some seconds.
+        """Write as much as the reader takes.
 
-        :return: whether nothing is left.
+        :param seconds: how long to wait for the reader.
+        :return: whether the buffer is empty.
         """
         deadline = time.monotonic() + seconds
         while self._pending:
@@ -57,8 +58,8 @@ class Output:
         return True
 
     def _write_chunk(self, events: int) -> None:
-        if events & _GONE:
-            # Nobody reads any more; what is written from now on is lost in the same way.
+        if events & _CLOSED:
+            # The reader is gone; later lines are lost in the same way.
             self._pending.clear()
             return
         try:
@@ -69,18 +70,18 @@ class Output:
             written = len(self._pending)
         del self._pending[:written]
 
-    # What follows is what supervisord's loop asks of everything that it watches.
+    # supervisord's loop calls the following methods of every object that it watches.
 
     def readable(self) -> bool:
-        """Never: it is written to only."""
+        """Never: the descriptor is for output."""
         return False
 
     def writable(self) -> bool:
-        """Whether to be called when the descriptor takes more."""
+        """Whether there is still something to write."""
         return not self.flush()
 
     def handle_write_event(self) -> None:
-        """Go on writing."""
+        """Write as much as the reader takes."""
         self.flush()
 
     def handle_error(self) -> None:
@@ -88,10 +89,10 @@ class Output:
 
 
 class Wakeup:
-    """Ends supervisord's wait at once when a signal arrives, which Python itself would go on waiting through."""
+    """Ends supervisord's poll at once when a signal arrives: Python repeats an interrupted poll (PEP 475)."""
 
     def __init__(self) -> None:
-        """Make the pipe that ``signal.set_wakeup_fd`` writes to."""
+        """Open the pipe for ``signal.set_wakeup_fd``."""
         self.fd, self.write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def close(self) -> None:
@@ -108,7 +109,7 @@ class Wakeup:
         return False
 
     def handle_read_event(self) -> None:
-        """Forget the numbers of the signals: their handlers have run."""
+        """Discard the numbers of the signals; their handlers have run."""
         with contextlib.suppress(OSError):
             os.read(self.fd, 4096)
 
@@ -117,12 +118,12 @@ class Wakeup:
 
 
 MAX_LINE = 16 * 1024
-"""Bytes after which a line without an end is cut in two: what Docker takes for one entry of its log."""
+"""The length in bytes at which a longer line is cut: the longest entry of Docker's log."""
 
 LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
 
 _LEVELS = "|".join(LEVELS).encode()
-# `verbose` is what `kong docker-start --v` has in the place of debug.
+# `kong docker-start --v` writes `verbose` for debug.
 _STAMPED = re.compile(rb"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[(" + _LEVELS + rb"|verbose)\] (.*)", re.DOTALL)
 _LEVEL_OF_TEXT = (
     (re.compile(rb"nginx: \[(" + _LEVELS + rb")\] "), b""),
@@ -133,14 +134,14 @@ _CONTINUED_SECONDS = 1.0
 
 
 class Sink(Protocol):
-    """Where lines go."""
+    """The destination of lines."""
 
     def write(self, line: bytes) -> None:
-        """Take a line with its end."""
+        """Write a line, which has its line end."""
 
 
 class _Channel:
-    """Standard output or error of one program: what of its last line is still to come, and how that began."""
+    """The state of standard output or error of one program: its unfinished line, and the level of its last line."""
 
     def __init__(self, program: str, default_level: bytes) -> None:
         self.program = program.encode()
@@ -151,7 +152,7 @@ class _Channel:
 
 
 class Relay:
-    """Takes what programs write, in pieces of any size, and writes lines."""
+    """Takes the output of programs in pieces of any size, and writes it line by line."""
 
     def __init__(
         self,
@@ -161,11 +162,11 @@ class Relay:
         least: str = "notice",
         form: str = "text",
     ) -> None:
-        """Write what comes from a program's standard output to ``out``, the rest to ``err``.
+        """Write lines of a program's standard output to ``out``, others to ``err``.
 
         :param clock: seconds since the epoch.
-        :param least: the lowest level at which ``say`` writes.
-        :param form: ``text``, or ``json`` for an object a line.
+        :param least: the lowest level at which ``log`` writes.
+        :param form: ``text``, or ``json`` for one object a line.
         """
         self._put = self._put_object if form == "json" else self._put_line
         self._json = form == "json"
@@ -175,7 +176,7 @@ class Relay:
         self._channels: dict[tuple[str, str], _Channel] = {}
 
     def feed(self, program: str, channel: str, data: bytes) -> None:
-        """Take a piece of what a program wrote.
+        """Take a piece of a program's output.
 
         :param channel: ``stdout`` or ``stderr``.
         """
@@ -190,14 +191,14 @@ class Relay:
             self._write(state, channel, line)
 
     def end(self, program: str) -> None:
-        """Write what a program that ended left without a line end."""
+        """Write the unfinished line of a program that has ended."""
         for (name, channel), state in self._channels.items():
             if name == program and state.partial:
                 line, state.partial = state.partial, b""
                 self._write(state, channel, line)
 
-    def say(self, level: str, text: str, program: str = "supervisord") -> None:
-        """Write lines of our own, unless their level is too low."""
+    def log(self, level: str, text: str, program: str = "supervisord") -> None:
+        """Write a message of the supervisor itself, unless its level is too low."""
         if LEVELS.index(level) >= self._least:
             for line in [text] if self._json else text.splitlines():
                 self._put("stderr", None, level.encode(), program.encode(), line.encode(errors="surrogateescape"))
@@ -221,7 +222,7 @@ class Relay:
         self._put(channel, stamp, level, state.program, text)
 
     def _parts(self, state: _Channel, channel: str, line: bytes) -> tuple[bytes | None, bytes, bytes]:
-        """Give a line's own time, None where it has none, its level, and the rest."""
+        """Split a line into its time (None if it has none), its level and its text."""
         stamped = _STAMPED.fullmatch(line)
         if stamped is None:
             return None, self._level(state, channel, line), line
@@ -229,13 +230,13 @@ class Relay:
         return stamp, level.replace(b"verbose", b"debug"), text.removeprefix(state.program + b": ")
 
     def _level(self, state: _Channel, channel: str, line: bytes) -> bytes:
-        """Give the level of a line that has none: by how it begins, or that of the line it continues."""
+        """Choose the level of a line without one: by its beginning, or the level of the line that it continues."""
         if channel == "stdout":
             return state.default_level
         for pattern, level in _LEVEL_OF_TEXT:
-            found = pattern.match(line)
-            if found:
-                return level or bytes(found.group(1))
+            match = pattern.match(line)
+            if match:
+                return level or bytes(match.group(1))
         serious = LEVELS.index(state.last_level.decode()) > LEVELS.index(state.default_level.decode())
         continued = self._clock() - state.last_time <= _CONTINUED_SECONDS
         return state.last_level if serious and continued else state.default_level
@@ -257,7 +258,7 @@ class Relay:
 
 
 def _end_of_text(data: bytes) -> int:
-    """Give where to cut what is too long for a line: at its most, but not within a character of UTF-8."""
+    """Give the place at which to cut a line that is too long, outside of UTF-8 characters."""
     for end in range(MAX_LINE, MAX_LINE - 4, -1):
         if data[end] & 0xC0 != 0x80:
             return end

@@ -1,4 +1,4 @@
-"""The supervised program that serves the container's metrics. Whatever becomes of it, Kong runs on."""
+"""The supervised program that serves the container's metrics. Kong runs on if it fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kong_pdk.metrics.metrics_server import MetricsServer
 from kong_pdk.settings import METRICS_LISTEN, Address, SettingError
 
 _log = logging.getLogger(__name__)
-_AGAIN_SECONDS = 5.0
+_RETRY_SECONDS = 5.0
 _PING_SECONDS = 1.0
 
 
@@ -40,32 +40,32 @@ def main() -> int:
         _log.error("%s is off: no metrics are served", METRICS_LISTEN.name)
         return CONFIGURATION_STATUS
     run = locate(os.environ)
-    server = _listen(address, PluginCollector(run.metrics, lambda: _answering(run)))
+    server = _listen(address, PluginCollector(run.metrics, lambda: _server_states(run)))
     _log.log(NOTICE, "metrics are at http://%s:%d/metrics", _bracketed(address.host), address.port)
     server.serve_forever()
     return 0
 
 
 def _listen(address: Address, collector: PluginCollector) -> MetricsServer:
-    """Listen, as soon as that is possible: a port may get free, or an address may come later."""
-    server, said = _try(address, collector), ""
+    """Listen; try again while the port is taken or the address does not exist yet."""
+    server, reported = _try_to_listen(address, collector), ""
     while isinstance(server, str):
-        if server != said:
+        if server != reported:
             _log.error(
                 "no metrics yet, cannot listen on %s:%d: %s; trying every %d s; free it, or set %s to another address",
-                _bracketed(address.host), address.port, server, _AGAIN_SECONDS, METRICS_LISTEN.name,
+                _bracketed(address.host), address.port, server, _RETRY_SECONDS, METRICS_LISTEN.name,
             )  # fmt: skip
-        said = server
-        time.sleep(_AGAIN_SECONDS)
-        server = _try(address, collector)
+        reported = server
+        time.sleep(_RETRY_SECONDS)
+        server = _try_to_listen(address, collector)
     return server
 
 
-def _try(address: Address, collector: PluginCollector) -> MetricsServer | str:
-    """Listen, or give the reason why not."""
+def _try_to_listen(address: Address, collector: PluginCollector) -> MetricsServer | str:
+    """Listen, or give the reason for the failure."""
     try:
         return MetricsServer(address, collector)
-    except (OSError, UnicodeError) as error:  # a host's name may be no name at all
+    except (OSError, UnicodeError) as error:  # the host may be no valid name
         return getattr(error, "strerror", None) or str(error)
 
 
@@ -73,7 +73,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _answering(run: RunDirectory) -> Mapping[str, bool]:
+def _server_states(run: RunDirectory) -> Mapping[str, bool]:
     try:
         servers = read_servers(run)
     except StartError as error:

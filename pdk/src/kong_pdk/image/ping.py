@@ -1,4 +1,4 @@
-"""Asks plugin servers for a sign of life: a real RPC, since a socket that accepts may have nobody behind it."""
+"""Asks plugin servers for a sign of life by an RPC: a socket may accept connections that no process serves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Server:
 
 
 def write_servers(run: RunDirectory, names: Iterable[str]) -> None:
-    """Note which servers the container runs, for other processes.
+    """Write the list of the servers that the container runs, for other processes.
 
     :raises StartError: the file cannot be written.
     """
@@ -38,13 +38,13 @@ def write_servers(run: RunDirectory, names: Iterable[str]) -> None:
 
 
 def read_servers(run: RunDirectory) -> list[Server]:
-    """Read which servers the container runs.
+    """Read the list of the servers that the container runs.
 
-    :raises StartError: there is no such note: the container was not started by our entrypoint.
+    :raises StartError: there is no list: our entrypoint did not start the container.
     """
     try:
-        noted = json.loads(run.servers_file.read_text(encoding="utf-8", errors="surrogateescape"))
-        return [Server(str(name), Path(path)) for name, path in noted.items()]
+        entries = json.loads(run.servers_file.read_text(encoding="utf-8", errors="surrogateescape"))
+        return [Server(str(name), Path(path)) for name, path in entries.items()]
     except OSError as error:
         raise StartError(
             f"{run.servers_file}: {error.strerror}; Kong was not started here by user {run.path.name}"
@@ -56,9 +56,9 @@ def read_servers(run: RunDirectory) -> list[Server]:
 def ping(server: Server, timeout: float, every_worker: bool = False) -> str | None:
     """Ask a server for a sign of life once.
 
-    :param timeout: seconds for all of it.
-    :param every_worker: one of each of its workers, not of the one alone that takes the connection.
-    :return: what is wrong, or None.
+    :param timeout: in seconds, for the whole exchange.
+    :param every_worker: ask all workers, not only the worker that accepts the connection.
+    :return: the problem, or None.
     """
     deadline = time.monotonic() + timeout
     method = "plugin.GetWorkers" if every_worker else "plugin.GetStatus"
@@ -84,7 +84,7 @@ def _answer(connection: socket.socket, deadline: float) -> str | None:
         try:
             received = messages.feed(data)
         except WireError as error:
-            return f"answers with something else than MessagePack-RPC: {error}"
+            return f"sends an answer that is not MessagePack-RPC: {error}"
         for message in received:
             if isinstance(message, Response) and message.id == _REQUEST_ID:
                 if message.error is not None:
@@ -102,34 +102,34 @@ def _silent_workers(result: object) -> str | None:
 def ping_all(servers: list[Server], timeout: float, every_worker: bool = False) -> dict[str, str]:
     """Ask all servers at once.
 
-    :param timeout: seconds for each.
+    :param timeout: in seconds, for each server.
     :param every_worker: see :func:`ping`.
-    :return: what is wrong, by the name of the server.
+    :return: the problems, by the name of the server.
     """
-    return _of_all(servers, lambda server: ping(server, timeout, every_worker))
+    return _check_all(servers, lambda server: ping(server, timeout, every_worker))
 
 
 def wait_for_all(servers: list[Server], timeout: float) -> dict[str, str]:
     """Wait until every server answers.
 
-    :param timeout: seconds for all of them.
-    :return: what is still wrong in the end, by the name of the server.
+    :param timeout: in seconds, for all servers together.
+    :return: the problems that are left, by the name of the server.
     """
     deadline = time.monotonic() + timeout
-    return _of_all(servers, lambda server: _wait_for(server, deadline))
+    return _check_all(servers, lambda server: _wait_for(server, deadline))
 
 
 def _wait_for(server: Server, deadline: float) -> str | None:
     while True:
-        wrong = ping(server, min(_ONE_TRY, deadline - time.monotonic()))
-        if wrong is None or time.monotonic() >= deadline:
-            return wrong
+        problem = ping(server, min(_ONE_TRY, deadline - time.monotonic()))
+        if problem is None or time.monotonic() >= deadline:
+            return problem
         time.sleep(_PAUSE)
 
 
-def _of_all(servers: list[Server], check: Callable[[Server], str | None]) -> dict[str, str]:
+def _check_all(servers: list[Server], check: Callable[[Server], str | None]) -> dict[str, str]:
     if not servers:
         return {}
     with ThreadPoolExecutor(min(len(servers), _THREADS)) as threads:
         answers = list(threads.map(check, servers))
-    return {server.name: wrong for server, wrong in zip(servers, answers, strict=True) if wrong is not None}
+    return {server.name: problem for server, problem in zip(servers, answers, strict=True) if problem is not None}

@@ -1,4 +1,4 @@
-"""Whether Kong has a configuration to serve: what its status listener answers to ``GET /status/ready``."""
+"""Asks Kong's status listener whether Kong has a configuration to serve: ``GET /status/ready``."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ _PATH = "/status/ready"
 _SECONDS = 5.0
 _HINT = "set it to an address, such as 0.0.0.0:8100"
 _ENTRY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):(?P<port>\d{1,5})(?P<flags>(\s+\S+)*)")
-# A listener on all addresses answers on this one.
+# The local address of a listener on all addresses.
 _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class Listener(NamedTuple):
-    """Where Kong's status listener can be reached from inside the container."""
+    """An address of Kong's status listener, as seen from inside the container."""
 
     host: str
     port: int
     tls: bool
 
 
-def refusals(environ: Mapping[str, str]) -> list[str]:
+def problems(environ: Mapping[str, str]) -> list[str]:
     """Ask Kong whether it is ready.
 
-    :return: a line for what is wrong; none where it is ready.
+    :return: a line that says why it is not ready; empty if it is.
     """
     text = (Settings(environ, read_conf(())).get("status_listen") or "").strip()
     listener = find_listener(text)
     if listener is None:
-        return [f"kong: KONG_STATUS_LISTEN is {text or 'not set'}, so nobody says whether Kong is ready; {_HINT}"]
+        return [
+            f"kong: KONG_STATUS_LISTEN is {text or 'not set'}, so Kong cannot be asked whether it is ready; {_HINT}"
+        ]
     try:
         status, body = _get(listener)
     except (OSError, HTTPException, UnicodeError) as error:
@@ -47,20 +49,20 @@ def refusals(environ: Mapping[str, str]) -> list[str]:
 
 
 def find_listener(text: str) -> Listener | None:
-    """Find the address to ask in the value of ``status_listen``: one without TLS where there is one."""
-    found = []
+    """Choose an address from the value of ``status_listen``, if possible one without TLS."""
+    listeners = []
     for entry in text.split(","):
         match = _ENTRY.fullmatch(entry.strip())
         if match and int(match["port"]) < 65536:
             host = match["host"].strip("[]")
-            found.append(Listener(_LOCAL.get(host, host), int(match["port"]), "ssl" in match["flags"].split()))
-    return min(found, key=lambda listener: listener.tls, default=None)
+            listeners.append(Listener(_LOCAL.get(host, host), int(match["port"]), "ssl" in match["flags"].split()))
+    return min(listeners, key=lambda listener: listener.tls, default=None)
 
 
 def _get(listener: Listener) -> tuple[int, bytes]:
     connection: HTTPConnection
     if listener.tls:
-        # It is Kong's own certificate, and the connection does not leave the container.
+        # Kong's own certificate is not in any trust store, and the connection does not leave the container.
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         connection = HTTPSConnection(listener.host, listener.port, timeout=_SECONDS, context=context)

@@ -1,4 +1,4 @@
-"""What the image makes of a folder of plugins, for people: ``kong-python env`` and ``kong-python plugins``."""
+"""``kong-python env`` and ``kong-python plugins``: show the plugins of the folder and the settings for Kong."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ _PING_SECONDS = 1.0
 def environment_main(argv: Sequence[str]) -> int:
     """Print the variables that the image generates, as ``KEY=value`` lines for a shell or as JSON.
 
-    :return: 0, or 78 where a plugin is broken or a setting wrong; what is wrong goes to standard error.
+    :return: 0, or 78 if a plugin is broken or a setting is invalid; the messages go to standard error.
     """
     parser = argparse.ArgumentParser(
         prog="kong-python env", description="Print the environment variables that make Kong know the plugins."
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     arguments = parser.parse_args(list(argv))
-    found = _read()
-    if isinstance(found, StartError):
-        return _fail(found)
+    setup = _read()
+    if isinstance(setup, StartError):
+        return _report_error(setup)
     if arguments.json:
-        print(json.dumps(dict(found.changes.variables), indent=2))
+        print(json.dumps(dict(setup.changes.variables), indent=2))
     else:
-        for name, value in found.changes.variables.items():
+        for name, value in setup.changes.variables.items():
             print(f"{name}={shlex.quote(value)}")
-    return _complain(found)
+    return _report_problems(setup)
 
 
 def plugins_main(argv: Sequence[str]) -> int:
-    """Print a table of the plugins that were found.
+    """Print a table of the plugins of the folder.
 
-    :return: 0, or 78 where a plugin is broken or a setting wrong; what is wrong goes to standard error.
+    :return: 0, or 78 if a plugin is broken or a setting is invalid; the messages go to standard error.
     """
-    parser = argparse.ArgumentParser(prog="kong-python plugins", description="Show the plugins that were found.")
+    parser = argparse.ArgumentParser(prog="kong-python plugins", description="Show the plugins of the folder.")
     parser.add_argument("--json", action="store_true", help="print a JSON array")
     arguments = parser.parse_args(list(argv))
-    found = _read()
-    if isinstance(found, StartError):
-        return _fail(found)
-    rows = _rows(found)
+    setup = _read()
+    if isinstance(setup, StartError):
+        return _report_error(setup)
+    rows = _rows(setup)
     print(json.dumps(rows, indent=2) if arguments.json else _table(rows))
-    return _complain(found)
+    return _report_problems(setup)
 
 
 def _read() -> Configuration | StartError:
@@ -63,26 +63,26 @@ def _read() -> Configuration | StartError:
         return error
 
 
-def _rows(found: Configuration) -> list[dict[str, object]]:
-    servers = [Server(name, found.run.socket(name)) for name in found.changes.servers]
+def _rows(setup: Configuration) -> list[dict[str, object]]:
+    servers = [Server(name, setup.run.socket(name)) for name in setup.changes.servers]
     silent = ping_all(servers, _PING_SECONDS)
-    rows = [_row(plugin, found, silent) for plugin in found.plugins]
-    return rows + [_broken_row(problem) for problem in found.problems]
+    rows = [_row(plugin, setup, silent) for plugin in setup.plugins]
+    return rows + [_broken_row(problem) for problem in setup.problems]
 
 
-def _row(plugin: Description, found: Configuration, silent: dict[str, str]) -> dict[str, object]:
-    if plugin.name in found.changes.servers:
+def _row(plugin: Description, setup: Configuration, silent: dict[str, str]) -> dict[str, object]:
+    if plugin.name in setup.changes.servers:
         state = "ok" if plugin.name in silent else "running"
-    elif plugin.name in found.changes.schema_only:
+    elif plugin.name in setup.changes.schema_only:
         state = "schema only"
     else:
-        state = "served by you" if plugin.name in found.served_by_user else "switched off"
+        state = "served by you" if plugin.name in setup.served_by_user else "switched off"
     return {
         "name": plugin.name,
         "version": plugin.version,
         "priority": plugin.priority,
         "phases": list(plugin.phases),
-        "mode": str(found.mode(plugin.name)),
+        "mode": str(setup.mode(plugin.name)),
         "file": str(plugin.file),
         "state": state,
     }
@@ -90,7 +90,7 @@ def _row(plugin: Description, found: Configuration, silent: dict[str, str]) -> d
 
 def _broken_row(problem: Problem) -> dict[str, object]:
     where = str(problem.file) if problem.line is None else f"{problem.file}:{problem.line}"
-    sentence = problem.message if problem.hint is None else f"{problem.message}; {problem.hint}"
+    message = problem.message if problem.hint is None else f"{problem.message}; {problem.hint}"
     return {
         "name": problem.plugin or "",
         "version": "",
@@ -98,7 +98,7 @@ def _broken_row(problem: Problem) -> dict[str, object]:
         "phases": [],
         "mode": "",
         "file": where,
-        "state": f"broken: {sentence}",
+        "state": f"broken: {message}",
     }
 
 
@@ -109,23 +109,23 @@ def _table(rows: list[dict[str, object]]) -> str:
     return plain_table.render(list(rows[0]), cells)
 
 
-def _complain(found: Configuration) -> int:
-    for note in found.notes:
+def _report_problems(setup: Configuration) -> int:
+    for note in setup.notes:
         print(f"kong-python: {note}", file=sys.stderr)
-    for problem in found.problems:
+    for problem in setup.problems:
         print(problem, file=sys.stderr)
-    wrong = _complain_of_settings()
-    return CONFIGURATION_STATUS if found.problems or wrong else 0
+    errors = _report_settings()
+    return CONFIGURATION_STATUS if setup.problems or errors else 0
 
 
-def _complain_of_settings() -> list[str]:
-    wrong = settings.check(os.environ)
-    for sentence in wrong:
-        print(f"kong-python: {sentence}", file=sys.stderr)
-    return wrong
+def _report_settings() -> list[str]:
+    errors = settings.check(os.environ)
+    for message in errors:
+        print(f"kong-python: {message}", file=sys.stderr)
+    return errors
 
 
-def _fail(error: StartError) -> int:
-    if str(error) not in _complain_of_settings():
+def _report_error(error: StartError) -> int:
+    if str(error) not in _report_settings():
         print(f"kong-python: {error}", file=sys.stderr)
     return error.status

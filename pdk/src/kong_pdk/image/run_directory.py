@@ -1,4 +1,4 @@
-"""The directory of one user that holds the sockets and the generated files of a running container."""
+"""The run directory: the sockets and the generated files of a running container, for one user."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from kong_pdk.settings import RUN_DIR
 
 MODE = 0o700
 
-_MODE_TO_PASS = 0o711
-_WORKERS = "kong"
+_MODE_WITH_PASSAGE = 0o711
+_WORKER_USER = "kong"
 
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Where each generated thing lies. Only its user can enter it."""
+    """The paths of the generated files. Only its user can enter the directory."""
 
     path: Path
 
@@ -34,17 +34,17 @@ class RunDirectory:
 
     @property
     def dumps(self) -> Path:
-        """What Kong's query commands print, a file a plugin."""
+        """The dumps that Kong's query commands print, one file for each plugin."""
         return self.path / "dumps"
 
     @property
     def metrics(self) -> Path:
-        """The files of counters of the plugin servers."""
+        """The counter files of the plugin servers."""
         return self.path / "metrics"
 
     @property
     def environment_file(self) -> Path:
-        """What the wrapper of ``kong`` sources."""
+        """The script that the wrapper of ``kong`` sources."""
         return self.path / "environment.sh"
 
     @property
@@ -54,17 +54,17 @@ class RunDirectory:
 
     @property
     def supervisord_conf(self) -> Path:
-        """What supervisord and supervisorctl read."""
+        """The configuration of supervisord and supervisorctl."""
         return self.path / "supervisord.conf"
 
     @property
     def supervisor_socket(self) -> Path:
-        """Where supervisorctl reaches supervisord."""
+        """The socket on which supervisorctl reaches supervisord."""
         return self.path / "supervisor.sock"
 
     @property
     def pid_file(self) -> Path:
-        """supervisord's."""
+        """The file with supervisord's process id."""
         return self.path / "supervisord.pid"
 
     def socket(self, name: str) -> Path:
@@ -99,7 +99,7 @@ class RunDirectory:
 
 
 def locate(environ: Mapping[str, str]) -> RunDirectory:
-    """Find the directory of this process's user, or name the one that would be made; makes nothing."""
+    """Give the directory of this process's user, or the path where it would be. Creates nothing."""
     candidates = _candidates(environ)
     for path in candidates:
         if _refusal(path) is None:
@@ -108,15 +108,15 @@ def locate(environ: Mapping[str, str]) -> RunDirectory:
 
 
 def prepare(environ: Mapping[str, str]) -> RunDirectory:
-    """Make the directory of this process's user, in the temporary directory where the first choice is not writable.
+    """Create the directory of this process's user; in the temporary directory if the first path is not writable.
 
-    :raises StartError: no place is writable.
+    :raises StartError: neither path is writable.
     """
     reasons = []
     for path in _candidates(environ):
-        reason = _make(path)
+        reason = _create(path)
         if reason is None:
-            _let_workers_in(RunDirectory(path), environ)
+            _admit_workers(RunDirectory(path), environ)
             return RunDirectory(path)
         reasons.append(f"{path}: {reason}")
     raise StartError(
@@ -139,8 +139,11 @@ def _candidates(environ: Mapping[str, str]) -> list[Path]:
     return [chosen, temporary.absolute()]
 
 
-def _make(path: Path) -> str | None:
-    """Make it with its folders; what stands in the way, or None."""
+def _create(path: Path) -> str | None:
+    """Create a run directory with its folders.
+
+    :return: the reason if that is not possible.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
@@ -158,24 +161,24 @@ def _make(path: Path) -> str | None:
         return error.strerror or str(error)
 
 
-def _let_workers_in(run: RunDirectory, environ: Mapping[str, str]) -> None:
-    """Let nginx's workers reach the sockets where Kong runs as root: they change to a user of their own."""
+def _admit_workers(run: RunDirectory, environ: Mapping[str, str]) -> None:
+    """If Kong runs as root, let the user of nginx's workers reach the sockets."""
     if os.getuid() != 0:
         return
     setting = environ.get("KONG_NGINX_MAIN_USER") or environ.get("KONG_NGINX_USER") or ""
     try:
-        worker = pwd.getpwnam((setting.split() or [_WORKERS])[0])
+        worker = pwd.getpwnam((setting.split() or [_WORKER_USER])[0])
     except KeyError:
         return
     if worker.pw_uid != 0:
-        # Without the right to do this, root's nginx has not the right to change to that user either.
+        # If root may not do this, root's nginx may not change to that user either.
         with contextlib.suppress(OSError):
             os.chown(run.sockets, worker.pw_uid, -1)
-            run.path.chmod(_MODE_TO_PASS)
+            run.path.chmod(_MODE_WITH_PASSAGE)
 
 
 def _refusal(path: Path) -> str | None:
-    """Say why a directory must not be used. Its parent is open to all: whoever came first may have made it."""
+    """Say why a directory must not be used: every user can write to its parent, and may have created it."""
     try:
         status = path.lstat()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The supervised program that becomes Kong: it waits until every plugin server answers, then starts Kong."""
+"""The supervised program that waits until every plugin server answers, and then becomes Kong."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def become(command: list[str]) -> NoReturn:
     """Replace this process with the base image's entrypoint and a command for it.
 
     :raises StartError: the base image has no entrypoint.
-    :raises SettingError: the variable that names it has no meaning.
+    :raises SettingError: the variable with its path is invalid.
     """
     entrypoint = str(BASE_ENTRYPOINT.read(os.environ))
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SUPERVISOR_")}
-    # Python ignores SIGPIPE, and a program that is started inherits that.
+    # Python ignores SIGPIPE, and the new program would inherit this.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -42,24 +42,24 @@ _log = logging.getLogger(__name__)
 
 
 def main(command: list[str]) -> int:
-    """Become the base image's entrypoint with ``command`` once every server answers.
+    """Wait until every server answers, then become the base image's entrypoint with ``command``.
 
-    :return: the exit status, if it does not come to that.
+    :return: the exit status, if Kong cannot be started.
     """
-    # Process 1 has checked it.
+    # Process 1 has checked the log format.
     configure("kong", form=LOG_FORMAT.read(os.environ))
     for number in (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
-    # A reload may be asked for at any time; until nginx is there, there is nothing to reload.
+    # The user may ask for a reload at any time; before nginx runs, there is nothing to reload.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         servers = read_servers(locate(os.environ))
         wait = START_SECONDS.read(os.environ)
         silent = wait_for_all(servers, wait)
         if silent:
-            wrong = "; ".join(f"{name} {what}" for name, what in silent.items())
+            problems = "; ".join(f"{name} {problem}" for name, problem in silent.items())
             raise StartError(
-                f"Kong is not started: after {wait} s not every plugin server answers: {wrong}",
+                f"Kong is not started: after {wait} s not every plugin server answers: {problems}",
                 UNAVAILABLE_STATUS,
             )
         _log.log(NOTICE, "every plugin server answers (%d), starting Kong", len(servers))
@@ -70,7 +70,7 @@ def main(command: list[str]) -> int:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    # Threads may be waiting for servers; nothing is lost by leaving at once.
+    # Threads may be waiting for servers, and sys.exit() would wait for them.
     os._exit(0)
 
 

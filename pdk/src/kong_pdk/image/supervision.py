@@ -1,4 +1,4 @@
-"""Runs supervisord inside this process: the plugin servers, Kong, metrics, and the log of all of them."""
+"""Runs supervisord inside this process, with the plugin servers, Kong, the metrics program, and the log of them all."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from kong_pdk.image.supervisord_conf import KILL_AFTER_DRAIN_SECONDS, KONG, METR
 from kong_pdk.settings import LOG_FORMAT
 
 _BY_TEXT = (
-    # Each start and stop of the container, and each restart of a server, says these.
+    # Every normal stop of the container has this line.
     (re.compile(r"received SIG(TERM|INT|QUIT) "), "notice"),
-    # Said already, in words of ours.
+    # Our own message says the same.
     (re.compile(r"exited: kong |gave up: "), "debug"),
     (re.compile(r"exited: .*; expected\)"), "notice"),
-    # Told to stop before it was far enough to hear it.
+    # The program was told to stop before it had installed its signal handlers.
     (re.compile(r"stopped: .* \(terminated by SIG(TERM|QUIT)\)"), "notice"),
-    # The socket lies in a directory that only its user can enter.
+    # Needs no authentication: only its user can enter the socket's directory.
     (re.compile(r"Server '.*' running without any HTTP authentication"), "debug"),
     (re.compile(r"spawnerr: "), "error"),
 )
@@ -48,9 +48,10 @@ _BY_LEVEL = {
 
 
 def level_of(text: str, level: int) -> str:
-    """Give the level, by nginx's name.
+    """Give nginx's name of a message's level.
 
-    :param level: supervisord's own.
+    :param text: the message of supervisord.
+    :param level: supervisord's own level.
     """
     for pattern, better in _BY_TEXT:
         if pattern.match(text):
@@ -62,19 +63,19 @@ _FLUSH_SECONDS = 1.0
 _BATCH_SECONDS = 0.005
 _STOP_AGAIN_SECONDS = 1.0
 _SPAWN_FAILED_STATUS = 71
-# What supervisord has a handler for.
-_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2)
+# The signals that supervisord handles.
+_HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2)
 _ENDED_BY_STOP = (-signal.SIGQUIT, -signal.SIGTERM)
 
 
 def run(directory: RunDirectory, drain: int, environ: Mapping[str, str]) -> int:
-    """Run what ``supervisord.conf`` says until Kong ends or the container is stopped.
+    """Run the programs of ``supervisord.conf`` until Kong ends or the container is stopped.
 
-    :param drain: seconds that Kong gets for open requests when it is told to stop.
+    :param drain: seconds for Kong's open requests when the container is stopped.
     :return: the exit status of the container: Kong's.
     :raises StartError: supervisord cannot start.
     """
-    # supervisord wants a temporary directory even where it writes nothing to it.
+    # supervisord needs a writable temporary directory, although it writes nothing there.
     tempfile.tempdir = str(directory.path)
     out, err = Output(1), Output(2)
     relay = Relay(out, err, least=environ.get("KONG_LOG_LEVEL", "notice"), form=LOG_FORMAT.read(environ))
@@ -98,7 +99,7 @@ def run(directory: RunDirectory, drain: int, environ: Mapping[str, str]) -> int:
 
 
 class _RelayHandler(loggers.Handler):  # type: ignore[misc]
-    """Says what supervisord has to say in the form of all other lines."""
+    """Passes supervisord's own messages to the relay."""
 
     def __init__(self, relay: Relay) -> None:
         super().__init__()
@@ -106,14 +107,14 @@ class _RelayHandler(loggers.Handler):  # type: ignore[misc]
 
     def emit(self, record: Any) -> None:
         text = record.asdict()["message"]
-        self._relay.say(level_of(text, record.level), text)
+        self._relay.log(level_of(text, record.level), text)
 
     def close(self) -> None:
         """Nothing is open."""
 
 
 class _Options(ServerOptions):  # type: ignore[misc]
-    """supervisord's options, with what it has to say going to the relay and no end of the process in the middle."""
+    """supervisord's options. Messages go to the relay, and an error does not end the process."""
 
     def __init__(self, relay: Relay) -> None:
         super().__init__()
@@ -125,7 +126,7 @@ class _Options(ServerOptions):  # type: ignore[misc]
         raise StartError(f"supervisord cannot start: {msg}", _SPAWN_FAILED_STATUS)
 
     def set_uid_or_exit(self) -> None:
-        """Stay the user that the container was started as, root included."""
+        """Do not change the user, and do not complain of root: the container's user is the choice of its operator."""
 
     def make_logger(self) -> None:
         self.logger = loggers.Logger(loggers.LevelsByName.INFO, [_RelayHandler(self._relay)])
@@ -133,15 +134,15 @@ class _Options(ServerOptions):  # type: ignore[misc]
     def fork(self) -> int:
         """Fork a child in which signals have their default effect at once.
 
-        Between fork and exec the child would run supervisord's handlers: a signal to end would be lost, and Python
-        would complain that the descriptor to wake supervisord with is closed there.
+        Between fork and exec the child would run supervisord's handlers: a SIGTERM would be lost, and Python would
+        report that the wakeup descriptor, which supervisord closes in the child, cannot be written to.
         """
         signals = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid: int = super().fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
-                for number in _HANDLED:
+                for number in _HANDLED_SIGNALS:
                     signal.signal(number, signal.SIG_DFL)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)
@@ -150,12 +151,12 @@ class _Options(ServerOptions):  # type: ignore[misc]
     def waitpid(self) -> tuple[int | None, int | None]:
         pid, status = super().waitpid()
         if pid:
-            # supervisord itself forgets by which signal a process ended.
+            # supervisord keeps no record of the signal that ended a process.
             self.last_wait_status = status
         return pid, status
 
     def get_signal(self) -> int | None:
-        """Take the next signal; SIGHUP means to supervisord to restart everything, to us to reload Kong."""
+        """Take the next signal. SIGHUP reloads Kong here; supervisord would restart everything."""
         number: int | None = super().get_signal()
         if number != signal.SIGHUP:
             return number
@@ -164,7 +165,10 @@ class _Options(ServerOptions):  # type: ignore[misc]
 
 
 class _Supervision(Supervisor):  # type: ignore[misc]
-    """supervisord, tied to Kong: ends with it, drains it first, and never gives up what runs beside it."""
+    """supervisord with Kong as its main program.
+
+    It ends with Kong, drains Kong before it stops the other programs, and restarts these without limit.
+    """
 
     def __init__(self, options: _Options, relay: Relay, drain: int) -> None:
         super().__init__(options)
@@ -184,26 +188,26 @@ class _Supervision(Supervisor):  # type: ignore[misc]
         super().runforever()
 
     def tick(self, now: float | None = None) -> None:
-        """Do what is due; called in every turn of the loop, after signals and ends of processes."""
+        """Run the pending tasks. supervisord calls this in each turn of its loop, after handling signals and exits."""
         super().tick(now)
         if self._output_came:
-            # A busy Kong writes thousands of lines a second: let them come in batches, not each in a turn of its own.
+            # A busy Kong writes thousands of lines a second: collect them, so that a turn of the loop handles many.
             self._output_came = False
             time.sleep(_BATCH_SECONDS)
         if self._restart_now:
-            # Not in the next turn, which may be a second away.
+            # The next turn may be a second away.
             self._restart_now = False
-            for group in self._beside_kong:
+            for group in self._other_groups:
                 group.transition()
         if self._drain_ends is not None:
-            self._go_on_stopping(self._drain_ends)
+            self._continue_stop(self._drain_ends)
 
     @property
     def _kong(self) -> Any:
         return self.process_groups[KONG].processes[KONG]
 
     @property
-    def _beside_kong(self) -> list[Any]:
+    def _other_groups(self) -> list[Any]:
         return [group for name, group in self.process_groups.items() if name != KONG]
 
     def _on_output(self, event: Any) -> None:
@@ -220,15 +224,16 @@ class _Supervision(Supervisor):  # type: ignore[misc]
             self._restart_now = True
         elif isinstance(event, events.ProcessStateFatalEvent) and not self.stopping:
             name = process.config.name
-            what = "what serves the metrics" if process.group.config.name == METRICS else f"the plugin server of {name}"
-            self._relay.say("error", f"{what} ends again and again right after its start")
+            is_metrics = process.group.config.name == METRICS
+            program = "the metrics program" if is_metrics else f"the plugin server of {name}"
+            self._relay.log("error", f"{program} ends again and again right after its start")
 
     def _on_kong_state(self, event: Any) -> None:
         if isinstance(event, events.ProcessStateStoppingEvent):
             self._drain_ends = self._drain_ends or time.monotonic() + self._drain
             self._stop_again = time.monotonic() + _STOP_AGAIN_SECONDS
         elif isinstance(event, (events.ProcessStateExitedEvent, events.ProcessStateStoppedEvent)):
-            self._give_servers_the_rest()
+            self._extend_stop_of_servers()
             self._drain_ends = None
             self._on_kong_end(os.waitstatus_to_exitcode(self.options.last_wait_status))
         elif isinstance(event, events.ProcessStateFatalEvent):
@@ -237,50 +242,50 @@ class _Supervision(Supervisor):  # type: ignore[misc]
 
     def _on_kong_end(self, code: int) -> None:
         if self.stopping and code in _ENDED_BY_STOP:
-            # It was told to stop before it was far enough to do so in good order: nothing is lost.
+            # Kong was told to stop while it was still starting, and had no requests.
             code = 0
         self.exit_status = 128 - code if code < 0 else code
         if self.options.mood > SupervisorStates.SHUTDOWN and self._kong.administrative_stop is False:
             level = "notice" if code == 0 else "error"
-            self._relay.say(level, f"Kong ended with status {self.exit_status}, so the container ends")
+            self._relay.log(level, f"Kong ended with status {self.exit_status}, so the container ends")
             self.options.mood = SupervisorStates.SHUTDOWN
 
     def _on_tick(self, event: Any) -> None:
-        """Try again what supervisord gave up: a plugin server that cannot start now may start later."""
-        for process in [process for group in self._beside_kong for process in group.processes.values()]:
+        """Start programs that supervisord has given up: a plugin server that cannot start now may start later."""
+        for process in [process for group in self._other_groups for process in group.processes.values()]:
             if process.get_state() == ProcessStates.FATAL and not self.stopping:
                 process.spawn()
 
-    def _go_on_stopping(self, drain_ends: float) -> None:
-        """Tell Kong again to stop, and at the end of its drain to do so at once.
+    def _continue_stop(self, drain_ends: float) -> None:
+        """Tell Kong again to stop; at the end of the drain time, to stop at once.
 
-        A first SIGQUIT that comes while Kong starts may be lost: nginx, and the shell before it, take it only later.
+        A SIGQUIT during the start of Kong may be lost: nginx, and the shell before it, do not handle it yet.
         """
         now = time.monotonic()
         if self._kong.get_state() != ProcessStates.STOPPING:
             return
         if now >= drain_ends:
             self._drain_ends = None
-            # It is not always requests: nginx's worker waits up to 10 s for the output of a server that Kong started.
+            # nginx's worker also waits up to 10 s for the output of a plugin server that Kong has started.
             why = "requests are open, or it waits for a server that it started"
-            self._relay.say("warn", f"Kong still runs after {self._drain} s ({why}), it is told to end at once")
+            self._relay.log("warn", f"Kong still runs after {self._drain} s ({why}), it is told to end at once")
             self._kong.signal(signal.SIGTERM)
         elif now >= self._stop_again:
             self._stop_again = now + _STOP_AGAIN_SECONDS
             self._tell_kong_again()
 
     def _tell_kong_again(self) -> None:
-        if not _ignores(self._kong.pid, signal.SIGQUIT):
+        if not _ignores_signal(self._kong.pid, signal.SIGQUIT):
             self._kong.signal(signal.SIGQUIT)
             return
-        # This is still the shell of Kong's entrypoint: it ignores the signal for the seconds that it takes to prepare
-        # Kong, and nothing is served yet. What it waits for, `kong prepare`, is in its group.
-        self._relay.say("notice", "Kong was still starting, it is told to end at once")
+        # The process is still the shell of Kong's entrypoint, which ignores SIGQUIT while it waits for `kong prepare`.
+        # That is in its process group, and no request is served yet.
+        self._relay.log("notice", "Kong was still starting, it is told to end at once")
         with contextlib.suppress(OSError):
             os.killpg(self._kong.pid, signal.SIGTERM)
 
-    def _give_servers_the_rest(self) -> None:
-        """Let the servers have what Kong left of the time to stop: many of them on a busy machine need it."""
+    def _extend_stop_of_servers(self) -> None:
+        """Give the servers the time that Kong did not need to stop: many servers on a busy machine need it."""
         group = self.process_groups.get(SERVERS)
         if group is None or self._drain_ends is None:
             return
@@ -290,21 +295,21 @@ class _Supervision(Supervisor):  # type: ignore[misc]
 
     def _reload_kong(self) -> None:
         if self._kong.get_state() in (ProcessStates.STARTING, ProcessStates.RUNNING):
-            self._relay.say("notice", "received SIGHUP, passing it to Kong to reload")
+            self._relay.log("notice", "received SIGHUP, passing it to Kong to reload")
             self._kong.signal(signal.SIGHUP)
 
 
-def _ignores(pid: int, number: signal.Signals) -> bool:
+def _ignores_signal(pid: int, number: signal.Signals) -> bool:
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
-    ignored = re.search(r"^SigIgn:\s*([0-9a-f]+)$", status, re.MULTILINE)
-    return ignored is not None and bool(int(ignored[1], 16) >> (number - 1) & 1)
+    mask = re.search(r"^SigIgn:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return mask is not None and bool(int(mask[1], 16) >> (number - 1) & 1)
 
 
 def control(argv: Sequence[str]) -> int:
-    """Run supervisorctl on this container's supervisord; it ends the process with its own exit status."""
+    """Run supervisorctl for this container's supervisord. It ends the process with its own exit status."""
     from supervisor import supervisorctl
 
     arguments = list(argv)

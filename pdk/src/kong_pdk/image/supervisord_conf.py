@@ -1,4 +1,4 @@
-"""Writes the configuration of supervisord: the plugin servers as one group, Kong, and what serves the metrics."""
+"""Writes the configuration of supervisord: the plugin servers as one group, Kong, and the metrics program."""
 
 from __future__ import annotations
 
@@ -14,28 +14,23 @@ KONG = "kong"
 SERVERS = "plugins"
 METRICS = "metrics"
 
-# supervisord stops groups one after another, highest priority first, and waits for each: Kong drains while its
-# plugin servers still answer.
+# supervisord stops groups one after another, highest priority first, and waits for each. So the plugin servers still
+# answer while Kong drains.
 _KONG_PRIORITY = 900
 _SERVERS_PRIORITY = 100
 _METRICS_PRIORITY = 50
 
 KILL_AFTER_DRAIN_SECONDS = 2
-"""How long Kong has after the end of its drain, when it is told to leave at once."""
+"""How long Kong may run after its drain time, when it has got SIGTERM, until it is killed."""
 
 _LEAST_STOP_SECONDS = 4
-"""How long a plugin server has to end, however long Kong took: for three of them plugins may send what they hold."""
+"""The least time for the end of a plugin server. In three of these seconds its plugins may send queued data."""
 
 _PROGRAM = """
 [program:{section}]
 process_name={name}
 command={command}
-priority={priority}
-autorestart={autorestart}
-startsecs={startsecs}
-startretries={startretries}
-stopsignal={stopsignal}
-stopwaitsecs={stopwaitsecs}
+{settings}
 killasgroup=true
 stdout_logfile=NONE
 stdout_events_enabled=true
@@ -78,15 +73,15 @@ def write(  # noqa: PLR0913
 ) -> str:
     """Give the text of the file.
 
-    :param folder: where the plugins are.
-    :param servers: plugins that get a server.
-    :param command: what Kong's container was asked to run, ``kong docker-start``.
-    :param drain: seconds that Kong gets for open requests.
-    :param server_options: more options for the servers of plugins that have some.
-    :param metrics: whether a program serves metrics.
-    :raises StartError: a path cannot be written into such a file.
+    :param folder: the folder of the plugins.
+    :param servers: the plugins that get a server.
+    :param command: the container's command, such as ``kong docker-start``.
+    :param drain: seconds for Kong's open requests at the end.
+    :param server_options: further options of servers, by plugin.
+    :param metrics: whether there is a metrics program.
+    :raises StartError: a path has a control character.
     """
-    # Four descriptors a program, and some for the sockets of supervisorctl.
+    # Four descriptors for each program, and some for the sockets of supervisorctl.
     parts = [
         _HEAD.format(
             run=_escaped(str(run.path)),
@@ -113,26 +108,19 @@ def _section(name: str) -> str:
 def _server(run: RunDirectory, folder: Path, name: str, options: Sequence[str]) -> str:
     command = [str(Path(sys.executable).with_name("kong-python-pluginserver")), "-d", str(folder), "--plugin", name]
     command += ["--kong-prefix", str(run.sockets), "--socket-name", run.socket(name).name, *options]
-    return _PROGRAM.format(
-        section=_section(name),
-        name=name,
-        command=_command_line(command),
-        priority=_SERVERS_PRIORITY,
-        autorestart="true",
-        startsecs=1,
-        startretries=3,
-        stopsignal="TERM",
-        stopwaitsecs=_LEAST_STOP_SECONDS,
+    return _program(
+        _section(name), name, command, priority=_SERVERS_PRIORITY, autorestart="true", stopwaitsecs=_LEAST_STOP_SECONDS
     )
 
 
 def _kong(command: Sequence[str], drain: int) -> str:
-    return _PROGRAM.format(
-        section=KONG,
-        name=KONG,
-        command=_command_line([sys.executable, "-I", "-m", "kong_pdk.image.starting_kong", *command]),
+    return _program(
+        KONG,
+        KONG,
+        [sys.executable, "-I", "-m", "kong_pdk.image.starting_kong", *command],
         priority=_KONG_PRIORITY,
         autorestart="false",
+        # Without these two, supervisord would start a Kong again that ends within a second.
         startsecs=0,
         startretries=0,
         stopsignal="QUIT",
@@ -141,17 +129,17 @@ def _kong(command: Sequence[str], drain: int) -> str:
 
 
 def _metrics() -> str:
-    return _PROGRAM.format(
-        section=METRICS,
-        name=METRICS,
-        command=_command_line([sys.executable, "-I", "-m", "kong_pdk.image.metrics_program"]),
-        priority=_METRICS_PRIORITY,
-        autorestart="true",
-        startsecs=1,
-        startretries=3,
-        stopsignal="TERM",
-        stopwaitsecs=1,
-    )
+    command = [sys.executable, "-I", "-m", "kong_pdk.image.metrics_program"]
+    return _program(METRICS, METRICS, command, priority=_METRICS_PRIORITY, autorestart="true", stopwaitsecs=1)
+
+
+def _program(section: str, name: str, command: Sequence[str], **settings: int | str) -> str:
+    """Give the section of a program.
+
+    :param settings: those of supervisord that differ from its defaults.
+    """
+    lines = "\n".join(f"{setting}={value}" for setting, value in settings.items())
+    return _PROGRAM.format(section=section, name=name, command=_command_line(command), settings=lines)
 
 
 def _command_line(words: Sequence[str]) -> str:
@@ -159,9 +147,9 @@ def _command_line(words: Sequence[str]) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Quote for supervisord, which cuts at `` #`` and `` ;`` even within quotes: each odd character by itself."""
-    odd = re.compile(r"[^\w@+=:,./-]", re.ASCII)
-    return _escaped(odd.sub(lambda found: '"\'"' if found[0] == "'" else f"'{found[0]}'", word) or "''")
+    """Quote each special character by itself: supervisord starts a comment at `` #`` and `` ;`` even within quotes."""
+    special = re.compile(r"[^\w@+=:,./-]", re.ASCII)
+    return _escaped(special.sub(lambda match: '"\'"' if match[0] == "'" else f"'{match[0]}'", word) or "''")
 
 
 def _escaped(value: str) -> str:
