@@ -12,11 +12,11 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from kong_pdk.exit_status import CONFIGURATION_STATUS
+from kong_pdk.protocol import PROTOCOLS, Protocol
 from kong_pdk.settings import INTERFACE_FILE, PROTOCOL
 from kong_pdk.wire.interface import STOCK, Interface, extend, is_extended, read
 from kong_pdk.wire.wire_errors import InterfaceError
@@ -46,8 +46,6 @@ def load(path: Path | None = None) -> Interface | None:
 
 
 _log = logging.getLogger(__name__)
-Protocol = Literal["MsgPack:1", "ProtoBuf:1"]
-PROTOCOLS: Mapping[str, Protocol] = {"msgpack": "MsgPack:1", "protobuf": "ProtoBuf:1"}
 
 
 def interface() -> Interface:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from kong_pdk.masking import masked
+from kong_pdk.protocol import PROTOCOLS
 
 PREFIX = "KONG_PYTHON_"
 
@@ -175,7 +176,7 @@ PLUGINS_DIR = Variable(
 )
 PROTOCOL = Variable(
     "KONG_PYTHON_PROTOCOL", "protobuf or msgpack", "protobuf",
-    "the protocol that Kong speaks with the plugin servers", _choice("protobuf", "msgpack"),
+    "the protocol that Kong speaks with the plugin servers", _choice(*PROTOCOLS),
 )  # fmt: skip
 ON_BROKEN_PLUGIN = Variable(
     "KONG_PYTHON_ON_BROKEN_PLUGIN", "fail or skip", "fail",

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kong_pdk.plugin import PHASES, Plugin
+from kong_pdk.plugin import Plugin
+from kong_pdk.protocol import PHASES
 from kong_pdk.server.listener import Listener
 from kong_pdk.server.server import Server
 from kong_pdk.wire.interface import EXTENDED, STOCK

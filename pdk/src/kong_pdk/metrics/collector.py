@@ -16,7 +16,7 @@ from kong_pdk import __version__
 from kong_pdk.metrics import counter_layout
 from kong_pdk.metrics.counter_file import SERVER, read_counters
 from kong_pdk.metrics.process_stats import memory, started
-from kong_pdk.wire.pdk_functions import PHASES
+from kong_pdk.protocol import PHASES
 
 _BOUNDS = [*map(floatToGoString, counter_layout.BOUNDS), "+Inf"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 
-from kong_pdk.wire.pdk_functions import METHODS, PHASES, functions
+from kong_pdk.protocol import PHASES
+from kong_pdk.wire.pdk_functions import METHODS, functions
 
 OK, ERROR, EXIT, ABORTED = range(4)
 """How an event ended, by the place of its counter."""

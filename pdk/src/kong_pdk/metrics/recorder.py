@@ -15,7 +15,7 @@ from pathlib import Path
 from kong_pdk.metrics import counter_layout
 from kong_pdk.metrics.counter_file import SERVER, open_counters, path_of
 from kong_pdk.metrics.process_stats import started
-from kong_pdk.wire.pdk_functions import PHASES
+from kong_pdk.protocol import PHASES
 
 _log = logging.getLogger(__name__)
 _MOST_NOTED = 128

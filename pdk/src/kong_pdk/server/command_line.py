@@ -27,6 +27,7 @@ from kong_pdk.plugin import (
     load,
     server_name,
 )
+from kong_pdk.protocol import PROTOCOLS
 from kong_pdk.server.listener import QUEUE_SIZE
 from kong_pdk.server.serving import serve_alone, serve_by_workers
 from kong_pdk.server.single_file import become_master, hand_over
@@ -52,7 +53,7 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
         help="how many connections may wait to be accepted (default: %(default)s); the kernel's somaxconn limits it",
     )  # fmt: skip
     parser.add_argument(
-        "--protocol", "-protocol", choices=("msgpack", "protobuf"),
+        "--protocol", "-protocol", choices=tuple(PROTOCOLS),
         help="the protocol that a dump asks Kong to speak (default: what KONG_PYTHON_PROTOCOL says, else protobuf "
         "where Kong's interface file has our extension, else msgpack); the server answers both",
     )  # fmt: skip

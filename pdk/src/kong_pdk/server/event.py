@@ -12,11 +12,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from kong_pdk.protocol import PHASES
 from kong_pdk.server.bridge import EventEnded, Message
 from kong_pdk.server.pdk_hints import unknown_message
 from kong_pdk.settings import MOST_WORKERS
 from kong_pdk.wire.msgpack_codec import MAX_MESSAGE, encode_response
-from kong_pdk.wire.pdk_functions import PHASES
 from kong_pdk.wire.pdk_values import arguments
 from kong_pdk.wire.pdk_values.arguments import for_msgpack
 from kong_pdk.wire.pdk_values.results import from_msgpack

@@ -16,7 +16,7 @@ from kong_pdk.exception_text import describe, logged, traceback_location
 from kong_pdk.logs import report
 from kong_pdk.metrics.counter_layout import ABORTED, ERROR, EXIT, OK
 from kong_pdk.metrics.recorder import recorder_of
-from kong_pdk.plugin import PHASES
+from kong_pdk.protocol import PHASES
 from kong_pdk.server.bridge import Bridge, Channel, EventEnded
 from kong_pdk.server.instances import Instance
 from kong_pdk.wire.wire_errors import UnknownMethod

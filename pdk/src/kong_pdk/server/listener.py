@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kong_pdk.logs import NOTICE
+from kong_pdk.protocol import MAX_SOCKET_PATH
 
 _log = logging.getLogger(__name__)
 QUEUE_SIZE = 4096
@@ -21,7 +22,6 @@ QUEUE_SIZE = 4096
 _KONG_ENV = ".kong_env"
 _USER_NOTED = re.compile(r"^nginx_(?:main_)?user *= *(\S.*)", re.MULTILINE)
 _DEFAULT_USERS = ("kong", "nobody")
-_LONGEST_PATH = 107  # bytes; sockaddr_un holds 108 with the final zero
 
 
 class ListenError(Exception):
@@ -40,9 +40,9 @@ class Listener:
         """
         self.path = path.absolute()  # a plugin may change the working directory
         temporary = self._temporary = self.path.with_name(f".{secrets.token_hex(3)}")
-        if max(len(os.fsencode(each)) for each in (path, path.with_name(temporary.name))) > _LONGEST_PATH:
+        if max(len(os.fsencode(each)) for each in (path, path.with_name(temporary.name))) > MAX_SOCKET_PATH:
             raise ListenError(
-                f"the socket path {path} is too long: a unix socket's has at most {_LONGEST_PATH} bytes; "
+                f"the socket path {path} is too long: a unix socket's has at most {MAX_SOCKET_PATH} bytes; "
                 "choose a shorter prefix with --kong-prefix"
             )
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

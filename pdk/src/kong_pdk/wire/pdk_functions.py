@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from kong_pdk.protocol import PHASES
+
 
 @dataclass(frozen=True)
 class Method:
@@ -44,7 +46,6 @@ METHODS: Mapping[str, Method] = _rows()
 """All methods, by their names on the wire: Kong 3.9's, and behind them those that our extension adds."""
 
 
-PHASES = ("certificate", "rewrite", "access", "response", "preread", "log")
 _STREAM_LOG = "log (stream)"
 
 

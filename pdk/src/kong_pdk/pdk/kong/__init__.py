@@ -28,7 +28,7 @@ from kong_pdk.pdk.kong.telemetry import Telemetry
 from kong_pdk.pdk.kong.unconnected import Types
 from kong_pdk.pdk.kong.vault import Vault
 
-# Plugin is not among them: that name is the author's.
+# Without Plugin: `from kong_pdk.pdk.kong import *` must keep the class of this name that the author defines.
 __all__ = [
     "Client",
     "ClientTls",
