@@ -12,7 +12,7 @@ from kong_pdk.exception_text import logged, traceback_location
 from kong_pdk.logs import report
 from kong_pdk.plugin import Plugin, kong_schema
 from kong_pdk.server.instance_store import Content
-from kong_pdk.server.instances import Instance, InstanceError, Instances, mark
+from kong_pdk.server.instances import Instance, InstanceError, Instances, content_key
 from kong_pdk.wire.calls import (
     Answer,
     Call,
@@ -41,7 +41,7 @@ def start(instances: Instances, call: StartInstance) -> InstanceStatus:
     try:
         return _status(instances.start(call.name, call.config))
     except BaseException as error:  # noqa: BLE001  # a plugin's __init__ may raise anything
-        raise _said(instances, error, Content(call.name, call.config)) from None
+        raise _start_error(instances, error, Content(call.name, call.config)) from None
 
 
 def find(instances: Instances, id: int) -> Instance | None:
@@ -53,25 +53,25 @@ def find(instances: Instances, id: int) -> Instance | None:
     try:
         return instances.get(id)
     except BaseException as error:  # noqa: BLE001  # a plugin's __init__ may raise anything
-        raise _said(instances, error, instances.content_of(id)) from None
+        raise _start_error(instances, error, instances.content_of(id)) from None
 
 
-def _said(instances: Instances, error: BaseException, content: Content | None) -> StartError:
+def _start_error(instances: Instances, error: BaseException, content: Content | None) -> StartError:
     """Log why an instance cannot be made: once for a content, since Kong asks for it again with each request."""
     if isinstance(error, InstanceError):
-        short = long = str(error)
+        line = text = str(error)
     else:
         begin = f"{content.name if content else 'a plugin'}: __init__"
-        short, long = logged(begin, error, lambda: _place(error, instances))
-    is_first = instances.said.is_first(f"{short} {mark(content) if content else ''}")
-    report(_log, logging.ERROR if is_first else logging.DEBUG, "%s", long)
-    return StartError(short)
+        line, text = logged(begin, error, lambda: _place(error, instances))
+    is_first = instances.logged.is_first(f"{line} {content_key(content) if content else ''}")
+    report(_log, logging.ERROR if is_first else logging.DEBUG, "%s", text)
+    return StartError(line)
 
 
 def _place(error: BaseException, instances: Instances) -> str:
     """Give the author's line, of whichever plugin it is."""
-    lines = (traceback_location(plugin.file, error) for plugin in instances.plugins.values())
-    return next((f"{file}:{line}" for file, line in lines if line), "")
+    locations = (traceback_location(plugin.file, error) for plugin in instances.plugins.values())
+    return next((f"{file}:{number}" for file, number in locations if number), "")
 
 
 def answer_call(instances: Instances, call: Call) -> Answer:

@@ -22,21 +22,21 @@ _log = logging.getLogger(__name__)
 _MOST_THREADS = 16
 
 
-class Life:
+class HandlerLife:
     """An author's object, from its ``__init__`` to its ``close()``."""
 
-    def __init__(self, plugin: Plugin, handler: Any, closings: Closings) -> None:
-        """:param closings: calls ``close()``, where the object has one."""
+    def __init__(self, plugin: Plugin, handler: Any, queue: ClosingQueue) -> None:
+        """:param queue: calls ``close()``, where the object has one."""
         self._plugin = plugin
-        self._closings = closings
-        self._close = closings.close_of(plugin, handler)
+        self._queue = queue
+        self._close = queue.close_of(plugin, handler)
         self._running = 0
         self._ended = False
         self._lock = threading.Lock()
 
-    def successor(self, handler: Any) -> Life:
+    def successor(self, handler: Any) -> HandlerLife:
         """Begin the life of another object of the same plugin."""
-        return Life(self._plugin, handler, self._closings)
+        return HandlerLife(self._plugin, handler, self._queue)
 
     def begin(self) -> bool:
         """Note that a handler begins to run; False where the object has ended."""
@@ -50,9 +50,9 @@ class Life:
         """Note that a handler has come to its end."""
         with self._lock:
             self._running -= 1
-            is_last = self._ended and not self._running
-        if is_last and self._close is not None:
-            self._closings.add(self)
+            is_last_run = self._ended and not self._running
+        if is_last_run and self._close is not None:
+            self._queue.add(self)
 
     def end(self) -> None:
         """Have ``close()`` called, now or after the last handler."""
@@ -62,9 +62,9 @@ class Life:
             self._ended = True
             is_idle = not self._running
         if self._close is not None:
-            self._closings.expect()
+            self._queue.expect()
             if is_idle:
-                self._closings.add(self)
+                self._queue.add(self)
 
     def close(self) -> None:
         """Call the object's ``close()``."""
@@ -77,24 +77,24 @@ class Life:
                 text = "%s: close() is async or has a yield, so calling it runs nothing; write def close(self) (%s)"
                 _log.error(text, self._plugin.name, _place(self._close, self._plugin))
         except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
-            _, text = logged(f"{self._plugin.name}: close", error, functools.partial(self._line_of, error))
+            _, text = logged(f"{self._plugin.name}: close", error, functools.partial(self._location_of, error))
             report(_log, logging.ERROR, "%s", text)
 
-    def _line_of(self, error: BaseException) -> str:
+    def _location_of(self, error: BaseException) -> str:
         file, line = traceback_location(self._plugin.file, error)
         return f"{file}:{line}" if line else str(file)
 
 
-class Closings:
+class ClosingQueue:
     """Calls ``close()`` of objects that have ended."""
 
     def __init__(self) -> None:
         """Start with none."""
-        self._ready: deque[Life] = deque()
+        self._waiting: deque[HandlerLife] = deque()
         self._threads = 0
-        self._missing = 0
+        self._unclosed = 0
         self._changed = threading.Condition()
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def close_of(self, plugin: Plugin, handler: Any) -> Callable[[], Any] | None:
         """Give the method to call, or None: a plugin may have nothing of that name, or something else."""
@@ -111,15 +111,15 @@ class Closings:
         try:
             inspect.signature(close).bind()
         except TypeError:
-            self._tell_once(plugin, close)
+            self._warn_once(plugin, close)
             return None
         except ValueError:  # it is not written in Python, and has no signature
             pass
         return close
 
-    def _tell_once(self, plugin: Plugin, close: Callable[..., Any]) -> None:
-        if plugin.name not in self._told:
-            self._told.add(plugin.name)
+    def _warn_once(self, plugin: Plugin, close: Callable[..., Any]) -> None:
+        if plugin.name not in self._warned:
+            self._warned.add(plugin.name)
             text = (
                 "%s: close() takes arguments, so it is not called when an instance ends; "
                 "write def close(self), or give it another name (%s)"
@@ -129,23 +129,23 @@ class Closings:
     def expect(self) -> None:
         """Note that an object is to be closed, once it is added."""
         with self._changed:
-            self._missing += 1
+            self._unclosed += 1
 
-    def add(self, life: Life) -> None:
+    def add(self, life: HandlerLife) -> None:
         """Have an object closed."""
-        self._ready.append(life)
+        self._waiting.append(life)
         self._start_thread()
 
     def wait(self, seconds: float) -> int:
         """Wait until all objects that have ended are closed, and give how many are not."""
         self._start_thread()
         with self._changed:
-            self._changed.wait_for(lambda: not self._missing, seconds)
-            return self._missing
+            self._changed.wait_for(lambda: not self._unclosed, seconds)
+            return self._unclosed
 
     def _start_thread(self) -> None:
         with self._changed:
-            if not self._ready or self._threads >= _MOST_THREADS:
+            if not self._waiting or self._threads >= _MOST_THREADS:
                 return
             self._threads += 1
         try:
@@ -157,14 +157,14 @@ class Closings:
     def _run(self) -> None:
         while True:
             with self._changed:
-                if not self._ready:
+                if not self._waiting:
                     self._threads -= 1
                     return
-                life = self._ready.popleft()
+                life = self._waiting.popleft()
             with contextlib.suppress(BaseException):  # a logging handler of the plugin's may raise
                 life.close()
             with self._changed:
-                self._missing -= 1
+                self._unclosed -= 1
                 self._changed.notify_all()
 
 

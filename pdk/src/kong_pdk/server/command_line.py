@@ -62,11 +62,6 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
         help="PDK calls give values and raise PDKError, instead of giving (value, err)",
     )  # fmt: skip
     parser.add_argument("-v", "--verbose", "-verbose", action="store_true", help="log each event and PDK call")
-    _add_mode(parser)
-    return parser
-
-
-def _add_mode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-g", "--gevent", "-gevent", dest="engine", action="store_const", const=mode.GEVENT,
         help="run handlers by gevent: --engine gevent",
@@ -84,6 +79,7 @@ def _add_mode(parser: argparse.ArgumentParser) -> None:
         help=f"how many processes serve, {settings.WORKERS.kind} "
         "(default: what the plugin's module says, else KONG_PYTHON_WORKERS, else 1)",
     )  # fmt: skip
+    return parser
 
 
 def _workers(text: str) -> int:
@@ -128,81 +124,81 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
         help="count events in files there, from which the image serves metrics",
     )  # fmt: skip
     options = parser.parse_args(argv)
-    wanted = options.plugin or ([options.dump_plugin_info] if options.dump_plugin_info else None)
-    program = wanted[0] if wanted and len(wanted) == 1 else "pluginserver"
+    names = options.plugin or ([options.dump_plugin_info] if options.dump_plugin_info else None)
+    program = names[0] if names and len(names) == 1 else "pluginserver"
     logs.configure(program, options.verbose, form=LOG_FORMAT.read(os.environ), level=log_level(os.environ))
     folder = Path(options.plugins_directory)
     dumping = options.dump_plugin_info or options.dump_all_plugins
-    load_with_packages = _loader(folder, wanted, options.packages, one_process=not dumping)
+    load_with_packages = _loader(folder, names, options.packages, one_process=not dumping)
     if dumping:
-        return _dump_folder(folder, wanted, options.protocol, load_with_packages)
+        return _dump_folder(folder, names, options.protocol, load_with_packages)
     path = Path(options.kong_prefix) / (options.socket_name or _FOLDER_SOCKET)
-    chosen = _choose(options, lambda: _wishes(folder, wanted, load_with_packages))
+    chosen = _choose(options, lambda: _descriptions(folder, names, load_with_packages))
 
     def load_all() -> Loaded:
-        loaded = _load_folder(folder, wanted, load_with_packages)
+        loaded = _load_folder(folder, names, load_with_packages)
         if options.no_lua_style:
             loaded.plugins = [replace(plugin, lua_style=False) for plugin in loaded.plugins]
         return loaded
 
     if options.metrics_directory:
-        record_server(options.metrics_directory, wanted or [source.name for source in find(folder)[0]])
+        record_server(options.metrics_directory, names or [source.name for source in find(folder)[0]])
     return serve_by_workers(load_all, chosen, [path], options.metrics_directory, options.listen_queue_size)
 
 
-def _choose(options: argparse.Namespace, wishes: Callable[[], Iterable[mode.Wish]]) -> mode.Mode:
+def _choose(options: argparse.Namespace, descriptions: Callable[[], Iterable[mode.Wish]]) -> mode.Mode:
     """Decide by which engine and how many workers to serve.
 
     :raises SettingError: a variable has no meaning.
     """
     if options.engine is not None and options.workers is not None:
         return mode.Mode(options.engine, options.workers)
-    asked = list(wishes())
-    chosen = mode.choose(asked, mode.default(os.environ), options.engine, options.workers)
-    if len(asked) > 1 and (sentence := mode.disagreement(asked, chosen)):
-        _log.warning("%s", sentence)
+    wishes = list(descriptions())
+    chosen = mode.choose(wishes, mode.default(os.environ), options.engine, options.workers)
+    if len(wishes) > 1 and (message := mode.disagreement(wishes, chosen)):
+        _log.warning("%s", message)
     return chosen
 
 
-def _wishes(folder: Path, wanted: list[str] | None, load: _Load) -> list[Description]:
+def _descriptions(folder: Path, names: list[str] | None, load: _Load) -> list[Description]:
     """Learn in processes of their own what modules say: this one is to run no code of plugins."""
     inspection = inspect(folder, printed=lambda name, line: None, load=load)
-    for warning in inspection.warnings(wanted):
+    for warning in inspection.warnings(names):
         _log.warning("%s", warning)
-    return [plugin for plugin in inspection.plugins if wanted is None or plugin.name in wanted]
+    return [plugin for plugin in inspection.plugins if names is None or plugin.name in names]
 
 
-def _loader(folder: Path, wanted: list[str] | None, directories: list[Path] | None, one_process: bool) -> _Load:
+def _loader(folder: Path, names: list[str] | None, directories: list[Path] | None, one_process: bool) -> _Load:
     """Give what loads a plugin with its packages: those in the directories, or those that are installed for it."""
     if directories is None:
         from kong_pdk.packages.packages import locate
 
-        found = locate(folder, os.environ, wanted)
-        if one_process and found.shared:
-            _log.warning("%s", found.shared)
-        return found.load
+        packages = locate(folder, os.environ, names)
+        if one_process and packages.shared:
+            _log.warning("%s", packages.shared)
+        return packages.load
     activate(directories)
     return load
 
 
-def _dump_folder(folder: Path, wanted: list[str] | None, protocol: str | None, load: _Load) -> int:
+def _dump_folder(folder: Path, names: list[str] | None, protocol: str | None, load: _Load) -> int:
     inspection = inspect(folder, load=load)
-    for warning in inspection.warnings(wanted):
+    for warning in inspection.warnings(names):
         _log.warning("%s", warning)
-    found = [plugin for plugin in inspection.plugins if wanted is None or plugin.name in wanted]
-    sentences = _sentences(inspection.problems, wanted)
-    for sentence in sentences if found else [*sentences, _missing(wanted or (), folder)]:
-        _log.error("%s", sentence)
-    if not found:
+    plugins = [plugin for plugin in inspection.plugins if names is None or plugin.name in names]
+    messages = _messages(inspection.problems, names)
+    for message in messages if plugins else [*messages, _missing_message(names or (), folder)]:
+        _log.error("%s", message)
+    if not plugins:
         return 1
-    _print_dump(found, protocol)
+    _print_dump(plugins, protocol)
     return 0
 
 
-def _load_folder(folder: Path, wanted: list[str] | None, load: _Load) -> Loaded:
+def _load_folder(folder: Path, names: list[str] | None, load: _Load) -> Loaded:
     """Load the plugins of a folder; nothing is served where one that was asked for is not there."""
     sources, problems = find(folder)
-    chosen = [source for source in sources if wanted is None or source.name in wanted]
+    chosen = [source for source in sources if names is None or source.name in names]
     if len(chosen) > 1:
         keep_apart()
     plugins: list[Plugin] = []
@@ -211,18 +207,18 @@ def _load_folder(folder: Path, wanted: list[str] | None, load: _Load) -> Loaded:
             plugins.append(load(source))
         except PluginError as error:  # noqa: PERF203  # the others are served
             problems.extend(error.problems)
-    sentences = _sentences(problems, wanted)
-    missing = set(wanted or ()) - {plugin.name for plugin in plugins}
+    messages = _messages(problems, names)
+    missing = set(names or ()) - {plugin.name for plugin in plugins}
     if missing or not plugins:
-        return Loaded(sentences=[*sentences, _missing(missing, folder)])
-    return Loaded(plugins, sentences)
+        return Loaded(messages=[*messages, _missing_message(missing, folder)])
+    return Loaded(plugins, messages)
 
 
-def _sentences(problems: Iterable[Problem], wanted: list[str] | None) -> list[str]:
-    return [str(problem) for problem in problems if wanted is None or problem.plugin in (None, *wanted)]
+def _messages(problems: Iterable[Problem], names: list[str] | None) -> list[str]:
+    return [str(problem) for problem in problems if names is None or problem.plugin in (None, *names)]
 
 
-def _missing(names: Iterable[str], folder: Path) -> str:
+def _missing_message(names: Iterable[str], folder: Path) -> str:
     listed = ", ".join(sorted(names))
     return f"there is no {f'plugin {listed} that works' if listed else 'working plugin'} in {folder}"
 
@@ -238,25 +234,25 @@ def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str]
     parser.add_argument("--dump", "-dump", "--dump-all-plugins", action="store_true", help="print it as JSON, and end")
     options = parser.parse_args(argv)
     if options.dump:
-        _drop_printed()
+        _send_prints_to_stderr()
     logs.configure(name, options.verbose, form=LOG_FORMAT.read(os.environ), level=log_level(os.environ))
     try:
-        served = checked()
+        plugin = checked()
     except PluginError as error:
         for problem in error.problems:
             _log.error("%s", problem)
         return 1
-    for warning in served.warnings:
+    for warning in plugin.warnings:
         _log.warning("%s", warning)
     if options.dump:
-        _print_dump([served.describe()], options.protocol)
+        _print_dump([plugin.describe()], options.protocol)
         return 0
     paths = [Path(options.kong_prefix) / socket for socket in _sockets(name, options.socket_name)]
-    chosen = _choose(options, lambda: [served])
+    chosen = _choose(options, lambda: [plugin])
     if chosen != mode.Mode(mode.THREADS, 1):
-        become_master(served, chosen, paths, options)
+        become_master(plugin, chosen, paths, options)
     return serve_alone(
-        replace(served, lua_style=False) if options.no_lua_style else served, paths, options.listen_queue_size
+        replace(plugin, lua_style=False) if options.no_lua_style else plugin, paths, options.listen_queue_size
     )
 
 
@@ -272,16 +268,16 @@ def _sockets(name: str, chosen: str | None) -> list[str]:
     return [f"{each}.{end}" for end in ("socket", "sock") for each in names]
 
 
-def _print_dump(found: list[Description], option: str | None) -> None:
+def _print_dump(plugins: list[Description], option: str | None) -> None:
     # Not at the top: it may come with the packages of a plugin.
     from kong_pdk.interface_file import protocol
 
-    text = dump(found, protocol(option))
-    _drop_printed()
+    text = dump(plugins, protocol(option))
+    _send_prints_to_stderr()
     print(text, flush=True)
 
 
-def _drop_printed() -> None:
+def _send_prints_to_stderr() -> None:
     """Send to standard error what the plugin has printed and is still in the buffer: a dump is to stand alone."""
     with contextlib.suppress(OSError, ValueError):
         output = os.dup(1)

@@ -41,7 +41,7 @@ _CHUNK = 64 * 1024
 _ANSWER_SECONDS = 30.0
 
 
-class Line:
+class ControlChannel:
     """The worker's end. At the other end are the :class:`~kong_pdk.server.instance_store.Contents` of all workers."""
 
     def __init__(
@@ -55,8 +55,8 @@ class Line:
         self._notices: Mapping[str, Callable[[Any], object]] = {DROP: dropped, CLOSE: closed, PING: self._pong}
         self._ids = itertools.count(1)
         self._waiting: dict[int, Future[Any]] = {}
-        self._given_up: dict[int, tuple[str, tuple[object, ...]]] = {}
-        self._one_at_a_time = threading.Lock()
+        self._abandoned: dict[int, tuple[str, tuple[object, ...]]] = {}
+        self._sending = threading.Lock()
 
     def listen(self) -> None:
         """Take what the master says, on a thread of its own. At its end this process ends at once."""
@@ -68,8 +68,8 @@ class Line:
 
     def find(self, id: int) -> Content | None:
         """See :class:`~kong_pdk.server.instance_store.Contents`."""
-        found = self._ask(FIND, id)
-        return Content(*found) if found else None
+        content = self._ask(FIND, id)
+        return Content(*content) if content else None
 
     def release(self, id: int) -> None:
         """See :class:`~kong_pdk.server.instance_store.Contents`."""
@@ -96,12 +96,12 @@ class Line:
 
     def _ask(self, method: str, *args: object) -> Any:
         id = next(self._ids)
-        answer = self._waiting[id] = Future()
+        future = self._waiting[id] = Future()
         try:
             self._send(encode_request(id, method, args))
-            return answer.result(_ANSWER_SECONDS)
+            return future.result(_ANSWER_SECONDS)
         except BaseException as error:  # whatever strikes: what the master still gives is given back
-            self._given_up[id] = method, args
+            self._abandoned[id] = method, args
             if isinstance(error, FutureTimeout):
                 raise InstanceError(f"the master does not answer within {_ANSWER_SECONDS:g} s") from None
             raise
@@ -110,7 +110,7 @@ class Line:
 
     def _send(self, data: bytes) -> None:
         try:
-            with self._one_at_a_time:
+            with self._sending:
                 self._connection.sendall(data)
         except OSError as error:
             raise InstanceError(f"the master cannot be reached: {error.strerror}") from error
@@ -120,23 +120,23 @@ class Line:
         try:
             while data := self._connection.recv(_CHUNK):
                 for message in messages.feed(data):
-                    self._take(message)
+                    self._handle(message)
         except (OSError, WireError, InstanceError):
             pass
         finally:  # deaf, this process is of no use
             os._exit(1)
 
-    def _take(self, message: object) -> None:
+    def _handle(self, message: object) -> None:
         if isinstance(message, Response):
-            waiting = self._waiting.get(message.id)
-            if waiting is not None:
-                waiting.set_result(message.result)
-            elif message.id in self._given_up:
-                self._give_back(*self._given_up.pop(message.id), message.result)
+            future = self._waiting.get(message.id)
+            if future is not None:
+                future.set_result(message.result)
+            elif message.id in self._abandoned:
+                self._release_late(*self._abandoned.pop(message.id), message.result)
         elif isinstance(message, Notification) and message.label in self._notices:
             self._notices[message.label](message.args)
 
-    def _give_back(self, method: str, args: tuple[object, ...], result: Any) -> None:
+    def _release_late(self, method: str, args: tuple[object, ...], result: Any) -> None:
         """Hold no id that came too late for who asked for it."""
         if method == KEEP:
             self.release(int(result))

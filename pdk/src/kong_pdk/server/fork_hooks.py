@@ -15,7 +15,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 @contextlib.contextmanager
-def signals_held() -> Iterator[None]:
+def blocked_signals() -> Iterator[None]:
     """Let signals wait, around a fork: in the child until it has no handler of its parent's any more."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, signal.SIGCHLD))
     try:
@@ -24,18 +24,18 @@ def signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def part_from_children(held: Callable[[], Iterable[socket.socket]], handlers: Mapping[signal.Signals, Any]) -> None:
+def detach_children(open_sockets: Callable[[], Iterable[socket.socket]], handlers: Mapping[signal.Signals, Any]) -> None:
     """Make processes that a plugin forks their own: what stops one of them must not stop the server.
 
-    :param held: gives the sockets whose other ends must see that the server closes them, or ends.
+    :param open_sockets: gives the sockets whose other ends must see that the server closes them, or ends.
     :param handlers: what a child does at a signal. Both are asked at each fork.
     """
     forking = threading.local()
 
-    def hold() -> None:  # a signal is to wait until the child has its own handlers
+    def block_signals() -> None:  # a signal is to wait until the child has its own handlers
         forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
-    def release() -> None:
+    def unblock_signals() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
 
     def in_child() -> None:
@@ -43,15 +43,15 @@ def part_from_children(held: Callable[[], Iterable[socket.socket]], handlers: Ma
             signal.set_wakeup_fd(-1)
             for number, handler in handlers.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
-            _let_go(held())
-            _leave_greenlets()
+            _release_descriptors(open_sockets())
+            _forget_greenlets()
         finally:
-            release()
+            unblock_signals()
 
-    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=in_child)
+    os.register_at_fork(before=block_signals, after_in_parent=unblock_signals, after_in_child=in_child)
 
 
-def _let_go(sockets: Iterable[socket.socket]) -> None:
+def _release_descriptors(sockets: Iterable[socket.socket]) -> None:
     """Put an empty file in the place of each: the objects are still there, and close their descriptors one day."""
     null = os.open(os.devnull, os.O_RDWR)
     for each in list(sockets):
@@ -60,7 +60,7 @@ def _let_go(sockets: Iterable[socket.socket]) -> None:
     os.close(null)
 
 
-def _leave_greenlets() -> None:
+def _forget_greenlets() -> None:
     """Let no greenlet of the server go on in the child when the one that forked waits for something.
 
     They wait in the hub that they know, which does not run again; the child has another one.

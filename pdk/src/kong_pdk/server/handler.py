@@ -22,12 +22,12 @@ from kong_pdk.server.instances import Instance
 from kong_pdk.wire.wire_errors import UnknownMethod
 
 
-def method(phase: str) -> str:
+def failure_method(phase: str) -> str:
     """Name the PDK function that ends a request with a 500."""
     return "kong.response.exit" if phase in ("certificate", "preread") else "kong.response.error"
 
 
-def answer(channel: Channel, phase: str) -> None:
+def answer_failure(channel: Channel, phase: str) -> None:
     """Make the request end with a 500 in Kong's form.
 
     In ``certificate`` the refused call fails the handshake; in ``preread`` it ends the stream.
@@ -35,7 +35,7 @@ def answer(channel: Channel, phase: str) -> None:
     :raises EventEnded: always.
     """
     with contextlib.suppress(UnknownMethod):
-        channel.leave(method(phase), [500])
+        channel.leave(failure_method(phase), [500])
         raise EventEnded
     # a stock ProtoBuf:1 has no kong.response.error: its page is written here
     accept, _ = channel.call("kong.request.get_header", ["accept"])
@@ -95,8 +95,8 @@ def _run(instance: Instance, phase: str, channel: Channel) -> bool:
 def _call(instance: Instance, phase: str, bridge: Bridge) -> BaseException | None:
     """Give what the handler raised."""
     try:
-        with instance.in_use() as its:
-            handler = getattr(its, phase, None) if phase in PHASES else None
+        with instance.in_use() as author_object:
+            handler = getattr(author_object, phase, None) if phase in PHASES else None
             if handler is None:
                 raise HandlerError(
                     f"Kong sends {phase or 'no phase'}, for which the plugin's class has no method; restart Kong, or "
@@ -171,7 +171,7 @@ def fail(channel: Channel, phase: str) -> bool:
             channel.recover()
             if phase == "log":  # the client has its answer, and Kong refuses to make another one here
                 return True
-            answer(channel, phase)
+            answer_failure(channel, phase)
         except EventEnded:  # noqa: PERF203
             return False
         except BaseException:  # noqa: BLE001  # a timer of gevent's that the handler left behind, for example
@@ -183,7 +183,7 @@ def fail(channel: Channel, phase: str) -> bool:
 def _log_error(instance: Instance, phase: str, error: BaseException) -> None:
     name = instance.plugin.name
     if isinstance(error, HandlerError):  # each request meets it, and there is no traceback to show
-        level = logging.ERROR if instance.said.is_first(str(error)) else logging.DEBUG
+        level = logging.ERROR if instance.logged.is_first(str(error)) else logging.DEBUG
         report(_log, level, "%s: the %s handler failed (%s): %s", name, phase, _place(instance, phase, error), error)
         return
     _, text = logged(f"{name}: the {phase} handler", error, lambda: _place(instance, phase, error))

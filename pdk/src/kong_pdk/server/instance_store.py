@@ -44,7 +44,7 @@ class WorkerState(NamedTuple):
     answers: bool
 
 
-class Contents(Protocol):
+class InstanceStore(Protocol):
     """Where the instances of one process get their ids and can be looked up.
 
     The process holds an id once for each :meth:`keep` and each :meth:`find` that gave a content, and gives it back by
@@ -90,7 +90,7 @@ class _Entry:
     holds: Counter[Hashable] = field(default_factory=Counter)
 
 
-class ContentTable:
+class InstanceTable:
     """The table itself: that of a server with one process, or of the master. Safe to use from many threads.
 
     Kong's workers cannot be told apart, so each start of the same content counts, and each close uncounts. A start
@@ -109,7 +109,7 @@ class ContentTable:
         self._lock = threading.Lock()
 
     def keep(self, digest: bytes, content: Content, holder: Hashable | None = None) -> int:
-        """See :class:`Contents`.
+        """See :class:`InstanceStore`.
 
         :param holder: who holds the id; nobody where None.
         """
@@ -130,7 +130,7 @@ class ContentTable:
             return id
 
     def find(self, id: int, holder: Hashable | None = None) -> Content | None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         with self._lock:
             entry = self._entries.get(id)
             if entry is None or entry.content is None:
@@ -139,7 +139,7 @@ class ContentTable:
             return entry.content
 
     def release(self, id: int, holder: Hashable) -> None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         with self._lock:
             entry = self._entries.get(id)
             if entry is not None:
@@ -154,7 +154,7 @@ class ContentTable:
                     self._note_free(id, entry)
 
     def close(self, id: int) -> None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         with self._lock:
             entry = self._entries.get(id)
             if entry is None or entry.content is None:
@@ -179,7 +179,7 @@ class ContentTable:
             return ended
 
     def next_due(self) -> float | None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         with self._lock:
             moments = [next(iter(self._closing.values()))] if self._closing else []
             if self._free:
@@ -236,37 +236,37 @@ class ContentTable:
             self._drop(next(iter(self._free)))
 
 
-class Holder:
+class LocalStore:
     """The table as one process sees it that is a server by itself."""
 
-    def __init__(self, table: ContentTable) -> None:
+    def __init__(self, table: InstanceTable) -> None:
         """Hold nothing yet."""
         self._table = table
 
     def keep(self, digest: bytes, content: Content) -> int:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         return self._table.keep(digest, content, self)
 
     def find(self, id: int) -> Content | None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         return self._table.find(id, self)
 
     def release(self, id: int) -> None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         self._table.release(id, self)
 
     def close(self, id: int) -> None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         self._table.close(id)
 
     def expire(self) -> list[int]:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         return [id for id, holders in self._table.expire().items() if self in holders]
 
     def next_due(self) -> float | None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         return self._table.next_due()
 
     def workers(self) -> list[WorkerState]:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         return [WorkerState(1, os.getpid(), answers=True)]

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 from kong_pdk.logs import Once
 from kong_pdk.plugin import Plugin
-from kong_pdk.server.closing import Closings, Life
-from kong_pdk.server.instance_store import Content, Contents, ContentTable, Holder, WorkerState
+from kong_pdk.server.closing import ClosingQueue, HandlerLife
+from kong_pdk.server.instance_store import Content, InstanceStore, InstanceTable, LocalStore, WorkerState
 from kong_pdk.server.internal_keys import split
 from kong_pdk.wire.text import decode
 
@@ -51,13 +51,13 @@ class Instance:
     internal: dict[str, Any]
     handler: Any
     digest: bytes
-    life: Life
+    life: HandlerLife
     size: int
     started_at: float = field(default_factory=time.time)
     used_at: float = field(init=False)
     is_closed_by_some: bool = False
     """Whether a worker of Kong has closed it; another one may still use it."""
-    said: Once = field(default_factory=Once)
+    logged: Once = field(default_factory=Once)
     """What the log has about its handlers that each request would say again."""
 
     def __post_init__(self) -> None:
@@ -117,23 +117,23 @@ class Instances:
     def __init__(
         self,
         plugins: Iterable[Plugin],
-        contents: Contents | None = None,
+        store: InstanceStore | None = None,
         on_due: Callable[[], object] = lambda: None,
     ) -> None:
         """:param plugins: those that this server serves.
 
-        :param contents: what all processes of the server share; this process has its own where None.
+        :param store: what all processes of the server share; this process has its own where None.
         :param on_due: is called when :meth:`look_after` is to be called earlier than it has said.
         """
         self.plugins = {plugin.name: plugin for plugin in plugins}
-        self._contents = Holder(ContentTable()) if contents is None else contents
+        self._store = LocalStore(InstanceTable()) if store is None else store
         self._on_due = on_due
-        self.said = Once()
+        self.logged = Once()
         """What the log has about instances that cannot be made."""
         self._instances: dict[int, Instance] = {}
         self._bytes = 0
         self._making: dict[bytes, Future[Instance]] = {}
-        self._closings = Closings()
+        self._closings = ClosingQueue()
         self._sweep_at = 0.0
         self._lock = threading.Lock()
 
@@ -145,14 +145,14 @@ class Instances:
         :raises Exception: whatever the plugin's ``__init__`` raises.
         """
         parsed = self._parse(Content(name, config))
-        id = self._contents.keep(parsed.digest, parsed.content)
+        id = self._store.keep(parsed.digest, parsed.content)
         try:
             instance = self._make_or_share(id, parsed)
         except BaseException:
-            self._contents.close(id)  # Kong does not learn the id
+            self._store.close(id)  # Kong does not learn the id
             raise
         instance.is_closed_by_some = False
-        self._let_idle_go()
+        self._discard_idle()
         return instance
 
     def get(self, id: int) -> Instance | None:
@@ -160,11 +160,11 @@ class Instances:
 
         :raises Exception: whatever :meth:`start` raises.
         """
-        found = self._instances.get(id)
-        if found is not None:
-            found.used_at = time.monotonic()
-            return found
-        content = self._contents.find(id)
+        instance = self._instances.get(id)
+        if instance is not None:
+            instance.used_at = time.monotonic()
+            return instance
+        content = self._store.find(id)
         if content is None:
             return None
         try:
@@ -173,7 +173,7 @@ class Instances:
             self._release(id)
             raise
         instance = self._make_or_share(id, parsed)
-        self._let_idle_go()
+        self._discard_idle()
         return instance
 
     def _parse(self, content: Content) -> _Parsed:
@@ -188,17 +188,17 @@ class Instances:
         """Give the instance of a content. Its id is held for this call; one hold is kept while there is an instance."""
         stale: Instance | None = None
         with self._lock:
-            found = self._instances.get(id)
-            if found is not None and found.digest != parsed.digest:  # the id is another content's now
-                stale, found = self._remove(id), None
-            making = None if found is not None else self._making.get(parsed.digest)
-            if found is None and making is None:
+            instance = self._instances.get(id)
+            if instance is not None and instance.digest != parsed.digest:  # the id is another content's now
+                stale, instance = self._remove(id), None
+            making = None if instance is not None else self._making.get(parsed.digest)
+            if instance is None and making is None:
                 made = self._making[parsed.digest] = Future()
         self._end(stale)
-        if found is not None:
-            found.used_at = time.monotonic()
+        if instance is not None:
+            instance.used_at = time.monotonic()
             self._release(id)
-            return found
+            return instance
         if making is not None:  # for another worker of Kong: __init__ runs once
             try:
                 return _wait(parsed.plugin.name, making)
@@ -209,11 +209,11 @@ class Instances:
 
     def _make(self, id: int, parsed: _Parsed, made: Future[Instance]) -> None:
         try:
-            mine, internal = _split(parsed.plugin, parsed.config)
-            handler = _make_handler(parsed.plugin, mine)
-            life = Life(parsed.plugin, handler, self._closings)
+            config, internal = _split(parsed.plugin, parsed.config)
+            handler = _make_handler(parsed.plugin, config)
+            life = HandlerLife(parsed.plugin, handler, self._closings)
             size = len(parsed.content.config)
-            instance = Instance(id, parsed.plugin, mine, internal, handler, parsed.digest, life, size)
+            instance = Instance(id, parsed.plugin, config, internal, handler, parsed.digest, life, size)
         except BaseException as error:  # noqa: BLE001  # it is raised by result()
             with self._lock:
                 del self._making[parsed.digest]
@@ -224,13 +224,13 @@ class Instances:
             del self._making[parsed.digest]
             self._instances[id] = instance
             self._bytes += size
-        self.said.forget()  # what has healed is said again when it fails again
+        self.logged.forget()  # what has healed is said again when it fails again
         made.set_result(instance)
 
     def content_of(self, id: int) -> Content | None:
         """Give what an instance is made of, for a message."""
         with contextlib.suppress(InstanceError):
-            content = self._contents.find(id)
+            content = self._store.find(id)
             if content is not None:
                 self._release(id)
                 return content
@@ -241,16 +241,16 @@ class Instances:
 
         The last time ends it, some seconds later. Closing one that is not there is no error: Kong may be late.
         """
-        self._contents.close(id)
-        found = self._instances.get(id)
+        self._store.close(id)
+        instance = self._instances.get(id)
         self.note_closed(id)
-        return found
+        return instance
 
     def note_closed(self, id: int) -> None:
         """Note that a worker of Kong has closed an instance: without events it goes sooner from now on."""
-        found = self._instances.get(id)
-        if found is not None:
-            found.is_closed_by_some = True
+        instance = self._instances.get(id)
+        if instance is not None:
+            instance.is_closed_by_some = True
         with self._lock:
             self._sweep_at = min(self._sweep_at, time.monotonic() + CLOSED_IDLE_SECONDS)
         self._on_due()
@@ -258,9 +258,9 @@ class Instances:
     def discard(self, id: int) -> Instance | None:
         """Let an instance go that has ended for all processes."""
         with self._lock:
-            found = self._remove(id)
-        self._end(found)
-        return found
+            instance = self._remove(id)
+        self._end(instance)
+        return instance
 
     def all(self) -> list[Instance]:
         """List the instances there are."""
@@ -269,15 +269,15 @@ class Instances:
 
     def workers(self) -> list[WorkerState]:
         """List the workers of the server that serve."""
-        return self._contents.workers()
+        return self._store.workers()
 
     def look_after(self) -> float:
         """Let go what is due, and give the seconds until there may be more of it."""
-        for id in self._contents.expire():
+        for id in self._store.expire():
             self.discard(id)
         if time.monotonic() >= self._sweep_at:
-            self._let_idle_go()
-        due = self._contents.next_due()
+            self._discard_idle()
+        due = self._store.next_due()
         return max(min(self._sweep_at, math.inf if due is None else due) - time.monotonic(), 0.0)
 
     def end(self, seconds: float) -> bool:
@@ -291,21 +291,21 @@ class Instances:
             instance.life.end()
         return not self._closings.wait(seconds)
 
-    def _let_idle_go(self) -> None:
+    def _discard_idle(self) -> None:
         with self._lock:
             now = time.monotonic()
-            going = [instance for instance in self._instances.values() if _due(instance) <= now]
-            for instance in going:
+            discarded = [instance for instance in self._instances.values() if _due(instance) <= now]
+            for instance in discarded:
                 self._remove(instance.id)
             if self._is_too_much():
                 by_use = sorted(self._instances.values(), key=lambda instance: instance.used_at)
                 while self._is_too_much():
-                    going.append(by_use.pop(0))
-                    self._remove(going[-1].id)
+                    discarded.append(by_use.pop(0))
+                    self._remove(discarded[-1].id)
             next_due = min(map(_due, self._instances.values()), default=now + IDLE_SECONDS)
             # Not for each one by itself: the process sleeps otherwise.
             self._sweep_at = max(next_due, now + CLOSED_IDLE_SECONDS)
-        for instance in going:
+        for instance in discarded:
             self._end(instance)
 
     def _is_too_much(self) -> bool:
@@ -324,7 +324,7 @@ class Instances:
 
     def _release(self, id: int) -> None:
         with contextlib.suppress(InstanceError):  # the master is gone, and so is this process soon
-            self._contents.release(id)
+            self._store.release(id)
 
 
 def _due(instance: Instance) -> float:
@@ -372,7 +372,7 @@ def _copy(name: str, config: dict[str, Any]) -> dict[str, Any]:
         raise InstanceError(f"the configuration of {name} is nested too deeply") from error
 
 
-def mark(content: Content) -> str:
+def content_key(content: Content) -> str:
     """Give what tells one content from another, whatever the order of its keys."""
     try:
         return _digest(content.name, _parse(*content)).hex()

@@ -20,7 +20,7 @@ QUEUE_SIZE = 4096
 """How many connections may wait to be accepted; the kernel takes no more than its ``net.core.somaxconn``."""
 
 _KONG_ENV = ".kong_env"
-_USER_NOTED = re.compile(r"^nginx_(?:main_)?user *= *(\S.*)", re.MULTILINE)
+_NGINX_USER = re.compile(r"^nginx_(?:main_)?user *= *(\S.*)", re.MULTILINE)
 _DEFAULT_USERS = ("kong", "nobody")
 
 
@@ -49,7 +49,7 @@ class Listener:
         try:
             # As it was given: a relative path may be short enough where the whole one is not.
             self.socket.bind(str(path.with_name(temporary.name)))
-            _let_kong_in(temporary)
+            _allow_kong(temporary)
             self.socket.listen(queue_size)
             # For good: workers share it, and one that is being started must not let the others wait in accept().
             self.socket.setblocking(False)
@@ -123,7 +123,7 @@ class Listeners:
         self.close()
 
 
-def _let_kong_in(path: Path) -> None:
+def _allow_kong(path: Path) -> None:
     """Let the one user connect that Kong's workers run as, and nobody else; root connects to anything."""
     path.chmod(0o600)
     if os.geteuid() == 0:
@@ -141,12 +141,12 @@ def _uid_of_kongs_workers(prefix: Path, environ: Mapping[str, str]) -> int:
     """
     named = environ.get("KONG_NGINX_MAIN_USER") or environ.get("KONG_NGINX_USER")
     with contextlib.suppress(OSError, UnicodeError):
-        noted = prefix / _KONG_ENV
-        starter = noted.stat().st_uid
+        file = prefix / _KONG_ENV
+        starter = file.stat().st_uid
         if starter != 0 and not named:
             return starter
-        found = _USER_NOTED.search(noted.read_text(encoding="utf-8"))
-        named = named or (found[1] if found else None)
+        match = _NGINX_USER.search(file.read_text(encoding="utf-8"))
+        named = named or (match[1] if match else None)
     if named:
         return _uid_of(named.split()[:1])
     owner = prefix.stat().st_uid

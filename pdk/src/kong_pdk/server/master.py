@@ -20,16 +20,16 @@ from pathlib import Path
 from kong_pdk.logs import NOTICE
 from kong_pdk.mode import Mode
 from kong_pdk.server import control_channel, engine
-from kong_pdk.server.fork_hooks import STOP_SIGNALS, signals_held
-from kong_pdk.server.instance_store import Content, ContentTable, WorkerState
+from kong_pdk.server.fork_hooks import STOP_SIGNALS, blocked_signals
+from kong_pdk.server.instance_store import Content, InstanceTable, WorkerState
 from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
 from kong_pdk.server.step_forwarding import make_inbox
-from kong_pdk.server.worker import Seat
+from kong_pdk.server.worker import WorkerSockets
 from kong_pdk.wire.msgpack_codec import Message, Messages, Notification, Request, encode_notification, encode_response
 from kong_pdk.wire.wire_errors import WireError
 
 _log = logging.getLogger(__name__)
-LOOK_SECONDS = 0.5
+PARENT_CHECK_SECONDS = 0.5
 
 
 class Parent:
@@ -60,7 +60,7 @@ def watch_parent(ended: Callable[[], None]) -> None:
 
     def watch() -> None:
         stopped = threading.Event()
-        while not stopped.wait(LOOK_SECONDS):
+        while not stopped.wait(PARENT_CHECK_SECONDS):
             if parent.has_ended():
                 ended()
                 return
@@ -84,11 +84,11 @@ _CHUNK = 64 * 1024
 class WorkerProcess:
     """One process that was forked for a slot."""
 
-    def __init__(self, slot: int, pid: int, line: socket.socket, started_at: float) -> None:
+    def __init__(self, slot: int, pid: int, control: socket.socket, started_at: float) -> None:
         """:param line: the master's end; it is made non-blocking."""
         self.slot = slot
         self.pid = pid
-        self.line = line
+        self.control = control
         self.started_at = started_at
         self.ready = False
         self.failed = False
@@ -96,8 +96,8 @@ class WorkerProcess:
         self._messages = Messages()
         self._outgoing = bytearray()
         self._waits_since: float | None = None
-        self._is_given_up = False
-        line.setblocking(False)
+        self._is_killed = False
+        control.setblocking(False)
 
     def received(self) -> Iterator[Message]:
         """Give what the worker has said; nothing more once it has closed its end."""
@@ -106,7 +106,7 @@ class WorkerProcess:
 
     def _receive(self) -> bytes:
         try:
-            data = self.line.recv(_CHUNK)
+            data = self.control.recv(_CHUNK)
         except BlockingIOError:
             return b""
         except OSError:
@@ -119,12 +119,12 @@ class WorkerProcess:
 
         :return: whether all is sent.
         """
-        if self._is_given_up:
+        if self._is_killed:
             return True
         self._outgoing += data
         try:
             while self._outgoing:
-                del self._outgoing[: self.line.send(self._outgoing)]
+                del self._outgoing[: self.control.send(self._outgoing)]
                 self._waits_since = time.monotonic()
         except BlockingIOError:
             self._waits_since = self._waits_since or time.monotonic()
@@ -141,9 +141,9 @@ class WorkerProcess:
             return None
         return self._waits_since + TAKE_SECONDS if len(self._outgoing) <= MOST_OUTGOING else 0.0
 
-    def give_up(self) -> None:
+    def kill(self) -> None:
         """Kill it, and keep nothing more for it."""
-        self._is_given_up = True
+        self._is_killed = True
         self._outgoing.clear()
         self._waits_since = None
         self.signal(signal.SIGKILL)
@@ -162,16 +162,16 @@ class WorkerProcess:
         return os.waitstatus_to_exitcode(status) if pid else None
 
 
-class RollCall:
+class PingRound:
     """One question for all workers, and who has not answered yet. The master asks when it is asked, not by itself."""
 
-    def __init__(self, asker: WorkerProcess, request: int, called: Collection[WorkerProcess]) -> None:
-        """:param asker: the worker that wants to know; request: what its question is answered by."""
-        self.asker = asker
+    def __init__(self, asking: WorkerProcess, request: int, workers: Collection[WorkerProcess]) -> None:
+        """:param asking: the worker that wants to know; request: what its question is answered by."""
+        self.asking = asking
         self.request = request
         self.due = time.monotonic() + ANSWER_SECONDS
-        self._called = list(called)
-        self._silent = set(called)
+        self._workers = list(workers)
+        self._silent = set(workers)
 
     def answered(self, worker: WorkerProcess) -> None:
         """Note a sign of life."""
@@ -180,7 +180,7 @@ class RollCall:
     def ended(self, worker: WorkerProcess) -> None:
         """Expect nothing of a worker that has ended: another one takes its place."""
         self._silent.discard(worker)
-        self._called = [each for each in self._called if each is not worker]
+        self._workers = [each for each in self._workers if each is not worker]
 
     @property
     def is_over(self) -> bool:
@@ -189,7 +189,7 @@ class RollCall:
 
     def states(self) -> list[WorkerState]:
         """Say which workers there are, and which of them answer."""
-        return [WorkerState(each.slot + 1, each.pid, each not in self._silent) for each in self._called]
+        return [WorkerState(each.slot + 1, each.pid, each not in self._silent) for each in self._workers]
 
 
 def how_it_ended(code: int) -> str:
@@ -225,12 +225,12 @@ class Master:
         """
         self._mode = mode
         self._status: int | None = None
-        self._told_to_stop = False
+        self._stop_requested = False
         self._kill_at: float | None = None
         self._published = False
-        self._contents = ContentTable()
-        self._roll_calls: list[RollCall] = []
-        self._said: set[str] = set()
+        self._instances = InstanceTable()
+        self._ping_rounds: list[PingRound] = []
+        self._logged: set[str] = set()
         self._workers: dict[int, WorkerProcess] = {}
         self._due = dict.fromkeys(range(mode.workers), 0.0)
         self._failures = dict.fromkeys(range(mode.workers), 0)
@@ -239,29 +239,29 @@ class Master:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._listeners = Listeners(paths, queue_size)
 
-    def run(self) -> Seat | int:
+    def run(self) -> WorkerSockets | int:
         """Keep the workers running until a signal says stop, or the process that started this one ends.
 
-        :return: the exit status; in each worker, which is a fork of this process, its seat.
+        :return: the exit status; in each worker, which is a fork of this process, its sockets.
         """
         engine.load_shared(self._mode.engine)
         gc.collect()
         gc.freeze()
-        self._take_signals()
+        self._install_signal_handlers()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
         while self._status is None or self._workers:
-            seat = self._start_due()
-            if seat is not None:
-                return seat
+            sockets = self._start_due()
+            if sockets is not None:
+                return sockets
             self._wait()
-            self._look_after()
+            self._check_deadlines()
             self._reap()
         self._listeners.close()
         _log.log(NOTICE, "stopped")
         return self._status
 
-    def _take_signals(self) -> None:
+    def _install_signal_handlers(self) -> None:
         for each in (self._wake_reader, self._wake_writer):
             each.setblocking(False)
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
@@ -270,103 +270,103 @@ class Master:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def _on_stop_signal(self, *_: object) -> None:
-        self._told_to_stop = True  # between any two steps of the loop, which sees to it next
+        self._stop_requested = True  # between any two steps of the loop, which sees to it next
 
     # --- the life of workers
 
-    def _start_due(self) -> Seat | None:
+    def _start_due(self) -> WorkerSockets | None:
         for slot in [slot for slot, moment in self._due.items() if moment <= time.monotonic()]:
             if self._status is not None:
                 return None
             del self._due[slot]
-            seat = self._start(slot)
-            if seat is not None:
-                return seat
+            sockets = self._start(slot)
+            if sockets is not None:
+                return sockets
         return None
 
-    def _start(self, slot: int) -> Seat | None:
+    def _start(self, slot: int) -> WorkerSockets | None:
         """Fork a worker.
 
-        :return: its seat, in the worker.
+        :return: its sockets, in the worker.
         """
         try:
-            mine, its = socket.socketpair()
+            master_end, worker_end = socket.socketpair()
         except OSError as error:
-            self._not_started(slot, error)
+            self._start_failed(slot, error)
             return None
-        with signals_held():
+        with blocked_signals():
             try:
                 pid = os.fork()
             except OSError as error:
-                mine.close()
-                its.close()
-                self._not_started(slot, error)
+                master_end.close()
+                worker_end.close()
+                self._start_failed(slot, error)
                 return None
             if pid == 0:
-                mine.close()
-                return self._leave(slot, its)
-        its.close()
-        self._workers[slot] = worker = WorkerProcess(slot, pid, mine, time.monotonic())
-        self._selector.register(mine, selectors.EVENT_READ, worker)
+                master_end.close()
+                return self._become_worker(slot, worker_end)
+        worker_end.close()
+        self._workers[slot] = worker = WorkerProcess(slot, pid, master_end, time.monotonic())
+        self._selector.register(master_end, selectors.EVENT_READ, worker)
         return None
 
-    def _not_started(self, slot: int, error: OSError) -> None:
+    def _start_failed(self, slot: int, error: OSError) -> None:
         _log.error("%s cannot be started: %s", self._name(slot), error.strerror)
         if self._workers:
-            self._again(slot)
+            self._schedule_start(slot)
         else:
             self._stop(1)
 
-    def _leave(self, slot: int, its: socket.socket) -> Seat:
+    def _become_worker(self, slot: int, control: socket.socket) -> WorkerSockets:
         """Let go, in a worker, what is the master's: each end that is open twice hides that it was closed once."""
         signal.set_wakeup_fd(-1)
         for number in (*STOP_SIGNALS, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         self._selector.close()
-        for each in (self._wake_reader, self._wake_writer, *(worker.line for worker in self._workers.values())):
+        for each in (self._wake_reader, self._wake_writer, *(worker.control for worker in self._workers.values())):
             each.close()
         for other, (reader, _) in enumerate(self._inboxes):
             if other != slot:
                 reader.close()
         outboxes = [writer for _, writer in self._inboxes]
-        return Seat(slot, its, self._listeners.sockets, self._inboxes[slot][0], outboxes)
+        return WorkerSockets(slot, control, self._listeners.sockets, self._inboxes[slot][0], outboxes)
 
     def _reap(self) -> None:
         for worker in list(self._workers.values()):
             code = worker.reap()
             if code is None:
                 continue
-            self._hear(worker)
+            self._receive_from(worker)
             del self._workers[worker.slot]
-            self._contents.release_all(worker)
-            self._roll_calls = [each for each in self._roll_calls if each.asker is not worker]
-            for each in self._roll_calls:
+            self._instances.release_all(worker)
+            self._ping_rounds = [each for each in self._ping_rounds if each.asking is not worker]
+            for each in self._ping_rounds:
                 each.ended(worker)
             with contextlib.suppress(KeyError):
-                self._selector.unregister(worker.line)
-            worker.line.close()
+                self._selector.unregister(worker.control)
+            worker.control.close()
             if self._status is None:
                 self._ended(worker, code)
 
     def _ended(self, worker: WorkerProcess, code: int) -> None:
-        what = f"{self._name(worker.slot)} ended ({how_it_ended(code)})"
+        ending = f"{self._name(worker.slot)} ended ({how_it_ended(code)})"
         if not self._published:
             if not worker.failed:
-                _log.error("%s before it was ready", what)
+                _log.error("%s before it was ready", ending)
             self._stop(1)
         elif not worker.ready and not self._workers:
-            _log.error("%s right after its start, and there is no other: the server ends", what)
+            _log.error("%s right after its start, and there is no other: the server ends", ending)
             self._stop(1)
         else:
-            _log.error("%s; another one is started", what)
+            _log.error("%s; another one is started", ending)
             if worker.ready and time.monotonic() - worker.started_at > STEADY_SECONDS:
                 self._failures[worker.slot] = 0
-            self._again(worker.slot)
+            self._schedule_start(worker.slot)
 
     def _name(self, slot: int) -> str:
         return f"worker {slot + 1} of {self._mode.workers}" if self._mode.workers > 1 else "the worker"
 
-    def _again(self, slot: int) -> None:
+    def _schedule_start(self, slot: int) -> None:
         """Have a worker started."""
         self._due[slot] = time.monotonic() + pause_after(self._failures[slot])
         self._failures[slot] += 1
@@ -386,12 +386,12 @@ class Master:
 
     def _wait(self) -> None:
         """Wait until a worker has said something or ended, a signal came, or something is due."""
-        dues = [self._kill_at, self._contents.next_due(), *(worker.hangs_at for worker in self._workers.values())]
-        moments = [*self._due.values(), *(each.due for each in self._roll_calls)]
+        dues = [self._kill_at, self._instances.next_due(), *(worker.hangs_at for worker in self._workers.values())]
+        moments = [*self._due.values(), *(each.due for each in self._ping_rounds)]
         moments += [due for due in dues if due is not None]
         pause = min(moments) - time.monotonic() if moments else None
         if self._parent.is_watched:
-            pause = LOOK_SECONDS if pause is None else min(pause, LOOK_SECONDS)
+            pause = PARENT_CHECK_SECONDS if pause is None else min(pause, PARENT_CHECK_SECONDS)
         for key, events in self._selector.select(None if pause is None else max(pause, 0.0)):
             if key.fileobj is self._wake_reader:
                 with contextlib.suppress(BlockingIOError):
@@ -399,93 +399,93 @@ class Master:
             elif events & selectors.EVENT_WRITE:
                 self._send(key.data, b"")
             else:
-                self._hear(key.data)
+                self._receive_from(key.data)
 
-    def _look_after(self) -> None:
-        if self._status is None and (self._told_to_stop or self._parent.has_ended()):
+    def _check_deadlines(self) -> None:
+        if self._status is None and (self._stop_requested or self._parent.has_ended()):
             self._stop(0)
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._kill_at = None
             for worker in self._workers.values():
                 _log.warning("%s does not end, it is killed", self._name(worker.slot))
                 worker.signal(signal.SIGKILL)
-        for id, holders in self._contents.expire().items():
+        for id, holders in self._instances.expire().items():
             for worker in self._workers.values():
                 if worker in holders:
                     self._send(worker, encode_notification(control_channel.DROP, id))
         for worker in self._workers.values():
             if worker.hangs_at is not None and worker.hangs_at <= time.monotonic():
                 _log.error("%s takes nothing of what its master has to tell it: it is killed", self._name(worker.slot))
-                worker.give_up()
-        self._end_roll_calls()
+                worker.kill()
+        self._end_ping_rounds()
 
     # --- what workers say
 
-    def _hear(self, worker: WorkerProcess) -> None:
+    def _receive_from(self, worker: WorkerProcess) -> None:
         try:
             for message in worker.received():
-                self._take(worker, message)
+                self._handle(worker, message)
         except (WireError, TypeError, ValueError) as error:  # code of a plugin has written there
             _log.error("%s is killed: it says what no worker says: %s", self._name(worker.slot), error)
             worker.signal(signal.SIGKILL)
         if worker.has_hung_up:  # it ends, or has ended: that is for _reap
             with contextlib.suppress(KeyError):
-                self._selector.unregister(worker.line)
+                self._selector.unregister(worker.control)
 
-    def _take(self, worker: WorkerProcess, message: Message) -> None:
+    def _handle(self, worker: WorkerProcess, message: Message) -> None:
         if isinstance(message, Request) and message.method == control_channel.WORKERS:
-            self._call_roll(worker, message.id)
+            self._ping_workers(worker, message.id)
         elif isinstance(message, Request):
             self._send(worker, encode_response(message.id, None, self._answer(worker, message)))
         elif not isinstance(message, Notification):
             raise TypeError(type(message).__name__)
         elif message.label == control_channel.RELEASE:
-            self._contents.release(message.args, worker)
+            self._instances.release(message.args, worker)
         elif message.label == control_channel.CLOSE:
-            self._contents.close(message.args)
+            self._instances.close(message.args)
             for other in self._workers.values():
                 if other is not worker:
                     self._send(other, encode_notification(control_channel.CLOSE, message.args))
         elif message.label == control_channel.PONG:
-            for each in self._roll_calls:
+            for each in self._ping_rounds:
                 each.answered(worker)
         else:
             worker.ready, worker.failed = (
                 message.label == control_channel.READY,
                 message.label == control_channel.FAILED,
             )
-            self._say(message.args)
+            self._log_once(message.args)
             self._publish_if_ready()
 
     def _answer(self, worker: WorkerProcess, request: Request) -> object:
         if request.method == control_channel.KEEP:
             digest, name, config = request.args
-            return self._contents.keep(digest, Content(name, config), worker)
+            return self._instances.keep(digest, Content(name, config), worker)
         (id,) = request.args
-        return self._contents.find(id, worker)
+        return self._instances.find(id, worker)
 
-    def _call_roll(self, asker: WorkerProcess, request: int) -> None:
-        called = [worker for worker in self._workers.values() if worker.ready]
-        self._roll_calls.append(RollCall(asker, request, called))
-        for worker in called:
+    def _ping_workers(self, asking: WorkerProcess, request: int) -> None:
+        workers = [worker for worker in self._workers.values() if worker.ready]
+        self._ping_rounds.append(PingRound(asking, request, workers))
+        for worker in workers:
             self._send(worker, encode_notification(control_channel.PING, None))
 
-    def _end_roll_calls(self) -> None:
-        for each in [each for each in self._roll_calls if each.is_over]:
-            self._roll_calls.remove(each)
-            self._send(each.asker, encode_response(each.request, None, each.states()))
+    def _end_ping_rounds(self) -> None:
+        for each in [each for each in self._ping_rounds if each.is_over]:
+            self._ping_rounds.remove(each)
+            self._send(each.asking, encode_response(each.request, None, each.states()))
 
     def _send(self, worker: WorkerProcess, data: bytes) -> None:
         waits_for = selectors.EVENT_READ if worker.send(data) else selectors.EVENT_READ | selectors.EVENT_WRITE
         with contextlib.suppress(KeyError, ValueError):  # it has hung up
-            self._selector.modify(worker.line, waits_for, worker)
+            self._selector.modify(worker.control, waits_for, worker)
 
-    def _say(self, sentences: Iterable[str]) -> None:
+    def _log_once(self, messages: Iterable[str]) -> None:
         """Say what is wrong with plugins, once: the workers load the same ones."""
-        for sentence in sentences:
-            if sentence not in self._said:
-                self._said.add(sentence)
-                _log.error("%s", sentence)
+        for message in messages:
+            if message not in self._logged:
+                self._logged.add(message)
+                _log.error("%s", message)
 
     def _publish_if_ready(self) -> None:
         ready = [worker for worker in self._workers.values() if worker.ready]

@@ -47,7 +47,7 @@ class NoHandler(Exception):
         super().__init__(event_id)
         phase = phase_of(event_id)
         # In `log` the client has its answer, and Kong refuses to make another one.
-        call = {"Method": handler.method(phase), "Args": [500]}
+        call = {"Method": handler.failure_method(phase), "Args": [500]}
         self.output = {"Data": "ret" if phase == "log" else call, "EventId": event_id}
 
 
@@ -201,7 +201,7 @@ class MsgpackServer:
         """Bring a value to an event: the response, and the event if it is this worker's."""
         order = _mapping(request)
         id = _integer(order, "EventId")
-        if self._peers is not None and self._peers.have(id):
+        if self._peers is not None and self._peers.is_elsewhere(id):
             return self._relay(self._peers, id, request), None
         event = self._events.get(id)
         if event is None or event.gone:

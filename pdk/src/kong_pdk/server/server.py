@@ -17,7 +17,7 @@ from kong_pdk.plugin import Plugin
 from kong_pdk.server import protobuf
 from kong_pdk.server.activity import Activity
 from kong_pdk.server.fork_hooks import STOP_SIGNALS
-from kong_pdk.server.instance_store import Contents
+from kong_pdk.server.instance_store import InstanceStore
 from kong_pdk.server.instances import Instances
 from kong_pdk.server.msgpack import MsgpackServer
 from kong_pdk.server.step_forwarding import Peers
@@ -38,17 +38,17 @@ class Server:
         self,
         plugins: Iterable[Plugin],
         listening: Iterable[socket.socket],
-        contents: Contents | None = None,
+        store: InstanceStore | None = None,
         peers: Peers | None = None,
         interface: Interface = STOCK,
     ) -> None:
         """Serve from :meth:`run` on.
 
-        :param contents: what the workers of a server share, and ``peers`` the others of them; None where it is alone.
+        :param store: what the workers of a server share, and ``peers`` the others of them; None where it is alone.
         :param interface: what Kong can be asked for over ProtoBuf:1.
         """
         self._interface = interface
-        self.instances = Instances(plugins, contents, self._wake)
+        self.instances = Instances(plugins, store, self._wake)
         self.is_idle = True
         """Whether all handlers had come to their end when :meth:`run` returned."""
         self._activity = Activity()

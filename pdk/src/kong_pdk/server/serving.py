@@ -33,7 +33,7 @@ def serve_alone(plugin: Plugin, paths: list[Path], queue_size: int = QUEUE_SIZE)
     :return: the exit status.
     """
     from kong_pdk.interface_file import interface
-    from kong_pdk.server.fork_hooks import part_from_children
+    from kong_pdk.server.fork_hooks import detach_children
     from kong_pdk.server.master import watch_parent
     from kong_pdk.server.server import Server
 
@@ -41,7 +41,7 @@ def serve_alone(plugin: Plugin, paths: list[Path], queue_size: int = QUEUE_SIZE)
     try:
         with Listeners(paths, queue_size) as listeners:
             server = Server([plugin], listeners.sockets, interface=interface())
-            part_from_children(server.sockets, server.stop_at_signals())
+            detach_children(server.sockets, server.stop_at_signals())
             watch_parent(server.stop)
             listeners.publish()
             server.run()
@@ -69,16 +69,16 @@ def serve_by_workers(
     from kong_pdk.server.master import Master
     from kong_pdk.server.worker import work
 
-    at_hand = interface()
+    kong_interface = interface()
     try:
-        seat = Master(paths, chosen, queue_size).run()
+        result = Master(paths, chosen, queue_size).run()
     except ListenError as error:
         _log.error("%s", error)
         return 1
-    if isinstance(seat, int):
-        return seat
+    if isinstance(result, int):  # the master ended; a worker gets its sockets
+        return result
     try:
-        server = work(seat, chosen, load, metrics, at_hand)
+        server = work(result, chosen, load, metrics, kong_interface)
     finally:
         _flush()
     return 1 if server is None else _end(server)
@@ -95,7 +95,7 @@ def _end(server: Server) -> int:
     The interpreter waits for threads and processes that a plugin left behind, some of which never end. Where a
     handler is still running it does not even try; what plugins have registered for the end is called all the same.
     """
-    watch = threading.Timer(_END_SECONDS, _leave)
+    watch = threading.Timer(_END_SECONDS, _exit_now)
     watch.daemon = True
     with contextlib.suppress(RuntimeError):  # no more threads
         watch.start()
@@ -104,10 +104,10 @@ def _end(server: Server) -> int:
     _flush()
     if not server.is_idle:
         atexit._run_exitfuncs()
-        _leave()
+        _exit_now()
     return 0
 
 
-def _leave() -> None:
+def _exit_now() -> None:
     logging.shutdown()
     os._exit(0)

@@ -19,10 +19,10 @@ from kong_pdk.server.serving import serve_by_workers
 from kong_pdk.server.worker import Loaded
 from kong_pdk.settings import LOG_FORMAT, log_level
 
-_expected = False
+_is_worker = False
 
 
-class HandedOver(BaseException):
+class ReachedServer(BaseException):
     """The file has come to the point where it would serve itself; no ``Exception``, which it might catch."""
 
     def __init__(self, checked: Callable[[], Plugin]) -> None:
@@ -31,19 +31,19 @@ class HandedOver(BaseException):
         self.checked = checked
 
 
-def expect() -> None:
+def run_as_worker() -> None:
     """Have the file that runs next end where it would serve itself."""
-    global _expected
-    _expected = True
+    global _is_worker
+    _is_worker = True
 
 
 def hand_over(checked: Callable[[], Plugin]) -> None:
     """End the run of the plugin's file here if a worker runs it.
 
-    :raises HandedOver: it does.
+    :raises ReachedServer: it does.
     """
-    if _expected:
-        raise HandedOver(checked)
+    if _is_worker:
+        raise ReachedServer(checked)
 
 
 def become_master(plugin: Plugin, mode: Mode, paths: Iterable[Path], options: argparse.Namespace) -> NoReturn:
@@ -75,35 +75,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(option, action="store_true")
     words = list(sys.argv[1:] if argv is None else argv)
     end = words.index("--")
-    given = parser.parse_args(words[:end])
-    given.arguments = words[end + 1 :]
-    logs.configure(given.name, given.verbose, form=LOG_FORMAT.read(os.environ), level=log_level(os.environ))
-    mode = Mode(given.engine, given.workers)
-    return serve_by_workers(lambda: _load(given), mode, given.listen, queue_size=given.listen_queue_size)
+    options = parser.parse_args(words[:end])
+    options.arguments = words[end + 1 :]
+    logs.configure(options.name, options.verbose, form=LOG_FORMAT.read(os.environ), level=log_level(os.environ))
+    mode = Mode(options.engine, options.workers)
+    return serve_by_workers(lambda: _load(options), mode, options.listen, queue_size=options.listen_queue_size)
 
 
-def _load(given: argparse.Namespace) -> Loaded:
+def _load(options: argparse.Namespace) -> Loaded:
     """Run the file as ``__main__``, up to where it would serve itself."""
-    expect()
-    file = Path(given.file)
-    sys.argv[:] = given.arguments
+    run_as_worker()
+    file = Path(options.file)
+    sys.argv[:] = options.arguments
     sys.path[0] = str(file.parent)
     module = sys.modules["__main__"] = ModuleType("__main__")
     module.__file__ = str(file)
     try:
         exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - its plugin
-    except HandedOver as handed:
-        return _checked(handed.checked, given.no_lua_style)
+    except ReachedServer as reached:
+        return _loaded(reached.checked, options.no_lua_style)
     except BaseException as error:  # noqa: BLE001  # authors may raise anything, sys.exit() included
-        return Loaded(sentences=[str(import_problem(Source(given.name, file), error))])
-    return Loaded(sentences=[f"{file}: does not call start_dedicated_server; call it at its end"])
+        return Loaded(messages=[str(import_problem(Source(options.name, file), error))])
+    return Loaded(messages=[f"{file}: does not call start_dedicated_server; call it at its end"])
 
 
-def _checked(checked: Callable[[], Plugin], no_lua_style: bool) -> Loaded:
+def _loaded(checked: Callable[[], Plugin], no_lua_style: bool) -> Loaded:
     try:
         plugin = checked()
     except PluginError as error:
-        return Loaded(sentences=[str(problem) for problem in error.problems])
+        return Loaded(messages=[str(problem) for problem in error.problems])
     return Loaded([replace(plugin, lua_style=False) if no_lua_style else plugin])
 
 

@@ -50,7 +50,7 @@ class Peers:
         self._idle: dict[int, list[socket.socket]] = {}
         self._keep_idle = True
 
-    def have(self, event_id: int) -> bool:
+    def is_elsewhere(self, event_id: int) -> bool:
         """Whether an event may be another worker's."""
         owner = owner_of(event_id)
         return owner != self.slot and owner < len(self._outboxes)
@@ -80,9 +80,9 @@ class Peers:
         owner = owner_of(event_id)
         idle = self._idle.setdefault(owner, [])
         with contextlib.suppress(IndexError):
-            kept = idle.pop()
+            connection = idle.pop()
             try:
-                return self._ask(kept, owner, request)
+                return self._ask(connection, owner, request)
             except PeerSilent:
                 raise
             except PeerGone:  # kept since before that worker ended: another one has its place
@@ -112,16 +112,16 @@ class Peers:
 
     def _connect(self, owner: int) -> socket.socket:
         try:
-            mine, other = socket.socketpair()
+            kept, given = socket.socketpair()
         except OSError as error:  # out of file descriptors
             raise PeerGone from error
-        with other:
+        with given:
             try:
-                socket.send_fds(self._outboxes[owner], [b"\0"], [other.fileno()])
+                socket.send_fds(self._outboxes[owner], [b"\0"], [given.fileno()])
             except OSError as error:
-                mine.close()
+                kept.close()
                 raise PeerGone from error
-        return mine
+        return kept
 
 
 def _exchange(connection: socket.socket, request: bytes) -> bytes:
