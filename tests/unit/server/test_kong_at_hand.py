@@ -143,7 +143,7 @@ def test_a_file_that_serves_itself_calls_what_the_file_names(tmp_path, options):
         ("kong.request.get_body", "is not among the methods that Kong's interface file names"),
         ("kong.request.get_heeder", "did you mean kong.request.get_header?"),
         ("kong.moon.get", "if a newer Kong has it, set KONG_PYTHON_PROTOCOL=msgpack"),
-        ("kong.vault.try", "cannot be called by a plugin server: it takes a function of Lua"),
+        ("kong.vault.try", "cannot be called by a plugin server: its argument is a Lua function"),
     ],
 )
 def test_why_a_function_is_unknown(function, words):

@@ -1,6 +1,7 @@
-"""The end of a plugin's instance: its ``close()`` is called once, when no handler of it runs any more.
+"""Calls ``close()`` of a plugin's object once, when its instance has ended and none of its handlers runs any more.
 
-It is the author's code: it runs on a thread of its own, under no lock of the server's, and what it raises is logged.
+``close()`` is the author's code: it runs on a thread of its own, without any lock of the server, and its exceptions
+are logged.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ class HandlerLife:
     """An author's object, from its ``__init__`` to its ``close()``."""
 
     def __init__(self, plugin: Plugin, handler: Any, queue: ClosingQueue) -> None:
-        """:param queue: calls ``close()``, where the object has one."""
+        """:param handler: the object.
+
+        :param queue: calls ``close()`` where the object has that method.
+        """
         self._plugin = plugin
         self._queue = queue
         self._close = queue.close_of(plugin, handler)
@@ -35,11 +39,11 @@ class HandlerLife:
         self._lock = threading.Lock()
 
     def successor(self, handler: Any) -> HandlerLife:
-        """Begin the life of another object of the same plugin."""
+        """Make the life of another object of the same plugin."""
         return HandlerLife(self._plugin, handler, self._queue)
 
     def begin(self) -> bool:
-        """Note that a handler begins to run; False where the object has ended."""
+        """Note that a handler starts; False where the object has ended."""
         with self._lock:
             if self._ended:
                 return False
@@ -47,7 +51,7 @@ class HandlerLife:
             return True
 
     def done(self) -> None:
-        """Note that a handler has come to its end."""
+        """Note that a handler has returned."""
         with self._lock:
             self._running -= 1
             is_last_run = self._ended and not self._running
@@ -55,7 +59,7 @@ class HandlerLife:
             self._queue.add(self)
 
     def end(self) -> None:
-        """Have ``close()`` called, now or after the last handler."""
+        """End the object: ``close()`` is called now, or after its last handler."""
         with self._lock:
             if self._ended:
                 return
@@ -86,10 +90,9 @@ class HandlerLife:
 
 
 class ClosingQueue:
-    """Calls ``close()`` of objects that have ended."""
+    """Calls ``close()`` of objects that have ended, on up to 16 threads."""
 
     def __init__(self) -> None:
-        """Start with none."""
         self._waiting: deque[HandlerLife] = deque()
         self._threads = 0
         self._unclosed = 0
@@ -97,14 +100,14 @@ class ClosingQueue:
         self._warned: set[str] = set()
 
     def close_of(self, plugin: Plugin, handler: Any) -> Callable[[], Any] | None:
-        """Give the method to call, or None: a plugin may have nothing of that name, or something else."""
-        # Not by getattr alone: __getattr__ of the author's may give anything for any name.
+        """Give the object's ``close`` method; None where it has none, or something else of that name."""
+        # Not by getattr alone: the author's __getattr__ may give a value for any name.
         static = inspect.getattr_static(handler, "close", None)
         if static is None or isinstance(static, property):
             return None
         try:
             close: Callable[[], Any] | None = getattr(handler, "close", None)
-        except Exception:  # noqa: BLE001  # a descriptor of the author's may raise anything
+        except Exception:  # noqa: BLE001  # the author's descriptor may raise anything
             return None
         if not callable(close):
             return None
@@ -113,7 +116,7 @@ class ClosingQueue:
         except TypeError:
             self._warn_once(plugin, close)
             return None
-        except ValueError:  # it is not written in Python, and has no signature
+        except ValueError:  # a function that is not written in Python has no signature
             pass
         return close
 
@@ -127,17 +130,21 @@ class ClosingQueue:
             _log.warning(text, plugin.name, _place(close, plugin))
 
     def expect(self) -> None:
-        """Note that an object is to be closed, once it is added."""
+        """Announce an object that is added later, after its last handler; :meth:`wait` counts it from now on."""
         with self._changed:
             self._unclosed += 1
 
     def add(self, life: HandlerLife) -> None:
-        """Have an object closed."""
+        """Close an object, on another thread."""
         self._waiting.append(life)
         self._start_thread()
 
     def wait(self, seconds: float) -> int:
-        """Wait until all objects that have ended are closed, and give how many are not."""
+        """Wait until all objects that have ended are closed.
+
+        :param seconds: how long to wait at most.
+        :return: how many are not closed yet.
+        """
         self._start_thread()
         with self._changed:
             self._changed.wait_for(lambda: not self._unclosed, seconds)
@@ -150,7 +157,7 @@ class ClosingQueue:
             self._threads += 1
         try:
             threading.Thread(target=self._run, name="close", daemon=True).start()
-        except RuntimeError:  # there is no thread more: the next object to close tries again
+        except RuntimeError:  # no more threads can be started: the next object to close tries again
             with self._changed:
                 self._threads -= 1
 
@@ -161,7 +168,7 @@ class ClosingQueue:
                     self._threads -= 1
                     return
                 life = self._waiting.popleft()
-            with contextlib.suppress(BaseException):  # a logging handler of the plugin's may raise
+            with contextlib.suppress(BaseException):  # a logging handler of the plugin may raise
                 life.close()
             with self._changed:
                 self._unclosed -= 1

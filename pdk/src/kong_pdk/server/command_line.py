@@ -1,4 +1,4 @@
-"""The command lines of plugin servers: of a folder's (``kong-python-pluginserver``) and of a single file's."""
+"""The command lines of plugin servers: for a folder (``kong-python-pluginserver``) and for a single file."""
 
 from __future__ import annotations
 
@@ -54,30 +54,30 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--protocol", "-protocol", choices=tuple(PROTOCOLS),
-        help="the protocol that a dump asks Kong to speak (default: what KONG_PYTHON_PROTOCOL says, else protobuf "
-        "where Kong's interface file has our extension, else msgpack); the server answers both",
+        help="the protocol that a dump asks Kong to speak (default: KONG_PYTHON_PROTOCOL, else protobuf where Kong's "
+        "interface file has our extension, else msgpack); the server answers both",
     )  # fmt: skip
     parser.add_argument(
         "--no-lua-style", "-no-lua-style", action="store_true",
-        help="PDK calls give values and raise PDKError, instead of giving (value, err)",
+        help="PDK calls return values and raise PDKError, instead of returning (value, err)",
     )  # fmt: skip
     parser.add_argument("-v", "--verbose", "-verbose", action="store_true", help="log each event and PDK call")
     parser.add_argument(
         "-g", "--gevent", "-gevent", dest="engine", action="store_const", const=mode.GEVENT,
-        help="run handlers by gevent: --engine gevent",
+        help="run handlers in greenlets: --engine gevent",
     )  # fmt: skip
     parser.add_argument(
         "--engine", "-engine", choices=mode.ENGINES,
-        help="what runs handlers (default: what the plugin's module says, else KONG_PYTHON_ENGINE, else threads)",
+        help="what runs handlers (default: the module's `engine`, else KONG_PYTHON_ENGINE, else threads)",
     )  # fmt: skip
     parser.add_argument(
         "-m", "--multiprocessing", "-multiprocessing", dest="workers", action="store_const",
-        const=mode.one_for_each_core(), help="serve by a process for each processor core, two at least",
+        const=mode.one_for_each_core(), help="serve by one process for each processor core, at least two",
     )  # fmt: skip
     parser.add_argument(
         "--workers", "-workers", metavar="N", type=_workers,
         help=f"how many processes serve, {settings.WORKERS.kind} "
-        "(default: what the plugin's module says, else KONG_PYTHON_WORKERS, else 1)",
+        "(default: the module's `workers`, else KONG_PYTHON_WORKERS, else 1)",
     )  # fmt: skip
     return parser
 
@@ -96,9 +96,9 @@ def _queue_size(text: str) -> int:
 
 
 def folder_main(argv: Sequence[str] | None = None) -> int:
-    """Run ``kong-python-pluginserver``: serve, or dump, the plugins of a folder.
+    """Run ``kong-python-pluginserver``: serve or dump the plugins of a folder.
 
-    :param argv: the arguments; those of the process where None.
+    :param argv: the arguments; None for the arguments of the process.
     :return: the exit status.
     """
     parser = _parser("kong-python-pluginserver", "Serves a folder of Python plugins to Kong.")
@@ -107,21 +107,23 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
         help="the folder of the plugins (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--plugin", "-plugin", metavar="NAME", action="append", help="serve this one of them only; may be repeated"
+        "--plugin", "-plugin", metavar="NAME", action="append", help="serve only this plugin; may be repeated"
     )
     parser.add_argument(
         "--packages", "-packages", metavar="DIR", action="append", type=Path,
-        help="import packages from this directory, before those of the PDK; may be repeated (default: what "
-        "kong-python install made of requirements.txt in the folder)",
+        help="import packages from this directory before those of the PDK; may be repeated (default: the packages "
+        "that kong-python install installed for the folder's requirements.txt)",
     )  # fmt: skip
-    parser.add_argument("--dump-plugin-info", "-dump-plugin-info", metavar="NAME", help="print one as JSON, and end")
+    parser.add_argument(
+        "--dump-plugin-info", "-dump-plugin-info", metavar="NAME", help="print one plugin as JSON, and end"
+    )
     parser.add_argument(
         "--dump-all-plugins", "-dump-all-plugins", "--dump", "-dump", action="store_true",
-        help="print all of them as JSON, and end",
+        help="print all plugins as JSON, and end",
     )  # fmt: skip
     parser.add_argument(
         "--metrics-directory", metavar="DIR", type=Path,
-        help="count events in files there, from which the image serves metrics",
+        help="count events in files of this directory, from which the image serves metrics",
     )  # fmt: skip
     options = parser.parse_args(argv)
     names = options.plugin or ([options.dump_plugin_info] if options.dump_plugin_info else None)
@@ -147,9 +149,10 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
 
 
 def _choose(options: argparse.Namespace, descriptions: Callable[[], Iterable[mode.Wish]]) -> mode.Mode:
-    """Decide by which engine and how many workers to serve.
+    """Choose the engine and the number of workers.
 
-    :raises SettingError: a variable has no meaning.
+    :param descriptions: gives what the plugins' modules ask for; called only where the options leave it open.
+    :raises SettingError: a variable has an invalid value.
     """
     if options.engine is not None and options.workers is not None:
         return mode.Mode(options.engine, options.workers)
@@ -161,7 +164,7 @@ def _choose(options: argparse.Namespace, descriptions: Callable[[], Iterable[mod
 
 
 def _descriptions(folder: Path, names: list[str] | None, load: _Load) -> list[Description]:
-    """Learn in processes of their own what modules say: this one is to run no code of plugins."""
+    """Inspect the plugins in processes of their own, since the master runs no code of a plugin."""
     inspection = inspect(folder, printed=lambda name, line: None, load=load)
     for warning in inspection.warnings(names):
         _log.warning("%s", warning)
@@ -169,7 +172,7 @@ def _descriptions(folder: Path, names: list[str] | None, load: _Load) -> list[De
 
 
 def _loader(folder: Path, names: list[str] | None, directories: list[Path] | None, one_process: bool) -> _Load:
-    """Give what loads a plugin with its packages: those in the directories, or those that are installed for it."""
+    """Return the function that loads a plugin with its packages: from ``directories``, or as installed for it."""
     if directories is None:
         from kong_pdk.packages.packages import locate
 
@@ -196,7 +199,7 @@ def _dump_folder(folder: Path, names: list[str] | None, protocol: str | None, lo
 
 
 def _load_folder(folder: Path, names: list[str] | None, load: _Load) -> Loaded:
-    """Load the plugins of a folder; nothing is served where one that was asked for is not there."""
+    """Load the plugins of a folder; load none where one of ``names`` is missing."""
     sources, problems = find(folder)
     chosen = [source for source in sources if names is None or source.name in names]
     if len(chosen) > 1:
@@ -205,7 +208,7 @@ def _load_folder(folder: Path, names: list[str] | None, load: _Load) -> Loaded:
     for source in chosen:
         try:
             plugins.append(load(source))
-        except PluginError as error:  # noqa: PERF203  # the others are served
+        except PluginError as error:  # noqa: PERF203  # the other plugins are served
             problems.extend(error.problems)
     messages = _messages(problems, names)
     missing = set(names or ()) - {plugin.name for plugin in plugins}
@@ -224,14 +227,18 @@ def _missing_message(names: Iterable[str], folder: Path) -> str:
 
 
 def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str] | None = None) -> int:
-    """Run a plugin's file as a server of its own: serve it, or dump it.
+    """Run a plugin's file as a server of its own: serve or dump the plugin.
 
+    :param name: the plugin's name.
     :param checked: gives the plugin, or raises PluginError.
+    :param argv: the arguments; None for the arguments of the process.
     :return: the exit status.
     """
     hand_over(checked)
     parser = _parser(name, f"Serves the plugin {name} to Kong.")
-    parser.add_argument("--dump", "-dump", "--dump-all-plugins", action="store_true", help="print it as JSON, and end")
+    parser.add_argument(
+        "--dump", "-dump", "--dump-all-plugins", action="store_true", help="print the plugin as JSON, and end"
+    )
     options = parser.parse_args(argv)
     if options.dump:
         _send_prints_to_stderr()
@@ -257,10 +264,10 @@ def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str]
 
 
 def _sockets(name: str, chosen: str | None) -> list[str]:
-    """Name the sockets of a file that serves itself.
+    """List the names of the sockets of a file that serves itself.
 
-    Kong looks for the server's name and ``.socket``, and that name is lower-case there; kong-pdk listened on the
-    plugin's name and ``.sock``, so that configurations name it.
+    Kong's default is the server's name, in lower case, and ``.socket``. Servers of kong-pdk listen on the plugin's
+    name and ``.sock``, and existing configurations name that socket.
     """
     if chosen:
         return [chosen]
@@ -269,7 +276,7 @@ def _sockets(name: str, chosen: str | None) -> list[str]:
 
 
 def _print_dump(plugins: list[Description], option: str | None) -> None:
-    # Not at the top: it may come with the packages of a plugin.
+    # Not at the top: it imports protobuf, which a plugin's own packages may replace.
     from kong_pdk.interface_file import protocol
 
     text = dump(plugins, protocol(option))
@@ -278,7 +285,7 @@ def _print_dump(plugins: list[Description], option: str | None) -> None:
 
 
 def _send_prints_to_stderr() -> None:
-    """Send to standard error what the plugin has printed and is still in the buffer: a dump is to stand alone."""
+    """Send buffered prints of the plugin to standard error: Kong refuses a dump with other output before it."""
     with contextlib.suppress(OSError, ValueError):
         output = os.dup(1)
         os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""What Kong adds to a configuration for its own use, and what is the user's."""
+"""Separates the keys that Kong adds to a configuration from the user's keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kong_pdk.plugin import Plugin
 from kong_pdk.schema.attributes import Field
 
 REFS = "$refs"
-"""Where Kong says which fields held a reference, ``{vault://...}``: in the configuration, and in each record in it."""
+"""The key under which Kong lists the fields that held a reference, ``{vault://...}``; each record has its own."""
 
 _BARE = ("route_id", "service_id", "consumer_id", "plugin_instance_name")
 _REFERENCE = "{vault://"
@@ -17,9 +17,10 @@ _Split = tuple[Any, dict[str, Any]]
 
 
 def split(plugin: Plugin, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part the user's keys from Kong's internal ones.
+    """Separate the user's keys from Kong's internal ones.
 
-    The references in a record stand below its name among those of the whole: ``{"auth": {"password": "{vault://..."}}``.
+    :return: the user's configuration, and Kong's keys. The references of nested records are in ``$refs`` of Kong's
+        keys, below the record's name: ``{"auth": {"password": "{vault://..."}}``.
     """
     declared = {name for entry in plugin.schema for name in entry}
     kong_keys = {key for key in config if key not in declared and (key.startswith("__") or key in _BARE)}
@@ -27,16 +28,18 @@ def split(plugin: Plugin, config: dict[str, Any]) -> tuple[dict[str, Any], dict[
     user_config = {key: value for key, value in config.items() if key not in kong_keys}
     if not plugin.schema and REFS in user_config:  # without a Schema the user has no field of that name
         internal[REFS] = user_config.pop(REFS)
-    user_config, refs = _split_record(user_config, {"type": "record", "fields": plugin.schema} if plugin.schema else None)
+    user_config, refs = _split_record(
+        user_config, {"type": "record", "fields": plugin.schema} if plugin.schema else None
+    )
     if refs:
         internal[REFS] = {**internal.get(REFS, {}), **refs}
     return user_config, internal
 
 
 def _split_value(value: Any, field: Field | None) -> _Split:
-    """Part a value from the references in it.
+    """Separate a value from the references in it.
 
-    :param field: its definition; where there is none, references are known by their form.
+    :param field: the definition of the field; where there is none, references are recognised by their form.
     """
     kind = field.get("type") if field else None
     if isinstance(value, dict):
@@ -72,7 +75,7 @@ def _split_entries(entries: Iterable[tuple[Any, Any]], field_of: Callable[[Any],
 
 
 def _are_references(value: object) -> bool:
-    """Whether a value has the form of what Kong notes: references by field, and by position in a list."""
+    """Whether a value has the form of Kong's ``$refs``: references by field, and by position in a list."""
     if isinstance(value, dict | list):
         return bool(value) and all(map(_are_references, value.values() if isinstance(value, dict) else value))
     return isinstance(value, str) and value.startswith(_REFERENCE)

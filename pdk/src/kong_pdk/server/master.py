@@ -1,6 +1,6 @@
 """The master of a plugin server: it holds the sockets, forks the workers and keeps them running.
 
-It runs no code of a plugin and has one thread, so that it can fork at any time.
+It runs no code of a plugin and has a single thread, so that it can fork at any time.
 """
 
 from __future__ import annotations
@@ -29,23 +29,42 @@ from kong_pdk.wire.msgpack_codec import Message, Messages, Notification, Request
 from kong_pdk.wire.wire_errors import WireError
 
 _log = logging.getLogger(__name__)
+_CHUNK = 64 * 1024
+
 PARENT_CHECK_SECONDS = 0.5
+
+MOST_PAUSE = 5.0
+"""Seconds at most between the starts of a worker that ends again and again."""
+
+STEADY_SECONDS = 10.0
+"""A worker that lived this long did not end right after its start."""
+
+TAKE_SECONDS = 30.0
+"""A worker that reads nothing from its master for this long hangs."""
+
+MOST_OUTGOING = 64 * 1024 * 1024
+"""A worker for which this many bytes wait hangs."""
+
+ANSWER_SECONDS = 3.0
+"""A worker that does not answer a ping of its master within this time counts as hanging."""
+
+STOP_SECONDS = 7.0
+"""A worker that was told to stop is killed after this time: it drains for 3 s, and may take 3 s more to end."""
 
 
 class Parent:
     """The process that started this one.
 
-    It is not watched where this one was meant to be left alone: started by process 1, or with hang-ups ignored
+    It is not watched where this process is meant to outlive it: where process 1 started it, or SIGHUP is ignored
     (``nohup``).
     """
 
     def __init__(self) -> None:
-        """Take note of it."""
         self._pid = os.getppid()
         self.is_watched = self._pid > 1 and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
 
     def has_ended(self) -> bool:
-        """Whether it is watched and gone."""
+        """Whether the parent is watched and has ended."""
         if not self.is_watched or os.getppid() == self._pid:
             return False
         _log.info("the process that started this server has ended")
@@ -53,7 +72,7 @@ class Parent:
 
 
 def watch_parent(ended: Callable[[], None]) -> None:
-    """Call ``ended``, on a thread of its own, once the process that started this one is gone."""
+    """Call ``ended``, on a thread of its own, once the parent has ended."""
     parent = Parent()
     if not parent.is_watched:
         return
@@ -68,24 +87,15 @@ def watch_parent(ended: Callable[[], None]) -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-MOST_PAUSE = 5.0
-"""Seconds at most between the starts of a worker that ends again and again."""
-
-TAKE_SECONDS = 30.0
-MOST_OUTGOING = 64 * 1024 * 1024
-"""A worker that takes nothing of what its master has for it for so long, or lets so many bytes come together, hangs."""
-
-ANSWER_SECONDS = 3.0
-"""After so long a worker that has not answered its master's ping counts as hanging."""
-
-_CHUNK = 64 * 1024
-
-
 class WorkerProcess:
-    """One process that was forked for a slot."""
+    """A worker, seen from its master."""
 
     def __init__(self, slot: int, pid: int, control: socket.socket, started_at: float) -> None:
-        """:param line: the master's end; it is made non-blocking."""
+        """:param slot: the number of the worker, from 0.
+
+        :param control: the master's end of the control channel; it becomes non-blocking.
+        :param started_at: by ``time.monotonic``.
+        """
         self.slot = slot
         self.pid = pid
         self.control = control
@@ -100,7 +110,10 @@ class WorkerProcess:
         control.setblocking(False)
 
     def received(self) -> Iterator[Message]:
-        """Give what the worker has said; nothing more once it has closed its end."""
+        """Give the messages that the worker has sent. Sets ``has_hung_up`` once it has closed its end.
+
+        :raises WireError: it sent something else than MessagePack-RPC.
+        """
         while data := self._receive():
             yield from self._messages.feed(data)
 
@@ -115,9 +128,9 @@ class WorkerProcess:
         return data
 
     def send(self, data: bytes) -> bool:
-        """Send, or keep for later what a busy worker does not take now.
+        """Send data, and keep the part that a busy worker does not read now.
 
-        :return: whether all is sent.
+        :return: whether all data is sent.
         """
         if self._is_killed:
             return True
@@ -136,20 +149,20 @@ class WorkerProcess:
 
     @property
     def hangs_at(self) -> float | None:
-        """When it counts as hanging unless it takes something before; None while nothing waits for it."""
+        """When the worker counts as hanging unless it reads something before; None while no data waits for it."""
         if self._waits_since is None:
             return None
         return self._waits_since + TAKE_SECONDS if len(self._outgoing) <= MOST_OUTGOING else 0.0
 
     def kill(self) -> None:
-        """Kill it, and keep nothing more for it."""
+        """Kill the process, and keep no data for it."""
         self._is_killed = True
         self._outgoing.clear()
         self._waits_since = None
         self.signal(signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to a process that was not reaped yet."""
+        """Send a signal to the process, which is not reaped yet."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
@@ -157,16 +170,22 @@ class WorkerProcess:
         """Give the exit code, negative for a signal, once the process has ended."""
         try:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
-        except ChildProcessError:  # SIGCHLD is ignored by whoever started the master
+        except ChildProcessError:  # the master was started with SIGCHLD ignored, so the kernel reaps its children
             return 0
         return os.waitstatus_to_exitcode(status) if pid else None
 
 
 class PingRound:
-    """One question for all workers, and who has not answered yet. The master asks when it is asked, not by itself."""
+    """A ping to all workers, and the workers that did not answer yet.
+
+    The master pings at a request for the state of the workers (``plugin.GetWorkers``), not by itself.
+    """
 
     def __init__(self, asking: WorkerProcess, request: int, workers: Collection[WorkerProcess]) -> None:
-        """:param asking: the worker that wants to know; request: what its question is answered by."""
+        """:param asking: the worker that got the request from outside.
+
+        :param request: the id of its request to the master.
+        """
         self.asking = asking
         self.request = request
         self.due = time.monotonic() + ANSWER_SECONDS
@@ -174,26 +193,26 @@ class PingRound:
         self._silent = set(workers)
 
     def answered(self, worker: WorkerProcess) -> None:
-        """Note a sign of life."""
+        """Note that a worker answered."""
         self._silent.discard(worker)
 
     def ended(self, worker: WorkerProcess) -> None:
-        """Expect nothing of a worker that has ended: another one takes its place."""
+        """Expect no answer of a worker that has ended, and leave it out of the states: another one replaces it."""
         self._silent.discard(worker)
         self._workers = [each for each in self._workers if each is not worker]
 
     @property
     def is_over(self) -> bool:
-        """Whether all have answered, or had the time for it."""
+        """Whether all workers have answered, or the time is up."""
         return not self._silent or time.monotonic() >= self.due
 
     def states(self) -> list[WorkerState]:
-        """Say which workers there are, and which of them answer."""
+        """Give the state of each worker."""
         return [WorkerState(each.slot + 1, each.pid, each not in self._silent) for each in self._workers]
 
 
 def how_it_ended(code: int) -> str:
-    """Put an exit code into words."""
+    """Describe an exit code, as ``os.waitstatus_to_exitcode`` gives it."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -203,23 +222,17 @@ def how_it_ended(code: int) -> str:
 
 
 def pause_after(failures: int) -> float:
-    """Give the seconds until a worker is started: none at first, then longer and longer where that did not help."""
+    """Give the seconds until a worker is started again: 0 the first time, then longer with each failure."""
     return min(2.0 ** min(failures - 1, 10), MOST_PAUSE) if failures else 0.0
-
-
-STOP_SECONDS = 7.0
-"""After so long a worker that was told to stop is killed: it drains for 3 s, and may take three more to end."""
-
-STEADY_SECONDS = 10.0
-"""A worker that lived so long did not end right after its start."""
 
 
 class Master:
     """The workers of one server."""
 
     def __init__(self, paths: Iterable[Path], mode: Mode, queue_size: int = QUEUE_SIZE) -> None:
-        """Bind the sockets; Kong sees them once all workers are ready.
+        """Bind the sockets. Kong finds them once all workers are ready.
 
+        :param paths: where Kong looks for the sockets.
         :param queue_size: how many connections may wait to be accepted.
         :raises ListenError: a socket cannot be made.
         """
@@ -240,9 +253,11 @@ class Master:
         self._listeners = Listeners(paths, queue_size)
 
     def run(self) -> WorkerSockets | int:
-        """Keep the workers running until a signal says stop, or the process that started this one ends.
+        """Keep the workers running until a signal stops the server, or the parent ends.
 
-        :return: the exit status; in each worker, which is a fork of this process, its sockets.
+        Returns several times: in the master, and in each worker, which is a fork of it.
+
+        :return: in the master the exit status, in a worker its sockets.
         """
         engine.load_shared(self._mode.engine)
         gc.collect()
@@ -270,9 +285,7 @@ class Master:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def _on_stop_signal(self, *_: object) -> None:
-        self._stop_requested = True  # between any two steps of the loop, which sees to it next
-
-    # --- the life of workers
+        self._stop_requested = True  # the loop looks at it next: the signal has woken the selector
 
     def _start_due(self) -> WorkerSockets | None:
         for slot in [slot for slot, moment in self._due.items() if moment <= time.monotonic()]:
@@ -318,7 +331,10 @@ class Master:
             self._stop(1)
 
     def _become_worker(self, slot: int, control: socket.socket) -> WorkerSockets:
-        """Let go, in a worker, what is the master's: each end that is open twice hides that it was closed once."""
+        """Close, in a new worker, the sockets of the master and of other workers.
+
+        A socket that stays open here would hide from its other end that the owner has closed it.
+        """
         signal.set_wakeup_fd(-1)
         for number in (*STOP_SIGNALS, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
@@ -355,7 +371,7 @@ class Master:
                 _log.error("%s before it was ready", ending)
             self._stop(1)
         elif not worker.ready and not self._workers:
-            _log.error("%s right after its start, and there is no other: the server ends", ending)
+            _log.error("%s right after its start, and no other worker runs: the server ends", ending)
             self._stop(1)
         else:
             _log.error("%s; another one is started", ending)
@@ -367,12 +383,11 @@ class Master:
         return f"worker {slot + 1} of {self._mode.workers}" if self._mode.workers > 1 else "the worker"
 
     def _schedule_start(self, slot: int) -> None:
-        """Have a worker started."""
+        """Start a worker again, after a pause that grows with the number of its failures."""
         self._due[slot] = time.monotonic() + pause_after(self._failures[slot])
         self._failures[slot] += 1
 
     def _stop(self, status: int) -> None:
-        """Tell the workers to end."""
         if self._status is not None:
             return
         self._status = status
@@ -382,10 +397,8 @@ class Master:
         for worker in self._workers.values():
             worker.signal(signal.SIGTERM)
 
-    # --- the loop
-
     def _wait(self) -> None:
-        """Wait until a worker has said something or ended, a signal came, or something is due."""
+        """Wait for a message or the end of a worker, a signal, or the next deadline."""
         dues = [self._kill_at, self._instances.next_due(), *(worker.hangs_at for worker in self._workers.values())]
         moments = [*self._due.values(), *(each.due for each in self._ping_rounds)]
         moments += [due for due in dues if due is not None]
@@ -407,7 +420,7 @@ class Master:
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._kill_at = None
             for worker in self._workers.values():
-                _log.warning("%s does not end, it is killed", self._name(worker.slot))
+                _log.warning("%s does not stop: it is killed", self._name(worker.slot))
                 worker.signal(signal.SIGKILL)
         for id, holders in self._instances.expire().items():
             for worker in self._workers.values():
@@ -415,20 +428,18 @@ class Master:
                     self._send(worker, encode_notification(control_channel.DROP, id))
         for worker in self._workers.values():
             if worker.hangs_at is not None and worker.hangs_at <= time.monotonic():
-                _log.error("%s takes nothing of what its master has to tell it: it is killed", self._name(worker.slot))
+                _log.error("%s does not read the messages of its master: it is killed", self._name(worker.slot))
                 worker.kill()
         self._end_ping_rounds()
-
-    # --- what workers say
 
     def _receive_from(self, worker: WorkerProcess) -> None:
         try:
             for message in worker.received():
                 self._handle(worker, message)
-        except (WireError, TypeError, ValueError) as error:  # code of a plugin has written there
-            _log.error("%s is killed: it says what no worker says: %s", self._name(worker.slot), error)
+        except (WireError, TypeError, ValueError) as error:  # the plugin's code has written to the socket
+            _log.error("%s is killed: it sent an invalid message to its master: %s", self._name(worker.slot), error)
             worker.signal(signal.SIGKILL)
-        if worker.has_hung_up:  # it ends, or has ended: that is for _reap
+        if worker.has_hung_up:  # it ends; _reap does the rest
             with contextlib.suppress(KeyError):
                 self._selector.unregister(worker.control)
 
@@ -436,7 +447,7 @@ class Master:
         if isinstance(message, Request) and message.method == control_channel.WORKERS:
             self._ping_workers(worker, message.id)
         elif isinstance(message, Request):
-            self._send(worker, encode_response(message.id, None, self._answer(worker, message)))
+            self._send(worker, encode_response(message.id, None, self._look_up(worker, message)))
         elif not isinstance(message, Notification):
             raise TypeError(type(message).__name__)
         elif message.label == control_channel.RELEASE:
@@ -457,7 +468,7 @@ class Master:
             self._log_once(message.args)
             self._publish_if_ready()
 
-    def _answer(self, worker: WorkerProcess, request: Request) -> object:
+    def _look_up(self, worker: WorkerProcess, request: Request) -> object:
         if request.method == control_channel.KEEP:
             digest, name, config = request.args
             return self._instances.keep(digest, Content(name, config), worker)
@@ -477,11 +488,11 @@ class Master:
 
     def _send(self, worker: WorkerProcess, data: bytes) -> None:
         waits_for = selectors.EVENT_READ if worker.send(data) else selectors.EVENT_READ | selectors.EVENT_WRITE
-        with contextlib.suppress(KeyError, ValueError):  # it has hung up
+        with contextlib.suppress(KeyError, ValueError):  # the worker has hung up
             self._selector.modify(worker.control, waits_for, worker)
 
     def _log_once(self, messages: Iterable[str]) -> None:
-        """Say what is wrong with plugins, once: the workers load the same ones."""
+        """Log the problems of plugins once, since all workers load the same plugins."""
         for message in messages:
             if message not in self._logged:
                 self._logged.add(message)

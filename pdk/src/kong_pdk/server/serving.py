@@ -1,4 +1,4 @@
-"""Runs a plugin server to its end, as one process or by a master and workers, and ends the process within seconds."""
+"""Runs a plugin server until it stops, as one process or as a master with workers, and ends the process in time."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from kong_pdk.server.server import Server
 
 _log = logging.getLogger(__name__)
-
-
-_END_SECONDS = 3.0  # for what plugins do at the end
-_CLOSE_SECONDS = 1.5  # of these, at most, for what instances do
+_END_SECONDS = 3.0  # for close() of instances and the functions that plugins registered by atexit, together
+_CLOSE_SECONDS = 1.5  # of these, at most, for close() of instances
 
 
 def serve_alone(plugin: Plugin, paths: list[Path], queue_size: int = QUEUE_SIZE) -> int:
     """Serve a plugin that this process has loaded, without workers.
 
+    :param paths: the sockets to listen on.
+    :param queue_size: how many connections may wait to be accepted.
     :return: the exit status.
     """
     from kong_pdk.interface_file import interface
@@ -57,14 +57,16 @@ def serve_alone(plugin: Plugin, paths: list[Path], queue_size: int = QUEUE_SIZE)
 def serve_by_workers(
     load: Load, chosen: Mode, paths: list[Path], metrics: Path | None = None, queue_size: int = QUEUE_SIZE
 ) -> int:
-    """Serve by a master and workers, this process becoming one of them.
+    """Serve by a master and workers. This process becomes the master; it returns in each worker as well.
 
     :param load: loads the plugins, in each worker.
-    :param metrics: the directory of the files to count in.
+    :param chosen: the engine and the number of workers.
+    :param paths: the sockets to listen on.
+    :param metrics: the directory of the counter files; None to count nothing.
     :param queue_size: how many connections may wait to be accepted.
     :return: the exit status.
     """
-    # Not at the top: a dump needs none of it, and what it imports may come with the packages of a plugin.
+    # Not at the top: a dump needs none of it, and a plugin's own packages may replace what it imports.
     from kong_pdk.interface_file import interface
     from kong_pdk.server.master import Master
     from kong_pdk.server.worker import work
@@ -90,17 +92,17 @@ def _flush() -> None:
 
 
 def _end(server: Server) -> int:
-    """Close the instances and end as programs do, but not later than some seconds from now.
+    """Close the instances and return the exit status, or end the process after ``_END_SECONDS``.
 
-    The interpreter waits for threads and processes that a plugin left behind, some of which never end. Where a
-    handler is still running it does not even try; what plugins have registered for the end is called all the same.
+    At its end the interpreter waits for threads and processes of a plugin, some of which never end. While a handler
+    still runs, the process ends at once, after the functions that plugins registered by ``atexit``.
     """
     watch = threading.Timer(_END_SECONDS, _exit_now)
     watch.daemon = True
     with contextlib.suppress(RuntimeError):  # no more threads
         watch.start()
     if not server.instances.end(_CLOSE_SECONDS):
-        _log.warning("close() of an instance has not returned after %g seconds, or its handler has not", _CLOSE_SECONDS)
+        _log.warning("close() of an instance, or its last handler, has not returned after %g seconds", _CLOSE_SECONDS)
     _flush()
     if not server.is_idle:
         atexit._run_exitfuncs()

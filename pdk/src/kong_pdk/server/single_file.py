@@ -1,4 +1,4 @@
-"""A plugin's own file as a plugin server with workers: each worker runs the file anew, the master does not."""
+"""A plugin's own file as a plugin server with workers: each worker runs the file, the master does not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _is_worker = False
 
 
 class ReachedServer(BaseException):
-    """The file has come to the point where it would serve itself; no ``Exception``, which it might catch."""
+    """Raised in a worker where the plugin's file would start its server.
+
+    Not an ``Exception``, which the file might catch.
+    """
 
     def __init__(self, checked: Callable[[], Plugin]) -> None:
         """:param checked: gives the plugin, or raises PluginError."""
@@ -32,22 +35,27 @@ class ReachedServer(BaseException):
 
 
 def run_as_worker() -> None:
-    """Have the file that runs next end where it would serve itself."""
+    """Make :func:`hand_over` raise, so that the plugin's file ends where it would start its server."""
     global _is_worker
     _is_worker = True
 
 
 def hand_over(checked: Callable[[], Plugin]) -> None:
-    """End the run of the plugin's file here if a worker runs it.
+    """End the plugin's file here if a worker runs it.
 
-    :raises ReachedServer: it does.
+    :param checked: gives the plugin, or raises PluginError.
+    :raises ReachedServer: a worker runs the file.
     """
     if _is_worker:
         raise ReachedServer(checked)
 
 
 def become_master(plugin: Plugin, mode: Mode, paths: Iterable[Path], options: argparse.Namespace) -> NoReturn:
-    """Become the master of a plugin whose file was run by this process."""
+    """Replace this process, which ran the plugin's file, by a master of the plugin.
+
+    :param paths: the sockets to listen on.
+    :param options: the options of the command line.
+    """
     file = Path(str(sys.modules["__main__"].__file__)).absolute()
     command = [sys.executable, "-m", "kong_pdk.server.single_file", plugin.name, str(file), *mode.options]
     command += ["--listen-queue-size", str(options.listen_queue_size)]
@@ -62,6 +70,7 @@ def become_master(plugin: Plugin, mode: Mode, paths: Iterable[Path], options: ar
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the master.
 
+    :param argv: the arguments; None for the arguments of the process.
     :return: the exit status.
     """
     parser = argparse.ArgumentParser(allow_abbrev=False)
@@ -83,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _load(options: argparse.Namespace) -> Loaded:
-    """Run the file as ``__main__``, up to where it would serve itself."""
+    """Run the file as ``__main__``, up to where it would start its server."""
     run_as_worker()
     file = Path(options.file)
     sys.argv[:] = options.arguments
@@ -108,7 +117,7 @@ def _loaded(checked: Callable[[], Plugin], no_lua_style: bool) -> Loaded:
 
 
 if __name__ == "__main__":
-    # The plugin's file imports this module by its name, so the flag that it reads must be set there, not in __main__.
+    # The plugin's file imports this module by its name, so `_is_worker` must be set there, not in `__main__`.
     from kong_pdk.server import single_file  # noqa: PLW0406
 
     sys.exit(single_file.main())

@@ -1,4 +1,4 @@
-"""A worker: a forked process that loads the plugins and serves them on the sockets that its master listens on."""
+"""A worker: a forked process that loads the plugins and serves them on the sockets of its master."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Loaded:
-    """The plugins that a worker serves, and what is to be said of those that do not load."""
+    """The plugins that a worker serves, and the error messages of the plugins that do not load."""
 
     plugins: list[Plugin] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
@@ -36,28 +36,29 @@ Load = Callable[[], Loaded]
 
 @dataclass
 class WorkerSockets:
-    """The place of one worker: its number, and the sockets that the master made before the fork."""
+    """The number of a worker, and the sockets that it got from the master at the fork."""
 
     slot: int
     control: socket.socket
-    """To the master; its end is the master's end."""
+    """The control channel to the master. When the master ends, this socket is closed, and the worker ends."""
     listening: list[socket.socket]
     inbox: socket.socket
+    """Receives connections of other workers (see :mod:`kong_pdk.server.step_forwarding`)."""
     outboxes: list[socket.socket]
+    """Lead to the inboxes of all workers, by number."""
 
     def reopen(self) -> None:
-        """Make the sockets anew, of the class that an engine may have put in the place of Python's own."""
+        """Wrap the descriptors in new socket objects: gevent has replaced Python's socket class since the fork."""
         self.control = _reopened(self.control)
         self.listening = [_reopened(each) for each in self.listening]
         self.inbox = _reopened(self.inbox)
         self.outboxes = [_reopened(each) for each in self.outboxes]
 
     def all(self) -> list[socket.socket]:
-        """List the sockets."""
         return [self.control, *self.listening, self.inbox, *self.outboxes]
 
     def peers(self) -> Peers | None:
-        """Give the way to the other workers; None where there are none."""
+        """Connect to the other workers; None where there are none."""
         from kong_pdk.server.step_forwarding import Peers
 
         return Peers(self.slot, self.inbox, self.outboxes) if len(self.outboxes) > 1 else None
@@ -71,12 +72,12 @@ def _reopened(old: socket.socket) -> socket.socket:
 
 
 def work(sockets: WorkerSockets, mode: Mode, load: Load, metrics: Path | None, interface: Interface) -> Server | None:
-    """Serve as a worker until told to stop.
+    """Serve as a worker until a signal stops it.
 
     :param load: loads the plugins, after the engine was started.
-    :param metrics: the directory of the files to count in; None where nothing is counted.
-    :param interface: what Kong can be asked for over ProtoBuf:1.
-    :return: the server, which has stopped; None where there was nothing to serve.
+    :param metrics: the directory of the counter files; None to count nothing.
+    :param interface: the methods that Kong has over ProtoBuf:1.
+    :return: the server, which has stopped; None where no plugin could be loaded.
     """
     engine.start(mode.engine)
     sockets.reopen()
