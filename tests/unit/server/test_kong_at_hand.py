@@ -72,7 +72,7 @@ def test_the_file_decides_where_nobody_else_does(dump, file, protocol):
 def test_a_variable_that_names_no_file_is_an_error(dump):
     protocol, log = dump(None)
     assert protocol == "MsgPack:1"
-    assert "pluginsocket.proto is not there; have KONG_PYTHON_INTERFACE_FILE name Kong's" in log
+    assert "pluginsocket.proto does not exist; set KONG_PYTHON_INTERFACE_FILE to Kong's" in log
 
 
 def test_without_the_variable_no_file_is_no_error(dump):
