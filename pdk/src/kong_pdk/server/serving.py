@@ -102,7 +102,8 @@ def _end(server: Server) -> int:
     with contextlib.suppress(RuntimeError):  # no more threads
         watch.start()
     if not server.instances.end(_CLOSE_SECONDS):
-        _log.warning("close() of an instance, or its last handler, has not returned after %g seconds", _CLOSE_SECONDS)
+        text = "close() of an instance has not returned after %g seconds, or a handler still runs"
+        _log.warning(text, _CLOSE_SECONDS)
     _flush()
     if not server.is_idle:
         atexit._run_exitfuncs()
