@@ -174,7 +174,7 @@ def _descriptions(folder: Path, names: list[str] | None, load: _Load) -> list[De
 def _loader(folder: Path, names: list[str] | None, directories: list[Path] | None, one_process: bool) -> _Load:
     """Return the function that loads a plugin with its packages: from ``directories``, or as installed for it."""
     if directories is None:
-        from kong_pdk.packages.packages import locate
+        from kong_pdk.packages.plugin_packages import locate
 
         packages = locate(folder, os.environ, names)
         if one_process and packages.shared:

@@ -57,31 +57,24 @@ class Frames:
     """Cuts a stream of bytes into messages."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._received: deque[bytes] = deque()
 
     @property
     def partial(self) -> bool:
         """Whether a message is incomplete."""
-        return bool(self._buffer)
+        return bool(self._received)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Add received bytes, and return the messages that are complete now.
 
         :raises WireError: a message is longer than :data:`MAX_FRAME`.
         """
-        self._buffer += data
+        if data:
+            self._received.append(data)
         messages: list[bytes] = []
-        start = 0
-        while len(self._buffer) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer, start)
-            if length > MAX_FRAME:
-                raise WireError(f"a message of {length} bytes is announced, the limit is {MAX_FRAME}")
-            end = start + _LENGTH.size + length
-            if len(self._buffer) < end:
-                break
-            messages.append(bytes(self._buffer[start + _LENGTH.size : end]))
-            start = end
-        del self._buffer[:start]
+        while (message_and_rest := first_message(self._received)) is not None:
+            message, self._received = message_and_rest
+            messages.append(message)
         return messages
 
 
