@@ -74,7 +74,7 @@ def test_all_that_is_wrong_is_listed() -> None:
 @pytest.mark.parametrize("name", ["KONG_PYTHON_", "KONG_PYTHON_XYZZY", "KONG_PYTHON_PROTOCOL_FILE_NAME_OF_MINE"])
 def test_a_name_that_resembles_none_is_to_be_unset(name: str) -> None:
     assert settings.check({name: ""}) == [
-        f"there is no setting {name}; unset it; kong-python settings lists those there are"
+        f"there is no setting {name}; unset it; kong-python settings lists all settings"
     ]
 
 

@@ -62,7 +62,7 @@ def test_what_is_wrong_is_said_beside_the_table(
     printed = capsys.readouterr()
     assert "grpc" in printed.out
     assert printed.err.splitlines() == [
-        "kong-python: there is no setting KONG_PYTHON_NOSUCH; unset it; kong-python settings lists those there are",
+        "kong-python: there is no setting KONG_PYTHON_NOSUCH; unset it; kong-python settings lists all settings",
         "kong-python: KONG_PYTHON_PROTOCOL is 'grpc'; set it to protobuf or msgpack",
     ]
 

@@ -1,4 +1,4 @@
-"""The version under the name of kong-pdk's module: ``from kong_pdk.const import __version__``."""
+"""The version in the module where kong-pdk has it: ``from kong_pdk.const import __version__``."""
 
 from kong_pdk import __version__
 

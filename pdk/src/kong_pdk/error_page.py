@@ -1,4 +1,4 @@
-"""Kong's error page: the gateway imitates it, and a plugin server writes it where Kong cannot be asked to."""
+"""Kong's error page, for the gateway, and for a plugin server whose Kong does not offer ``kong.response.error``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from http import HTTPStatus
 
 UNEXPECTED = "An unexpected error occurred"
-"""Kong's words for a 500."""
+"""Kong's message for status 500."""
 
-# Kong's words where they differ from "first word capitalised" of the standard phrase.
+# Kong's messages that are not the standard phrase with a capital first word.
 _MESSAGES = {
     418: "I'm a teapot",
     421: "Misdirected request",
@@ -28,7 +28,7 @@ _JSON = "application/json; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
 _XML = "application/xml; charset=utf-8"
 _PLAIN = "text/plain; charset=utf-8"
-# gRPC has its errors in headers: the page is empty, and its type is blank where the client alone asked for it.
+# gRPC has its errors in headers: the page is empty, and its Content-Type is a blank unless the plugin gives one.
 _GRPC = " "
 _TYPES = {
     "text/html": _HTML,
@@ -40,7 +40,7 @@ _TYPES = {
     "text/plain": _PLAIN,
     "application/grpc": _GRPC,
 }
-# Each with its part that names the request: Kong before 3.5 has no ids of requests.
+# The page of each type, and its line with the id of the request, which Kong before 3.5 does not have.
 _TEMPLATES = {
     _JSON: ('{{\n  "message":"{message}"{part}\n}}', ',\n  "request_id":"{id}"'),
     _HTML: (
@@ -59,12 +59,12 @@ FORMS = {
     **{name: kind for kind in (_JSON, _HTML, _XML, _PLAIN) for name in (kind, kind.partition(";")[0])},
     "application/grpc": _GRPC,
 }
-"""The Content-Types, written just so, that choose a form of Kong's."""
+"""The Content-Types for which Kong has a page, in Kong's spelling."""
 _QUALITY = re.compile(r";\s*q\s*=\s*(1(?:\.0{1,3})?|0(?:\.\d{1,3})?)")
 
 
 def message_of(status: int) -> str:
-    """Kong's message for a status that no plugin gave words for."""
+    """Give Kong's default message for a status."""
     known = _MESSAGES.get(status)
     if known is not None:
         return known
@@ -75,12 +75,15 @@ def message_of(status: int) -> str:
 
 
 def media_type(accept: str | None) -> str:
-    """The content type of an error page for a client's ``Accept`` (None: it sent none)."""
+    """Give the Content-Type of an error page.
+
+    :param accept: the client's ``Accept`` header; None without one.
+    """
     best, quality = _JSON, 0.0
     for entry in (accept or "").lower().split(","):
         name = entry.partition(";")[0].strip()
-        found = _QUALITY.search(entry)
-        weight = float(found[1]) if found else 1.0
+        match = _QUALITY.search(entry)
+        weight = float(match[1]) if match else 1.0
         if name in _TYPES and weight > quality:
             best, quality = _TYPES[name], weight
     return best
@@ -89,10 +92,12 @@ def media_type(accept: str | None) -> str:
 def error_page(
     accept: str | None, message: str, request_id: str | None, content_type: str | None = None
 ) -> tuple[str, bytes]:
-    """The content type and body of ``kong.response.error`` and of Kong's own errors.
+    """Give the Content-Type and the body of ``kong.response.error`` and of Kong's own errors.
 
-    ``request_id`` is None where there is none. A ``content_type`` chooses the form before ``accept`` does, and is
-    given back as it is. Raises KeyError for a type that Kong has no form for.
+    :param accept: the client's ``Accept`` header; None without one.
+    :param request_id: None for a Kong without ids of requests.
+    :param content_type: a type of :data:`FORMS` that wins over ``accept``, and is returned as it is.
+    :raises KeyError: Kong has no page of this type.
     """
     form = media_type(accept) if content_type is None else FORMS[content_type]
     page, part = _TEMPLATES[form]

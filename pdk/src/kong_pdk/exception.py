@@ -1,4 +1,4 @@
-"""The exceptions under the name of kong-pdk's module: ``from kong_pdk.exception import PDKException``."""
+"""The exceptions in the module where kong-pdk has them: ``from kong_pdk.exception import PDKException``."""
 
 from kong_pdk.errors import PDKError, PDKException, PhaseError, UnknownFunctionError
 

@@ -1,4 +1,4 @@
-"""What an exception of a plugin says, as text for a log line."""
+"""Log texts for exceptions of plugins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OF_ENGINE = '; if it is not, choose engine = "threads" in the module, or KONG_P
 
 
 def describe(error: BaseException) -> str:
-    """Give ``ValueError: text``, whatever the exception's own ``__str__`` does, and advice where asyncio raised it."""
+    """Give ``ValueError: text``, even where the exception's ``__str__`` raises, and advice for errors of asyncio."""
     try:
         text = str(error)
     except BaseException as another:  # noqa: BLE001  # the author's code may raise anything
@@ -31,11 +31,11 @@ def describe(error: BaseException) -> str:
 
 
 def logged(begin: str, error: BaseException, place: Callable[[], str]) -> tuple[str, str]:
-    """Make the log's text of an author's exception, at which nobody may be able to look.
+    """Make the log text of an author's exception. Raises nothing, whatever the exception's own code does.
 
-    :param begin: the words in front of it: whose it is.
-    :param place: gives ``FILE:LINE``, or nothing where that is not known.
-    :return: the line, and the line with the traceback below it; as much of them as can be made.
+    :param begin: the beginning of the line, which names the plugin and its function.
+    :param place: gives ``FILE:LINE``, or an empty text where it is unknown.
+    :return: the line, and the line with the traceback below it; without place and traceback where these raise.
     """
     line = text = f"{begin} raised {describe(error)}"
     with contextlib.suppress(BaseException):
@@ -46,22 +46,23 @@ def logged(begin: str, error: BaseException, place: Callable[[], str]) -> tuple[
 
 
 def _advice(text: str) -> str:
-    found = next((advice for start, advice in _ADVICE.items() if text.startswith(start)), None)
-    if found is None:
+    advice = next((advice for start, advice in _ADVICE.items() if text.startswith(start)), None)
+    if advice is None:
         return ""
     monkey = sys.modules.get("gevent.monkey")
-    on_gevent = found is _WITHIN_A_COROUTINE and monkey is not None and monkey.is_module_patched("threading")
-    return f"; {found}{_OF_ENGINE if on_gevent else ''}"
+    on_gevent = advice is _WITHIN_A_COROUTINE and monkey is not None and monkey.is_module_patched("threading")
+    return f"; {advice}{_OF_ENGINE if on_gevent else ''}"
 
 
 def traceback_location(file: Path, error: BaseException) -> tuple[Path, int | None]:
-    """The innermost line in a plugin's file, or in a file beside it, that ``error`` has passed.
+    """Find the innermost line of a traceback in a plugin's file or in a file of its folder.
 
-    The plugin's file and None where it passed none.
+    :param file: the plugin's file.
+    :return: file and line; the plugin's file and None where the traceback has no such line.
     """
-    found, line = file, None
+    innermost, line = file, None
     for frame, lineno in traceback.walk_tb(error.__traceback__):
         path = Path(frame.f_code.co_filename)
         if path == file or file.parent in path.parents:
-            found, line = path, lineno
-    return found, line
+            innermost, line = path, lineno
+    return innermost, line

@@ -1,6 +1,6 @@
-"""The interface file of the Kong at hand: where it is, what it names, which protocol suits it, and its extension.
+"""The interface file of the installed Kong: reads it, chooses the protocol by it, and extends it.
 
-``kong-python extend-interface`` gives the file our methods; the original stays beside it.
+``kong-python extend-interface`` appends our methods to the file, and keeps the original beside it.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from kong_pdk.exit_status import CONFIGURATION_STATUS
+from kong_pdk.protocol import PROTOCOLS, Protocol
 from kong_pdk.settings import INTERFACE_FILE, PROTOCOL
 from kong_pdk.wire.interface import STOCK, Interface, extend, is_extended, read
 from kong_pdk.wire.wire_errors import InterfaceError
 
 PATH = Path(INTERFACE_FILE.default)
-"""Where Kong 3.9 has it, and reads it at each start."""
+"""The file of Kong 3.9, which Kong reads at each start."""
 
 
 def load(path: Path | None = None) -> Interface | None:
     """Read an interface file.
 
-    :param path: the file; :data:`PATH` where None.
+    :param path: the file; None for :data:`PATH`.
     :return: None where there is no such file.
-    :raises InterfaceError: it cannot be read, or is none.
+    :raises InterfaceError: the file cannot be read, or is not an interface file.
     """
     file = path or PATH
     try:
@@ -46,32 +46,31 @@ def load(path: Path | None = None) -> Interface | None:
 
 
 _log = logging.getLogger(__name__)
-Protocol = Literal["MsgPack:1", "ProtoBuf:1"]
-PROTOCOLS: Mapping[str, Protocol] = {"msgpack": "MsgPack:1", "protobuf": "ProtoBuf:1"}
 
 
 def interface() -> Interface:
-    """Give the interface of the Kong at hand: an unmodified one's where there is no file, or none that can be read.
+    """Give the interface of the installed Kong; the stock interface where its file is missing or cannot be read.
 
-    :raises SettingError: the variable that names the file has no meaning.
+    :raises SettingError: the variable that names the file has an invalid value.
     """
     file = INTERFACE_FILE.read(os.environ)
     try:
         found = load(file)
         if found is None and not INTERFACE_FILE.is_default(os.environ):
-            raise InterfaceError(f"{file} is not there; have {INTERFACE_FILE.name} name Kong's file or a copy")
+            raise InterfaceError(f"{file} does not exist; set {INTERFACE_FILE.name} to Kong's file or a copy of it")
     except InterfaceError as error:
-        _log.error("%s; until then ProtoBuf:1 reaches what an unmodified Kong names", error)
+        _log.error("%s; until then ProtoBuf:1 reaches only the methods of an unmodified Kong", error)
         return STOCK
     return found or STOCK
 
 
 def protocol(option: str | None) -> Protocol:
-    """Decide what a dump asks Kong to speak: the option wins over the variable, and that over the interface file.
+    """Choose the protocol of a dump: the option wins over the variable, and the variable over the interface file.
 
     :param option: ``protobuf``, ``msgpack`` or None.
-    :return: ProtoBuf:1 where the file has all of our extension, so that every PDK function works; else MsgPack:1.
-    :raises SettingError: a variable has no meaning.
+    :return: without option and variable ProtoBuf:1 where the file has our whole extension, so that every PDK function
+        works; else MsgPack:1.
+    :raises SettingError: a variable has an invalid value.
     """
     if option is None and os.environ.get(PROTOCOL.name, "").strip():
         option = PROTOCOL.read(os.environ)
@@ -82,13 +81,13 @@ def protocol(option: str | None) -> Protocol:
 
 _WHERE = f"Kong 3.9 has it at {PATH}"
 ORIGINAL = ".orig"
-"""What the name of the original ends with."""
+"""The suffix of the original file."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Extend the file, or look whether it is extended.
+    """Run ``kong-python extend-interface``: extend the file, or check whether it is extended.
 
-    :return: 0, or 78 where it cannot be done, or is not: the sentence goes to standard error.
+    :return: 0, or 78 with a message on standard error where the file cannot be extended, or is not.
     """
     options = _parser().parse_args(list(argv))
     try:
@@ -102,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kong-python extend-interface",
-        description="Append our PDK methods to Kong's interface file. What stands there stays as it is, and the "
+        description="Append our PDK methods to Kong's interface file. The lines of the file stay as they are, and the "
         f"original is kept beside it as FILE{ORIGINAL}. Kong reads the file when it starts.",
     )
     parser.add_argument(
@@ -114,7 +113,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def check(path: Path) -> str:
-    """Give the sentence that all of our methods are there. Raises InterfaceError where some are not."""
+    """Check that a file has all of our methods.
+
+    :return: a message that it does.
+    :raises InterfaceError: the file is missing, or lacks methods.
+    """
     interface = load(path)
     if interface is None:
         raise _no_file(path)
@@ -128,10 +131,10 @@ def check(path: Path) -> str:
 
 
 def extend_file(path: Path) -> str:
-    """Extend an interface file in one step, whoever reads it meanwhile; a second time changes nothing.
+    """Extend an interface file atomically. A file that is extended already does not change.
 
-    :return: a sentence that says what was done.
-    :raises InterfaceError: it is not there, cannot be written, or is not what we know.
+    :return: a message about what was done.
+    :raises InterfaceError: the file is missing, cannot be written, or is not the interface file of Kong 3.9.
     """
     file = path.resolve()
     text = _read(file, path)
@@ -143,7 +146,7 @@ def extend_file(path: Path) -> str:
         return f"{path} has all of our methods already"
     original = file.with_name(file.name + ORIGINAL)
     try:
-        # A text of ours is no original: an older version of ours extended it, and its original is there already.
+        # A file that an older version of ours extended is not an original, which that version has kept.
         if not is_extended(text):
             _write(original, text, file)
         _write(file, extended, file)
@@ -151,7 +154,7 @@ def extend_file(path: Path) -> str:
         raise InterfaceError(
             f"{path} cannot be replaced ({error.strerror or error}); do it as root, in a Dockerfile before its USER"
         ) from error
-    return f"{check(file)}; {original} is what it was" if original.exists() else check(file)
+    return f"{check(file)}; the original is {original}" if original.exists() else check(file)
 
 
 def _read(file: Path, named: Path) -> str:
@@ -160,18 +163,18 @@ def _read(file: Path, named: Path) -> str:
     except (FileNotFoundError, NotADirectoryError):
         raise _no_file(named) from None
     except OSError as error:
-        raise InterfaceError(f"{named} cannot be read ({error.strerror}); {_WHERE}, a file for everybody") from error
+        raise InterfaceError(f"{named} cannot be read ({error.strerror}); {_WHERE}, readable for everybody") from error
 
 
 def _no_file(path: Path) -> InterfaceError:
     return InterfaceError(
-        f"{path} is not there; {_WHERE}: use a base image of it, such as kong:3.9, or name the file: "
+        f"{path} does not exist; {_WHERE}: use a base image of it, such as kong:3.9, or name the file: "
         "kong-python extend-interface FILE"
     )
 
 
 def _write(file: Path, text: str, like: Path) -> None:
-    """Replace ``file`` at once by one with the owner and the mode of ``like``."""
+    """Replace ``file`` atomically by a file with the owner and the mode of ``like``."""
     model = like.stat()
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     temporary = Path(name)

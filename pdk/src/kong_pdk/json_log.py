@@ -1,7 +1,7 @@
 """Log lines as JSON objects: ``{"time": ..., "level": ..., "program": ..., "message": ...}``.
 
-An object is one line of ASCII, whatever bytes a program wrote, so that no reader cuts or refuses it: bytes that are
-not UTF-8 stand in the message as ``\\xff``.
+An object is a line of ASCII, whatever bytes a program wrote, so that every reader accepts it. Bytes that are not UTF-8
+are escaped in the message as ``\\xff``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 MAX_OBJECT = 16 * 1024 - 1
-"""Bytes of an object, without its line end: Docker cuts an entry of its log in two at 16 KiB."""
+"""Bytes of an object without its line end: Docker splits log lines at 16 KiB."""
 
 _KEYS = {"time", "level", "program", "message"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", re.ASCII)
@@ -22,7 +22,7 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class Entry(NamedTuple):
-    """One entry of a log; the time as RFC 3339 has it, with an offset."""
+    """An entry of a log. ``time`` has the form of RFC 3339, with an offset."""
 
     time: str
     level: str
@@ -31,9 +31,9 @@ class Entry(NamedTuple):
 
 
 def encode(entry: Entry) -> Iterator[str]:
-    """Write an entry as an object without line end, or as several where its message is too long for one.
+    """Encode an entry as an object without line end, or as several objects where its message is too long.
 
-    A message is cut at the ends of its lines where it has any.
+    A long message is cut at line ends where possible.
     """
     message = entry.message.encode("utf-8", "backslashreplace").decode("utf-8")
     values = {"time": entry.time, "level": entry.level, "program": entry.program, "message": message}
@@ -54,7 +54,7 @@ def _halves(message: str) -> tuple[str, str]:
 
 
 def decode(line: bytes) -> Entry | None:
-    """Read an object that :func:`encode` wrote; None for a line that is something else."""
+    """Decode an object that :func:`encode` made; None for any other line."""
     if not line.startswith(b'{"time":'):
         return None
     try:
@@ -67,14 +67,14 @@ def decode(line: bytes) -> Entry | None:
 
 
 def timestamp(seconds: float) -> str:
-    """Give a time as RFC 3339 has it, to the second as in Kong's own log, with this machine's offset.
+    """Format a time as in RFC 3339, to the second as in Kong's own log, with this machine's offset.
 
     :param seconds: since the epoch.
     """
     return _timestamp(int(seconds))
 
 
-# A busy Kong writes thousands of lines a second.
+# Cached: a busy Kong writes thousands of lines a second.
 @functools.lru_cache(maxsize=4)
 def _timestamp(seconds: int) -> str:
     return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
@@ -82,7 +82,7 @@ def _timestamp(seconds: int) -> str:
 
 @functools.lru_cache(maxsize=4)
 def timestamp_of_nginx(stamp: str) -> str | None:
-    """Give the time of nginx's error log, ``2026/11/23 04:40:51``, as RFC 3339 has it; None for no such time."""
+    """Convert a time of nginx's error log, ``2026/11/23 04:40:51``, to RFC 3339; None for an invalid time."""
     try:
         return datetime.strptime(stamp, "%Y/%m/%d %H:%M:%S").astimezone().isoformat(timespec="seconds")
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""How a plugin server runs handlers: by which engine, and in how many worker processes."""
+"""The mode of a plugin server: its engine and the number of its worker processes."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ class Mode:
     workers: int
 
     def __str__(self) -> str:
-        """Put it into words, for people."""
         return self.engine if self.workers == 1 else f"{self.engine}, {self.workers} workers"
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The options of a plugin server's command line that say the same."""
+        """The options for this mode on the command line of a plugin server."""
         return "--engine", self.engine, "--workers", str(self.workers)
 
 
 class Wish(Protocol):
-    """What a plugin's module says of its mode; None where it says nothing."""
+    """The mode that a plugin's module asks for; an attribute is None where it asks for nothing."""
 
     @property
     def name(self) -> str: ...
@@ -44,29 +43,29 @@ class Wish(Protocol):
 
 
 def one_for_each_core() -> int:
-    """Count the workers of ``-m``: at least 2, for one alone would be no multiprocessing."""
+    """Give the number of workers for ``-m``: one for each processor core, at least 2."""
     return max(settings.count_cores(), 2)
 
 
 def default(environ: Mapping[str, str]) -> Mode:
-    """Give the mode of plugins that say nothing: what the variables say.
+    """Give the mode of the environment, for plugins that ask for nothing.
 
-    :raises SettingError: one of them has no meaning.
+    :raises SettingError: a variable has an invalid value.
     """
     return Mode(settings.ENGINE.read(environ), settings.WORKERS.read(environ))
 
 
 def choose(wishes: Iterable[Wish], default: Mode, engine: str | None = None, workers: int | None = None) -> Mode:
-    """Decide: an option wins over the attributes of the plugins' modules, those over the default.
+    """Choose a mode: an option wins over the attributes of the plugins' modules, and the attributes over the default.
 
-    Where plugins of one server ask for different things, threads win, and the largest number of workers.
+    Where plugins of a server ask for different modes, threads win, and the largest number of workers.
 
-    :param engine: what an option says; None where there is none.
-    :param workers: the same.
+    :param engine: the engine of an option; None without one.
+    :param workers: the number of workers of an option; None without one.
     """
-    asked = list(wishes)
-    engines = [wish.engine for wish in asked if wish.engine]
-    numbers = [wish.workers for wish in asked if wish.workers]
+    all_wishes = list(wishes)
+    engines = [wish.engine for wish in all_wishes if wish.engine]
+    numbers = [wish.workers for wish in all_wishes if wish.workers]
     return Mode(
         engine or min(engines, key=ENGINES.index, default=default.engine),
         workers or max(numbers, default=default.workers),
@@ -74,7 +73,7 @@ def choose(wishes: Iterable[Wish], default: Mode, engine: str | None = None, wor
 
 
 def disagreement(wishes: Iterable[Wish], mode: Mode) -> str | None:
-    """Name the plugins that do not get what their modules ask for; None where there are none."""
+    """Make a message about the plugins that do not get the mode they ask for; None where there are none."""
     unmet = [
         wish.name
         for wish in wishes

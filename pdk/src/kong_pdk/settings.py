@@ -1,4 +1,4 @@
-"""Every variable ``KONG_PYTHON_*``, in one place: its name, what it may be, its default and what it does."""
+"""All variables ``KONG_PYTHON_*``: name, allowed values, default and meaning."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from kong_pdk.masking import masked
+from kong_pdk.protocol import PROTOCOLS
 
 PREFIX = "KONG_PYTHON_"
 
 MOST_WORKERS = 64
 
 LOG_LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
-"""Kong's, which are nginx's."""
+"""The log levels of Kong and nginx."""
 
 KONG_LOG_LEVEL = "KONG_LOG_LEVEL"
 
 _Value_co = TypeVar("_Value_co", covariant=True)
 _DAY_SECONDS = 24 * 3600
-# Kubernetes tells every container of every Service in its namespace, and one may be called kong-python.
+# Kubernetes sets variables for every Service of the namespace, and a Service may be called kong-python.
 _OF_SERVICES = re.compile(
     r"KONG_PYTHON_(\w+_)?(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=.*|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=.*"
     r"|PORT=(tcp|udp|sctp)://.*)",
     re.DOTALL,
 )
-_OF_SCRIPTS = "KONG_PYTHON_IMAGE"  # names the image for make and compose, and so is in shells and .env files
+_OF_SCRIPTS = "KONG_PYTHON_IMAGE"  # names the image for make and compose, so shells and .env files have it
 
 
 class SettingError(Exception):
-    """A variable that has no meaning; the message names it and says what to set."""
+    """A variable has an invalid value; the message names the variable and its allowed values."""
 
 
 class Address(NamedTuple):
-    """Where something listens: a host without brackets, and a port."""
+    """An address to listen on: a host without brackets, and a port."""
 
     host: str
     port: int
@@ -45,22 +46,20 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class Variable(Generic[_Value_co]):
-    """One variable.
-
-    ``kind`` says what it may be, as it stands in sentences: "set it to ...". ``parse`` makes its value of a text
-    and raises :class:`ValueError` for one that has no meaning.
-    """
+    """A variable."""
 
     name: str
     kind: str
+    """The allowed values, in words that follow "set it to"."""
     default: str
     meaning: str
     parse: Callable[[str], _Value_co]
+    """Converts a text to the value, or raises :class:`ValueError`."""
 
     def read(self, environ: Mapping[str, str]) -> _Value_co:
         """Give the value in force: the default where the variable is not set, or empty.
 
-        :raises SettingError: the value has no meaning.
+        :raises SettingError: the value is invalid.
         """
         text = self.text(environ)
         try:
@@ -69,11 +68,11 @@ class Variable(Generic[_Value_co]):
             raise SettingError(f"{self.name} is {masked(text)!r}; set it to {self.kind}") from None
 
     def text(self, environ: Mapping[str, str]) -> str:
-        """Give the value in force as it is written, whether it has a meaning or not."""
+        """Give the text of the value in force, valid or not."""
         return environ.get(self.name, "").strip() or self.default
 
     def is_default(self, environ: Mapping[str, str]) -> bool:
-        """Whether the value in force means what the default means."""
+        """Whether the value in force equals the default."""
         try:
             return self.read(environ) == self.parse(self.default)
         except SettingError:
@@ -81,22 +80,22 @@ class Variable(Generic[_Value_co]):
 
 
 def check(environ: Mapping[str, str]) -> list[str]:
-    """Look at every variable whose name begins with ``KONG_PYTHON_``.
+    """Check every variable whose name begins with ``KONG_PYTHON_``.
 
-    :return: a sentence for each that has no meaning, or that nobody knows.
+    :return: a message for each variable that is unknown, or has an invalid value.
     """
-    sentences = []
+    messages = []
     for name in sorted(name for name in environ if name.startswith(PREFIX)):
         known = _BY_NAME.get(name)
         if known is None:
             if not _is_of_others(name, environ[name]):
-                sentences.append(_unknown(name))
+                messages.append(_unknown(name))
             continue
         try:
             known.read(environ)
         except SettingError as error:
-            sentences.append(str(error))
-    return sentences
+            messages.append(str(error))
+    return messages
 
 
 def _is_of_others(name: str, value: str) -> bool:
@@ -106,7 +105,7 @@ def _is_of_others(name: str, value: str) -> bool:
 def _unknown(name: str) -> str:
     known = [other.removeprefix(PREFIX) for other in _BY_NAME]
     guess = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
-    hint = f"did you mean {PREFIX}{guess[0]}?" if guess else "unset it; kong-python settings lists those there are"
+    hint = f"did you mean {PREFIX}{guess[0]}?" if guess else "unset it; kong-python settings lists all settings"
     return f"there is no setting {name}; {hint}"
 
 
@@ -153,7 +152,7 @@ def _workers(text: str) -> int:
 
 
 def count_cores() -> int:
-    """Count the processor cores that this process may use, as many as there may be workers."""
+    """Count the processor cores that this process may use, up to the highest number of workers."""
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MOST_WORKERS)
 
 
@@ -175,7 +174,7 @@ PLUGINS_DIR = Variable(
 )
 PROTOCOL = Variable(
     "KONG_PYTHON_PROTOCOL", "protobuf or msgpack", "protobuf",
-    "the protocol that Kong speaks with the plugin servers", _choice("protobuf", "msgpack"),
+    "the protocol that Kong speaks with the plugin servers", _choice(*PROTOCOLS),
 )  # fmt: skip
 ON_BROKEN_PLUGIN = Variable(
     "KONG_PYTHON_ON_BROKEN_PLUGIN", "fail or skip", "fail",
@@ -249,15 +248,17 @@ VARIABLES: Sequence[Variable[object]] = (
     PLUGINS_DIR, PROTOCOL, ENGINE, WORKERS, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS, LOG_FORMAT, LOG_LEVEL,
     METRICS_LISTEN, RUN_DIR, BASE_ENTRYPOINT, INTERFACE_FILE, INSTALL, INSTALL_VARIABLES, INSTALL_SECONDS, DATA_DIR,
 )  # fmt: skip
-"""All of them, in the order in which they are shown."""
+"""All variables, in the order in which they are shown."""
 
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
 
 
 def log_level(environ: Mapping[str, str]) -> str:
-    """Name the least level of the lines that plugin servers show.
+    """Give the lowest level of the log lines that plugin servers show.
 
-    :raises SettingError: the variable has no meaning. Of a ``KONG_LOG_LEVEL`` without one Kong complains itself.
+    An invalid ``KONG_LOG_LEVEL`` counts as ``notice``, since Kong reports it.
+
+    :raises SettingError: ``KONG_PYTHON_LOG_LEVEL`` has an invalid value.
     """
     level = LOG_LEVEL.read(environ)
     if level == "auto":

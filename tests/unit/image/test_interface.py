@@ -50,7 +50,7 @@ def test_methods_are_appended_and_the_original_is_beside_it(file: Path, capsys: 
     assert run(file) == 0
     assert read(file.read_text()) == EXTENDED
     assert original(file).read_text() == TEXT
-    assert capsys.readouterr().out == f"{file} has all of our methods; {original(file)} is what it was\n"
+    assert capsys.readouterr().out == f"{file} has all of our methods; the original is {original(file)}\n"
     assert sorted(path.name for path in file.parent.iterdir()) == [file.name, original(file).name]
 
 
@@ -139,7 +139,7 @@ def test_a_file_that_is_not_there_is_named_with_the_base_that_has_it(
     option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = refusal(capsys, *option, tmp_path / "no.proto")
-    assert f"{tmp_path / 'no.proto'} is not there; Kong 3.9 has it at {interface_file.PATH}" in said
+    assert f"{tmp_path / 'no.proto'} does not exist; Kong 3.9 has it at {interface_file.PATH}" in said
     assert "such as kong:3.9" in said
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from kong_pdk import PhaseError
 from kong_pdk.pdk.kong.absent import REFUSED
-from kong_pdk.plugin import PHASES
+from kong_pdk.protocol import PHASES
 from kong_pdk.server.bridge import Bridge, EventEnded
 
 ROOT = Path(__file__).resolve().parents[3]

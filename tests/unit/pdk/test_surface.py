@@ -16,8 +16,9 @@ import kong_pdk.pdk.kong as face
 import pytest
 from kong_pdk.pdk import plain
 from kong_pdk.pdk.kong.namespace import Part
+from kong_pdk.protocol import PHASES
 from kong_pdk.wire import pdk_functions
-from kong_pdk.wire.pdk_functions import PHASES, allowed, functions
+from kong_pdk.wire.pdk_functions import allowed, functions
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORDINGS = Path(os.environ.get("KONG_RECORDINGS", ROOT.parent / "shared/kong-3.9.3"))

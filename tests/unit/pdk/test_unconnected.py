@@ -28,7 +28,7 @@ PDK: Any = face.kong
 
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch):
-    monkeypatch.setattr(unconnected, "_said", set())
+    monkeypatch.setattr(unconnected, "_warned", set())
 
 
 @pytest.mark.parametrize("statement", [row["statement"] for row in NAMES])

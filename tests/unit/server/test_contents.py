@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kong_pdk.server import instance_store as module
-from kong_pdk.server.instance_store import Content, ContentTable
+from kong_pdk.server.instance_store import Content, InstanceTable
 
 FIRST, SECOND = Content("probe", b'{"a": 1}'), Content("probe", b'{"a": 2}')
 
@@ -13,14 +13,14 @@ def digest(start: int, rest: bytes = b"") -> bytes:
 
 
 def test_the_same_content_has_the_same_id():
-    table = ContentTable()
+    table = InstanceTable()
     id = table.keep(digest(1), FIRST)
     assert table.keep(digest(1), FIRST) == id
     assert table.find(id) == FIRST
 
 
 def test_two_contents_of_one_id_are_kept_apart():
-    table = ContentTable()
+    table = InstanceTable()
     first, second = table.keep(digest(1), FIRST), table.keep(digest(1, b"x"), SECOND)
     assert first != second
     assert (table.find(first), table.find(second)) == (FIRST, SECOND)
@@ -28,7 +28,7 @@ def test_two_contents_of_one_id_are_kept_apart():
 
 
 def test_ids_fit_the_signed_field_of_the_protocol():
-    table = ContentTable()
+    table = InstanceTable()
     ids = [table.keep(digest(2**32 - 1, bytes([n])), FIRST) for n in range(3)]
     ids += [table.keep(digest(2**31 - 2, bytes([n])), FIRST) for n in range(3)]
     assert len(set(ids)) == 6
@@ -36,7 +36,7 @@ def test_ids_fit_the_signed_field_of_the_protocol():
 
 
 def test_what_was_dropped_is_gone_and_dropping_again_is_no_error():
-    table = ContentTable()
+    table = InstanceTable()
     id = table.keep(digest(1), FIRST)
     table.drop(id)
     table.drop(id)
@@ -45,7 +45,7 @@ def test_what_was_dropped_is_gone_and_dropping_again_is_no_error():
 
 def test_those_that_were_used_longest_ago_make_room(monkeypatch):
     monkeypatch.setattr(module, "MOST_CONTENTS", 3)
-    table = ContentTable()
+    table = InstanceTable()
     ids = [table.keep(digest(n), FIRST) for n in range(3)]
     assert table.find(ids[0]) == FIRST
     table.keep(digest(3), SECOND)
@@ -53,7 +53,7 @@ def test_those_that_were_used_longest_ago_make_room(monkeypatch):
 
 
 def test_what_nobody_asks_for_is_forgotten(monkeypatch):
-    table = ContentTable()
+    table = InstanceTable()
     id = table.keep(digest(1), FIRST)
     monkeypatch.setattr(module, "IDLE_SECONDS", -1.0)
     table.keep(digest(2), SECOND)
@@ -62,7 +62,7 @@ def test_what_nobody_asks_for_is_forgotten(monkeypatch):
 
 def test_large_contents_make_room_for_each_other(monkeypatch):
     monkeypatch.setattr(module, "MOST_BYTES", 10)
-    table = ContentTable()
+    table = InstanceTable()
     ids = [table.keep(digest(n), Content("probe", b"x" * 4)) for n in range(2)]
     third = table.keep(digest(2), Content("probe", b"x" * 4))
     assert [table.find(id) is None for id in (*ids, third)] == [True, False, False]
@@ -76,7 +76,7 @@ def test_large_contents_make_room_for_each_other(monkeypatch):
 def test_what_a_worker_holds_is_not_forgotten(monkeypatch):
     monkeypatch.setattr(module, "MOST_CONTENTS", 2)
     monkeypatch.setattr(module, "IDLE_SECONDS", -1.0)
-    table = ContentTable()
+    table = InstanceTable()
     held = table.keep(digest(1), FIRST, "worker 1")
     table.find(held, "worker 2")
     for number in range(2, 20):
@@ -92,7 +92,7 @@ def test_what_a_worker_holds_is_not_forgotten(monkeypatch):
 
 
 def test_an_id_is_held_as_often_as_it_was_given():
-    table = ContentTable()
+    table = InstanceTable()
     held = table.keep(digest(1), FIRST, "worker")
     table.find(held, "worker")
     table.release(held, "worker")
@@ -104,7 +104,7 @@ def test_an_id_is_held_as_often_as_it_was_given():
 
 def test_an_id_stays_taken_until_each_worker_has_let_go(monkeypatch):
     monkeypatch.setattr(module, "CLOSED_SECONDS", 0.0)
-    table = ContentTable()
+    table = InstanceTable()
     held = table.keep(digest(1), FIRST, "worker 1")
     table.find(held, "worker 2")
     table.close(held)
@@ -120,7 +120,7 @@ def test_an_id_stays_taken_until_each_worker_has_let_go(monkeypatch):
 
 
 def test_the_same_content_keeps_its_id_when_the_one_before_it_is_free_again():
-    table = ContentTable()
+    table = InstanceTable()
     first, second = table.keep(digest(1), FIRST), table.keep(digest(1, b"x"), SECOND)
     table.drop(first)
     assert table.keep(digest(1, b"x"), SECOND) == second
@@ -128,7 +128,7 @@ def test_the_same_content_keeps_its_id_when_the_one_before_it_is_free_again():
 
 def test_each_start_is_closed_for_itself(monkeypatch):
     monkeypatch.setattr(module, "CLOSED_SECONDS", 0.0)
-    table = ContentTable()
+    table = InstanceTable()
     for _ in range(2):
         id = table.keep(digest(1), FIRST, "worker")
     table.close(id)
@@ -143,7 +143,7 @@ def test_each_start_is_closed_for_itself(monkeypatch):
 
 
 def test_a_content_that_is_started_again_is_not_closed(monkeypatch):
-    table = ContentTable()
+    table = InstanceTable()
     id = table.keep(digest(1), FIRST)
     table.close(id)
     table.keep(digest(1), FIRST)
@@ -157,7 +157,7 @@ def test_a_content_that_is_started_again_is_not_closed(monkeypatch):
 
 def test_nothing_that_was_forgotten_is_left(monkeypatch):
     monkeypatch.setattr(module, "CLOSED_SECONDS", 0.0)
-    table = ContentTable()
+    table = InstanceTable()
     for number in range(50):
         id = table.keep(digest(number), FIRST, "worker")
         table.close(id)

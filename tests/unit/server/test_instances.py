@@ -155,7 +155,7 @@ def test_a_start_that_fails_counts_for_nothing(clock):
         instances.start("probe", b"{}")
     clock.now += instance_store.CLOSED_SECONDS
     instances.look_after()
-    assert instances._contents.next_due() is None  # it is forgotten already
+    assert instances._store.next_due() is None  # it is forgotten already
 
 
 def test_idle_instances_go_without_another_start(clock):
@@ -225,9 +225,9 @@ def test_an_id_that_is_in_use_is_not_given_to_another_content(clock):
 
 def test_an_id_that_one_of_two_workers_uses_is_not_given_to_another_content(clock):
     one, other = (json.dumps(config).encode() for config in colliding())
-    table = instance_store.ContentTable()
+    table = instance_store.InstanceTable()
     plugins = [Plugin("probe", Path("probe.py"), Keeps, "1.0.0", 1, ("access",), ())]
-    first, second = (Instances(plugins, instance_store.Holder(table)) for _ in range(2))
+    first, second = (Instances(plugins, instance_store.LocalStore(table)) for _ in range(2))
     id = first.start("probe", one).id
     second.get(id)
     for _ in range(30):  # the first one has it from now on alone
@@ -246,7 +246,7 @@ def test_an_id_that_one_of_two_workers_uses_is_not_given_to_another_content(cloc
 
 
 def test_the_digest_decides_where_a_table_gives_one_id_to_two_contents():
-    class Forgetful(instance_store.Holder):
+    class Forgetful(instance_store.LocalStore):
         def keep(self, digest, content):
             self.kept = content
             return 7
@@ -254,7 +254,7 @@ def test_the_digest_decides_where_a_table_gives_one_id_to_two_contents():
         def find(self, id):
             return self.kept
 
-    instances = Instances(make().plugins.values(), Forgetful(instance_store.ContentTable()))
+    instances = Instances(make().plugins.values(), Forgetful(instance_store.InstanceTable()))
     instances.start("probe", b'{"a": 1}')
     second = instances.start("probe", b'{"a": 2}')
     assert second.config == {"a": 2}

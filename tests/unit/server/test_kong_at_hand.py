@@ -72,7 +72,7 @@ def test_the_file_decides_where_nobody_else_does(dump, file, protocol):
 def test_a_variable_that_names_no_file_is_an_error(dump):
     protocol, log = dump(None)
     assert protocol == "MsgPack:1"
-    assert "pluginsocket.proto is not there; have KONG_PYTHON_INTERFACE_FILE name Kong's" in log
+    assert "pluginsocket.proto does not exist; set KONG_PYTHON_INTERFACE_FILE to Kong's" in log
 
 
 def test_without_the_variable_no_file_is_no_error(dump):
@@ -143,7 +143,7 @@ def test_a_file_that_serves_itself_calls_what_the_file_names(tmp_path, options):
         ("kong.request.get_body", "is not among the methods that Kong's interface file names"),
         ("kong.request.get_heeder", "did you mean kong.request.get_header?"),
         ("kong.moon.get", "if a newer Kong has it, set KONG_PYTHON_PROTOCOL=msgpack"),
-        ("kong.vault.try", "cannot be called by a plugin server: it takes a function of Lua"),
+        ("kong.vault.try", "cannot be called by a plugin server: its argument is a Lua function"),
     ],
 )
 def test_why_a_function_is_unknown(function, words):

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from kong_pdk.server.listener import Listener, ListenError, Listeners
-from kong_pdk.server.worker import Seat
+from kong_pdk.server.worker import WorkerSockets
 
 
 def test_a_leftover_socket_is_taken_over(tmp_path):
@@ -47,11 +47,11 @@ def test_a_new_worker_does_not_let_the_others_wait_for_connections_that_do_not_c
         line, inbox = socket.socketpair()
         [shared] = listeners.sockets
         of_another_worker = os.dup(shared.fileno())
-        seat = Seat(0, line, listeners.sockets, inbox, [])
-        seat.renew()
+        sockets = WorkerSockets(0, line, listeners.sockets, inbox, [])
+        sockets.reopen()
         assert not os.get_blocking(of_another_worker)
         os.close(of_another_worker)
-        for each in seat.sockets():
+        for each in sockets.all():
             each.close()
 
 

@@ -240,7 +240,7 @@ def test_a_worker_that_hangs_holds_neither_the_others_nor_the_end(serve_impatien
         assert kong.event(instance, "access", {"kong.request.get_header": "h"})
         kong.close_instance(instance)
     assert served.stop() == 0
-    assert " of 2 does not end, it is killed" in served.said()
+    assert " of 2 does not stop: it is killed" in served.said()
     assert not is_alive(hangs)
 
 
@@ -356,7 +356,7 @@ def test_a_worker_that_takes_nothing_from_its_master_is_replaced(tmp_path):
         pause(hangs)
         # each close is told to the other worker, until what it does not read fills the line
         deadline = time.monotonic() + DEADLINE
-        while " takes nothing of what its master has to tell it" not in served.said():
+        while " does not read the messages of its master" not in served.said():
             assert time.monotonic() < deadline, served.said()
             for number in range(1000):
                 kong.close_instance(number)
@@ -471,7 +471,7 @@ def test_a_server_ends_when_none_of_its_workers_can_start_any_more(serve, tmp_pa
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     assert served.process.wait(DEADLINE) == 1
-    assert "there is no other: the server ends" in served.said()
+    assert "no other worker runs: the server ends" in served.said()
     assert not served.socket.exists()
 
 

@@ -57,7 +57,7 @@ def test_a_worker_that_does_not_answer_holds_nobody_for_ever(pair, monkeypatch, 
         first.relay(1, STEP)
     second.inbox.settimeout(0.0)
     assert second.receive() is None
-    assert "a worker has not answered another one for 0.1 s" in caplog.text
+    assert "a worker did not answer another worker within 0.1 s" in caplog.text
     received[0].close()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kong_pdk import PhaseError
 from kong_pdk.pdk.kong import absent
-from kong_pdk.plugin import PHASES
+from kong_pdk.protocol import PHASES
 from kong_pdk.wire.pdk_functions import allowed, functions, phases_of
 
 SUBSYSTEM = "kong.nginx.get_subsystem"

@@ -80,7 +80,7 @@ def test_a_worker_that_takes_nothing_counts_as_hanging(monkeypatch, limit, value
         while limit == "MOST_OUTGOING" and worker.hangs_at > time.monotonic():
             worker.send(b"x" * 65536)
         assert worker.hangs_at <= time.monotonic()
-        worker.give_up()
+        worker.kill()
         assert worker.hangs_at is None
         assert worker.send(b"x" * 65536)  # nothing is kept for it
         assert worker.hangs_at is None

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from kong_pdk import interface_file
 from kong_pdk.exit_status import StartError
@@ -18,6 +17,7 @@ from kong_pdk.mode import Mode, choose, default
 from kong_pdk.packages.installation import install
 from kong_pdk.packages.plugin_packages import Packages, locate
 from kong_pdk.plugin import Description, Problem, dump, inspect
+from kong_pdk.protocol import MAX_SOCKET_PATH, PROTOCOLS, Protocol
 from kong_pdk.settings import (
     DRAIN_SECONDS,
     INSTALL,
@@ -33,11 +33,6 @@ from kong_pdk.wire.wire_errors import InterfaceError
 
 # Takes a plugin's name and a piece of its output; an empty piece is the end of the output.
 Printed = Callable[[str, bytes], None]
-
-Protocol = Literal["MsgPack:1", "ProtoBuf:1"]
-
-_PROTOCOLS: Mapping[str, Protocol] = {"protobuf": "ProtoBuf:1", "msgpack": "MsgPack:1"}
-_MAX_SOCKET_PATH = 107
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ class Options:
         try:
             return cls(
                 folder=PLUGINS_DIR.read(environ),
-                protocol=_PROTOCOLS[PROTOCOL.read(environ)],
+                protocol=PROTOCOLS[PROTOCOL.read(environ)],
                 skip_broken=ON_BROKEN_PLUGIN.read(environ) == "skip",
                 drain=DRAIN_SECONDS.read(environ),
                 mode=default(environ),
@@ -128,7 +123,7 @@ def read(
     problems = [*packages.problems, *inspection.problems]
     usable = []
     for plugin in inspection.plugins:
-        if len(os.fsencode(run.socket(plugin.name))) > _MAX_SOCKET_PATH:
+        if len(os.fsencode(run.socket(plugin.name))) > MAX_SOCKET_PATH:
             problems.append(_long_socket_path(plugin, run))
         else:
             usable.append(plugin)
@@ -215,7 +210,7 @@ def _long_socket_path(plugin: Description, run: RunDirectory) -> Problem:
     return Problem(
         file=Path(plugin.file),
         line=None,
-        message=f"the path of its socket, {run.socket(plugin.name)}, is longer than {_MAX_SOCKET_PATH} bytes",
+        message=f"the path of its socket, {run.socket(plugin.name)}, is longer than {MAX_SOCKET_PATH} bytes",
         hint="shorten the plugin's name or KONG_PYTHON_RUN_DIR",
         plugin=plugin.name,
     )

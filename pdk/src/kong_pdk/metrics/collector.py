@@ -1,4 +1,4 @@
-"""Makes Prometheus's metrics of what the plugin servers of a container have counted."""
+"""Makes Prometheus metrics from the counter files of a container's plugin servers."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from kong_pdk import __version__
 from kong_pdk.metrics import counter_layout
 from kong_pdk.metrics.counter_file import SERVER, read_counters
 from kong_pdk.metrics.process_stats import memory, started
-from kong_pdk.wire.pdk_functions import PHASES
+from kong_pdk.protocol import PHASES
 
 _BOUNDS = [*map(floatToGoString, counter_layout.BOUNDS), "+Inf"]
 
 
 class PluginCollector(Collector):
-    """Reads, at each scrape, the files of counters, the kernel's view of the processes, and which servers answer."""
+    """Reads the counter files and the state of processes and servers at each scrape."""
 
     def __init__(self, directory: Path, answering: Callable[[], Mapping[str, bool]]) -> None:
-        """:param directory: of the files of counters.
+        """:param directory: the directory of the counter files.
 
-        :param answering: tells for each plugin server of the container whether it answers.
+        :param answering: gives for each plugin whether its server answers.
         """
         self._directory = directory
         self._answering = answering
 
     def collect(self) -> Iterator[Metric]:
-        """Give the metrics of this moment."""
+        """Give the current metrics."""
         labels = {"version": __version__, "python": platform.python_version()}
         build = GaugeMetricFamily("kong_python_build_info", "The version of kong-python", labels=list(labels))
         build.add_metric(list(labels.values()), 1)
@@ -99,22 +99,22 @@ def _memory(pids: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
         "Memory of a process, with its share of what it shares", labels=labels,
     )  # fmt: skip
     for (plugin, process), pid in pids.items():
-        found = memory(pid)
-        if found is not None:
-            resident.add_metric([plugin, process], found.resident)
-            if found.proportional is not None:
-                proportional.add_metric([plugin, process], found.proportional)
+        usage = memory(pid)
+        if usage is not None:
+            resident.add_metric([plugin, process], usage.resident)
+            if usage.proportional is not None:
+                proportional.add_metric([plugin, process], usage.proportional)
     yield resident
     yield proportional
 
 
 def _sums(workers: Iterable[Sequence[float]]) -> list[float]:
-    """Add up the workers of a plugin; a phase that one of them has is one of the plugin."""
-    several = list(workers)
+    """Add up the counters of a plugin's workers; the plugin has the phases of all its workers."""
+    all_counters = list(workers)
     phases = 0
-    for counters in several:
+    for counters in all_counters:
         phases |= int(counters[counter_layout.PHASE_SET])
-    total = [sum(numbers) for numbers in zip(*several, strict=True)]
+    total = [sum(numbers) for numbers in zip(*all_counters, strict=True)]
     total[counter_layout.PHASE_SET] = phases
     return total
 
@@ -144,7 +144,7 @@ def _of_events(plugins: Mapping[str, Sequence[float]]) -> Iterator[Metric]:
 
 
 def _blocks(counters: Sequence[float]) -> Iterator[tuple[str, Sequence[float]]]:
-    """Give the numbers of each phase that the plugin has a handler for, or that Kong called."""
+    """Give the counters of each phase that the plugin has a handler for, or that Kong called."""
     for number, phase in enumerate(PHASES):
         block = counters[counter_layout.BLOCKS[phase] : counter_layout.BLOCKS[phase] + counter_layout.PHASE_SIZE]
         if int(counters[counter_layout.PHASE_SET]) >> number & 1 or any(block):

@@ -1,6 +1,6 @@
-"""A file of counters: numbers that outlive the process that counts, shared with the one that reads them.
+"""Counter files: memory-mapped numbers that outlive the process that counts, and that another process reads.
 
-A number is written in one piece, eight aligned bytes, so that a reader needs no lock.
+A number is eight aligned bytes, which are written at once, so that a reader needs no lock.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ from pathlib import Path
 from kong_pdk.metrics.counter_layout import FINGERPRINT, LAYOUT, SIZE
 
 SERVER = "server"
-"""In the place of a worker's number: the counters of the server that has the workers."""
+"""Stands in a file's name for the number of a worker: the counters of the master."""
 
 _SUFFIX = ".counters"
 _BYTES = SIZE * array("d").itemsize
 
 
 def path_of(directory: Path, plugin: str, process: str) -> Path:
-    """Name the file of one process of a plugin's server.
+    """Give the path of the counter file of a process.
 
-    :param process: the worker's number, or :data:`SERVER`.
+    :param plugin: the name of the plugin.
+    :param process: the number of the worker, or :data:`SERVER`.
     """
     return directory / f"{plugin}.{process}{_SUFFIX}"
 
 
 def open_counters(path: Path) -> memoryview[float]:
-    """Map a file for counting: the one that an earlier process left, or a new one.
+    """Map a counter file for writing: the file of an earlier process, or a new one.
 
-    :raises OSError: it can be neither read nor made.
+    :raises OSError: the file can be neither read nor made.
     """
     with contextlib.suppress(FileNotFoundError):
         counters = _map(path, mmap.ACCESS_WRITE)
@@ -41,14 +42,14 @@ def open_counters(path: Path) -> memoryview[float]:
     _make(path)
     counters = _map(path, mmap.ACCESS_WRITE)
     if counters is None:
-        raise OSError(f"{path} is no file of counters")
+        raise OSError(f"{path} is not a counter file")
     return counters
 
 
 def read_counters(directory: Path) -> Iterator[tuple[str, str, Sequence[float]]]:
-    """Read all files of a directory: plugin, process and numbers of each.
+    """Read the counter files of a directory: plugin, process and numbers of each.
 
-    One that is being made, or is something else, is passed over.
+    Incomplete files and other files are ignored.
     """
     for path in sorted(directory.glob(f"*{_SUFFIX}")):
         with contextlib.suppress(OSError):
@@ -59,7 +60,7 @@ def read_counters(directory: Path) -> Iterator[tuple[str, str, Sequence[float]]]
 
 
 def _make(path: Path) -> None:
-    """Write it whole and put it into its place: what is not written now, a full disk would deny when it is mapped."""
+    """Write a whole file and move it to its path: a sparse file would crash the process when the disk is full."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     numbers = array("d", bytes(_BYTES))
     numbers[FINGERPRINT] = LAYOUT

@@ -1,4 +1,4 @@
-"""Serves the metrics over HTTP."""
+"""The HTTP server of the metrics."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ _MOST_CONNECTIONS = 32
 
 
 class MetricsServer(ThreadingHTTPServer):
-    """Answers GET and HEAD of ``/metrics``. No client can keep it from the others for more than half a minute."""
+    """Answers GET and HEAD of ``/metrics``. No client can block the others for more than half a minute."""
 
     daemon_threads = True
 
     def __init__(self, address: Address, collector: Collector) -> None:
-        """Listen.
+        """Listen on an address.
 
-        :raises OSError: the address is not this machine's, is taken, or may not be listened on.
+        :raises OSError: the address does not belong to this machine, is in use, or is not allowed.
         """
         self.collector = collector
         self._since: dict[socket.socket, float] = {}
         self._changing = threading.Lock()
-        found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        # "localhost" is two addresses; the older one is what people mean.
-        self.address_family, *_, where = min(found, key=lambda each: each[0] != socket.AF_INET)
+        addresses = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # "localhost" has two addresses, of which people mean the IPv4 one.
+        self.address_family, *_, where = min(addresses, key=lambda each: each[0] != socket.AF_INET)
         super().__init__(where[:2], _Handler)  # type: ignore[arg-type]
 
     def server_bind(self) -> None:
-        """Bind, without asking a name server who this machine is, as the base class does."""
+        """Bind without the base class's reverse look-up of the host's name, which may take long."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
@@ -62,23 +62,21 @@ class MetricsServer(ThreadingHTTPServer):
             super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Close a connection."""
         with self._changing:
             self._since.pop(request, None)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """End connections that last too long: a client may send a byte now and then."""
+        """End connections that last too long, of clients that send a byte now and then."""
         limit = time.monotonic() - _LONGEST_SECONDS
         with self._changing:
             late = [connection for connection, since in self._since.items() if since < limit]
             for connection in late:
-                with contextlib.suppress(OSError):  # the client has left meanwhile
-                    # Its thread sees the end, and closes it.
-                    connection.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):  # the client is gone
+                    connection.shutdown(socket.SHUT_RDWR)  # its thread closes the connection
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Pass over clients that have left; anything else is a defect."""
+        """Log an exception, unless the client is gone."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             _log.error("a request for metrics failed", exc_info=error)
@@ -93,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
     error_content_type = _TEXT
 
     def __getattr__(self, name: str) -> Any:
-        """Find the same answer for every method."""
+        """Answer every HTTP method by :meth:`_answer`."""
         if name.startswith("do_"):
             return self._answer
         raise AttributeError(name)
@@ -113,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _metrics(self) -> tuple[str, bytes]:
         try:
             encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-        except (ValueError, TypeError):  # a version that is no number
+        except (ValueError, TypeError):  # a version that is not a number
             encode, content_type = choose_encoder("")
         return content_type, encode(self.server.collector)
 
@@ -128,4 +126,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: a scrape every few seconds is no news."""
+        """Log no requests: there is one every few seconds."""

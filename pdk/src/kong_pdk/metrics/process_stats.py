@@ -1,4 +1,4 @@
-"""What the kernel tells of a process: when it started, and its memory."""
+"""The start time and the memory of a process, from ``/proc``."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 _PROC = Path("/proc")
-_START_FIELD = 19  # of /proc/PID/stat, counted behind the name, which may hold spaces and brackets
+_START_FIELD = 19  # of /proc/PID/stat, counted from the field after the name, which may contain spaces and brackets
 _RESIDENT_FIELD = 1
 _PSS = re.compile(rb"^Pss:\s*(\d+) kB$", re.MULTILINE)
 
 
 class Memory(NamedTuple):
-    """A process's memory in bytes. What it shares with others is counted in full in one, by its share in the other."""
+    """The memory of a process, in bytes."""
 
     resident: int
+    """With all memory that it shares with other processes (RSS)."""
     proportional: int | None
+    """With its share of the shared memory (PSS); None where the kernel does not show it."""
 
 
 def started(pid: int) -> float:
-    """Give the moment at which a process started, in the kernel's ticks; 0 where there is no such process.
+    """Give the start time of a process in the kernel's ticks; 0 where there is no such process.
 
-    With its number this tells a process from a later one of the same number.
+    Process id and start time together identify a process: the kernel uses process ids again.
     """
     try:
         fields = (_PROC / str(pid) / "stat").read_text("ascii", "replace").rpartition(")")[2].split()
@@ -33,17 +35,14 @@ def started(pid: int) -> float:
 
 
 def memory(pid: int) -> Memory | None:
-    """Read a process's memory; None where it is gone.
-
-    The share is not known where the kernel keeps it to itself.
-    """
+    """Give the memory of a process; None where there is no such process."""
     folder = _PROC / str(pid)
     try:
         resident = int((folder / "statm").read_text().split()[_RESIDENT_FIELD]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return None
     try:
-        found = _PSS.search((folder / "smaps_rollup").read_bytes())
+        match = _PSS.search((folder / "smaps_rollup").read_bytes())
     except OSError:
-        found = None
-    return Memory(resident, int(found[1]) * 1024 if found else None)
+        match = None
+    return Memory(resident, int(match[1]) * 1024 if match else None)

@@ -1,4 +1,4 @@
-"""Counts the events of the plugins that this process serves."""
+"""Counts the events of the plugins of this process, in counter files."""
 
 from __future__ import annotations
 
@@ -15,59 +15,59 @@ from pathlib import Path
 from kong_pdk.metrics import counter_layout
 from kong_pdk.metrics.counter_file import SERVER, open_counters, path_of
 from kong_pdk.metrics.process_stats import started
-from kong_pdk.wire.pdk_functions import PHASES
+from kong_pdk.protocol import PHASES
 
 _log = logging.getLogger(__name__)
-_MOST_NOTED = 128
+_MOST_EVENTS = 128
 _PAUSE = 1.0  # seconds
 _BOUNDS, _CALLS = counter_layout.BOUNDS, counter_layout.CALL_OFFSETS
 _BUCKET = counter_layout.BUCKET
 _OTHER = _CALLS[counter_layout.OTHER]
 
 Event = tuple[str, int, float, float, Sequence[str]]
-"""A run of a handler: its phase, how it ended (index in :data:`~kong_pdk.metrics.counter_layout.OUTCOMES`), the seconds
+"""A run of a handler: its phase, its outcome (index in :data:`~kong_pdk.metrics.counter_layout.OUTCOMES`), the seconds
 that it took, the seconds that it spent in PDK calls, and the functions that it called."""
 
 
 class Recorder:
-    """The counters of one plugin in one process. A process that takes the place of another goes on with its counters.
+    """The counters of a plugin in a process. A process that replaces another one continues its counters.
 
-    Events are only noted at first: to count some together, without a lock for each, costs a fraction. The file has
-    them within a second, so that a process that is killed loses as much.
+    Events are collected without a lock and counted together, which is much cheaper. They reach the file within a
+    second; a process that is killed loses the events of that second.
     """
 
     def __init__(self, directory: Path, plugin: str, phases: Iterable[str], worker: int, server: int) -> None:
-        """:param directory: of the files of counters.
+        """:param directory: the directory of the counter files.
 
-        :param phases: those that the plugin has handlers for: their counters are shown from the start.
-        :param worker: this process's number among the workers.
-        :param server: the process id of the server that has the workers; a worker that comes anew to the same server
-            counts as a restart.
-        :raises OSError: the file of counters cannot be made.
+        :param plugin: the name of the plugin.
+        :param phases: the phases that the plugin has handlers for, whose counters are shown from the start.
+        :param worker: the number of this worker.
+        :param server: the process id of the master; a further start of a worker of the same master is a restart.
+        :raises OSError: the counter file cannot be made.
         """
         self._counters = counters = open_counters(path_of(directory, plugin, str(worker)))
         self._blocks = {
             phase: list(counters[start : start + counter_layout.PHASE_SIZE])
             for phase, start in counter_layout.BLOCKS.items()
         }
-        self._noted: list[Event] = []
+        self._events: list[Event] = []
         self._changed: set[str] = set()
         self._counting = threading.Lock()
         counters[counter_layout.PHASE_SET] = sum(1 << number for number, phase in enumerate(PHASES) if phase in phases)
         if counters[counter_layout.STARTS] and counters[counter_layout.SERVER] == server:
             counters[counter_layout.RESTARTS] += 1
         counters[counter_layout.SERVER] = server
-        _sign(counters)
+        _write_process(counters)
 
     def add(self, event: Event) -> None:
-        """Note an event."""
-        self._noted.append(event)
-        if len(self._noted) >= _MOST_NOTED:
+        """Count an event."""
+        self._events.append(event)
+        if len(self._events) >= _MOST_EVENTS:
             with self._counting:
                 self._count()
 
     def write(self) -> None:
-        """Write to the file what was counted since the last time."""
+        """Write the new counts to the file."""
         with self._counting:
             self._count()
             for phase in self._changed:
@@ -76,9 +76,9 @@ class Recorder:
             self._changed.clear()
 
     def _count(self) -> None:
-        events = self._noted[:]
-        # At its front: other threads note theirs at its end meanwhile.
-        del self._noted[: len(events)]
+        events = self._events[:]
+        # At the front: other threads append at the end meanwhile.
+        del self._events[: len(events)]
         for phase in {event[0] for event in events} & self._blocks.keys():
             self._changed.add(phase)
             _add([event for event in events if event[0] == phase], self._blocks[phase])
@@ -102,44 +102,45 @@ _recorders: dict[str, Recorder] = {}
 
 
 def recorder_of(plugin: str) -> Recorder | None:
-    """Give the counters of a plugin; None where nothing is counted."""
+    """Give the recorder of a plugin; None where its events are not counted."""
     return _recorders.get(plugin)
 
 
 def record_worker(directory: Path, plugins: Mapping[str, Iterable[str]], worker: int, server: int) -> None:
-    """Count the events of plugins in this process from now on. Where that is not possible, a line says so.
+    """Count the events of plugins in this process from now on, or log why it is not possible.
 
-    :param plugins: the phases of each that it has handlers for.
-    :param worker: the number of this process among the workers of its server.
-    :param server: the process id of that server, this process's own where it has no workers.
+    :param directory: the directory of the counter files.
+    :param plugins: the phases that each plugin has handlers for.
+    :param worker: the number of this worker.
+    :param server: the process id of the master.
     """
     for plugin, phases in plugins.items():
-        with _saying_why_not(plugin, directory):
+        with _logging_failure(plugin, directory):
             _recorders[plugin] = Recorder(directory, plugin, phases, worker, server)
-    threading.Thread(target=_write_now_and_then, name="metrics", daemon=True).start()
+    threading.Thread(target=_write_regularly, name="metrics", daemon=True).start()
 
 
 def write_all() -> None:
-    """Write what was counted: this process is about to end."""
+    """Write the new counts of all plugins."""
     for recorder in _recorders.values():
         recorder.write()
 
 
-def _write_now_and_then() -> None:
+def _write_regularly() -> None:
     while True:
         time.sleep(_PAUSE)
         write_all()
 
 
 def record_server(directory: Path, plugins: Iterable[str]) -> None:
-    """Count that this process has started as the server of plugins. Where that is not possible, a line says so."""
+    """Count that this process has started as the master of plugins, or log why it is not possible."""
     for plugin in plugins:
-        with _saying_why_not(plugin, directory):
-            _sign(open_counters(path_of(directory, plugin, SERVER)))
+        with _logging_failure(plugin, directory):
+            _write_process(open_counters(path_of(directory, plugin, SERVER)))
 
 
 @contextlib.contextmanager
-def _saying_why_not(plugin: str, directory: Path) -> Iterator[None]:
+def _logging_failure(plugin: str, directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -147,7 +148,7 @@ def _saying_why_not(plugin: str, directory: Path) -> Iterator[None]:
         _log.warning("%s: no metrics: cannot write to %s: %s; give it room, and restart", plugin, directory, why)
 
 
-def _sign(counters: memoryview[float]) -> None:
+def _write_process(counters: memoryview[float]) -> None:
     counters[counter_layout.STARTS] += 1
     counters[counter_layout.PROCESS_START] = started(os.getpid())
     counters[counter_layout.PID] = os.getpid()

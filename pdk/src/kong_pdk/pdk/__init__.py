@@ -1,1 +1,1 @@
-"""The face of the PDK that plugin authors import."""
+"""The types of the PDK that plugin authors import."""

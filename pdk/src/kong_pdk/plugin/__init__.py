@@ -1,6 +1,6 @@
 """A plugin on disk: find it, load it, check it, and describe it to Kong."""
 
-from kong_pdk.plugin.description import PHASES, Description, Plugin, Source, dump, kong_schema
+from kong_pdk.plugin.description import Description, Plugin, Source, dump, kong_schema
 from kong_pdk.plugin.discovery import find
 from kong_pdk.plugin.importing import keep_apart
 from kong_pdk.plugin.inspection import Inspection, inspect
@@ -9,7 +9,6 @@ from kong_pdk.plugin.names import bundled, server_name
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
 
 __all__ = [
-    "PHASES",
     "Description",
     "Inspection",
     "NotAPlugin",

@@ -6,13 +6,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from kong_pdk.protocol import Protocol
 from kong_pdk.schema.attributes import Field
-
-Protocol = Literal["MsgPack:1", "ProtoBuf:1"]
-
-PHASES = ("certificate", "rewrite", "access", "response", "preread", "log")
 
 DEFAULT_VERSION = "0.1.0"
 DEFAULT_PRIORITY = 0

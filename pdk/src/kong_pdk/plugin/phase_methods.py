@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kong_pdk.plugin.description import PHASES
 from kong_pdk.plugin.problem import Problem
+from kong_pdk.protocol import PHASES
 
 # Phases of Lua plugins that a plugin server is never asked for.
 _LUA_ONLY = {"header_filter": "response", "body_filter": "response"}

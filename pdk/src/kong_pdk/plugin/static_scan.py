@@ -13,8 +13,8 @@ from enum import Enum
 from functools import cached_property
 from pathlib import Path
 
-from kong_pdk.plugin.description import PHASES
 from kong_pdk.plugin.problem import PluginError, Problem
+from kong_pdk.protocol import PHASES
 
 # A larger source takes many seconds and hundreds of megabytes to parse; it is a mistake or an attack.
 _MAX_BYTES = 1024 * 1024

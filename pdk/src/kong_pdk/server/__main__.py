@@ -1,4 +1,4 @@
-"""``python -m kong_pdk.server``: what ``kong-python-pluginserver`` runs."""
+"""``python -m kong_pdk.server``, which is the same as ``kong-python-pluginserver``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The calls about plugins and instances, alike for both protocols."""
+"""Answers the calls about plugins and instances, for both protocols."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kong_pdk.exception_text import logged, traceback_location
 from kong_pdk.logs import report
 from kong_pdk.plugin import Plugin, kong_schema
 from kong_pdk.server.instance_store import Content
-from kong_pdk.server.instances import Instance, InstanceError, Instances, mark
+from kong_pdk.server.instances import Instance, InstanceError, Instances, content_key
 from kong_pdk.wire.calls import (
     Answer,
     Call,
@@ -30,52 +30,52 @@ _log = logging.getLogger(__name__)
 
 
 class StartError(Exception):
-    """An instance that cannot be made; the message says why, and is in the log."""
+    """An instance cannot be made; the message says why, and is in the log."""
 
 
 def start(instances: Instances, call: StartInstance) -> InstanceStatus:
     """Make an instance.
 
-    :raises StartError: it cannot be made.
+    :raises StartError: the instance cannot be made.
     """
     try:
         return _status(instances.start(call.name, call.config))
     except BaseException as error:  # noqa: BLE001  # a plugin's __init__ may raise anything
-        raise _said(instances, error, Content(call.name, call.config)) from None
+        raise _start_error(instances, error, Content(call.name, call.config)) from None
 
 
 def find(instances: Instances, id: int) -> Instance | None:
-    """Look an instance up that may have to be made in this process first.
+    """Find an instance, and make it in this process where only another process has it.
 
-    :return: None where nobody knows it: Kong is to start it anew.
-    :raises StartError: it cannot be made, here and now. Kong would not fare better by starting it anew.
+    :return: None where the id is unknown, so that Kong must start the instance again.
+    :raises StartError: the instance cannot be made; a new start by Kong would fail as well.
     """
     try:
         return instances.get(id)
     except BaseException as error:  # noqa: BLE001  # a plugin's __init__ may raise anything
-        raise _said(instances, error, instances.content_of(id)) from None
+        raise _start_error(instances, error, instances.content_of(id)) from None
 
 
-def _said(instances: Instances, error: BaseException, content: Content | None) -> StartError:
-    """Log why an instance cannot be made: once for a content, since Kong asks for it again with each request."""
+def _start_error(instances: Instances, error: BaseException, content: Content | None) -> StartError:
+    """Log why an instance cannot be made, once for each content: Kong tries again with each request."""
     if isinstance(error, InstanceError):
-        short = long = str(error)
+        line = text = str(error)
     else:
         begin = f"{content.name if content else 'a plugin'}: __init__"
-        short, long = logged(begin, error, lambda: _place(error, instances))
-    is_first = instances.said.is_first(f"{short} {mark(content) if content else ''}")
-    report(_log, logging.ERROR if is_first else logging.DEBUG, "%s", long)
-    return StartError(short)
+        line, text = logged(begin, error, lambda: _place(error, instances))
+    is_first = instances.logged.is_first(f"{line} {content_key(content) if content else ''}")
+    report(_log, logging.ERROR if is_first else logging.DEBUG, "%s", text)
+    return StartError(line)
 
 
 def _place(error: BaseException, instances: Instances) -> str:
-    """Give the author's line, of whichever plugin it is."""
-    lines = (traceback_location(plugin.file, error) for plugin in instances.plugins.values())
-    return next((f"{file}:{line}" for file, line in lines if line), "")
+    """Find the line in the file of any of the plugins."""
+    locations = (traceback_location(plugin.file, error) for plugin in instances.plugins.values())
+    return next((f"{file}:{number}" for file, number in locations if number), "")
 
 
 def answer_call(instances: Instances, call: Call) -> Answer:
-    """Answer what is neither an event nor a start; None where there is nothing of that name or id."""
+    """Answer a call that is neither an event nor a start; None where the name or the id is unknown."""
     if isinstance(call, CloseInstance):
         return _status_or_none(instances.close(call.instance_id))
     if isinstance(call, GetInstanceStatus):
@@ -112,7 +112,7 @@ def server_status(instances: Instances) -> dict[str, Any]:
 
 
 def workers(instances: Instances) -> dict[str, Any]:
-    """Describe the workers of the server and whether each is alive, for ``plugin.GetWorkers``: the health check's."""
+    """Describe the workers of the server and whether each is alive, for ``plugin.GetWorkers`` of the health check."""
     return {
         "Workers": [
             {"Number": worker.number, "Pid": worker.pid, "Answers": worker.answers} for worker in instances.workers()

@@ -1,4 +1,4 @@
-"""The bridge behind ``kong``: from a call in an author's handler to Kong and back."""
+"""The bridge behind ``kong``: takes a call of an author's handler to Kong, and its value back."""
 
 from __future__ import annotations
 
@@ -17,114 +17,116 @@ from kong_pdk.wire.wire_errors import UnknownMethod
 
 
 class EventEnded(BaseException):
-    """Kong waits for nothing more of this event: it got its answer by ``exit``, refused a call, or is gone.
+    """The event is over for Kong: it got its answer by ``exit``, refused a call, or is gone.
 
-    No ``Exception``, so that a plugin's ``except Exception`` does not swallow it; only ``finally`` blocks run.
+    Not an ``Exception``, so that a plugin's ``except Exception`` does not swallow it; only ``finally`` blocks run.
     """
 
 
 _log = logging.getLogger(__name__)
-_SET_UPSTREAM = "kong.service.set_upstream"  # Kong gives nil and a message, which does not travel
+_SET_UPSTREAM = "kong.service.set_upstream"  # Kong returns nil and a message, of which only nil arrives
 Message: TypeAlias = tuple[int, str]
-"""Level and text of a line of the log."""
+"""Level and text of a log line."""
 
 
 class Channel(Protocol):
-    """An event's way to Kong, over one of the protocols.
+    """The connection of an event to Kong, over one of the protocols.
 
-    No function of a channel logs anything: it runs under the bridge's lock, and a logging handler of the author's may
-    call Kong. What there is to say is in ``messages``, for the bridge to take.
+    A channel logs nothing itself: it runs under the bridge's lock, and the author's logging handlers may call Kong. It
+    puts log lines into ``messages``, and the bridge logs them.
     """
 
     messages: list[Message]
 
     unanswered: str | None
-    """What there is to say of a call that Kong refused, or that it never answered."""
+    """The message about a call that Kong refused or never answered; None where there is none."""
 
     @property
     def interrupted(self) -> bool:
-        """Whether an exception struck between the sending of a call and its whole answer: none can be made any more."""
+        """Whether an exception interrupted a call between sending and its whole answer, so that no call can follow."""
         ...
 
     def call(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
-        """Have Kong make a PDK call, and give value and error.
+        """Send a PDK call to Kong, and return value and error.
 
         :raises EventEnded: Kong refused the call, or is gone.
         :raises ArgumentError: the protocol cannot carry an argument.
-        :raises UnknownMethod: the protocol does not know the method.
+        :raises UnknownMethod: the interface does not have the method.
         """
         ...
 
     def leave(self, method: str, args: Sequence[object]) -> None:
-        """Have Kong make a call that it does not answer."""
+        """Send a call that Kong does not answer."""
         ...
 
     def recover(self) -> None:
-        """Make an answer to Kong possible again after a call that was interrupted.
+        """Make an answer to Kong possible again after an interrupted call.
 
-        :raises EventEnded: there is no answer to make: it is made elsewhere, or Kong is gone.
+        :raises EventEnded: no answer can be made: it is made elsewhere, or Kong is gone.
         """
         ...
 
     def drop(self) -> None:
-        """Give the event up: Kong is to see that there is no answer."""
+        """Give the event up, so that Kong sees that there is no answer."""
         ...
 
 
 class Bridge:
-    """Makes the PDK calls of one event, after checking that Kong would make them in this phase."""
+    """Makes the PDK calls of an event, after a check that Kong allows them in its phase."""
 
     exited = False
-    """Whether the handler made the answer."""
+    """Whether the handler has answered the client, by ``exit`` or ``error``."""
 
     waited = 0.0
-    """The seconds that the calls took, where they are noted."""
+    """The seconds that the calls took, where they are measured."""
 
     def __init__(self, channel: Channel, phase: str, lua_style: bool = True, measured: bool = False) -> None:
-        """:param lua_style: give ``(value, err)`` rather than the value, or :class:`PDKError`.
+        """:param lua_style: return ``(value, err)``, instead of returning the value and raising :class:`PDKError`.
 
-        :param measured: note the calls and how long they take.
+        :param measured: record the calls and how long they take.
         """
         self._channel = channel
         self._phase = phase
         self._lua_style = lua_style
         self._subsystem: str | None = None
         self.ended = False
-        """Whether Kong waits for nothing more of the handler: the answer is made, or Kong refused a call or is gone."""
+        """Whether the event is over for Kong: it has the answer, refused a call, or is gone."""
         self.calls: list[str] | None = [] if measured else None
-        """The functions that were called, where they are noted."""
-        self._over = False
-        # One that knows its thread: an exception that strikes while it is taken must not lock the thread out for good.
-        self._one_at_a_time = threading.RLock()
+        """The functions that were called, where they are measured."""
+        self._closed = False
+        # Reentrant: an exception from outside while it is acquired must not lock out this thread for good.
+        self._calling = threading.RLock()
         self._in_call = False
         self._logging = False
         self.kong = kong(self.call, "kong")
 
     def close(self) -> None:
-        """Let nothing more out: the handler is done, a thread that it left behind may not be.
+        """Allow no more calls: the handler is done, but a thread that it started may still run.
 
-        A call that this thread has under way is waited for, as its answer is not to be taken for something else.
+        Waits for the open call of such a thread, since its answer must not be read as the answer to something else.
         """
-        with self._one_at_a_time:
-            self._over = True
+        with self._calling:
+            self._closed = True
 
     def call(self, method: str, args: Sequence[object]) -> Any:
         """Make one call.
 
+        :param method: the dotted name of the PDK function.
+        :return: ``(value, err)`` in Lua style, else the value.
         :raises PhaseError: Kong refuses the method in this phase; nothing was sent.
-        :raises UnknownFunctionError: Kong cannot be asked for it; nothing was sent.
-        :raises ArgumentError: an argument that cannot be sent; nothing was sent.
+        :raises UnknownFunctionError: Kong does not have the method; nothing was sent.
+        :raises ArgumentError: an argument cannot be sent; nothing was sent.
         :raises EventEnded: after ``exit`` and ``error``, and where Kong refused the call.
-        :raises PDKError: Kong gave an error and the style is Python's; or the event is over.
+        :raises PDKError: Kong returned an error, and the plugin has no Lua style; or the handler is done.
         """
         started = time.perf_counter()
         try:
             self._check_open(method)
             self._check_phase(method)
-            given = prepare(method, args)  # runs code of the author's: outside of the lock
-            value, error = self._make_alone(method, given)
+            prepared = prepare(method, args)  # may run the author's code, so without the lock
+            value, error = self._make_locked(method, prepared)
         finally:
-            self._say(method, time.perf_counter() - started)
+            self._log_call(method, time.perf_counter() - started)
         if self._lua_style:
             return value, error
         if error is not None:
@@ -132,7 +134,7 @@ class Bridge:
         return value
 
     def _check_open(self, method: str) -> None:
-        if self._over:
+        if self._closed:
             raise PDKError(f"{method} was called after the handler of its event had returned")
         if self.ended:
             raise EventEnded
@@ -147,15 +149,15 @@ class Bridge:
             raise PhaseError(method, self._phase, phases, absent.REFUSED.get(method))
 
     def _ask_subsystem(self) -> str:
-        """Ask Kong, once an event, whether this is the ``log`` of a request or of a stream."""
+        """Ask Kong, once for an event, whether this is the ``log`` of a request or of a stream."""
         if self._subsystem is None:
-            value, _ = self._make_alone("kong.nginx.get_subsystem", ())
+            value, _ = self._make_locked("kong.nginx.get_subsystem", ())
             self._subsystem = str(value or "http")
         return self._subsystem
 
-    def _make_alone(self, method: str, given: Sequence[object]) -> tuple[Any, str | None]:
-        with self._one_at_a_time:
-            if self._in_call:  # a __del__, or a signal handler
+    def _make_locked(self, method: str, prepared: Sequence[object]) -> tuple[Any, str | None]:
+        with self._calling:
+            if self._in_call:  # by a __del__, or a signal handler
                 raise PDKError(f"{method} was called in the middle of another PDK call, on the same thread")
             self._check_open(method)
             if self._channel.interrupted:
@@ -163,22 +165,23 @@ class Bridge:
             self._in_call = True
             started = time.perf_counter()
             try:
-                return self._make(method, given)
+                return self._make(method, prepared)
             finally:
                 if self.calls is not None:
                     self.calls.append(method)
                     self.waited += time.perf_counter() - started
                 self._in_call = False
 
-    def _make(self, method: str, given: Sequence[object]) -> tuple[Any, str | None]:
+    def _make(self, method: str, prepared: Sequence[object]) -> tuple[Any, str | None]:
         try:
             if method in EXITS:
-                self._channel.leave(method, given)
+                self._channel.leave(method, prepared)
                 self.exited = True
                 raise EventEnded
-            value, error = self._channel.call(method, given)
+            value, error = self._channel.call(method, prepared)
             if value is None and error is None and method == _SET_UPSTREAM:
-                error = f"Kong has no upstream {given[0] if given else ''!r}: the request goes where it would have gone"
+                name = prepared[0] if prepared else ""
+                error = f"Kong has no upstream {name!r}: the request goes to its service's own host"
             return value, error
         except EventEnded:
             self.ended = True
@@ -186,8 +189,8 @@ class Bridge:
         except UnknownMethod as error:
             raise UnknownFunctionError(method, str(error)) from None
 
-    def _say(self, method: str, seconds: float) -> None:
-        """Log a call, and what the channel has to say: a logging handler of the author's may call Kong meanwhile."""
+    def _log_call(self, method: str, seconds: float) -> None:
+        """Log a call and the messages of the channel, without the lock: the author's logging handlers may call Kong."""
         if self._logging or not (self._channel.messages or _log.isEnabledFor(logging.DEBUG)):
             return
         self._logging = True

@@ -1,6 +1,7 @@
-"""The end of a plugin's instance: its ``close()`` is called once, when no handler of it runs any more.
+"""Calls ``close()`` of a plugin's object once, when its instance has ended and none of its handlers runs any more.
 
-It is the author's code: it runs on a thread of its own, under no lock of the server's, and what it raises is logged.
+``close()`` is the author's code: it runs on a thread of its own, without any lock of the server, and its exceptions
+are logged.
 """
 
 from __future__ import annotations
@@ -22,24 +23,27 @@ _log = logging.getLogger(__name__)
 _MOST_THREADS = 16
 
 
-class Life:
+class HandlerLife:
     """An author's object, from its ``__init__`` to its ``close()``."""
 
-    def __init__(self, plugin: Plugin, handler: Any, closings: Closings) -> None:
-        """:param closings: calls ``close()``, where the object has one."""
+    def __init__(self, plugin: Plugin, handler: Any, queue: ClosingQueue) -> None:
+        """:param handler: the object.
+
+        :param queue: calls ``close()`` where the object has that method.
+        """
         self._plugin = plugin
-        self._closings = closings
-        self._close = closings.close_of(plugin, handler)
+        self._queue = queue
+        self._close = queue.close_of(plugin, handler)
         self._running = 0
         self._ended = False
         self._lock = threading.Lock()
 
-    def successor(self, handler: Any) -> Life:
-        """Begin the life of another object of the same plugin."""
-        return Life(self._plugin, handler, self._closings)
+    def successor(self, handler: Any) -> HandlerLife:
+        """Make the life of another object of the same plugin."""
+        return HandlerLife(self._plugin, handler, self._queue)
 
     def begin(self) -> bool:
-        """Note that a handler begins to run; False where the object has ended."""
+        """Note that a handler starts; False where the object has ended."""
         with self._lock:
             if self._ended:
                 return False
@@ -47,24 +51,24 @@ class Life:
             return True
 
     def done(self) -> None:
-        """Note that a handler has come to its end."""
+        """Note that a handler has returned."""
         with self._lock:
             self._running -= 1
-            is_last = self._ended and not self._running
-        if is_last and self._close is not None:
-            self._closings.add(self)
+            is_last_run = self._ended and not self._running
+        if is_last_run and self._close is not None:
+            self._queue.add(self)
 
     def end(self) -> None:
-        """Have ``close()`` called, now or after the last handler."""
+        """End the object: ``close()`` is called now, or after its last handler."""
         with self._lock:
             if self._ended:
                 return
             self._ended = True
             is_idle = not self._running
         if self._close is not None:
-            self._closings.expect()
+            self._queue.expect()
             if is_idle:
-                self._closings.add(self)
+                self._queue.add(self)
 
     def close(self) -> None:
         """Call the object's ``close()``."""
@@ -77,49 +81,48 @@ class Life:
                 text = "%s: close() is async or has a yield, so calling it runs nothing; write def close(self) (%s)"
                 _log.error(text, self._plugin.name, _place(self._close, self._plugin))
         except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
-            _, text = logged(f"{self._plugin.name}: close", error, functools.partial(self._line_of, error))
+            _, text = logged(f"{self._plugin.name}: close", error, functools.partial(self._location_of, error))
             report(_log, logging.ERROR, "%s", text)
 
-    def _line_of(self, error: BaseException) -> str:
+    def _location_of(self, error: BaseException) -> str:
         file, line = traceback_location(self._plugin.file, error)
         return f"{file}:{line}" if line else str(file)
 
 
-class Closings:
-    """Calls ``close()`` of objects that have ended."""
+class ClosingQueue:
+    """Calls ``close()`` of objects that have ended, on up to 16 threads."""
 
     def __init__(self) -> None:
-        """Start with none."""
-        self._ready: deque[Life] = deque()
+        self._waiting: deque[HandlerLife] = deque()
         self._threads = 0
-        self._missing = 0
+        self._unclosed = 0
         self._changed = threading.Condition()
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def close_of(self, plugin: Plugin, handler: Any) -> Callable[[], Any] | None:
-        """Give the method to call, or None: a plugin may have nothing of that name, or something else."""
-        # Not by getattr alone: __getattr__ of the author's may give anything for any name.
+        """Give the object's ``close`` method; None where it has none, or something else of that name."""
+        # Not by getattr alone: the author's __getattr__ may give a value for any name.
         static = inspect.getattr_static(handler, "close", None)
         if static is None or isinstance(static, property):
             return None
         try:
             close: Callable[[], Any] | None = getattr(handler, "close", None)
-        except Exception:  # noqa: BLE001  # a descriptor of the author's may raise anything
+        except Exception:  # noqa: BLE001  # the author's descriptor may raise anything
             return None
         if not callable(close):
             return None
         try:
             inspect.signature(close).bind()
         except TypeError:
-            self._tell_once(plugin, close)
+            self._warn_once(plugin, close)
             return None
-        except ValueError:  # it is not written in Python, and has no signature
+        except ValueError:  # a function that is not written in Python has no signature
             pass
         return close
 
-    def _tell_once(self, plugin: Plugin, close: Callable[..., Any]) -> None:
-        if plugin.name not in self._told:
-            self._told.add(plugin.name)
+    def _warn_once(self, plugin: Plugin, close: Callable[..., Any]) -> None:
+        if plugin.name not in self._warned:
+            self._warned.add(plugin.name)
             text = (
                 "%s: close() takes arguments, so it is not called when an instance ends; "
                 "write def close(self), or give it another name (%s)"
@@ -127,44 +130,48 @@ class Closings:
             _log.warning(text, plugin.name, _place(close, plugin))
 
     def expect(self) -> None:
-        """Note that an object is to be closed, once it is added."""
+        """Announce an object that is added later, after its last handler; :meth:`wait` counts it from now on."""
         with self._changed:
-            self._missing += 1
+            self._unclosed += 1
 
-    def add(self, life: Life) -> None:
-        """Have an object closed."""
-        self._ready.append(life)
+    def add(self, life: HandlerLife) -> None:
+        """Close an object, on another thread."""
+        self._waiting.append(life)
         self._start_thread()
 
     def wait(self, seconds: float) -> int:
-        """Wait until all objects that have ended are closed, and give how many are not."""
+        """Wait until all objects that have ended are closed.
+
+        :param seconds: how long to wait at most.
+        :return: how many are not closed yet.
+        """
         self._start_thread()
         with self._changed:
-            self._changed.wait_for(lambda: not self._missing, seconds)
-            return self._missing
+            self._changed.wait_for(lambda: not self._unclosed, seconds)
+            return self._unclosed
 
     def _start_thread(self) -> None:
         with self._changed:
-            if not self._ready or self._threads >= _MOST_THREADS:
+            if not self._waiting or self._threads >= _MOST_THREADS:
                 return
             self._threads += 1
         try:
             threading.Thread(target=self._run, name="close", daemon=True).start()
-        except RuntimeError:  # there is no thread more: the next object to close tries again
+        except RuntimeError:  # no more threads can be started: the next object to close tries again
             with self._changed:
                 self._threads -= 1
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                if not self._ready:
+                if not self._waiting:
                     self._threads -= 1
                     return
-                life = self._ready.popleft()
-            with contextlib.suppress(BaseException):  # a logging handler of the plugin's may raise
+                life = self._waiting.popleft()
+            with contextlib.suppress(BaseException):  # a logging handler of the plugin may raise
                 life.close()
             with self._changed:
-                self._missing -= 1
+                self._unclosed -= 1
                 self._changed.notify_all()
 
 

@@ -1,4 +1,4 @@
-"""The command lines of plugin servers: of a folder's (``kong-python-pluginserver``) and of a single file's."""
+"""The command lines of plugin servers: for a folder (``kong-python-pluginserver``) and for a single file."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from kong_pdk.plugin import (
     load,
     server_name,
 )
+from kong_pdk.protocol import PROTOCOLS
 from kong_pdk.server.listener import QUEUE_SIZE
 from kong_pdk.server.serving import serve_alone, serve_by_workers
 from kong_pdk.server.single_file import become_master, hand_over
@@ -52,37 +53,33 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
         help="how many connections may wait to be accepted (default: %(default)s); the kernel's somaxconn limits it",
     )  # fmt: skip
     parser.add_argument(
-        "--protocol", "-protocol", choices=("msgpack", "protobuf"),
-        help="the protocol that a dump asks Kong to speak (default: what KONG_PYTHON_PROTOCOL says, else protobuf "
-        "where Kong's interface file has our extension, else msgpack); the server answers both",
+        "--protocol", "-protocol", choices=tuple(PROTOCOLS),
+        help="the protocol that a dump asks Kong to speak (default: KONG_PYTHON_PROTOCOL, else protobuf where Kong's "
+        "interface file has our extension, else msgpack); the server answers both",
     )  # fmt: skip
     parser.add_argument(
         "--no-lua-style", "-no-lua-style", action="store_true",
-        help="PDK calls give values and raise PDKError, instead of giving (value, err)",
+        help="PDK calls return values and raise PDKError, instead of returning (value, err)",
     )  # fmt: skip
     parser.add_argument("-v", "--verbose", "-verbose", action="store_true", help="log each event and PDK call")
-    _add_mode(parser)
-    return parser
-
-
-def _add_mode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-g", "--gevent", "-gevent", dest="engine", action="store_const", const=mode.GEVENT,
-        help="run handlers by gevent: --engine gevent",
+        help="run handlers in greenlets: --engine gevent",
     )  # fmt: skip
     parser.add_argument(
         "--engine", "-engine", choices=mode.ENGINES,
-        help="what runs handlers (default: what the plugin's module says, else KONG_PYTHON_ENGINE, else threads)",
+        help="what runs handlers (default: the module's `engine`, else KONG_PYTHON_ENGINE, else threads)",
     )  # fmt: skip
     parser.add_argument(
         "-m", "--multiprocessing", "-multiprocessing", dest="workers", action="store_const",
-        const=mode.one_for_each_core(), help="serve by a process for each processor core, two at least",
+        const=mode.one_for_each_core(), help="serve by one process for each processor core, at least two",
     )  # fmt: skip
     parser.add_argument(
         "--workers", "-workers", metavar="N", type=_workers,
         help=f"how many processes serve, {settings.WORKERS.kind} "
-        "(default: what the plugin's module says, else KONG_PYTHON_WORKERS, else 1)",
+        "(default: the module's `workers`, else KONG_PYTHON_WORKERS, else 1)",
     )  # fmt: skip
+    return parser
 
 
 def _workers(text: str) -> int:
@@ -99,9 +96,9 @@ def _queue_size(text: str) -> int:
 
 
 def folder_main(argv: Sequence[str] | None = None) -> int:
-    """Run ``kong-python-pluginserver``: serve, or dump, the plugins of a folder.
+    """Run ``kong-python-pluginserver``: serve or dump the plugins of a folder.
 
-    :param argv: the arguments; those of the process where None.
+    :param argv: the arguments; None for the arguments of the process.
     :return: the exit status.
     """
     parser = _parser("kong-python-pluginserver", "Serves a folder of Python plugins to Kong.")
@@ -110,160 +107,167 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
         help="the folder of the plugins (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--plugin", "-plugin", metavar="NAME", action="append", help="serve this one of them only; may be repeated"
+        "--plugin", "-plugin", metavar="NAME", action="append", help="serve only this plugin; may be repeated"
     )
     parser.add_argument(
         "--packages", "-packages", metavar="DIR", action="append", type=Path,
-        help="import packages from this directory, before those of the PDK; may be repeated (default: what "
-        "kong-python install made of requirements.txt in the folder)",
+        help="import packages from this directory before those of the PDK; may be repeated (default: the packages "
+        "that kong-python install installed for the folder's requirements.txt)",
     )  # fmt: skip
-    parser.add_argument("--dump-plugin-info", "-dump-plugin-info", metavar="NAME", help="print one as JSON, and end")
+    parser.add_argument(
+        "--dump-plugin-info", "-dump-plugin-info", metavar="NAME", help="print one plugin as JSON, and end"
+    )
     parser.add_argument(
         "--dump-all-plugins", "-dump-all-plugins", "--dump", "-dump", action="store_true",
-        help="print all of them as JSON, and end",
+        help="print all plugins as JSON, and end",
     )  # fmt: skip
     parser.add_argument(
         "--metrics-directory", metavar="DIR", type=Path,
-        help="count events in files there, from which the image serves metrics",
+        help="count events in files of this directory, from which the image serves metrics",
     )  # fmt: skip
     options = parser.parse_args(argv)
-    wanted = options.plugin or ([options.dump_plugin_info] if options.dump_plugin_info else None)
-    program = wanted[0] if wanted and len(wanted) == 1 else "pluginserver"
+    names = options.plugin or ([options.dump_plugin_info] if options.dump_plugin_info else None)
+    program = names[0] if names and len(names) == 1 else "pluginserver"
     logs.configure(program, options.verbose, form=LOG_FORMAT.read(os.environ), level=log_level(os.environ))
     folder = Path(options.plugins_directory)
     dumping = options.dump_plugin_info or options.dump_all_plugins
-    load_with_packages = _loader(folder, wanted, options.packages, one_process=not dumping)
+    load_with_packages = _loader(folder, names, options.packages, one_process=not dumping)
     if dumping:
-        return _dump_folder(folder, wanted, options.protocol, load_with_packages)
+        return _dump_folder(folder, names, options.protocol, load_with_packages)
     path = Path(options.kong_prefix) / (options.socket_name or _FOLDER_SOCKET)
-    chosen = _choose(options, lambda: _wishes(folder, wanted, load_with_packages))
+    chosen = _choose(options, lambda: _descriptions(folder, names, load_with_packages))
 
     def load_all() -> Loaded:
-        loaded = _load_folder(folder, wanted, load_with_packages)
+        loaded = _load_folder(folder, names, load_with_packages)
         if options.no_lua_style:
             loaded.plugins = [replace(plugin, lua_style=False) for plugin in loaded.plugins]
         return loaded
 
     if options.metrics_directory:
-        record_server(options.metrics_directory, wanted or [source.name for source in find(folder)[0]])
+        record_server(options.metrics_directory, names or [source.name for source in find(folder)[0]])
     return serve_by_workers(load_all, chosen, [path], options.metrics_directory, options.listen_queue_size)
 
 
-def _choose(options: argparse.Namespace, wishes: Callable[[], Iterable[mode.Wish]]) -> mode.Mode:
-    """Decide by which engine and how many workers to serve.
+def _choose(options: argparse.Namespace, descriptions: Callable[[], Iterable[mode.Wish]]) -> mode.Mode:
+    """Choose the engine and the number of workers.
 
-    :raises SettingError: a variable has no meaning.
+    :param descriptions: gives what the plugins' modules ask for; called only where the options leave it open.
+    :raises SettingError: a variable has an invalid value.
     """
     if options.engine is not None and options.workers is not None:
         return mode.Mode(options.engine, options.workers)
-    asked = list(wishes())
-    chosen = mode.choose(asked, mode.default(os.environ), options.engine, options.workers)
-    if len(asked) > 1 and (sentence := mode.disagreement(asked, chosen)):
-        _log.warning("%s", sentence)
+    wishes = list(descriptions())
+    chosen = mode.choose(wishes, mode.default(os.environ), options.engine, options.workers)
+    if len(wishes) > 1 and (message := mode.disagreement(wishes, chosen)):
+        _log.warning("%s", message)
     return chosen
 
 
-def _wishes(folder: Path, wanted: list[str] | None, load: _Load) -> list[Description]:
-    """Learn in processes of their own what modules say: this one is to run no code of plugins."""
+def _descriptions(folder: Path, names: list[str] | None, load: _Load) -> list[Description]:
+    """Inspect the plugins in processes of their own, since the master runs no code of a plugin."""
     inspection = inspect(folder, printed=lambda name, line: None, load=load)
-    for warning in inspection.warnings(wanted):
+    for warning in inspection.warnings(names):
         _log.warning("%s", warning)
-    return [plugin for plugin in inspection.plugins if wanted is None or plugin.name in wanted]
+    return [plugin for plugin in inspection.plugins if names is None or plugin.name in names]
 
 
-def _loader(folder: Path, wanted: list[str] | None, directories: list[Path] | None, one_process: bool) -> _Load:
-    """Give what loads a plugin with its packages: those in the directories, or those that are installed for it."""
+def _loader(folder: Path, names: list[str] | None, directories: list[Path] | None, one_process: bool) -> _Load:
+    """Return the function that loads a plugin with its packages: from ``directories``, or as installed for it."""
     if directories is None:
         from kong_pdk.packages.plugin_packages import locate
 
-        found = locate(folder, os.environ, wanted)
-        if one_process and found.shared:
-            _log.warning("%s", found.shared)
-        return found.load
+        packages = locate(folder, os.environ, names)
+        if one_process and packages.shared:
+            _log.warning("%s", packages.shared)
+        return packages.load
     activate(directories)
     return load
 
 
-def _dump_folder(folder: Path, wanted: list[str] | None, protocol: str | None, load: _Load) -> int:
+def _dump_folder(folder: Path, names: list[str] | None, protocol: str | None, load: _Load) -> int:
     inspection = inspect(folder, load=load)
-    for warning in inspection.warnings(wanted):
+    for warning in inspection.warnings(names):
         _log.warning("%s", warning)
-    found = [plugin for plugin in inspection.plugins if wanted is None or plugin.name in wanted]
-    sentences = _sentences(inspection.problems, wanted)
-    for sentence in sentences if found else [*sentences, _missing(wanted or (), folder)]:
-        _log.error("%s", sentence)
-    if not found:
+    plugins = [plugin for plugin in inspection.plugins if names is None or plugin.name in names]
+    messages = _messages(inspection.problems, names)
+    for message in messages if plugins else [*messages, _missing_message(names or (), folder)]:
+        _log.error("%s", message)
+    if not plugins:
         return 1
-    _print_dump(found, protocol)
+    _print_dump(plugins, protocol)
     return 0
 
 
-def _load_folder(folder: Path, wanted: list[str] | None, load: _Load) -> Loaded:
-    """Load the plugins of a folder; nothing is served where one that was asked for is not there."""
+def _load_folder(folder: Path, names: list[str] | None, load: _Load) -> Loaded:
+    """Load the plugins of a folder; load none where one of ``names`` is missing."""
     sources, problems = find(folder)
-    chosen = [source for source in sources if wanted is None or source.name in wanted]
+    chosen = [source for source in sources if names is None or source.name in names]
     if len(chosen) > 1:
         keep_apart()
     plugins: list[Plugin] = []
     for source in chosen:
         try:
             plugins.append(load(source))
-        except PluginError as error:  # noqa: PERF203  # the others are served
+        except PluginError as error:  # noqa: PERF203  # the other plugins are served
             problems.extend(error.problems)
-    sentences = _sentences(problems, wanted)
-    missing = set(wanted or ()) - {plugin.name for plugin in plugins}
+    messages = _messages(problems, names)
+    missing = set(names or ()) - {plugin.name for plugin in plugins}
     if missing or not plugins:
-        return Loaded(sentences=[*sentences, _missing(missing, folder)])
-    return Loaded(plugins, sentences)
+        return Loaded(messages=[*messages, _missing_message(missing, folder)])
+    return Loaded(plugins, messages)
 
 
-def _sentences(problems: Iterable[Problem], wanted: list[str] | None) -> list[str]:
-    return [str(problem) for problem in problems if wanted is None or problem.plugin in (None, *wanted)]
+def _messages(problems: Iterable[Problem], names: list[str] | None) -> list[str]:
+    return [str(problem) for problem in problems if names is None or problem.plugin in (None, *names)]
 
 
-def _missing(names: Iterable[str], folder: Path) -> str:
+def _missing_message(names: Iterable[str], folder: Path) -> str:
     listed = ", ".join(sorted(names))
     return f"there is no {f'plugin {listed} that works' if listed else 'working plugin'} in {folder}"
 
 
 def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str] | None = None) -> int:
-    """Run a plugin's file as a server of its own: serve it, or dump it.
+    """Run a plugin's file as a server of its own: serve or dump the plugin.
 
+    :param name: the plugin's name.
     :param checked: gives the plugin, or raises PluginError.
+    :param argv: the arguments; None for the arguments of the process.
     :return: the exit status.
     """
     hand_over(checked)
     parser = _parser(name, f"Serves the plugin {name} to Kong.")
-    parser.add_argument("--dump", "-dump", "--dump-all-plugins", action="store_true", help="print it as JSON, and end")
+    parser.add_argument(
+        "--dump", "-dump", "--dump-all-plugins", action="store_true", help="print the plugin as JSON, and end"
+    )
     options = parser.parse_args(argv)
     if options.dump:
-        _drop_printed()
+        _send_prints_to_stderr()
     logs.configure(name, options.verbose, form=LOG_FORMAT.read(os.environ), level=log_level(os.environ))
     try:
-        served = checked()
+        plugin = checked()
     except PluginError as error:
         for problem in error.problems:
             _log.error("%s", problem)
         return 1
-    for warning in served.warnings:
+    for warning in plugin.warnings:
         _log.warning("%s", warning)
     if options.dump:
-        _print_dump([served.describe()], options.protocol)
+        _print_dump([plugin.describe()], options.protocol)
         return 0
     paths = [Path(options.kong_prefix) / socket for socket in _sockets(name, options.socket_name)]
-    chosen = _choose(options, lambda: [served])
+    chosen = _choose(options, lambda: [plugin])
     if chosen != mode.Mode(mode.THREADS, 1):
-        become_master(served, chosen, paths, options)
+        become_master(plugin, chosen, paths, options)
     return serve_alone(
-        replace(served, lua_style=False) if options.no_lua_style else served, paths, options.listen_queue_size
+        replace(plugin, lua_style=False) if options.no_lua_style else plugin, paths, options.listen_queue_size
     )
 
 
 def _sockets(name: str, chosen: str | None) -> list[str]:
-    """Name the sockets of a file that serves itself.
+    """List the names of the sockets of a file that serves itself.
 
-    Kong looks for the server's name and ``.socket``, and that name is lower-case there; kong-pdk listened on the
-    plugin's name and ``.sock``, so that configurations name it.
+    Kong's default is the server's name, in lower case, and ``.socket``. Servers of kong-pdk listen on the plugin's
+    name and ``.sock``, and existing configurations name that socket.
     """
     if chosen:
         return [chosen]
@@ -271,17 +275,17 @@ def _sockets(name: str, chosen: str | None) -> list[str]:
     return [f"{each}.{end}" for end in ("socket", "sock") for each in names]
 
 
-def _print_dump(found: list[Description], option: str | None) -> None:
-    # Not at the top: it may come with the packages of a plugin.
+def _print_dump(plugins: list[Description], option: str | None) -> None:
+    # Not at the top: it imports protobuf, which a plugin's own packages may replace.
     from kong_pdk.interface_file import protocol
 
-    text = dump(found, protocol(option))
-    _drop_printed()
+    text = dump(plugins, protocol(option))
+    _send_prints_to_stderr()
     print(text, flush=True)
 
 
-def _drop_printed() -> None:
-    """Send to standard error what the plugin has printed and is still in the buffer: a dump is to stand alone."""
+def _send_prints_to_stderr() -> None:
+    """Send buffered prints of the plugin to standard error: Kong refuses a dump with other output before it."""
     with contextlib.suppress(OSError, ValueError):
         output = os.dup(1)
         os.dup2(2, 1)

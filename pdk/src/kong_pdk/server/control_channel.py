@@ -1,4 +1,4 @@
-"""The line between a worker and its master: MessagePack-RPC, requests from the worker, notices from both."""
+"""The control channel between a worker and its master: MessagePack-RPC with notifications in both directions."""
 
 from __future__ import annotations
 
@@ -17,91 +17,97 @@ from kong_pdk.wire.msgpack_codec import Messages, Notification, Response, encode
 from kong_pdk.wire.wire_errors import WireError
 
 READY = "ready"
-"""A worker serves; with the sentences about plugins that do not load."""
+"""Notification of a worker that serves, with the messages about plugins that do not load."""
 FAILED = "failed"
-"""A worker has nothing to serve and ends; with the sentences that say why."""
+"""Notification of a worker that has no plugin to serve and ends, with the messages about the plugins."""
 KEEP = "keep"
-"""The digest and content of an instance that Kong starts; answered by its id, which the worker holds from then on."""
+"""Request with digest and content of an instance that Kong starts; answered by its id, which the worker now holds."""
 FIND = "find"
-"""The id of an instance; answered by its content, whose id the worker holds from then on, or nothing."""
+"""Request with the id of an instance; answered by its content, and the worker holds the id, or by nil."""
 RELEASE = "release"
-"""A worker holds an id once less."""
+"""Notification of a worker that gives back one hold of an id."""
 CLOSE = "close"
-"""A worker of Kong closed an instance, by its id; from a worker to the master, and from there to the others."""
+"""Notification that Kong closed the instance of this id; the master forwards it to the other workers."""
 DROP = "drop"
-"""An instance has ended, by its id: the worker lets it go."""
+"""Notification of the master that the instance of this id has ended, so that the worker discards it."""
 PING = "ping"
-"""A worker is to answer by PONG."""
+"""Notification of the master, which a worker answers by PONG."""
 PONG = "pong"
-"""A worker is alive."""
+"""Notification of a worker that is alive."""
 WORKERS = "workers"
-"""Which workers serve; answered by a :class:`~kong_pdk.server.instance_store.WorkerState` for each."""
+"""Request for a :class:`~kong_pdk.server.instance_store.WorkerState` of each worker that serves."""
 
 _CHUNK = 64 * 1024
 _ANSWER_SECONDS = 30.0
 
 
-class Line:
-    """The worker's end. At the other end are the :class:`~kong_pdk.server.instance_store.Contents` of all workers."""
+class ControlChannel:
+    """The worker's end of the control channel, and its :class:`~kong_pdk.server.instance_store.InstanceStore`.
+
+    The master has the table of instances, and answers for all workers.
+    """
 
     def __init__(
         self, connection: socket.socket, dropped: Callable[[int], object], closed: Callable[[int], object]
     ) -> None:
         """:param dropped: is called with the id of an instance that has ended.
 
-        :param closed: with that of one which a worker of Kong has closed, by another worker.
+        :param closed: is called with the id of an instance that Kong closed by a call to another worker.
         """
         self._connection = connection
         self._notices: Mapping[str, Callable[[Any], object]] = {DROP: dropped, CLOSE: closed, PING: self._pong}
         self._ids = itertools.count(1)
         self._waiting: dict[int, Future[Any]] = {}
-        self._given_up: dict[int, tuple[str, tuple[object, ...]]] = {}
-        self._one_at_a_time = threading.Lock()
+        self._abandoned: dict[int, tuple[str, tuple[object, ...]]] = {}
+        self._sending = threading.Lock()
 
     def listen(self) -> None:
-        """Take what the master says, on a thread of its own. At its end this process ends at once."""
+        """Receive the master's messages on a thread of its own. When the master ends, this process ends at once."""
         threading.Thread(target=self._listen, name="master", daemon=True).start()
 
     def keep(self, digest: bytes, content: Content) -> int:
-        """See :class:`~kong_pdk.server.instance_store.Contents`."""
+        """See :class:`~kong_pdk.server.instance_store.InstanceStore`."""
         return int(self._ask(KEEP, digest, *content))
 
     def find(self, id: int) -> Content | None:
-        """See :class:`~kong_pdk.server.instance_store.Contents`."""
-        found = self._ask(FIND, id)
-        return Content(*found) if found else None
+        """See :class:`~kong_pdk.server.instance_store.InstanceStore`."""
+        content = self._ask(FIND, id)
+        return Content(*content) if content else None
 
     def release(self, id: int) -> None:
-        """See :class:`~kong_pdk.server.instance_store.Contents`."""
+        """See :class:`~kong_pdk.server.instance_store.InstanceStore`."""
         self.tell(RELEASE, id)
 
     def close(self, id: int) -> None:
-        """See :class:`~kong_pdk.server.instance_store.Contents`."""
+        """See :class:`~kong_pdk.server.instance_store.InstanceStore`."""
         self.tell(CLOSE, id)
 
     def expire(self) -> list[int]:
-        """Do nothing: the master does it, and says which instances have ended."""
+        """Return nothing: the master expires instances, and sends :data:`DROP` for each."""
         return []
 
     def next_due(self) -> None:
         """See :meth:`expire`."""
 
     def workers(self) -> list[WorkerState]:
-        """See :class:`~kong_pdk.server.instance_store.Contents`."""
+        """See :class:`~kong_pdk.server.instance_store.InstanceStore`."""
         return [WorkerState(*state) for state in self._ask(WORKERS)]
 
     def tell(self, label: str, args: object) -> None:
-        """Send a notice."""
+        """Send a notification.
+
+        :raises InstanceError: the master is gone.
+        """
         self._send(encode_notification(label, args))
 
     def _ask(self, method: str, *args: object) -> Any:
         id = next(self._ids)
-        answer = self._waiting[id] = Future()
+        future = self._waiting[id] = Future()
         try:
             self._send(encode_request(id, method, args))
-            return answer.result(_ANSWER_SECONDS)
-        except BaseException as error:  # whatever strikes: what the master still gives is given back
-            self._given_up[id] = method, args
+            return future.result(_ANSWER_SECONDS)
+        except BaseException as error:  # of a handler's timer, for example: the id in a late answer is released
+            self._abandoned[id] = method, args
             if isinstance(error, FutureTimeout):
                 raise InstanceError(f"the master does not answer within {_ANSWER_SECONDS:g} s") from None
             raise
@@ -110,7 +116,7 @@ class Line:
 
     def _send(self, data: bytes) -> None:
         try:
-            with self._one_at_a_time:
+            with self._sending:
                 self._connection.sendall(data)
         except OSError as error:
             raise InstanceError(f"the master cannot be reached: {error.strerror}") from error
@@ -120,24 +126,24 @@ class Line:
         try:
             while data := self._connection.recv(_CHUNK):
                 for message in messages.feed(data):
-                    self._take(message)
+                    self._handle(message)
         except (OSError, WireError, InstanceError):
             pass
-        finally:  # deaf, this process is of no use
+        finally:  # without its master this process must not go on
             os._exit(1)
 
-    def _take(self, message: object) -> None:
+    def _handle(self, message: object) -> None:
         if isinstance(message, Response):
-            waiting = self._waiting.get(message.id)
-            if waiting is not None:
-                waiting.set_result(message.result)
-            elif message.id in self._given_up:
-                self._give_back(*self._given_up.pop(message.id), message.result)
+            future = self._waiting.get(message.id)
+            if future is not None:
+                future.set_result(message.result)
+            elif message.id in self._abandoned:
+                self._release_late(*self._abandoned.pop(message.id), message.result)
         elif isinstance(message, Notification) and message.label in self._notices:
             self._notices[message.label](message.args)
 
-    def _give_back(self, method: str, args: tuple[object, ...], result: Any) -> None:
-        """Hold no id that came too late for who asked for it."""
+    def _release_late(self, method: str, args: tuple[object, ...], result: Any) -> None:
+        """Release the id in an answer that came after its request was abandoned."""
         if method == KEEP:
             self.release(int(result))
         elif method == FIND and result:

@@ -1,4 +1,4 @@
-"""The engines: threads, or the greenlets of gevent that take the place of threads in a whole process."""
+"""The engines: threads, or gevent, whose greenlets replace threads in the whole process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _Trace = Callable[[str, tuple[Any, Any]], object]
 
 
 def load_shared(engine: str) -> None:
-    """Import in the master what its workers share.
+    """Import modules in the master that all its workers share.
 
-    For gevent that is less: what keeps a lock or a queue of Python's own is imported after :func:`start`.
+    For gevent these are fewer: a module that makes locks or queues of Python is imported after :func:`start`.
     """
     import kong_pdk.wire.protobuf_codec
 
@@ -28,7 +28,7 @@ def load_shared(engine: str) -> None:
 
 
 def start(engine: str) -> None:
-    """Switch this process, a worker that has just been forked, to an engine."""
+    """Switch this process, a worker that was just forked, to an engine."""
     if engine == GEVENT:
         from gevent import monkey
 
@@ -37,15 +37,15 @@ def start(engine: str) -> None:
 
 
 def separate() -> None:
-    """Give each greenlet of this thread an event loop of its own, before asyncio is imported."""
+    """Give each greenlet of this thread an asyncio event loop of its own. Called before asyncio is imported."""
     from greenlet import settrace  # type: ignore[import-untyped, unused-ignore]
 
-    # asyncio would watch its subprocesses by descriptors of them, but gevent has reaped those that ended soon. Without
-    # this function it waits for each in a thread.
+    # With this function asyncio watches a subprocess by a descriptor of it, but gevent may have reaped the process
+    # already. Without it, asyncio waits for each subprocess in a thread.
     with contextlib.suppress(AttributeError):
         del os.pidfd_open
 
-    aside: weakref.WeakKeyDictionary[Any, tuple[Any, Any, Any]] = weakref.WeakKeyDictionary()
+    saved: weakref.WeakKeyDictionary[Any, tuple[Any, Any, Any]] = weakref.WeakKeyDictionary()
     modules = sys.modules
     before: _Trace | None = None
 
@@ -57,9 +57,9 @@ def separate() -> None:
             return
         loop = asyncio._get_running_loop()
         origin, target = greenlets
-        restored = aside.pop(target, None)
+        restored = saved.pop(target, None)
         if loop is not None:
-            aside[origin] = (loop, sys.get_asyncgen_hooks(), _swap_task(asyncio, loop, None))
+            saved[origin] = (loop, sys.get_asyncgen_hooks(), _swap_task(asyncio, loop, None))
         elif restored is None:
             return
         loop, hooks, task = restored or (None, (None, None), None)
@@ -72,5 +72,5 @@ def separate() -> None:
 
 
 def _swap_task(asyncio: Any, loop: Any, task: Any) -> Any:
-    """Set the task that runs where it is kept with the thread, and not with the loop."""
+    """Set the current task, on Python versions that keep it by thread and not by loop."""
     return asyncio._swap_current_task(loop, task) if _IS_TASK_OF_THREAD else None

@@ -1,4 +1,4 @@
-"""Events over MsgPack:1: a handler on its thread, and the answers to its calls from any connection."""
+"""Events over MsgPack:1: a handler on its thread gets the values of its calls from any connection."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from kong_pdk.protocol import PHASES
 from kong_pdk.server.bridge import EventEnded, Message
 from kong_pdk.server.pdk_hints import unknown_message
 from kong_pdk.settings import MOST_WORKERS
 from kong_pdk.wire.msgpack_codec import MAX_MESSAGE, encode_response
-from kong_pdk.wire.pdk_functions import PHASES
 from kong_pdk.wire.pdk_values import arguments
 from kong_pdk.wire.pdk_values.arguments import for_msgpack
 from kong_pdk.wire.pdk_values.results import from_msgpack
 from kong_pdk.wire.wire_errors import ArgumentError, too_deep
 
 STEP_SECONDS = 60.0
-"""How long a handler waits for the value of a call. Kong says nothing when it refuses one; its own limit is as long."""
+"""How long a handler waits for the value of a call, as long as Kong itself. Kong sends nothing for a refused call."""
 
 BODY_SECONDS = 600.0
 """The same for the request's body, which a slow client may still be sending."""
 
 PATIENCE_SECONDS = 5.0
-"""After so long a handler that waits for Kong makes room for another event, where there is no room otherwise."""
+"""After this time a handler that waits for Kong is ended if another event needs its thread."""
 
 _KINDS = 8  # a power of two above the number of phases
 _OTHER_PHASE = _KINDS - 1
@@ -44,13 +44,13 @@ _ENDED = object()
 
 
 def phase_of(event_id: int) -> str:
-    """Tell the phase of an event by its id, whichever worker had it; ``access`` where the id tells none."""
+    """Give the phase of an event of any worker, by its id; ``access`` where the id has none."""
     kind = event_id // MOST_WORKERS % _KINDS
     return PHASES[kind] if kind < len(PHASES) else "access"
 
 
 class Abandoned(Exception):
-    """The event ended without another call or an end."""
+    """The handler of an event was ended while Kong waits for its next call."""
 
     def __init__(self, event: Event) -> None:
         super().__init__(event.id)
@@ -58,10 +58,10 @@ class Abandoned(Exception):
 
 
 class Event:
-    """One run of a handler, and its way to Kong (a :class:`~kong_pdk.server.bridge.Channel`)."""
+    """A run of a handler, and its :class:`~kong_pdk.server.bridge.Channel` to Kong."""
 
     def __init__(self, id: int, phase: str) -> None:
-        """:param id: by which Kong names it in steps."""
+        """:param id: Kong names it in steps."""
         self.id = id
         self.phase = phase
         self.waits_since: float | None = None
@@ -71,7 +71,7 @@ class Event:
         self._outputs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._values: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.gone = False
-        """Whether the handler waits no longer for Kong, which may still come back."""
+        """Whether the handler no longer waits for Kong, which may still send a step."""
 
     def call(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
         """See :class:`kong_pdk.server.bridge.Channel`."""
@@ -84,9 +84,9 @@ class Event:
         return self._ask(method, args)
 
     def _is_body_in_file(self) -> bool:
-        """Ask whether nginx keeps the body in a file: Kong would refuse to read it, and say nothing.
+        """Ask whether nginx keeps the body in a file: Kong refuses to read it, and sends nothing.
 
-        A form is never read from a file. Of any other body its reader makes an argument, or none.
+        ``get_body`` as a form returns a dict for any body in memory, and nil for a body in a file.
         """
         form, _ = self._ask("kong.request.get_body", [_FORM, 1])
         return form is None
@@ -97,7 +97,7 @@ class Event:
             raise EventEnded
         patience = BODY_SECONDS if method in _BODIES else STEP_SECONDS
         self.waits_since = time.monotonic()
-        # Until the value is there: an exception in between must not leave it to the next call.
+        # Until the value is there, since after an exception in between the next call would get this value.
         self.interrupted = True
         self._outputs.put(output)
         try:
@@ -124,7 +124,7 @@ class Event:
         self._outputs.put(output)
 
     def recover(self) -> None:
-        """See :class:`kong_pdk.server.bridge.Channel`: the step with the value is answered by a failure."""
+        """See :class:`kong_pdk.server.bridge.Channel`: Kong's step with the value is answered by a failure."""
         if self.interrupted:
             self.gone = True
             raise EventEnded
@@ -136,7 +136,7 @@ class Event:
     def _encode(self, method: str, args: Sequence[object]) -> dict[str, Any]:
         try:
             call = {"Method": method, "Args": for_msgpack(method, args)}
-            size = len(encode_response(0, None, call))  # here, where the author's line is on the stack
+            size = len(encode_response(0, None, call))  # on this thread, so that an error has the author's line
         except ArgumentError:
             raise
         except RecursionError as error:
@@ -148,13 +148,13 @@ class Event:
         return {"Data": call, "EventId": self.id}
 
     def finish(self) -> None:
-        """Say that the handler is done."""
+        """Tell Kong that the handler has returned."""
         self._outputs.put({"Data": "ret", "EventId": self.id})
 
     def next_output(self) -> dict[str, Any]:
         """Wait for the handler's next call, or its end.
 
-        :raises Abandoned: there is neither.
+        :raises Abandoned: the handler was ended.
         """
         output = self._outputs.get()
         if output is _ENDED:
@@ -166,32 +166,29 @@ class Event:
         self._values.put((value, error))
 
     def abandon(self) -> None:
-        """Unwind the handler: Kong is gone, or has long not answered."""
+        """End the handler by an exception: Kong is gone, or does not answer."""
         self.gone = True
         self.waits_since = None
         self._values.put(_ENDED)
 
     def close(self) -> None:
-        """Let go whoever waits for an output that will not come."""
+        """Wake up the thread that waits in :meth:`next_output`."""
         self._outputs.put(_ENDED)
 
 
 class Events:
-    """The events under way, by id."""
+    """The open events, by id."""
 
     def __init__(self, slot: int = 0) -> None:
-        """Start with none.
-
-        :param slot: the number of the worker; the ids of its events tell it.
-        """
+        """:param slot: the number of the worker, which is part of the ids of its events."""
         self._slot = slot
-        # Not at 1: a step for a server that crashed must not be taken for one of an event of its successor.
+        # A random start: after a crash, a step for an old event must not reach an event of the new process.
         self._numbers = itertools.count(random.randrange(_NUMBERS))
         self._events: dict[int, Event] = {}
         self._lock = threading.Lock()
 
     def begin(self, phase: str) -> Event:
-        """Make an event with an id of its own, which tells the worker and the phase."""
+        """Make an event. Its id contains the number of the worker and the phase."""
         kind = PHASES.index(phase) if phase in PHASES else _OTHER_PHASE
         with self._lock:
             while True:
@@ -203,7 +200,6 @@ class Events:
             return event
 
     def get(self, id: int) -> Event | None:
-        """Look an event up."""
         return self._events.get(id)
 
     def end(self, event: Event) -> None:
@@ -213,7 +209,10 @@ class Events:
         event.close()
 
     def abandon_oldest(self) -> None:
-        """Unwind the handler that has waited longest for Kong, if that is long: Kong refused its call, most likely."""
+        """End the handler that has waited longest for Kong, if longer than ``PATIENCE_SECONDS``.
+
+        Kong has most likely refused its call.
+        """
         with self._lock:
             since = {event: event.waits_since for event in self._events.values()}
         waiting = [(moment, event) for event, moment in since.items() if moment is not None]
@@ -222,7 +221,7 @@ class Events:
             oldest.abandon()
 
     def abandon_all(self) -> None:
-        """Unwind every handler that waits for Kong, which has left."""
+        """End all handlers that wait for Kong, which has closed all connections."""
         with self._lock:
             events = list(self._events.values())
         for event in events:

@@ -1,4 +1,4 @@
-"""Processes that a plugin forks: what Kong and the master share with the server is nothing of theirs."""
+"""Hooks for processes that a plugin forks: such a child keeps no socket and no signal handler of the server."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 @contextlib.contextmanager
-def signals_held() -> Iterator[None]:
-    """Let signals wait, around a fork: in the child until it has no handler of its parent's any more."""
+def blocked_signals() -> Iterator[None]:
+    """Block signals around a fork, so that the child gets none before it has handlers of its own."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, signal.SIGCHLD))
     try:
         yield
@@ -24,18 +24,21 @@ def signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def part_from_children(held: Callable[[], Iterable[socket.socket]], handlers: Mapping[signal.Signals, Any]) -> None:
-    """Make processes that a plugin forks their own: what stops one of them must not stop the server.
+def detach_children(
+    open_sockets: Callable[[], Iterable[socket.socket]], handlers: Mapping[signal.Signals, Any]
+) -> None:
+    """Detach processes that a plugin forks from the server: a signal that stops a child must not stop the server.
 
-    :param held: gives the sockets whose other ends must see that the server closes them, or ends.
-    :param handlers: what a child does at a signal. Both are asked at each fork.
+    :param open_sockets: lists, at each fork, the sockets that a child must not keep open: Kong and the master must see
+        when the server closes them.
+    :param handlers: the signal handlers of a child; read at each fork.
     """
     forking = threading.local()
 
-    def hold() -> None:  # a signal is to wait until the child has its own handlers
+    def block_signals() -> None:
         forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
-    def release() -> None:
+    def unblock_signals() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
 
     def in_child() -> None:
@@ -43,16 +46,16 @@ def part_from_children(held: Callable[[], Iterable[socket.socket]], handlers: Ma
             signal.set_wakeup_fd(-1)
             for number, handler in handlers.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
-            _let_go(held())
-            _leave_greenlets()
+            _release_descriptors(open_sockets())
+            _forget_greenlets()
         finally:
-            release()
+            unblock_signals()
 
-    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=in_child)
+    os.register_at_fork(before=block_signals, after_in_parent=unblock_signals, after_in_child=in_child)
 
 
-def _let_go(sockets: Iterable[socket.socket]) -> None:
-    """Put an empty file in the place of each: the objects are still there, and close their descriptors one day."""
+def _release_descriptors(sockets: Iterable[socket.socket]) -> None:
+    """Replace each descriptor by ``/dev/null``: the socket objects still exist, and close their descriptors later."""
     null = os.open(os.devnull, os.O_RDWR)
     for each in list(sockets):
         if each.fileno() >= 0:
@@ -60,11 +63,8 @@ def _let_go(sockets: Iterable[socket.socket]) -> None:
     os.close(null)
 
 
-def _leave_greenlets() -> None:
-    """Let no greenlet of the server go on in the child when the one that forked waits for something.
-
-    They wait in the hub that they know, which does not run again; the child has another one.
-    """
+def _forget_greenlets() -> None:
+    """Give the child a new gevent hub, so that the server's greenlets, which wait in the old one, never run there."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None and monkey.is_module_patched("threading"):
         from gevent import hub

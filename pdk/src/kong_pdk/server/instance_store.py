@@ -1,4 +1,4 @@
-"""What the instances of a server are made of, by id, so that any worker can make any of them."""
+"""The contents of a server's instances (plugin name and configuration) by id, so that each worker can make one."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from typing import NamedTuple, Protocol
 
 MOST_CONTENTS = 10_000
 MOST_BYTES = 64 * 1024 * 1024
-"""Beyond either, the contents that no worker has an instance of are forgotten, those used longest ago first.
+"""Beyond either limit, contents without an instance in any worker are forgotten, the least recently used first.
 
-Kong has an instance that it still needs made again.
+Kong starts an instance again where it still needs it.
 """
 
 IDLE_SECONDS = 24 * 3600.0
-"""How long a content is kept that no worker has an instance of."""
+"""How long a content without an instance in any worker is kept."""
 
 CLOSED_SECONDS = 5.0
-"""How long a content is kept after the last of Kong's workers that started it has closed it.
+"""How long a content is kept after the last of the Kong workers that started it has closed it.
 
-An event that was on its way still finds it: Kong would make all instances of the plugin anew otherwise.
+An event that is under way at that moment still finds its instance. Otherwise Kong would start all instances of the
+plugin again.
 """
 
 _IDS = 2**31 - 1  # the id's field is a signed 32-bit integer
@@ -44,35 +45,35 @@ class WorkerState(NamedTuple):
     answers: bool
 
 
-class Contents(Protocol):
-    """Where the instances of one process get their ids and can be looked up.
+class InstanceStore(Protocol):
+    """Gives ids to the instances of one process, and finds contents by id.
 
-    The process holds an id once for each :meth:`keep` and each :meth:`find` that gave a content, and gives it back by
-    :meth:`release`. An id that any process holds is not given to another content.
+    The process holds an id once for each :meth:`keep`, and for each :meth:`find` that gave a content. It gives a hold
+    back by :meth:`release`. An id that any process holds is not given to another content.
     """
 
     def keep(self, digest: bytes, content: Content) -> int:
-        """Note that Kong starts an instance, and give its id: always the same one for the same digest."""
+        """Note that Kong starts an instance, and give its id, which is always the same for the same digest."""
         ...
 
     def find(self, id: int) -> Content | None:
-        """Look up what an instance is made of."""
+        """Give the content of an instance; None where the id is unknown."""
         ...
 
     def release(self, id: int) -> None:
-        """Hold an id once less."""
+        """Give back one hold of an id."""
         ...
 
     def close(self, id: int) -> None:
-        """Note that Kong closes an instance. It ends once each start of it was closed."""
+        """Note that Kong closes an instance, which ends once each of its starts was closed."""
         ...
 
     def expire(self) -> list[int]:
-        """Forget what is due, and give the ids of the instances that this process is to let go."""
+        """Forget the contents that are due, and give the ids of the instances that this process must discard."""
         ...
 
     def next_due(self) -> float | None:
-        """When :meth:`expire` has something to do next, by ``time.monotonic``."""
+        """When :meth:`expire` is due next, by ``time.monotonic``."""
         ...
 
     def workers(self) -> list[WorkerState]:
@@ -84,34 +85,33 @@ class Contents(Protocol):
 class _Entry:
     digest: bytes
     content: Content | None
-    """None once the instance has ended, for as long as a worker has not let it go."""
+    """None once the instance has ended, while a worker still holds the id."""
     used_at: float
     starts: int = 0
     holds: Counter[Hashable] = field(default_factory=Counter)
 
 
-class ContentTable:
-    """The table itself: that of a server with one process, or of the master. Safe to use from many threads.
+class InstanceTable:
+    """The table of a server's contents, in its master or its single process. Safe to use from many threads.
 
-    Kong's workers cannot be told apart, so each start of the same content counts, and each close uncounts. A start
-    that Kong repeats is never closed: such an instance goes as idle ones do.
+    The table counts the starts and closes of a content, since it cannot tell Kong's workers apart. A start that Kong
+    repeats is never closed; such an instance is forgotten when it is idle.
     """
 
     def __init__(self) -> None:
-        """Start empty."""
         self._entries: dict[int, _Entry] = {}
         self._ids: dict[bytes, int] = {}
         self._free: OrderedDict[int, None] = OrderedDict()
-        """The contents that nobody holds, used longest ago first."""
+        """The ids that no process holds, the least recently used first."""
         self._closing: OrderedDict[int, float] = OrderedDict()
-        """When those that were closed end, the next one first."""
+        """When closed instances end, the next one first."""
         self._bytes = 0
         self._lock = threading.Lock()
 
     def keep(self, digest: bytes, content: Content, holder: Hashable | None = None) -> int:
-        """See :class:`Contents`.
+        """See :class:`InstanceStore`.
 
-        :param holder: who holds the id; nobody where None.
+        :param holder: the process that holds the id; None for no process.
         """
         with self._lock:
             self._forget_idle()
@@ -130,7 +130,7 @@ class ContentTable:
             return id
 
     def find(self, id: int, holder: Hashable | None = None) -> Content | None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         with self._lock:
             entry = self._entries.get(id)
             if entry is None or entry.content is None:
@@ -139,7 +139,7 @@ class ContentTable:
             return entry.content
 
     def release(self, id: int, holder: Hashable) -> None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         with self._lock:
             entry = self._entries.get(id)
             if entry is not None:
@@ -147,14 +147,14 @@ class ContentTable:
                 self._note_free(id, entry)
 
     def release_all(self, holder: Hashable) -> None:
-        """Note that a worker has ended."""
+        """Give back all holds of a worker that has ended."""
         with self._lock:
             for id, entry in list(self._entries.items()):
                 if entry.holds.pop(holder, 0):
                     self._note_free(id, entry)
 
     def close(self, id: int) -> None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         with self._lock:
             entry = self._entries.get(id)
             if entry is None or entry.content is None:
@@ -164,12 +164,12 @@ class ContentTable:
                 self._closing.setdefault(id, time.monotonic() + CLOSED_SECONDS)
 
     def drop(self, id: int) -> set[Hashable]:
-        """Forget a content at once, and give those who hold its id: it stays taken until they have let go."""
+        """Forget a content at once, and give the holders of its id, which stays in use until all have released it."""
         with self._lock:
             return self._drop(id)
 
     def expire(self) -> dict[int, set[Hashable]]:
-        """Forget what is due, and give the ids of the instances that are to be let go, and those who hold them."""
+        """Forget the contents that are due, and give the ids of instances to discard, each with its holders."""
         with self._lock:
             self._forget_idle()
             ended: dict[int, set[Hashable]] = {}
@@ -179,7 +179,7 @@ class ContentTable:
             return ended
 
     def next_due(self) -> float | None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         with self._lock:
             moments = [next(iter(self._closing.values()))] if self._closing else []
             if self._free:
@@ -220,7 +220,7 @@ class ContentTable:
         del self._ids[self._entries.pop(id).digest]
 
     def _free_id(self, digest: bytes) -> int:
-        """Take the id from the digest, the next one if another content has it."""
+        """Derive an id from the digest; where another content has it, take the next one."""
         id = int.from_bytes(digest[:4], "big") % _IDS + 1
         while id in self._entries:
             id = id % _IDS + 1
@@ -236,37 +236,36 @@ class ContentTable:
             self._drop(next(iter(self._free)))
 
 
-class Holder:
-    """The table as one process sees it that is a server by itself."""
+class LocalStore:
+    """The store of a server with a single process: a table, with this store as the holder."""
 
-    def __init__(self, table: ContentTable) -> None:
-        """Hold nothing yet."""
+    def __init__(self, table: InstanceTable) -> None:
         self._table = table
 
     def keep(self, digest: bytes, content: Content) -> int:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         return self._table.keep(digest, content, self)
 
     def find(self, id: int) -> Content | None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         return self._table.find(id, self)
 
     def release(self, id: int) -> None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         self._table.release(id, self)
 
     def close(self, id: int) -> None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         self._table.close(id)
 
     def expire(self) -> list[int]:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         return [id for id, holders in self._table.expire().items() if self in holders]
 
     def next_due(self) -> float | None:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         return self._table.next_due()
 
     def workers(self) -> list[WorkerState]:
-        """See :class:`Contents`."""
+        """See :class:`InstanceStore`."""
         return [WorkerState(1, os.getpid(), answers=True)]

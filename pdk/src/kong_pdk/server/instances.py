@@ -1,4 +1,4 @@
-"""Instances: plugins with a configuration. Their ids come from their content."""
+"""Instances of plugins: a plugin with a configuration. The id of an instance is derived from both."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from typing import Any, NamedTuple
 
 from kong_pdk.logs import Once
 from kong_pdk.plugin import Plugin
-from kong_pdk.server.closing import Closings, Life
-from kong_pdk.server.instance_store import Content, Contents, ContentTable, Holder, WorkerState
+from kong_pdk.server.closing import ClosingQueue, HandlerLife
+from kong_pdk.server.instance_store import Content, InstanceStore, InstanceTable, LocalStore, WorkerState
 from kong_pdk.server.internal_keys import split
 from kong_pdk.wire.text import decode
 
 IDLE_SECONDS = 3600.0
-"""An instance without events for so long is let go; the next event has it made again."""
+"""An instance without events for this long is discarded; the next event makes it again."""
 
 CLOSED_IDLE_SECONDS = 60.0
-"""The same for one that a worker of Kong has closed, while others that started it have not."""
+"""The same for an instance that one worker of Kong has closed, while other workers still use it."""
 
 MOST_INSTANCES = 10_000
 MOST_BYTES = 64 * 1024 * 1024
-"""Beyond either (the bytes are those of configurations), those used longest ago are let go."""
+"""Beyond either limit (the bytes are those of the configurations), the least recently used instances are discarded."""
 
 MAKING_SECONDS = 60.0
-"""How long a worker of Kong waits for the instance that is being made for another one; its own limit is as long."""
+"""How long a start waits for the same instance that another thread is making; Kong itself waits as long."""
 
 
 class InstanceError(Exception):
@@ -43,7 +43,7 @@ class InstanceError(Exception):
 
 @dataclass(eq=False)
 class Instance:
-    """One plugin with one configuration."""
+    """A plugin with a configuration."""
 
     id: int
     plugin: Plugin
@@ -51,43 +51,42 @@ class Instance:
     internal: dict[str, Any]
     handler: Any
     digest: bytes
-    life: Life
+    life: HandlerLife
     size: int
     started_at: float = field(default_factory=time.time)
     used_at: float = field(init=False)
     is_closed_by_some: bool = False
-    """Whether a worker of Kong has closed it; another one may still use it."""
-    said: Once = field(default_factory=Once)
-    """What the log has about its handlers that each request would say again."""
+    """Whether a worker of Kong has closed the instance; another worker may still use it."""
+    logged: Once = field(default_factory=Once)
+    """Errors of its handlers that are in the log, and that each request would repeat."""
 
     def __post_init__(self) -> None:
-        """Count from now on."""
         self.used_at = time.monotonic()
 
     def in_use(self) -> Use:
-        """Give a context in which a handler of it runs: ``with instance.in_use() as handler: handler.access(kong)``."""
+        """Give the context in which a handler runs: ``with instance.in_use() as handler: handler.access(kong)``."""
         return Use(self)
 
     def again(self) -> Instance:
-        """Make an object of the author's for one event: that of this instance has ended since the event came."""
+        """Make an instance for a single event, because this one has ended since the event came."""
         handler = _make_handler(self.plugin, self.config)
         life = self.life.successor(handler)
         return Instance(self.id, self.plugin, self.config, self.internal, handler, self.digest, life, self.size)
 
 
 class Use:
-    """One run of a handler; its object is not closed before the end of it."""
+    """A run of a handler: the author's object is not closed before its end."""
 
     __slots__ = ("_instance",)
 
     def __init__(self, instance: Instance) -> None:
-        """:param instance: it may end at any time."""
+        """:param instance: may end at any time."""
         self._instance = instance
 
     def __enter__(self) -> Any:
         """Give the author's object.
 
-        :raises Exception: what its ``__init__`` raises, where another one has to be made for this event.
+        :raises Exception: from its ``__init__``, where a new object is made for this event.
         """
         if not self._instance.life.begin():
             self._instance = self._instance.again()
@@ -98,13 +97,10 @@ class Use:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """The handler has come to its end."""
         self._instance.life.done()
 
 
 class _Parsed(NamedTuple):
-    """A content and what it says."""
-
     content: Content
     plugin: Plugin
     config: dict[str, Any]
@@ -117,54 +113,56 @@ class Instances:
     def __init__(
         self,
         plugins: Iterable[Plugin],
-        contents: Contents | None = None,
+        store: InstanceStore | None = None,
         on_due: Callable[[], object] = lambda: None,
     ) -> None:
-        """:param plugins: those that this server serves.
+        """:param plugins: the plugins of this server.
 
-        :param contents: what all processes of the server share; this process has its own where None.
-        :param on_due: is called when :meth:`look_after` is to be called earlier than it has said.
+        :param store: shared by the processes of the server; None for a server with a single process.
+        :param on_due: is called when :meth:`look_after` is due earlier than it last returned.
         """
         self.plugins = {plugin.name: plugin for plugin in plugins}
-        self._contents = Holder(ContentTable()) if contents is None else contents
+        self._store = LocalStore(InstanceTable()) if store is None else store
         self._on_due = on_due
-        self.said = Once()
-        """What the log has about instances that cannot be made."""
+        self.logged = Once()
+        """Errors about instances that cannot be made, as they are in the log."""
         self._instances: dict[int, Instance] = {}
         self._bytes = 0
         self._making: dict[bytes, Future[Instance]] = {}
-        self._closings = Closings()
+        self._closings = ClosingQueue()
         self._sweep_at = 0.0
         self._lock = threading.Lock()
 
     def start(self, name: str, config: bytes) -> Instance:
-        """Make an instance, or give the one that there is of this content.
+        """Make an instance, or give the existing one with the same content.
 
+        :param name: the plugin's name.
         :param config: a JSON object, Kong's internal keys included.
-        :raises InstanceError: no such plugin, or no JSON object.
-        :raises Exception: whatever the plugin's ``__init__`` raises.
+        :raises InstanceError: there is no such plugin, or ``config`` is not a JSON object.
+        :raises Exception: from the plugin's ``__init__``.
         """
         parsed = self._parse(Content(name, config))
-        id = self._contents.keep(parsed.digest, parsed.content)
+        id = self._store.keep(parsed.digest, parsed.content)
         try:
             instance = self._make_or_share(id, parsed)
         except BaseException:
-            self._contents.close(id)  # Kong does not learn the id
+            self._store.close(id)  # Kong does not get the id, and so never closes it
             raise
         instance.is_closed_by_some = False
-        self._let_idle_go()
+        self._discard_idle()
         return instance
 
     def get(self, id: int) -> Instance | None:
-        """Look an instance up by its id, for an event; make it if another process of the server made it first.
+        """Find the instance of an event; make it where only another process of the server has it.
 
-        :raises Exception: whatever :meth:`start` raises.
+        :return: None where the id is unknown.
+        :raises Exception: as :meth:`start`.
         """
-        found = self._instances.get(id)
-        if found is not None:
-            found.used_at = time.monotonic()
-            return found
-        content = self._contents.find(id)
+        instance = self._instances.get(id)
+        if instance is not None:
+            instance.used_at = time.monotonic()
+            return instance
+        content = self._store.find(id)
         if content is None:
             return None
         try:
@@ -173,7 +171,7 @@ class Instances:
             self._release(id)
             raise
         instance = self._make_or_share(id, parsed)
-        self._let_idle_go()
+        self._discard_idle()
         return instance
 
     def _parse(self, content: Content) -> _Parsed:
@@ -185,21 +183,21 @@ class Instances:
         return _Parsed(content, plugin, config, _digest(content.name, config))
 
     def _make_or_share(self, id: int, parsed: _Parsed) -> Instance:
-        """Give the instance of a content. Its id is held for this call; one hold is kept while there is an instance."""
+        """Give the instance of a content. The caller's hold of the id passes to the instance, or is released."""
         stale: Instance | None = None
         with self._lock:
-            found = self._instances.get(id)
-            if found is not None and found.digest != parsed.digest:  # the id is another content's now
-                stale, found = self._remove(id), None
-            making = None if found is not None else self._making.get(parsed.digest)
-            if found is None and making is None:
+            instance = self._instances.get(id)
+            if instance is not None and instance.digest != parsed.digest:  # another content has this id now
+                stale, instance = self._remove(id), None
+            making = None if instance is not None else self._making.get(parsed.digest)
+            if instance is None and making is None:
                 made = self._making[parsed.digest] = Future()
         self._end(stale)
-        if found is not None:
-            found.used_at = time.monotonic()
+        if instance is not None:
+            instance.used_at = time.monotonic()
             self._release(id)
-            return found
-        if making is not None:  # for another worker of Kong: __init__ runs once
+            return instance
+        if making is not None:  # another thread makes it, for another worker of Kong: __init__ runs once
             try:
                 return _wait(parsed.plugin.name, making)
             finally:
@@ -209,12 +207,12 @@ class Instances:
 
     def _make(self, id: int, parsed: _Parsed, made: Future[Instance]) -> None:
         try:
-            mine, internal = _split(parsed.plugin, parsed.config)
-            handler = _make_handler(parsed.plugin, mine)
-            life = Life(parsed.plugin, handler, self._closings)
+            config, internal = _split(parsed.plugin, parsed.config)
+            handler = _make_handler(parsed.plugin, config)
+            life = HandlerLife(parsed.plugin, handler, self._closings)
             size = len(parsed.content.config)
-            instance = Instance(id, parsed.plugin, mine, internal, handler, parsed.digest, life, size)
-        except BaseException as error:  # noqa: BLE001  # it is raised by result()
+            instance = Instance(id, parsed.plugin, config, internal, handler, parsed.digest, life, size)
+        except BaseException as error:  # noqa: BLE001  # result() raises it
             with self._lock:
                 del self._making[parsed.digest]
             self._release(id)
@@ -224,66 +222,67 @@ class Instances:
             del self._making[parsed.digest]
             self._instances[id] = instance
             self._bytes += size
-        self.said.forget()  # what has healed is said again when it fails again
+        self.logged.forget()  # an error that is fixed now is logged again when it comes back
         made.set_result(instance)
 
     def content_of(self, id: int) -> Content | None:
-        """Give what an instance is made of, for a message."""
+        """Give the content of an instance, for a message; None where it is unknown."""
         with contextlib.suppress(InstanceError):
-            content = self._contents.find(id)
+            content = self._store.find(id)
             if content is not None:
                 self._release(id)
                 return content
         return None
 
     def close(self, id: int) -> Instance | None:
-        """Note that Kong closes an instance, once for each time that it started it.
+        """Note that Kong closes an instance, which it does once for each start.
 
-        The last time ends it, some seconds later. Closing one that is not there is no error: Kong may be late.
+        The last close ends the instance, some seconds later. An unknown id is no error: Kong may be late.
         """
-        self._contents.close(id)
-        found = self._instances.get(id)
+        self._store.close(id)
+        instance = self._instances.get(id)
         self.note_closed(id)
-        return found
+        return instance
 
     def note_closed(self, id: int) -> None:
-        """Note that a worker of Kong has closed an instance: without events it goes sooner from now on."""
-        found = self._instances.get(id)
-        if found is not None:
-            found.is_closed_by_some = True
+        """Note that a worker of Kong has closed an instance, which is now discarded sooner when it is idle."""
+        instance = self._instances.get(id)
+        if instance is not None:
+            instance.is_closed_by_some = True
         with self._lock:
             self._sweep_at = min(self._sweep_at, time.monotonic() + CLOSED_IDLE_SECONDS)
         self._on_due()
 
     def discard(self, id: int) -> Instance | None:
-        """Let an instance go that has ended for all processes."""
+        """Discard an instance that has ended for all processes."""
         with self._lock:
-            found = self._remove(id)
-        self._end(found)
-        return found
+            instance = self._remove(id)
+        self._end(instance)
+        return instance
 
     def all(self) -> list[Instance]:
-        """List the instances there are."""
+        """List the instances of this process."""
         with self._lock:
             return list(self._instances.values())
 
     def workers(self) -> list[WorkerState]:
         """List the workers of the server that serve."""
-        return self._contents.workers()
+        return self._store.workers()
 
     def look_after(self) -> float:
-        """Let go what is due, and give the seconds until there may be more of it."""
-        for id in self._contents.expire():
+        """Discard the instances that are due, and give the seconds until the next call is due."""
+        for id in self._store.expire():
             self.discard(id)
         if time.monotonic() >= self._sweep_at:
-            self._let_idle_go()
-        due = self._contents.next_due()
+            self._discard_idle()
+        due = self._store.next_due()
         return max(min(self._sweep_at, math.inf if due is None else due) - time.monotonic(), 0.0)
 
     def end(self, seconds: float) -> bool:
-        """Let all instances go, at the end of the server, and wait until they are closed.
+        """Discard all instances at the end of the server, and wait until they are closed.
 
-        :return: whether they are.
+        :param seconds: how long to wait at most.
+        :return: whether all are closed.
         """
         with self._lock:
             ended, self._instances = self._instances, {}
@@ -291,21 +290,21 @@ class Instances:
             instance.life.end()
         return not self._closings.wait(seconds)
 
-    def _let_idle_go(self) -> None:
+    def _discard_idle(self) -> None:
         with self._lock:
             now = time.monotonic()
-            going = [instance for instance in self._instances.values() if _due(instance) <= now]
-            for instance in going:
+            discarded = [instance for instance in self._instances.values() if _due(instance) <= now]
+            for instance in discarded:
                 self._remove(instance.id)
             if self._is_too_much():
                 by_use = sorted(self._instances.values(), key=lambda instance: instance.used_at)
                 while self._is_too_much():
-                    going.append(by_use.pop(0))
-                    self._remove(going[-1].id)
+                    discarded.append(by_use.pop(0))
+                    self._remove(discarded[-1].id)
             next_due = min(map(_due, self._instances.values()), default=now + IDLE_SECONDS)
-            # Not for each one by itself: the process sleeps otherwise.
+            # Not sooner: each sweep wakes up a process that otherwise sleeps.
             self._sweep_at = max(next_due, now + CLOSED_IDLE_SECONDS)
-        for instance in going:
+        for instance in discarded:
             self._end(instance)
 
     def _is_too_much(self) -> bool:
@@ -323,8 +322,8 @@ class Instances:
             instance.life.end()
 
     def _release(self, id: int) -> None:
-        with contextlib.suppress(InstanceError):  # the master is gone, and so is this process soon
-            self._contents.release(id)
+        with contextlib.suppress(InstanceError):  # the master is gone, and this process ends soon
+            self._store.release(id)
 
 
 def _due(instance: Instance) -> float:
@@ -332,14 +331,19 @@ def _due(instance: Instance) -> float:
 
 
 def _make_handler(plugin: Plugin, config: dict[str, Any]) -> Any:
-    return plugin.cls(_copy(plugin.name, config))
+    """Make the author's object with a copy of the configuration, so that the plugin's changes do not reach Kong."""
+    try:
+        copied = copy.deepcopy(config)
+    except RecursionError as error:
+        raise InstanceError(f"the configuration of {plugin.name} is nested too deeply") from error
+    return plugin.cls(copied)
 
 
 def _wait(name: str, making: Future[Instance]) -> Instance:
     try:
         return making.result(MAKING_SECONDS)
     except FutureTimeout:
-        if making.done():  # it is the exception of the plugin's __init__
+        if making.done():  # the plugin's __init__ raised a TimeoutError
             raise
         raise InstanceError(f"{name}: __init__ has not returned after {MAKING_SECONDS:g} s") from None
 
@@ -357,23 +361,14 @@ def _parse(name: str, config: bytes) -> dict[str, Any]:
 
 
 def _split(plugin: Plugin, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part the user's keys from Kong's internal ones."""
     try:
         return split(plugin, config)
     except RecursionError as error:
         raise InstanceError(f"the configuration of {plugin.name} is nested too deeply") from error
 
 
-def _copy(name: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Copy a configuration: what a plugin puts into its own is nothing to tell Kong."""
-    try:
-        return copy.deepcopy(config)
-    except RecursionError as error:
-        raise InstanceError(f"the configuration of {name} is nested too deeply") from error
-
-
-def mark(content: Content) -> str:
-    """Give what tells one content from another, whatever the order of its keys."""
+def content_key(content: Content) -> str:
+    """Give a text that is equal for equal contents, whatever the order of the keys in the JSON."""
     try:
         return _digest(content.name, _parse(*content)).hex()
     except InstanceError:

@@ -13,45 +13,45 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kong_pdk.logs import NOTICE
+from kong_pdk.protocol import MAX_SOCKET_PATH
 
 _log = logging.getLogger(__name__)
 QUEUE_SIZE = 4096
-"""How many connections may wait to be accepted; the kernel takes no more than its ``net.core.somaxconn``."""
+"""How many connections may wait to be accepted; the kernel limits it to ``net.core.somaxconn``."""
 
 _KONG_ENV = ".kong_env"
-_USER_NOTED = re.compile(r"^nginx_(?:main_)?user *= *(\S.*)", re.MULTILINE)
+_NGINX_USER = re.compile(r"^nginx_(?:main_)?user *= *(\S.*)", re.MULTILINE)
 _DEFAULT_USERS = ("kong", "nobody")
-_LONGEST_PATH = 107  # bytes; sockaddr_un holds 108 with the final zero
 
 
 class ListenError(Exception):
-    """A socket that cannot be made; the message says why and what helps."""
+    """A socket cannot be made; the message says why and has a hint."""
 
 
 class Listener:
-    """A listening unix socket for a path, which may be another server's until it is published."""
+    """A listening unix socket for a path, which may belong to another server until this one is published."""
 
     def __init__(self, path: Path, queue_size: int = QUEUE_SIZE) -> None:
-        """Listen under a temporary name; :meth:`publish` follows once there is somebody to answer.
+        """Listen under a temporary name, until :meth:`publish` is called.
 
-        :param path: where Kong looks for it.
+        :param path: where Kong looks for the socket.
         :param queue_size: how many connections may wait to be accepted.
         :raises ListenError: the path is too long, or its directory cannot be written.
         """
         self.path = path.absolute()  # a plugin may change the working directory
         temporary = self._temporary = self.path.with_name(f".{secrets.token_hex(3)}")
-        if max(len(os.fsencode(each)) for each in (path, path.with_name(temporary.name))) > _LONGEST_PATH:
+        if max(len(os.fsencode(each)) for each in (path, path.with_name(temporary.name))) > MAX_SOCKET_PATH:
             raise ListenError(
-                f"the socket path {path} is too long: a unix socket's has at most {_LONGEST_PATH} bytes; "
+                f"the socket path {path} is too long: a unix socket's has at most {MAX_SOCKET_PATH} bytes; "
                 "choose a shorter prefix with --kong-prefix"
             )
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            # As it was given: a relative path may be short enough where the whole one is not.
+            # A relative path stays relative: it may be short enough where the absolute path is too long.
             self.socket.bind(str(path.with_name(temporary.name)))
-            _let_kong_in(temporary)
+            _allow_kong(temporary)
             self.socket.listen(queue_size)
-            # For good: workers share it, and one that is being started must not let the others wait in accept().
+            # Workers share the socket's mode: a blocking socket would hold them in accept() without a connection.
             self.socket.setblocking(False)
             self._identity = _identity(temporary)
         except OSError as error:
@@ -61,7 +61,7 @@ class Listener:
             raise ListenError(f"cannot listen on {path}: {error.strerror}; {_hint(path)}") from error
 
     def publish(self) -> None:
-        """Let Kong find it, in the place of whoever was there: at a reload of Kong the old server still is.
+        """Give the socket its path, and replace another server's: at a reload of Kong the old server still runs.
 
         :raises ListenError: the directory is gone.
         """
@@ -71,7 +71,7 @@ class Listener:
             raise ListenError(f"cannot listen on {self.path}: {error.strerror}; {_hint(self.path)}") from error
 
     def close(self) -> None:
-        """Stop listening, and remove the path if it is still this socket's."""
+        """Stop listening, and remove the path if it still belongs to this socket."""
         self.socket.close()
         for path in (self._temporary, self.path):
             with contextlib.suppress(OSError):
@@ -83,10 +83,10 @@ class Listeners:
     """The sockets of one server, closed together: ``with Listeners(paths) as listeners: ...``."""
 
     def __init__(self, paths: Iterable[Path], queue_size: int = QUEUE_SIZE) -> None:
-        """Listen.
+        """Listen under temporary names.
 
-        :param queue_size: how many connections may wait to be accepted, on each.
-        :raises ListenError: one of them cannot be made; none is left.
+        :param queue_size: how many connections may wait to be accepted, on each socket.
+        :raises ListenError: a socket cannot be made; none is left open.
         """
         self._listeners: list[Listener] = []
         with contextlib.ExitStack() as opened:
@@ -97,11 +97,11 @@ class Listeners:
 
     @property
     def sockets(self) -> list[socket.socket]:
-        """Where connections are accepted."""
+        """The listening sockets."""
         return [listener.socket for listener in self._listeners]
 
     def publish(self) -> None:
-        """Let Kong find them, and say so in the log.
+        """Give the sockets their paths, and log each.
 
         :raises ListenError: a directory is gone.
         """
@@ -110,43 +110,40 @@ class Listeners:
             _log.log(NOTICE, "listening on %s", listener.path)
 
     def close(self) -> None:
-        """Stop listening."""
         for listener in self._listeners:
             listener.close()
 
     def __enter__(self) -> Listeners:
-        """Give itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop listening."""
         self.close()
 
 
-def _let_kong_in(path: Path) -> None:
-    """Let the one user connect that Kong's workers run as, and nobody else; root connects to anything."""
+def _allow_kong(path: Path) -> None:
+    """Let only the user of Kong's workers connect, and root, which no permission keeps out."""
     path.chmod(0o600)
     if os.geteuid() == 0:
         uid = _uid_of_kongs_workers(path.parent, os.environ)
-        # Without the right to do this, root's Kong has not the right to change its workers' user either.
+        # Where root may not change the owner, Kong cannot change the user of its workers either.
         with contextlib.suppress(OSError):
             os.chown(path, uid, -1)
 
 
 def _uid_of_kongs_workers(prefix: Path, environ: Mapping[str, str]) -> int:
-    """Find the user that a Kong's workers have: the one it is started by, or another one where that is root.
+    """Find the uid of Kong's workers: the user that starts Kong, or another one where root does.
 
-    ``nginx_main_user`` in the environment says it, then what Kong itself noted in its prefix, then the owner of the
-    prefix. Where nothing does, it is what Kong takes by default: ``kong``, or ``nobody`` where there is no such user.
+    The first of these counts: ``nginx_main_user`` in the environment, the same in the ``.kong_env`` that Kong wrote
+    into its prefix, the owner of the prefix, and Kong's defaults: ``kong``, or ``nobody`` where there is no such user.
     """
     named = environ.get("KONG_NGINX_MAIN_USER") or environ.get("KONG_NGINX_USER")
     with contextlib.suppress(OSError, UnicodeError):
-        noted = prefix / _KONG_ENV
-        starter = noted.stat().st_uid
+        file = prefix / _KONG_ENV
+        starter = file.stat().st_uid
         if starter != 0 and not named:
             return starter
-        found = _USER_NOTED.search(noted.read_text(encoding="utf-8"))
-        named = named or (found[1] if found else None)
+        match = _NGINX_USER.search(file.read_text(encoding="utf-8"))
+        named = named or (match[1] if match else None)
     if named:
         return _uid_of(named.split()[:1])
     owner = prefix.stat().st_uid

@@ -1,6 +1,6 @@
 """The master of a plugin server: it holds the sockets, forks the workers and keeps them running.
 
-It runs no code of a plugin and has one thread, so that it can fork at any time.
+It runs no code of a plugin and has a single thread, so that it can fork at any time.
 """
 
 from __future__ import annotations
@@ -20,32 +20,51 @@ from pathlib import Path
 from kong_pdk.logs import NOTICE
 from kong_pdk.mode import Mode
 from kong_pdk.server import control_channel, engine
-from kong_pdk.server.fork_hooks import STOP_SIGNALS, signals_held
-from kong_pdk.server.instance_store import Content, ContentTable, WorkerState
+from kong_pdk.server.fork_hooks import STOP_SIGNALS, blocked_signals
+from kong_pdk.server.instance_store import Content, InstanceTable, WorkerState
 from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
 from kong_pdk.server.step_forwarding import make_inbox
-from kong_pdk.server.worker import Seat
+from kong_pdk.server.worker import WorkerSockets
 from kong_pdk.wire.msgpack_codec import Message, Messages, Notification, Request, encode_notification, encode_response
 from kong_pdk.wire.wire_errors import WireError
 
 _log = logging.getLogger(__name__)
-LOOK_SECONDS = 0.5
+_CHUNK = 64 * 1024
+
+PARENT_CHECK_SECONDS = 0.5
+
+MOST_PAUSE = 5.0
+"""Seconds at most between the starts of a worker that ends again and again."""
+
+STEADY_SECONDS = 10.0
+"""A worker that lived this long did not end right after its start."""
+
+TAKE_SECONDS = 30.0
+"""A worker that reads nothing from its master for this long hangs."""
+
+MOST_OUTGOING = 64 * 1024 * 1024
+"""A worker for which this many bytes wait hangs."""
+
+ANSWER_SECONDS = 3.0
+"""A worker that does not answer a ping of its master within this time counts as hanging."""
+
+STOP_SECONDS = 7.0
+"""A worker that was told to stop is killed after this time: it drains for 3 s, and may take 3 s more to end."""
 
 
 class Parent:
     """The process that started this one.
 
-    It is not watched where this one was meant to be left alone: started by process 1, or with hang-ups ignored
+    It is not watched where this process is meant to outlive it: where process 1 started it, or SIGHUP is ignored
     (``nohup``).
     """
 
     def __init__(self) -> None:
-        """Take note of it."""
         self._pid = os.getppid()
         self.is_watched = self._pid > 1 and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
 
     def has_ended(self) -> bool:
-        """Whether it is watched and gone."""
+        """Whether the parent is watched and has ended."""
         if not self.is_watched or os.getppid() == self._pid:
             return False
         _log.info("the process that started this server has ended")
@@ -53,14 +72,14 @@ class Parent:
 
 
 def watch_parent(ended: Callable[[], None]) -> None:
-    """Call ``ended``, on a thread of its own, once the process that started this one is gone."""
+    """Call ``ended``, on a thread of its own, once the parent has ended."""
     parent = Parent()
     if not parent.is_watched:
         return
 
     def watch() -> None:
         stopped = threading.Event()
-        while not stopped.wait(LOOK_SECONDS):
+        while not stopped.wait(PARENT_CHECK_SECONDS):
             if parent.has_ended():
                 ended()
                 return
@@ -68,27 +87,18 @@ def watch_parent(ended: Callable[[], None]) -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-MOST_PAUSE = 5.0
-"""Seconds at most between the starts of a worker that ends again and again."""
-
-TAKE_SECONDS = 30.0
-MOST_OUTGOING = 64 * 1024 * 1024
-"""A worker that takes nothing of what its master has for it for so long, or lets so many bytes come together, hangs."""
-
-ANSWER_SECONDS = 3.0
-"""After so long a worker that has not answered its master's ping counts as hanging."""
-
-_CHUNK = 64 * 1024
-
-
 class WorkerProcess:
-    """One process that was forked for a slot."""
+    """A worker, seen from its master."""
 
-    def __init__(self, slot: int, pid: int, line: socket.socket, started_at: float) -> None:
-        """:param line: the master's end; it is made non-blocking."""
+    def __init__(self, slot: int, pid: int, control: socket.socket, started_at: float) -> None:
+        """:param slot: the number of the worker, from 0.
+
+        :param control: the master's end of the control channel; it becomes non-blocking.
+        :param started_at: by ``time.monotonic``.
+        """
         self.slot = slot
         self.pid = pid
-        self.line = line
+        self.control = control
         self.started_at = started_at
         self.ready = False
         self.failed = False
@@ -96,17 +106,20 @@ class WorkerProcess:
         self._messages = Messages()
         self._outgoing = bytearray()
         self._waits_since: float | None = None
-        self._is_given_up = False
-        line.setblocking(False)
+        self._is_killed = False
+        control.setblocking(False)
 
     def received(self) -> Iterator[Message]:
-        """Give what the worker has said; nothing more once it has closed its end."""
+        """Give the messages that the worker has sent. Sets ``has_hung_up`` once it has closed its end.
+
+        :raises WireError: it sent something else than MessagePack-RPC.
+        """
         while data := self._receive():
             yield from self._messages.feed(data)
 
     def _receive(self) -> bytes:
         try:
-            data = self.line.recv(_CHUNK)
+            data = self.control.recv(_CHUNK)
         except BlockingIOError:
             return b""
         except OSError:
@@ -115,16 +128,16 @@ class WorkerProcess:
         return data
 
     def send(self, data: bytes) -> bool:
-        """Send, or keep for later what a busy worker does not take now.
+        """Send data, and keep the part that a busy worker does not read now.
 
-        :return: whether all is sent.
+        :return: whether all data is sent.
         """
-        if self._is_given_up:
+        if self._is_killed:
             return True
         self._outgoing += data
         try:
             while self._outgoing:
-                del self._outgoing[: self.line.send(self._outgoing)]
+                del self._outgoing[: self.control.send(self._outgoing)]
                 self._waits_since = time.monotonic()
         except BlockingIOError:
             self._waits_since = self._waits_since or time.monotonic()
@@ -136,20 +149,20 @@ class WorkerProcess:
 
     @property
     def hangs_at(self) -> float | None:
-        """When it counts as hanging unless it takes something before; None while nothing waits for it."""
+        """When the worker counts as hanging unless it reads something before; None while no data waits for it."""
         if self._waits_since is None:
             return None
         return self._waits_since + TAKE_SECONDS if len(self._outgoing) <= MOST_OUTGOING else 0.0
 
-    def give_up(self) -> None:
-        """Kill it, and keep nothing more for it."""
-        self._is_given_up = True
+    def kill(self) -> None:
+        """Kill the process, and keep no data for it."""
+        self._is_killed = True
         self._outgoing.clear()
         self._waits_since = None
         self.signal(signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to a process that was not reaped yet."""
+        """Send a signal to the process, which is not reaped yet."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
@@ -157,43 +170,49 @@ class WorkerProcess:
         """Give the exit code, negative for a signal, once the process has ended."""
         try:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
-        except ChildProcessError:  # SIGCHLD is ignored by whoever started the master
+        except ChildProcessError:  # the master was started with SIGCHLD ignored, so the kernel reaps its children
             return 0
         return os.waitstatus_to_exitcode(status) if pid else None
 
 
-class RollCall:
-    """One question for all workers, and who has not answered yet. The master asks when it is asked, not by itself."""
+class PingRound:
+    """A ping to all workers, and the workers that did not answer yet.
 
-    def __init__(self, asker: WorkerProcess, request: int, called: Collection[WorkerProcess]) -> None:
-        """:param asker: the worker that wants to know; request: what its question is answered by."""
-        self.asker = asker
+    The master pings at a request for the state of the workers (``plugin.GetWorkers``), not by itself.
+    """
+
+    def __init__(self, asking: WorkerProcess, request: int, workers: Collection[WorkerProcess]) -> None:
+        """:param asking: the worker that got the request from outside.
+
+        :param request: the id of its request to the master.
+        """
+        self.asking = asking
         self.request = request
         self.due = time.monotonic() + ANSWER_SECONDS
-        self._called = list(called)
-        self._silent = set(called)
+        self._workers = list(workers)
+        self._silent = set(workers)
 
     def answered(self, worker: WorkerProcess) -> None:
-        """Note a sign of life."""
+        """Note that a worker answered."""
         self._silent.discard(worker)
 
     def ended(self, worker: WorkerProcess) -> None:
-        """Expect nothing of a worker that has ended: another one takes its place."""
+        """Expect no answer of a worker that has ended, and leave it out of the states: another one replaces it."""
         self._silent.discard(worker)
-        self._called = [each for each in self._called if each is not worker]
+        self._workers = [each for each in self._workers if each is not worker]
 
     @property
     def is_over(self) -> bool:
-        """Whether all have answered, or had the time for it."""
+        """Whether all workers have answered, or the time is up."""
         return not self._silent or time.monotonic() >= self.due
 
     def states(self) -> list[WorkerState]:
-        """Say which workers there are, and which of them answer."""
-        return [WorkerState(each.slot + 1, each.pid, each not in self._silent) for each in self._called]
+        """Give the state of each worker."""
+        return [WorkerState(each.slot + 1, each.pid, each not in self._silent) for each in self._workers]
 
 
 def how_it_ended(code: int) -> str:
-    """Put an exit code into words."""
+    """Describe an exit code, as ``os.waitstatus_to_exitcode`` gives it."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -203,34 +222,28 @@ def how_it_ended(code: int) -> str:
 
 
 def pause_after(failures: int) -> float:
-    """Give the seconds until a worker is started: none at first, then longer and longer where that did not help."""
+    """Give the seconds until a worker is started again: 0 the first time, then longer with each failure."""
     return min(2.0 ** min(failures - 1, 10), MOST_PAUSE) if failures else 0.0
-
-
-STOP_SECONDS = 7.0
-"""After so long a worker that was told to stop is killed: it drains for 3 s, and may take three more to end."""
-
-STEADY_SECONDS = 10.0
-"""A worker that lived so long did not end right after its start."""
 
 
 class Master:
     """The workers of one server."""
 
     def __init__(self, paths: Iterable[Path], mode: Mode, queue_size: int = QUEUE_SIZE) -> None:
-        """Bind the sockets; Kong sees them once all workers are ready.
+        """Bind the sockets. Kong finds them once all workers are ready.
 
+        :param paths: where Kong looks for the sockets.
         :param queue_size: how many connections may wait to be accepted.
         :raises ListenError: a socket cannot be made.
         """
         self._mode = mode
         self._status: int | None = None
-        self._told_to_stop = False
+        self._stop_requested = False
         self._kill_at: float | None = None
         self._published = False
-        self._contents = ContentTable()
-        self._roll_calls: list[RollCall] = []
-        self._said: set[str] = set()
+        self._instances = InstanceTable()
+        self._ping_rounds: list[PingRound] = []
+        self._logged: set[str] = set()
         self._workers: dict[int, WorkerProcess] = {}
         self._due = dict.fromkeys(range(mode.workers), 0.0)
         self._failures = dict.fromkeys(range(mode.workers), 0)
@@ -239,29 +252,31 @@ class Master:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._listeners = Listeners(paths, queue_size)
 
-    def run(self) -> Seat | int:
-        """Keep the workers running until a signal says stop, or the process that started this one ends.
+    def run(self) -> WorkerSockets | int:
+        """Keep the workers running until a signal stops the server, or the parent ends.
 
-        :return: the exit status; in each worker, which is a fork of this process, its seat.
+        Returns several times: in the master, and in each worker, which is a fork of it.
+
+        :return: in the master the exit status, in a worker its sockets.
         """
         engine.load_shared(self._mode.engine)
         gc.collect()
         gc.freeze()
-        self._take_signals()
+        self._install_signal_handlers()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
         while self._status is None or self._workers:
-            seat = self._start_due()
-            if seat is not None:
-                return seat
+            sockets = self._start_due()
+            if sockets is not None:
+                return sockets
             self._wait()
-            self._look_after()
+            self._check_deadlines()
             self._reap()
         self._listeners.close()
         _log.log(NOTICE, "stopped")
         return self._status
 
-    def _take_signals(self) -> None:
+    def _install_signal_handlers(self) -> None:
         for each in (self._wake_reader, self._wake_writer):
             each.setblocking(False)
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
@@ -270,109 +285,109 @@ class Master:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def _on_stop_signal(self, *_: object) -> None:
-        self._told_to_stop = True  # between any two steps of the loop, which sees to it next
+        self._stop_requested = True  # the loop looks at it next: the signal has woken the selector
 
-    # --- the life of workers
-
-    def _start_due(self) -> Seat | None:
+    def _start_due(self) -> WorkerSockets | None:
         for slot in [slot for slot, moment in self._due.items() if moment <= time.monotonic()]:
             if self._status is not None:
                 return None
             del self._due[slot]
-            seat = self._start(slot)
-            if seat is not None:
-                return seat
+            sockets = self._start(slot)
+            if sockets is not None:
+                return sockets
         return None
 
-    def _start(self, slot: int) -> Seat | None:
+    def _start(self, slot: int) -> WorkerSockets | None:
         """Fork a worker.
 
-        :return: its seat, in the worker.
+        :return: its sockets, in the worker.
         """
         try:
-            mine, its = socket.socketpair()
+            master_end, worker_end = socket.socketpair()
         except OSError as error:
-            self._not_started(slot, error)
+            self._start_failed(slot, error)
             return None
-        with signals_held():
+        with blocked_signals():
             try:
                 pid = os.fork()
             except OSError as error:
-                mine.close()
-                its.close()
-                self._not_started(slot, error)
+                master_end.close()
+                worker_end.close()
+                self._start_failed(slot, error)
                 return None
             if pid == 0:
-                mine.close()
-                return self._leave(slot, its)
-        its.close()
-        self._workers[slot] = worker = WorkerProcess(slot, pid, mine, time.monotonic())
-        self._selector.register(mine, selectors.EVENT_READ, worker)
+                master_end.close()
+                return self._become_worker(slot, worker_end)
+        worker_end.close()
+        self._workers[slot] = worker = WorkerProcess(slot, pid, master_end, time.monotonic())
+        self._selector.register(master_end, selectors.EVENT_READ, worker)
         return None
 
-    def _not_started(self, slot: int, error: OSError) -> None:
+    def _start_failed(self, slot: int, error: OSError) -> None:
         _log.error("%s cannot be started: %s", self._name(slot), error.strerror)
         if self._workers:
-            self._again(slot)
+            self._schedule_start(slot)
         else:
             self._stop(1)
 
-    def _leave(self, slot: int, its: socket.socket) -> Seat:
-        """Let go, in a worker, what is the master's: each end that is open twice hides that it was closed once."""
+    def _become_worker(self, slot: int, control: socket.socket) -> WorkerSockets:
+        """Close, in a new worker, the sockets of the master and of other workers.
+
+        A socket that stays open here would hide from its other end that the owner has closed it.
+        """
         signal.set_wakeup_fd(-1)
         for number in (*STOP_SIGNALS, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         self._selector.close()
-        for each in (self._wake_reader, self._wake_writer, *(worker.line for worker in self._workers.values())):
+        for each in (self._wake_reader, self._wake_writer, *(worker.control for worker in self._workers.values())):
             each.close()
         for other, (reader, _) in enumerate(self._inboxes):
             if other != slot:
                 reader.close()
         outboxes = [writer for _, writer in self._inboxes]
-        return Seat(slot, its, self._listeners.sockets, self._inboxes[slot][0], outboxes)
+        return WorkerSockets(slot, control, self._listeners.sockets, self._inboxes[slot][0], outboxes)
 
     def _reap(self) -> None:
         for worker in list(self._workers.values()):
             code = worker.reap()
             if code is None:
                 continue
-            self._hear(worker)
+            self._receive_from(worker)
             del self._workers[worker.slot]
-            self._contents.release_all(worker)
-            self._roll_calls = [each for each in self._roll_calls if each.asker is not worker]
-            for each in self._roll_calls:
+            self._instances.release_all(worker)
+            self._ping_rounds = [each for each in self._ping_rounds if each.asking is not worker]
+            for each in self._ping_rounds:
                 each.ended(worker)
             with contextlib.suppress(KeyError):
-                self._selector.unregister(worker.line)
-            worker.line.close()
+                self._selector.unregister(worker.control)
+            worker.control.close()
             if self._status is None:
                 self._ended(worker, code)
 
     def _ended(self, worker: WorkerProcess, code: int) -> None:
-        what = f"{self._name(worker.slot)} ended ({how_it_ended(code)})"
+        ending = f"{self._name(worker.slot)} ended ({how_it_ended(code)})"
         if not self._published:
             if not worker.failed:
-                _log.error("%s before it was ready", what)
+                _log.error("%s before it was ready", ending)
             self._stop(1)
         elif not worker.ready and not self._workers:
-            _log.error("%s right after its start, and there is no other: the server ends", what)
+            _log.error("%s right after its start, and no other worker runs: the server ends", ending)
             self._stop(1)
         else:
-            _log.error("%s; another one is started", what)
+            _log.error("%s; another one is started", ending)
             if worker.ready and time.monotonic() - worker.started_at > STEADY_SECONDS:
                 self._failures[worker.slot] = 0
-            self._again(worker.slot)
+            self._schedule_start(worker.slot)
 
     def _name(self, slot: int) -> str:
         return f"worker {slot + 1} of {self._mode.workers}" if self._mode.workers > 1 else "the worker"
 
-    def _again(self, slot: int) -> None:
-        """Have a worker started."""
+    def _schedule_start(self, slot: int) -> None:
+        """Start a worker again, after a pause that grows with the number of its failures."""
         self._due[slot] = time.monotonic() + pause_after(self._failures[slot])
         self._failures[slot] += 1
 
     def _stop(self, status: int) -> None:
-        """Tell the workers to end."""
         if self._status is not None:
             return
         self._status = status
@@ -382,16 +397,14 @@ class Master:
         for worker in self._workers.values():
             worker.signal(signal.SIGTERM)
 
-    # --- the loop
-
     def _wait(self) -> None:
-        """Wait until a worker has said something or ended, a signal came, or something is due."""
-        dues = [self._kill_at, self._contents.next_due(), *(worker.hangs_at for worker in self._workers.values())]
-        moments = [*self._due.values(), *(each.due for each in self._roll_calls)]
+        """Wait for a message or the end of a worker, a signal, or the next deadline."""
+        dues = [self._kill_at, self._instances.next_due(), *(worker.hangs_at for worker in self._workers.values())]
+        moments = [*self._due.values(), *(each.due for each in self._ping_rounds)]
         moments += [due for due in dues if due is not None]
         pause = min(moments) - time.monotonic() if moments else None
         if self._parent.is_watched:
-            pause = LOOK_SECONDS if pause is None else min(pause, LOOK_SECONDS)
+            pause = PARENT_CHECK_SECONDS if pause is None else min(pause, PARENT_CHECK_SECONDS)
         for key, events in self._selector.select(None if pause is None else max(pause, 0.0)):
             if key.fileobj is self._wake_reader:
                 with contextlib.suppress(BlockingIOError):
@@ -399,93 +412,91 @@ class Master:
             elif events & selectors.EVENT_WRITE:
                 self._send(key.data, b"")
             else:
-                self._hear(key.data)
+                self._receive_from(key.data)
 
-    def _look_after(self) -> None:
-        if self._status is None and (self._told_to_stop or self._parent.has_ended()):
+    def _check_deadlines(self) -> None:
+        if self._status is None and (self._stop_requested or self._parent.has_ended()):
             self._stop(0)
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._kill_at = None
             for worker in self._workers.values():
-                _log.warning("%s does not end, it is killed", self._name(worker.slot))
+                _log.warning("%s does not stop: it is killed", self._name(worker.slot))
                 worker.signal(signal.SIGKILL)
-        for id, holders in self._contents.expire().items():
+        for id, holders in self._instances.expire().items():
             for worker in self._workers.values():
                 if worker in holders:
                     self._send(worker, encode_notification(control_channel.DROP, id))
         for worker in self._workers.values():
             if worker.hangs_at is not None and worker.hangs_at <= time.monotonic():
-                _log.error("%s takes nothing of what its master has to tell it: it is killed", self._name(worker.slot))
-                worker.give_up()
-        self._end_roll_calls()
+                _log.error("%s does not read the messages of its master: it is killed", self._name(worker.slot))
+                worker.kill()
+        self._end_ping_rounds()
 
-    # --- what workers say
-
-    def _hear(self, worker: WorkerProcess) -> None:
+    def _receive_from(self, worker: WorkerProcess) -> None:
         try:
             for message in worker.received():
-                self._take(worker, message)
-        except (WireError, TypeError, ValueError) as error:  # code of a plugin has written there
-            _log.error("%s is killed: it says what no worker says: %s", self._name(worker.slot), error)
+                self._handle(worker, message)
+        except (WireError, TypeError, ValueError) as error:  # the plugin's code has written to the socket
+            _log.error("%s is killed: it sent an invalid message to its master: %s", self._name(worker.slot), error)
             worker.signal(signal.SIGKILL)
-        if worker.has_hung_up:  # it ends, or has ended: that is for _reap
+        if worker.has_hung_up:  # it ends; _reap does the rest
             with contextlib.suppress(KeyError):
-                self._selector.unregister(worker.line)
+                self._selector.unregister(worker.control)
 
-    def _take(self, worker: WorkerProcess, message: Message) -> None:
+    def _handle(self, worker: WorkerProcess, message: Message) -> None:
         if isinstance(message, Request) and message.method == control_channel.WORKERS:
-            self._call_roll(worker, message.id)
+            self._ping_workers(worker, message.id)
         elif isinstance(message, Request):
-            self._send(worker, encode_response(message.id, None, self._answer(worker, message)))
+            self._send(worker, encode_response(message.id, None, self._look_up(worker, message)))
         elif not isinstance(message, Notification):
             raise TypeError(type(message).__name__)
         elif message.label == control_channel.RELEASE:
-            self._contents.release(message.args, worker)
+            self._instances.release(message.args, worker)
         elif message.label == control_channel.CLOSE:
-            self._contents.close(message.args)
+            self._instances.close(message.args)
             for other in self._workers.values():
                 if other is not worker:
                     self._send(other, encode_notification(control_channel.CLOSE, message.args))
         elif message.label == control_channel.PONG:
-            for each in self._roll_calls:
+            for each in self._ping_rounds:
                 each.answered(worker)
         else:
             worker.ready, worker.failed = (
                 message.label == control_channel.READY,
                 message.label == control_channel.FAILED,
             )
-            self._say(message.args)
+            self._log_once(message.args)
             self._publish_if_ready()
 
-    def _answer(self, worker: WorkerProcess, request: Request) -> object:
+    def _look_up(self, worker: WorkerProcess, request: Request) -> object:
         if request.method == control_channel.KEEP:
             digest, name, config = request.args
-            return self._contents.keep(digest, Content(name, config), worker)
+            return self._instances.keep(digest, Content(name, config), worker)
         (id,) = request.args
-        return self._contents.find(id, worker)
+        return self._instances.find(id, worker)
 
-    def _call_roll(self, asker: WorkerProcess, request: int) -> None:
-        called = [worker for worker in self._workers.values() if worker.ready]
-        self._roll_calls.append(RollCall(asker, request, called))
-        for worker in called:
+    def _ping_workers(self, asking: WorkerProcess, request: int) -> None:
+        workers = [worker for worker in self._workers.values() if worker.ready]
+        self._ping_rounds.append(PingRound(asking, request, workers))
+        for worker in workers:
             self._send(worker, encode_notification(control_channel.PING, None))
 
-    def _end_roll_calls(self) -> None:
-        for each in [each for each in self._roll_calls if each.is_over]:
-            self._roll_calls.remove(each)
-            self._send(each.asker, encode_response(each.request, None, each.states()))
+    def _end_ping_rounds(self) -> None:
+        for each in [each for each in self._ping_rounds if each.is_over]:
+            self._ping_rounds.remove(each)
+            self._send(each.asking, encode_response(each.request, None, each.states()))
 
     def _send(self, worker: WorkerProcess, data: bytes) -> None:
         waits_for = selectors.EVENT_READ if worker.send(data) else selectors.EVENT_READ | selectors.EVENT_WRITE
-        with contextlib.suppress(KeyError, ValueError):  # it has hung up
-            self._selector.modify(worker.line, waits_for, worker)
+        with contextlib.suppress(KeyError, ValueError):  # the worker has hung up
+            self._selector.modify(worker.control, waits_for, worker)
 
-    def _say(self, sentences: Iterable[str]) -> None:
-        """Say what is wrong with plugins, once: the workers load the same ones."""
-        for sentence in sentences:
-            if sentence not in self._said:
-                self._said.add(sentence)
-                _log.error("%s", sentence)
+    def _log_once(self, messages: Iterable[str]) -> None:
+        """Log the problems of plugins once, since all workers load the same plugins."""
+        for message in messages:
+            if message not in self._logged:
+                self._logged.add(message)
+                _log.error("%s", message)
 
     def _publish_if_ready(self) -> None:
         ready = [worker for worker in self._workers.values() if worker.ready]

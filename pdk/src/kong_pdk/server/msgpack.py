@@ -1,6 +1,6 @@
-"""MsgPack:1 on one connection: requests are answered in order; events run on threads of their own.
+"""MsgPack:1 on a connection: requests are answered in order; handlers run on threads of their own.
 
-The steps of an event may come on any connection, so what waits for them is the event, not a connection.
+The steps of an event may come on any connection, so an event does not belong to a connection.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ _CHUNK = 64 * 1024
 _STEPS = "plugin.Step"
 MOST_HANDLERS = 1024
 FREE_SECONDS = 10.0
-"""How long an event waits for a thread when all have a handler."""
+"""How long an event waits for a thread when ``MOST_HANDLERS`` handlers run."""
 
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 class CallError(Exception):
-    """A request that is answered by an error."""
+    """A request is answered by an error."""
 
 
 class NoHandler(Exception):
-    """Nobody runs the handler of an event, so that its request must not go on."""
+    """No handler runs for an event, so its request must end with status 500."""
 
     def __init__(self, event_id: int) -> None:
         super().__init__(event_id)
         phase = phase_of(event_id)
-        # In `log` the client has its answer, and Kong refuses to make another one.
-        call = {"Method": handler.method(phase), "Args": [500]}
+        # In `log` the client has its answer, and Kong refuses the call.
+        call = {"Method": handler.failure_method(phase), "Args": [500]}
         self.output = {"Data": "ret" if phase == "log" else call, "EventId": event_id}
 
 
 class _HandlerThreads:
-    """Threads that run handlers, each kept for the next one.
+    """Threads that run handlers. An idle thread is kept for the next handler.
 
-    Unlike those of ``concurrent.futures`` they survive what strikes them between two handlers: a timer of gevent's that
-    a handler has left behind, for example.
+    Unlike a thread of ``concurrent.futures``, an idle thread survives an exception from outside, of a gevent timer that
+    a handler left running, for example.
     """
 
     def __init__(self) -> None:
@@ -64,14 +64,14 @@ class _HandlerThreads:
         self._lock = threading.Lock()
 
     def run(self, job: Callable[[], None]) -> None:
-        """Run a job that raises nothing.
+        """Run a job, which must not raise.
 
         :raises RuntimeError: no thread can be started.
         """
         with self._lock:
-            is_one_idle = self._idle > 0
-            self._idle -= is_one_idle
-        if is_one_idle:
+            has_idle = self._idle > 0
+            self._idle -= has_idle
+        if has_idle:
             self._jobs.put(job)
         else:
             threading.Thread(target=self._work, args=([job],), name="handler", daemon=True).start()
@@ -89,15 +89,19 @@ class _HandlerThreads:
         while True:
             try:
                 return self._jobs.get()
-            except BaseException as error:  # noqa: BLE001, PERF203  # not this thread's
-                report(_log, logging.DEBUG, "an idle thread of handlers was struck by %s", describe(error))
+            except BaseException as error:  # noqa: BLE001, PERF203  # see the class
+                report(_log, logging.DEBUG, "an exception interrupted an idle handler thread: %s", describe(error))
 
 
 class MsgpackServer:
-    """What the connections of a server share: its instances and the events under way."""
+    """MsgPack:1 of a server: the connections share its instances and open events."""
 
     def __init__(self, instances: Instances, activity: Activity, peers: Peers | None = None) -> None:
-        """:param instances: those of the server, whichever protocol started them; peers: where there are several."""
+        """:param instances: the instances of the server, started over either protocol.
+
+        :param activity: counts the calls in progress.
+        :param peers: the other workers; None where there are none.
+        """
         self._instances = instances
         self._activity = activity
         self._peers = peers
@@ -108,7 +112,7 @@ class MsgpackServer:
     def serve(self, connection: socket.socket, received: bytes) -> None:
         """Serve a connection until Kong closes it.
 
-        :param received: what was read of it so far.
+        :param received: the bytes that were read from it already.
         """
         messages = Messages()
         try:
@@ -149,10 +153,10 @@ class MsgpackServer:
             raise
 
     def _begin(self, request: Request) -> Event:
-        order = _mapping(request)
-        event = self._events.begin(str(order.get("EventName", "")))
+        argument = _mapping(request)
+        event = self._events.begin(str(argument.get("EventName", "")))
         try:
-            self._submit(event, self._find(order, event))
+            self._submit(event, self._find(argument, event))
         except BaseException as error:
             event.abandon()
             self._events.end(event)
@@ -161,18 +165,18 @@ class MsgpackServer:
             raise
         return event
 
-    def _find(self, order: dict[str, Any], event: Event) -> Instance:
+    def _find(self, argument: dict[str, Any], event: Event) -> Instance:
         try:
-            instance = administration.find(self._instances, _integer(order, "InstanceId"))
+            instance = administration.find(self._instances, _integer(argument, "InstanceId"))
         except administration.StartError:
             raise NoHandler(event.id) from None
-        if instance is None:  # Kong looks for these words, starts the instance anew and sends the event again
-            raise CallError(f"no plugin instance {order.get('InstanceId')}")
+        if instance is None:  # Kong looks for these words, starts the instance again and repeats the event
+            raise CallError(f"no plugin instance {argument.get('InstanceId')}")
         return instance
 
     def _submit(self, event: Event, instance: Instance) -> None:
         deadline = time.monotonic() + FREE_SECONDS
-        while not self._free.acquire(timeout=_LOOK_SECONDS):
+        while not self._free.acquire(timeout=_POLL_SECONDS):
             if time.monotonic() > deadline:
                 report(_log, logging.ERROR, "all %d threads are busy: %s cannot run", MOST_HANDLERS, event.phase)
                 raise NoHandler(event.id)
@@ -194,19 +198,19 @@ class MsgpackServer:
             self._free.release()
 
     def abandon_events(self) -> None:
-        """Unwind the handlers that wait for Kong, which has left."""
+        """End the handlers that wait for Kong, which has closed all connections."""
         self._events.abandon_all()
 
     def _step(self, request: Request) -> tuple[bytes, Event | None]:
-        """Bring a value to an event: the response, and the event if it is this worker's."""
-        order = _mapping(request)
-        id = _integer(order, "EventId")
-        if self._peers is not None and self._peers.have(id):
+        """Give the value of a step to its event, and return the response, and the event if this worker has it."""
+        argument = _mapping(request)
+        id = _integer(argument, "EventId")
+        if self._peers is not None and self._peers.is_elsewhere(id):
             return self._relay(self._peers, id, request), None
         event = self._events.get(id)
         if event is None or event.gone:
             raise _lost(id)
-        event.deliver(order.get("Data"), order.get("Error") if request.method == "plugin.StepError" else None)
+        event.deliver(argument.get("Data"), argument.get("Error") if request.method == "plugin.StepError" else None)
         return encode_response(request.id, None, event.next_output()), event
 
     @staticmethod
@@ -215,7 +219,7 @@ class MsgpackServer:
             return peers.relay(id, encode_request(request.id, request.method, request.args))
         except PeerGone:
             raise _lost(id) from None
-        except Exception as error:  # Kong would let the request pass
+        except Exception as error:  # at an RPC error Kong lets the request pass
             raise _failed(id, error) from error
 
     def _administer(self, request: Request) -> Any:
@@ -235,13 +239,13 @@ class MsgpackServer:
             return self._describe(GetPluginInfo(argument), f"there is no plugin {argument} here")
         raise CallError(f"there is no method {request.method} with such arguments")
 
-    def _start(self, order: dict[str, Any]) -> dict[str, Any]:
-        config = order.get("Config", "")
+    def _start(self, argument: dict[str, Any]) -> dict[str, Any]:
+        config = argument.get("Config", "")
         text = encode(config) if isinstance(config, str) else config
         if not isinstance(text, bytes):
             raise CallError("StartInstance needs Config, a JSON text")
         try:
-            status = administration.start(self._instances, StartInstance(str(order.get("Name", "")), text))
+            status = administration.start(self._instances, StartInstance(str(argument.get("Name", "")), text))
             instance = administration.find(self._instances, status.instance_id)
         except administration.StartError as error:
             raise CallError(str(error).splitlines()[0]) from None
@@ -258,16 +262,16 @@ class MsgpackServer:
 
 
 def _failed(id: int, error: Exception) -> NoHandler:
-    """Say that an event cannot be served for a reason of the server's own."""
+    """Log that an event failed for an internal reason."""
     report(_log, logging.ERROR, "an event of %s is answered by a failure: %s", phase_of(id), describe(error))
     return NoHandler(id)
 
 
 def _lost(id: int) -> NoHandler:
-    """Say that nobody has an event any more. Kong would let the request pass if it were told so."""
+    """Log that a step has no event any more, and answer by a failure: at an RPC error Kong lets the request pass."""
     phase = phase_of(id)
     end = "" if phase == "log" else "; its request ends with 500"
-    report(_log, logging.ERROR, "Kong came back to a handler of %s that was killed, or waited no longer%s", phase, end)
+    report(_log, logging.ERROR, "Kong answered a call of a %s handler that was killed or waits no longer%s", phase, end)
     return NoHandler(id)
 
 
@@ -285,8 +289,8 @@ def _mapping(request: Request) -> dict[str, Any]:
     return argument
 
 
-def _integer(order: dict[str, Any], key: str) -> int:
-    value = order.get(key)
+def _integer(argument: dict[str, Any], key: str) -> int:
+    value = argument.get(key)
     if not isinstance(value, int):
         raise CallError(f"{key} must be a number")
     return value

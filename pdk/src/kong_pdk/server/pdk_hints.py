@@ -1,4 +1,4 @@
-"""PDK functions that Kong has not, or that cannot be called over ProtoBuf:1, and what to do."""
+"""Error messages for PDK functions that Kong does not have, or that cannot be called over ProtoBuf:1."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _told: set[str] = set()
 _OF_ENTERPRISE = frozenset({"kong.client.get_consumer_group", "kong.client.get_consumer_groups"})
 _ONLY_IN_LUA = {
     "kong.client.tls.disable_http2_alpn": "it works in a phase that plugin servers do not have",
-    "kong.service.set_target_retry_callback": "it takes a function of Lua",
-    "kong.service.set_tls_cert_key": "it takes what only Lua can read",
-    "kong.service.set_tls_verify_store": "it takes what only Lua can read",
-    "kong.vault.init_worker": "it is Kong's own",
-    "kong.vault.try": "it takes a function of Lua",
+    "kong.service.set_target_retry_callback": "its argument is a Lua function",
+    "kong.service.set_tls_cert_key": "its arguments are objects that only Lua can make",
+    "kong.service.set_tls_verify_store": "its argument is an object that only Lua can make",
+    "kong.vault.init_worker": "Kong calls it itself, when a worker starts",
+    "kong.vault.try": "its argument is a Lua function",
 }
 
 
 def why_unknown(function: str) -> str:
-    """Give a sentence for the author of a plugin.
+    """Tell the author of a plugin why a function cannot be called, and what to do.
 
-    :param function: dotted name.
+    :param function: dotted name, of a function that the interface does not have.
     """
     if (hint := absent.hint(function)) is not None:
         return str(AbsentError(function, hint))
@@ -46,9 +46,11 @@ def why_unknown(function: str) -> str:
 
 
 def unknown_message(function: str) -> str | None:
-    """Give, once, a message about a function that Kong 3.9 does not have; None for the others.
+    """Give a message about a function that Kong 3.9 does not have, the first time that it is called; else None.
 
-    Over MsgPack:1 a newer Kong may have it, and others give nil.
+    Over MsgPack:1 such a call is sent: a newer Kong may have the function, any other Kong returns nil.
+
+    :param function: dotted name.
     """
     if function in _KNOWN or function in _told:
         return None

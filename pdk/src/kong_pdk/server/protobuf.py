@@ -1,4 +1,4 @@
-"""ProtoBuf:1 on one connection: a thread reads it and runs the handlers of its events, one after another."""
+"""ProtoBuf:1 on a connection: a thread reads it and runs the handlers of its events, one after another."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from kong_pdk.wire.wire_errors import UnknownMethod, WireError
 _Result: TypeAlias = tuple[Any, str | None]
 _log = logging.getLogger(__name__)
 _CHUNK = 64 * 1024
-_MOST_HEADERS = 1000  # what Kong gives at most
-_MOST_STRIKES = 100
+_MOST_HEADERS = 1000  # Kong's own limit
+_MOST_INTERRUPTIONS = 100
 RECOVER_SECONDS = 60.0
-"""How long the reply of an interrupted call is waited for, each part of it; Kong's own limit is as long."""
+"""How long to wait for each part of the reply to an interrupted call; Kong's own limit is as long."""
 
 
 class ConnectionClosed(Exception):
@@ -41,10 +41,10 @@ class ConnectionClosed(Exception):
 
 
 class _Exchange:
-    """What is sent to Kong, and whether a reply to it is to be read.
+    """Data to send to Kong, how much of it is sent, and whether a reply follows.
 
-    An exception may strike anywhere: what was sent is noted in one step with the sending (``extend`` of a ``map`` runs
-    no Python code in between), so that :meth:`_Stream.finish` can go on wherever it was left.
+    An exception from outside may interrupt the code anywhere. So the data is sent and counted in one step (``extend``
+    of a ``map`` runs no Python code in between), and :meth:`_Stream.finish` can go on where it was interrupted.
     """
 
     def __init__(self, data: bytes, has_reply: bool) -> None:
@@ -54,26 +54,26 @@ class _Exchange:
 
 
 class _Stream:
-    """The frames of a connection, of which one exchange at a time may be under way."""
+    """The frames of a connection, with one open exchange at a time."""
 
     def __init__(self, connection: socket.socket, received: bytes) -> None:
         self._connection = connection
-        # What came and was not read, and the exchange under way: in one tuple, to change both in one step.
+        # The unread bytes and the open exchange: in one tuple, to change both in one step.
         self._state: tuple[deque[bytes], _Exchange | None] = (deque([received]), None)
 
     def read(self) -> bytes:
-        """Wait for the next message of Kong's own, whatever strikes meanwhile: it belongs to an event that is over.
+        """Wait for Kong's next call. Exceptions from outside are ignored: they belong to an event that is over.
 
-        :raises ConnectionClosed: there will be none.
-        :raises WireError: what came is none.
+        :raises ConnectionClosed: Kong closed the connection.
+        :raises WireError: the bytes are not a message.
         """
-        for _ in range(_MOST_STRIKES):
+        for _ in range(_MOST_INTERRUPTIONS):
             try:
                 payload, rest = self._receive()
             except (ConnectionClosed, WireError):  # noqa: PERF203
                 raise
-            except BaseException as error:  # noqa: BLE001  # a timer of gevent's that a handler left behind
-                report(_log, logging.DEBUG, "an idle connection was struck by %s", describe(error))
+            except BaseException as error:  # noqa: BLE001  # of a gevent timer that a handler left running
+                report(_log, logging.DEBUG, "an exception interrupted an idle connection: %s", describe(error))
             else:
                 self._state = (rest, None)
                 return payload
@@ -82,15 +82,15 @@ class _Stream:
     def write(self, *payloads: bytes) -> None:
         """Send messages that Kong does not answer.
 
-        :raises ConnectionClosed: nobody is there to read them.
+        :raises ConnectionClosed: Kong closed the connection.
         """
         self._begin(payloads, False)
 
     def ask(self, *payloads: bytes) -> bytes:
-        """Send messages, and give Kong's reply.
+        """Send messages, and return Kong's reply.
 
-        :raises ConnectionClosed: there will be none.
-        :raises WireError: what came is none.
+        :raises ConnectionClosed: Kong closed the connection.
+        :raises WireError: the bytes are not a message.
         """
         return self._begin(payloads, True)
 
@@ -101,21 +101,21 @@ class _Stream:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether an exchange was left by an exception."""
+        """Whether an exception interrupted an exchange."""
         return self._state[1] is not None
 
     def finish(self) -> bytes:
-        """Bring the exchange under way to its end, and give the reply; empty where it has none.
+        """Complete the open exchange, and return the reply; empty where it has none.
 
-        :raises ConnectionClosed: it cannot be.
-        :raises WireError: what came is no reply.
+        :raises ConnectionClosed: Kong closed the connection.
+        :raises WireError: the bytes are not a message.
         """
         received, exchange = self._state
         if exchange is None:
             return b""
         try:
-            while (done := sum(exchange.sent)) < len(exchange.data):
-                exchange.sent.extend(map(self._connection.send, (exchange.data[done:],)))
+            while (sent := sum(exchange.sent)) < len(exchange.data):
+                exchange.sent.extend(map(self._connection.send, (exchange.data[sent:],)))
         except OSError as error:
             raise ConnectionClosed from error
         payload, rest = self._receive() if exchange.has_reply else (b"", received)
@@ -123,9 +123,10 @@ class _Stream:
         return payload
 
     def finish_within(self, seconds: float) -> None:
-        """Bring the exchange under way to its end, but wait for Kong no longer than this at a time.
+        """Complete the open exchange as :meth:`finish` does, but wait for each part of the reply for a limited time.
 
-        :raises ConnectionClosed, WireError: it cannot be.
+        :raises ConnectionClosed: Kong closed the connection, or the time is up.
+        :raises WireError: the bytes are not a message.
         """
         try:
             self._connection.settimeout(seconds)
@@ -135,12 +136,12 @@ class _Stream:
             raise ConnectionClosed from error
 
     def _receive(self) -> tuple[bytes, deque[bytes]]:
-        """Wait for a whole message: it, and what came behind it."""
+        """Wait for a whole message, and return it with the bytes behind it."""
         received = self._state[0]
         while True:
-            cut = first_message(received)
-            if cut is not None:
-                return cut
+            message_and_rest = first_message(received)
+            if message_and_rest is not None:
+                return message_and_rest
             try:
                 received.extend(map(self._connection.recv, (_CHUNK,)))
             except OSError as error:
@@ -150,7 +151,7 @@ class _Stream:
 
 
 class _Channel:
-    """The PDK calls of one event, on the connection that brought it."""
+    """The PDK calls of an event, on the event's connection."""
 
     def __init__(self, stream: _Stream, interface: Interface, phase: str) -> None:
         self._stream = stream
@@ -159,7 +160,7 @@ class _Channel:
         self.messages: list[Message] = []
         self.unanswered: str | None = None
         self.is_last = False
-        """Whether the connection is to be closed behind this event."""
+        """Whether the connection is closed after this event."""
 
     @property
     def interrupted(self) -> bool:
@@ -167,7 +168,7 @@ class _Channel:
         return self._stream.is_interrupted
 
     def recover(self) -> None:
-        """See :class:`kong_pdk.server.bridge.Channel`: reads the reply of the interrupted call, for nobody."""
+        """See :class:`kong_pdk.server.bridge.Channel`: reads the reply of the interrupted call, and drops it."""
         if not self.interrupted:
             return
         self.is_last = True
@@ -196,7 +197,7 @@ class _Channel:
         return query_argument(name, lambda: self.call("kong.request.get_query", ())[0]), None
 
     def _get_header(self, chosen: Method, args: Sequence[object]) -> _Result:
-        """Look among all headers, in `log`, whether one is empty or not there: no method tells that."""
+        """In ``log``, look in all headers whether a header is empty or missing: the result message does not tell."""
         value, error = self._make(chosen, args)
         if value is not None or self._phase != "log" or chosen.output != "String":
             return value, error
@@ -205,9 +206,10 @@ class _Channel:
         return "" if name.lower().replace("_", "-") in headers else None, None
 
     def _load_consumer(self, chosen: Method, args: Sequence[object]) -> _Result:
-        """Ask first whether there is such a consumer: where there is none, Kong's function by id gives no value at all.
+        """Ask first whether the consumer exists.
 
-        Kong cannot make a ``Value`` of that, and ends the request with a 500.
+        Where it does not, Kong's function gives no value at all for an id, which Kong cannot put into a ``Value``: it
+        ends the request with status 500.
         """
         if chosen.output == "Value" and not any(args[1:]):
             found, error = self._make(self._interface.method(chosen.function), args)
@@ -216,7 +218,7 @@ class _Channel:
         return self._make(chosen, args)
 
     def _authenticate(self, chosen: Method, args: Sequence[object]) -> _Result:
-        """Take Kong's own message where there is no consumer: in a list Kong stops at what is nil."""
+        """Use Kong's own message where there is no consumer: of a list Kong ignores everything from a nil on."""
         if chosen.input == "ListValue" and args and args[0] is None:
             chosen = self._interface.method(chosen.function)
         return self._make(chosen, args)
@@ -225,7 +227,7 @@ class _Channel:
         payload = encode_arguments(chosen, args)
         try:
             reply = self._stream.ask(encode(chosen.name), payload)
-        except (ConnectionClosed, WireError):  # the connection is of no use; who reads it next says why
+        except (ConnectionClosed, WireError):  # the next read of the connection raises the same
             self.unanswered = f"Kong refused {chosen.function} in {self._phase} (its log says why), or has ended"
             raise EventEnded from None
         return from_protobuf(chosen, decode_result(chosen, reply))
@@ -261,16 +263,17 @@ def serve(
 ) -> None:
     """Serve a connection until Kong closes it.
 
-    :param received: what was read of it so far.
-    :param interface: what Kong can be asked for.
+    :param received: the bytes that were read from it already.
+    :param activity: counts the calls in progress.
+    :param interface: the methods that Kong has over ProtoBuf:1.
     """
     try:
         stream = _Stream(connection, received)
-        open_still = True
-        while open_still:
+        is_open = True
+        while is_open:
             payload = stream.read()
             with activity:
-                open_still = _serve_call(stream, instances, payload, interface)
+                is_open = _serve_call(stream, instances, payload, interface)
     except ConnectionClosed:
         pass
     except WireError as error:
@@ -280,7 +283,7 @@ def serve(
 def _serve_call(stream: _Stream, instances: Instances, payload: bytes, interface: Interface) -> bool:
     """Answer a call.
 
-    :return: whether the connection stays open; closing it is the protocol's way to say no.
+    :return: whether the connection stays open; the protocol reports an error by closing it.
     """
     sequence, call = decode_call(payload)
     if isinstance(call, HandleEvent):
@@ -303,11 +306,11 @@ def _serve_event(stream: _Stream, instances: Instances, sequence: int, call: Han
     except StartError:
         waits = fail(channel, call.event_name)
     else:
-        if instance is None:  # Kong starts it anew and sends the event again
-            report(_log, logging.INFO, "there is no instance %d here: Kong is to start it anew", call.instance_id)
+        if instance is None:  # Kong starts the instance again, and repeats the event
+            report(_log, logging.INFO, "there is no instance %d here: Kong starts it again", call.instance_id)
             return False
         waits = run_handler(instance, call.event_name, channel)
     if waits:
         stream.write(b"", encode_return(sequence, None))
-    # else Kong closes the connection when it has answered its client, which may take a while: the next read sees it
+    # Else Kong closes the connection once it has answered its client: the next read returns end of file.
     return not channel.is_last

@@ -1,4 +1,4 @@
-"""The plugin server: listens, gives each connection a thread, and ends in good order."""
+"""The plugin server: accepts connections, serves each on a thread, and drains its events when it stops."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kong_pdk.plugin import Plugin
 from kong_pdk.server import protobuf
 from kong_pdk.server.activity import Activity
 from kong_pdk.server.fork_hooks import STOP_SIGNALS
-from kong_pdk.server.instance_store import Contents
+from kong_pdk.server.instance_store import InstanceStore
 from kong_pdk.server.instances import Instances
 from kong_pdk.server.msgpack import MsgpackServer
 from kong_pdk.server.step_forwarding import Peers
@@ -28,29 +28,29 @@ _WAKES = 4096
 _SNIFF = 4  # bytes that tell the protocols apart
 _PAUSE_SECONDS = 0.1
 DRAIN_SECONDS = 3.0
-"""How long the events under way may take once the server is told to stop."""
+"""How long open events may take once the server is told to stop."""
 
 
 class Server:
-    """Serves plugins on listening sockets, both protocols on each: the first bytes of a connection tell which."""
+    """Serves plugins on listening sockets. The first bytes of a connection tell which of the protocols it speaks."""
 
     def __init__(
         self,
         plugins: Iterable[Plugin],
         listening: Iterable[socket.socket],
-        contents: Contents | None = None,
+        store: InstanceStore | None = None,
         peers: Peers | None = None,
         interface: Interface = STOCK,
     ) -> None:
-        """Serve from :meth:`run` on.
+        """:param store: shared by the workers of a server; None for a server with a single process.
 
-        :param contents: what the workers of a server share, and ``peers`` the others of them; None where it is alone.
-        :param interface: what Kong can be asked for over ProtoBuf:1.
+        :param peers: the other workers; None where there are none.
+        :param interface: the methods that Kong has over ProtoBuf:1.
         """
         self._interface = interface
-        self.instances = Instances(plugins, contents, self._wake)
+        self.instances = Instances(plugins, store, self._wake)
         self.is_idle = True
-        """Whether all handlers had come to their end when :meth:`run` returned."""
+        """Whether all handlers had ended when :meth:`run` returned."""
         self._activity = Activity()
         self._msgpack = MsgpackServer(self.instances, self._activity, peers)
         self._listening = list(listening)
@@ -59,10 +59,10 @@ class Server:
         self._wake_writer.setblocking(False)
         self._accepts = False
         self._accepts_from: float | None = None
-        """When connections are accepted again, where threads or file descriptors have run out."""
+        """When connections are accepted again after threads or file descriptors ran out; None while all is well."""
         self._is_short = False
         self._waiting: deque[socket.socket] = deque()
-        """Connections for which there is no thread."""
+        """Accepted connections for which no thread could be started yet."""
         self._connections: set[socket.socket] = set()
         self._connections_of_kong: set[socket.socket] = set()
         self._told_to_stop = False
@@ -70,35 +70,35 @@ class Server:
         self._stopping = False
 
     def stop(self) -> None:
-        """Make :meth:`run` return. May be called from signal handlers and other threads, more than once."""
+        """Make :meth:`run` return. Signal handlers and other threads may call it, more than once."""
         self._told_to_stop = True
         self._wake()
 
     def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # it is awake, or has ended
+        with contextlib.suppress(OSError):  # the socket is full, so run() wakes up anyway, or it is closed
             self._wake_writer.send(b"x")
 
     def stop_at_signals(self) -> dict[signal.Signals, Any]:
-        """Have the signals that stop a server stop this one.
+        """Make :meth:`run` return at ``STOP_SIGNALS``.
 
-        A signal is noted in :meth:`run`'s own selector as well: one that comes just before the process falls asleep
-        there would wait for the next connection.
+        A signal also wakes the selector of :meth:`run`: otherwise a signal just before ``select`` would have no effect
+        until the next connection.
 
-        :return: what stood at these signals before.
+        :return: the signal handlers before this call.
         """
         self._takes_signals = True
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
         return {number: signal.signal(number, lambda *_: self.stop()) for number in STOP_SIGNALS}
 
     def sockets(self) -> list[socket.socket]:
-        """List what is open: Kong must see the end of what this process closes, or leaves behind."""
+        """List the open sockets, which a forked child must not keep: Kong must see when this process closes them."""
         held = [*self._listening, *self._connections, self._wake_reader, self._wake_writer]
         return held + (self._peers.sockets() if self._peers else [])
 
     def run(self) -> bool:
-        """Serve until :meth:`stop`; then let the events under way end, for some seconds.
+        """Serve until :meth:`stop`, then wait up to ``DRAIN_SECONDS`` for the open events.
 
-        :return: whether they have.
+        :return: whether all events have ended.
         """
         if self._peers is not None:
             threading.Thread(target=self._serve_peers, args=(self._peers,), name="peers", daemon=True).start()
@@ -117,7 +117,7 @@ class Server:
         return self.is_idle
 
     def _abandon_if_alone(self) -> None:
-        """Let go, at the end, the handlers that wait for a Kong that has left."""
+        """End handlers that wait for Kong, once the server is stopping and Kong has closed all connections."""
         if not self._stopping:
             return
         if self._peers is not None and not self._connections_of_kong:
@@ -136,12 +136,12 @@ class Server:
                 self._wake_reader.recv(_WAKES)
                 if self._told_to_stop:
                     return True
-                continue  # a signal whose handler is still to run, one of the plugin's, or there is something to do
+                continue  # a signal of the plugin, a signal whose handler runs next, or an instance that is due
             key.data(key.fileobj)
         return False
 
     def _listen(self, selector: selectors.BaseSelector, accepts: bool) -> None:
-        """Let connections wait to be accepted, by this worker or by another one, or let them wait no longer."""
+        """Start or stop accepting connections; those that this worker does not accept wait in the backlog."""
         if accepts == self._accepts:
             return
         self._accepts = accepts
@@ -156,14 +156,14 @@ class Server:
             connection, _ = listening.accept()
         except BlockingIOError:  # another worker has it
             return
-        except OSError as error:  # out of file descriptors: those that wait stay in the backlog
+        except OSError as error:  # out of file descriptors: connections stay in the backlog
             self._pause("cannot accept a connection: %s", error.strerror)
             return
         self._connections_of_kong.add(connection)
         self._begin(connection)
 
     def _serve_peers(self, peers: Peers) -> None:
-        """Take the connections of other workers, in the seconds of stopping too."""
+        """Serve the connections of other workers, also while the server is stopping."""
         while (connection := peers.receive()) is not None:
             self._begin(connection)
 
@@ -172,7 +172,7 @@ class Server:
         self._connections.add(connection)
         if not self._start_thread(connection):
             self._waiting.append(connection)
-            self._wake()  # this may be the thread that serves peers
+            self._wake()  # this may be the thread of _serve_peers
 
     def _start_thread(self, connection: socket.socket) -> bool:
         try:
@@ -184,14 +184,14 @@ class Server:
         return True
 
     def _pause(self, text: str, why: object) -> None:
-        """Accept nothing for a moment, and say so the first time."""
+        """Accept no connections for a moment, and log it the first time."""
         if not self._is_short:
             _log.error(text, why)
         self._is_short = True
         self._accepts_from = time.monotonic() + _PAUSE_SECONDS
 
     def _begin_waiting(self) -> None:
-        """Serve the connections that wait, once the moment is over; go on accepting if all can be."""
+        """Serve the waiting connections once the pause is over, and accept again if a thread starts for each."""
         if self._accepts_from is not None and time.monotonic() < self._accepts_from:
             return
         while self._waiting:
@@ -215,7 +215,7 @@ class Server:
                 protobuf.serve(connection, received, self.instances, self._activity, self._interface)
         except OSError:
             pass  # the peer is gone
-        except Exception:  # noqa: BLE001  # the other connections are to go on
+        except Exception:  # noqa: BLE001  # other connections must go on
             _log.exception("a connection ended by a defect of the plugin server")
         finally:
             self._forget(connection)
@@ -236,9 +236,10 @@ class Server:
 
 
 def _is_msgpack(start: bytes) -> bool:
-    """Tell a MessagePack-RPC request (an array of four that begins with 0) from the length of a frame.
+    """Tell a MessagePack-RPC request from the length of a frame of ProtoBuf:1.
 
-    Behind these two stands an id of one byte (up to 0x7f) and the first one of a string (from 0xa0 on), or an id of
-    several bytes, the first of them from 0xcc on. A frame's length has these values from 13 MB on.
+    A request is an array of four elements (0x94) that begins with 0. An id follows: one byte up to 0x7f and then the
+    first byte of a string (from 0xa0 on), or several bytes, the first of them from 0xcc on. Read as the length of a
+    frame, these bytes mean 13 MB or more.
     """
     return start[:2] == b"\x94\x00" and (start[2] >= 0xCC or start[3] >= 0xA0)

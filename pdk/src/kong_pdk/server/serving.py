@@ -1,4 +1,4 @@
-"""Runs a plugin server to its end, as one process or by a master and workers, and ends the process within seconds."""
+"""Runs a plugin server until it stops, as one process or as a master with workers, and ends the process in time."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from kong_pdk.server.server import Server
 
 _log = logging.getLogger(__name__)
-
-
-_END_SECONDS = 3.0  # for what plugins do at the end
-_CLOSE_SECONDS = 1.5  # of these, at most, for what instances do
+_END_SECONDS = 3.0  # for close() of instances and the functions that plugins registered by atexit, together
+_CLOSE_SECONDS = 1.5  # of these, at most, for close() of instances
 
 
 def serve_alone(plugin: Plugin, paths: list[Path], queue_size: int = QUEUE_SIZE) -> int:
     """Serve a plugin that this process has loaded, without workers.
 
+    :param paths: the sockets to listen on.
+    :param queue_size: how many connections may wait to be accepted.
     :return: the exit status.
     """
     from kong_pdk.interface_file import interface
-    from kong_pdk.server.fork_hooks import part_from_children
+    from kong_pdk.server.fork_hooks import detach_children
     from kong_pdk.server.master import watch_parent
     from kong_pdk.server.server import Server
 
@@ -41,7 +41,7 @@ def serve_alone(plugin: Plugin, paths: list[Path], queue_size: int = QUEUE_SIZE)
     try:
         with Listeners(paths, queue_size) as listeners:
             server = Server([plugin], listeners.sockets, interface=interface())
-            part_from_children(server.sockets, server.stop_at_signals())
+            detach_children(server.sockets, server.stop_at_signals())
             watch_parent(server.stop)
             listeners.publish()
             server.run()
@@ -57,28 +57,30 @@ def serve_alone(plugin: Plugin, paths: list[Path], queue_size: int = QUEUE_SIZE)
 def serve_by_workers(
     load: Load, chosen: Mode, paths: list[Path], metrics: Path | None = None, queue_size: int = QUEUE_SIZE
 ) -> int:
-    """Serve by a master and workers, this process becoming one of them.
+    """Serve by a master and workers. This process becomes the master; it returns in each worker as well.
 
     :param load: loads the plugins, in each worker.
-    :param metrics: the directory of the files to count in.
+    :param chosen: the engine and the number of workers.
+    :param paths: the sockets to listen on.
+    :param metrics: the directory of the counter files; None to count nothing.
     :param queue_size: how many connections may wait to be accepted.
     :return: the exit status.
     """
-    # Not at the top: a dump needs none of it, and what it imports may come with the packages of a plugin.
+    # Not at the top: a dump needs none of it, and a plugin's own packages may replace what it imports.
     from kong_pdk.interface_file import interface
     from kong_pdk.server.master import Master
     from kong_pdk.server.worker import work
 
-    at_hand = interface()
+    kong_interface = interface()
     try:
-        seat = Master(paths, chosen, queue_size).run()
+        result = Master(paths, chosen, queue_size).run()
     except ListenError as error:
         _log.error("%s", error)
         return 1
-    if isinstance(seat, int):
-        return seat
+    if isinstance(result, int):  # the master ended; a worker gets its sockets
+        return result
     try:
-        server = work(seat, chosen, load, metrics, at_hand)
+        server = work(result, chosen, load, metrics, kong_interface)
     finally:
         _flush()
     return 1 if server is None else _end(server)
@@ -90,24 +92,25 @@ def _flush() -> None:
 
 
 def _end(server: Server) -> int:
-    """Close the instances and end as programs do, but not later than some seconds from now.
+    """Close the instances and return the exit status, or end the process after ``_END_SECONDS``.
 
-    The interpreter waits for threads and processes that a plugin left behind, some of which never end. Where a
-    handler is still running it does not even try; what plugins have registered for the end is called all the same.
+    At its end the interpreter waits for threads and processes of a plugin, some of which never end. While a handler
+    still runs, the process ends at once, after the functions that plugins registered by ``atexit``.
     """
-    watch = threading.Timer(_END_SECONDS, _leave)
+    watch = threading.Timer(_END_SECONDS, _exit_now)
     watch.daemon = True
     with contextlib.suppress(RuntimeError):  # no more threads
         watch.start()
     if not server.instances.end(_CLOSE_SECONDS):
-        _log.warning("close() of an instance has not returned after %g seconds, or its handler has not", _CLOSE_SECONDS)
+        text = "close() of an instance has not returned after %g seconds, or a handler still runs"
+        _log.warning(text, _CLOSE_SECONDS)
     _flush()
     if not server.is_idle:
         atexit._run_exitfuncs()
-        _leave()
+        _exit_now()
     return 0
 
 
-def _leave() -> None:
+def _exit_now() -> None:
     logging.shutdown()
     os._exit(0)

@@ -1,4 +1,4 @@
-"""A plugin's own file as a plugin server with workers: each worker runs the file anew, the master does not."""
+"""A plugin's own file as a plugin server with workers: each worker runs the file, the master does not."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from kong_pdk.server.serving import serve_by_workers
 from kong_pdk.server.worker import Loaded
 from kong_pdk.settings import LOG_FORMAT, log_level
 
-_expected = False
+_is_worker = False
 
 
-class HandedOver(BaseException):
-    """The file has come to the point where it would serve itself; no ``Exception``, which it might catch."""
+class ReachedServer(BaseException):
+    """Raised in a worker where the plugin's file would start its server.
+
+    Not an ``Exception``, which the file might catch.
+    """
 
     def __init__(self, checked: Callable[[], Plugin]) -> None:
         """:param checked: gives the plugin, or raises PluginError."""
@@ -31,23 +34,28 @@ class HandedOver(BaseException):
         self.checked = checked
 
 
-def expect() -> None:
-    """Have the file that runs next end where it would serve itself."""
-    global _expected
-    _expected = True
+def run_as_worker() -> None:
+    """Make :func:`hand_over` raise, so that the plugin's file ends where it would start its server."""
+    global _is_worker
+    _is_worker = True
 
 
 def hand_over(checked: Callable[[], Plugin]) -> None:
-    """End the run of the plugin's file here if a worker runs it.
+    """End the plugin's file here if a worker runs it.
 
-    :raises HandedOver: it does.
+    :param checked: gives the plugin, or raises PluginError.
+    :raises ReachedServer: a worker runs the file.
     """
-    if _expected:
-        raise HandedOver(checked)
+    if _is_worker:
+        raise ReachedServer(checked)
 
 
 def become_master(plugin: Plugin, mode: Mode, paths: Iterable[Path], options: argparse.Namespace) -> NoReturn:
-    """Become the master of a plugin whose file was run by this process."""
+    """Replace this process, which ran the plugin's file, by a master of the plugin.
+
+    :param paths: the sockets to listen on.
+    :param options: the options of the command line.
+    """
     file = Path(str(sys.modules["__main__"].__file__)).absolute()
     command = [sys.executable, "-m", "kong_pdk.server.single_file", plugin.name, str(file), *mode.options]
     command += ["--listen-queue-size", str(options.listen_queue_size)]
@@ -62,6 +70,7 @@ def become_master(plugin: Plugin, mode: Mode, paths: Iterable[Path], options: ar
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the master.
 
+    :param argv: the arguments; None for the arguments of the process.
     :return: the exit status.
     """
     parser = argparse.ArgumentParser(allow_abbrev=False)
@@ -75,40 +84,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(option, action="store_true")
     words = list(sys.argv[1:] if argv is None else argv)
     end = words.index("--")
-    given = parser.parse_args(words[:end])
-    given.arguments = words[end + 1 :]
-    logs.configure(given.name, given.verbose, form=LOG_FORMAT.read(os.environ), level=log_level(os.environ))
-    mode = Mode(given.engine, given.workers)
-    return serve_by_workers(lambda: _load(given), mode, given.listen, queue_size=given.listen_queue_size)
+    options = parser.parse_args(words[:end])
+    options.arguments = words[end + 1 :]
+    logs.configure(options.name, options.verbose, form=LOG_FORMAT.read(os.environ), level=log_level(os.environ))
+    mode = Mode(options.engine, options.workers)
+    return serve_by_workers(lambda: _load(options), mode, options.listen, queue_size=options.listen_queue_size)
 
 
-def _load(given: argparse.Namespace) -> Loaded:
-    """Run the file as ``__main__``, up to where it would serve itself."""
-    expect()
-    file = Path(given.file)
-    sys.argv[:] = given.arguments
+def _load(options: argparse.Namespace) -> Loaded:
+    """Run the file as ``__main__``, up to where it would start its server."""
+    run_as_worker()
+    file = Path(options.file)
+    sys.argv[:] = options.arguments
     sys.path[0] = str(file.parent)
     module = sys.modules["__main__"] = ModuleType("__main__")
     module.__file__ = str(file)
     try:
         exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - its plugin
-    except HandedOver as handed:
-        return _checked(handed.checked, given.no_lua_style)
+    except ReachedServer as reached:
+        return _loaded(reached.checked, options.no_lua_style)
     except BaseException as error:  # noqa: BLE001  # authors may raise anything, sys.exit() included
-        return Loaded(sentences=[str(import_problem(Source(given.name, file), error))])
-    return Loaded(sentences=[f"{file}: does not call start_dedicated_server; call it at its end"])
+        return Loaded(messages=[str(import_problem(Source(options.name, file), error))])
+    return Loaded(messages=[f"{file}: does not call start_dedicated_server; call it at its end"])
 
 
-def _checked(checked: Callable[[], Plugin], no_lua_style: bool) -> Loaded:
+def _loaded(checked: Callable[[], Plugin], no_lua_style: bool) -> Loaded:
     try:
         plugin = checked()
     except PluginError as error:
-        return Loaded(sentences=[str(problem) for problem in error.problems])
+        return Loaded(messages=[str(problem) for problem in error.problems])
     return Loaded([replace(plugin, lua_style=False) if no_lua_style else plugin])
 
 
 if __name__ == "__main__":
-    # The plugin's file imports this module by its name, so the flag that it reads must be set there, not in __main__.
+    # The plugin's file imports this module by its name, so `_is_worker` must be set there, not in `__main__`.
     from kong_pdk.server import single_file  # noqa: PLW0406
 
     sys.exit(single_file.main())

@@ -1,7 +1,8 @@
-"""Steps of an event that another worker has, over MsgPack:1: they are handed to that worker.
+"""Forwards a step of MsgPack:1, which brings the value of a PDK call, to the worker whose event it belongs to.
 
-Kong brings the value of a call on any connection, and so to any worker. Each worker has an inbox; who has a step for
-it puts one end of a new connection in, which is served there like one of Kong's, and keeps the other end for the next.
+Kong sends a step on any connection, and so to any worker. Each worker has an inbox, a unix datagram socket. To forward
+a step, a worker makes a connection, sends one end of it to the inbox of the event's worker, which serves it like a
+connection of Kong, and keeps the other end for further steps.
 """
 
 from __future__ import annotations
@@ -20,80 +21,84 @@ from kong_pdk.wire.wire_errors import WireError
 _log = logging.getLogger(__name__)
 _CHUNK = 64 * 1024
 _HAND_OVER_SECONDS = 5.0
-_LEAST_SECONDS = 0.001  # 0 would mean not to wait at all
+_LEAST_SECONDS = 0.001  # settimeout(0) would make the socket non-blocking
 _MOST_IDLE = 64
 ANSWER_SECONDS = 65.0
-"""How long a step waits for the handler's next call, or its end. Kong waits for 60 s, and nobody after it."""
+"""How long a forwarded step waits for the handler's next call or its end; longer than the 60 s that Kong waits."""
 
 
 class PeerGone(Exception):
-    """The worker that has the event has ended, and the event with it."""
+    """The worker of the event has ended, and the event with it."""
 
 
 class PeerSilent(PeerGone):
-    """The worker that has the event has not answered in time."""
+    """The worker of the event did not answer in time."""
 
 
 def owner_of(event_id: int) -> int:
-    """Tell the worker that has an event by its id."""
+    """Give the number of the worker that has an event."""
     return event_id % MOST_WORKERS
 
 
 class Peers:
-    """The other workers, seen from one of them."""
+    """The connections of a worker to the other workers."""
 
     def __init__(self, slot: int, inbox: socket.socket, outboxes: Sequence[socket.socket]) -> None:
-        """:param slot: the number of this worker; the outboxes lead to all workers, by number."""
+        """:param slot: the number of this worker.
+
+        :param inbox: where other workers send connections.
+        :param outboxes: lead to the inboxes of all workers, by number.
+        """
         self.slot = slot
         self.inbox = inbox
         self._outboxes = outboxes
         self._idle: dict[int, list[socket.socket]] = {}
         self._keep_idle = True
 
-    def have(self, event_id: int) -> bool:
-        """Whether an event may be another worker's."""
+    def is_elsewhere(self, event_id: int) -> bool:
+        """Whether an event belongs to another worker."""
         owner = owner_of(event_id)
         return owner != self.slot and owner < len(self._outboxes)
 
     def sockets(self) -> list[socket.socket]:
-        """List what is open, for a child to let go."""
+        """List the open sockets, which a forked child must not keep."""
         return [self.inbox, *self._outboxes, *(each for idle in self._idle.values() for each in idle)]
 
     def receive(self) -> socket.socket | None:
-        """Wait for a connection in the inbox; None where none can come any more."""
+        """Wait for a connection in the inbox; None where the inbox is closed."""
         try:
             while True:
                 _, descriptors, _, _ = socket.recv_fds(self.inbox, 1, 1)
-                if (
-                    descriptors
-                ):  # none where this process had no descriptor free: it is closed, and its sender sees that
+                # Empty where this process had no free descriptor: the kernel closed it, and the sender sees that.
+                if descriptors:
                     os.set_inheritable(descriptors[0], False)
                     return socket.socket(fileno=descriptors[0])
         except OSError:
             return None
 
     def relay(self, event_id: int, request: bytes) -> bytes:
-        """Send a request to the worker that has an event, and give its response.
+        """Send a request to the worker of an event, and return the response.
 
-        :raises PeerGone: there is no response: the worker has ended, or is silent.
+        :raises PeerGone: the worker has ended.
+        :raises PeerSilent: the worker does not answer.
         """
         owner = owner_of(event_id)
         idle = self._idle.setdefault(owner, [])
         with contextlib.suppress(IndexError):
-            kept = idle.pop()
+            connection = idle.pop()
             try:
-                return self._ask(kept, owner, request)
+                return self._ask(connection, owner, request)
             except PeerSilent:
                 raise
-            except PeerGone:  # kept since before that worker ended: another one has its place
+            except PeerGone:  # an old connection, to a worker that has ended and was replaced
                 pass
         return self._ask(self._connect(owner), owner, request)
 
     def close_idle(self) -> None:
-        """Close what is kept for later steps, and keep no more."""
+        """Close the idle connections, and keep none from now on."""
         self._keep_idle = False
         for idle in list(self._idle.values()):
-            with contextlib.suppress(IndexError):  # a step may take one at the same time
+            with contextlib.suppress(IndexError):  # another thread may take a connection at the same time
                 while True:
                     idle.pop().close()
 
@@ -112,20 +117,20 @@ class Peers:
 
     def _connect(self, owner: int) -> socket.socket:
         try:
-            mine, other = socket.socketpair()
+            kept, given = socket.socketpair()
         except OSError as error:  # out of file descriptors
             raise PeerGone from error
-        with other:
+        with given:
             try:
-                socket.send_fds(self._outboxes[owner], [b"\0"], [other.fileno()])
+                socket.send_fds(self._outboxes[owner], [b"\0"], [given.fileno()])
             except OSError as error:
-                mine.close()
+                kept.close()
                 raise PeerGone from error
-        return mine
+        return kept
 
 
 def _exchange(connection: socket.socket, request: bytes) -> bytes:
-    """Send a request and read the whole response; the protocol limits how long it may be."""
+    """Send a request and read the whole response; ``Messages`` limits its length."""
     messages, received = Messages(), bytearray()
     deadline = time.monotonic() + ANSWER_SECONDS
     try:
@@ -140,14 +145,14 @@ def _exchange(connection: socket.socket, request: bytes) -> bytes:
             if messages.feed(data):
                 return bytes(received)
     except TimeoutError as error:
-        _log.error("a worker has not answered another one for %g s", ANSWER_SECONDS)
+        _log.error("a worker did not answer another worker within %g s", ANSWER_SECONDS)
         raise PeerSilent from error
     except (OSError, WireError) as error:
         raise PeerGone from error
 
 
 def make_inbox() -> tuple[socket.socket, socket.socket]:
-    """Make the two ends of a worker's inbox: the one that it reads, and the one that all the others write to."""
+    """Make a worker's inbox: the end that it reads from, and the end that the other workers write to."""
     reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     writer.settimeout(_HAND_OVER_SECONDS)
     return reader, writer

@@ -1,4 +1,4 @@
-"""A worker: a forked process that loads the plugins and serves them on the sockets that its master listens on."""
+"""A worker: a forked process that loads the plugins and serves them on the sockets of its master."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kong_pdk.metrics.recorder import record_worker, write_all
 from kong_pdk.mode import Mode
 from kong_pdk.plugin import Plugin
 from kong_pdk.server import engine
-from kong_pdk.server.fork_hooks import STOP_SIGNALS, part_from_children
+from kong_pdk.server.fork_hooks import STOP_SIGNALS, detach_children
 
 if TYPE_CHECKING:
     from kong_pdk.server.server import Server
@@ -25,66 +25,70 @@ if TYPE_CHECKING:
 
 @dataclass
 class Loaded:
-    """The plugins that a worker serves, and what is to be said of those that do not load."""
+    """The plugins that a worker serves, and the error messages of the plugins that do not load."""
 
     plugins: list[Plugin] = field(default_factory=list)
-    sentences: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
 
 Load = Callable[[], Loaded]
 
 
 @dataclass
-class Seat:
-    """The place of one worker: its number, and the sockets that the master made before the fork."""
+class WorkerSockets:
+    """The number of a worker, and the sockets that it got from the master at the fork."""
 
     slot: int
-    line: socket.socket
-    """To the master; its end is the master's end."""
+    control: socket.socket
+    """The control channel to the master. When the master ends, this socket is closed, and the worker ends."""
     listening: list[socket.socket]
     inbox: socket.socket
+    """Receives connections of other workers (see :mod:`kong_pdk.server.step_forwarding`)."""
     outboxes: list[socket.socket]
+    """Lead to the inboxes of all workers, by number."""
 
-    def renew(self) -> None:
-        """Make the sockets anew, of the class that an engine may have put in the place of Python's own."""
-        self.line = _renewed(self.line)
-        self.listening = [_renewed(each) for each in self.listening]
-        self.inbox = _renewed(self.inbox)
-        self.outboxes = [_renewed(each) for each in self.outboxes]
+    def reopen(self) -> None:
+        """Wrap the descriptors in new socket objects: gevent has replaced Python's socket class since the fork."""
+        self.control = _reopened(self.control)
+        self.listening = [_reopened(each) for each in self.listening]
+        self.inbox = _reopened(self.inbox)
+        self.outboxes = [_reopened(each) for each in self.outboxes]
 
-    def sockets(self) -> list[socket.socket]:
-        """List all of them."""
-        return [self.line, *self.listening, self.inbox, *self.outboxes]
+    def all(self) -> list[socket.socket]:
+        return [self.control, *self.listening, self.inbox, *self.outboxes]
 
     def peers(self) -> Peers | None:
-        """Give the way to the other workers; None where there are none."""
+        """Connect to the other workers; None where there are none."""
         from kong_pdk.server.step_forwarding import Peers
 
         return Peers(self.slot, self.inbox, self.outboxes) if len(self.outboxes) > 1 else None
 
 
-def _renewed(old: socket.socket) -> socket.socket:
+def _reopened(old: socket.socket) -> socket.socket:
     timeout = old.gettimeout()
     new = socket.socket(fileno=old.detach())
     new.settimeout(timeout)
     return new
 
 
-def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None, interface: Interface) -> Server | None:
-    """Serve as a worker until told to stop.
+def work(sockets: WorkerSockets, mode: Mode, load: Load, metrics: Path | None, interface: Interface) -> Server | None:
+    """Serve as a worker until a signal stops it.
 
     :param load: loads the plugins, after the engine was started.
-    :param metrics: the directory of the files to count in; None where nothing is counted.
-    :param interface: what Kong can be asked for over ProtoBuf:1.
-    :return: the server, which has stopped; None where there was nothing to serve.
+    :param metrics: the directory of the counter files; None to count nothing.
+    :param interface: the methods that Kong has over ProtoBuf:1.
+    :return: the server, which has stopped; None where no plugin could be loaded.
     """
-    _begin(seat, mode)
-    from kong_pdk.server.control_channel import FAILED, READY, Line
+    engine.start(mode.engine)
+    sockets.reopen()
+    if mode.workers > 1:
+        logs.name_worker(sockets.slot + 1)
+    from kong_pdk.server.control_channel import FAILED, READY, ControlChannel
     from kong_pdk.server.server import Server
 
-    held: list[Callable[[], list[socket.socket]]] = [seat.sockets]
+    open_sockets: list[Callable[[], list[socket.socket]]] = [sockets.all]
     handlers: dict[signal.Signals, Any] = dict.fromkeys(STOP_SIGNALS, signal.SIG_DFL)
-    part_from_children(lambda: [each for give in held for each in give()], handlers)
+    detach_children(lambda: [each for list_open in open_sockets for each in list_open()], handlers)
     servers: list[Server] = []
 
     def dropped(id: int) -> None:
@@ -95,29 +99,22 @@ def work(seat: Seat, mode: Mode, load: Load, metrics: Path | None, interface: In
         for server in servers:
             server.instances.note_closed(id)
 
-    line = Line(seat.line, dropped, closed)
-    line.listen()
+    channel = ControlChannel(sockets.control, dropped, closed)
+    channel.listen()
     loaded = load()
     logs.restore()
     if not loaded.plugins:
-        line.tell(FAILED, loaded.sentences)
+        channel.tell(FAILED, loaded.messages)
         return None
     if metrics is not None:
-        record_worker(metrics, {plugin.name: plugin.phases for plugin in loaded.plugins}, seat.slot, os.getppid())
-    server = Server(loaded.plugins, seat.listening, line, seat.peers(), interface)
+        record_worker(metrics, {plugin.name: plugin.phases for plugin in loaded.plugins}, sockets.slot, os.getppid())
+    server = Server(loaded.plugins, sockets.listening, channel, sockets.peers(), interface)
     servers.append(server)
-    held.append(server.sockets)
+    open_sockets.append(server.sockets)
     handlers.update(server.stop_at_signals())
-    line.tell(READY, loaded.sentences)
+    channel.tell(READY, loaded.messages)
     try:
         server.run()
     finally:
         write_all()
     return server
-
-
-def _begin(seat: Seat, mode: Mode) -> None:
-    engine.start(mode.engine)
-    seat.renew()
-    if mode.workers > 1:
-        logs.name_worker(seat.slot + 1)

@@ -1,1 +1,1 @@
-"""Kong's two plugin-server protocols: bytes to calls and back, without sockets or threads."""
+"""Kong's two plugin-server protocols: encodes and decodes calls, without sockets and threads."""

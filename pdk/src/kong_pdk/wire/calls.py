@@ -1,4 +1,4 @@
-"""What Kong asks of a plugin server and what it is answered, alike for both protocols."""
+"""The calls of Kong to a plugin server and their answers, for both protocols."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TypeAlias
 
 @dataclass(frozen=True)
 class GetPluginNames:
-    """Which plugins does this server serve?"""
+    """Asks which plugins the server has."""
 
 
 @dataclass(frozen=True)
 class GetPluginInfo:
-    """What is known of one plugin?"""
+    """Asks about a plugin."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class StartInstance:
-    """Make an instance of a plugin from a configuration, a JSON text."""
+    """Makes an instance of a plugin; ``config`` is a JSON object."""
 
     name: str
     config: bytes
@@ -28,21 +28,21 @@ class StartInstance:
 
 @dataclass(frozen=True)
 class GetInstanceStatus:
-    """What is known of one instance?"""
+    """Asks about an instance."""
 
     instance_id: int
 
 
 @dataclass(frozen=True)
 class CloseInstance:
-    """Forget an instance."""
+    """Ends an instance."""
 
     instance_id: int
 
 
 @dataclass(frozen=True)
 class HandleEvent:
-    """Run an instance's handler of a phase."""
+    """Runs the handler of an instance for a phase, ``event_name``."""
 
     instance_id: int
     event_name: str

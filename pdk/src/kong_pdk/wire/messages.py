@@ -1,8 +1,8 @@
 """The messages of ProtoBuf:1, as classes of the protobuf library.
 
-Kong writes raw bytes into fields that its interface file calls ``string``, a Latin-1 header for
-example. The two are the same on the wire, so all of them are declared as ``bytes`` here: nothing a
-client sends makes a message unreadable. Maps are lists of entries for the same reason.
+Kong writes raw bytes, a Latin-1 header for example, into fields that its interface file declares as ``string``. Both
+types are the same on the wire, so the fields are ``bytes`` here, and no client can make a message unreadable. Maps are
+lists of entries for the same reason.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _SCALARS = {
     "double": _Field.TYPE_DOUBLE,
 }
 
-# One line a message: "name type number", "*" behind the type for a list; "|" in front of those that
-# exclude each other (a oneof).
+# The fields of each message: "name type number", with "*" behind the type of a list, and "|" before each field of the
+# oneof.
 _MESSAGES: dict[str, str] = {
     "Empty": "",
     "Value": "|null int32 1, |number double 2, |string bytes 3, |bool bool 4, |struct Struct 5, |list ListValue 6",
@@ -108,7 +108,10 @@ def _pool() -> descriptor_pool.DescriptorPool:
 
 @cache
 def message_class(name: str) -> type[Any]:
-    """Give the class of a message by its short name, ``RpcCall`` for example."""
+    """Give the class of a message.
+
+    :param name: the short name, ``RpcCall`` for example.
+    """
     descriptor = _pool().FindMessageTypeByName(f"{_PACKAGE}.{name}")
-    found: type[Message] = message_factory.GetMessageClass(descriptor)
-    return found
+    cls: type[Message] = message_factory.GetMessageClass(descriptor)
+    return cls

@@ -1,4 +1,4 @@
-"""MsgPack:1: MessagePack-RPC as Kong speaks it, and how it names the answers of PDK calls."""
+"""MsgPack:1: the messages of MessagePack-RPC, and the names of the steps that bring values of PDK calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgpack
 from kong_pdk.wire.wire_errors import WireError
 
 MAX_MESSAGE = 256 * 1024 * 1024
-"""Bytes of one message; a longer one is a peer that speaks something else."""
+"""Bytes of a message; a longer message means that the peer speaks another protocol."""
 
 _READ_SIZE = 64 * 1024
 
@@ -32,7 +32,7 @@ _STEPS = {
 
 @dataclass(frozen=True)
 class Request:
-    """A method to run."""
+    """A call of a method."""
 
     id: int
     method: str
@@ -41,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """What became of a request: an error or a result."""
+    """The error or the result of a request."""
 
     id: int
     error: Any
@@ -50,7 +50,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Notification:
-    """Something the server says unasked, ``serverPid`` for example."""
+    """A message without an answer, ``serverPid`` for example."""
 
     label: str
     args: Any
@@ -60,15 +60,17 @@ Message: TypeAlias = Request | Response | Notification
 
 
 def step_method(method: str) -> str:
-    """Name the RPC method by which Kong brings the value of a PDK call."""
+    """Give the RPC method by which Kong brings the value of a PDK call.
+
+    :param method: the dotted name of the PDK function.
+    """
     return _STEPS.get(method, "plugin.Step")
 
 
 class Messages:
-    """Cuts a stream of bytes into messages, however it arrives."""
+    """Cuts a stream of bytes into messages."""
 
     def __init__(self) -> None:
-        """Start with nothing received."""
         self._unpacker = msgpack.Unpacker(
             raw=False,
             unicode_errors="surrogateescape",
@@ -78,9 +80,9 @@ class Messages:
         )
 
     def feed(self, data: bytes) -> list[Message]:
-        """Take what was received and give the messages that are complete.
+        """Add received bytes, and return the messages that are complete now.
 
-        :raises WireError: the bytes are no MessagePack-RPC.
+        :raises WireError: the bytes are not MessagePack-RPC.
         """
         try:
             self._unpacker.feed(data)
@@ -112,7 +114,7 @@ def _pack(item: object) -> bytes:
 
 
 def encode_request(id: int, method: str, args: Sequence[object]) -> bytes:
-    """Make a request.
+    """Encode a request.
 
     :raises TypeError, ValueError, OverflowError: an argument that MessagePack cannot carry.
     """
@@ -120,7 +122,7 @@ def encode_request(id: int, method: str, args: Sequence[object]) -> bytes:
 
 
 def encode_response(id: int, error: object, result: object) -> bytes:
-    """Make a response.
+    """Encode a response.
 
     :raises TypeError, ValueError, OverflowError: a value that MessagePack cannot carry.
     """
@@ -128,5 +130,5 @@ def encode_response(id: int, error: object, result: object) -> bytes:
 
 
 def encode_notification(label: str, args: object) -> bytes:
-    """Make a notification."""
+    """Encode a notification."""
     return _pack([2, label, args])

@@ -1,4 +1,4 @@
-"""The PDK functions: which phase may call each (``phases.tsv``), and its method of ProtoBuf:1 (``methods.tsv``)."""
+"""The PDK functions: their phases (``phases.tsv``), and their methods of ProtoBuf:1 (``methods.tsv``)."""
 
 from __future__ import annotations
 
@@ -8,25 +8,28 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from kong_pdk.protocol import PHASES
+
 
 @dataclass(frozen=True)
 class Method:
-    """A PDK method as an interface file names it.
-
-    ``name`` is the name on the wire: dotted, ``kong.request.get_header``, or with slashes,
-    ``kong/request/get_header``. Kong finds the same Lua function by both; a second name is there for messages that
-    say more. ``input`` and ``output`` are the short names of the messages. ``extended`` says that an unmodified Kong
-    does not name the method.
-    """
+    """A method of an interface file, which calls a PDK function."""
 
     name: str
+    """The name on the wire: dotted, ``kong.request.get_header``, or with slashes, ``kong/request/get_header``.
+
+    Kong finds the same Lua function by both names; the second name exists for more exact messages.
+    """
     input: str
+    """The short name of the argument's message."""
     output: str
+    """The short name of the result's message."""
     extended: bool = False
+    """Whether the method belongs to our extension, so that an unmodified Kong does not have it."""
 
     @property
     def function(self) -> str:
-        """The dotted name of the PDK function, as authors write it."""
+        """The dotted name of the PDK function."""
         return self.name.replace("/", ".")
 
 
@@ -41,10 +44,8 @@ def _rows() -> dict[str, Method]:
 
 
 METHODS: Mapping[str, Method] = _rows()
-"""All methods, by their names on the wire: Kong 3.9's, and behind them those that our extension adds."""
+"""All methods by their names on the wire: the methods of Kong 3.9, then those of our extension."""
 
-
-PHASES = ("certificate", "rewrite", "access", "response", "preread", "log")
 _STREAM_LOG = "log (stream)"
 
 
@@ -59,28 +60,28 @@ def _table() -> dict[str, dict[str, bool]]:
 
 
 def functions() -> tuple[str, ...]:
-    """List the PDK functions that were measured, by their dotted names."""
+    """List the PDK functions of ``phases.tsv``, by their dotted names."""
     return tuple(_table())
 
 
 def allowed(method: str, phase: str, subsystem: str = "http") -> bool | None:
-    """Say whether Kong makes this PDK call in this phase.
+    """Whether Kong makes a PDK call in a phase.
 
     :param method: dotted name, ``kong.request.get_header``.
     :param phase: ``certificate``, ``rewrite``, ``access``, ``response``, ``preread`` or ``log``.
-    :param subsystem: ``http`` or ``stream``; it matters for ``log`` alone.
-    :return: None where it was not measured, or the method is not in the table.
+    :param subsystem: ``http`` or ``stream``; only ``log`` depends on it.
+    :return: None where it was not measured, or the method is not in ``phases.tsv``.
     """
     column = _STREAM_LOG if phase == "log" and subsystem == "stream" else phase
     return _table().get(method, {}).get(column)
 
 
 def depends_on_subsystem(method: str) -> bool:
-    """Say whether this call works in the ``log`` phase of one subsystem and is refused in the other."""
+    """Whether a call works in the ``log`` phase of one subsystem, and is refused in the other."""
     verdicts = (allowed(method, "log", "http"), allowed(method, "log", "stream"))
     return True in verdicts and False in verdicts
 
 
 def phases_of(method: str, subsystem: str = "http") -> tuple[str, ...]:
-    """List the phases in which Kong makes this PDK call, in the order in which they run."""
+    """List the phases in which Kong makes a PDK call, in the order in which they run."""
     return tuple(phase for phase in PHASES if allowed(method, phase, subsystem))

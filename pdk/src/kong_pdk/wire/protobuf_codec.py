@@ -1,4 +1,4 @@
-"""ProtoBuf:1: frames, and the calls and returns of plugin life (the PDK's own messages: ``pdk``)."""
+"""ProtoBuf:1: frames, and the messages ``RpcCall`` and ``RpcReturn`` (messages of PDK calls: ``pdk_values``)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from kong_pdk.wire.text import decode, encode
 from kong_pdk.wire.wire_errors import WireError
 
 MAX_FRAME = 256 * 1024 * 1024
-"""Bytes. The largest body Kong takes by default is smaller; a longer frame is a peer that speaks something else."""
+"""Bytes of a message. A longer message means that the peer speaks another protocol: Kong's largest body is smaller."""
 
-_LENGTH = struct.Struct("=I")  # native order: that of the machine on which Kong runs too
+_LENGTH = struct.Struct("=I")  # native byte order, as Kong writes it on the same machine
 
 
 def frame(payload: bytes) -> bytes:
-    """Put the length in front of a message.
+    """Put the length before a message.
 
     :raises WireError: the message is longer than :data:`MAX_FRAME`.
     """
@@ -34,10 +34,10 @@ def frame(payload: bytes) -> bytes:
 
 
 def first_message(received: Sequence[bytes]) -> tuple[bytes, deque[bytes]] | None:
-    """Cut the first message off what was received, which stays as it is.
+    """Find the first message in received bytes, which are not changed.
 
-    :return: the message and what is behind it; None where it is not there as a whole.
-    :raises WireError: a length that no message has.
+    :return: the message and the bytes behind it; None where the message is not complete.
+    :raises WireError: the message is longer than :data:`MAX_FRAME`.
     """
     total = sum(map(len, received))
     if total < _LENGTH.size:
@@ -54,35 +54,35 @@ def first_message(received: Sequence[bytes]) -> tuple[bytes, deque[bytes]] | Non
 
 
 class Frames:
-    """Cuts a stream of bytes into messages, however it arrives."""
+    """Cuts a stream of bytes into messages."""
 
     def __init__(self) -> None:
-        """Start with nothing received."""
         self._received: deque[bytes] = deque()
 
     @property
     def partial(self) -> bool:
-        """Whether a message has begun and not ended."""
+        """Whether a message is incomplete."""
         return bool(self._received)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take what was received and give the messages that are complete.
+        """Add received bytes, and return the messages that are complete now.
 
-        :raises WireError: a length that no message has.
+        :raises WireError: a message is longer than :data:`MAX_FRAME`.
         """
         if data:
             self._received.append(data)
-        found: list[bytes] = []
-        while (cut := first_message(self._received)) is not None:
-            message, self._received = cut
-            found.append(message)
-        return found
+        messages: list[bytes] = []
+        while (message_and_rest := first_message(self._received)) is not None:
+            message, self._received = message_and_rest
+            messages.append(message)
+        return messages
 
 
 def parse(name: str, payload: bytes) -> Any:
-    """Decode a message by its short name.
+    """Decode a message.
 
-    :raises WireError: the bytes are no such message.
+    :param name: the short name of the message.
+    :raises WireError: the bytes are not such a message.
     """
     try:
         return message_class(name).FromString(payload)
@@ -91,7 +91,7 @@ def parse(name: str, payload: bytes) -> Any:
 
 
 def encode_call(sequence: int, call: Call) -> bytes:
-    """Make an ``RpcCall``, as Kong does."""
+    """Encode an ``RpcCall``, as Kong does."""
     message = message_class("RpcCall")(sequence=sequence)
     if isinstance(call, calls.HandleEvent):
         message.cmd_handle_event.SetInParent()
@@ -115,9 +115,9 @@ def encode_call(sequence: int, call: Call) -> bytes:
 
 
 def decode_call(payload: bytes) -> tuple[int, Call]:
-    """Read an ``RpcCall``: its sequence number and what is asked.
+    """Decode an ``RpcCall``: its sequence number and the call.
 
-    :raises WireError: the bytes are no call.
+    :raises WireError: the bytes are not an ``RpcCall``.
     """
     message = parse("RpcCall", payload)
     kind = message.WhichOneof("kind")
@@ -141,7 +141,7 @@ def decode_call(payload: bytes) -> tuple[int, Call]:
 
 
 def encode_return(sequence: int, answer: Answer) -> bytes:
-    """Make an ``RpcReturn``, as a plugin server does."""
+    """Encode an ``RpcReturn``, as a plugin server does."""
     message = message_class("RpcReturn")(sequence=sequence)
     if isinstance(answer, calls.InstanceStatus):
         status = message.instance_status
@@ -167,9 +167,9 @@ def encode_return(sequence: int, answer: Answer) -> bytes:
 
 
 def decode_return(payload: bytes) -> tuple[int, Answer]:
-    """Read an ``RpcReturn``: its sequence number and the answer, None for that of an event.
+    """Decode an ``RpcReturn``: its sequence number and the answer, which is None for an event.
 
-    :raises WireError: the bytes are no return.
+    :raises WireError: the bytes are not an ``RpcReturn``.
     """
     message = parse("RpcReturn", payload)
     kind = message.WhichOneof("kind")

@@ -1,13 +1,13 @@
-"""Strings of the wire: Kong's are bytes, Python's are text, and none may be lost between."""
+"""Converts between Kong's strings, which are bytes, and Python's text, without loss."""
 
 from __future__ import annotations
 
 
 def decode(value: bytes) -> str:
-    """Make text of bytes; those that are not UTF-8 become surrogates and survive :func:`encode`."""
+    """Decode UTF-8; other bytes become surrogates, from which :func:`encode` makes the same bytes."""
     return value.decode("utf-8", "surrogateescape")
 
 
 def encode(value: str) -> bytes:
-    """Make bytes of text, those again that :func:`decode` was given."""
+    """Encode text as UTF-8; surrogates of :func:`decode` become their bytes again."""
     return value.encode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""What can be wrong with the bytes of a peer or with the arguments of a call."""
+"""Errors in the bytes of a peer, and in the arguments of a PDK call."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from kong_pdk.errors import PDKException
 
 
 class WireError(Exception):
-    """The bytes are not of the protocol: the connection that brought them is to be closed."""
+    """The bytes do not follow the protocol, so their connection must be closed."""
 
 
 class UnknownMethod(WireError):
-    """ProtoBuf:1 has no messages for this PDK method."""
+    """An interface file does not have a method for a PDK function."""
 
     def __init__(self, method: str) -> None:
-        """:param method: the name, ``kong.request.get_body`` for example."""
+        """:param method: the dotted name, ``kong.request.get_body`` for example."""
         super().__init__(f"{method} is not one of the methods that Kong's interface file names")
         self.method = method
 
 
 class InterfaceError(Exception):
-    """An interface file that is not what it should be; the message says what to do."""
+    """An interface file is missing or wrong; the message has a hint."""
 
 
 class ArgumentError(PDKException, TypeError):
-    """The arguments do not fit into the message of a method: they were not sent."""
+    """The arguments of a PDK call cannot be sent; the call was not made."""
 
 
 def too_deep(function: str) -> ArgumentError:
-    """Make the error of a value that has no end, or a very deep one."""
+    """Make the error about a value that is nested too deeply, or contains itself."""
     return ArgumentError(f"{function}: a value is nested too deeply to be sent to Kong")

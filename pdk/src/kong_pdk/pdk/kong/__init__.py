@@ -1,8 +1,8 @@
 """Kong's plugin development kit, typed: ``import kong_pdk.pdk.kong as kong`` and ``def access(self, kong: kong.kong)``.
 
-There are types here and no values: calls go through the ``kong`` that a handler is given. The functions of the class
-``kong``, and of a ``kong()`` that a unit test makes, do nothing and give None. Those that a handler calls give
-``(value, error)``; :mod:`kong_pdk.pdk.plain` has the same types for plugins without Lua style.
+The module has types and no values: calls go through the ``kong`` argument of a handler, and return ``(value, error)``.
+:mod:`kong_pdk.pdk.plain` has the same types for plugins without Lua style. The functions of the class ``kong``, and of
+a ``kong()`` that a unit test makes, do nothing and return None.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from kong_pdk.pdk.kong.telemetry import Telemetry
 from kong_pdk.pdk.kong.unconnected import Types
 from kong_pdk.pdk.kong.vault import Vault
 
-# Plugin is not among them: that name is the author's.
+# Without Plugin: `from kong_pdk.pdk.kong import *` must keep the class of this name that the author defines.
 __all__ = [
     "Client",
     "ClientTls",
@@ -54,7 +54,7 @@ __all__ = [
 
 
 class kong(Namespace):
-    """Kong's plugin development kit, as a handler gets it. It may be handed to any function."""
+    """Kong's plugin development kit, the argument of a handler. It may be passed on to any function."""
 
     client = Part(Client)
     cluster = Part(Cluster)
@@ -72,6 +72,6 @@ class kong(Namespace):
     vault = Part(Vault)
 
 
-# `kong.log.err(...)` on the import is a mistake that deserves a message.
+# A call on the import, `kong.log.err(...)` outside of a handler, gets an error message.
 for _part in [name for name in vars(kong) if not name.startswith("_")]:
     sys.modules[f"{__name__}.{_part}"].__class__ = Types

@@ -1,4 +1,4 @@
-"""Names that plugins write and no plugin server has: what Lua alone has, other languages' PDKs, or nobody."""
+"""Hints for names that no plugin server has: names of Lua's PDK or of other languages' PDKs, and likely mistakes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _RESPONSE_BODY = (
 )
 _KEEP = "keep values in self, which is there for all requests of a configuration, or in a library such as cachetools"
 _STORE = (
-    "kong.client.get_consumer(), load_consumer(id), kong.router.get_route() and get_service() give what belongs to the "
-    "request; all else has Kong's Admin API"
+    "kong.client.get_consumer(), load_consumer(id), kong.router.get_route() and get_service() give the entities of the "
+    "request; Kong's Admin API gives all others"
 )
 _CONFIGURATION = (
     "the plugin's own configuration is the argument of Plugin.__init__; Kong's is in the environment, as in "
@@ -54,7 +54,7 @@ _HINTS = {
     "kong.route": "call kong.router.get_route()",
     "kong.exit": "call kong.response.exit(status, body, headers)",
     "kong.ctx.plugin": "keep values of a request by kong.ctx.shared.set(key, value) and get(key), under keys of the "
-    "plugin's own; what all requests share is in self",
+    "plugin's own; self has the values that all requests share",
     "kong.ctx.core": "call kong.ctx.shared.set(key, value) and get(key)",
     "kong.log.error": "call kong.log.err",
     "kong.log.exception": "call kong.log.err, or Python's logging.exception for the traceback",
@@ -88,7 +88,7 @@ _HINTS = {
     "kong.service.response.set_raw_body": _RESPONSE_BODY,
 }
 REFUSED = {"kong.response.get_raw_body": _RESPONSE_BODY}
-"""Functions that Kong has and refuses in every phase of a plugin server, and what to use in their place."""
+"""Functions that Kong refuses in every phase of a plugin server, each with a hint what to use instead."""
 
 _FUNCTIONS_OF_RULES = {
     "kong.service.request": {
@@ -109,10 +109,10 @@ _RULES = (
 
 
 def hint(path: str) -> str | None:
-    """Say what to use in the place of a name that no plugin server has.
+    """Give a hint what to use instead of a name that no plugin server has.
 
     :param path: the dotted name.
-    :return: None where Kong may have it.
+    :return: None where Kong may have the name.
     """
     if path in _HINTS:
         return _HINTS[path]

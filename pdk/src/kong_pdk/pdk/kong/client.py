@@ -1,4 +1,4 @@
-"""``kong.client``: who connected, and who that is."""
+"""``kong.client``: the client's connection, and its consumer."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class ClientTls(Namespace):
 
     @function("kong.client.tls.request_client_certificate")
     def request_client_certificate(self) -> Result[bool | None]:
-        """Ask the client for its certificate in the handshake. The handshake goes on without one, too.
+        """Ask the client for its certificate in the handshake, which succeeds without one as well.
 
-        :return: True; None where it could not be asked for.
+        :return: True; None where Kong could not ask.
 
         Phases: certificate.
         Interface: extended.
@@ -23,9 +23,9 @@ class ClientTls(Namespace):
 
     @function("kong.client.tls.disable_session_reuse")
     def disable_session_reuse(self) -> Result[bool | None]:
-        """Have the client make a whole handshake the next time, so that its certificate is asked for again.
+        """Make the client do a full handshake the next time, so that Kong asks for its certificate again.
 
-        :return: True; None where that could not be had.
+        :return: True; None where it did not work.
 
         Phases: certificate.
         Interface: extended.
@@ -33,9 +33,9 @@ class ClientTls(Namespace):
 
     @function("kong.client.tls.get_full_client_certificate_chain")
     def get_full_client_certificate_chain(self) -> Result[str | None]:
-        """Give the certificate that the client showed, and those behind it.
+        """Give the certificate chain of the client.
 
-        :return: in PEM, the client's own first; None where it showed none.
+        :return: in PEM, the client's own certificate first; None without one.
 
         Phases: rewrite, access, response.
         Interface: extended.
@@ -43,9 +43,9 @@ class ClientTls(Namespace):
 
     @function("kong.client.tls.set_client_verify")
     def set_client_verify(self, result: str) -> Result[None]:
-        """Set what the log entry says about the check of the client's certificate.
+        """Set the result of the check of the client's certificate in the log entry.
 
-        Kong documents it for ``rewrite`` and ``access``; a plugin server was seen to be refused there.
+        Kong documents it for ``rewrite`` and ``access``, but refuses it to plugin servers.
 
         :param result: ``SUCCESS``, ``NONE``, or ``FAILED:`` and a reason.
 
@@ -55,18 +55,18 @@ class ClientTls(Namespace):
 
 
 class Client(Namespace):
-    """The client: its connection, and the consumer as whom it was authenticated.
+    """The client: its connection, and its authenticated consumer.
 
-    Functions with "forwarded" in their names take what a trusted proxy in front of Kong says.
+    Functions with "forwarded" in their names use the headers of a trusted proxy in front of Kong.
     """
 
     tls = Part(ClientTls)
 
     @function("kong.client.get_ip")
     def get_ip(self) -> Result[str]:
-        """Give the address of whoever connected to Kong.
+        """Give the address from which the connection to Kong was made.
 
-        :return: an IP address; a proxy's, where there is one in front.
+        :return: an IP address; a proxy's address, where a proxy is in front of Kong.
 
         Phases: rewrite, access, response, preread.
         Interface: stock.
@@ -84,7 +84,7 @@ class Client(Namespace):
 
     @function("kong.client.get_port")
     def get_port(self) -> Result[int]:
-        """Give the port from which somebody connected to Kong.
+        """Give the port from which the connection to Kong was made.
 
         :return: the port's number.
 
@@ -96,7 +96,7 @@ class Client(Namespace):
     def get_forwarded_port(self) -> Result[int | None]:
         """Give the port from which the client connected, seen from outside of trusted proxies.
 
-        :return: the port's number; None where a proxy did not say it.
+        :return: the port's number; None where a proxy does not tell it.
 
         Phases: rewrite, access, response, preread.
         Interface: stock.
@@ -104,9 +104,9 @@ class Client(Namespace):
 
     @function("kong.client.get_credential")
     def get_credential(self) -> Result[values.Credential | None]:
-        """Give what the client was authenticated with.
+        """Give the credential with which the client was authenticated.
 
-        :return: the credential's fields; None where nobody is authenticated.
+        :return: the credential's fields; None for a client that is not authenticated.
 
         Phases: access, response, log.
         Interface: stock.
@@ -114,11 +114,11 @@ class Client(Namespace):
 
     @function("kong.client.load_consumer")
     def load_consumer(self, consumer_id: str, search_by_username: bool | None = None) -> Result[values.Consumer | None]:
-        """Look a consumer up in Kong's database.
+        """Find a consumer in Kong's database.
 
         :param consumer_id: the consumer's UUID.
-        :param search_by_username: True to take a username in place of the UUID as well.
-        :return: the consumer's fields; None where there is none.
+        :param search_by_username: True to accept a username as well.
+        :return: the consumer's fields; None where there is no such consumer.
 
         Phases: access, response, log.
         Interface: stock.
@@ -126,9 +126,9 @@ class Client(Namespace):
 
     @function("kong.client.get_consumer")
     def get_consumer(self) -> Result[values.Consumer | None]:
-        """Give the consumer as whom the client was authenticated.
+        """Give the consumer that the client was authenticated as.
 
-        :return: the consumer's fields; None where nobody is authenticated.
+        :return: the consumer's fields; None for a client that is not authenticated.
 
         Phases: access, response, log.
         Interface: stock.
@@ -138,13 +138,13 @@ class Client(Namespace):
     def authenticate(
         self, consumer: Mapping[str, object] | None, credential: Mapping[str, object] | None
     ) -> Result[None]:
-        """Say who the client is, for the plugins that follow and for the service.
+        """Set the client's consumer and credential, for the plugins that follow and for the service.
 
-        :param consumer: its fields, from ``load_consumer`` for example; None for nobody.
-        :param credential: its fields, ``id`` among them; None for none. One of the two must be given.
-        :raises TypeError: a field that does not reach Kong. Kong's own interface file has ``id``, ``created_at``,
-            ``username``, ``custom_id`` and ``tags`` of a consumer, ``id`` and ``consumer_id`` of a credential; an
-            extended file has all of them where a consumer is given, MsgPack:1 has all of them.
+        :param consumer: its fields, from ``load_consumer`` for example; None for no consumer.
+        :param credential: its fields with ``id``; None for no credential. One of the two must be given.
+        :raises TypeError: a field cannot be sent. Kong's own interface file has ``id``, ``created_at``, ``username``,
+            ``custom_id`` and ``tags`` of a consumer, ``id`` and ``consumer_id`` of a credential; an extended file has
+            all fields if a consumer is given, and MsgPack:1 has all fields.
 
         Phases: access.
         Interface: stock.
@@ -152,9 +152,9 @@ class Client(Namespace):
 
     @function("kong.client.get_protocol")
     def get_protocol(self, allow_terminated: bool | None = None) -> Result[str | None]:
-        """Give the protocol in which the client speaks to Kong, as routes name it.
+        """Give the protocol between the client and Kong, as in ``protocols`` of routes.
 
-        :param allow_terminated: True to believe the ``X-Forwarded-Proto`` of a trusted proxy that ended TLS.
+        :param allow_terminated: True to accept the ``X-Forwarded-Proto`` of a trusted proxy that terminates TLS.
         :return: ``http``, ``https``, ``tcp``, ``tls``...; None where no route matched.
 
         Phases: access, response, log (stream).

@@ -10,7 +10,7 @@ class Cluster(Namespace):
 
     @function("kong.cluster.get_id")
     def get_id(self) -> Result[str | None]:
-        """Give the cluster's name.
+        """Give the id of the cluster.
 
         :return: a UUID; None without a database, where there is no cluster.
 

@@ -8,14 +8,14 @@ from kong_pdk.pdk.kong.namespace import Namespace, Part, Result, function
 
 
 class Shared(Namespace):
-    """Values that all plugins see, Lua ones too, from one phase to the next; gone with the request."""
+    """Values of a request that all plugins share, Lua plugins too, through all phases."""
 
     @function("kong.ctx.shared.get")
     def get(self, key: str) -> Result[Any]:
         """Give a value that a plugin has set.
 
-        :param key: its name.
-        :return: the value; None where there is none.
+        :param key: the name of the value.
+        :return: the value; None where it is not set.
 
         Phases: rewrite, access, response, preread, log.
         Interface: stock.
@@ -25,23 +25,23 @@ class Shared(Namespace):
     def set(self, key: str, value: object) -> Result[None]:
         """Set a value for the phases and plugins that follow.
 
-        :param key: its name; all plugins share the names, so begin it with your plugin's.
-        :param value: text, number, boolean, list or dict; None takes it away.
+        :param key: the name of the value. All plugins share the names, so begin it with the plugin's name.
+        :param value: text, number, boolean, list or dict; None removes the value.
 
         Phases: certificate, rewrite, access, response, preread, log.
         Interface: stock.
         """
 
-    if not TYPE_CHECKING:  # for type checkers there are no such names at all
+    if not TYPE_CHECKING:  # type checkers report these names by themselves
 
         def __getattr__(self, name: str) -> Any:
-            """Refuse Lua's ``kong.ctx.shared.name``, which would be a part of the PDK here, and true."""
+            """Refuse Lua's ``kong.ctx.shared.name``, which would give a part of the PDK instead of a value."""
             if name.startswith("_"):
                 raise AttributeError(name)
             raise AttributeError(f"{self._path} has no attributes for its values; call {self._path}.get({name!r})")
 
         def __setattr__(self, name: str, value: object) -> None:
-            """Refuse Lua's ``kong.ctx.shared.name = value``, which nobody else would see here."""
+            """Refuse Lua's ``kong.ctx.shared.name = value``, which would not reach Kong."""
             if not name.startswith("_"):
                 raise AttributeError(
                     f"{self._path} has no attributes for its values; call {self._path}.set({name!r}, value)"
@@ -50,6 +50,6 @@ class Shared(Namespace):
 
 
 class Ctx(Namespace):
-    """Values that live as long as a request or a connection. A plugin server has the shared ones."""
+    """Values that live as long as a request or a connection. A plugin server has only the shared ones."""
 
     shared = Part(Shared)

@@ -1,4 +1,4 @@
-"""``kong.ip``: IP addresses and whom Kong trusts."""
+"""``kong.ip``: the IP addresses that Kong trusts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class Ip(Namespace):
 
     @function("kong.ip.is_trusted")
     def is_trusted(self, address: str) -> Result[bool]:
-        """Say whether Kong believes the ``X-Forwarded-*`` headers that come from an address.
+        """Whether Kong trusts the ``X-Forwarded-*`` headers of an address.
 
         :param address: an IP address.
-        :return: whether it is among Kong's ``trusted_ips``.
+        :return: whether it is in Kong's ``trusted_ips``.
 
         Phases: certificate, rewrite, access, response, preread, log.
         Interface: stock.

@@ -7,16 +7,16 @@ from kong_pdk.pdk.kong.values import SerializeOptions
 
 
 class Inspect(Namespace):
-    """Lines for debugging: ``kong.log.inspect(x)`` writes values so that one sees what they are.
+    """Lines for debugging: ``kong.log.inspect(x)`` writes values in a readable form with their types.
 
-    Making them readable costs Kong time: nothing for plugins that are in use.
+    Formatting the values costs Kong time, so do not use it in production.
     """
 
     @function("kong.log.inspect")
     def __call__(self, *values: object) -> Result[None]:
-        """Write values into Kong's log, at level notice: texts in quotes, dicts and lists with what they hold.
+        """Write values into Kong's log, at level notice: texts in quotes, dicts and lists with their content.
 
-        :param values: what to write; there is a space between two of them.
+        :param values: the values, which Kong separates by spaces.
 
         Phases: rewrite, access, response, log.
         Interface: extended.
@@ -24,7 +24,7 @@ class Inspect(Namespace):
 
     @function("kong.log.inspect.on")
     def on(self) -> Result[None]:
-        """Have ``kong.log.inspect`` write again, for this plugin.
+        """Turn ``kong.log.inspect`` on again, for this plugin.
 
         Phases: not measured.
         Interface: extended.
@@ -32,7 +32,7 @@ class Inspect(Namespace):
 
     @function("kong.log.inspect.off")
     def off(self) -> Result[None]:
-        """Have ``kong.log.inspect`` write nothing, for this plugin.
+        """Turn ``kong.log.inspect`` off, for this plugin.
 
         Phases: not measured.
         Interface: extended.
@@ -40,10 +40,10 @@ class Inspect(Namespace):
 
 
 class Log(Namespace):
-    """Kong's log. Each line has the plugin's name in front, and the request behind.
+    """Kong's log. Kong adds the plugin's name before each message, and the request after it.
 
-    The parts of a message are joined as they are: put spaces where they belong. What the level ``log_level`` of Kong
-    leaves out is a call nevertheless.
+    The parts of a message are joined without spaces. A message below Kong's ``log_level`` is not written, but still
+    costs a call.
     """
 
     inspect = Part(Inspect)
@@ -60,7 +60,7 @@ class Log(Namespace):
 
     @function("kong.log.alert")
     def alert(self, *message: object) -> Result[None]:
-        """Write a line at level alert: somebody must act at once.
+        """Write a line at level alert: an operator must act at once.
 
         :param message: the parts of the line.
 
@@ -90,7 +90,7 @@ class Log(Namespace):
 
     @function("kong.log.warn")
     def warn(self, *message: object) -> Result[None]:
-        """Write a line at level warn: something is not as it should be, and goes on.
+        """Write a line at level warn: something is not as it should be, but the request goes on.
 
         :param message: the parts of the line.
 
@@ -100,7 +100,7 @@ class Log(Namespace):
 
     @function("kong.log.notice")
     def notice(self, *message: object) -> Result[None]:
-        """Write a line at level notice: something worth knowing happened. Kong's default shows it and all above.
+        """Write a line at level notice, Kong's default ``log_level``: something worth knowing happened.
 
         :param message: the parts of the line.
 
@@ -120,7 +120,7 @@ class Log(Namespace):
 
     @function("kong.log.debug")
     def debug(self, *message: object) -> Result[None]:
-        """Write a line at level debug: a detail for those who look for a mistake.
+        """Write a line at level debug: a detail that helps to find an error.
 
         :param message: the parts of the line.
 
@@ -130,10 +130,10 @@ class Log(Namespace):
 
     @function("kong.log.deprecation")
     def deprecation(self, *message: object) -> Result[None]:
-        """Write a line that something will go, at level warn.
+        """Write a line about a deprecated feature, at level warn.
 
-        :param message: the parts of the line; at the end there may be a dict with ``after`` and ``removal``, the
-            versions since which it is deprecated and in which it goes, and ``trace``.
+        :param message: the parts of the line; the last one may be a dict with ``after``, the version since which the
+            feature is deprecated, ``removal``, the version that removes it, and ``trace``.
 
         Phases: rewrite, access, response, log.
         Interface: extended.
@@ -151,12 +151,12 @@ class Log(Namespace):
 
     @function("kong.log.set_serialize_value")
     def set_serialize_value(self, key: str, value: object, options: SerializeOptions | None = None) -> Result[None]:
-        """Set a value of the entry that ``serialize`` gives, and that logging plugins send.
+        """Set a value of the entry that ``serialize`` gives and that logging plugins send.
 
-        :param key: where it goes, dots leading into tables: ``request.headers.authorization``.
-        :param value: text, number, boolean or dict; None takes away what is there.
-        :param options: ``{"mode": "add"}`` or ``"replace"``, where ``set`` is not meant; over ProtoBuf:1 with the
-            stock interface there are none.
+        :param key: the path of the value, with dots between the keys: ``request.headers.authorization``.
+        :param value: text, number, boolean or dict; None removes the value.
+        :param options: ``{"mode": "add"}`` or ``{"mode": "replace"}`` instead of ``set``; not available over
+            ProtoBuf:1 with the stock interface.
 
         Phases: rewrite, access, response, log.
         Interface: stock.

@@ -1,4 +1,4 @@
-"""What the parts of the PDK have in common: how a documented method becomes a call to Kong."""
+"""The base class of the parts of the PDK, and the decorator that makes a documented method call Kong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kong_pdk.pdk.kong import absent
 from kong_pdk.pdk.kong.unconnected import do_nothing, unconnected, warn
 
 Call = Callable[[str, Sequence[object]], Any]
-"""Makes the call of the function with this dotted name."""
+"""Calls the PDK function of a dotted name with the arguments."""
 
 T = TypeVar("T")
 Whole = TypeVar("Whole", bound="Namespace")
@@ -22,18 +22,18 @@ Result = tuple[T, str | None]
 """A value, and Kong's error, which is None."""
 
 Fallible = tuple[T | None, str | None]
-"""A value, and None for the error; or None, and why there is no value."""
+"""A value and None; or None and the error."""
 
 
 class Namespace:
     """A part of the PDK: ``kong.request``, for example.
 
-    Functions that a newer Kong has, and this package does not, can be called as well; type checkers do not know
-    them. So a name that is wrong is found by Kong, or by the plugin server, and not by Python.
+    Functions that only a newer Kong has can be called as well; type checkers do not know them. So the plugin server or
+    Kong, and not Python, reports a wrong name.
     """
 
     def __init__(self, call: Call = do_nothing, path: str = "kong") -> None:
-        """:param call: makes the calls; without it they give None, for a unit test that makes its own ``kong()``.
+        """:param call: makes the calls; without it they return None, for a unit test that makes its own ``kong()``.
 
         :param path: the dotted name of this part.
         """
@@ -54,12 +54,11 @@ class Namespace:
             return self._call(self._path, args)
 
     def __repr__(self) -> str:
-        """Name the part."""
         return f"<{self._path}>"
 
 
 class Unknown(Namespace):
-    """A name that a newer Kong may have: a function to be called, or a part of it. It is no value."""
+    """A name that only a newer Kong may have: a function, or a part of the PDK, but not a value."""
 
     if not TYPE_CHECKING:
 
@@ -72,7 +71,7 @@ class Unknown(Namespace):
 
 
 class Part(Generic[Whole]):
-    """A part of a namespace, made when it is first used: an event seldom needs more than two of them."""
+    """A descriptor for a part of a namespace, which is made at its first use: an event seldom uses more than two."""
 
     def __init__(self, kind: type[Whole]) -> None:
         self.kind = kind
@@ -92,26 +91,26 @@ class Part(Generic[Whole]):
         if whole is None:
             return self
         made = self.kind(whole._call, f"{whole._path}.{self._name}")
-        whole.__dict__[self._name] = made  # found there from now on, without this descriptor
+        whole.__dict__[self._name] = made  # further accesses do not reach this descriptor
         return made
 
-    if not TYPE_CHECKING:  # for type checkers a class has no functions that can be called without a kong
+    if not TYPE_CHECKING:  # type checkers must not allow calls on the class, without the handler's kong
 
         def __getattr__(self, name: str) -> Any:
-            """Give a part, or a function that does nothing: ``kong.log.warn("...")`` of the class, at import."""
+            """Give a part, or a function that does nothing, for ``kong.log.warn("...")`` on the class, at import."""
             member = vars(self.kind).get(name)
             if name.startswith("__") or not (isinstance(member, Part) or hasattr(member, "pdk_function")):
                 raise AttributeError(f"{self.kind.__name__} of the PDK has no function {name}")
-            found = member if isinstance(member, Part) else unconnected(member, member.pdk_function)
-            self.__dict__[name] = found
-            return found
+            part = member if isinstance(member, Part) else unconnected(member, member.pdk_function)
+            self.__dict__[name] = part
+            return part
 
         def __dir__(self) -> list[str]:
             members = vars(self.kind).items()
             return [name for name, member in members if isinstance(member, Part) or hasattr(member, "pdk_function")]
 
         def __call__(self, *args: object, **named: object) -> None:
-            """Do nothing, as ``kong.log`` of the class."""
+            """Do nothing, for ``kong.log("...")`` on the class."""
             function = vars(self.kind).get("__call__")
             if function is None:
                 raise TypeError(f"{self.kind.__name__} of the PDK is not a function")
@@ -119,11 +118,11 @@ class Part(Generic[Whole]):
 
 
 def function(name: str) -> Callable[[Method], Method]:
-    """Make a method that has no more than a signature and a docstring call Kong.
+    """Decorate a method that has only a signature and a docstring, so that it calls Kong.
 
-    Arguments by position go to Kong as they are, be they too few or too many: Kong judges them.
+    Positional arguments go to Kong as they are, even too few or too many: Kong checks them.
 
-    :param name: the function's dotted name.
+    :param name: the dotted name of the function.
     """
 
     def replace(documented: Method) -> Method:
@@ -143,9 +142,9 @@ _signature = functools.cache(inspect.signature)
 def _by_position(
     name: str, documented: Callable[..., Any], args: Sequence[object], named: Mapping[str, object]
 ) -> list[object]:
-    """Put arguments that were given by name where Lua expects them; None for what was left out before them.
+    """Put arguments by name into the positions that Lua expects, with None for missing arguments before them.
 
-    :raises TypeError: there is no parameter of that name, or one that must be given is missing.
+    :raises TypeError: there is no parameter of a name, or a required argument is missing.
     """
     signature = _signature(documented)
     try:

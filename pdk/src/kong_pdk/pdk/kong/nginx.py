@@ -9,14 +9,17 @@ from kong_pdk.pdk.kong.values import Statistics
 
 
 class Nginx(Namespace):
-    """The nginx in which Kong runs. All but ``get_subsystem`` and ``get_statistics`` are for plugin servers alone."""
+    """The nginx in which Kong runs.
+
+    Only plugin servers have these functions, except ``get_subsystem`` and ``get_statistics``, which Lua has as well.
+    """
 
     @function("kong.nginx.get_var")
     def get_var(self, name: str) -> Result[str | None]:
         """Give a variable of nginx.
 
         :param name: as in nginx's documentation, without ``$``: ``request_uri``.
-        :return: its value; None where it is empty or there is none.
+        :return: the value; None for an empty or unknown variable.
 
         Phases: rewrite, access, response, preread.
         Interface: stock.
@@ -34,10 +37,10 @@ class Nginx(Namespace):
 
     @function("kong.nginx.get_ctx")
     def get_ctx(self, key: str) -> Result[Any]:
-        """Give a value of ``ngx.ctx``, where Kong itself keeps what it knows of a request.
+        """Give a value of ``ngx.ctx``, where Kong itself keeps its data about a request.
 
-        :param key: its name.
-        :return: the value; None where there is none.
+        :param key: the name of the value.
+        :return: the value; None where it is not set.
 
         Phases: rewrite, access, response, preread, log.
         Interface: stock.
@@ -47,7 +50,7 @@ class Nginx(Namespace):
     def set_ctx(self, key: str, value: object) -> Result[None]:
         """Set a value of ``ngx.ctx``. ``kong.ctx.shared`` is the place for values of plugins.
 
-        :param key: its name; Kong's own are not protected.
+        :param key: the name of the value; Kong's own values are not protected.
         :param value: text, number, boolean, list or dict.
 
         Phases: rewrite, access, response, log.
@@ -56,7 +59,7 @@ class Nginx(Namespace):
 
     @function("kong.nginx.req_start_time")
     def req_start_time(self) -> Result[float]:
-        """Give the moment at which nginx began with the request.
+        """Give the time at which nginx began to process the request.
 
         :return: seconds since 1970, to the millisecond.
 
@@ -66,7 +69,7 @@ class Nginx(Namespace):
 
     @function("kong.nginx.get_subsystem")
     def get_subsystem(self) -> Result[Literal["http", "stream"]]:
-        """Say whether this is a request, or a TCP connection.
+        """Tell whether this is an HTTP request or a TCP connection.
 
         :return: ``http`` or ``stream``.
 
@@ -76,9 +79,9 @@ class Nginx(Namespace):
 
     @function("kong.nginx.get_statistics")
     def get_statistics(self) -> Result[Statistics]:
-        """Give the connections and requests that nginx has counted.
+        """Give the numbers of connections and requests of nginx.
 
-        :return: numbers by name.
+        :return: the numbers by name.
 
         Phases: rewrite, access, response, log.
         Interface: extended.

@@ -1,4 +1,4 @@
-"""``kong.node``: this one Kong."""
+"""``kong.node``: the Kong that runs the request."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from kong_pdk.pdk.kong.values import MemoryStats
 
 
 class Node(Namespace):
-    """The node on which the request is."""
+    """The node that runs the request."""
 
     @function("kong.node.get_id")
     def get_id(self) -> Result[str]:
-        """Give the node's name.
+        """Give the id of the node.
 
-        :return: a UUID, another one for each start unless ``node_id`` is set.
+        :return: a UUID, a new one for each start unless ``node_id`` is set.
 
         Phases: rewrite, access, response, preread, log.
         Interface: stock.
@@ -35,12 +35,12 @@ class Node(Namespace):
     def get_memory_stats(
         self, unit: Literal["b", "k", "m", "g", "B", "K", "M", "G"] | None = None, scale: int | None = None
     ) -> Result[MemoryStats]:
-        """Give how much memory Kong's workers and their shared dictionaries use.
+        """Give the memory that Kong's workers and their shared dictionaries use.
 
-        :param unit: ``b``, ``k``, ``m`` or ``g``; bytes where it is not given. With another one than ``b`` the figures
-            are texts with the unit: ``40.00 KiB``. Over ProtoBuf:1 with the stock interface there are only bytes.
-        :param scale: digits behind the point, where a unit is given; 2 where it is not given.
-        :return: figures by dictionary and worker.
+        :param unit: ``b``, ``k``, ``m`` or ``g``; the default is bytes. With another unit than ``b`` the sizes are
+            texts: ``40.00 KiB``. Over ProtoBuf:1 with the stock interface there are only bytes.
+        :param scale: digits after the point, with a unit; the default is 2.
+        :return: sizes by dictionary and worker.
 
         Phases: rewrite, access, response, log.
         Interface: stock.

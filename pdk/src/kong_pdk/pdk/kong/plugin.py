@@ -1,4 +1,4 @@
-"""``kong.plugin``: the plugin that asks."""
+"""``kong.plugin``: the plugin that makes the call."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from kong_pdk.pdk.kong.namespace import Namespace, Result, function
 
 
 class Plugin(Namespace):
-    """The plugin itself, as Kong has it."""
+    """The plugin that makes the call."""
 
     @function("kong.plugin.get_id")
     def get_id(self) -> Result[str]:
-        """Give the name of the configuration with which the plugin runs.
+        """Give the id of the configuration with which the plugin runs.
 
         :return: a UUID.
 

@@ -1,4 +1,4 @@
-"""``kong.request``: what the client sent."""
+"""``kong.request``: the client's request."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from kong_pdk.pdk.kong.values import Captures, Headers, Query
 class Request(Namespace):
     """The client's request.
 
-    Functions with "forwarded" in their names take what a proxy in front of Kong says in ``X-Forwarded-*`` headers,
-    where Kong trusts that proxy (``trusted_ips``); the others speak of the connection to Kong itself.
+    Functions with "forwarded" in their names use the ``X-Forwarded-*`` headers of a proxy in front of Kong, if Kong
+    trusts the proxy (``trusted_ips``). The other functions describe the connection to Kong itself.
     """
 
     @function("kong.request.get_scheme")
@@ -90,8 +90,8 @@ class Request(Namespace):
     def get_forwarded_prefix(self) -> Result[str | None]:
         """Give the part of the path that Kong does not send to the service.
 
-        :return: the ``X-Forwarded-Prefix`` of a trusted proxy, else what a route with ``strip_path`` takes away; None
-            where nothing is taken away.
+        :return: the ``X-Forwarded-Prefix`` of a trusted proxy, else the part that a route with ``strip_path`` removes;
+            None where nothing is removed.
 
         Phases: rewrite, access, response.
         Interface: extended.
@@ -119,9 +119,9 @@ class Request(Namespace):
 
     @function("kong.request.get_path")
     def get_path(self) -> Result[str]:
-        """Give the path of the request in its normal form.
+        """Give the normalised path of the request.
 
-        :return: without the query, with ``..`` and doubled slashes resolved and needless percent-encoding undone.
+        :return: without the query, with ``..`` and doubled slashes resolved and needless percent-encoding decoded.
 
         Phases: rewrite, access, response.
         Interface: stock.
@@ -131,7 +131,7 @@ class Request(Namespace):
     def get_raw_path(self) -> Result[str]:
         """Give the path of the request as the client wrote it.
 
-        :return: without the query, nothing of it changed.
+        :return: without the query, unchanged.
 
         Phases: rewrite, access, response.
         Interface: extended.
@@ -151,7 +151,7 @@ class Request(Namespace):
     def get_raw_query(self) -> Result[str]:
         """Give the query of the request as the client wrote it.
 
-        :return: what follows the ``?``; an empty text without a query.
+        :return: the part after the ``?``; an empty text without a query.
 
         Phases: rewrite, access, response.
         Interface: stock.
@@ -162,8 +162,8 @@ class Request(Namespace):
         """Give an argument of the query.
 
         :param name: the argument's name, in the same case.
-        :return: its first value, decoded; True for an argument without ``=``; None where there is none. It is looked
-            for among the first 100 arguments.
+        :return: the first value, decoded; True for an argument without ``=``; None for a missing argument. Kong looks
+            at the first 100 arguments.
 
         Phases: rewrite, access, response.
         Interface: stock.
@@ -173,7 +173,7 @@ class Request(Namespace):
     def get_query(self, max_args: int | None = None) -> Result[Query]:
         """Give all arguments of the query.
 
-        :param max_args: how many at most, 1 to 1000; 100 where it is not given.
+        :param max_args: how many at most, 1 to 1000; the default is 100.
         :return: names to lists of values, decoded: ``/?flag&b=1&b=2`` gives ``{"flag": [True], "b": ["1", "2"]}``.
 
         Phases: rewrite, access, response.
@@ -184,9 +184,9 @@ class Request(Namespace):
     def get_header(self, name: str) -> Result[str | None]:
         """Give a header of the request.
 
-        :param name: the header's name in any case; ``_`` stands for ``-``, too.
-        :return: its first value; None where there is none. It is looked for among the first 100 headers. Over
-            ProtoBuf:1 with the stock interface an empty one is None, too.
+        :param name: the header's name in any case; ``_`` also stands for ``-``.
+        :return: the first value; None for a missing header, and over ProtoBuf:1 with the stock interface for an empty
+            one. Kong looks at the first 100 headers.
 
         Phases: rewrite, access, response, log (http).
         Interface: stock.
@@ -196,7 +196,7 @@ class Request(Namespace):
     def get_headers(self, max_headers: int | None = None) -> Result[Headers]:
         """Give all headers of the request.
 
-        :param max_headers: how many at most, 1 to 1000; 100 where it is not given.
+        :param max_headers: how many at most, 1 to 1000; the default is 100.
         :return: names in lower case to lists of values: ``{"x-two": ["a", "b"], "host": ["example.com"]}``.
 
         Phases: rewrite, access, response, log.
@@ -205,13 +205,13 @@ class Request(Namespace):
 
     @function("kong.request.get_raw_body")
     def get_raw_body(self) -> Fallible[bytes]:
-        """Give the body of the request as it came.
+        """Give the unchanged body of the request.
 
         A body that is larger than nginx's buffer (``nginx_http_client_body_buffer_size``) is in a file. Over
-        ProtoBuf:1 it is read from there, for which the plugin server must see Kong's file system; over MsgPack:1 it
-        is an error.
+        ProtoBuf:1 the plugin server reads the file, for which it must see Kong's file system; over MsgPack:1 such a
+        body is an error.
 
-        :return: empty where there is none.
+        :return: the body; empty without one.
         :raises PDKError: the body cannot be read, in a plugin without Lua style.
 
         Phases: rewrite, access, response.
@@ -222,13 +222,13 @@ class Request(Namespace):
     def get_body(
         self, mimetype: str | None = None, max_args: int | None = None, max_allowed_file_size: int | None = None
     ) -> Result[Any]:
-        """Give what the body of the request holds.
+        """Parse the body of the request.
 
-        :param mimetype: the kind to read it as, where the ``Content-Type`` of the request is not to count:
+        :param mimetype: the type to parse it as, instead of the ``Content-Type`` of the request:
             ``application/x-www-form-urlencoded``, ``application/json`` or ``multipart/form-data``.
-        :param max_args: how many fields of a form at most, 1 to 1000; 100 where it is not given.
+        :param max_args: how many fields of a form at most, 1 to 1000; the default is 100.
         :param max_allowed_file_size: bytes; a body that nginx has put into a file is read up to this size.
-        :return: the value of the JSON, or a dict of the form's fields; None where the body is of another kind, cannot
+        :return: the value of the JSON, or a dict of the form's fields; None where the body is of another type, cannot
             be parsed or is too large.
 
         Phases: rewrite, access, response.
@@ -237,7 +237,7 @@ class Request(Namespace):
 
     @function("kong.request.get_start_time")
     def get_start_time(self) -> Result[int]:
-        """Give the moment at which Kong began with the request.
+        """Give the time at which Kong began to process the request.
 
         :return: milliseconds since 1970.
 
@@ -247,7 +247,7 @@ class Request(Namespace):
 
     @function("kong.request.get_uri_captures")
     def get_uri_captures(self) -> Result[Captures]:
-        r"""Give what the groups of the route's regular expression matched.
+        r"""Give the groups of the route's regular expression, with the text that each matched.
 
         :return: for the path ``~/users/(?<id>\d+)/(\w+)`` and the request ``/users/42/edit``:
             ``{"unnamed": {1: "42", 2: "edit"}, "named": {"id": "42"}}``.

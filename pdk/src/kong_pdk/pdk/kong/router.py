@@ -1,4 +1,4 @@
-"""``kong.router``: where the request goes."""
+"""``kong.router``: the route and the service of the request."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from kong_pdk.pdk.kong.namespace import Namespace, Result, function
 
 
 class Router(Namespace):
-    """What Kong found for the request or the connection."""
+    """The route and the service that Kong chose for the request or the connection."""
 
     @function("kong.router.get_route")
     def get_route(self) -> Result[values.Route | None]:
         """Give the route that matched.
 
-        :return: the fields that are set; None where none matched.
+        :return: the fields that are set; None where no route matched.
 
         Phases: access, response, log.
         Interface: stock.
@@ -23,7 +23,7 @@ class Router(Namespace):
     def get_service(self) -> Result[values.Service | None]:
         """Give the service of the route that matched.
 
-        :return: the fields that are set; None where there is none.
+        :return: the fields that are set; None without a service.
 
         Phases: access, response, log.
         Interface: stock.

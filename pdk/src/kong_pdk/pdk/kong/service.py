@@ -1,4 +1,4 @@
-"""``kong.service``: the service that Kong asks."""
+"""``kong.service``: the service behind Kong."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from kong_pdk.pdk.kong.service_response import ServiceResponse
 
 
 class Service(Namespace):
-    """Where, and how, Kong connects to the service."""
+    """Kong's connection to the service."""
 
     request = Part(ServiceRequest)
     response = Part(ServiceResponse)
 
     @function("kong.service.set_upstream")
     def set_upstream(self, host: str) -> Result[bool | None]:
-        """Have an upstream of Kong's serve the request, in place of the service's host.
+        """Send the request to an upstream of Kong, instead of the service's host.
 
         :param host: the upstream's name.
-        :return: True; None and an error where there is no upstream of that name.
+        :return: True; None and an error where there is no upstream of this name.
 
         Phases: access.
         Interface: stock.
@@ -26,7 +26,7 @@ class Service(Namespace):
 
     @function("kong.service.set_target")
     def set_target(self, host: str, port: int) -> Result[None]:
-        """Have a host serve the request or the connection, in place of the service's.
+        """Send the request or the connection to a host, instead of the service's.
 
         :param host: a host name or IP address.
         :param port: 0 to 65535.
@@ -37,7 +37,7 @@ class Service(Namespace):
 
     @function("kong.service.set_retries")
     def set_retries(self, retries: int) -> Result[None]:
-        """Set how often Kong tries again where the service does not answer.
+        """Set how often Kong tries again when the service does not answer.
 
         :param retries: 0 to 32767.
 
@@ -59,9 +59,9 @@ class Service(Namespace):
 
     @function("kong.service.set_tls_verify")
     def set_tls_verify(self, on: bool) -> Result[bool | None]:
-        """Set whether the service's certificate is checked.
+        """Set whether Kong checks the service's certificate.
 
-        :param on: False to take any certificate.
+        :param on: False to accept any certificate.
         :return: True; None where it could not be set.
 
         Phases: rewrite, access.
@@ -70,7 +70,7 @@ class Service(Namespace):
 
     @function("kong.service.set_tls_verify_depth")
     def set_tls_verify_depth(self, depth: int) -> Result[bool | None]:
-        """Set how many certificates may stand between the service's and one that is trusted.
+        """Set how many certificates may be between the service's certificate and a trusted one.
 
         :param depth: from 0.
         :return: True; None where it could not be set.

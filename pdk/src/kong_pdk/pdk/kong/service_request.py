@@ -1,4 +1,4 @@
-"""``kong.service.request``: what the service gets."""
+"""``kong.service.request``: the request to the service."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from kong_pdk.pdk.kong.values import HeaderValue, QueryValue
 
 
 class ServiceRequest(Namespace):
-    """The request to the service, which begins as the client's."""
+    """The request to the service, which starts as a copy of the client's request."""
 
     @function("kong.service.request.set_scheme")
     def set_scheme(self, scheme: Literal["http", "https"]) -> Result[None]:
-        """Have Kong speak to the service with TLS, or without.
+        """Set whether Kong connects to the service with TLS.
 
         :param scheme: ``http`` or ``https``.
 
@@ -24,9 +24,9 @@ class ServiceRequest(Namespace):
 
     @function("kong.service.request.set_path")
     def set_path(self, path: str) -> Result[None]:
-        """Set the whole path: that of the service is not put in front of it.
+        """Set the whole path, without the path of the service before it.
 
-        :param path: from ``/`` on, without a query; it goes out as it is.
+        :param path: from ``/`` on, without a query; it is sent unchanged.
 
         Phases: rewrite, access.
         Interface: stock.
@@ -36,7 +36,7 @@ class ServiceRequest(Namespace):
     def set_raw_query(self, query: str) -> Result[None]:
         """Set the query as a text.
 
-        :param query: without ``?``, encoded as it is to go out.
+        :param query: without ``?``, and encoded.
 
         Phases: rewrite, access.
         Interface: stock.
@@ -44,9 +44,9 @@ class ServiceRequest(Namespace):
 
     @function("kong.service.request.set_query")
     def set_query(self, args: Mapping[str, QueryValue]) -> Result[None]:
-        """Set the query by its arguments, in place of all there were.
+        """Replace the query by arguments.
 
-        :param args: names to values; Kong encodes them and puts the names in order.
+        :param args: names to values; Kong encodes them, and sorts them by name.
 
         Phases: rewrite, access.
         Interface: stock.
@@ -54,7 +54,7 @@ class ServiceRequest(Namespace):
 
     @function("kong.service.request.clear_query_arg")
     def clear_query_arg(self, name: str) -> Result[None]:
-        """Take all arguments of a name from the query.
+        """Remove all arguments of a name from the query.
 
         :param name: the argument's name.
 
@@ -74,7 +74,7 @@ class ServiceRequest(Namespace):
 
     @function("kong.service.request.set_header")
     def set_header(self, header: str, value: HeaderValue) -> Result[None]:
-        """Set a header, in place of any of this name. ``Host`` can be set, too.
+        """Set a header, and replace headers of the same name. ``Host`` can be set as well.
 
         :param header: the header's name.
         :param value: text, number or boolean; a list for several headers of the name.
@@ -85,7 +85,7 @@ class ServiceRequest(Namespace):
 
     @function("kong.service.request.add_header")
     def add_header(self, header: str, value: HeaderValue) -> Result[None]:
-        """Add a header, beside others of this name.
+        """Add a header, and keep headers of the same name.
 
         :param header: the header's name.
         :param value: text, number or boolean; a list for several headers of the name.
@@ -96,7 +96,7 @@ class ServiceRequest(Namespace):
 
     @function("kong.service.request.clear_header")
     def clear_header(self, header: str) -> Result[None]:
-        """Take all headers of a name away.
+        """Remove all headers of a name.
 
         :param header: the header's name.
 
@@ -106,9 +106,9 @@ class ServiceRequest(Namespace):
 
     @function("kong.service.request.set_headers")
     def set_headers(self, headers: Mapping[str, HeaderValue]) -> Result[None]:
-        """Set several headers, each in place of any of its name.
+        """Set several headers, and replace headers of the same names.
 
-        :param headers: names to values; other headers of the request stay.
+        :param headers: names to values; other headers stay.
 
         Phases: rewrite, access.
         Interface: stock.
@@ -116,9 +116,9 @@ class ServiceRequest(Namespace):
 
     @function("kong.service.request.set_raw_body")
     def set_raw_body(self, body: str | bytes) -> Result[None]:
-        """Set the body as it is to go out, with its ``Content-Length``.
+        """Set the body, which is sent unchanged, and its ``Content-Length``.
 
-        :param body: text in UTF-8, or bytes; empty for none.
+        :param body: text, which is sent as UTF-8, or bytes; empty for no body.
 
         Phases: rewrite, access.
         Interface: stock.
@@ -126,12 +126,12 @@ class ServiceRequest(Namespace):
 
     @function("kong.service.request.set_body")
     def set_body(self, args: Mapping[str, Any], mimetype: str | None = None) -> Result[bool | None]:
-        """Set the body by what it holds; Kong encodes it and sets ``Content-Type`` and ``Content-Length``.
+        """Encode a body and set it, with ``Content-Type`` and ``Content-Length``.
 
         :param args: the JSON object, or the fields of the form.
         :param mimetype: ``application/x-www-form-urlencoded``, ``application/json`` or ``multipart/form-data``; the
-            ``Content-Type`` of the request where it is not given.
-        :return: True; None and an error where neither the argument nor the request says of what type the body is.
+            default is the ``Content-Type`` of the request.
+        :return: True; None and an error where neither the argument nor the request has the type of the body.
 
         Phases: rewrite, access.
         Interface: extended.
@@ -139,9 +139,9 @@ class ServiceRequest(Namespace):
 
     @function("kong.service.request.enable_buffering")
     def enable_buffering(self) -> Result[None]:
-        """Have Kong keep back the whole response of the service, so that its body can be read in later phases.
+        """Make Kong buffer the whole response of the service, so that later phases can read its body.
 
-        With a handler for ``response`` it does so by itself.
+        With a handler for ``response`` Kong does so by itself.
 
         Phases: rewrite, access.
         Interface: extended.
@@ -149,9 +149,9 @@ class ServiceRequest(Namespace):
 
     @function("kong.service.request.disable_tls")
     def disable_tls(self) -> Result[bool | None]:
-        """Have Kong speak to the service without TLS, on a route of streams.
+        """Make Kong connect to the service without TLS, on a stream route.
 
-        :return: True; None where that cannot be had.
+        :return: True; None where it does not work.
 
         Phases: rewrite, access, response, log.
         Interface: extended.

@@ -1,4 +1,4 @@
-"""``kong.telemetry``: what goes to OpenTelemetry."""
+"""``kong.telemetry``: log entries for OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kong_pdk.pdk.kong.namespace import Namespace, Result, function
 
 
 class Telemetry(Namespace):
-    """Kong's telemetry. It goes somewhere where Kong's plugin ``opentelemetry`` is configured to send logs."""
+    """Kong's telemetry, which Kong's plugin ``opentelemetry`` sends if it is configured to send logs."""
 
     @function("kong.telemetry.log")
     def log(
@@ -22,11 +22,11 @@ class Telemetry(Namespace):
     ) -> Result[None]:
         """Record a log entry.
 
-        :param plugin_name: whose it is.
-        :param plugin_config: that plugin's configuration.
-        :param message_type: a word by which entries can be told apart.
-        :param message: what the entry says.
-        :param attributes: names to values that go with it.
+        :param plugin_name: the name of the plugin.
+        :param plugin_config: the configuration of the plugin.
+        :param message_type: a name for this kind of entry.
+        :param message: the text of the entry.
+        :param attributes: names to values of the entry.
 
         Phases: rewrite, access, response, log.
         Interface: extended.

@@ -1,7 +1,7 @@
-"""The PDK where there is no Kong: on the classes of the import, on a ``kong()`` of one's own, and on the modules.
+"""The PDK without a Kong: calls on the imported class or module, and on a ``kong()`` that a plugin's code makes.
 
-As in kong-pdk the functions of the class ``kong`` can be called at import and in unit tests; they give None. Mocks that
-are made of the class (``unittest.mock.create_autospec``) have its functions, with their parameters.
+As in kong-pdk, the functions of the class ``kong`` can be called at import and in unit tests; they return None. Mocks
+of the class (``unittest.mock.create_autospec``) have its functions with their parameters.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from typing import Any, NoReturn
 
 _log = logging.getLogger(__name__)
 
-# What is imported where plugins are served, and not in their unit tests.
+# Modules that are imported where plugins are served, and not in unit tests of a plugin.
 _SERVERS = frozenset({"_kong_plugins", "kong_pdk.server"})
 
-# The lines of code that were warned of.
-_said: set[tuple[str, int]] = set()
+# The lines of code that a warning has named.
+_warned: set[tuple[str, int]] = set()
 
 
 def do_nothing(method: str, args: Sequence[object]) -> None:
-    """Stand for a call to Kong: of the ``kong()`` that a unit test makes, or by mistake a plugin that is served."""
+    """Replace a call to Kong, of a ``kong()`` in a unit test; warn where a plugin that is served makes one."""
     if _SERVERS.intersection(sys.modules):
         warn(method)
 
 
 def warn(method: str) -> None:
-    """Say once for each line of code that a call is none."""
+    """Log, once for each line of code, that a call has no effect."""
     file, line = _place()
-    if (file, line) not in _said:
-        _said.add((file, line))
+    if (file, line) not in _warned:
+        _warned.add((file, line))
         instead = "; elsewhere use Python's logging" if method.startswith("kong.log") else ""
         _log.warning(
             "%s:%d: %s is not called on the handler's kong argument, so it has no effect and returns None; call it on "
@@ -41,7 +41,7 @@ def warn(method: str) -> None:
 
 
 def _place() -> tuple[str, int]:
-    """The line of code that called the PDK."""
+    """Find the line of code that called the PDK."""
     frame = sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith(f"{__package__}."):
         frame = frame.f_back
@@ -49,7 +49,7 @@ def _place() -> tuple[str, int]:
 
 
 def unconnected(documented: Callable[..., Any], method: str) -> FunctionType:
-    """Make a function that does nothing, with the text and the parameters of a method."""
+    """Make a function that does nothing, with the docstring and the parameters of a method."""
 
     def function(*args: object, **named: object) -> None:
         warn(method)
@@ -62,7 +62,7 @@ def unconnected(documented: Callable[..., Any], method: str) -> FunctionType:
 
 
 class Types(ModuleType):
-    """A module of the PDK: ``kong.log`` after ``import kong_pdk.pdk.kong as kong``, which is no object to call."""
+    """A module of the PDK, which has only types: ``kong.log`` after ``import kong_pdk.pdk.kong as kong``."""
 
     def __getattr__(self, name: str) -> Any:
         part = self.__name__.rpartition(".")[2]
@@ -73,7 +73,7 @@ class Types(ModuleType):
         raise refusal(f"kong.{part}.{name}")
 
     def __call__(self, *args: object, **named: object) -> NoReturn:
-        """Refuse ``kong.log("...")``.
+        """Refuse ``kong.log("...")`` on the import.
 
         :raises AttributeError: always.
         """
@@ -81,7 +81,7 @@ class Types(ModuleType):
 
 
 def refusal(method: str) -> AttributeError:
-    """Say how a function is called."""
+    """Make the error for a call on the import."""
     elsewhere = "use Python's logging" if method.startswith("kong.log") else "there is no Kong to ask"
     return AttributeError(
         f"{method} cannot be called on the import, which holds types and no values: call it on the argument of the "

@@ -1,4 +1,4 @@
-"""What PDK functions take and give, beside numbers and text."""
+"""Types of the arguments and results of PDK functions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Body = str | bytes | Mapping[str, Any] | Sequence[Any]
 """The body of a response; a dict or a list becomes JSON."""
 
 Headers = dict[str, list[str]]
-"""Headers: names in lower case to their values, a single one too."""
+"""Headers: names in lower case to lists of values, even for a single value."""
 
 Query = dict[str, list[str | Literal[True]]]
-"""Query arguments: names to their values, a single one too; True for an argument without a value."""
+"""Query arguments: names to lists of values, even for a single value; True for an argument without a value."""
 
 
 class Captures(TypedDict):
-    """What the groups of the route's regular expression matched."""
+    """The groups of the route's regular expression, with the text that each matched."""
 
     unnamed: dict[int, str]
     """Groups by number; the first one is 1, as in Lua."""
@@ -31,13 +31,13 @@ class Captures(TypedDict):
 
 
 class Key(TypedDict):
-    """A reference to an entity, and what every entity has."""
+    """A reference to an entity, and the base of all entities."""
 
     id: str
 
 
 class Route(Key, total=False):
-    """A route. What is not set is not there: ``route.get("name")``."""
+    """A route. Fields that are not set are missing: ``route.get("name")``."""
 
     name: str
     protocols: list[str]
@@ -68,7 +68,7 @@ class Route(Key, total=False):
 
 
 class Service(Key, total=False):
-    """A service. What is not set is not there."""
+    """A service. Fields that are not set are missing."""
 
     name: str
     protocol: str
@@ -100,7 +100,7 @@ class Service(Key, total=False):
 
 
 class Consumer(Key, total=False):
-    """A consumer. What is not set is not there."""
+    """A consumer. Fields that are not set are missing."""
 
     username: str
     custom_id: str
@@ -113,9 +113,9 @@ class Consumer(Key, total=False):
 
 
 class Credential(Key, total=False):
-    """What a consumer was authenticated with. Each authentication plugin adds fields of its own.
+    """The credential of a consumer. Each authentication plugin adds fields of its own.
 
-    Over ProtoBuf:1 with the stock interface there are ``id`` and ``consumer_id`` alone.
+    Over ProtoBuf:1 with the stock interface it has only ``id`` and ``consumer_id``.
     """
 
     consumer_id: str
@@ -128,7 +128,7 @@ class Credential(Key, total=False):
 
 
 class SharedDict(TypedDict):
-    """A shared memory zone of nginx: bytes, or texts with the unit that was asked for."""
+    """A shared memory zone of nginx: sizes in bytes, or texts with the requested unit."""
 
     allocated_slabs: int | float | str
     capacity: int | float | str
@@ -139,14 +139,14 @@ class LuaVm(TypedDict, total=False):
 
     pid: int
     http_allocated_gc: int | float | str
-    """What its garbage collector holds: bytes, or a text with the unit that was asked for."""
+    """The memory of its garbage collector in bytes, or a text with the requested unit."""
 
 
 class MemoryStats(TypedDict):
     """The memory of a node."""
 
     lua_shared_dicts: dict[str, SharedDict]
-    """By name; over ProtoBuf:1 with the stock interface ``kong`` and ``kong_db_cache`` alone."""
+    """By name; over ProtoBuf:1 with the stock interface only ``kong`` and ``kong_db_cache``."""
 
     workers_lua_vms: list[LuaVm]
 
@@ -164,7 +164,7 @@ class Statistics(TypedDict):
 
 
 class SerializeOptions(TypedDict, total=False):
-    """How a value comes into the serialized log."""
+    """How a value is set in the serialized log entry."""
 
     mode: Literal["set", "add", "replace"]
     """``add`` does nothing where the key exists, ``replace`` where it does not; ``set``, the default, always sets."""

@@ -1,4 +1,4 @@
-"""``kong.vault``: secrets that are kept elsewhere."""
+"""``kong.vault``: secrets in vaults."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from kong_pdk.pdk.kong.values import Reference
 
 
 class Vault(Namespace):
-    """Kong's vaults. A plugin's configuration may hold references as well: a field with ``"referenceable": True``."""
+    """Kong's vaults. Fields of a plugin's configuration with ``"referenceable": True`` may hold references as well."""
 
     @function("kong.vault.get")
     def get(self, reference: str) -> Result[str | None]:
-        """Give the secret behind a reference.
+        """Give the secret of a reference.
 
         :param reference: ``{vault://env/my-secret}``, for example.
-        :return: the secret; None where it cannot be had.
+        :return: the secret; None where Kong cannot get it.
 
         Phases: not measured.
         Interface: extended.
@@ -25,10 +25,10 @@ class Vault(Namespace):
 
     @function("kong.vault.is_reference")
     def is_reference(self, reference: str) -> Result[bool]:
-        """Say whether a text has the form of a reference. Whether there is such a secret is not asked.
+        """Whether a text has the form of a reference. Kong does not look for the secret.
 
         :param reference: the text.
-        :return: whether it has.
+        :return: whether it has the form.
 
         Phases: rewrite, access, response, log.
         Interface: extended.
@@ -36,10 +36,10 @@ class Vault(Namespace):
 
     @function("kong.vault.parse_reference")
     def parse_reference(self, reference: str) -> Result[Reference | None]:
-        """Take a reference apart.
+        """Parse a reference.
 
         :param reference: ``{vault://env/my-secret}``, for example.
-        :return: its parts; None where it has not the form of one.
+        :return: its parts; None for a text without the form of a reference.
 
         Phases: not measured.
         Interface: extended.
@@ -47,10 +47,10 @@ class Vault(Namespace):
 
     @function("kong.vault.update")
     def update(self, options: Mapping[str, Any]) -> Result[dict[str, Any]]:
-        """Put the secrets of today into a configuration.
+        """Update the secrets in a configuration.
 
-        :param options: a dict whose ``$refs`` tells, for names in it, the references they came from.
-        :return: the dict with the values that the references have now.
+        :param options: a dict whose ``$refs`` maps names in it to their references.
+        :return: the dict with the current secrets.
 
         Phases: not measured.
         Interface: extended.
@@ -58,7 +58,7 @@ class Vault(Namespace):
 
     @function("kong.vault.flush")
     def flush(self) -> Result[None]:
-        """Have Kong forget the secrets that it has fetched, so that it fetches them again.
+        """Make Kong forget the secrets that it has fetched, so that it fetches them again.
 
         Phases: not measured.
         Interface: extended.
@@ -66,9 +66,9 @@ class Vault(Namespace):
 
     @function("kong.vault.warmup")
     def warmup(self, options: Mapping[str, Any]) -> Result[None]:
-        """Have Kong fetch the secrets behind all references in a configuration.
+        """Make Kong fetch the secrets of all references in a configuration.
 
-        :param options: a dict whose ``$refs`` tells the references.
+        :param options: a dict whose ``$refs`` has the references.
 
         Phases: not measured.
         Interface: extended.

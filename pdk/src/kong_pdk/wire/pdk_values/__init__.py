@@ -1,5 +1,6 @@
 """The values of PDK calls on their way between an author's handler and Kong.
 
-``conversion`` makes any argument one that both protocols carry, ``arguments`` makes it ready for either protocol,
-``results`` gives authors one shape for each result. ``protobuf_*`` are the messages of ProtoBuf:1.
+``conversion`` converts any Python value to one that both protocols carry, ``arguments`` prepares arguments for a
+protocol, and ``results`` gives each result the same shape over both protocols. ``protobuf_*`` encode and decode the
+messages of ProtoBuf:1.
 """

@@ -1,4 +1,4 @@
-"""Arguments of PDK calls, made ready for both protocols: nothing that an author gives is lost without a word."""
+"""Prepares the arguments of PDK calls for both protocols, so that no value is lost without an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INSPECT = "kong.log.inspect"
 _NEED_A_VALUE = frozenset(
     f"kong.{part}.{name}" for part in ("response", "service.request") for name in ("set_header", "add_header")
 )
-# What Kong itself takes for an argument that is nil, by function and position.
+# Kong's own defaults for arguments that are nil, by function and position.
 _DEFAULTS: Mapping[tuple[str, int], str | int] = {
     ("kong.node.get_memory_stats", 0): "b",
     ("kong.request.get_body", 1): 100,
@@ -28,47 +28,49 @@ _DEFAULTS: Mapping[tuple[str, int], str | int] = {
 
 
 def prepare(function: str, args: Sequence[object]) -> list[Any]:
-    """Convert the arguments of a call to what both protocols carry, and fill what is None in front of an argument.
+    """Convert arguments to values that both protocols carry, and replace None before another argument by its default.
 
-    Runs code of the author's objects: no lock may be held.
+    May run code of the author's objects, so the caller must hold no lock.
 
-    :raises ArgumentError: an argument that cannot be sent, or more of them than ``exit`` and ``error`` have.
-    :raises Exception: whatever the author's objects raise.
+    :param function: the dotted name.
+    :raises ArgumentError: an argument cannot be sent, or ``exit`` or ``error`` gets too many arguments.
+    :raises Exception: from the author's objects.
     """
     if function == _INSPECT:
         return [inspect_argument(value) for value in args]
     if function in LOG_LINES:
         return [log_argument(value) for value in args]
-    given = converted(function, args)
-    last = _last(given)
-    if function in _NEED_A_VALUE and last < 1 < len(given):
+    prepared = converted(function, args)
+    last = _last(prepared)
+    if function in _NEED_A_VALUE and last < 1 < len(prepared):
         clear = function.replace("set_header", "clear_header").replace("add_header", "clear_header")
         raise ArgumentError(f"{function}: argument 2, the value, is None; give text, or remove the header by {clear}")
     if function in EXITS:
         if last >= _MOST_FOR_EXIT:
             raise ArgumentError(f"{function} takes at most {_MOST_FOR_EXIT} arguments, not {last + 1}")
-        del given[last + 1 :]
+        del prepared[last + 1 :]
     for position in range(last):
-        if given[position] is None:
-            given[position] = _default(function, position, given)
-    return given
+        if prepared[position] is None:
+            prepared[position] = _default(function, position, prepared)
+    return prepared
 
 
-def _default(function: str, position: int, given: Sequence[object]) -> object:
-    if (function, position) == ("kong.response.error", 1) and isinstance(given[0], int):
-        return message_of(given[0])
+def _default(function: str, position: int, prepared: Sequence[object]) -> object:
+    if (function, position) == ("kong.response.error", 1) and isinstance(prepared[0], int):
+        return message_of(prepared[0])
     return _DEFAULTS.get((function, position))
 
 
 def for_msgpack(function: str, args: Sequence[object]) -> list[Any]:
-    """Make arguments ready for MsgPack:1, over which Lua loses what stands behind a nil.
+    """Prepare arguments for MsgPack:1, over which Lua loses the arguments behind a nil.
 
-    :raises ArgumentError: there is a None that cannot be left out.
+    :param function: the dotted name.
+    :raises ArgumentError: an argument before another one is None, or a list holds None.
     """
     hole = next((position for position in range(_last(args)) if args[position] is None), None)
     if hole is not None:
         raise ArgumentError(
-            f"{function}: argument {hole + 1} is None, and over MsgPack:1 Kong loses what stands "
+            f"{function}: argument {hole + 1} is None, and over MsgPack:1 Kong loses the arguments "
             "behind it; give a value, or use ProtoBuf:1 (KONG_PYTHON_PROTOCOL=protobuf)"
         )
     ready = list(args)
@@ -80,7 +82,7 @@ def for_msgpack(function: str, args: Sequence[object]) -> list[Any]:
 
 
 def _with_json(function: str, rest: list[Any]) -> list[Any]:
-    """Give body and headers of an answer, a body that Lua would change as JSON."""
+    """Give the body and headers of an answer; the body becomes JSON text where Lua would change it."""
     body, headers = rest[0], rest[1] if len(rest) > 1 else {}
     is_table = isinstance(body, (Mapping, list, tuple))
     if not is_table or not isinstance(headers, Mapping) or not json_text.needed(function, body):
@@ -97,9 +99,9 @@ def _last(args: Sequence[object]) -> int:
 
 
 def _without_holes(function: str, value: Any) -> Any:
-    """Give a value whose lists hold no None.
+    """Copy a value.
 
-    :raises ArgumentError: a list does.
+    :raises ArgumentError: a list in it holds None.
     """
     if isinstance(value, Mapping):
         return {name: _without_holes(function, item) for name, item in value.items()}
@@ -122,10 +124,11 @@ _Call: TypeAlias = Callable[[str, Sequence[object]], _Result]
 
 
 def set_body(call: _Call, args: Sequence[Any]) -> _Result:
-    """Set the body that goes upstream: JSON is written here where Kong would write something else.
+    """Call ``kong.service.request.set_body``; JSON is encoded here where Kong would change the value.
 
-    :param call: has Kong make a PDK call.
-    :raises ArgumentError: the body cannot be written.
+    :param call: makes a PDK call.
+    :param args: the arguments of the function.
+    :raises ArgumentError: the body cannot be encoded.
     """
     if not args or not isinstance(args[0], (Mapping, list, tuple)):
         kind = type(args[0]).__name__ if args else "left out"
@@ -138,7 +141,7 @@ def set_body(call: _Call, args: Sequence[Any]) -> _Result:
 
 
 def _set(call: _Call, args: Sequence[Any]) -> _Result:
-    """Set the body; None and no error where neither the plugin nor the request says what it is."""
+    """Set the body; return None and no error where neither the plugin nor the request gives a Content-Type."""
     body = args[0]
     if not json_text.needed(SET_BODY, body):
         return call(SET_BODY, args)

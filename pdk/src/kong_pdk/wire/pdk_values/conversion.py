@@ -1,6 +1,6 @@
-"""Any value that an author hands to a PDK call, as one that both protocols carry: text, bytes, numbers, lists, dicts.
+"""Converts any argument of a PDK call to a value that both protocols carry: text, bytes, number, list or dict.
 
-Everything here may run code of the author's (``__str__``, ``items`` of a mapping...), so no lock is held meanwhile.
+A conversion may run code of the author (``__str__``, ``items`` of a mapping...), so callers must hold no lock.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from kong_pdk.wire.text import decode
 from kong_pdk.wire.wire_errors import ArgumentError
 
 MAX_DEPTH = 200
-"""How many lists and dicts may stand in one another."""
+"""How deeply lists and dicts may be nested."""
 
 MAX_VALUES = 1_000_000
-"""How many values one argument may have, those in its lists and dicts counted."""
+"""How many values an argument may have, with the values in its lists and dicts."""
 
 MAX_CHARACTERS = 256 * 1024 * 1024
-"""How many characters and bytes the text in one argument may have: no message of the wire is longer."""
+"""How many characters and bytes all texts of an argument may have, as many as a message of the wire."""
 
 MAX_LOG_TEXT = 64 * 1024
-"""Characters of one argument of ``kong.log``; nginx itself writes at most 4 KiB of a line."""
+"""Characters of an argument of ``kong.log``; nginx itself writes at most 4 KiB of a line."""
 
-_INTEGERS = (-(2**63), 2**64 - 1)  # what MessagePack carries; Lua has doubles for larger ones
+_INTEGERS = (-(2**63), 2**64 - 1)  # the range of MessagePack; larger ones become doubles, as in Lua
 _TEXT = (datetime.date, datetime.time, uuid.UUID)
-_MOST_PRINTED = 10_000  # values, beyond which a log line shows an extract
+_MOST_PRINTED = 10_000  # values; a log line shows an extract of larger containers
 _MOST_CHARACTERS_PRINTED = 1024 * 1024
 _EXTRACT_VALUES, _EXTRACT_DEPTH = 500, 20
 _HINT = "give text, bytes, a number, True, False, None, a list or a dict"
@@ -43,7 +43,7 @@ _INFINITIES = (float("inf"), float("-inf"))
 
 
 class _Refused(Exception):
-    """A value that cannot be sent; ``path`` leads to it, from the inside out."""
+    """A value cannot be sent. ``path`` has its keys and positions in the argument, the innermost first."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -55,7 +55,7 @@ def converted(function: str, args: Sequence[object]) -> list[Any]:
 
     :param function: the dotted name.
     :raises ArgumentError: an argument cannot be sent; the message names it.
-    :raises Exception: whatever the author's own objects raise.
+    :raises Exception: from the author's objects.
     """
     return [
         value if type(value) is str and value.isascii() else _argument(function, place, value)
@@ -74,7 +74,7 @@ def _argument(function: str, place: int, value: object) -> Any:
 
 
 class _Conversion:
-    """The conversion of one argument, which counts what it has seen."""
+    """The conversion of an argument, which counts its values and characters."""
 
     def __init__(self) -> None:
         self._left = MAX_VALUES
@@ -99,7 +99,7 @@ class _Conversion:
         return self._by_protocol(value, depth + 1)
 
     def _by_protocol(self, value: Any, depth: int) -> Any:
-        """Convert a dataclass, or what has ``tolist`` (arrays and numbers of numpy) or Python's number protocol."""
+        """Convert a dataclass, or an object with ``tolist`` (of numpy), ``__index__`` or ``__float__``."""
         kind = type(value)
         converted: Any = None
         if isinstance(value, type):
@@ -118,31 +118,31 @@ class _Conversion:
         return self.convert(converted, depth)
 
     def list(self, value: Iterable[Any], depth: int) -> list[Any]:
-        found: list[Any] = []
+        items: list[Any] = []
         try:
             for item in self._counted(value):
-                found.append(self.convert(item, depth))  # noqa: PERF401  # its length is the place of what is refused
+                items.append(self.convert(item, depth))  # noqa: PERF401  # its length is the position of a refused value
         except _Refused as refused:
-            refused.path.append(len(found))
+            refused.path.append(len(items))
             raise
-        return found
+        return items
 
     def dict(self, value: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
-        found: dict[Any, Any] = {}
+        converted: dict[Any, Any] = {}
         name: str | bytes = ""
-        # The items of a dict at one moment: another thread may change it meanwhile.
+        # A copy of the items: another thread may change the dict.
         items = list(value.items()) if type(value) is dict else value.items()
         try:
             for key, item in self._counted(items):
                 name = repr(key)[:40] if isinstance(key, tuple) else name
                 name = _key(key)
-                if name in found:
+                if name in converted:
                     raise _Refused("is there twice, as two keys that are the same text")
-                found[name] = self.convert(item, depth)
+                converted[name] = self.convert(item, depth)
         except _Refused as refused:
             refused.path.append(name)
             raise
-        return found
+        return converted
 
     def _count_text(self, value: str | bytes) -> None:
         self._characters_left -= len(value)
@@ -158,7 +158,7 @@ class _Conversion:
 
 
 def _stands_for(value: Any) -> Any:
-    """Give what a proxy (of werkzeug, wrapt, Django...) stands for: its ``__class__`` alone says so."""
+    """Give the value behind a proxy (of werkzeug, wrapt, Django...), which only its ``__class__`` shows; else None."""
     kind: Any
     for kind in (bool, int, float, str, bytes):
         if isinstance(value, kind) and not issubclass(type(value), kind):
@@ -210,7 +210,7 @@ def _rational(value: decimal.Decimal | fractions.Fraction) -> int | float:
 
 
 def _key(key: Any) -> str | bytes:
-    """Give the name in a dict: text, or the bytes that stand for it."""
+    """Convert a key of a dict to text."""
     if isinstance(key, enum.Enum):
         key = key.value
     if isinstance(key, str):
@@ -218,7 +218,7 @@ def _key(key: Any) -> str | bytes:
     if isinstance(key, bytes):
         return decode(bytes(memoryview(key)))
     if isinstance(key, bool) or key is None:
-        return {True: "true", False: "false", None: "null"}[key]  # JSON's, as Python writes it
+        return {True: "true", False: "false", None: "null"}[key]  # as Python's json writes them
     if isinstance(key, (int, float)):
         return _as_text(key)
     if isinstance(key, _TEXT):
@@ -229,12 +229,12 @@ def _key(key: Any) -> str | bytes:
 
 
 def _as_text(number: int | float) -> str:
-    """Write a number out; one of thousands of digits by its hexadecimal ones, which take no longer than they are."""
+    """Format a number; an integer with thousands of digits in hexadecimal, which takes linear time."""
     if isinstance(number, float):
         return float.__repr__(number)
     try:
         return int.__repr__(number)
-    except ValueError:  # more digits than Python writes out
+    except ValueError:  # more digits than Python formats
         return hex(int.__int__(number))
 
 
@@ -246,7 +246,7 @@ _EXACT: Mapping[type, Callable[[Any], Any] | None] = {
     bool: None,
     type(None): None,
 }
-# The first that fits. Classes derived from Python's own come as those, whatever they have made of its methods.
+# The first match counts. An instance of a subclass is converted by the methods of the base class.
 _BY_CLASS: Sequence[tuple[Any, Callable[[_Conversion, Any, int], Any]]] = (
     (Mapping, _Conversion.dict),
     ((list, tuple), _Conversion.list),
@@ -263,14 +263,11 @@ _BY_CLASS: Sequence[tuple[Any, Callable[[_Conversion, Any, int], Any]]] = (
 )
 
 
-# --- lines of the log
-
-
 def log_argument(value: Any) -> Any:
-    """Convert one argument of ``kong.log`` and its levels: nothing is refused, what Lua cannot show becomes text."""
+    """Convert an argument of ``kong.log`` and its levels. No value is refused: other types become text."""
     if value is None:
         return "nil"
-    kind = type(value)  # not isinstance: a proxy says that it is what it stands for
+    kind = type(value)  # not isinstance, which a proxy deceives
     for base, convert in _LOGGED:
         if issubclass(kind, base):
             return convert(value)
@@ -305,7 +302,7 @@ _LOGGED: Sequence[tuple[Any, Callable[[Any], Any]]] = (
 
 
 def _described(value: object) -> str:
-    """Give what ``str`` makes of an object; an extract of containers that are very large or have no end."""
+    """Convert an object by ``str``; containers that are very large or contain themselves become an extract."""
     try:
         if isinstance(value, (dict, list, tuple, set, frozenset)) and not _is_small(value):
             return _Extract().text(value)
@@ -315,7 +312,7 @@ def _described(value: object) -> str:
 
 
 def _is_small(value: object) -> bool:
-    """Whether a container can be written out as a whole."""
+    """Whether a container is small enough to be shown as a whole."""
     todo, seen, characters = [(value, 0)], 0, 0
     while todo:
         item, depth = todo.pop()
@@ -331,7 +328,7 @@ def _is_small(value: object) -> bool:
 
 
 class _Extract:
-    """The beginning of a container that is very large, or has no end, as text."""
+    """Makes text of the beginning of a container that is very large or contains itself."""
 
     def __init__(self) -> None:
         self._left = _EXTRACT_VALUES
@@ -357,7 +354,7 @@ class _Extract:
 
 
 def inspect_argument(value: object) -> Any:
-    """Convert one argument of ``kong.log.inspect``, which shows tables: they stay lists and dicts."""
+    """Convert an argument of ``kong.log.inspect``: lists and dicts stay, since Kong shows them as tables."""
     try:
         if isinstance(value, (dict, list, tuple)) and _is_small(value):
             return _as_table(value)
@@ -374,7 +371,7 @@ def _as_table(value: object) -> Any:
 
 
 def _printable(text: str) -> str:
-    """Write out surrogates that stand for no bytes, as UTF-8 does not have them."""
+    """Escape surrogates that do not stand for bytes, since UTF-8 does not have them."""
     if text.isascii():
         return text
     try:

@@ -1,4 +1,4 @@
-"""JSON made here, where Lua's or the protocol's own way would lose a part of it."""
+"""JSON bodies that are encoded here, because Lua or the protocol would lose a part of the value."""
 
 from __future__ import annotations
 
@@ -10,35 +10,34 @@ from kong_pdk.wire.text import decode
 from kong_pdk.wire.wire_errors import ArgumentError, too_deep
 
 TYPE = "application/json; charset=utf-8"
-"""What Kong says of a body that it makes of a table."""
+"""The Content-Type of a body that Kong makes of a table."""
 
 
 def text(function: str, value: object) -> str:
-    """Write JSON as Kong does, compact.
+    """Encode a value as compact JSON, as Kong does.
 
-    :param function: whose argument it is.
-    :raises ArgumentError: what JSON does not have.
+    :param function: the PDK function, for the message of an error.
+    :raises ArgumentError: JSON does not have such a value.
     """
     try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_known)
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_bytes_as_text)
     except RecursionError as error:
         raise too_deep(function) from error
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"{function}: {error}") from error
 
 
-def _known(value: object) -> object:
-    """Give what JSON has for what the protocols carry, too."""
+def _bytes_as_text(value: object) -> object:
     if isinstance(value, bytes):
         return decode(value)
     raise TypeError(f"a value of type {type(value).__name__} cannot be sent to Kong")
 
 
 def needed(function: str, value: object) -> bool:
-    """Say whether a protocol or Lua would change a value: null, false, or an empty list, which Lua takes for a map.
+    """Whether a protocol or Lua would change a value: null, false, or an empty list, which Lua encodes as an object.
 
-    :param function: whose argument it is.
-    :raises ArgumentError: it has no end.
+    :param function: the PDK function, for the message of an error.
+    :raises ArgumentError: the value contains itself.
     """
     try:
         return _is_changed(value)
@@ -55,7 +54,7 @@ def _is_changed(value: object) -> bool:
 
 
 def with_type(headers: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Add the type of a body that is JSON, where the author gives none."""
+    """Add the Content-Type of a JSON body, where the author gives none."""
     if any(str(header).lower() == "content-type" for header in headers):
         return dict(headers)
     return {**headers, "content-type": TYPE}

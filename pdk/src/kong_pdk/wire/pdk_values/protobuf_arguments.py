@@ -1,4 +1,4 @@
-"""The arguments of PDK calls over ProtoBuf:1."""
+"""Encodes and decodes the arguments of PDK calls over ProtoBuf:1."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kong_pdk.wire.protobuf_codec import MAX_FRAME, parse
 from kong_pdk.wire.text import decode, encode
 from kong_pdk.wire.wire_errors import ArgumentError, WireError, too_deep
 
-_DEFAULT_MAXIMUM = 100  # Kong's own for headers and query arguments; it refuses the 0 of a missing one
+_DEFAULT_MAXIMUM = 100  # Kong's own default for headers and query arguments; a missing argument arrives as 0, an error
 LOG_LINES = frozenset(
     {"kong.log", "kong.log.inspect"}
     | {f"kong.log.{level}" for level in ("alert", "crit", "err", "warn", "notice", "info", "debug")}
@@ -34,18 +34,18 @@ _INT32 = range(-(2**31), 2**31)
 
 
 def encode_arguments(method: Method, args: Sequence[object]) -> bytes:
-    """Make the argument message of a call, as a plugin server does.
+    """Encode the arguments of a call, as a plugin server does.
 
-    :param args: positional arguments; None for those left out.
-    :raises ArgumentError: the message has no place for an argument.
+    :param args: positional arguments; None for an argument that is left out.
+    :raises ArgumentError: the message cannot hold an argument.
     """
     name = method.function
-    given = list(args)
-    while given and given[-1] is None:
-        given.pop()
+    present = list(args)
+    while present and present[-1] is None:
+        present.pop()
     message = message_class(method.input)()
     try:
-        _FILL[method.input](message, name, given)
+        _FILL[method.input](message, name, present)
         payload = bytes(message.SerializeToString())
     except ArgumentError:
         raise
@@ -59,9 +59,9 @@ def encode_arguments(method: Method, args: Sequence[object]) -> bytes:
 
 
 def _carried(name: str, value: Any) -> Any:
-    """Give a value as the message carries it: what is None in a dict is not there, as in Lua.
+    """Give a value without the keys of dicts that are None, as in Lua.
 
-    :raises ArgumentError: Kong would turn a part of it into something else, false into nil, null into a string.
+    :raises ArgumentError: it has a value that Kong would change: false into nil, or null into a string.
     """
     if value is False or value is None:
         lost = "False arrives as nil" if value is False else "None arrives as the text NULL_VALUE"
@@ -75,7 +75,7 @@ def _carried(name: str, value: Any) -> Any:
 
 
 def _header(name: str, value: Any) -> Any:
-    """Give a header's value, or values: Kong writes false out."""
+    """Give the value or values of a header: false becomes text, as in Kong."""
     if isinstance(value, (list, tuple)):
         return [_header(name, item) for item in value]
     return "false" if value is False else _carried(name, value)
@@ -86,7 +86,7 @@ def _headers(name: str, value: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def as_form(value: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Give the arguments of a query, or of a form, without what Kong would leave out: false and nil."""
+    """Give the arguments of a query or form without false and nil, which Kong leaves out."""
     lists = {
         key: [each for each in item if each is not False and each is not None]
         if isinstance(item, (list, tuple))
@@ -145,7 +145,7 @@ def _fill_bool(message: Any, name: str, args: list[Any]) -> None:
 def _fill_kv(message: Any, name: str, args: list[Any]) -> None:
     _at_most(name, args, 2)
     message.k = _string(name, 0, args)
-    if len(args) == 2:  # left out it is nil in Kong, which is what None means
+    if len(args) == 2:  # a missing value is nil in Kong
         fill_value(message.v, _header(name, args[1]) if name.endswith("_header") else _carried(name, args[1]))
 
 
@@ -153,14 +153,14 @@ def _fill_list(message: Any, name: str, args: list[Any]) -> None:
     if name in LOG_LINES:
         fill_list(message, [written_out(item) for item in args])
         return
-    given = list(args)
-    if name == "kong.response.error" and len(given) == 3 and isinstance(given[2], Mapping):
-        given[2] = _headers(name, given[2])
-    fill_list(message, [_carried(name, item) for item in given])
+    values = list(args)
+    if name == "kong.response.error" and len(values) == 3 and isinstance(values[2], Mapping):
+        values[2] = _headers(name, values[2])
+    fill_list(message, [_carried(name, item) for item in values])
 
 
 def written_out(value: Any) -> Any:
-    """Write out what would be lost on the way: in a line of the log it reads as Lua prints it."""
+    """Replace None and False, which ProtoBuf:1 would change, by the texts that Lua prints for them in a log line."""
     if value is None or value is False:
         return "nil" if value is None else "false"
     if isinstance(value, Mapping):
@@ -185,7 +185,7 @@ def _fill_exit(message: Any, name: str, args: list[Any]) -> None:
     if isinstance(body, (str, bytes)):
         message.body = encode(body) if isinstance(body, str) else body
     elif isinstance(body, (Mapping, list, tuple)):
-        # Kong's JSON of a table loses false and null on this protocol: the text is made here
+        # Over this protocol Kong's JSON of a table would lose false and null, so the text is made here.
         message.body = encode(json_text.text(name, body))
         headers = json_text.with_type(headers)
     elif body is not None:
@@ -249,9 +249,9 @@ INPUTS = frozenset(_FILL)
 
 
 def decode_arguments(method: Method, payload: bytes) -> list[Any]:
-    """Read the argument message of a call, as Kong does; what is not set is None where the message can tell.
+    """Decode the arguments of a call, as Kong does. A missing argument is None where the message shows it.
 
-    :raises WireError: the bytes are no such message.
+    :raises WireError: the bytes are not such a message.
     """
     try:
         message = parse(method.input, payload)

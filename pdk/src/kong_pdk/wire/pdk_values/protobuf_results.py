@@ -1,4 +1,4 @@
-"""The results of PDK calls over ProtoBuf:1."""
+"""Encodes and decodes the results of PDK calls over ProtoBuf:1."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from kong_pdk.wire.text import decode, encode
 from kong_pdk.wire.wire_errors import WireError
 
 NIL = b"\x08\x01"
-"""Lua's nil in a ``Value``, as Kong writes it: a null of a number that the schema does not name."""
+"""Lua's nil in a ``Value``, as Kong writes it: the field ``null`` with the number 1, which the schema does not name."""
 
 
 @dataclass(frozen=True)
 class RawBody:
-    """What ``kong.request.get_raw_body`` gives: the content, the path of the file that holds it, or an error."""
+    """The result of ``kong.request.get_raw_body``: the content, the path of the file that holds it, or an error."""
 
     content: bytes | None = None
     path: str | None = None
@@ -37,11 +37,11 @@ class RawBody:
 
 
 def encode_result(method: Method, value: Any) -> bytes:
-    """Make the result message of a call, as Kong does; nil and the empty value look alike in most of them.
+    """Encode the result of a call, as Kong does. In most messages nil and the empty value are the same.
 
-    :param value: what the PDK function gave; a :class:`RawBody` for ``kong.request.get_raw_body``,
+    :param value: the value of the PDK function; a :class:`RawBody` for ``kong.request.get_raw_body``,
         ``{"unnamed": [...], "named": {...}}`` for ``kong.request.get_uri_captures``.
-    :raises TypeError, ValueError: a value that the message cannot hold.
+    :raises TypeError, ValueError: the message cannot hold the value.
     """
     kind = method.output
     if kind == "Value" and value is None:
@@ -92,11 +92,11 @@ OUTPUTS = frozenset(_ENTITIES) | frozenset(_FILL_RESULT)
 
 
 def decode_result(method: Method, payload: bytes) -> Any:
-    """Read the result message of a call, as a plugin server does.
+    """Decode the result of a call, as a plugin server does.
 
-    :return: a Python value; "" and 0 where Kong had nil or the empty value, which look alike; entities as
-        dicts of what is set, None where nothing is; a :class:`RawBody` for ``kong.request.get_raw_body``.
-    :raises WireError: the bytes are no such message.
+    :return: a Python value; "" and 0 for nil and for the empty value, which are the same in the message; entities as
+        dicts of the fields that are set, None without any; a :class:`RawBody` for ``kong.request.get_raw_body``.
+    :raises WireError: the bytes are not such a message.
     """
     kind = method.output
     try:

@@ -1,7 +1,7 @@
-"""Python values to the messages of ProtoBuf:1 and back.
+"""Converts Python values to messages of ProtoBuf:1 and back.
 
-The protobuf library reads 100 nested messages; a client decides how deeply a body is nested that a plugin reads by
-``kong.request.get_body``, so :func:`read_deep` reads ``Value`` messages, and messages that hold some, at any depth.
+The protobuf library limits nesting to 100 messages. A client decides how deeply a body is nested that a plugin reads by
+``kong.request.get_body``, so :func:`read_deep` reads ``Value`` messages, and messages that contain them, at any depth.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def fill_value(message: Any, value: object) -> None:
 
 
 def fill_struct(message: Any, value: Mapping[Any, object]) -> None:
-    """Set a ``Struct`` message to a mapping; keys of other kinds become text."""
+    """Set a ``Struct`` message to a mapping; keys of other types become text."""
     for key, item in value.items():
         entry = message.fields.add(key=key if isinstance(key, bytes) else encode(str(key)))
         fill_value(entry.value, item)
@@ -54,7 +54,7 @@ def fill_list(message: Any, value: list[object] | tuple[object, ...]) -> None:
 
 
 def read_value(message: Any) -> object:
-    """Give what a ``Value`` message holds; numbers without a fraction are integers again."""
+    """Give the content of a ``Value`` message; numbers without a fraction become integers."""
     kind = message.WhichOneof("kind")
     if kind == "string":
         return decode(message.string)
@@ -75,14 +75,16 @@ def read_number(number: float) -> int | float:
 
 
 def read_struct(message: Any) -> dict[str, object]:
-    """Give what a ``Struct`` message holds."""
+    """Give the content of a ``Struct`` message."""
     return {decode(entry.key): read_value(entry.value) for entry in message.fields}
 
 
 def message_of(name: str, value: Mapping[str, Any]) -> Any:
-    """Make an entity's message (``Consumer``, ``Route``...) of a mapping; what it has no field for is left out.
+    """Make the message of an entity (``Consumer``, ``Route``...) from a mapping; keys without a field are ignored.
 
-    Lists that are messages of their own, ``service`` of a route for example, are mappings in ``value``.
+    :param name: the short name of the message.
+    :param value: the fields by name; a message in a field, ``service`` of a route for example, is a mapping.
+    :raises TypeError: a value does not fit into its field.
     """
     return _fill_message(message_class(name)(), value)
 
@@ -129,7 +131,7 @@ def _scalar(field: Any, item: Any) -> Any:
 
 
 def read_message(message: Any) -> dict[str, Any]:
-    """Give an entity's message as a dict of the fields that are set, text decoded."""
+    """Give the message of an entity as a dict of the fields that are set, with decoded text."""
     return {field.name: _read_field(field, value) for field, value in message.ListFields()}
 
 
@@ -154,16 +156,17 @@ _VARINT_BITS = 64
 
 
 def read_deep(kind: str, payload: bytes) -> Any:
-    """Give what a message holds, however deeply it is nested: of a ``KV`` the name and the value.
+    """Decode a message without recursion, at any depth.
 
     :param kind: one of :data:`DEEP`.
-    :raises WireError: the bytes are no such message.
+    :return: the content of the message; for a ``KV`` a list of the name and the value.
+    :raises WireError: the bytes are not such a message.
     """
     root: list[Any] = [None]
     todo: _Todo = []
     read = _READERS[kind]
     root[0] = read(payload, (0, len(payload)), todo)
-    while todo:  # no recursion: Python's own limit is not far away either
+    while todo:
         span, container, key = todo.pop()
         container[key] = _value(payload, span, todo)
     return root[0]
@@ -184,7 +187,7 @@ def _value(data: bytes, span: _Span, todo: _Todo) -> Any:
 
 
 def _struct(data: bytes, span: _Span, todo: _Todo) -> dict[str, Any]:
-    # Of two entries with one key the last one counts.
+    # Of several entries with the same key the last one counts.
     values = dict(_entry(data, entry) for number, kind, entry in _fields(data, span) if (number, kind) == (1, _SPAN))
     found: dict[str, Any] = dict.fromkeys(values)
     todo.extend((value, found, key) for key, value in values.items() if value is not None)
@@ -192,7 +195,7 @@ def _struct(data: bytes, span: _Span, todo: _Todo) -> dict[str, Any]:
 
 
 def _entry(data: bytes, span: _Span) -> tuple[str, _Span | None]:
-    """Give the name in an entry of a struct, or in a ``KV`` message, and where its value is."""
+    """Give the key in an entry of a struct, or in a ``KV`` message, and the span of its value."""
     key, value = "", None
     for number, kind, content in _fields(data, span):
         if kind == _SPAN and number == 1:
@@ -228,7 +231,7 @@ DEEP = frozenset(_READERS)
 
 
 def _fields(data: bytes, span: _Span) -> Iterator[tuple[int, int, _Span]]:
-    """Give the fields of a message: number, wire type, and where its content is; of a varint its value, twice."""
+    """Give the fields of a message: number, wire type, and the span of the content; for a varint its value, twice."""
     place, end = span
     while place < end:
         tag, place = _varint(data, place, end)
@@ -244,7 +247,7 @@ def _fields(data: bytes, span: _Span) -> Iterator[tuple[int, int, _Span]]:
         else:
             raise WireError(f"a field of wire type {wire_type}")
         if number == 0 or length > end - place:
-            raise WireError("a field ends behind its message" if number else "a field without number")
+            raise WireError("a field ends behind its message" if number else "a field without a number")
         yield number, wire_type, (place, place + length)
         place += length
 

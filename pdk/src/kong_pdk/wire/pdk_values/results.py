@@ -1,4 +1,4 @@
-"""What authors get from PDK calls: one shape for each function, whichever protocol brought it."""
+"""Gives the result of each PDK function the same shape over both protocols."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ HEADERS_OF = {
     "kong.response.get_header": "kong.response.get_headers",
     "kong.service.response.get_header": "kong.service.response.get_headers",
 }
-"""The functions that give one header, and those that give all of which it is one."""
+"""The functions that give one header, each with the function that gives all of them."""
 
-# Over ProtoBuf:1 these give an empty string, zero or false for Lua's nil where the message is of one of those.
+# Functions for which an empty string or 0 of ProtoBuf:1 means Lua's nil, unless the message is a Value.
 _NIL_WHEN_EMPTY = frozenset(
     {
         "kong.client.get_forwarded_port",
@@ -30,17 +30,20 @@ _NIL_WHEN_EMPTY = frozenset(
         "kong.service.set_upstream",
     }
 )
-# Entities have these as lists; Lua has one empty table, which is no list on the way.
+# The lists of entities. An empty Lua table does not arrive as a list.
 _LISTS_OF_ENTITIES = ("destinations", "hosts", "methods", "paths", "protocols", "snis", "sources", "tags")
 
 
 def from_msgpack(function: str, value: Any) -> Any:
-    """Give the value of a call, from what a step brought."""
+    """Give the value of a call from the data of a step.
+
+    :param function: the dotted name.
+    """
     return _SHAPES.get(function, _plain)(value)
 
 
 def from_protobuf(method: Method, value: Any) -> tuple[Any, str | None]:
-    """Give value and error of a call, from what its result message held."""
+    """Give value and error of a call from the decoded result message."""
     if isinstance(value, RawBody):
         return _raw_body(value)
     function = method.function
@@ -51,22 +54,22 @@ def from_protobuf(method: Method, value: Any) -> tuple[Any, str | None]:
 
 
 def query_argument(name: str, get_query: Callable[[], Any]) -> Any:
-    """Give ``kong.request.get_query_arg``'s value from all arguments.
+    """Give the value of ``kong.request.get_query_arg`` from all query arguments.
 
-    Over ProtoBuf:1 Kong raises on an argument without a value, which any client could send.
+    Over ProtoBuf:1 the function itself raises in Kong for an argument without a value, which any client can send.
     """
     values = get_query().get(name)
     return values[0] if values else None
 
 
 def _plain(value: Any) -> Any:
-    """Give a value as ProtoBuf:1 would bring it: text for strings, integers where there is no fraction.
+    """Convert a value of MsgPack:1 to its form over ProtoBuf:1: text for strings, integers where there is no fraction.
 
-    Lua has one empty table, which MsgPack:1 brings as a list and ProtoBuf:1 as a dict.
+    An empty Lua table arrives as a list over MsgPack:1, and as a dict over ProtoBuf:1.
     """
     root = [value]
     todo: list[Any] = [root]
-    while todo:  # no recursion: a client decides how deeply a body is nested
+    while todo:  # no recursion: the client decides how deeply a body is nested
         container = todo.pop()
         for key, item in list(container.items() if isinstance(container, dict) else enumerate(container)):
             if item and isinstance(item, (dict, list)):
@@ -85,7 +88,7 @@ def _plain_leaf(value: Any) -> Any:
 
 
 def _multi_map(value: Any) -> dict[str, list[Any]]:
-    """Give each name's values as a list, a single one too; an argument without a value is True."""
+    """Give the values of each name as a list, even a single value; an argument without a value is True."""
     if not isinstance(value, dict):  # an empty Lua table arrives as an empty list
         return {}
     return {name: (items or [True]) if isinstance(items, list) else [items] for name, items in value.items()}
@@ -96,9 +99,9 @@ def _body(value: Any) -> Any:
 
 
 def _captures(value: Any) -> dict[str, dict[Any, str]]:
-    """Give the groups of the route's regular expression, the unnamed ones by number, from 1 as in Lua.
+    """Give the groups of the route's regular expression, unnamed groups by number, from 1 as in Lua.
 
-    A group that matched nothing is an empty text. MsgPack:1 alone brings the whole match, as number 0: it is left out.
+    A group that matched nothing is an empty text. The whole match, number 0, which only MsgPack:1 brings, is removed.
     """
     if not isinstance(value, dict):
         return {"unnamed": {}, "named": {}}
@@ -113,7 +116,7 @@ def _captures(value: Any) -> dict[str, dict[Any, str]]:
 
 
 def _entity(value: Any) -> Any:
-    """Give an entity with its lists as lists, those that are empty too."""
+    """Give an entity whose empty lists are lists."""
     plain = _plain(value)
     if not isinstance(plain, Mapping):
         return plain
@@ -121,7 +124,7 @@ def _entity(value: Any) -> Any:
 
 
 def _text_or_none(value: Any) -> Any:
-    """Give None for an empty text: what only plugin servers have tells no nil from it, whatever the protocol."""
+    """Give None for an empty text: over both protocols these functions of Kong give the same for nil."""
     return _plain(value) or None
 
 
