@@ -15,12 +15,13 @@ from typing import Any
 from kong_pdk.gateway.gateway_settings import PluginServer
 from kong_pdk.gateway.nginx_logs import ErrorLog
 from kong_pdk.gateway.servers.failures import PluginServerError
+from kong_pdk.protocol import PROTOCOLS, Protocol
 from kong_pdk.schema.definition import Fault, check_schema
 from kong_pdk.schema.error_text import format_errors
 
 # Kong has no limit. The gateway has one, so that its message can name the command.
 QUERY_TIMEOUT = 120.0
-PROTOCOLS = ("MsgPack:1", "ProtoBuf:1")
+_DEFAULT_PROTOCOL: Protocol = "MsgPack:1"  # of a dump that is a list alone, or names none
 _VERSION = re.compile(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?(?![\d.])")
 
 
@@ -84,10 +85,10 @@ def read_dump(server: PluginServer, output: bytes) -> PluginInfo | None:
             f"'{server.query_command}' must print JSON and nothing else on standard output"
         ) from None
     if isinstance(dump, dict):
-        protocol, plugins = dump.get("Protocol", PROTOCOLS[0]), dump.get("Plugins")
+        protocol, plugins = dump.get("Protocol", _DEFAULT_PROTOCOL), dump.get("Plugins")
     else:
-        protocol, plugins = PROTOCOLS[0], dump
-    if protocol not in PROTOCOLS:
+        protocol, plugins = _DEFAULT_PROTOCOL, dump
+    if protocol not in PROTOCOLS.values():
         raise PluginServerError(f"[{server.name}] unknown protocol implementation: {protocol}")
     if not isinstance(plugins, list) or not plugins or not isinstance(plugins[0], dict):
         raise PluginServerError(f"[{server.name}] the dump names no plugin; see what its query command prints")
