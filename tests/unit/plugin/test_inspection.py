@@ -77,7 +77,7 @@ def test_twenty_plugins(tmp_path, write):
 def test_what_is_known_of_a_plugin(tmp_path, write):
     file = write("hello.py", "Schema = ({'a': {'type': 'string'}},)\nversion = '1.2.3'\nlua_style = False\n" + PLUGIN)
     [plugin] = inspect(tmp_path).plugins
-    assert (plugin.name, plugin.file, plugin.version) == ("hello", str(file), "1.2.3")
+    assert (plugin.name, plugin.file, plugin.version) == ("hello", file, "1.2.3")
     assert (plugin.phases, plugin.schema, plugin.lua_style) == (("access",), ({"a": {"type": "string"}},), False)
 
 

@@ -15,7 +15,7 @@ from unit.server.fake_kong import DEADLINE
 
 
 def make(cls):
-    return Instances([Plugin("probe", Path(__file__), cls, "1.0.0", 1, ("access",), ())])
+    return Instances([Plugin("probe", Path(__file__), "1.0.0", 1, ("access",), (), cls=cls)])
 
 
 class Closes:

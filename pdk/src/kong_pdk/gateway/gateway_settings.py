@@ -11,7 +11,8 @@ from pathlib import Path
 
 from kong_pdk.gateway.nginx_logs import LEVELS
 from kong_pdk.interface_file import PATH
-from kong_pdk.plugin import bundled
+from kong_pdk.plugin import bundled, server_name
+from kong_pdk.plugin.names import key_of
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -262,8 +263,8 @@ class _Reader:
             raise SettingsError(
                 f"pluginserver_names: '{name}' is no name for a plugin server; use letters, digits, - and _"
             )
-        name = name.lower()
-        key = f"pluginserver_{name.replace('-', '_')}"
+        name = server_name(name)
+        key = f"pluginserver_{key_of(name)}"
         program = Path("/usr/local/bin") / name
         installed = os.access(program, os.F_OK)
         query = self._text(f"{key}_query_cmd", f"{program} -dump" if installed else "")

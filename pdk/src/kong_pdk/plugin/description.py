@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,44 +27,16 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Plugin:
-    """A plugin loaded in this process. ``schema`` holds the fields of its configuration, each a one-key dict."""
+class Description:
+    """What is known of a plugin after it was loaded, as plain data that travels between processes as JSON.
+
+    ``schema`` holds the fields of its configuration, each a one-key dict. ``engine`` and ``workers`` are None where
+    the plugin does not set them. ``warnings`` has a line for each attribute that does not count, though its author
+    may expect it to.
+    """
 
     name: str
     file: Path
-    cls: type
-    version: str
-    priority: int
-    phases: tuple[str, ...]
-    schema: tuple[Field, ...]
-    lua_style: bool = True
-    engine: str | None = None
-    workers: int | None = None
-    warnings: tuple[str, ...] = ()
-    """What an author may expect to count, and does not: a line each."""
-
-    def describe(self) -> Description:
-        """The plain data about this plugin."""
-        return Description(
-            self.name,
-            str(self.file),
-            self.version,
-            self.priority,
-            self.phases,
-            self.schema,
-            self.lua_style,
-            self.engine,
-            self.workers,
-            self.warnings,
-        )
-
-
-@dataclass(frozen=True)
-class Description:
-    """A plugin as plain data."""
-
-    name: str
-    file: str
     version: str
     priority: int
     phases: tuple[str, ...]
@@ -76,13 +48,26 @@ class Description:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        return asdict(self)
+        values = {each.name: getattr(self, each.name) for each in fields(Description)}
+        return {**values, "file": str(self.file)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Description:
         """The description that :meth:`to_dict` made ``data`` of; JSON's lists become tuples again."""
         lists = ("phases", "schema", "warnings")
-        return cls(**{**data, **{name: tuple(data[name]) for name in lists if name in data}})
+        tuples = {name: tuple(data[name]) for name in lists if name in data}
+        return Description(**{**data, **tuples, "file": Path(data["file"])})
+
+
+@dataclass(frozen=True)
+class Plugin(Description):
+    """A plugin that is loaded in this process: its description, and the author's class."""
+
+    cls: type = field(kw_only=True)
+
+    def describe(self) -> Description:
+        """The description alone, without the class."""
+        return Description.from_dict(self.to_dict())
 
 
 def dump(descriptions: Iterable[Description], protocol: Protocol) -> str:
@@ -109,7 +94,7 @@ def _kong_form(description: Description) -> dict[str, Any]:
     }
 
 
-def kong_schema(plugin: Plugin | Description) -> dict[str, Any]:
+def kong_schema(plugin: Description) -> dict[str, Any]:
     """The schema of a plugin as Kong wants it, around the fields of the configuration."""
     config = {"type": "record", "fields": list(plugin.schema)}
     return {"name": plugin.name, "fields": [{"config": config}]}

@@ -145,14 +145,22 @@ class Check:
         lua_style, engine, workers = self._lua_style(), self._engine(), self._workers()
         if self._problems:
             raise PluginError([*self._problems, *self._metadata.unread_version()])
-        name, file = self._source.name, self._source.file
         warnings = [*self._metadata.warnings(), *self._warnings]
         if not self._main_block_ran:
             warnings.extend(self._metadata.warnings_of_main())
         return Plugin(
-            name, file, cls, version, priority, handlers.phases, schema, lua_style, engine, workers,
-            tuple(map(str, warnings)),
-        )  # fmt: skip
+            name=self._source.name,
+            file=self._source.file,
+            cls=cls,
+            version=version,
+            priority=priority,
+            phases=handlers.phases,
+            schema=schema,
+            lua_style=lua_style,
+            engine=engine,
+            workers=workers,
+            warnings=tuple(map(str, warnings)),
+        )
 
     def _wrong(self, found: Found, message: str, write: str) -> None:
         hint = f"write {found.name} = {write}" if write else "nest it less deeply"

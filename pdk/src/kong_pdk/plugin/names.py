@@ -47,7 +47,7 @@ def server_name(name: str) -> str:
     return name.lower()
 
 
-def key(name: str) -> str:
+def key_of(name: str) -> str:
     """The form in which Kong's configuration keys hold a name: ``My-Plugin`` and ``my_plugin`` are one there."""
     return name.lower().replace("-", "_")
 
@@ -83,7 +83,7 @@ def collisions(sources: Iterable[Source]) -> Iterator[Problem]:
     """A problem for each plugin whose name Kong's configuration keys cannot tell from another's."""
     by_key: dict[str, list[Source]] = {}
     for source in sources:
-        by_key.setdefault(key(source.name), []).append(source)
+        by_key.setdefault(key_of(source.name), []).append(source)
     for rivals in by_key.values():
         for source in rivals if len(rivals) > 1 else ():
             others = " and ".join(f'"{other.name}" ({other.file})' for other in rivals if other is not source)
