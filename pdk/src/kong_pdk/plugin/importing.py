@@ -27,12 +27,12 @@ from typing import Any
 from kong_pdk.plugin.description import Source
 
 # Folders that plugins of this process are in.
-_opened: set[str] = set()
+_opened_folders: set[str] = set()
 
 # Folders of plugins that are kept apart, by the plugin's package.
-_apart: dict[str, str] = {}
+_isolated: dict[str, str] = {}
 
-_several = False
+_several_plugins = False
 
 _python_import = builtins.__import__
 _python_import_module = importlib.import_module
@@ -40,13 +40,13 @@ _python_import_module = importlib.import_module
 
 def keep_apart() -> None:
     """Several plugins are to be loaded into this process."""
-    global _several
-    _several = True
+    global _several_plugins
+    _several_plugins = True
 
 
-def are_apart(package: str) -> bool:
+def is_isolated(package: str) -> bool:
     """Whether the modules beside a plugin are submodules of its package."""
-    return package in _apart
+    return package in _isolated
 
 
 def open_folder(folder: Path, package: str | None) -> None:
@@ -55,16 +55,16 @@ def open_folder(folder: Path, package: str | None) -> None:
     :param package: the plugin's package where the folder is its own; None for a plugin that is a file of the folder.
     """
     path = str(folder)
-    others = any(other != path and other in sys.path for other in _opened)
-    _opened.add(path)
+    others = any(other != path and other in sys.path for other in _opened_folders)
+    _opened_folders.add(path)
     if package is None:
         if path not in sys.path:
-            sys.path.insert(_end_of_path(), path)
-    elif _several or others:
-        _apart[package] = path
+            sys.path.insert(_index_before_isolated(), path)
+    elif _several_plugins or others:
+        _isolated[package] = path
         if path not in sys.path:
             sys.path.append(path)
-        builtins.__import__ = _import
+        builtins.__import__ = _import_statement
         importlib.import_module = _import_module
     else:
         if path in sys.path:
@@ -72,13 +72,13 @@ def open_folder(folder: Path, package: str | None) -> None:
         sys.path.insert(0, path)
 
 
-def _end_of_path() -> int:
+def _index_before_isolated() -> int:
     """The place before the folders that are kept apart: a plugin that is a file does not find modules of others."""
-    places = [place for place, entry in enumerate(sys.path) if entry in _apart.values()]
-    return min(places, default=len(sys.path))
+    indexes = [index for index, entry in enumerate(sys.path) if entry in _isolated.values()]
+    return min(indexes, default=len(sys.path))
 
 
-def _import(
+def _import_statement(
     name: str,
     globals: Mapping[str, object] | None = None,
     locals: Mapping[str, object] | None = None,
@@ -90,8 +90,8 @@ def _import(
     package = _package_of(globals) if level == 0 and fromlist != [] else None
     if package is None or not _is_sibling(package, name):
         return _python_import(name, globals, locals, fromlist or (), level)
-    found = _python_import(f"{package}.{name}", globals, locals, fromlist or (), 0)
-    return found if fromlist else sys.modules[f"{package}.{name.partition('.')[0]}"]
+    module = _python_import(f"{package}.{name}", globals, locals, fromlist or (), 0)
+    return module if fromlist else sys.modules[f"{package}.{name.partition('.')[0]}"]
 
 
 def _import_module(name: str, package: str | None = None) -> ModuleType:
@@ -112,7 +112,7 @@ def _package_of(names: Mapping[str, object] | None) -> str | None:
     if not isinstance(importer, str):
         return None
     package = ".".join(importer.split(".", 2)[:2])
-    return package if package in _apart else None
+    return package if package in _isolated else None
 
 
 def _is_sibling(package: str, name: str) -> bool:
@@ -122,14 +122,14 @@ def _is_sibling(package: str, name: str) -> bool:
         return True
     if top in sys.builtin_module_names or (top in sys.stdlib_module_names and top in sys.modules):
         return False
-    spec = importlib.machinery.PathFinder.find_spec(top, [_apart[package]])
+    spec = importlib.machinery.PathFinder.find_spec(top, [_isolated[package]])
     # A folder without __init__.py comes after everything else, as in Python.
-    return spec is not None and (spec.loader is not None or not _is_elsewhere(top))
+    return spec is not None and (spec.loader is not None or not _is_importable_elsewhere(top))
 
 
 @cache
-def _is_elsewhere(top: str) -> bool:
-    others = [entry for entry in sys.path if entry not in _apart.values()]
+def _is_importable_elsewhere(top: str) -> bool:
+    others = [entry for entry in sys.path if entry not in _isolated.values()]
     return top in sys.modules or importlib.machinery.PathFinder.find_spec(top, others) is not None
 
 
@@ -137,7 +137,7 @@ PACKAGE = "_kong_plugins"
 """The package in which plugins are modules, or packages."""
 
 # Which file is which plugin, for processes that this one starts: JSON, names of modules to paths.
-_FILES = "_KONG_PLUGIN_FILES"
+_FILES_VARIABLE = "_KONG_PLUGIN_FILES"
 
 _lock = threading.RLock()
 
@@ -152,15 +152,15 @@ def execute(source: Source, code: bytes) -> ModuleType:
     """
     importlib.import_module(PACKAGE)
     with _lock, contextlib.redirect_stdout(sys.stderr):
-        private = _name(source)
+        private = _module_name(source)
         open_folder(source.file.parent, private if _is_package(source.file, source.name) else None)
-        _tell_children(private, source)
-        with _nothing_left_on_failure(private):
+        _register_for_children(private, source)
+        with _removed_on_failure(private):
             compiled = compile(code, str(source.file), "exec", dont_inherit=True)
-            return _run(private, source, compiled)
+            return _execute_files(private, source, compiled)
 
 
-def _name(source: Source) -> str:
+def _module_name(source: Source) -> str:
     """The module's name; the second one of a plugin that is loaded again in this process has a number."""
     plain = f"{PACKAGE}.{re.sub('[^A-Za-z0-9_]', '_', source.name)}"
     numbered = (f"{plain}_{number}" for number in itertools.count(2))
@@ -172,19 +172,19 @@ def _is_package(file: Path, plugin: str) -> bool:
     return file.parent.name == plugin or file.stem != plugin
 
 
-def _run(private: str, source: Source, compiled: CodeType) -> ModuleType:
+def _execute_files(private: str, source: Source, compiled: CodeType) -> ModuleType:
     file = source.file
     if not _is_package(file, source.name):
-        return _execute(_made(_spec(private, file)), compiled)
-    package = _made(_package_spec(private, file.parent))
+        return _execute_code(_new_module(_spec(private, file)), compiled)
+    package = _new_module(_package_spec(private, file.parent))
     if file.name == "__init__.py":
-        return _execute(package, compiled)
+        return _execute_code(package, compiled)
     initial = file.parent / "__init__.py"
     if initial.is_file():
-        _execute(package, compile(initial.read_bytes(), str(initial), "exec", dont_inherit=True))
+        _execute_code(package, compile(initial.read_bytes(), str(initial), "exec", dont_inherit=True))
     inner = f"{private}.{file.stem}"
     # The package's own __init__.py may have imported the plugin's file already.
-    return sys.modules.get(inner) or _execute(_made(_spec(inner, file)), compiled)
+    return sys.modules.get(inner) or _execute_code(_new_module(_spec(inner, file)), compiled)
 
 
 class _SourceLoader(importlib.machinery.SourceFileLoader):
@@ -215,20 +215,20 @@ def _package_spec(name: str, folder: Path) -> importlib.machinery.ModuleSpec:
     return _spec(name, folder / "__init__.py", [str(folder)])
 
 
-def _made(spec: importlib.machinery.ModuleSpec) -> ModuleType:
+def _new_module(spec: importlib.machinery.ModuleSpec) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     return module
 
 
-def _execute(module: ModuleType, compiled: CodeType) -> ModuleType:
+def _execute_code(module: ModuleType, compiled: CodeType) -> ModuleType:
     # The module was just now read and compiled: a cached one could be that of the edit before.
     exec(compiled, module.__dict__)  # noqa: S102 - running the author's code is what a plugin server is for
     return sys.modules.get(module.__name__, module)
 
 
 @contextlib.contextmanager
-def _nothing_left_on_failure(private: str) -> Iterator[None]:
+def _removed_on_failure(private: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -237,21 +237,21 @@ def _nothing_left_on_failure(private: str) -> Iterator[None]:
         raise
 
 
-def _tell_children(private: str, source: Source) -> None:
+def _register_for_children(private: str, source: Source) -> None:
     """Have processes that this one starts find the plugin's module by its name."""
-    told = [source.name, str(source.file), are_apart(private)]
-    os.environ[_FILES] = json.dumps({**_told(), private: told})
+    entry = [source.name, str(source.file), is_isolated(private)]
+    os.environ[_FILES_VARIABLE] = json.dumps({**_registered_files(), private: entry})
 
 
-def _told() -> dict[str, tuple[str, str, bool]]:
+def _registered_files() -> dict[str, tuple[str, str, bool]]:
     try:
-        told = json.loads(os.environ.get(_FILES, "{}"))
+        files = json.loads(os.environ.get(_FILES_VARIABLE, "{}"))
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return files if isinstance(files, dict) else {}
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _PluginFinder(importlib.abc.MetaPathFinder):
     """Finds plugins in a process that has not loaded them: one that ``multiprocessing`` has spawned, for example."""
 
     def find_spec(
@@ -260,16 +260,16 @@ class _Finder(importlib.abc.MetaPathFinder):
         package, _, name = fullname.rpartition(".")
         if package != PACKAGE:
             return None
-        if fullname not in _told():
+        if fullname not in _registered_files():
             raise ImportError(
                 f"attempted relative import of {name} by a plugin that is a single file, which is in no package: "
                 f"write import {name}, or give the plugin a folder"
             )
-        plugin, text, apart = _told()[fullname]
-        file = Path(text)
+        plugin, path_text, isolated = _registered_files()[fullname]
+        file = Path(path_text)
         if not _is_package(file, plugin):
             return _spec(fullname, file)
-        if apart:
+        if isolated:
             keep_apart()
         open_folder(file.parent, fullname)
         return _package_spec(fullname, file.parent)
@@ -277,5 +277,5 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 def find_plugins_here() -> None:
     """Have imports below the package find plugins."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())
+    if not any(isinstance(finder, _PluginFinder) for finder in sys.meta_path):
+        sys.meta_path.append(_PluginFinder())

@@ -22,21 +22,21 @@ from kong_pdk.plugin.loading import load
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
 
 # Takes the plugin's name and what it printed; no bytes mean that this was all.
-Take = Callable[[str, bytes], None]
+OutputHandler = Callable[[str, bytes], None]
 
-_CHUNK = 65536
+_CHUNK_BYTES = 65536
 
 
 class OutputCapture:
     """A pipe that stands where standard output and error are in the process that loads a plugin."""
 
-    def __init__(self, name: str, take: Take) -> None:
+    def __init__(self, name: str, handler: OutputHandler) -> None:
         """Open the pipe. Raises OSError where there are no more descriptors."""
         self._name = name
-        self._take = take
+        self._handler = handler
         self._reading, self.writing = os.pipe()
         os.set_blocking(self._reading, False)
-        self._forked = False
+        self._writing_end_closed = False
         self.ended = False
 
     def fileno(self) -> int:
@@ -45,36 +45,36 @@ class OutputCapture:
     def read(self) -> bool:
         """Hand on what is there; whether there was something."""
         try:
-            chunk = os.read(self._reading, _CHUNK)
+            chunk = os.read(self._reading, _CHUNK_BYTES)
         except BlockingIOError:
             return False
         self.ended = not chunk
         if chunk:
-            self._take(self._name, chunk)
+            self._handler(self._name, chunk)
         return bool(chunk)
 
-    def forked(self) -> None:
+    def close_writing_end(self) -> None:
         """Close the end of the process that prints: this one only reads."""
         os.close(self.writing)
-        self._forked = True
+        self._writing_end_closed = True
 
     def close(self) -> None:
         """Hand on the rest. Whoever still holds the other end writes to nobody from now on."""
-        if not self._forked:
+        if not self._writing_end_closed:
             os.close(self.writing)
-        for _ in range(_CHUNK):
+        for _ in range(_CHUNK_BYTES):
             if not self.read():
                 break
         os.close(self._reading)
-        self._take(self._name, b"")
+        self._handler(self._name, b"")
 
 
 Load = Callable[[Source], Plugin]
 
-_AT_ONCE = 2
+_MAX_CHILDREN = 2
 
 # A result is a few kilobytes; what is larger is a mistake that must not fill the memory of process 1.
-_MAX_RESULT = 8 * 1024 * 1024
+_MAX_RESULT_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ class Inspection:
     problems: list[Problem] = field(default_factory=list)
     skipped: list[Problem] = field(default_factory=list)
 
-    def warnings(self, wanted: Collection[str] | None = None) -> list[str]:
+    def warnings(self, names: Collection[str] | None = None) -> list[str]:
         """What their authors may expect to count and does not, a line each; of the plugins ``wanted`` alone."""
-        skipped = [str(problem) for problem in self.skipped if wanted is None or problem.plugin in wanted]
-        chosen = [plugin for plugin in self.plugins if wanted is None or plugin.name in wanted]
+        skipped = [str(problem) for problem in self.skipped if names is None or problem.plugin in names]
+        chosen = [plugin for plugin in self.plugins if names is None or plugin.name in names]
         return skipped + [text for plugin in chosen for text in plugin.warnings]
 
 
-def inspect(folder: Path, timeout: float = 30.0, printed: Take | None = None, load: Load = load) -> Inspection:
+def inspect(folder: Path, timeout: float = 30.0, printed: OutputHandler | None = None, load: Load = load) -> Inspection:
     """Find and load every plugin of ``folder``, each in a forked child, for ``timeout`` seconds at most.
 
     The calling process imports no plugin code and should have no threads. A plugin that ends its process, crashes
@@ -101,7 +101,7 @@ def inspect(folder: Path, timeout: float = 30.0, printed: Take | None = None, lo
     """
     sources, problems = find(folder)
     plugins: list[Description] = []
-    for result in _results(sources, timeout, printed, load):
+    for result in _load_in_children(sources, timeout, printed, load):
         if isinstance(result, Description):
             plugins.append(result)
         else:
@@ -112,20 +112,20 @@ def inspect(folder: Path, timeout: float = 30.0, printed: Take | None = None, lo
     return Inspection(plugins, problems, skipped_tests(folder))
 
 
-def _results(
-    sources: list[Source], timeout: float, printed: Take | None, load: Load
+def _load_in_children(
+    sources: list[Source], timeout: float, handler: OutputHandler | None, load: Load
 ) -> Iterator[Description | list[Problem]]:
     waiting = list(reversed(sources))
-    running: list[_Child] = []
+    running: list[_LoadingChild] = []
     try:
         while waiting or running:
-            while waiting and len(running) < _AT_ONCE:
+            while waiting and len(running) < _MAX_CHILDREN:
                 source = waiting.pop()
                 try:
-                    running.append(_Child(source, timeout, printed, load))
+                    running.append(_LoadingChild(source, timeout, handler, load))
                 except OSError as error:
-                    yield [_no_process(source, error)]
-            _read(running)
+                    yield [_fork_problem(source, error)]
+            _wait_for_children(running)
             for child in [child for child in running if child.is_over()]:
                 running.remove(child)
                 yield child.result()
@@ -134,7 +134,7 @@ def _results(
             child.end()
 
 
-def _read(running: list[_Child]) -> None:
+def _wait_for_children(running: list[_LoadingChild]) -> None:
     """Wait until a child has written something, has ended or is late."""
     if not running:
         return
@@ -142,58 +142,58 @@ def _read(running: list[_Child]) -> None:
     with selectors.DefaultSelector() as selector:
         for child in running:
             selector.register(child.pipe, selectors.EVENT_READ, child.read)
-            if child.printed and not child.printed.ended:
-                selector.register(child.printed, selectors.EVENT_READ, child.printed.read)
+            if child.output and not child.output.ended:
+                selector.register(child.output, selectors.EVENT_READ, child.output.read)
         for key, _ in selector.select(max(remaining, 0)):
             key.data()
 
 
-def _no_process(source: Source, error: OSError) -> Problem:
+def _fork_problem(source: Source, error: OSError) -> Problem:
     message = f"plugin cannot be loaded in a process of its own ({error.strerror})"
     return Problem(source.file, None, message, "allow more processes and open files", source.name)
 
 
-class _Child:
+class _LoadingChild:
     """A child process that loads one plugin and writes what it found into a pipe."""
 
-    def __init__(self, source: Source, timeout: float, take: Take | None, load: Load) -> None:
+    def __init__(self, source: Source, timeout: float, handler: OutputHandler | None, load: Load) -> None:
         self._source = source
         self._timeout = timeout
         self._received = bytearray()
-        self._closed = False
-        with contextlib.ExitStack() as opened:
-            self.printed = OutputCapture(source.name, take) if take else None
-            if self.printed:
-                opened.callback(self.printed.close)
+        self._ended = False
+        with contextlib.ExitStack() as cleanup:
+            self.output = OutputCapture(source.name, handler) if handler else None
+            if self.output:
+                cleanup.callback(self.output.close)
             self.pipe, writing = os.pipe()
-            opened.callback(os.close, self.pipe)
-            opened.callback(os.close, writing)
+            cleanup.callback(os.close, self.pipe)
+            cleanup.callback(os.close, writing)
             self._pid = _fork()
-            opened.pop_all()
+            cleanup.pop_all()
         if self._pid == 0:
-            _run_child(source, load, writing, timeout, self.printed.writing if self.printed else 2)
+            _run_child(source, load, writing, timeout, self.output.writing if self.output else 2)
         os.close(writing)
-        if self.printed:
-            self.printed.forked()
+        if self.output:
+            self.output.close_writing_end()
         self.deadline = time.monotonic() + timeout
 
     def read(self) -> None:
         """Take what the child has written."""
-        chunk = os.read(self.pipe, 65536)
+        chunk = os.read(self.pipe, _CHUNK_BYTES)
         self._received += chunk
-        self._closed = not chunk
+        self._ended = not chunk
 
     def is_over(self) -> bool:
         """Whether there is a whole result, or none to come."""
-        whole = self._received.endswith(b"\n") or len(self._received) > _MAX_RESULT
-        return whole or self._closed or time.monotonic() >= self.deadline
+        is_complete = self._received.endswith(b"\n") or len(self._received) > _MAX_RESULT_BYTES
+        return is_complete or self._ended or time.monotonic() >= self.deadline
 
     def result(self) -> Description | list[Problem]:
         """What the child found, or the problem that it is."""
-        whole = self._received.endswith(b"\n")
-        status = self.end(wait=self._closed and not whole)
-        if not whole:
-            return [self._failure(status)]
+        is_complete = self._received.endswith(b"\n")
+        status = self.end(wait=self._ended and not is_complete)
+        if not is_complete:
+            return [self._missing_result_problem(status)]
         try:
             data = json.loads(self._received)
             if "plugin" in data:
@@ -208,7 +208,7 @@ class _Child:
         ``wait``: the child is ending by itself; its own status is wanted.
         """
         os.close(self.pipe)
-        status = self._status_by_itself() if wait else None
+        status = self._wait_for_exit() if wait else None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
@@ -217,11 +217,11 @@ class _Child:
         with contextlib.suppress(ChildProcessError):
             if status is None:
                 os.waitpid(self._pid, 0)
-        if self.printed:
-            self.printed.close()
+        if self.output:
+            self.output.close()
         return status
 
-    def _status_by_itself(self) -> int | None:
+    def _wait_for_exit(self) -> int | None:
         while time.monotonic() < self.deadline:
             try:
                 pid, status = os.waitpid(self._pid, os.WNOHANG)
@@ -232,8 +232,8 @@ class _Child:
             time.sleep(0.002)
         return None
 
-    def _failure(self, status: int | None) -> Problem:
-        if len(self._received) > _MAX_RESULT:
+    def _missing_result_problem(self, status: int | None) -> Problem:
+        if len(self._received) > _MAX_RESULT_BYTES:
             return self._problem("the schema is too large", "make it smaller")
         if status is None and time.monotonic() < self.deadline:
             # The caller ignores SIGCHLD, or reaped the child itself.
@@ -272,8 +272,8 @@ def _flush() -> None:
 def _run_child(source: Source, load: Load, writing: int, timeout: float, output: int) -> NoReturn:
     """Load the plugin, write the result, and end without a word to anything that the parent had set up."""
     try:
-        _detach(timeout, output)
-        data = json.dumps(_loaded(source, load)).encode("ascii") + b"\n"
+        _detach_from_parent(timeout, output)
+        data = json.dumps(_load_result(source, load)).encode("ascii") + b"\n"
         _flush()
         while data:
             data = data[os.write(writing, data) :]
@@ -286,7 +286,7 @@ def _run_child(source: Source, load: Load, writing: int, timeout: float, output:
         os._exit(70)
 
 
-def _loaded(source: Source, load: Load) -> dict[str, Any]:
+def _load_result(source: Source, load: Load) -> dict[str, Any]:
     try:
         return {"plugin": load(source).describe().to_dict()}
     except NotAPlugin:
@@ -295,7 +295,7 @@ def _loaded(source: Source, load: Load) -> dict[str, Any]:
         return {"problems": [problem.to_dict() for problem in error.problems]}
 
 
-def _detach(timeout: float, output: int) -> None:
+def _detach_from_parent(timeout: float, output: int) -> None:
     """Leave the parent's process group, signal handlers, input and output behind."""
     os.setpgid(0, 0)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM):

@@ -15,10 +15,10 @@ from kong_pdk.exception_text import describe, traceback_location
 from kong_pdk.mode import ENGINES
 from kong_pdk.plugin import importing, metadata, names
 from kong_pdk.plugin.description import DEFAULT_PRIORITY, DEFAULT_VERSION, Plugin, Source
-from kong_pdk.plugin.metadata import VERSION, Found, Metadata, nearest_version
-from kong_pdk.plugin.phase_methods import Handlers
+from kong_pdk.plugin.metadata import VERSION, AttributeValue, Metadata, nearest_version
+from kong_pdk.plugin.phase_methods import PhaseMethods
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
-from kong_pdk.plugin.static_scan import Binding, Outline, syntax_problem
+from kong_pdk.plugin.static_scan import Binding, StaticScan, syntax_problem
 from kong_pdk.schema.attributes import Field
 from kong_pdk.schema.definition import check_schema
 from kong_pdk.schema.foreign_shapes import ambiguous
@@ -27,7 +27,7 @@ from kong_pdk.schema.foreign_shapes import ambiguous
 _MAX_PRIORITY = 2**53
 
 # Where the package is named otherwise than the module.
-_PACKAGES = {
+_PACKAGE_OF_MODULE = {
     "attr": "attrs",
     "bs4": "beautifulsoup4",
     "Crypto": "pycryptodome",
@@ -53,16 +53,16 @@ def load(source: Source) -> Plugin:
     :class:`PluginError` with all that is wrong, or :class:`NotAPlugin` if only the import could show that it is no
     plugin.
     """
-    outline = Outline.parse(source.file, source.name)
-    loaded = _import(source, outline)
-    with readable(source):
-        if not hasattr(loaded, "Plugin"):
-            raise _no_plugin(source, outline)
-        return Check(source, outline, loaded, main_block_ran=False).plugin()
+    scan = StaticScan.parse(source.file, source.name)
+    module = _import_module(source, scan)
+    with readable_attributes(source):
+        if not hasattr(module, "Plugin"):
+            raise _no_plugin_error(source, scan)
+        return ModuleCheck(source, scan, module, main_block_ran=False).plugin()
 
 
 @contextlib.contextmanager
-def readable(source: Source) -> Iterator[None]:
+def readable_attributes(source: Source) -> Iterator[None]:
     """Turn what an author's own code raises while its attributes are looked at into :class:`PluginError`."""
     try:
         yield
@@ -75,9 +75,9 @@ def readable(source: Source) -> Iterator[None]:
         raise PluginError([Problem(file, line, message, hint, source.name)]) from error
 
 
-def _import(source: Source, outline: Outline) -> ModuleType:
+def _import_module(source: Source, scan: StaticScan) -> ModuleType:
     try:
-        return importing.execute(source, outline.source)
+        return importing.execute(source, scan.source)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -85,10 +85,10 @@ def _import(source: Source, outline: Outline) -> ModuleType:
         raise PluginError([import_problem(source, error)]) from error
 
 
-def _no_plugin(source: Source, outline: Outline) -> PluginError:
+def _no_plugin_error(source: Source, scan: StaticScan) -> PluginError:
     message = "there is no Plugin after the import, though the source defines one"
-    problem = Problem(source.file, outline.line_of("Plugin"), message, "do not delete Plugin", source.name)
-    return (PluginError if outline.binds("Plugin") is Binding.YES else NotAPlugin)([problem])
+    problem = Problem(source.file, scan.line_of("Plugin"), message, "do not delete Plugin", source.name)
+    return (PluginError if scan.binds("Plugin") is Binding.YES else NotAPlugin)([problem])
 
 
 def import_problem(source: Source, error: BaseException) -> Problem:
@@ -113,34 +113,40 @@ def _missing_module(source: Source, name: str) -> tuple[str, str]:
             "fix the name, or add the file",
         )
     if top in sys.modules or top in sys.stdlib_module_names:
-        guess = difflib.get_close_matches(name, [each for each in sys.modules if each.startswith(f"{top}.")], n=1)
-        hint = f'did you mean "{guess[0]}"?' if guess else f"mend the name, or upgrade {_PACKAGES.get(top, top)}"
+        matches = difflib.get_close_matches(
+            name, [module for module in sys.modules if module.startswith(f"{top}.")], n=1
+        )
+        hint = (
+            f'did you mean "{matches[0]}"?'
+            if matches
+            else f"mend the name, or upgrade {_PACKAGE_OF_MODULE.get(top, top)}"
+        )
         return f'there is no module "{name}"', hint
     file = source.file.parent / "requirements.txt"
-    hint = f"add {_PACKAGES.get(top, top)} to {file}, for the next start or kong-python install"
-    if guess := difflib.get_close_matches(top, sys.stdlib_module_names, n=1, cutoff=0.8):
-        hint += f', or did you mean "{guess[0]}"?'
+    hint = f"add {_PACKAGE_OF_MODULE.get(top, top)} to {file}, for the next start or kong-python install"
+    if matches := difflib.get_close_matches(top, sys.stdlib_module_names, n=1, cutoff=0.8):
+        hint += f', or did you mean "{matches[0]}"?'
     return f'module "{name}" is not installed', hint
 
 
-class Check:
+class ModuleCheck:
     """The attributes of one loaded module, with all that is wrong with them."""
 
-    def __init__(self, source: Source, outline: Outline, loaded: ModuleType, main_block_ran: bool) -> None:
+    def __init__(self, source: Source, scan: StaticScan, module: ModuleType, main_block_ran: bool) -> None:
         """:param main_block_ran: whether what stands below ``if __name__ == "__main__"`` counts."""
-        self._metadata = Metadata(source, outline, loaded)
+        self._metadata = Metadata(source, scan, module)
         self._main_block_ran = main_block_ran
         self._source = source
-        self._outline = outline
-        self._module = loaded
+        self._scan = scan
+        self._module = module
         self._problems: list[Problem] = []
         self._warnings: list[Problem] = []
 
     def plugin(self) -> Plugin:
         """The plugin. Raises :class:`PluginError` with everything that is wrong."""
         cls = self._module.Plugin
-        handlers = Handlers(self._source.name, self._source.file, cls, self._outline.line_of("Plugin"))
-        self._problems.extend(handlers.problems)
+        phase_methods = PhaseMethods(self._source.name, self._source.file, cls, self._scan.line_of("Plugin"))
+        self._problems.extend(phase_methods.problems)
         version, priority, schema = self._version(), self._priority(), self._schema()
         lua_style, engine, workers = self._lua_style(), self._engine(), self._workers()
         if self._problems:
@@ -154,7 +160,7 @@ class Check:
             cls=cls,
             version=version,
             priority=priority,
-            phases=handlers.phases,
+            phases=phase_methods.phases,
             schema=schema,
             lua_style=lua_style,
             engine=engine,
@@ -162,75 +168,80 @@ class Check:
             warnings=tuple(map(str, warnings)),
         )
 
-    def _wrong(self, found: Found, message: str, write: str) -> None:
-        hint = f"write {found.name} = {write}" if write else "nest it less deeply"
-        problem = Problem(self._source.file, found.line, f"{found.name} is {message}", hint, self._source.name)
+    def _report(self, attribute: AttributeValue, message: str, write: str) -> None:
+        hint = f"write {attribute.name} = {write}" if write else "nest it less deeply"
+        problem = Problem(self._source.file, attribute.line, f"{attribute.name} is {message}", hint, self._source.name)
         self._problems.append(problem)
 
     def _version(self) -> str:
-        found = self._metadata.find("version")
-        if found is None:
+        attribute = self._metadata.find("version")
+        if attribute is None:
             return DEFAULT_VERSION
-        if not isinstance(found.value, str) or not VERSION.match(found.value):
-            self._wrong(found, f"{found.value!r}, not a string x.y.z", f'"{nearest_version(found.value)}"')
-        return str(found.value)
+        if not isinstance(attribute.value, str) or not VERSION.match(attribute.value):
+            self._report(attribute, f"{attribute.value!r}, not a string x.y.z", f'"{nearest_version(attribute.value)}"')
+        return str(attribute.value)
 
     def _priority(self) -> int:
-        found = self._metadata.find("priority")
-        if found is None:
+        attribute = self._metadata.find("priority")
+        if attribute is None:
             return DEFAULT_PRIORITY
-        value: Any = found.value
+        value: Any = attribute.value
         if not isinstance(value, int) or isinstance(value, bool):
-            self._wrong(found, f"{value!r}, not an integer", str(_nearest_integer(value)))
+            self._report(attribute, f"{value!r}, not an integer", str(_nearest_integer(value)))
             return 0
         if abs(value) > _MAX_PRIORITY:
-            self._wrong(found, f"{value}, too large for Kong", "10")
+            self._report(attribute, f"{value}, too large for Kong", "10")
         return int(value)
 
     def _lua_style(self) -> bool:
-        found = self._metadata.find("lua_style")
-        if found and not isinstance(found.value, bool):
-            self._wrong(found, f"{found.value!r}, not True or False", "False")
-        return bool(found.value) if found else True
+        attribute = self._metadata.find("lua_style")
+        if attribute and not isinstance(attribute.value, bool):
+            self._report(attribute, f"{attribute.value!r}, not True or False", "False")
+        return bool(attribute.value) if attribute else True
 
     def _engine(self) -> str | None:
-        found = self._metadata.find("engine")
-        if not found or not isinstance(found.value, str):  # a module's own, of a database for example
+        attribute = self._metadata.find("engine")
+        if not attribute or not isinstance(attribute.value, str):  # a module's own, of a database for example
             return None
-        if found.value not in ENGINES:
-            self._wrong(found, f"{found.value!r}, not {settings.ENGINE.kind}", '"gevent"')
-        return found.value
+        if attribute.value not in ENGINES:
+            self._report(attribute, f"{attribute.value!r}, not {settings.ENGINE.kind}", '"gevent"')
+        return attribute.value
 
     def _workers(self) -> int | None:
-        found = self._metadata.find("workers")
-        value: Any = found.value if found else None
+        attribute = self._metadata.find("workers")
+        value: Any = attribute.value if attribute else None
         # a pool of the module's own, for example
-        if not found or not isinstance(value, int | str) or isinstance(value, bool):
+        if not attribute or not isinstance(value, int | str) or isinstance(value, bool):
             return None
         try:
             return settings.WORKERS.parse(str(value))
         except ValueError:
-            self._wrong(found, f"{value!r}, not {settings.WORKERS.kind}", "4")
+            self._report(attribute, f"{value!r}, not {settings.WORKERS.kind}", "4")
             return None
 
     def _schema(self) -> tuple[Field, ...]:
-        found = self._metadata.find("Schema")
-        if found is None:
+        attribute = self._metadata.find("Schema")
+        if attribute is None:
             return ()
         try:
-            fields, faults = check_schema(found.value)
+            fields, faults = check_schema(attribute.value)
         except RecursionError:
-            self._wrong(found, "nested too deeply", "")
+            self._report(attribute, "nested too deeply", "")
             return ()
-        self._problems.extend(self._at(found, fault.path, fault.message, fault.hint) for fault in faults)
+        self._problems.extend(
+            self._schema_problem(attribute, fault.path, fault.message, fault.hint) for fault in faults
+        )
         if not faults:
             self._warnings.extend(
-                self._at(found, (at, name), message, hint) for at, name, message, hint in ambiguous(fields)
+                self._schema_problem(attribute, (at, name), message, hint)
+                for at, name, message, hint in ambiguous(fields)
             )
         return fields
 
-    def _at(self, schema: Found, path: Sequence[int | str], message: str, hint: str | None) -> Problem:
-        line = self._outline.line_in(schema.name, path) or schema.line
+    def _schema_problem(
+        self, attribute: AttributeValue, path: Sequence[int | str], message: str, hint: str | None
+    ) -> Problem:
+        line = self._scan.line_of_part(attribute.name, path) or attribute.line
         return Problem(self._source.file, line, message, hint, self._source.name)
 
 
@@ -249,13 +260,13 @@ def from_class(
 
     Raises :class:`PluginError` with all that is wrong.
     """
-    home = sys.modules.get(getattr(cls, "__module__", "") or "")
-    file = Path(getattr(home, "__file__", None) or sys.argv[0] or "<unknown>").absolute()
+    defining_module = sys.modules.get(getattr(cls, "__module__", "") or "")
+    file = Path(getattr(defining_module, "__file__", None) or sys.argv[0] or "<unknown>").absolute()
     source = Source(name, file)
     if problem := names.check(source):
         raise PluginError([problem])
-    named = ModuleType(name)
-    said = metadata.of_module(home, {"version": version, "priority": priority, "Schema": schema})
-    named.__dict__.update(said, Plugin=cls)
-    with readable(source):
-        return Check(source, Outline.parse(file, name), named, main_block_ran=True).plugin()
+    module = ModuleType(name)
+    attributes = metadata.of_module(defining_module, {"version": version, "priority": priority, "Schema": schema})
+    module.__dict__.update(attributes, Plugin=cls)
+    with readable_attributes(source):
+        return ModuleCheck(source, StaticScan.parse(file, name), module, main_block_ran=True).plugin()

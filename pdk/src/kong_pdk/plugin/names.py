@@ -15,10 +15,10 @@ from kong_pdk.plugin.problem import Problem
 _PREFIX = re.compile(r"(plugin|kong|handler)_?(?=.)")
 
 # A letter too few or too many, or two that are swapped, in a word of six letters or more.
-_CLOSE = 0.83
+_MIN_SIMILARITY = 0.83
 
 
-def similar(name: str, wanted: str) -> bool:
+def similar(name: str, expected: str) -> bool:
     """Whether ``name`` may have been written where ``wanted`` is read. Private names (``_x``) are not.
 
     ``PLUGIN_PRIORITY``, ``__version__`` and ``PIORITY`` are similar to names that are read; ``api_version`` is not.
@@ -27,13 +27,13 @@ def similar(name: str, wanted: str) -> bool:
     if word.startswith("_") and not (word.startswith("__") and word.endswith("__")):
         return False
     word = _PREFIX.sub("", word.strip("_"), count=1)
-    return word == wanted.lower() or difflib.SequenceMatcher(None, word, wanted.lower()).ratio() >= _CLOSE
+    return word == expected.lower() or difflib.SequenceMatcher(None, word, expected.lower()).ratio() >= _MIN_SIMILARITY
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
 # In Kong's `plugins` option these two words do not name a plugin.
-_WORDS_OF_KONG = frozenset({"bundled", "off"})
+_RESERVED_WORDS = frozenset({"bundled", "off"})
 
 
 @cache
@@ -64,7 +64,7 @@ def check(source: Source) -> Problem | None:
     if name in bundled():
         message = f'plugin name "{name}" is that of a plugin bundled with Kong, which would run in its place'
         return Problem(source.file, None, message, f'rename it, for example to "my-{name}"', name)
-    if name in _WORDS_OF_KONG:
+    if name in _RESERVED_WORDS:
         message = f'plugin name "{name}" has a meaning of its own in Kong\'s option "plugins"'
         return Problem(source.file, None, message, f'rename it, for example to "my-{name}"', name)
     return None
@@ -72,11 +72,13 @@ def check(source: Source) -> Problem | None:
 
 def _suggestion(name: str) -> str:
     """A name that is allowed, near to one that is not: without accents, ``-`` in the place of other characters."""
-    plain = "".join(each for each in unicodedata.normalize("NFKD", name) if not unicodedata.combining(each))
-    made = re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-_")
-    if not made or any(each.isalpha() and not each.isascii() for each in plain):
+    plain = "".join(
+        character for character in unicodedata.normalize("NFKD", name) if not unicodedata.combining(character)
+    )
+    allowed = re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-_")
+    if not allowed or any(character.isalpha() and not character.isascii() for character in plain):
         return "my-plugin"
-    return f"my-{made}" if made in bundled() or made in _WORDS_OF_KONG else made
+    return f"my-{allowed}" if allowed in bundled() or allowed in _RESERVED_WORDS else allowed
 
 
 def collisions(sources: Iterable[Source]) -> Iterator[Problem]:
@@ -84,9 +86,9 @@ def collisions(sources: Iterable[Source]) -> Iterator[Problem]:
     by_key: dict[str, list[Source]] = {}
     for source in sources:
         by_key.setdefault(key_of(source.name), []).append(source)
-    for rivals in by_key.values():
-        for source in rivals if len(rivals) > 1 else ():
-            others = " and ".join(f'"{other.name}" ({other.file})' for other in rivals if other is not source)
+    for same_key in by_key.values():
+        for source in same_key if len(same_key) > 1 else ():
+            others = " and ".join(f'"{other.name}" ({other.file})' for other in same_key if other is not source)
             message = (
                 f'plugin name "{source.name}" collides with {others}: in the names of plugin servers Kong takes "-" '
                 'and "_" for one, and capitals for small letters'

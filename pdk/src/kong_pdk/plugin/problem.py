@@ -19,8 +19,8 @@ class Problem:
     plugin: str | None = None
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else str(self.file)
-        text = f"{place}: {self.message}" + (f"; {self.hint}" if self.hint else "")
+        location = f"{self.file}:{self.line}" if self.line else str(self.file)
+        text = f"{location}: {self.message}" + (f"; {self.hint}" if self.hint else "")
         # File names and exception texts are the author's: a line break in one must not make a second log line.
         return " ".join(text.split("\n")).replace("\r", " ")
 
