@@ -154,8 +154,7 @@ def test_an_import_that_hangs(tmp_path, write, text):
     inspection = inspect(tmp_path, timeout=2)
     assert [plugin.name for plugin in inspection.plugins] == ["other"]
     assert messages(inspection, tmp_path) == [
-        "hello.py: import did not end within 2 s; "
-        "wait for nothing while the module is imported; begin it in Plugin.__init__"
+        "hello.py: import did not end within 2 s; do not wait during the import; wait in Plugin.__init__"
     ]
     assert not alive(int((tmp_path / "pid").read_text()))
 

@@ -191,9 +191,9 @@ def test_nothing_is_left_of_a_failed_import(write):
         ("import no_such_module\n", '1: module "no_such_module" is not installed; add no_such_module to '),
         ("\nimport no_such_module.inner\n", '2: module "no_such_module" is not installed'),
         ("import jsn\n", 'or did you mean "json"?'),
-        ("import os.nothing\n", '1: there is no module "os.nothing"; mend the name'),
+        ("import os.nothing\n", '1: there is no module "os.nothing"; fix the name'),
         ("from . import helpers\n", "hello.py:1: import raises ImportError: attempted relative import"),
-        ("x = 1\n1 / 0\n", "2: import raises ZeroDivisionError: division by zero; mend this line"),
+        ("x = 1\n1 / 0\n", "2: import raises ZeroDivisionError: division by zero; fix this line"),
         ("import json\njson.loads('{')\n", "2: import raises JSONDecodeError"),
         ("import sys\nsys.exit(3)\n", "2: import ends the process: sys.exit(3)"),
         ("raise SystemExit\n", "1: import ends the process: sys.exit()"),
@@ -218,7 +218,7 @@ def test_error_in_a_sibling_names_the_sibling(write):
     write("one/helpers.py", "x = 1\nraise ValueError('no')\n")
     file = write("one/plugin.py", "import helpers\n" + ACCESS)
     assert problems(file) == [
-        "helpers.py:2: import raises ValueError: no; mend this line; the plugin must be importable"
+        "helpers.py:2: import raises ValueError: no; fix this line; the plugin must be importable"
     ]
 
 

@@ -248,8 +248,8 @@ WHERE = 'below if __name__ == "__main__" alone, which does not run here'
         ),
         (
             f"priority = 5\n{MAIN}    {CALL.format('None, 1000')}",
-            "7: start_dedicated_server is given another priority, which does not count here: priority = 5 of the "
-            "module does; give it priority of the module",
+            "7: start_dedicated_server is given another priority, which is ignored here: priority = 5 of the "
+            "module counts; pass priority of the module",
         ),
         (
             f"{MAIN}    from kong_pdk.cli import start_dedicated_server as go\n"
@@ -272,13 +272,13 @@ WHERE = 'below if __name__ == "__main__" alone, which does not run here'
         ),
         (
             f"{MAIN}    start_dedicated_server('hello', Plugin, *META)\n",
-            "6: the arguments of start_dedicated_server do not count here, and *META cannot be read; write at the top "
-            "level of the module what they hold of version, priority and Schema",
+            "6: the arguments of start_dedicated_server do not count here, and *META cannot be read; write version, "
+            "priority and Schema at the top level of the module",
         ),
         (
             f"version = '1.0.0'\n{MAIN}    start_dedicated_server('hello', Plugin, **read())\n",
-            "7: the arguments of start_dedicated_server do not count here, and **read() cannot be read; write at the "
-            "top level of the module what they hold of priority and Schema",
+            "7: the arguments of start_dedicated_server do not count here, and **read() cannot be read; write priority "
+            "and Schema at the top level of the module",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What Kong is told of a plugin: its phases, priority, version and schema."""
+"""The description of a plugin (phases, priority, version, schema) and the dump that Kong reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_PRIORITY = 0
 
 @dataclass(frozen=True)
 class Source:
-    """A plugin that discovery found, not loaded: its name and the file that has ``Plugin``."""
+    """A plugin that was found but not loaded: its name, and the file that defines ``Plugin``."""
 
     name: str
     file: Path
@@ -28,11 +28,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of a plugin after it was loaded, as plain data that travels between processes as JSON.
+    """A loaded plugin as plain data, which travels between processes as JSON.
 
-    ``schema`` holds the fields of its configuration, each a one-key dict. ``engine`` and ``workers`` are None where
-    the plugin does not set them. ``warnings`` has a line for each attribute that does not count, though its author
-    may expect it to.
+    ``schema`` holds the fields of the plugin's configuration, each a one-key dict. ``engine`` and ``workers`` are None
+    where the plugin does not set them. ``warnings`` has a line for each attribute that is ignored, although its
+    author may expect it to take effect.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Description:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Description:
-        """The description that :meth:`to_dict` made ``data`` of; JSON's lists become tuples again."""
+        """The description behind the result of :meth:`to_dict`; JSON's lists become tuples again."""
         lists = ("phases", "schema", "warnings")
         tuples = {name: tuple(data[name]) for name in lists if name in data}
         return Description(**{**data, **tuples, "file": Path(data["file"])})
@@ -71,10 +71,10 @@ class Plugin(Description):
 
 
 def dump(descriptions: Iterable[Description], protocol: Protocol) -> str:
-    """The JSON that Kong's query command prints: one line, without a line break at its end.
+    """The JSON that a query command prints for Kong: one line, without a line break at its end.
 
-    ``protocol`` decides the shape and with it what Kong speaks to the server afterwards. Kong 3.9 and later
-    register the first plugin of a dump only. Raises :class:`ValueError` for another protocol.
+    ``protocol`` decides the shape of the dump, and Kong then speaks this protocol to the server. Kong 3.9 and later
+    register only the first plugin of a dump. Raises :class:`ValueError` for any other protocol.
     """
     plugins = [_kong_form(description) for description in descriptions]
     if protocol == "MsgPack:1":
@@ -95,6 +95,6 @@ def _kong_form(description: Description) -> dict[str, Any]:
 
 
 def kong_schema(plugin: Description) -> dict[str, Any]:
-    """The schema of a plugin as Kong wants it, around the fields of the configuration."""
+    """The schema of a plugin in the form that Kong expects, with the fields of the configuration inside."""
     config = {"type": "record", "fields": list(plugin.schema)}
     return {"name": plugin.name, "fields": [{"config": config}]}

@@ -1,4 +1,4 @@
-"""Finds the plugins of a folder, without running any of their code."""
+"""Finds the plugins of a folder without running their code."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from kong_pdk.plugin.description import Source
 from kong_pdk.plugin.problem import PluginError, Problem
 from kong_pdk.plugin.static_scan import Binding, StaticScan
 
-# `..data` and `..2026_11_23_...` of a Kubernetes ConfigMap begin with a dot too.
+# A Kubernetes ConfigMap is mounted with `..data` and `..2026_11_23_...`, which begin with a dot too.
 _SKIPPED_PREFIXES = (".", "_")
 _SKIPPED_NAMES = frozenset({"tests"})
 
-# What pytest collects, and what it reads before; a test imports the class that it tests.
+# pytest's test files and its conftest.py: a test imports the class that it tests, and so has a `Plugin` too.
 _TEST_FILES = ("test_*.py", "*_test.py", "conftest.py")
 
 
 def find(folder: Path) -> tuple[list[Source], list[Problem]]:
-    """The plugins of ``folder`` in the order of their names, and everything that is wrong with the folder.
+    """The plugins of ``folder``, sorted by name, and all problems of the folder.
 
     A plugin is a file ``NAME.py``, or a folder ``NAME`` with ``NAME.py``, ``plugin.py`` or ``__init__.py``, that
-    binds ``Plugin``. Where only the import can tell (``from x import *``) the file counts as a plugin here. Files of
-    tests are none. Plugins with a problem are not among the sources. Raises nothing: a folder that cannot be read is a
-    problem.
+    binds ``Plugin``. Where only the import shows whether it does (``from x import *``), the file counts as a plugin
+    here. Test files are skipped. A plugin with a problem is not among the sources. Raises nothing: a folder that
+    cannot be read is a problem.
     """
     problems: list[Problem] = []
     sources: list[Source] = []
@@ -65,7 +65,7 @@ def _entries(folder: Path, problems: list[Problem]) -> list[Path]:
 
 
 def _source(entry: Path) -> Source | None:
-    """The plugin that an entry of the folder is. Raises :class:`PluginError` if it cannot be told."""
+    """The plugin at an entry of the folder, None if it is not one. Raises :class:`PluginError` if it cannot be read."""
     try:
         is_folder = stat.S_ISDIR(entry.stat().st_mode)
     except OSError:
@@ -95,7 +95,7 @@ def _source_in_folder(folder: Path) -> Source | None:
 
 
 def skipped_tests(folder: Path) -> list[Problem]:
-    """Files that are taken for tests by their names, though each defines a ``Plugin`` with a handler of its own."""
+    """A problem for each file that is skipped because it is named like a test, although it defines a plugin."""
     files = [entry for entry in _entries(folder, []) if _is_test(entry) and entry.is_file()]
     return [problem for file in files if (problem := _skipped_test(file))]
 

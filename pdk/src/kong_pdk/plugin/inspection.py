@@ -1,4 +1,4 @@
-"""Loads each plugin of a folder in a process of its own, to learn what it is without running its code here."""
+"""Loads each plugin of a folder in a child process, to describe it without running its code in this process."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from kong_pdk.plugin.discovery import find, skipped_tests
 from kong_pdk.plugin.loading import load
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
 
-# Takes the plugin's name and what it printed; no bytes mean that this was all.
+# Gets a plugin's name and a piece of its output; an empty piece is the end of the output.
 OutputHandler = Callable[[str, bytes], None]
 
 _CHUNK_BYTES = 65536
 
 
 class OutputCapture:
-    """A pipe that stands where standard output and error are in the process that loads a plugin."""
+    """A pipe that takes the place of stdout and stderr in the process that loads a plugin."""
 
     def __init__(self, name: str, handler: OutputHandler) -> None:
-        """Open the pipe. Raises OSError where there are no more descriptors."""
+        """Open the pipe. Raises OSError if the process has no free file descriptor."""
         self._name = name
         self._handler = handler
         self._reading, self.writing = os.pipe()
@@ -43,7 +43,7 @@ class OutputCapture:
         return self._reading
 
     def read(self) -> bool:
-        """Hand on what is there; whether there was something."""
+        """Pass available output to the handler; return whether there was any."""
         try:
             chunk = os.read(self._reading, _CHUNK_BYTES)
         except BlockingIOError:
@@ -54,12 +54,12 @@ class OutputCapture:
         return bool(chunk)
 
     def close_writing_end(self) -> None:
-        """Close the end of the process that prints: this one only reads."""
+        """Close the child's end in this process, which only reads."""
         os.close(self.writing)
         self._writing_end_closed = True
 
     def close(self) -> None:
-        """Hand on the rest. Whoever still holds the other end writes to nobody from now on."""
+        """Pass the rest to the handler and close. Later output of processes that still hold the other end is lost."""
         if not self._writing_end_closed:
             os.close(self.writing)
         for _ in range(_CHUNK_BYTES):
@@ -73,31 +73,38 @@ Load = Callable[[Source], Plugin]
 
 _MAX_CHILDREN = 2
 
-# A result is a few kilobytes; what is larger is a mistake that must not fill the memory of process 1.
+# A result is a few kilobytes. A huge one is a mistake, and must not fill the memory of process 1.
 _MAX_RESULT_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a folder holds: the plugins that can be served, and everything that is wrong."""
+    """The plugins of a folder that can be served, its problems, and the files that are skipped as tests."""
 
     plugins: list[Description] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     skipped: list[Problem] = field(default_factory=list)
 
     def warnings(self, names: Collection[str] | None = None) -> list[str]:
-        """What their authors may expect to count and does not, a line each; of the plugins ``wanted`` alone."""
+        """A line for each file or attribute that is ignored, although its author may expect it to take effect.
+
+        :param names: the plugins to look at; None for all.
+        """
         skipped = [str(problem) for problem in self.skipped if names is None or problem.plugin in names]
         chosen = [plugin for plugin in self.plugins if names is None or plugin.name in names]
         return skipped + [text for plugin in chosen for text in plugin.warnings]
 
 
 def inspect(folder: Path, timeout: float = 30.0, printed: OutputHandler | None = None, load: Load = load) -> Inspection:
-    """Find and load every plugin of ``folder``, each in a forked child, for ``timeout`` seconds at most.
+    """Find every plugin of ``folder`` and load it in a forked child process.
 
     The calling process imports no plugin code and should have no threads. A plugin that ends its process, crashes
-    or hangs is a problem under its name. What plugins print goes to ``printed``, or to stderr. ``load`` loads a plugin
-    in the child. When this returns, the children and what they started in their process group are gone.
+    or hangs is a problem with the plugin's name. On return, the children and the processes that they started in their
+    process group are gone.
+
+    :param timeout: seconds that one plugin may take to load.
+    :param printed: gets the output of the plugins; without it, their output goes to stderr.
+    :param load: loads a plugin in the child.
     """
     sources, problems = find(folder)
     plugins: list[Description] = []
@@ -135,7 +142,7 @@ def _load_in_children(
 
 
 def _wait_for_children(running: list[_LoadingChild]) -> None:
-    """Wait until a child has written something, has ended or is late."""
+    """Wait until a child has written something, has ended, or is past its deadline."""
     if not running:
         return
     remaining = min(child.deadline for child in running) - time.monotonic()
@@ -154,7 +161,7 @@ def _fork_problem(source: Source, error: OSError) -> Problem:
 
 
 class _LoadingChild:
-    """A child process that loads one plugin and writes what it found into a pipe."""
+    """A child process that loads one plugin and writes the result into a pipe."""
 
     def __init__(self, source: Source, timeout: float, handler: OutputHandler | None, load: Load) -> None:
         self._source = source
@@ -178,18 +185,18 @@ class _LoadingChild:
         self.deadline = time.monotonic() + timeout
 
     def read(self) -> None:
-        """Take what the child has written."""
+        """Read a piece of the child's result."""
         chunk = os.read(self.pipe, _CHUNK_BYTES)
         self._received += chunk
         self._ended = not chunk
 
     def is_over(self) -> bool:
-        """Whether there is a whole result, or none to come."""
+        """Whether the result is complete, or no more of it will come."""
         is_complete = self._received.endswith(b"\n") or len(self._received) > _MAX_RESULT_BYTES
         return is_complete or self._ended or time.monotonic() >= self.deadline
 
     def result(self) -> Description | list[Problem]:
-        """What the child found, or the problem that it is."""
+        """The plugin's description, or its problems."""
         is_complete = self._received.endswith(b"\n")
         status = self.end(wait=self._ended and not is_complete)
         if not is_complete:
@@ -203,9 +210,10 @@ class _LoadingChild:
             return [self._problem("import wrote into the pipe of the server", "close no file that it did not open")]
 
     def end(self, wait: bool = False) -> int | None:
-        """Kill what is left of the child's process group, reap the child, and return its wait status.
+        """Kill the rest of the child's process group and reap the child.
 
-        ``wait``: the child is ending by itself; its own status is wanted.
+        :param wait: wait for the child, which is about to exit by itself.
+        :return: the child's wait status if it exited by itself.
         """
         os.close(self.pipe)
         status = self._wait_for_exit() if wait else None
@@ -239,7 +247,7 @@ class _LoadingChild:
             # The caller ignores SIGCHLD, or reaped the child itself.
             return self._problem("import ends the process", "remove the call of os._exit")
         if status is None:
-            hint = "wait for nothing while the module is imported; begin it in Plugin.__init__"
+            hint = "do not wait during the import; wait in Plugin.__init__"
             return self._problem(f"import did not end within {self._timeout:g} s", hint)
         if os.WIFSIGNALED(status):
             name = signal.Signals(os.WTERMSIG(status)).name
@@ -254,10 +262,10 @@ class _LoadingChild:
 
 
 def _fork() -> int:
-    # What is still buffered would be written by the child as well.
+    # Otherwise the child would write this process's buffered output a second time.
     _flush()
     with warnings.catch_warnings():
-        # Python 3.12 warns of threads in the caller, who knows.
+        # Since Python 3.12 os.fork warns if the process has threads; the caller is responsible for this.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
@@ -270,7 +278,7 @@ def _flush() -> None:
 
 
 def _run_child(source: Source, load: Load, writing: int, timeout: float, output: int) -> NoReturn:
-    """Load the plugin, write the result, and end without a word to anything that the parent had set up."""
+    """Load the plugin, write the result, and exit without running the parent's exit handlers."""
     try:
         _detach_from_parent(timeout, output)
         data = json.dumps(_load_result(source, load)).encode("ascii") + b"\n"
@@ -302,7 +310,7 @@ def _detach_from_parent(timeout: float, output: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    # Ends this process even if nobody is left to do it.
+    # Ends this process even if the parent is gone.
     signal.alarm(int(timeout) + 5)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -310,5 +318,5 @@ def _detach_from_parent(timeout: float, output: int) -> None:
     sys.stdin = os.fdopen(0, closefd=False)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    # Nothing is to appear in the plugin folder: it may be read only, or watched.
+    # No __pycache__ in the plugin folder, which may be read-only or watched for changes.
     sys.dont_write_bytecode = True

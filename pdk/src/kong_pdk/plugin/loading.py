@@ -1,4 +1,4 @@
-"""Loads a plugin into this process and checks everything about it that Kong, or its first request, would trip on."""
+"""Loads a plugin into this process and checks everything that would fail in Kong or in the first request."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from kong_pdk.schema.attributes import Field
 from kong_pdk.schema.definition import check_schema
 from kong_pdk.schema.foreign_shapes import ambiguous
 
-# Larger integers lose digits in Lua.
+# Lua's numbers are doubles: larger integers lose digits.
 _MAX_PRIORITY = 2**53
 
-# Where the package is named otherwise than the module.
+# Modules whose package has another name.
 _PACKAGE_OF_MODULE = {
     "attr": "attrs",
     "bs4": "beautifulsoup4",
@@ -45,13 +45,12 @@ _PACKAGE_OF_MODULE = {
 
 
 def load(source: Source) -> Plugin:
-    """Import a plugin and return it. ``if __name__ == "__main__"`` blocks in it do not run.
+    """Import a plugin and return it. Its ``if __name__ == "__main__"`` blocks do not run.
 
-    A module that says no ``version`` has 0.1.0, one that says no ``priority`` has 0, one without ``Schema`` has no
-    configuration, and without ``lua_style = False`` PDK calls return ``(value, err)``; ``engine`` and ``workers`` are
-    left open where it does not say them; :mod:`kong_pdk.plugin.metadata` has the spellings that count. Raises
-    :class:`PluginError` with all that is wrong, or :class:`NotAPlugin` if only the import could show that it is no
-    plugin.
+    Defaults of a module's attributes: ``version`` 0.1.0, ``priority`` 0, a ``Schema`` without fields, and
+    ``lua_style`` True (PDK calls return ``(value, err)``); ``engine`` and ``workers`` are None.
+    :mod:`kong_pdk.plugin.metadata` has the spellings that are read. Raises :class:`PluginError` with all problems, or
+    :class:`NotAPlugin` if the import shows that the file does not define a plugin.
     """
     scan = StaticScan.parse(source.file, source.name)
     module = _import_module(source, scan)
@@ -63,7 +62,7 @@ def load(source: Source) -> Plugin:
 
 @contextlib.contextmanager
 def readable_attributes(source: Source) -> Iterator[None]:
-    """Turn what an author's own code raises while its attributes are looked at into :class:`PluginError`."""
+    """Turn exceptions of the author's code, raised while its attributes are read, into :class:`PluginError`."""
     try:
         yield
     except PluginError:
@@ -92,6 +91,7 @@ def _no_plugin_error(source: Source, scan: StaticScan) -> PluginError:
 
 
 def import_problem(source: Source, error: BaseException) -> Problem:
+    """An exception of the import as a problem, with the line of the author's code that raised it."""
     if isinstance(error, SyntaxError):
         return syntax_problem(source.file, error, source.name)
     file, line = traceback_location(source.file, error)
@@ -102,7 +102,7 @@ def import_problem(source: Source, error: BaseException) -> Problem:
         hint = 'move what should run as a script below if __name__ == "__main__"'
         return Problem(file, line, message, hint, source.name)
     message = f"import raises {' '.join(describe(error).split()).removesuffix(':')}"
-    return Problem(file, line, message, "mend this line; the plugin must be importable", source.name)
+    return Problem(file, line, message, "fix this line; the plugin must be importable", source.name)
 
 
 def _missing_module(source: Source, name: str) -> tuple[str, str]:
@@ -119,7 +119,7 @@ def _missing_module(source: Source, name: str) -> tuple[str, str]:
         hint = (
             f'did you mean "{matches[0]}"?'
             if matches
-            else f"mend the name, or upgrade {_PACKAGE_OF_MODULE.get(top, top)}"
+            else f"fix the name, or upgrade {_PACKAGE_OF_MODULE.get(top, top)}"
         )
         return f'there is no module "{name}"', hint
     file = source.file.parent / "requirements.txt"
@@ -130,10 +130,10 @@ def _missing_module(source: Source, name: str) -> tuple[str, str]:
 
 
 class ModuleCheck:
-    """The attributes of one loaded module, with all that is wrong with them."""
+    """Checks the attributes of one loaded module and collects their problems and warnings."""
 
     def __init__(self, source: Source, scan: StaticScan, module: ModuleType, main_block_ran: bool) -> None:
-        """:param main_block_ran: whether what stands below ``if __name__ == "__main__"`` counts."""
+        """:param main_block_ran: whether the values in ``if __name__ == "__main__"`` count."""
         self._metadata = Metadata(source, scan, module)
         self._main_block_ran = main_block_ran
         self._source = source
@@ -143,7 +143,7 @@ class ModuleCheck:
         self._warnings: list[Problem] = []
 
     def plugin(self) -> Plugin:
-        """The plugin. Raises :class:`PluginError` with everything that is wrong."""
+        """The plugin. Raises :class:`PluginError` with all problems."""
         cls = self._module.Plugin
         phase_methods = PhaseMethods(self._source.name, self._source.file, cls, self._scan.line_of("Plugin"))
         self._problems.extend(phase_methods.problems)
@@ -201,7 +201,7 @@ class ModuleCheck:
 
     def _engine(self) -> str | None:
         attribute = self._metadata.find("engine")
-        if not attribute or not isinstance(attribute.value, str):  # a module's own, of a database for example
+        if not attribute or not isinstance(attribute.value, str):  # the module's own, a database engine for example
             return None
         if attribute.value not in ENGINES:
             self._report(attribute, f"{attribute.value!r}, not {settings.ENGINE.kind}", '"gevent"')
@@ -210,7 +210,7 @@ class ModuleCheck:
     def _workers(self) -> int | None:
         attribute = self._metadata.find("workers")
         value: Any = attribute.value if attribute else None
-        # a pool of the module's own, for example
+        # Anything else is the module's own, a pool for example.
         if not attribute or not isinstance(value, int | str) or isinstance(value, bool):
             return None
         try:
@@ -246,7 +246,7 @@ class ModuleCheck:
 
 
 def _nearest_integer(value: object) -> int:
-    """The priority that a value of another type may mean."""
+    """The priority that a value of another type may mean; 10 if there is none."""
     with contextlib.suppress(ValueError, OverflowError):
         if isinstance(value, str | float) and abs(number := int(float(value))) <= _MAX_PRIORITY:
             return number
@@ -256,9 +256,10 @@ def _nearest_integer(value: object) -> int:
 def from_class(
     name: str, cls: type, version: str | None, priority: int | None, schema: Sequence[object] | None
 ) -> Plugin:
-    """Check and describe a plugin; what is None comes from the module that defines ``cls``, or from ``cls``.
+    """Check a plugin whose class is already loaded.
 
-    Raises :class:`PluginError` with all that is wrong.
+    Arguments that are None are read from the module that defines ``cls``, or from ``cls``. Raises
+    :class:`PluginError` with all problems.
     """
     defining_module = sys.modules.get(getattr(cls, "__module__", "") or "")
     file = Path(getattr(defining_module, "__file__", None) or sys.argv[0] or "<unknown>").absolute()

@@ -1,7 +1,7 @@
-"""What a plugin says of itself beside its handlers: version, priority, Schema, and how it runs.
+"""Reads a plugin's attributes beside its handlers: version, priority, Schema, lua_style, engine and workers.
 
-Lua's handlers have ``VERSION`` and ``PRIORITY``, Go's and JavaScript's plugins ``Version`` and ``Priority``; both
-spellings are read where the value can be meant for Kong, in the module and in the class.
+Lua plugins have ``VERSION`` and ``PRIORITY``, Go and JavaScript plugins have ``Version`` and ``Priority``. These
+spellings are read too, in the module and in the class, if their value fits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _UNKNOWN = object()
 
 @dataclass(frozen=True)
 class AttributeValue:
-    """A value, the name under which it was found, and the line of it."""
+    """The value of an attribute, the name that it has in the source, and its line."""
 
     name: str
     value: Any
@@ -37,7 +37,10 @@ class AttributeValue:
 
 @dataclass(frozen=True)
 class _Attribute:
-    """A name that is read, its other spellings, and whether a value there can be meant for Kong."""
+    """A name that is read, its other spellings, and tests whether a value under them can be meant for Kong.
+
+    ``is_for_kong_in_class`` is None for an attribute that is not read from the class.
+    """
 
     name: str
     other_spellings: tuple[str, ...]
@@ -63,20 +66,20 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _is_schema(value: Any) -> bool:
-    """Tell Kong's schemas from others': a list of dicts, or Lua's record with its ``fields``."""
+    """Whether a value can be a schema of Kong: a list of dicts, or the record of a schema.lua with its ``fields``."""
     if isinstance(value, dict):
         return isinstance(value.get("fields"), list | tuple)
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(entry, dict) for entry in value)
 
 
 def _has_fields(schema: Any) -> bool:
-    """Whether a schema is a list of named definitions, and no other list of dicts."""
+    """Whether a schema is a list of one-key dicts with definitions, and not any other list of dicts."""
     return isinstance(schema, dict) or all(
         len(definition) == 1 and all(isinstance(field, dict) for field in definition.values()) for definition in schema
     )
 
 
-# A module's own WORKERS is the size of a pool as a rule: it is the one that has no other spelling.
+# `workers` has no other spelling: WORKERS of a module is usually the size of a pool of its own.
 _ATTRIBUTES: Mapping[str, _Attribute] = {
     attribute.name: attribute
     for attribute in (
@@ -89,12 +92,12 @@ _ATTRIBUTES: Mapping[str, _Attribute] = {
     )
 }
 
-# The arguments of start_dedicated_server behind the plugin's name and class.
+# The arguments of start_dedicated_server after the plugin's name and class.
 _ARGUMENTS = ("version", "priority", "Schema")
 
 
 def of_module(module: ModuleType | None, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The names of a module that say something of its plugin; what ``given`` has, and is not None, replaces them."""
+    """The attributes of a module that describe its plugin; ``arguments`` that are not None replace them."""
     passed = {name: value for name, value in arguments.items() if value is not None}
     replaced = {spelling for name in passed for spelling in _ATTRIBUTES[name].spellings}
     names = {spelling for attribute in _ATTRIBUTES.values() for spelling in attribute.spellings} - replaced
@@ -102,7 +105,7 @@ def of_module(module: ModuleType | None, arguments: Mapping[str, Any]) -> dict[s
 
 
 class Metadata:
-    """The values of one module that count, and what is to be said of those that do not."""
+    """The attributes of one module: the values that count, and warnings about values that are ignored."""
 
     def __init__(self, source: Source, scan: StaticScan, module: ModuleType) -> None:
         self._source = source
@@ -111,7 +114,7 @@ class Metadata:
         self._values = {name: list(self._candidates(attribute)) for name, attribute in _ATTRIBUTES.items()}
 
     def find(self, name: str) -> AttributeValue | None:
-        """The value that counts: the module's before the class's, the documented spelling before the others."""
+        """The value that counts: the module before the class, the documented spelling before the others."""
         return next(iter(self._values[name]), None)
 
     def _candidates(self, attribute: _Attribute) -> Iterator[AttributeValue]:
@@ -130,7 +133,7 @@ class Metadata:
                 yield AttributeValue(name, value, self._scan.line_of(name, "Plugin") or self._scan.line_of("Plugin"))
 
     def warnings(self) -> Iterator[Problem]:
-        """What an author may expect to count, and does not."""
+        """A warning for each value that is ignored, although its author may expect it to count."""
         for attribute in _ATTRIBUTES.values():
             values = self._values[attribute.name]
             for overruled in values[1:]:
@@ -142,7 +145,7 @@ class Metadata:
                 yield from self._similar_names(name)
 
     def unread_version(self) -> Iterator[Problem]:
-        """A version that is not x.y.z, in a spelling that is read only where the value can be meant."""
+        """A warning for a version that is not x.y.z, under a spelling that is read only if its value fits."""
         for name in _ATTRIBUTES["version"].other_spellings if not self._values["version"] else ():
             value = vars(self._module).get(name)
             numbers = isinstance(value, tuple) and bool(value) and all(map(_is_integer, value))
@@ -151,7 +154,7 @@ class Metadata:
                 yield self._warning(self._scan.line_of(name), message, f'write version = "{nearest_version(value)}"')
 
     def _similar_names(self, name: str) -> Iterator[Problem]:
-        """Names at the top level that are nearly one of ours, and are not read."""
+        """Warnings for names at the top level that are similar to an attribute's name, and are not read."""
         attribute = _ATTRIBUTES[name]
         for other, value in vars(self._module).items():
             if other in attribute.spellings or not self._scan.assigns(other) or not similar(other, name):
@@ -168,7 +171,7 @@ class Metadata:
         return Problem(self._source.file, line, message, hint, self._source.name)
 
     def warnings_of_main(self) -> Iterator[Problem]:
-        """What is set for a server of the file's own alone, in a part of the file that did not run."""
+        """Warnings for values that only a server started by the file itself gets, in code that does not run here."""
         bound, call = self._scan.main_block()
         arguments = {name: call.arguments[name] for name in _ARGUMENTS if name in call.arguments} if call else {}
         unread: dict[str, tuple[int, str]] = {}
@@ -187,10 +190,10 @@ class Metadata:
                 unread[name] = node.lineno, _source_text(node)
             elif counting is not None and value is not _UNKNOWN and not _same(value, counting.value):
                 message = (
-                    f"start_dedicated_server is given another {name}, which does not count here: "
+                    f"start_dedicated_server is given another {name}, which is ignored here: "
                     f"{_value_in_module(counting)}"
                 )
-                yield self._warning(node.lineno, message, f"give it {counting.name} of the module")
+                yield self._warning(node.lineno, message, f"pass {counting.name} of the module")
         if unread:
             yield self._unread_in_main(unread, call.in_main if call else True)
         if (
@@ -200,7 +203,7 @@ class Metadata:
         ):
             unpacked = " and ".join(call.unpacked)
             message = f"the arguments of start_dedicated_server do not count here, and {unpacked} cannot be read"
-            hint = f"write at the top level of the module what they hold of {_listed(missing)}"
+            hint = f"write {_listed(missing)} at the top level of the module"
             yield self._warning(call.line, message, hint)
 
     def _unread_in_main(self, unread: Mapping[str, tuple[int, str]], in_main: bool) -> Problem:
@@ -214,7 +217,7 @@ class Metadata:
         return self._warning(line, message, f"write at the top level of the module: {lines}")
 
     def _value(self, node: ast.expr) -> Any:
-        """The value of an expression, as far as it can be told without running it."""
+        """The value of an expression, or ``_UNKNOWN`` if only running it shows the value."""
         if isinstance(node, ast.Name):
             return vars(self._module).get(node.id, _UNKNOWN)
         if isinstance(node, ast.Attribute):
@@ -227,7 +230,7 @@ class Metadata:
 
 
 def nearest_version(value: object) -> str:
-    """The version x.y.z that a value of another form may mean: 1.0.0 of ``"v1.0-beta"`` or ``(1, 0)``."""
+    """The version x.y.z that a value in another form may mean: 1.0.0 for ``"v1.0-beta"`` or ``(1, 0)``."""
     numbers = re.findall(r"\d+", str(value)[:_MAX_TEXT], re.ASCII)[:3] or ["1"]
     return ".".join((*numbers, "0", "0")[:3])
 
@@ -244,7 +247,7 @@ def _same(left: Any, right: Any) -> bool:
 
 def _value_in_module(attribute: AttributeValue) -> str:
     value = "" if isinstance(attribute.value, list | tuple | dict) else f" = {attribute.value!r}"
-    return f"{attribute.name}{value} of the module does"
+    return f"{attribute.name}{value} of the module counts"
 
 
 def _overruled(attribute: _Attribute, counts: AttributeValue, other: AttributeValue) -> tuple[str, str]:

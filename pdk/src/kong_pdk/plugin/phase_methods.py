@@ -1,4 +1,4 @@
-"""Which phases a ``Plugin`` class handles, and whether Kong's call of each handler can work."""
+"""Checks which phases a ``Plugin`` class handles, and whether each handler can be called as Kong calls it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from kong_pdk.plugin.description import PHASES
 from kong_pdk.plugin.problem import Problem
 
-# Phases of Lua plugins that a plugin server is never asked for.
+# Phases of Lua plugins for which Kong never calls a plugin server, and the phase to use instead.
 _LUA_ONLY = {"header_filter": "response", "body_filter": "response"}
 
-# How alike a method's name and a phase's must be for a typing error: `acces`, not `success`.
+# The similarity (of difflib) from which a method's name counts as a misspelt phase: `acces`, not `success`.
 _SIMILARITY = 0.84
 
 
 class PhaseMethods:
-    """The handlers of one class, and everything that is wrong with the class."""
+    """The phases that a class handles, and all problems of the class."""
 
     def __init__(self, name: str, file: Path, cls: object, line: int | None) -> None:
         self._name = name
@@ -69,7 +69,7 @@ class PhaseMethods:
             self._report(f'phase "{phase}" is async', f"{hint}, without async and await", handler)
         elif inspect.isgeneratorfunction(handler):
             self._report(f'phase "{phase}" has a yield, so calling it runs nothing', "remove the yield", handler)
-        # What is no method, such as an object that can be called, is not given the instance.
+        # A callable object that is not a method does not get the instance as its first argument.
         is_method = hasattr(type(attribute), "__get__") and not isinstance(attribute, staticmethod | classmethod)
         if _accepts(handler, 2 if is_method else 1) is False:
             message = f'phase "{phase}" takes {inspect.signature(handler)}, but is called with kong alone'
@@ -81,7 +81,7 @@ class PhaseMethods:
             if name.startswith("_") or not inspect.isfunction(method):
                 continue
             phase = _intended_phase(name, self.phases)
-            # A helper that is called another way was not meant to be a phase.
+            # A method with another signature is a helper, not a misspelt phase.
             if phase is None or (self.phases and _accepts(method, 2) is False):
                 continue
             file, line = _location(method)
@@ -96,16 +96,16 @@ class PhaseMethods:
 
 
 def _intended_phase(name: str, phases: tuple[str, ...]) -> str | None:
-    """The phase that a method's name was meant to be."""
+    """The phase that a method's name is a misspelling of."""
     if name in _LUA_ONLY:
         return _LUA_ONLY[name]
     matches = difflib.get_close_matches(name.lower(), PHASES, n=1, cutoff=_SIMILARITY)
-    # Beside the phase itself, `logs` is more likely a helper of `log` than a typing error.
+    # If the class has `log` too, `logs` is more likely a helper than a misspelling.
     return matches[0] if matches and matches[0] not in phases else None
 
 
 def _accepts(function: Callable[..., Any], arguments: int) -> bool | None:
-    """Whether a call with so many positional arguments works; None where that cannot be told."""
+    """Whether a call with this number of positional arguments works; None if the signature is unknown."""
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""A plugin's source read but not run: whether it binds ``Plugin``, and on which lines its definitions stand."""
+"""Reads a plugin's source without running it: whether it binds ``Plugin``, and the lines of its definitions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from kong_pdk.plugin.description import PHASES
 from kong_pdk.plugin.problem import PluginError, Problem
 
-# A larger source takes many seconds and hundreds of megabytes to parse; it is a mistake or an attack.
+# A larger source, a mistake or an attack, takes many seconds and hundreds of megabytes to parse.
 _MAX_BYTES = 1024 * 1024
 
 _START_FUNCTION = "start_dedicated_server"
@@ -26,7 +26,7 @@ _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 class Binding(Enum):
-    """Whether a module has a name after its import, as far as its source shows."""
+    """Whether a module has a certain name after its import, as far as its source shows."""
 
     NO = "no"
     MAYBE = "maybe"
@@ -34,7 +34,7 @@ class Binding(Enum):
 
 
 def read_source(file: Path, plugin: str | None = None) -> bytes:
-    """The bytes of a source file. Raises :class:`PluginError` if it cannot be read or is no sane source."""
+    """The bytes of a source file. Raises :class:`PluginError` if it is not a regular file, too large or unreadable."""
     try:
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -55,12 +55,12 @@ def _read_hint(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return "let the user that runs the server read it (chmod a+r)"
     if error.errno in (errno.ENOENT, errno.ELOOP):
-        return "mend or remove the link"
-    return "mend or remove the file"
+        return "fix or remove the link"
+    return "fix or remove the file"
 
 
 class StaticScan:
-    """The syntax tree of one source file and what can be told from it."""
+    """The syntax tree of one source file, and questions about it."""
 
     def __init__(self, file: Path, source: bytes, tree: ast.Module) -> None:
         self.file = file
@@ -87,7 +87,7 @@ class StaticScan:
         return cls(file, source, tree)
 
     def binds(self, name: str) -> Binding:
-        """Whether the module has ``name`` after its import: MAYBE behind an ``if`` or an ``import *``."""
+        """Whether the module has ``name`` after its import: MAYBE if it is bound in an ``if`` or by an ``import *``."""
         binding = Binding.NO
         for node, conditional in _module_level_nodes(self.tree.body):
             if name in _bound_names(node):
@@ -99,13 +99,13 @@ class StaticScan:
         return binding
 
     def misnamed_plugin(self) -> ast.ClassDef | None:
-        """A class with a phase as a method and nearly the name ``Plugin``."""
+        """A class that has a method for a phase and a name similar to ``Plugin``."""
         names = [node.name for node in self.tree.body if isinstance(node, ast.ClassDef)]
         alike = (name for name in names if difflib.get_close_matches(name.lower(), ["plugin"], cutoff=0.8))
         return next(filter(None, map(self.class_with_phases, alike)), None)
 
     def class_with_phases(self, name: str) -> ast.ClassDef | None:
-        """The class of this name, if it has a phase as a method."""
+        """The class of this name, if it has a method for a phase."""
         for node in self.tree.body:
             if isinstance(node, ast.ClassDef) and node.name == name:
                 methods = {item.name for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)}
@@ -114,7 +114,7 @@ class StaticScan:
         return None
 
     def has_tests(self) -> bool:
-        """Whether the module has tests as pytest or unittest find them, or fixtures for them."""
+        """Whether the module has tests that pytest or unittest finds, or imports either of them."""
         for node in self.tree.body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name.startswith(
                 ("test", "Test")
@@ -127,7 +127,7 @@ class StaticScan:
         return False
 
     def line_of(self, name: str, within: str | None = None) -> int | None:
-        """The line on which the module, or its class ``within``, last binds ``name``."""
+        """The line of the last binding of ``name`` in the module, or in its class ``within``."""
         body: Sequence[ast.AST] = self.tree.body
         if within is not None:
             classes = [node for node in self.tree.body if isinstance(node, ast.ClassDef) and node.name == within]
@@ -136,7 +136,7 @@ class StaticScan:
         return lines[-1] if lines else None
 
     def main_block(self) -> tuple[dict[str, ast.expr], StartCall | None]:
-        """The values that ``if __name__ == "__main__"`` binds, and the call of ``start_dedicated_server``."""
+        """The values bound in ``if __name__ == "__main__"`` blocks, and the call of ``start_dedicated_server``."""
         blocks = [
             node
             for node, _ in _module_level_nodes(self.tree.body)
@@ -149,7 +149,7 @@ class StaticScan:
         return bound, StartCall(calls[0], id(calls[0]) in inside) if calls else None
 
     def _start_function_names(self) -> set[str]:
-        """The names of ``start_dedicated_server`` in this file, those of ``import ... as`` and of assignments too."""
+        """The names of ``start_dedicated_server`` in this file, also by ``import ... as`` and by assignment."""
         names = {_START_FUNCTION}
         for node in ast.walk(self.tree):
             if isinstance(node, ast.ImportFrom):
@@ -159,9 +159,12 @@ class StaticScan:
         return names
 
     def line_of_part(self, name: str, path: Sequence[int | str]) -> int | None:
-        """The line of a part of the literal bound to ``name``: ``(0, "message", "type")`` is an item, then keys.
+        """The line of a part of the literal that ``name`` is bound to.
 
-        Names of other module-level literals are followed. The nearest part that is written out counts.
+        Names of other module-level literals are followed. If the source does not show the part itself, the line is
+        that of the nearest enclosing part.
+
+        :param path: indexes and keys from the outside in, such as ``(0, "message", "type")``.
         """
         node: ast.expr | None = self._assigned.get(name)
         line = self.line_of(name)
@@ -177,7 +180,7 @@ class StaticScan:
         return _assignments(self.tree.body)
 
     def assigns(self, name: str) -> bool:
-        """Whether the module assigns ``name``, and does not import or define it."""
+        """Whether the module binds ``name`` by an assignment, not by an import or a definition."""
         return name in self._assigned
 
     def _part(self, node: ast.expr | None, step: int | str) -> tuple[int, ast.expr] | None:
@@ -200,12 +203,12 @@ class StaticScan:
 
 
 class StartCall:
-    """The call by which a file serves itself, and what it is given."""
+    """The call of ``start_dedicated_server`` in a file, and its arguments."""
 
     _PARAMETERS = ("name", "plugin", "version", "priority", "Schema")
 
     def __init__(self, call: ast.Call, in_main: bool) -> None:
-        """:param in_main: whether it stands below ``if __name__ == "__main__"``, and not in a function, for example."""
+        """:param in_main: whether the call is inside ``if __name__ == "__main__"``, not in a function, for example."""
         self.in_main = in_main
         self.line = call.lineno
         self.unpacked = [ast.unparse(each) for each in call.args if isinstance(each, ast.Starred)]
@@ -217,7 +220,7 @@ class StartCall:
 
 
 def _is_main_condition(test: ast.expr) -> bool:
-    """Whether a condition is ``__name__ == "__main__"``, alone or with others (``and``)."""
+    """Whether a condition is ``__name__ == "__main__"``, also combined with others by ``and``."""
     if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
         return any(map(_is_main_condition, test.values))
     if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq):
@@ -228,14 +231,14 @@ def _is_main_condition(test: ast.expr) -> bool:
 
 
 def _last_name(node: ast.expr) -> str | None:
-    """The name that an expression is, or its last part: ``c`` of ``a.b.c``."""
+    """The last name of a dotted expression: ``c`` of ``a.b.c``."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else None
 
 
 def _assignments(body: Iterable[ast.stmt]) -> dict[str, ast.expr]:
-    """The expressions that names are bound to."""
+    """Names and the expressions that are assigned to them."""
     assigned: dict[str, ast.expr] = {}
     for node, _ in _module_level_nodes(list(body)):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
@@ -255,10 +258,10 @@ def _unpacked(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr
 
 
 def syntax_problem(file: Path, error: SyntaxError, plugin: str | None) -> Problem:
-    """The problem that a syntax error is, with the file and the line that Python names."""
+    """A syntax error as a problem, with the file and the line that Python reports."""
     text = error.text.strip()[:80] if error.text else ""
     message = f"syntax error: {error.msg}" + (f" in `{text}`" if text else "")
-    hint = "mend this line, or the one before it"
+    hint = "fix this line, or the one before it"
     if "codec can't decode" in error.msg or "unknown encoding" in error.msg or "encoding" in error.msg:
         hint = "save the file as UTF-8, or name its encoding in its first line: # -*- coding: latin-1 -*-"
     location = Path(error.filename) if error.filename and not error.filename.startswith("<") else file
@@ -266,7 +269,7 @@ def syntax_problem(file: Path, error: SyntaxError, plugin: str | None) -> Proble
 
 
 def _module_level_nodes(body: Sequence[ast.AST]) -> Iterator[tuple[ast.AST, bool]]:
-    """Every node that runs at import in the module's own scope, and whether it stands behind an ``if``."""
+    """Every node that runs in the module's own scope at import, and whether it is inside an ``if``."""
     pending = [(node, False) for node in reversed(body)]
     while pending:
         node, conditional = pending.pop()
@@ -278,7 +281,7 @@ def _module_level_nodes(body: Sequence[ast.AST]) -> Iterator[tuple[ast.AST, bool
 
 
 def _bound_names(node: ast.AST) -> set[str]:
-    """The names that this one node binds."""
+    """The names that this node binds, without its children."""
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
         return {node.id}
     if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
