@@ -21,7 +21,7 @@ from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
 from kong_pdk.plugin.static_scan import Binding, StaticScan, syntax_problem
 from kong_pdk.schema.attributes import Field
 from kong_pdk.schema.definition import check_schema
-from kong_pdk.schema.foreign_shapes import ambiguous
+from kong_pdk.schema.foreign_shapes import ambiguous_fields
 
 # Lua's numbers are doubles: larger integers lose digits.
 _MAX_PRIORITY = 2**53
@@ -234,7 +234,7 @@ class ModuleCheck:
         if not faults:
             self._warnings.extend(
                 self._schema_problem(attribute, (at, name), message, hint)
-                for at, name, message, hint in ambiguous(fields)
+                for at, name, message, hint in ambiguous_fields(fields)
             )
         return fields
 

@@ -42,11 +42,11 @@ class Entity:
             field = next((each[part] for each in field.get("fields", ()) if part in each), {"type": "string"})
         return field
 
-    def filled(self, names: list[str]) -> list[str]:
+    def nonempty(self, names: list[str]) -> list[str]:
         """Those of the fields that have a value other than null, an empty string and an empty list."""
         return [name for name in names if self.get(name) not in (_MISSING, None, "", [], {})]
 
-    def fail(self, name: str, error: Any) -> None:
+    def add_error(self, name: str, error: Any) -> None:
         """Note the error of a field."""
         errors = self.errors
         *path, last = name.split(".")
@@ -80,8 +80,8 @@ def _names(argument: Any) -> list[str]:
     keys = ("if_field", "then_field", "then_at_least_one_of", "else_then_at_least_one_of", "set1", "set2")
     names: list[str] = []
     for key in keys:
-        found = argument.get(key, [])
-        names.extend([found] if isinstance(found, str) else found)
+        names_of_key = argument.get(key, [])
+        names.extend([names_of_key] if isinstance(names_of_key, str) else names_of_key)
     return names
 
 
@@ -95,7 +95,7 @@ def _can_run(entity: Entity, checker: Checker, names: list[str]) -> bool:
         return True
     if len(missing) < len(names):
         for name in missing:
-            entity.fail(name, "field required for entity check")
+            entity.add_error(name, "field required for entity check")
     return False
 
 
@@ -104,38 +104,38 @@ def _quoted(names: list[str]) -> str:
 
 
 def _at_least_one_of(entity: Entity, names: list[str]) -> str | None:
-    if entity.filled(names):
+    if entity.nonempty(names):
         return None
     return f"at least one of these fields must be non-empty: {_quoted(names)}"
 
 
 def _only_one_of(entity: Entity, names: list[str]) -> str | None:
-    if len(entity.filled(names)) == 1:
+    if len(entity.nonempty(names)) == 1:
         return None
     return f"exactly one of these fields must be non-empty: {_quoted(names)}"
 
 
 def _distinct(entity: Entity, names: list[str]) -> str | None:
-    values = [entity.get(name) for name in entity.filled(names)]
+    values = [entity.get(name) for name in entity.nonempty(names)]
     if any(lua.equal(value, other) for at, value in enumerate(values) for other in values[:at]):
         return f"values of these fields must be distinct: {_quoted(names)}"
     return None
 
 
 def _mutually_required(entity: Entity, names: list[str]) -> str | None:
-    if len(entity.filled(names)) in (0, len(names)):
+    if len(entity.nonempty(names)) in (0, len(names)):
         return None
     return f"all or none of these fields must be set: {_quoted(names)}"
 
 
 def _mutually_exclusive(entity: Entity, names: list[str]) -> str | None:
-    if len(entity.filled(names)) < 2:
+    if len(entity.nonempty(names)) < 2:
         return None
     return f"only one or none of these fields must be set: {_quoted(names)}"
 
 
 def _mutually_exclusive_sets(entity: Entity, argument: dict[str, list[str]]) -> str | None:
-    first, second = entity.filled(argument["set1"]), entity.filled(argument["set2"])
+    first, second = entity.nonempty(argument["set1"]), entity.nonempty(argument["set2"])
     if first and second:
         return f"these sets are mutually exclusive: ({_quoted(first)}), ({_quoted(second)})"
     return None
@@ -147,9 +147,9 @@ def _conditional(entity: Entity, argument: dict[str, Any]) -> str | None:
         return None
     value, then_match = _nullable(entity, then_field), argument["then_match"]
     if then_match.get("required") is True and value is None:
-        entity.fail(then_field, "required field missing")
+        entity.add_error(then_field, "required field missing")
     elif error := _error(entity, then_field, then_match):
-        entity.fail(then_field, error)
+        entity.add_error(then_field, error)
         if argument.get("then_err"):
             return _formatted(argument["then_err"], if_field)
     else:
@@ -161,13 +161,13 @@ def _conditional_at_least_one_of(entity: Entity, argument: dict[str, Any]) -> st
     if entity.get(argument["if_field"]) is _MISSING:
         return None
     if not _error(entity, argument["if_field"], argument["if_match"]):
-        names, own = argument["then_at_least_one_of"], argument.get("then_err")
+        names, own_error = argument["then_at_least_one_of"], argument.get("then_err")
     elif argument.get("else_match") and not _error(entity, argument["if_field"], argument["else_match"]):
-        names, own = argument["else_then_at_least_one_of"], argument.get("else_then_err")
+        names, own_error = argument["else_then_at_least_one_of"], argument.get("else_then_err")
     else:
         return None
     error = _at_least_one_of(entity, names)
-    return _formatted(own, _quoted(names)) if error and own else error
+    return _formatted(own_error, _quoted(names)) if error and own_error else error
 
 
 def _formatted(template: str, text: str) -> str:

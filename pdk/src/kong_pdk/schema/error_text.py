@@ -26,7 +26,7 @@ def format_errors(errors: Errors, path: str = "") -> str:
 
 def _entity_lines(key: str | int, error: Any) -> list[str]:
     if isinstance(error, dict):
-        return [f"{key}.{each}: {_pretty(error[each])}" for each in sorted(error, key=str)]
+        return [f"{key}.{name}: {_error_text(error[name])}" for name in sorted(error, key=str)]
     return [f"{key}: {error}"]
 
 
@@ -37,29 +37,29 @@ def format_declarative_errors(errors: Errors, item: str = "", indent: str = "") 
     """
     lines: list[str] = []
     for key, error in errors.items():
-        place = f"{indent}- in entry {key} of '{item}'" if isinstance(key, int) else f"{indent}in '{key}'"
-        inner = _numbered(error)
-        if isinstance(inner, dict):
-            lines.append(f"{place}:")
-            lines.append(format_declarative_errors(inner, str(key), indent + "  "))
+        location = f"{indent}- in entry {key} of '{item}'" if isinstance(key, int) else f"{indent}in '{key}'"
+        nested = _numbered_from_1(error)
+        if isinstance(nested, dict):
+            lines.append(f"{location}:")
+            lines.append(format_declarative_errors(nested, str(key), indent + "  "))
         else:
-            lines.append(f"{place}: {inner}")
+            lines.append(f"{location}: {nested}")
     return "\n".join(lines)
 
 
-def _numbered(error: Any) -> Any:
+def _numbered_from_1(error: Any) -> Any:
     return dict(enumerate(error, 1)) if isinstance(error, list) else error
 
 
-def _pretty(error: Any) -> str:
+def _error_text(error: Any) -> str:
     """An error as text; nested ones as Lua writes a table, on one line."""
-    error = _numbered(error)
+    error = _numbered_from_1(error)
     if not isinstance(error, dict):
         return str(error)
     parts: list[str] = []
     for key in sorted(error, key=lambda key: (isinstance(key, str), key)):
-        inner = _numbered(error[key])
-        text = _pretty(inner) if isinstance(inner, dict) else f'"{inner}"'
+        inner = _numbered_from_1(error[key])
+        text = _error_text(inner) if isinstance(inner, dict) else f'"{inner}"'
         parts.append(text if key == len(parts) + 1 else f"{_lua_key(key)} = {text}")
     return "{ " + ", ".join(parts) + " }"
 

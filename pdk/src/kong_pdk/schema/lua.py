@@ -169,10 +169,10 @@ class Pattern:
         if at + 1 >= len(self._source):
             raise ValueError("malformed pattern (ends with '%')")
         letter = chr(self._source[at + 1])
-        known = _CLASSES.get(letter.lower())
-        if known is None:
+        members = _CLASSES.get(letter.lower())
+        if members is None:
             return frozenset([self._source[at + 1]]), at + 2
-        return (known if letter.islower() else _ALL - known), at + 2
+        return (members if letter.islower() else _ALL - members), at + 2
 
     def _bracket(self, at: int) -> tuple[ByteSet, int]:
         source, members = self._source, set[int]()
