@@ -1,1 +1,1 @@
-"""Kong's schema language: the definition of a plugin's configuration, its values, and errors in Kong's words."""
+"""Kong's schema language: definitions of a plugin's configuration, checks of its values, and Kong's error texts."""

@@ -1,4 +1,4 @@
-"""The attributes that a field of a Kong schema may have, and what each must look like."""
+"""The attributes that a field of a Kong schema may have, and checks of their values."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from kong_pdk.schema import entity_checks
 from kong_pdk.schema.lua import Pattern
 
 Field = dict[str, Any]
-"""A field of a schema: its attributes by name, or a dict of one key, its name, that holds them."""
+"""A field of a schema: a dict of its attributes, or a one-key dict of the field's name and its attributes."""
 
-# What is wrong with an attribute's value, as the end of a sentence ("must be ..."); None if nothing is.
+# Returns the error of an attribute's value, which begins with a verb ("must be ..."); None if it is valid.
 Check = Callable[[Any], "str | None"]
 
 TYPES = ("string", "boolean", "integer", "number", "array", "set", "map", "record", "foreign")
@@ -24,7 +24,7 @@ _LISTS = ("array", "set")
 _SIZED = ("array", "set", "string", "map")
 _STRING = ("string",)
 
-# Attributes that only some types can have. Kong refuses some of these; others it would fail on at each request.
+# Attributes that only some types can have. With a wrong type Kong refuses some, and fails at each request on others.
 ONLY_FOR = {
     "between": _NUMBERS,
     "gt": _NUMBERS,
@@ -52,7 +52,7 @@ ONLY_FOR = {
     "fields": ("record",),
 }
 
-# In Kong's own schemas these hold Lua functions, or need what is not in a plugin's configuration.
+# Attributes that only schemas written in Lua can have, and what they need.
 NEVER = {
     "custom_validator": "a Lua function",
     "shorthand_fields": "a Lua function",
@@ -62,7 +62,7 @@ NEVER = {
 
 
 def closest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The one of ``words`` that ``word`` may have been meant to be."""
+    """The one of ``words`` that ``word`` may be a misspelling of."""
     matches = difflib.get_close_matches(word.lower(), list(words), n=1, cutoff=cutoff)
     return matches[0] if matches else None
 
@@ -72,7 +72,7 @@ def _boolean(value: Any) -> str | None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether ``value`` is an int or a float; a bool is neither."""
+    """Whether ``value`` is an int or a float, and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -89,7 +89,7 @@ def _string(value: Any) -> str | None:
 
 
 def _description(value: Any) -> str | None:
-    # In Kong's schema of schemas; a shorter one stops Kong from starting.
+    # The limits of Kong's metaschema; Kong does not start with a shorter description.
     fits = isinstance(value, str) and 10 <= len(value.encode()) <= 500
     return None if fits else "must be a string of 10 to 500 bytes"
 

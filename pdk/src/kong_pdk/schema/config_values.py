@@ -1,4 +1,4 @@
-"""Checks a plugin's configuration against its schema and fills in defaults, as Kong's schema engine does."""
+"""Checks a plugin's configuration against its schema and fills in defaults, like Kong's schema engine."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ _REQUIRED = "required field missing"
 
 
 def validate_config(fields: Iterable[Field], config: dict[str, Any] | None) -> tuple[dict[str, Any], Errors]:
-    """The configuration as Kong hands it to the plugin, and what is wrong with it.
+    """Check a configuration and fill in its defaults.
 
-    ``fields`` are the one-key dicts of a checked schema, ``config`` is what a user wrote (it is not changed). In the
-    result defaults are filled in, sets have no duplicates, and optional fields without a value are absent. The
-    errors are in Kong's words, nested as the configuration is; empty if all is well. Entries of a list are
-    counted from 1 there, and ``"@entity"`` holds a list of errors about several fields of a record. A string field
-    that is ``referenceable`` may hold ``{vault://...}``, which is left as it is.
+    :param fields: the one-key dicts of a schema that was checked before.
+    :param config: the configuration as a user wrote it; it is not changed.
+    :return: the configuration as Kong passes it to the plugin, and its errors. The configuration has all defaults,
+        sets without duplicates, and no optional fields without a value; ``{vault://...}`` in a ``referenceable``
+        field stays as it is. The errors have Kong's text and are nested like the configuration, empty if there are
+        none. In them, entries of a list count from 1, and ``"@entity"`` is a list of errors about several fields of a
+        record.
     """
     record = _with_required_records({"type": "record", "fields": list(fields)})
     filled = _fill_record(record, copy.deepcopy(config if config is not None else {}))
@@ -32,14 +34,14 @@ def validate_config(fields: Iterable[Field], config: dict[str, Any] | None) -> t
 
 
 def check_value(field: Field, value: Any) -> str | Errors | None:
-    """What is wrong with ``value`` for the field that ``field`` defines, in Kong's words; None if nothing is."""
+    """The errors of ``value`` as a value of ``field``, with Kong's text; None if it is valid."""
     return _field_error(field, copy.deepcopy(value))
 
 
 def _with_required_records(field: Field) -> Field:
-    """A copy in which records in records are required unless they say otherwise, so that their defaults appear.
+    """A copy in which records inside records are required by default, so that their own defaults are filled in.
 
-    Kong does this to a plugin's schema, though not inside of arrays, sets and maps.
+    Kong changes a plugin's schema in the same way, but not inside arrays, sets and maps.
     """
     if field["type"] != "record" or "fields" not in field:
         return field
@@ -52,8 +54,8 @@ def _fields(record: Field) -> dict[str, Field]:
 
 
 def _fill_record(record: Field, value: Any) -> Any:
-    """``value`` with defaults for what is missing, and None for what may be missing."""
-    # An empty table of Lua is a list as well as a record.
+    """``value`` with the defaults of missing fields; a missing optional field without a default becomes None."""
+    # In Lua an empty table is both a list and a record.
     record_value = {} if value == [] else value
     if isinstance(record_value, dict):
         for name, field in _fields(record).items():
@@ -168,7 +170,7 @@ def _list(field: Field, value: Any) -> str | Errors | None:
 
 def _map(field: Field, value: Any) -> str | Errors | None:
     if isinstance(value, list):
-        # To Lua a list is a map too, with numbers as keys.
+        # In Lua a list is a map too, whose keys are numbers.
         value = dict(enumerate(value, 1))
     if not isinstance(value, dict):
         return "expected a map"
@@ -179,7 +181,7 @@ def _map(field: Field, value: Any) -> str | Errors | None:
 
 
 def _entry_error(field: Field, value: Any) -> str | Errors | None:
-    """As of a field; but entries of a list or a map are always required."""
+    """Like :func:`_field_error`, but the entries of a list or a map are always required."""
     return _REQUIRED if value is None else _field_error(field, value)
 
 
@@ -213,7 +215,7 @@ _TYPES = {
 
 
 def _sent_value(field: Field, value: Any) -> Any:
-    """``value`` as in the JSON text that the plugin gets: records without nulls, integral numbers as integers."""
+    """``value`` as in the JSON that Kong sends to the plugin: records without nulls, integral numbers as integers."""
     kind = field["type"]
     if kind == "record" and isinstance(value, dict):
         fields = _fields(field)
@@ -223,7 +225,7 @@ def _sent_value(field: Field, value: Any) -> Any:
         return [_sent_value(field["elements"], each) for each in value]
     if kind == "map" and isinstance(value, dict):
         return {key: _sent_value(field["values"], each) for key, each in value.items()}
-    # Lua's numbers are doubles, of which Kong's JSON writes 14 digits.
+    # Lua's numbers are doubles, and Kong's JSON encoder writes 14 digits of them.
     if kind in ("number", "integer") and isinstance(value, float) and value.is_integer() and abs(value) < 1e14:
         return int(value)
     return value

@@ -1,4 +1,4 @@
-"""Checks that a plugin's ``Schema`` is one that Kong accepts, before Kong is asked."""
+"""Checks that Kong accepts a plugin's ``Schema``, before Kong sees it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Path = tuple[int | str, ...]
 
 _SHAPE = 'write it as a list of one-key dicts: Schema = [{"message": {"type": "string"}}]'
 
-# In the place of a field that JSON cannot carry; its fault is noted already.
+# Replaces a field that JSON cannot carry, and whose fault is already reported.
 _UNUSABLE: Any = object()
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A mistake in a schema, and the way to it from ``Schema`` itself: ``(0, "message", "one_of")``."""
+    """A mistake in a schema, and its path in ``Schema``: ``(0, "message", "one_of")``."""
 
     path: Path
     message: str
@@ -30,10 +30,10 @@ class Fault:
 
 
 def check_schema(schema: object) -> tuple[tuple[Field, ...], list[Fault]]:
-    """The fields of ``schema`` as plain JSON data, and everything that is wrong with them.
+    """The fields of ``schema`` as plain JSON data, and its faults. The fields can be used only if there are no faults.
 
-    ``schema`` is what the author wrote: a list or a tuple of one-key dicts, each the name of a field of the
-    plugin's configuration and its definition in Kong's terms. The fields are of use only if there is no fault.
+    :param schema: the author's schema, which should be a list or a tuple of one-key dicts. Each is the name of a field
+        of the plugin's configuration and its definition in Kong's schema language.
     """
     if not isinstance(schema, list | tuple):
         return (), [Fault((), f"Schema is a {type(schema).__name__}, not a list or a tuple", _shape_hint(schema))]
@@ -45,24 +45,23 @@ def check_schema(schema: object) -> tuple[tuple[Field, ...], list[Fault]]:
 
 
 def _shape_hint(schema: object) -> str:
-    """Write what was meant in the right form, as far as it shows."""
+    """A hint with the schema in the right form, as far as its meaning is clear."""
     fields = foreign_shapes.fields_from_schema(schema)
     return f"write a list of one-key dicts: {foreign_shapes.schema_text(fields)}" if fields else _SHAPE
 
 
 class _SchemaCheck:
-    """Collects the faults of one schema. ``title`` is a field's dotted name, for messages."""
+    """Collects the faults of one schema. In its methods, ``title`` is a field's dotted name for messages."""
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self._inside: list[int] = []
 
     def fault(self, path: Path, message: str, hint: str | None = None) -> None:
-        """Note a mistake."""
         self.faults.append(Fault(path, message, hint))
 
     def plain_item(self, item: object, path: Path) -> Any:
-        """``item`` with tuples as lists, or ``_UNUSABLE`` with a fault if JSON cannot carry it."""
+        """``item`` with lists in place of tuples, or ``_UNUSABLE`` and a fault if JSON cannot carry it."""
         before = len(self.faults)
         plain = self._plain_value(item, path)
         return plain if len(self.faults) == before else _UNUSABLE
@@ -75,7 +74,7 @@ class _SchemaCheck:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-            # Kinds of int and float, such as members of an IntEnum, become what JSON writes of them.
+            # Values of subclasses, such as members of an IntEnum, become plain numbers, as in JSON.
             return int(value) if isinstance(value, int) else float(value)
         return self.fault(
             path,
@@ -95,7 +94,7 @@ class _SchemaCheck:
         try:
             value.encode()
         except UnicodeEncodeError:
-            self.fault(path, f"Schema holds text {_location(path)} that is not valid Unicode", "mend the text")
+            self.fault(path, f"Schema holds text {_location(path)} that is not valid Unicode", "fix the text")
         return value
 
     def _plain_list(self, value: list[object] | tuple[object, ...], path: Path) -> list[Any]:
@@ -110,7 +109,7 @@ class _SchemaCheck:
         return {self._text(str(key), path): self._plain_value(each, (*path, str(key))) for key, each in value.items()}
 
     def fields(self, fields: list[Any], path: Path, parent: str) -> None:
-        """Check a list of fields: one-key dicts, no name twice."""
+        """Check a list of fields: each is a one-key dict, and no name occurs twice."""
         seen: set[str] = set()
         for at, item in enumerate(fields):
             here = (*path, at)
@@ -128,7 +127,7 @@ class _SchemaCheck:
             self.field(field, (*here, name), parent + name)
 
     def check_names(self, fields: list[Any]) -> None:
-        """Note outermost fields that a schema.lua has, or whose values Kong replaces by its own."""
+        """Report top-level fields that belong into a schema.lua, or whose values Kong overwrites."""
         for at, name, message, hint in foreign_shapes.lua_schema_fields(fields):
             self.faults = [fault for fault in self.faults if fault.path[:2] != (at, name)]
             self.fault((at, name), message, hint)
@@ -152,7 +151,7 @@ class _SchemaCheck:
             self.fault(path, f"Schema {where}has {_described(item)} where a field should be", _SHAPE)
 
     def field(self, field: Any, path: Path, title: str) -> None:
-        """Check the definition of one field, and of those inside it."""
+        """Check the definition of one field and of the fields inside it."""
         if not isinstance(field, dict):
             if path[-1] == "entity_checks":
                 message = 'Schema has "entity_checks" among the fields'
@@ -179,7 +178,7 @@ class _SchemaCheck:
     def _report_translation(
         self, translation: foreign_attributes.Translation, field: Field, path: Path, title: str
     ) -> None:
-        """Note all words of others in one fault: what replaces them replaces them together."""
+        """Report all foreign attributes of a field in one fault, since their replacement replaces all of them."""
         words = ", ".join(f'"{word}"' for word in translation.words)
         message = f"the unknown attribute{'s' if len(translation.words) > 1 else ''} {words}"
         if "type" in translation.attributes and "type" in field and field["type"] not in attributes.TYPES:
@@ -240,7 +239,7 @@ class _SchemaCheck:
     def _inner_fields(self, field: Field, path: Path, title: str) -> None:
         for name in ("elements", "keys", "values"):
             if isinstance(field.get(name), list) and field.get("type") not in attributes.ONLY_FOR[name]:
-                continue  # options rather than a definition
+                continue  # a list of options, not a definition
             if name in field:
                 self.field(field[name], (*path, name), f"{title}.{name}")
         if isinstance(field.get("fields"), list):

@@ -1,4 +1,4 @@
-"""Checks across several fields of a record (``entity_checks``), as Kong's schema engine runs them."""
+"""Checks across several fields of a record (``entity_checks``), like those of Kong's schema engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REFERENCE = re.compile(r"\{vault://.+\}\Z", re.DOTALL)
 
 @dataclass(frozen=True)
 class Entity:
-    """A record under check: its definition, its values with defaults filled in, and how to check one field."""
+    """A record that is checked: its definition, its values with defaults, and a function that checks one field."""
 
     record: Field
     value: dict[str, Any]
@@ -27,7 +27,7 @@ class Entity:
     field_error: Callable[[Field, Any], str | Errors | None]
 
     def get(self, name: str) -> Any:
-        """The value of a field, dotted names reaching into records; ``_MISSING`` where Lua has nil."""
+        """The value of a field; ``_MISSING`` where Lua has nil. A dotted name is a field of an inner record."""
         value: Any = self.value
         for part in name.split("."):
             if not isinstance(value, dict):
@@ -36,18 +36,18 @@ class Entity:
         return value
 
     def field(self, name: str) -> Field:
-        """The definition of a field; dotted names reach into records."""
+        """The definition of a field. A dotted name is a field of an inner record."""
         field = self.record
         for part in name.split("."):
             field = next((each[part] for each in field.get("fields", ()) if part in each), {"type": "string"})
         return field
 
     def nonempty(self, names: list[str]) -> list[str]:
-        """Those of the fields that have a value other than null, an empty string and an empty list."""
+        """The fields whose value is not missing, null, an empty string or an empty table."""
         return [name for name in names if self.get(name) not in (_MISSING, None, "", [], {})]
 
     def add_error(self, name: str, error: Any) -> None:
-        """Note the error of a field."""
+        """Set the error of a field; a dotted name is a field of an inner record."""
         errors = self.errors
         *path, last = name.split(".")
         for part in path:
@@ -59,12 +59,12 @@ class Entity:
 
 
 def is_reference(field: Field, value: Any) -> bool:
-    """Whether ``value`` stands for a secret of a vault (``{vault://...}``) in a field that allows it."""
+    """Whether ``value`` is a reference to a secret (``{vault://...}``) and the field allows one."""
     return bool(field.get("referenceable") and isinstance(value, str) and _REFERENCE.match(value))
 
 
 def run(entity: Entity) -> None:
-    """Run the record's entity checks; errors go to ``entity.errors``, those of no single field to ``@entity``."""
+    """Run the record's entity checks and add their errors to ``entity.errors``, in general under ``@entity``."""
     for check in entity.record.get("entity_checks", ()):
         for name, argument in check.items():
             checker = CHECKERS[name]
@@ -74,7 +74,7 @@ def run(entity: Entity) -> None:
 
 
 def _names(argument: Any) -> list[str]:
-    """The fields that a check is about."""
+    """The names of the fields that a check looks at."""
     if isinstance(argument, list):
         return argument
     keys = ("if_field", "then_field", "then_at_least_one_of", "else_then_at_least_one_of", "set1", "set2")
@@ -180,13 +180,13 @@ def _nullable(entity: Entity, name: str) -> Any:
 
 
 def _error(entity: Entity, name: str, match: dict[str, Any]) -> str | Errors | None:
-    """What is wrong with a field once the attributes of ``match`` are added to its definition."""
+    """The error of a field if its definition also had the attributes of ``match``."""
     return entity.field_error({**entity.field(name), **match}, _nullable(entity, name))
 
 
 @dataclass(frozen=True)
 class Checker:
-    """A check, and whether Kong runs it when fields that it looks at are missing or wrong."""
+    """A check, and whether Kong runs it even if fields that it looks at are missing or invalid."""
 
     run: Callable[[Entity, Any], str | None]
     with_missing_fields: bool = False

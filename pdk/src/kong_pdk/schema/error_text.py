@@ -1,18 +1,18 @@
-"""How errors in a configuration are written: on one line as by Kong's Admin API, or as about a declarative file."""
+"""Formats the errors of a configuration like Kong's Admin API (one line), or like Kong for a declarative file."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Field (or, in lists, entry counted from 1) -> Kong's message, or the errors inside it.
+# Maps a field, or an entry of a list counted from 1, to Kong's message or to the errors inside it.
 Errors = dict[str | int, Any]
 
 
 def format_errors(errors: Errors, path: str = "") -> str:
-    """The line that Kong writes: ``schema violation (config.message: expected a string)``.
+    """Errors as one line, as Kong writes it: ``schema violation (config.message: expected a string)``.
 
-    ``errors`` are those of an entity, such as ``{"config": errors}`` with what :func:`validate_config` found in a
-    plugin's configuration; or those of the field ``path``.
+    :param errors: the errors of an entity, such as ``{"config": errors}`` with the errors of
+        :func:`~kong_pdk.schema.config_values.validate_config`; with ``path``, the errors of this field.
     """
     if path:
         errors = {path: errors}
@@ -31,9 +31,11 @@ def _entity_lines(key: str | int, error: Any) -> list[str]:
 
 
 def format_declarative_errors(errors: Errors, item: str = "", indent: str = "") -> str:
-    """The lines that Kong prints about a declarative file: ``in 'plugins':``, ``- in entry 1 of 'plugins':`` ...
+    """Errors as lines, as Kong prints them for a declarative file: ``in 'plugins':``, ``- in entry 1 of 'plugins':``.
 
-    ``errors`` are those of the whole file; ``item`` and ``indent`` are for errors that stand inside others.
+    :param errors: the errors of the whole file.
+    :param item: for nested errors, the name of the list around them.
+    :param indent: for nested errors, the spaces before each line.
     """
     lines: list[str] = []
     for key, error in errors.items():
@@ -52,7 +54,7 @@ def _numbered_from_1(error: Any) -> Any:
 
 
 def _error_text(error: Any) -> str:
-    """An error as text; nested ones as Lua writes a table, on one line."""
+    """An error as text on one line; nested errors look like a Lua table."""
     error = _numbered_from_1(error)
     if not isinstance(error, dict):
         return str(error)

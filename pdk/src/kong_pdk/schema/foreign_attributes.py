@@ -1,4 +1,4 @@
-"""The words of JSON Schema, Python's validators and Kong's schema.lua, and what Kong's schema has in their place."""
+"""Translates attributes of JSON Schema, of Python's validators and of schema.lua into Kong's schema language."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ TYPES = {
     **dict.fromkeys(("object", "struct", "model", "nested"), "record"),
     "frozenset": "set",
 }
-"""A type of another language -> Kong's."""
+"""Maps the name of a type in another language to Kong's type."""
 
-# Definitions of Kong's kong.db.schema.typedefs, which only Lua has.
+# Equivalents of the definitions in kong.db.schema.typedefs, which are available only in Lua.
 _TYPEDEFS: Mapping[str, Mapping[str, Any]] = {
     **{name: {"type": "string"} for name in ("host", "hostname", "ip", "ip_or_cidr", "sni", "tag", "any")},
     **{name: {"type": "string", "match": "^https?://"} for name in ("url", "uri")},
@@ -89,7 +89,7 @@ _HINTS: Mapping[str, str] = {
 
 
 def attribute_hint(name: str, field: Mapping[str, Any]) -> str | None:
-    """Say what to write in the place of an attribute that Kong does not know; None where it is nobody's word."""
+    """A hint what to write instead of an unknown attribute; None if it is unknown in other languages too."""
     value = field[name]
     if name in ("optional", "nullable") and isinstance(value, bool):
         return 'write "required": True' if name == "optional" and not value else _HINTS["nullable"]
@@ -101,7 +101,7 @@ def attribute_hint(name: str, field: Mapping[str, Any]) -> str | None:
 
 @dataclass(frozen=True)
 class Translation:
-    """Words of a field's definition that have Kong's in their place, and the attributes that replace all of them."""
+    """Foreign attributes of a field's definition (``words``), and the attributes of Kong that replace all of them."""
 
     words: tuple[str, ...]
     attributes: Mapping[str, Any]
@@ -109,7 +109,7 @@ class Translation:
 
 
 def translation(field: Mapping[str, Any]) -> Translation | None:
-    """Find the words of others in a definition; None where it has none, or none that can be translated."""
+    """The translation of the foreign attributes of a definition; None if it has none that can be translated."""
     words = tuple(name for name in field if _is_translated(name, field))
     translated = translate(field)
     changed = {key: value for key, value in translated.items() if key not in field or field[key] != value}
@@ -150,7 +150,7 @@ def _special_hint(name: str, value: Any, field: Mapping[str, Any]) -> str | None
 
 
 def _lua_pattern(regex: str) -> str | None:
-    """Write a simple regular expression as a pattern of Lua; None for one that Lua has no pattern for."""
+    """A simple regular expression as a Lua pattern; None if Lua has no pattern for it."""
     parts = []
     for part in re.findall(r"\\.|\[(?:\\.|[^\]\\])*\]|[*+?]\?|.", regex, re.DOTALL):
         characters = [part] if part[0] != "[" else re.findall(r"\\.|.", part[1:-1], re.DOTALL)
@@ -182,7 +182,7 @@ _CLASSES = {r"\d": "%d", _WORD: "[%w_]", r"\s": "%s", r"\D": "%D", r"\S": "%S"}
 
 
 def type_hint(field: Mapping[str, Any]) -> str | None:
-    """Say what to write in the place of a type that Kong does not know; None where it is nobody's."""
+    """A hint what to write instead of an unknown type; None if it is unknown in other languages too."""
     kind = field.get("type")
     if isinstance(kind, list) and len(names := [name for name in kind if name != "null"]) == 1:
         return f'write "type": "{TYPES.get(str(names[0]), names[0])}": a field may be left out unless it is required'
@@ -196,7 +196,7 @@ def type_hint(field: Mapping[str, Any]) -> str | None:
 
 
 def misplaced_hint(name: str, field: Mapping[str, Any]) -> str | None:
-    """Say what to write in the place of an attribute that the field's type cannot have; None for none like it."""
+    """A hint what to write instead of an attribute that the field's type cannot have; None if nothing is like it."""
     kind, value = field.get("type"), field[name]
     if name == "values" and isinstance(value, list):
         return f"write {attributes_text(_one_of(value, field))}"
@@ -213,7 +213,7 @@ def misplaced_hint(name: str, field: Mapping[str, Any]) -> str | None:
 
 
 def value_hint(name: str, value: object) -> str | None:
-    """Say what to write in the place of an attribute's value; None where its message says it."""
+    """A hint what to write instead of an attribute's invalid value; None if the error message says it."""
     if name == "required" and isinstance(value, list) and value:
         return f'write "required": True in the definition of each of {", ".join(map(python_text, value))}'
     if str(value).lower() in ("true", "yes", "on", "1"):
@@ -226,7 +226,7 @@ def value_hint(name: str, value: object) -> str | None:
 
 
 def typedef_hint(definition: object) -> str | None:
-    """Say what to write in the place of the name of one of Lua's definitions, ``"typedefs.url"``."""
+    """A hint what to write instead of the name of a definition in Lua, such as ``"typedefs.url"``."""
     if not isinstance(definition, str):
         return None
     translation_of_name = _TYPEDEFS.get(definition.removeprefix("typedefs."))
@@ -237,7 +237,7 @@ def typedef_hint(definition: object) -> str | None:
 
 
 def translate(field: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a field's definition in Kong's words, as far as they are known."""
+    """A field's definition with its foreign attributes translated, as far as a translation is known."""
     translated: dict[str, Any] = {
         key: value for key, value in field.items() if key not in _TRANSLATIONS and key not in _HINTS
     }
@@ -305,7 +305,10 @@ def _number(field: Mapping[str, Any], words: Sequence[str]) -> int | float | Non
 
 
 def record_fields(definitions: Any, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the fields of a record of a dict of definitions, or of a list of them that have their names inside."""
+    """The attributes of a record whose fields are a dict of definitions.
+
+    :param record: the record's own definition; its ``required`` may be a list of field names, as in JSON Schema.
+    """
     required = record.get("required")
     names = required if isinstance(required, list) else []
     fields = []
@@ -364,7 +367,7 @@ def attributes_text(attributes: Mapping[str, Any]) -> str:
 
 
 def python_text(value: Any) -> str:
-    """Write plain data as Python has it, with double quotes."""
+    """Plain data as Python source, with double quotes."""
     if isinstance(value, Mapping):
         return f"{{{attributes_text(value)}}}"
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Schemas in another shape than Kong wants: that of a schema.lua, of JSON Schema, or a dict of fields."""
+"""Recognises schemas in a foreign shape: of a schema.lua, of JSON Schema, or a dict of fields."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAX_TEXT = 160
 
 
 def fields_from_schema(schema: object) -> list[Any] | None:
-    """Give the fields of what is a whole schema, of Kong's Lua or of JSON Schema, or a dict of fields; else None."""
+    """The fields of a schema.lua, a JSON Schema (also as text), or a dict of fields; None for anything else."""
     if isinstance(schema, str):
         try:
             schema = json.loads(schema)
@@ -30,7 +30,7 @@ def fields_from_schema(schema: object) -> list[Any] | None:
 
 
 def _config_fields(fields: list[Any]) -> list[Any]:
-    """Give the fields of the record ``config`` where there is one, as in a schema.lua, else these."""
+    """The fields inside the record ``config``, if there is one as in a schema.lua; else ``fields``."""
     for item in fields:
         config = item.get("config") if isinstance(item, dict) else None
         if isinstance(config, dict) and isinstance(config.get("fields"), list | tuple):
@@ -72,13 +72,13 @@ OVERWRITTEN = {
     "consumer_id": "kong.client.get_consumer() has the id of the consumer",
     "plugin_instance_name": "kong.plugin.get_id() has the id of the plugin's entry",
 }
-"""Fields whose value Kong replaces by its own, or by nothing, and where a handler finds Kong's."""
+"""Fields whose value Kong overwrites or removes, and the PDK function that gives Kong's value."""
 
 
 def lua_schema_fields(fields: Sequence[Any]) -> Iterator[tuple[int, str, str, str]]:
-    """Find the fields that a schema.lua has beside those of the configuration.
+    """Find fields of a schema.lua that do not belong to the configuration.
 
-    :return: for each its place, name, message and hint.
+    :return: the index, name, message and hint of each.
     """
     named = [
         (at, *next(iter(item.items()))) for at, item in enumerate(fields) if isinstance(item, dict) and len(item) == 1
@@ -100,9 +100,9 @@ def lua_schema_fields(fields: Sequence[Any]) -> Iterator[tuple[int, str, str, st
 
 
 def ambiguous_fields(fields: Sequence[Any]) -> Iterator[tuple[int, str, str, str]]:
-    """Find fields that Kong accepts, and that are more often meant for the entry around the configuration.
+    """Find fields that Kong accepts, but that authors usually mean for the entry around the configuration.
 
-    :return: for each its place, name, message and hint.
+    :return: the index, name, message and hint of each.
     """
     for at, item in enumerate(fields):
         [(name, field)] = item.items()
@@ -142,7 +142,7 @@ def _is_lua_schema_field(name: str, field: Any) -> bool:
 
 
 def entity_checks_hint(title: str) -> str:
-    """Say where checks of several fields go, which stand among the fields by mistake."""
+    """A hint where to write ``entity_checks`` that are among the fields by mistake."""
     if "." in title:
         return f'write it beside "fields", in the definition of "{title.rpartition(".")[0]}"'
     return (
@@ -152,14 +152,14 @@ def entity_checks_hint(title: str) -> str:
 
 
 def fields_text(value: object) -> str:
-    """Write the fields of a record that is not given a list of them."""
+    """The attribute ``fields`` as Python source, for a record whose fields are not a list."""
     fields = fields_from_schema(value) or [{"name": {"type": "string"}}]
     text = f'"fields": {python_text(fields)}'
     return text if len(text) <= _MAX_TEXT else f'"fields": [{python_text(fields[0])}, ...]'
 
 
 def schema_text(fields: Sequence[Any]) -> str:
-    """Write a schema out, or its first field where it is long."""
+    """A schema as Python source; of a long one, only the first field."""
     text = f"Schema = {python_text(list(fields))}"
     if len(text) <= _MAX_TEXT or not fields:
         return text

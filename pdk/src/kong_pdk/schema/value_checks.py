@@ -1,4 +1,4 @@
-"""The checks that attributes of a schema field ask for, each in Kong's words; they run in Kong's order."""
+"""Checks of a value by the attributes of its field, in Kong's order and with Kong's error texts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kong_pdk.schema.lua import Pattern
 if TYPE_CHECKING:
     from kong_pdk.schema.attributes import Field
 
-# value, the attribute's argument, and the field; None or the error.
+# Gets the value, the attribute's argument and the field; returns the error, or None.
 Validator = Callable[[Any, Any, "Field"], "str | None"]
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z", re.IGNORECASE)
 
-# What Python calls these is an error for PCRE too; for the rest PCRE knows more than Python, and is trusted.
+# Kong compiles with PCRE. Only these errors of Python are errors of PCRE too: PCRE supports more than Python.
 _REGEX_ERRORS = re.compile(
     r"missing \), unterminated|unbalanced parenthesis|unterminated character set|nothing to repeat"
     r"|bad character range|bad escape \(end of pattern\)"
@@ -26,18 +26,18 @@ _REGEX_ERRORS = re.compile(
 
 
 def check(field: Field, value: Any) -> str | None:
-    """The first error of ``value`` by the attributes of ``field``, in Kong's words or the field's own ``err``."""
+    """The first error of ``value`` by the attributes of ``field``: Kong's text, or the field's own ``err``."""
     for name, validator in VALIDATORS.items():
         if field.get(name) is not None and (error := validator(value, field[name], field)):
             return str(field.get("err") or error)
-    # Kong does not accept empty strings unless the field says so.
+    # Kong refuses an empty string unless the field sets len_min.
     if field["type"] == "string" and value == "" and field.get("len_min") is None:
         return str(field.get("err") or "length must be at least 1")
     return None
 
 
 def is_uuid(value: str) -> bool:
-    """Whether ``value`` is a UUID as Kong writes them."""
+    """Whether ``value`` is a UUID in the form that Kong writes."""
     return bool(_UUID.match(value))
 
 
@@ -89,7 +89,7 @@ def _is_regex(value: Any, expected: Any, field: Field) -> str | None:
 
 def _between(value: Any, limits: list[Any], field: Field) -> str | None:
     low, high = limits
-    # Kong's format cuts fractions off the limits.
+    # Kong's message shows the limits without fractions.
     return None if low <= value <= high else f"value should be between {int(low)} and {int(high)}"
 
 
