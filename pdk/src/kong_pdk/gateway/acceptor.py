@@ -13,8 +13,8 @@ from kong_pdk.gateway.gateway_settings import Listener
 Serve = Callable[[socket.socket], Awaitable[None]]
 
 # How long to leave clients waiting when the process has no file descriptor left for them, in seconds.
-_PAUSE = 1.0
-_CHUNK = 65536
+_PAUSE_SECONDS = 1.0
+_CHUNK_BYTES = 65536
 
 
 def bind(listener: Listener, settings: str) -> socket.socket:
@@ -67,14 +67,14 @@ class Acceptor:
                 continue  # it was gone again before it was taken
             except OSError as error:
                 loop.call_exception_handler({"message": "accept() failed; clients wait", "exception": error})
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_PAUSE_SECONDS)
                 continue
-            task = asyncio.create_task(self._one(connection))
+            task = asyncio.create_task(self._serve_connection(connection))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
             await asyncio.sleep(0)  # a flood of clients leaves the others their turns
 
-    async def _one(self, connection: socket.socket) -> None:
+    async def _serve_connection(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -88,7 +88,7 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-async def close_after_last_byte(connection: socket.socket, patience: float) -> None:
+async def close_after_last_byte(connection: socket.socket, timeout: float) -> None:
     """Close when the other side has all that was sent to it.
 
     What it still sends is read, for ``patience`` seconds at most: a system that closes a socket with unread data cuts
@@ -97,7 +97,7 @@ async def close_after_last_byte(connection: socket.socket, patience: float) -> N
     loop = asyncio.get_running_loop()
     try:
         connection.shutdown(socket.SHUT_WR)
-        await asyncio.wait_for(_discard(loop, connection), patience)
+        await asyncio.wait_for(_discard(loop, connection), timeout)
     except (OSError, asyncio.TimeoutError):
         return
     finally:
@@ -105,5 +105,5 @@ async def close_after_last_byte(connection: socket.socket, patience: float) -> N
 
 
 async def _discard(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
-    while await loop.sock_recv(connection, _CHUNK):
+    while await loop.sock_recv(connection, _CHUNK_BYTES):
         continue

@@ -15,10 +15,10 @@ from kong_pdk.gateway.stream.session import Session
 _UNSAFE = re.compile(rb'[\x00-\x1f\x7f-\xff"\\]')
 
 
-def _text(value: bytes | None) -> str:
+def _escaped(value: bytes | None) -> str:
     if not value:
         return "-"
-    return _UNSAFE.sub(lambda found: b"\\x%02X" % found[0][0], value).decode("ascii")
+    return _UNSAFE.sub(lambda match: b"\\x%02X" % match[0][0], value).decode("ascii")
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class AccessLog:
         stamp = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(exchange.start_time))
         self.stream.write(
             f"{real_ip(request, exchange.node.settings)} - - [{stamp}] "
-            f'"{request.method} {_text(target)} HTTP/{request.http_version}" {status} {sent} '
-            f'"{_text(joined(request.headers, b"referer"))}" '
-            f'"{_text(joined(request.headers, b"user-agent"))}" '
+            f'"{request.method} {_escaped(target)} HTTP/{request.http_version}" {status} {sent} '
+            f'"{_escaped(joined(request.headers, b"referer"))}" '
+            f'"{_escaped(joined(request.headers, b"user-agent"))}" '
             f'kong_request_id: "{exchange.request_id}"'
         )
 

@@ -53,10 +53,10 @@ class Balancer:
 
         Raises :class:`NoPeer`.
         """
-        found = self._upstreams.get(host.lower())
-        if found is None:
+        entry = self._upstreams.get(host.lower())
+        if entry is None:
             return Address(host, port, host)
-        upstream, ring = found
+        upstream, ring = entry
         target = ring.next()
         return Address(target.host, target.port, upstream.host_header or target.host)
 
@@ -66,17 +66,17 @@ class Balancer:
         Raises :class:`NoPeer`.
         """
         upstream = exchange.upstream
-        began = time.time_ns()
+        start = time.time_ns()
         address = self.next(upstream.upstream_name or upstream.host, upstream.port)
-        took = time.time_ns() - began
+        duration = time.time_ns() - start
         exchange.tries.append(
             {
                 "ip": address.host,
                 "port": address.port,
-                "balancer_start": began // 1_000_000,
-                "balancer_start_ns": began,
-                "balancer_latency": took // 1_000_000,
-                "balancer_latency_ns": took,
+                "balancer_start": start // 1_000_000,
+                "balancer_start_ns": start,
+                "balancer_latency": duration // 1_000_000,
+                "balancer_latency_ns": duration,
             }
         )
         return address

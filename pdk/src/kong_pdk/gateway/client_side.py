@@ -18,7 +18,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 # nginx's client_body_timeout and proxy_buffer sizes: seconds between two reads, bytes of one read of a file.
 _TIMEOUT = 60.0
-_CHUNK = 65536
+_CHUNK_BYTES = 65536
 
 
 class ClientGone(Exception):
@@ -41,19 +41,19 @@ class ClientBody:
         headers: RawHeaders,
         folder: Path,
         buffer_size: int,
-        spooled: Callable[[Path], None] = lambda file: None,
+        on_spooled: Callable[[Path], None] = lambda file: None,
     ) -> None:
         self._receive = receive
         self._folder = folder
         self._buffer_size = buffer_size
-        self._spooled = spooled
+        self._on_spooled = on_spooled
         self._lock = asyncio.Lock()
         self._body: Body | None = None
         self._file: Path | None = None
-        self._begun = False
+        self._started_reading = False
         names = {name.lower(): value for name, value in headers}
         self.chunked = b"transfer-encoding" in names
-        self.announced = self.chunked or b"content-length" in names
+        self.has_body_header = self.chunked or b"content-length" in names
         self.length = None if self.chunked else int(names.get(b"content-length", b"0"))
 
     @property
@@ -64,7 +64,7 @@ class ClientBody:
     @property
     def replayable(self) -> bool:
         """Whether the body can be sent again, to another target."""
-        return not self._begun or self._body is not None
+        return not self._started_reading or self._body is not None
 
     async def read(self) -> Body:
         """The whole body: in memory up to the buffer size, in a file of mode 0600 above it.
@@ -92,7 +92,7 @@ class ClientBody:
             yield self._body.content
         else:
             with self._body.file.open("rb") as source:
-                while piece := source.read(_CHUNK):
+                while piece := source.read(_CHUNK_BYTES):
                     yield piece
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class ClientBody:
         try:
             async for piece in self._receive_all():
                 if target is None and len(memory) + len(piece) > self._buffer_size:
-                    target = self._create()
+                    target = self._create_file()
                     target.write(memory)
                 if target is None:
                     memory += piece
@@ -118,15 +118,15 @@ class ClientBody:
                 target.close()
         return Body(bytes(memory)) if target is None else Body(b"", self._file)
 
-    def _create(self) -> BinaryIO:
+    def _create_file(self) -> BinaryIO:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=self._folder)
         self._file = Path(name)
-        self._spooled(self._file)
+        self._on_spooled(self._file)
         return os.fdopen(descriptor, "wb")
 
     async def _receive_all(self) -> AsyncIterator[bytes]:
-        self._begun = True
+        self._started_reading = True
         more = self.expected
         while more:
             try:
@@ -147,7 +147,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _SEND_TIMEOUT = 60.0
 
 
-def _split(target: bytes) -> tuple[bytes, bytes, bytes]:
+def _split_target(target: bytes) -> tuple[bytes, bytes, bytes]:
     """Authority (empty if none), path and query of a request target."""
     authority = b""
     head, scheme_end, rest = target.partition(b"://")
@@ -170,8 +170,8 @@ def request_of(scope: Scope, read_body: Callable[[], Awaitable[Body]]) -> Reques
     """The request of an ASGI scope that came over :class:`Protocol`."""
     protocol = protocol_of(scope)
     connection = protocol.conn
-    secured = protocol.transport.get_extra_info("ssl_object")
-    authority, path, query = _split(connection.target)
+    tls = protocol.transport.get_extra_info("ssl_object")
+    authority, path, query = _split_target(connection.target)
     headers: RawHeaders = list(connection.headers)
     for name, value in headers if not authority else ():
         if name.lower() == b"host":
@@ -191,7 +191,7 @@ def request_of(scope: Scope, read_body: Callable[[], Awaitable[Body]]) -> Reques
         client_ip=client[0],
         client_port=client[1],
         read_body=read_body,
-        tls_version=None if secured is None else secured.version(),
+        tls_version=None if tls is None else tls.version(),
     )
 
 
@@ -238,7 +238,7 @@ class Client:
     def switch(self, headers: RawHeaders) -> ClientStream:
         """Answer 101: from now on the client's connection carries whatever it likes, and its end is nothing odd."""
         self.started = self.complete = True
-        return _Switched(self, self._protocol, self._protocol.switch(headers))
+        return _UpgradedClient(self, self._protocol, self._protocol.switch(headers))
 
     def abort(self) -> None:
         """Cut the connection: the response cannot be finished, and the client must not take it for whole."""
@@ -257,14 +257,14 @@ class Client:
             self.gone = True
             return
 
-        def leave() -> None:
+        def on_disconnect() -> None:
             # After the last byte it is the server that closes.
             if not self.complete:
                 self.gone = True
                 task.cancel()
 
         connection = self._protocol.conn
-        connection.on_disconnect = leave
+        connection.on_disconnect = on_disconnect
         try:
             await work()
         except asyncio.CancelledError:
@@ -273,12 +273,12 @@ class Client:
             # What follows, the log phase above all, is not to be taken for cancelled (since Python 3.11).
             getattr(task, "uncancel", int)()
         finally:
-            if connection.on_disconnect is leave:
+            if connection.on_disconnect is on_disconnect:
                 connection.on_disconnect = None
 
 
 @dataclass(frozen=True)
-class _Switched:
+class _UpgradedClient:
     """A client that has left HTTP."""
 
     client: Client

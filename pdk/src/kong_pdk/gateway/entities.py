@@ -15,7 +15,7 @@ WORKSPACE_ID = "0dc6f45b-8f8d-40d2-a504-473544ee190b"
 _Element = TypeVar("_Element")
 
 
-def _present(values: dict[str, object]) -> dict[str, object]:
+def _without_none(values: dict[str, object]) -> dict[str, object]:
     """Drop what Kong does not have in the entity: Lua tables hold no nil."""
     return {name: value for name, value in values.items() if value is not None}
 
@@ -47,7 +47,7 @@ class Service:
 
     def to_dict(self) -> dict[str, object]:
         """The table that ``kong.router.get_service`` gives."""
-        return _present(
+        return _without_none(
             {
                 "id": self.id,
                 "name": self.name,
@@ -102,7 +102,7 @@ class Route:
         headers = None
         if self.headers is not None:
             headers = {name: list(values) for name, values in self.headers.items()}
-        return _present(
+        return _without_none(
             {
                 "id": self.id,
                 "name": self.name,
@@ -143,7 +143,7 @@ class Consumer:
 
     def to_dict(self) -> dict[str, object]:
         """The table that ``kong.client.get_consumer`` gives."""
-        return _present(
+        return _without_none(
             {
                 "id": self.id,
                 "username": self.username,
@@ -172,7 +172,7 @@ class Credential:
     def to_dict(self) -> dict[str, object]:
         """The table that ``kong.client.get_credential`` gives."""
         consumer = None if self.consumer_id is None else {"id": self.consumer_id}
-        return _present({"id": self.id, "consumer": consumer, **self.extra})
+        return _without_none({"id": self.id, "consumer": consumer, **self.extra})
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ class Config:
 
     def consumer(self, consumer_id: str, search_by_username: bool = False) -> Consumer | None:
         """A consumer by its id, or by its username when ``search_by_username`` and no id matches."""
-        found = self.consumers.get(consumer_id)
-        if found is None and search_by_username:
-            found = self.consumers_by_username.get(consumer_id)
-        return found
+        consumer = self.consumers.get(consumer_id)
+        if consumer is None and search_by_username:
+            consumer = self.consumers_by_username.get(consumer_id)
+        return consumer

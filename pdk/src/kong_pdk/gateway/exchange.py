@@ -41,7 +41,7 @@ class Statistics:
 
 
 @dataclass
-class Inspection:
+class InspectSwitch:
     """Whether ``kong.log.inspect`` writes anything, until the next reload."""
 
     on: bool = True
@@ -58,7 +58,7 @@ class Node:
     log: ErrorLog
     statistics: Statistics = field(default_factory=Statistics)
     started_at: float = field(default_factory=time.time)
-    inspection: Inspection = field(default_factory=Inspection)
+    inspect_switch: InspectSwitch = field(default_factory=InspectSwitch)
 
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -200,7 +200,7 @@ class Exchange:
     tries: list[dict[str, object]] = field(default_factory=list)
     start_time: float = field(default_factory=time.time)
 
-    def described(self) -> str:
+    def log_context(self) -> str:
         """What nginx adds to a line of the error log: who is served, and which request."""
         request = self.request
         target = request.raw_path + (b"?" + request.raw_query if request.raw_query else b"")
@@ -212,7 +212,7 @@ class Exchange:
 
 
 @dataclass(frozen=True)
-class Ends:
+class Endpoints:
     """Addresses and ports: the client's, and where it has arrived."""
 
     source_ip: str
@@ -221,13 +221,13 @@ class Ends:
     destination_port: int
 
 
-def ends_of(connection: socket.socket) -> Ends:
+def endpoints_of(connection: socket.socket) -> Endpoints:
     """Both ends of a connection. Raises OSError when it is gone."""
     source, destination = connection.getpeername(), connection.getsockname()
-    return Ends(source[0], source[1], destination[0], destination[1])
+    return Endpoints(source[0], source[1], destination[0], destination[1])
 
 
-def bare_request(ends: Ends, scheme: str) -> Request:
+def bare_request(endpoints: Endpoints, scheme: str) -> Request:
     """A request in which nothing stands but the client's address."""
     return Request(
         method="",
@@ -237,9 +237,9 @@ def bare_request(ends: Ends, scheme: str) -> Request:
         headers=[],
         scheme=scheme,
         host="",
-        port=ends.destination_port,
-        client_ip=ends.source_ip,
-        client_port=ends.source_port,
+        port=endpoints.destination_port,
+        client_ip=endpoints.source_ip,
+        client_port=endpoints.source_port,
         read_body=_no_body,
     )
 

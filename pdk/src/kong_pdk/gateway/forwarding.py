@@ -8,7 +8,7 @@ from kong_pdk.gateway.exchange import VERSION, Exchange, RawHeaders, Request
 from kong_pdk.gateway.gateway_settings import Settings
 
 # Not for the next hop (RFC 9110, 7.6.1), or written anew by the gateway.
-_OWN = frozenset(
+_SET_BY_GATEWAY = frozenset(
     {
         b"connection",
         b"content-length",
@@ -31,8 +31,8 @@ _OWN = frozenset(
     }
 )
 # All that Kong passes on of a client's wish to leave HTTP.
-_UPGRADE = ((b"Connection", b"keep-alive, Upgrade"), (b"Upgrade", b"websocket"))
-_RESPONSE_OWN = frozenset(
+_UPGRADE_HEADERS = ((b"Connection", b"keep-alive, Upgrade"), (b"Upgrade", b"websocket"))
+_HOP_BY_HOP_IN_RESPONSE = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
 
@@ -77,11 +77,11 @@ def upstream_headers(exchange: Exchange, host: bytes, size: int | None) -> RawHe
     result: RawHeaders = [
         (b"Via", via if earlier is None else earlier + b", " + via),
         (b"Host", host),
-        *(_UPGRADE if exchange.upgrade else [(b"Connection", b"keep-alive")]),
+        *(_UPGRADE_HEADERS if exchange.upgrade else [(b"Connection", b"keep-alive")]),
         *_forwarded(exchange),
         (b"X-Real-IP", real_ip(request, settings).encode()),
     ]
-    dropped = _OWN | connection_tokens(headers)
+    dropped = _SET_BY_GATEWAY | connection_tokens(headers)
     if "x-kong-request-id" in settings.headers_upstream:
         dropped |= {b"x-kong-request-id"}
         result.append((b"X-Kong-Request-ID", exchange.request_id.encode()))
@@ -93,21 +93,21 @@ def upstream_headers(exchange: Exchange, host: bytes, size: int | None) -> RawHe
 
 def _forwarded(exchange: Exchange) -> RawHeaders:
     request = exchange.request
-    told = request.headers if exchange.node.settings.trusted(request.client_ip) else []
-    chain = joined(exchange.upstream.headers, b"x-forwarded-for")
+    trusted_headers = request.headers if exchange.node.settings.trusted(request.client_ip) else []
+    earlier = joined(exchange.upstream.headers, b"x-forwarded-for")
     peer = request.client_ip.encode()
     path = request.raw_path
     prefix = exchange.stripped_prefix
-    own = {
+    values = {
         b"X-Forwarded-Proto": request.scheme.encode(),
         b"X-Forwarded-Host": request.host.encode("utf-8", "surrogateescape"),
         b"X-Forwarded-Port": b"%d" % request.port,
         b"X-Forwarded-Path": path,
         b"X-Forwarded-Prefix": None if prefix is None else prefix.encode("utf-8", "surrogateescape"),
     }
-    result: RawHeaders = [(b"X-Forwarded-For", peer if chain is None else chain + b", " + peer)]
-    for name, value in own.items():
-        sent = joined(told, name.lower()) or value
+    result: RawHeaders = [(b"X-Forwarded-For", peer if earlier is None else earlier + b", " + peer)]
+    for name, value in values.items():
+        sent = joined(trusted_headers, name.lower()) or value
         if sent is not None:
             result.append((name, sent))
     return result
@@ -115,5 +115,5 @@ def _forwarded(exchange: Exchange) -> RawHeaders:
 
 def response_headers(headers: RawHeaders) -> RawHeaders:
     """The upstream's headers that are for the client."""
-    dropped = _RESPONSE_OWN | connection_tokens(headers)
+    dropped = _HOP_BY_HOP_IN_RESPONSE | connection_tokens(headers)
     return [pair for pair in headers if pair[0].lower() not in dropped]

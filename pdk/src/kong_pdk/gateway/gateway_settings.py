@@ -166,8 +166,8 @@ class _Reader:
         return tuple(part for part in parts if part)
 
     def _tokens(self, name: str, default: str) -> tuple[str, ...]:
-        found = tuple(token.lower() for token in self._list(name, default))
-        return () if found[:1] == ("off",) else found
+        tokens = tuple(token.lower() for token in self._list(name, default))
+        return () if tokens[:1] == ("off",) else tokens
 
     def _headers(self) -> tuple[str, ...]:
         for token in self._list("headers"):
@@ -189,10 +189,10 @@ class _Reader:
 
     def _size(self, name: str, default: str) -> int:
         value = self._text(name, default).lower()
-        found = re.fullmatch(r"(\d+)([km]?)", value)
-        if found is None:
+        match = re.fullmatch(r"(\d+)([km]?)", value)
+        if match is None:
             raise SettingsError(f"{name}: '{value}' is no size; give bytes, or a number with k or m")
-        return int(found[1]) * {"": 1, "k": 1024, "m": 1024 * 1024}[found[2]]
+        return int(match[1]) * {"": 1, "k": 1024, "m": 1024 * 1024}[match[2]]
 
     def _refuse_databases(self) -> None:
         database = self._text("database", "off")
@@ -223,18 +223,18 @@ class _Reader:
         names = ("nginx_sproxy_proxy_half_close", "nginx_stream_proxy_half_close")
         return self._switch(next((name for name in names if self._text(name)), names[0]), False)
 
-    def _listener(self, name: str, text: str, known: Collection[str]) -> Listener:
-        found = _LISTEN.fullmatch(text)
-        flags = found["flags"].split() if found else []
+    def _listener(self, name: str, text: str, known_flags: Collection[str]) -> Listener:
+        match = _LISTEN.fullmatch(text)
+        flags = match["flags"].split() if match else []
         backlog, valid = 2048, True
         for flag in flags:
             key, _, value = flag.partition("=")
             if key == "backlog" and value.isdigit():
                 backlog = int(value)
-            elif key not in known and key not in {"ipv6only", "so_keepalive"}:
+            elif key not in known_flags and key not in {"ipv6only", "so_keepalive"}:
                 valid = False
-        if found is None or not valid or int(found["port"]) > 65535:
-            words = "[udp]" if "udp" in known else "[http2]"
+        if match is None or not valid or int(match["port"]) > 65535:
+            words = "[udp]" if "udp" in known_flags else "[http2]"
             raise SettingsError(
                 f"{name} must be of form: [off] | <ip>:<port> [ssl] {words} [proxy_protocol] [deferred] "
                 f"[bind] [reuseport] [backlog=%d+] [ipv6only=on] [ipv6only=off] [so_keepalive=on], [... next "
@@ -243,7 +243,7 @@ class _Reader:
         for word in ("proxy_protocol", "udp"):
             if word in flags:
                 raise SettingsError(f"{name}: the embedded gateway has no {word}; remove the word")
-        return Listener(found["host"].strip("[]"), int(found["port"]), "ssl" in flags, backlog)
+        return Listener(match["host"].strip("[]"), int(match["port"]), "ssl" in flags, backlog)
 
     def _plugins(self) -> tuple[str, ...]:
         names = self._list("plugins", "bundled")

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from kong_pdk.gateway.acceptor import close_after_last_byte
 from kong_pdk.gateway.app import Generation
 from kong_pdk.gateway.client_hello import LONGEST_HELLO, ClientHello, NotTls, peek
-from kong_pdk.gateway.exchange import Exchange, Exit, bare_request, ends_of
+from kong_pdk.gateway.exchange import Exchange, Exit, bare_request, endpoints_of
 from kong_pdk.gateway.phases import run_phase
 
 # nginx's client_header_timeout, which bounds its handshakes too, in seconds.
 HANDSHAKE_TIMEOUT = 60.0
 # How long a client may take to close after the alert, in seconds.
-_LINGER = 2.0
+_LINGER_SECONDS = 2.0
 # A TLS record: alert, version 3.3, two bytes: fatal, internal_error.
 _ALERT = bytes((21, 3, 3, 0, 2, 2, 80))
 
@@ -33,7 +33,7 @@ class Handshake(Exchange):
 
     server_name: str | None = None
 
-    def described(self) -> str:
+    def log_context(self) -> str:
         """What nginx adds to a line of the error log: who is served, and the name asked for."""
         request = self.request
         # The client may have put anything into it, ends of lines too.
@@ -58,7 +58,7 @@ class CertificatePhase:
         try:
             hello = await asyncio.wait_for(peek(connection), HANDSHAKE_TIMEOUT)
         except NotTls:
-            await _refuse(connection)
+            await _send_alert(connection)
             return False
         except (OSError, asyncio.TimeoutError):
             connection.close()
@@ -68,18 +68,18 @@ class CertificatePhase:
             return False
         if await self._run(connection, hello):
             return True
-        await _refuse(connection)
+        await _send_alert(connection)
         return False
 
     async def _run(self, connection: socket.socket, hello: ClientHello) -> bool:
         generation = self._current()
         try:
-            ends = ends_of(connection)
+            endpoints = endpoints_of(connection)
         except OSError:
             return False
         handshake = Handshake(
             node=generation.node,
-            request=bare_request(ends, "https"),
+            request=bare_request(endpoints, "https"),
             request_id="",
             phase="certificate",
             server_name=hello.server_name,
@@ -93,7 +93,7 @@ class CertificatePhase:
             return False
         except Exception as error:  # noqa: BLE001 - whatever it is, this handshake alone fails
             generation.node.log.write(
-                "error", f"unexpected {type(error).__name__}: {error} in certificate, {handshake.described()}"
+                "error", f"unexpected {type(error).__name__}: {error} in certificate, {handshake.log_context()}"
             )
             return False
         finally:
@@ -103,14 +103,14 @@ class CertificatePhase:
         return True
 
 
-async def _refuse(connection: socket.socket) -> None:
+async def _send_alert(connection: socket.socket) -> None:
     """Fail the handshake as OpenSSL does when a callback fails."""
     try:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(BlockingIOError):
             connection.recv(LONGEST_HELLO)  # what was only looked at: closing with it unread would cut the alert off
-        await asyncio.wait_for(loop.sock_sendall(connection, _ALERT), _LINGER)
+        await asyncio.wait_for(loop.sock_sendall(connection, _ALERT), _LINGER_SECONDS)
     except (OSError, asyncio.TimeoutError):
         connection.close()
         return
-    await close_after_last_byte(connection, _LINGER)
+    await close_after_last_byte(connection, _LINGER_SECONDS)

@@ -17,7 +17,7 @@ from kong_pdk.error_page import error_page, message_of
 from kong_pdk.gateway.exchange import VERSION, RawHeaders, Statistics
 
 # Above this many bytes nothing is gained by waiting for more.
-_ENOUGH = 65536
+_FLUSH_BYTES = 65536
 
 
 class GatheringTransport(asyncio.Transport):
@@ -37,7 +37,7 @@ class GatheringTransport(asyncio.Transport):
         if not self._gathered and data:
             self._loop.call_soon(self._flush)
         self._gathered += data
-        if len(self._gathered) > _ENOUGH:
+        if len(self._gathered) > _FLUSH_BYTES:
             self._flush()
 
     def close(self) -> None:
@@ -76,12 +76,12 @@ KEEP_ALIVE = 65
 # uvicorn stumbles over a status that has no phrase in its table; an upstream may send any.
 STATUS_PHRASES.update(dict.fromkeys(range(600, 1000), b""))
 
-_RAW = re.compile(rb"[\x80-\xff]")
+_NON_ASCII = re.compile(rb"[\x80-\xff]")
 # "%-" begins no valid escape, so what is written with it can be told from what the client wrote.
-_MARKED = re.compile(rb"%-([0-9A-F]{2})")
+_ESCAPED_BYTE = re.compile(rb"%-([0-9A-F]{2})")
 
 
-def _silent() -> logging.Logger:
+def _silent_logger() -> logging.Logger:
     logger = logging.Logger("kong.connections", logging.CRITICAL + 1)
     logger.addHandler(logging.NullHandler())
     return logger
@@ -102,7 +102,7 @@ class Connection(h11.Connection):
         if self._in_request_line and self.their_state is h11.IDLE:
             line, end, rest = data.partition(b"\n")
             self._in_request_line = not end
-            data = _RAW.sub(lambda found: b"%%-%02X" % found[0][0], line) + end + rest
+            data = _NON_ASCII.sub(lambda match: b"%%-%02X" % match[0][0], line) + end + rest
         super().receive_data(data)
 
     def next_event(self) -> Any:
@@ -110,7 +110,7 @@ class Connection(h11.Connection):
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._in_request_line = True
-            self.target = _MARKED.sub(lambda found: bytes((int(found[1], 16),)), event.target)
+            self.target = _ESCAPED_BYTE.sub(lambda match: bytes((int(match[1], 16),)), event.target)
             self.headers = event.headers.raw_items()
         return event
 
@@ -127,7 +127,7 @@ class Protocol(H11Protocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.conn: Connection = Connection()
-        self.logger = self.access_logger = _silent()
+        self.logger = self.access_logger = _silent_logger()
         self.access_log = False
         self._statistics: Statistics = app_state["statistics"]
         self._head_timer: asyncio.TimerHandle | None = None

@@ -21,7 +21,7 @@ from kong_pdk.gateway.http_protocol import KEEP_ALIVE, Protocol
 from kong_pdk.gateway.nginx_logs import ErrorLog
 
 # How long what was cut off may take to be gone, in seconds.
-_LAST_TURNS = 1.0
+_CUT_OFF_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Address:
     ssl: bool
 
 
-Gate = Callable[[socket.socket], Awaitable[bool]]
+HandshakeGate = Callable[[socket.socket], Awaitable[bool]]
 
 
 async def _open_gate(connection: socket.socket) -> bool:
@@ -46,7 +46,7 @@ class Listeners:
     ``gate`` is asked before each TLS handshake whether it may begin; if not, the connection is closed by it.
     """
 
-    def __init__(self, app: Any, statistics: Statistics, gate: Gate = _open_gate) -> None:
+    def __init__(self, app: Any, statistics: Statistics, gate: HandshakeGate = _open_gate) -> None:
         self._statistics = statistics
         self._gate = gate
         self._config = Config(
@@ -65,7 +65,7 @@ class Listeners:
         )
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
-        self._secured: list[Acceptor] = []
+        self._tls_acceptors: list[Acceptor] = []
         self.addresses: list[Address] = []
 
     async def open(self, listeners: Sequence[Listener], context: ssl.SSLContext | None) -> None:
@@ -80,7 +80,7 @@ class Listeners:
     async def _open(self, listener: Listener, context: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
         bound = bind(listener, "KONG_PROXY_LISTEN or KONG_STATUS_LISTEN")
-        make = functools.partial(
+        make_protocol = functools.partial(
             Protocol,
             config=self._config,
             server_state=self._state,
@@ -89,17 +89,17 @@ class Listeners:
         )
         try:
             if context is None:
-                self._servers.append(await loop.create_server(make, sock=bound, backlog=listener.backlog))
+                self._servers.append(await loop.create_server(make_protocol, sock=bound, backlog=listener.backlog))
             else:
-                serve = functools.partial(self._shake_hands, make, context)
-                self._secured.append(Acceptor(bound, listener.backlog, serve))
+                serve = functools.partial(self._shake_hands, make_protocol, context)
+                self._tls_acceptors.append(Acceptor(bound, listener.backlog, serve))
         except BaseException:
             bound.close()
             raise
         self.addresses.append(Address(listener.host, bound.getsockname()[1], listener.ssl))
 
     async def _shake_hands(
-        self, make: Callable[[], Protocol], context: ssl.SSLContext, connection: socket.socket
+        self, make_protocol: Callable[[], Protocol], context: ssl.SSLContext, connection: socket.socket
     ) -> None:
         try:
             passes = await self._gate(connection)
@@ -108,7 +108,7 @@ class Listeners:
             raise
         if passes:
             with contextlib.suppress(OSError):  # the client spoke no TLS, or left
-                await asyncio.get_running_loop().connect_accepted_socket(make, connection, ssl=context)
+                await asyncio.get_running_loop().connect_accepted_socket(make_protocol, connection, ssl=context)
 
     async def close(self, grace: float) -> None:
         """Take no new connections, let requests in flight finish for ``grace`` seconds, then cut them off."""
@@ -116,7 +116,7 @@ class Listeners:
             server.close()
         self._servers.clear()
         handshakes: set[asyncio.Task[None]] = set()
-        for acceptor in self._secured:
+        for acceptor in self._tls_acceptors:
             await acceptor.close()
             handshakes |= acceptor.tasks
         for task in handshakes:
@@ -133,18 +133,15 @@ class Listeners:
         for task in pending:
             task.cancel()
         if pending:
-            await asyncio.wait(pending, timeout=_LAST_TURNS)
-        await self._closed()
+            await asyncio.wait(pending, timeout=_CUT_OFF_SECONDS)
+        await self._wait_until_closed()
 
-    async def _closed(self) -> None:
+    async def _wait_until_closed(self) -> None:
         """Give the loop its turns to close sockets: who closes the loop next must find none open."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + _LAST_TURNS
+        end = loop.time() + _CUT_OFF_SECONDS
         while self._state.connections and loop.time() < end:
             await asyncio.sleep(0)
-
-
-# How long what was cut off may take to be gone, in seconds.
 
 
 class StreamListeners:
@@ -183,4 +180,4 @@ class StreamListeners:
         for task in pending:
             task.cancel()
         if pending:
-            await asyncio.wait(pending, timeout=_LAST_TURNS)
+            await asyncio.wait(pending, timeout=_CUT_OFF_SECONDS)

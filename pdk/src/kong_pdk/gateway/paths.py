@@ -11,9 +11,9 @@ _SEGMENT = rb"[A-Za-z0-9_~-][A-Za-z0-9_~.-]*"
 _SIMPLE = re.compile(rb"/(?:%s/)*(?:%s)?" % (_SEGMENT, _SEGMENT))
 
 
-def _decode(found: re.Match[bytes]) -> bytes:
-    code = int(found[1], 16)
-    return b"%" + found[1].upper() if code in _RESERVED else bytes((code,))
+def _decode(match: re.Match[bytes]) -> bytes:
+    code = int(match[1], 16)
+    return b"%" + match[1].upper() if code in _RESERVED else bytes((code,))
 
 
 def normalize(path: bytes) -> bytes:
@@ -33,7 +33,7 @@ def normalize(path: bytes) -> bytes:
 
 def escape(path: bytes) -> bytes:
     """Percent-encode what must not travel as it is."""
-    return _PLAIN.sub(lambda found: b"%%%02X" % found[0][0], path)
+    return _PLAIN.sub(lambda match: b"%%%02X" % match[0][0], path)
 
 
 def join(base: bytes, path: bytes, matched: int, strip: bool, handling: str = "v0") -> bytes:

@@ -76,8 +76,8 @@ class Registry:
                 scope = (plugin.route_id, plugin.service_id, plugin.consumer_id)
                 self._scopes.setdefault(plugin.name, {})[scope] = plugin
         # Kong runs the higher priority first, and of two with one priority the greater name.
-        used = sorted(self._scopes, key=lambda name: (handlers[name].priority, name), reverse=True)
-        self._ordered = [handlers[name] for name in used]
+        names = sorted(self._scopes, key=lambda name: (handlers[name].priority, name), reverse=True)
+        self._ordered = [handlers[name] for name in names]
 
     def applied(self, exchange: Exchange, phase: str) -> Iterator[Applied]:
         """The plugins of this phase in their order; lazy, since a plugin of ``access`` may set the consumer.
@@ -114,9 +114,9 @@ class Registry:
                 service if with_service else None,
                 consumer if with_consumer else None,
             )
-            found = scopes.get(scope)
-            if found is not None:
-                return found
+            plugin = scopes.get(scope)
+            if plugin is not None:
+                return plugin
         return None
 
 
@@ -148,11 +148,11 @@ async def run_log(exchange: Exchange, registry: Registry) -> None:
     while exchange.at_end:
         exchange.at_end.pop()()
     exchange.phase = "log"
-    tasks = [_log(exchange, applied) for applied in registry.applied(exchange, "log")]
+    tasks = [_run_log_handler(exchange, applied) for applied in registry.applied(exchange, "log")]
     await asyncio.gather(*tasks)
 
 
-async def _log(exchange: Exchange, applied: Applied) -> None:
+async def _run_log_handler(exchange: Exchange, applied: Applied) -> None:
     try:
         await applied.handler.run(exchange, applied.plugin, "log")
     except Exit:
@@ -163,5 +163,5 @@ async def _log(exchange: Exchange, applied: Applied) -> None:
 
 def _report(exchange: Exchange, applied: Applied, phase: str, error: Exception) -> None:
     exchange.node.log.write(
-        "error", f"[{applied.plugin.name}] failed to run its {phase}: {error}, {exchange.described()}"
+        "error", f"[{applied.plugin.name}] failed to run its {phase}: {error}, {exchange.log_context()}"
     )

@@ -134,19 +134,19 @@ class Router:
     def match(self, target: Target) -> Match | None:
         """The route of a request, or None. ``target.path`` must be normalised."""
         for rule in self._rules:
-            found = rule.match(target)
-            if found is not False:
-                return self._matched(rule, found)
+            result = rule.match(target)
+            if result is not False:
+                return self._matched(rule, result)
         return None
 
-    def _matched(self, rule: _Rule, found: re.Match[str] | bool) -> Match:
+    def _matched(self, rule: _Rule, result: re.Match[str] | bool) -> Match:
         service_id = rule.route.service_id
         service = self._services.get(service_id) if service_id else None
-        if isinstance(found, bool):
+        if isinstance(result, bool):
             return Match(rule.route, service, rule.prefix)
-        named = {name: value for name, value in found.groupdict().items() if value is not None}
-        unnamed = tuple(value or "" for value in found.groups())
-        return Match(rule.route, service, found[0], unnamed, named)
+        named = {name: value for name, value in result.groupdict().items() if value is not None}
+        unnamed = tuple(value or "" for value in result.groups())
+        return Match(rule.route, service, result[0], unnamed, named)
 
 
 def upstream_path(match: Match, path: bytes) -> bytes:
@@ -173,23 +173,23 @@ def route(exchange: Exchange, router: Router) -> None:
         method=exchange.upstream.method,
         scheme=request.scheme,
         host=request.host,
-        port=_asked_port(request),
-        path=_text(exchange, path),
+        port=_requested_port(request),
+        path=_decoded_path(exchange, path),
         headers=exchange.upstream.headers,
     )
     match = router.match(target)
     if match is None:
         raise error_exit(exchange, 404, _NO_ROUTE)
-    _note(exchange, match)
+    _set_route(exchange, match)
     _refuse_grpc(exchange, match.route)
     _require_https(exchange, match.route)
     if match.service is None:
         raise error_exit(exchange, 503, "no Service found with those values")
     _require_http(exchange, match.service)
-    _address(exchange, match, match.service, path)
+    _set_upstream(exchange, match, match.service, path)
 
 
-def _text(exchange: Exchange, path: bytes) -> str:
+def _decoded_path(exchange: Exchange, path: bytes) -> str:
     """The path as the router takes it. Kong's router gives up on bytes that are no UTF-8: no route has them."""
     try:
         return path.decode()
@@ -198,18 +198,18 @@ def _text(exchange: Exchange, path: bytes) -> str:
             reason = f"incomplete utf-8 byte sequence from index {error.start}"
         else:
             reason = f"invalid utf-8 sequence of {error.end - error.start} bytes from index {error.start}"
-        exchange.node.log.write("error", f"router returned an error: {reason}, {_NOT_FOUND}, {exchange.described()}")
+        exchange.node.log.write("error", f"router returned an error: {reason}, {_NOT_FOUND}, {exchange.log_context()}")
         raise error_exit(exchange, 404, _NO_ROUTE) from None
 
 
-def _asked_port(request: Request) -> int:
+def _requested_port(request: Request) -> int:
     """The port that the Host header names, or else the listener's."""
     host = joined(request.headers, b"host") or b""
     _, colon, port = host.rpartition(b":")
     return int(port) if colon and port.isdigit() and len(port) < 6 else request.port
 
 
-def _note(exchange: Exchange, match: Match) -> None:
+def _set_route(exchange: Exchange, match: Match) -> None:
     exchange.route, exchange.service = match.route, match.service
     exchange.matched_path = match.matched
     exchange.unnamed_captures = list(match.unnamed)
@@ -228,10 +228,10 @@ def _require_http(exchange: Exchange, service: Service) -> None:
         raise nginx_error(exchange, 502)
 
 
-def _address(exchange: Exchange, match: Match, service: Service, path: bytes) -> None:
+def _set_upstream(exchange: Exchange, match: Match, service: Service, path: bytes) -> None:
     upstream = exchange.upstream
-    asked = joined(upstream.headers, b"upgrade") or b""
-    exchange.upgrade = exchange.request.http_version == "1.1" and asked.strip().lower() == b"websocket"
+    upgrade = joined(upstream.headers, b"upgrade") or b""
+    exchange.upgrade = exchange.request.http_version == "1.1" and upgrade.strip().lower() == b"websocket"
     upstream.scheme = service.protocol
     upstream.host = service.host
     upstream.port = service.port
@@ -260,8 +260,8 @@ def _require_https(exchange: Exchange, matched: Route) -> None:
     request = exchange.request
     scheme = request.scheme
     if exchange.node.settings.trusted(request.client_ip):
-        told = joined(request.headers, b"x-forwarded-proto")
-        scheme = told.decode("latin-1").lower() if told else scheme
+        forwarded = joined(request.headers, b"x-forwarded-proto")
+        scheme = forwarded.decode("latin-1").lower() if forwarded else scheme
     if scheme != "http" or _SERVED.intersection(matched.protocols) != {"https"}:
         return
     status = matched.https_redirect_status_code

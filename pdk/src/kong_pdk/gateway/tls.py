@@ -30,9 +30,9 @@ def default_certificate(prefix: Path) -> tuple[Path, Path]:
     certificate, key = folder / CERTIFICATE, folder / KEY
     if not (certificate.is_file() and key.is_file()):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        certificate_pem, key_pem = _make()
-        _write(key, key_pem, 0o600)
-        _write(certificate, certificate_pem, 0o644)
+        certificate_pem, key_pem = _self_signed()
+        _write_atomically(key, key_pem, 0o600)
+        _write_atomically(certificate, certificate_pem, 0o644)
     return certificate, key
 
 
@@ -58,11 +58,11 @@ def load_certificates(context: ssl.SSLContext, settings: Settings) -> None:
             "ssl_cert and ssl_cert_key must name the same number of files; set both KONG_SSL_CERT and KONG_SSL_CERT_KEY"
         )
     pairs = list(zip(settings.ssl_cert, settings.ssl_cert_key, strict=True))
-    for certificate, key in pairs or [_default(settings.prefix)]:
+    for certificate, key in pairs or [_default_paths(settings.prefix)]:
         _load(context, certificate, key)
 
 
-def _default(prefix: Path) -> tuple[str, str]:
+def _default_paths(prefix: Path) -> tuple[str, str]:
     try:
         certificate, key = default_certificate(prefix)
     except OSError as error:
@@ -86,7 +86,7 @@ def _load(context: ssl.SSLContext, certificate: str, key: str) -> None:
         ) from error
 
 
-def _make() -> tuple[bytes, bytes]:
+def _self_signed() -> tuple[bytes, bytes]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name(
         [
@@ -114,7 +114,7 @@ def _make() -> tuple[bytes, bytes]:
     return certificate.public_bytes(serialization.Encoding.PEM), key_pem
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
+def _write_atomically(path: Path, content: bytes, mode: int) -> None:
     """Write a whole file or none: two nodes may share a prefix for a moment."""
     descriptor, name = tempfile.mkstemp(dir=path.parent)
     try:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import httpcore
 
-_CHUNK = 65536
+_CHUNK_BYTES = 65536
 
 
 class ClientStream(Protocol):
@@ -33,7 +33,7 @@ class Tunnel:
         self._service = service
         self._idle = idle
         self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time()
+        self._last_activity = self._loop.time()
         self.timed_out = False
 
     async def run(self) -> str | None:
@@ -41,7 +41,7 @@ class Tunnel:
         tasks = [
             asyncio.create_task(self._pump(self._client.read, self._service.write)),
             asyncio.create_task(self._pump(self._service.read, self._client.write)),
-            asyncio.create_task(self._silence()),
+            asyncio.create_task(self._wait_for_idle_timeout()),
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -56,11 +56,11 @@ class Tunnel:
         return None if error is None else str(error) or type(error).__name__
 
     async def _pump(self, read: Callable[[int], Awaitable[bytes]], write: Callable[[bytes], Awaitable[None]]) -> None:
-        while data := await read(_CHUNK):
-            self._last = self._loop.time()
+        while data := await read(_CHUNK_BYTES):
+            self._last_activity = self._loop.time()
             await write(data)
-            self._last = self._loop.time()
+            self._last_activity = self._loop.time()
 
-    async def _silence(self) -> None:
-        while (left := self._last + self._idle - self._loop.time()) > 0:
-            await asyncio.sleep(left)
+    async def _wait_for_idle_timeout(self) -> None:
+        while (remaining := self._last_activity + self._idle - self._loop.time()) > 0:
+            await asyncio.sleep(remaining)

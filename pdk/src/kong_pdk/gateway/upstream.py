@@ -72,7 +72,7 @@ class Connections:
 
     async def send(self, peer: Peer, request: httpcore.Request) -> Answer:
         """Send a request over an idle connection, or a new one. Raises httpcore's exceptions."""
-        connection = await self._take(peer) or self._new(peer)
+        connection = await self._idle_connection(peer) or self._new_connection(peer)
         try:
             return Answer(await connection.handle_async_request(request), self, peer, connection)
         except BaseException:
@@ -107,7 +107,7 @@ class Connections:
             while idle:
                 await idle.pop().aclose()
 
-    async def _take(self, peer: Peer) -> httpcore.AsyncHTTPConnection | None:
+    async def _idle_connection(self, peer: Peer) -> httpcore.AsyncHTTPConnection | None:
         idle = self._idle.get(peer)
         while idle:
             connection = idle.pop()
@@ -116,7 +116,7 @@ class Connections:
             await connection.aclose()
         return None
 
-    def _new(self, peer: Peer) -> httpcore.AsyncHTTPConnection:
+    def _new_connection(self, peer: Peer) -> httpcore.AsyncHTTPConnection:
         return httpcore.AsyncHTTPConnection(
             origin=httpcore.Origin(peer.scheme, peer.host, peer.port),
             ssl_context=self._context(peer.verify) if peer.scheme == b"https" else None,
@@ -166,9 +166,9 @@ class Sender:
             try:
                 return await self._try(address)
             except Failure as error:
-                self._note(address, error)
+                self._log_failure(address, error)
                 if not remaining or not self._may_retry(error):
-                    raise self._failed(error) from error
+                    raise self._error_response(error) from error
         raise nginx_error(self.exchange, 502)
 
     def _next_address(self) -> Address:
@@ -179,13 +179,13 @@ class Sender:
 
     async def _try(self, address: Address) -> Answer:
         upstream = self.exchange.upstream
-        host = self._host(address)
+        host = self._host_header(address)
         size, content = await self._content()
         target = upstream.path + (b"?" + upstream.raw_query if upstream.raw_query else b"")
         name = host.decode("latin-1").rsplit(":", 1)[0]
-        secured = upstream.scheme == "https"
-        verify = secured and bool(upstream.tls_verify)
-        peer = Peer(upstream.scheme.encode(), address.host.encode(), address.port, verify, name if secured else "")
+        tls = upstream.scheme == "https"
+        verify = tls and bool(upstream.tls_verify)
+        peer = Peer(upstream.scheme.encode(), address.host.encode(), address.port, verify, name if tls else "")
         request = httpcore.Request(
             method=upstream.method.encode("utf-8", "surrogateescape"),
             url=httpcore.URL(scheme=peer.scheme, host=peer.host, port=peer.port, target=target),
@@ -206,11 +206,11 @@ class Sender:
         body = self.exchange.upstream.body
         if body is not None:
             return len(body), body
-        if not self.body.announced:
+        if not self.body.has_body_header:
             return None, b""
         return await self.body.size(), self.body.stream()
 
-    def _host(self, address: Address) -> bytes:
+    def _host_header(self, address: Address) -> bytes:
         exchange = self.exchange
         upstream = exchange.upstream
         if upstream.host_header is not None:
@@ -229,7 +229,7 @@ class Sender:
             return False
         return isinstance(error, _BEFORE_SENDING) or self.exchange.upstream.method in _IDEMPOTENT
 
-    def _note(self, address: Address, error: Exception) -> None:
+    def _log_failure(self, address: Address, error: Exception) -> None:
         self.exchange.tries[-1]["state"] = "failed"
         self.exchange.tries[-1]["code"] = 504 if isinstance(error, httpcore.TimeoutException) else 502
         reason = str(error) or type(error).__name__
@@ -240,15 +240,15 @@ class Sender:
             f'request_id: "{self.exchange.request_id}"',
         )
 
-    def _failed(self, error: Exception) -> Exit:
+    def _error_response(self, error: Exception) -> Exit:
         if isinstance(error, httpcore.TimeoutException):
             return nginx_error(self.exchange, 504)
-        if _unresolved(error):
+        if _is_name_error(error):
             return error_exit(self.exchange, 503, "name resolution failed")
         return nginx_error(self.exchange, 502)
 
 
-def _unresolved(error: BaseException | None) -> bool:
+def _is_name_error(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, socket.gaierror):
             return True

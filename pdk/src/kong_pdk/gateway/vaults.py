@@ -77,7 +77,7 @@ class Vaults:
         value = os.environb.get(os.fsencode(self._variable(reference)))
         if value is None:
             raise Unresolved("no value found")
-        return decode(value) if reference.key is None else _member(decode(value), reference.key)
+        return decode(value) if reference.key is None else _json_member(decode(value), reference.key)
 
     def _variable(self, reference: Reference) -> str:
         vault = self._by_prefix.get(reference.vault)
@@ -86,24 +86,24 @@ class Vaults:
             raise Unresolved(f"could not find vault ({kind})")
         if kind != ENV:
             raise Unresolved(f"the embedded gateway has no vault of the kind {kind}, only {ENV}")
-        own = os.environ.get("KONG_VAULT_ENV_PREFIX", "") if vault is None else vault.config.get("prefix") or ""
-        prefix = reference.config.get("prefix") or str(own)
+        configured = os.environ.get("KONG_VAULT_ENV_PREFIX", "") if vault is None else vault.config.get("prefix") or ""
+        prefix = reference.config.get("prefix") or str(configured)
         return (prefix + reference.resource).upper().replace("-", "_")
 
 
-def _member(secret: str, key: str) -> str:
+def _json_member(secret: str, key: str) -> str:
     """One of the strings of a secret that is a JSON object."""
     try:
-        found = json.loads(secret)
+        value = json.loads(secret)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        value = None
+    if not isinstance(value, dict):
         raise Unresolved(f"its value is no JSON object, so that it has no subfield {key}")
-    if key not in found:
+    if key not in value:
         raise Unresolved(f"subfield {key} not found in JSON secret")
-    if not isinstance(found[key], str):
+    if not isinstance(value[key], str):
         raise Unresolved(f"subfield {key} of the JSON secret is no string")
-    return str(found[key])
+    return str(value[key])
 
 
 @dataclass
@@ -134,11 +134,11 @@ class Resolver:
         """A value with its secrets, and its references in the shape of the value; None where there are none."""
         if isinstance(value, dict) and "values" in definition:
             members = {name: self._single(definition["values"], each) for name, each in value.items()}
-            references = {name: found for name, (_, found) in members.items() if found is not None}
+            references = {name: reference for name, (_, reference) in members.items() if reference is not None}
             return {name: each for name, (each, _) in members.items()}, references or None
         if isinstance(value, list) and "elements" in definition:
             entries = [self._single(definition["elements"], each) for each in value]
-            return [each for each, _ in entries], _without_tail([found for _, found in entries])
+            return [each for each, _ in entries], _trim([reference for _, reference in entries])
         return self._single(definition, value)
 
     def _single(self, definition: Mapping[str, Any], value: Any) -> tuple[Any, Any]:
@@ -157,7 +157,7 @@ class Resolver:
             return ""
 
 
-def _without_tail(references: list[Any]) -> list[Any] | None:
+def _trim(references: list[Any]) -> list[Any] | None:
     """Lua's table of the entries that had references, as JSON has it: nothing stands after the last one."""
-    last = max((at for at, found in enumerate(references, 1) if found is not None), default=0)
+    last = max((at for at, reference in enumerate(references, 1) if reference is not None), default=0)
     return references[:last] or None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kong_pdk.gateway.declarative.core_schema import Field
 from kong_pdk.gateway.declarative.document import Document, DocumentError
-from kong_pdk.gateway.declarative.entries import About, Entries, Fault
+from kong_pdk.gateway.declarative.entries import Entries, Fault, NoticeKind
 from kong_pdk.gateway.declarative.linking import build, resolve
 from kong_pdk.gateway.entities import Config
 from kong_pdk.gateway.gateway_settings import Settings
@@ -41,7 +41,7 @@ def load_declarative(path: Path, schemas: Schemas, broken: Collection[str] = ())
         document = Document.read(path)
     except DocumentError as error:
         raise DeclarativeError(path, [Problem(path, error.line, str(error))]) from error
-    return _judge(path, document, schemas, broken)
+    return _check_document(path, document, schemas, broken)
 
 
 def load_settings(settings: Settings, schemas: Schemas, broken: Collection[str] = ()) -> Config:
@@ -56,7 +56,7 @@ def load_settings(settings: Settings, schemas: Schemas, broken: Collection[str] 
             document = Document(settings.declarative_config_string)
         except DocumentError as error:
             raise DeclarativeError(_STRING_NAME, [Problem(_STRING_NAME, error.line, str(error))]) from error
-        return _judge(_STRING_NAME, document, schemas, broken)
+        return _check_document(_STRING_NAME, document, schemas, broken)
     return Config()
 
 
@@ -76,28 +76,32 @@ def skipped_plugins(config: Config, names: Collection[str]) -> Problem | None:
     return Problem(config.file, None, message, "this is a limit of the embedded gateway, not a mistake in the file")
 
 
-def _judge(path: Path, document: Document, schemas: Schemas, broken: Collection[str]) -> Config:
+def _check_document(path: Path, document: Document, schemas: Schemas, broken: Collection[str]) -> Config:
     entries = Entries(schemas, broken)
     entries.collect(document.value)
     entries.faults.extend(resolve(entries.all))
     if entries.faults:
         raise DeclarativeError(path, _problems(path, document, entries.faults))
 
-    def notices(*about: About | None) -> tuple[Problem, ...]:
-        return tuple(_problems(path, document, (each for each in entries.notices if each.about in about)))
+    def notices(*kinds: NoticeKind | None) -> tuple[Problem, ...]:
+        return tuple(_problems(path, document, (each for each in entries.notices if each.notice_kind in kinds)))
 
     return replace(
         build(path, entries.all, document.line),
-        notices=notices(None, *About),
-        skipped=notices(About.SKIPPED),
-        refused=notices(About.REFUSED),
+        notices=notices(None, *NoticeKind),
+        skipped=notices(NoticeKind.SKIPPED),
+        refused=notices(NoticeKind.REFUSED),
     )
 
 
 def _problems(path: Path, document: Document, faults: Iterable[Fault]) -> list[Problem]:
     problems = [
         Problem(
-            path, document.line(fault.place), fault.message if fault.whole else _text(fault), fault.hint, fault.plugin
+            path,
+            document.line(fault.place),
+            fault.message if fault.is_complete else _text(fault),
+            fault.hint,
+            fault.plugin,
         )
         for fault in faults
     ]

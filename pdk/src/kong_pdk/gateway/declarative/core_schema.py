@@ -213,7 +213,7 @@ FOREIGN: dict[str, dict[str, str]] = {
 }
 
 # Fields and entities that Kong knows and this gateway has no use for; their contents are not looked at.
-PASSED_OVER: dict[str, frozenset[str]] = {
+IGNORED: dict[str, frozenset[str]] = {
     "services": frozenset({"client_certificate", "filter_chains"}),
     "routes": frozenset({"filter_chains"}),
     "vaults": frozenset({"config"}),
@@ -248,10 +248,10 @@ PASSED_OVER: dict[str, frozenset[str]] = {
 }
 # Those of them that say what is to be done with a request.
 SKIPPED: dict[str, frozenset[str]] = {
-    "services": PASSED_OVER["services"],
-    "routes": PASSED_OVER["routes"],
+    "services": IGNORED["services"],
+    "routes": IGNORED["routes"],
     "upstreams": frozenset({"client_certificate"}),
-    "consumers": PASSED_OVER["consumers"],
+    "consumers": IGNORED["consumers"],
 }
 OTHER_ENTITIES = frozenset(
     {
@@ -281,7 +281,7 @@ OTHER_ENTITIES = frozenset(
 
 
 # The way to the field from its entity, what is wrong with it in Kong's words, and what to do.
-Wrong = tuple[tuple[str, ...], str, str | None]
+FieldFault = tuple[tuple[str, ...], str, str | None]
 
 _TLS_FIELDS = ("client_certificate", "tls_verify", "tls_verify_depth", "ca_certificates")
 _TLS_SERVICES = ("https", "tls")
@@ -297,7 +297,7 @@ _NOT_FOR = (
 )
 
 
-def service_faults(values: Mapping[str, Any], written: Mapping[str, Any]) -> Iterator[Wrong]:
+def service_faults(values: Mapping[str, Any], written: Mapping[str, Any]) -> Iterator[FieldFault]:
     """What a service cannot have for its protocol.
 
     ``values`` have their defaults, and what ``url`` stands for; ``written`` has the fields that are not checked alone.
@@ -313,42 +313,42 @@ def service_faults(values: Mapping[str, Any], written: Mapping[str, Any]) -> Ite
         yield ("path",), _MUST_BE_NULL, f"remove it: a service for {protocol} has no path"
 
 
-def route_faults(written: Mapping[str, Any], protocols: Collection[str]) -> Iterator[Wrong]:
+def route_faults(written: Mapping[str, Any], protocols: Collection[str]) -> Iterator[FieldFault]:
     """What a route cannot have for its protocols, and what it needs."""
     if written.get("snis") and not set(_WITH_SNIS).intersection(protocols):
-        yield ("snis",), f"'snis' can only be set when 'protocols' is {_either(_WITH_SNIS)}", None
-    yield from _needed(written, protocols)
-    for of, names in _NOT_FOR:
-        if set(of).intersection(protocols):
+        yield ("snis",), f"'snis' can only be set when 'protocols' is {_quoted_or(_WITH_SNIS)}", None
+    yield from _missing_match_fields(written, protocols)
+    for group, names in _NOT_FOR:
+        if set(group).intersection(protocols):
             for name in names:
                 if written.get(name) is not None:
-                    yield (name,), f"cannot set '{name}' when 'protocols' is {_either(of)}", None
+                    yield (name,), f"cannot set '{name}' when 'protocols' is {_quoted_or(group)}", None
     if written.get("strip_path") is True and {"grpc", "grpcs"}.intersection(protocols):
         yield ("strip_path",), "cannot set 'strip_path' when 'protocols' is 'grpc' or 'grpcs'", None
 
 
-def _needed(written: Mapping[str, Any], protocols: Collection[str]) -> Iterator[Wrong]:
-    wanted = ["hosts", "headers", "paths"]
-    for plain, secure, names in (("http", "https", ["methods", *wanted]), ("grpc", "grpcs", wanted)):
+def _missing_match_fields(written: Mapping[str, Any], protocols: Collection[str]) -> Iterator[FieldFault]:
+    common = ["hosts", "headers", "paths"]
+    for plain, secure, names in (("http", "https", ["methods", *common]), ("grpc", "grpcs", common)):
         protocol = secure if secure in protocols else plain
         fields = [*names, "snis"] if secure in protocols else names
-        if protocol in protocols and not _any(written, fields):
-            yield (), f"must set one of {_listed(fields)} when 'protocols' is '{protocol}'", None
+        if protocol in protocols and not _has_any(written, fields):
+            yield (), f"must set one of {_quoted(fields)} when 'protocols' is '{protocol}'", None
     fields = ["sources", "destinations", "snis"]
-    if {"tcp", "tls", "udp"}.intersection(protocols) and not _any(written, fields):
-        yield (), f"must set one of {_listed(fields)} when 'protocols' is 'tcp', 'tls' or 'udp'", None
+    if {"tcp", "tls", "udp"}.intersection(protocols) and not _has_any(written, fields):
+        yield (), f"must set one of {_quoted(fields)} when 'protocols' is 'tcp', 'tls' or 'udp'", None
     if "tls_passthrough" in protocols and not written.get("snis"):
         yield (), "must set snis when 'protocols' is 'tls_passthrough'", None
 
 
-def _any(written: Mapping[str, Any], names: Collection[str]) -> bool:
+def _has_any(written: Mapping[str, Any], names: Collection[str]) -> bool:
     return any(written.get(name) for name in names)
 
 
-def _listed(names: Collection[str]) -> str:
+def _quoted(names: Collection[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
-def _either(names: Collection[str]) -> str:
+def _quoted_or(names: Collection[str]) -> str:
     *others, last = names
-    return f"{_listed(others)} or '{last}'"
+    return f"{_quoted(others)} or '{last}'"

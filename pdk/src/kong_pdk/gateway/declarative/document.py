@@ -57,9 +57,9 @@ class Document:
     def line(self, place: Place) -> int | None:
         """The line of a value, or of the nearest thing around it that has one."""
         for end in range(len(place), -1, -1):
-            found = self._lines.get(place[:end])
-            if found is not None:
-                return found
+            line = self._lines.get(place[:end])
+            if line is not None:
+                return line
         return None
 
     def _compose(self, text: str) -> Any:

@@ -38,20 +38,20 @@ def number(name: str, value: object) -> int | float:
 
 def integer(name: str, value: object, least: int, most: int) -> int:
     """``value``, an integral number between two bounds, both included. Raises Refused."""
-    given = number(name, value)
-    if not math.isfinite(given) or given != int(given):
-        raise Refused(f"{name} must be an integer, got {given}")
-    if not least <= given <= most:
-        raise Refused(f"{name} must be an integer between {least} and {most}: given {given}")
-    return int(given)
+    checked = number(name, value)
+    if not math.isfinite(checked) or checked != int(checked):
+        raise Refused(f"{name} must be an integer, got {checked}")
+    if not least <= checked <= most:
+        raise Refused(f"{name} must be an integer between {least} and {most}: given {checked}")
+    return int(checked)
 
 
 def status(value: object, least: int) -> int:
     """``value``, the status of a response from ``least`` to 599; of a fraction, its whole part. Raises Refused."""
-    given = number("code", value)
-    if not least <= given <= 599:  # NaN neither
+    code = number("code", value)
+    if not least <= code <= 599:  # NaN neither
         raise Refused(f"code must be a number between {least} and 599")
-    return int(given)
+    return int(code)
 
 
 def table(name: str, value: object) -> dict[str, Any]:
@@ -67,9 +67,9 @@ def maximum(name: str, value: object) -> int:
     """How many headers or arguments are wanted: 1 to 1000, 100 where nothing is said. Raises Refused."""
     if value is None:
         return MAXIMUM_DEFAULT
-    given = number(name, value)
-    if given < 1:
+    count = number(name, value)
+    if count < 1:
         raise Refused(f"{name} must be >= 1")
-    if given > MAXIMUM_LIMIT:
+    if count > MAXIMUM_LIMIT:
         raise Refused(f"{name} must be <= {MAXIMUM_LIMIT}")
-    return int(given)
+    return int(count)

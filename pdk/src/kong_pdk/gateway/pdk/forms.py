@@ -17,19 +17,19 @@ Arguments = dict[str, "str | bool | list[str | bool]"]
 
 def unescape(text: bytes) -> str:
     """Decode ``%XX`` and ``+``; what is no escape stays as it is."""
-    return decode(_ESCAPE.sub(lambda found: bytes((int(found[1], 16),)), text.replace(b"+", b" ")))
+    return decode(_ESCAPE.sub(lambda match: bytes((int(match[1], 16),)), text.replace(b"+", b" ")))
 
 
 def pairs(raw: bytes, maximum: int | None = None) -> list[tuple[str, str | bool]]:
     """The arguments in order; True is the value of one without ``=``. Those without a name are left out."""
-    found: list[tuple[str, str | bool]] = []
+    arguments: list[tuple[str, str | bool]] = []
     for part in raw.split(b"&"):
-        if maximum is not None and len(found) >= maximum:
+        if maximum is not None and len(arguments) >= maximum:
             break
         name, equals, value = part.partition(b"=")
         if name:
-            found.append((unescape(name), unescape(value) if equals else True))
-    return found
+            arguments.append((unescape(name), unescape(value) if equals else True))
+    return arguments
 
 
 def parse(raw: bytes, maximum: int | None = None) -> Arguments:
@@ -72,8 +72,8 @@ _NAME = re.compile(rb'name="([^"]*)"')
 
 def boundary(content_type: str) -> str | None:
     """The boundary that a Content-Type names."""
-    found = _BOUNDARY.search(content_type)
-    return found[1] if found else None
+    match = _BOUNDARY.search(content_type)
+    return match[1] if match else None
 
 
 def parse_multipart(content_type: str, content: bytes) -> dict[str, str] | None:

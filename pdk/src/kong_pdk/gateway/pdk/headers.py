@@ -12,9 +12,9 @@ from kong_pdk.wire.text import decode, encode
 
 def get(headers: RawHeaders, name: str) -> str | None:
     """The first value of a header, or None."""
-    wanted = encode(name).lower().replace(b"_", b"-")
+    lowered = encode(name).lower().replace(b"_", b"-")
     for key, value in headers:
-        if key.lower() == wanted:
+        if key.lower() == lowered:
             return decode(value)
     return None
 
@@ -33,10 +33,10 @@ def values(name: str, value: object) -> list[bytes]:
                 f"invalid value for {name!r}: must be a string, number, boolean or array of strings, "
                 f"got {lua_type(item)}"
             )
-    return [_safe(tostring(item)) for item in items]
+    return [_escaped(tostring(item)) for item in items]
 
 
-def _safe(text: str) -> bytes:
+def _escaped(text: str) -> bytes:
     # nginx escapes what would end the header
     return encode(text).replace(b"\r", b"%0D").replace(b"\n", b"%0A").replace(b"\0", b"%00")
 
@@ -45,17 +45,19 @@ def put(headers: RawHeaders, name: str, new: list[bytes]) -> None:
     """Replace all values of a header, in the place of the first. An empty name does nothing, as in nginx."""
     if not name:
         return
-    key = _safe(name)
-    at = next((index for index, (known, _) in enumerate(headers) if known.lower() == key.lower()), None)
+    key = _escaped(name)
+    first = next(
+        (index for index, (key_of_entry, _) in enumerate(headers) if key_of_entry.lower() == key.lower()), None
+    )
     remove(headers, name)
-    place = len(headers) if at is None else at
-    headers[place:place] = [(key, value) for value in new]
+    index = len(headers) if first is None else first
+    headers[index:index] = [(key, value) for value in new]
 
 
 def append(headers: RawHeaders, name: str, new: list[bytes]) -> None:
     """Add values to those that a header has."""
     if name:
-        headers.extend((_safe(name), value) for value in new)
+        headers.extend((_escaped(name), value) for value in new)
 
 
 def remove(headers: RawHeaders, name: str) -> None:

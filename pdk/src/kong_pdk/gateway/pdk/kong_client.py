@@ -32,19 +32,19 @@ def _address(text: str) -> tuple[str, int | None] | None:
 
 def _forwarded(exchange: Exchange) -> tuple[str, int | None] | None:
     """The client behind trusted proxies, as nginx's realip module finds it; None: nobody is behind."""
-    settings, client = exchange.node.settings, exchange.request.client_ip
-    if not settings.trusted(client):
+    settings, peer = exchange.node.settings, exchange.request.client_ip
+    if not settings.trusted(peer):
         return None
-    given = headers.get(current_headers(exchange), settings.real_ip_header)
-    found: tuple[str, int | None] | None = None
-    for text in reversed((given or "").split(",")):
+    header = headers.get(current_headers(exchange), settings.real_ip_header)
+    client: tuple[str, int | None] | None = None
+    for text in reversed((header or "").split(",")):
         address = _address(text)
         if address is None:
             break
-        found = address
+        client = address
         if not (settings.real_ip_recursive and settings.trusted(address[0])):
             break
-    return found
+    return client
 
 
 @function("kong.client.get_ip")
@@ -54,8 +54,8 @@ def get_ip(event: Event) -> str:
 
 @function("kong.client.get_forwarded_ip")
 def get_forwarded_ip(event: Event) -> str:
-    found = _forwarded(event.exchange)
-    return found[0] if found else get_ip(event)
+    client = _forwarded(event.exchange)
+    return client[0] if client else get_ip(event)
 
 
 @function("kong.client.get_port")
@@ -66,8 +66,8 @@ def get_port(event: Event) -> int:
 @function("kong.client.get_forwarded_port")
 def get_forwarded_port(event: Event) -> int | None:
     """The client's port; None when a proxy named its address alone."""
-    found = _forwarded(event.exchange)
-    return found[1] if found else get_port(event)
+    client = _forwarded(event.exchange)
+    return client[1] if client else get_port(event)
 
 
 @function("kong.client.get_credential")
@@ -88,8 +88,8 @@ def load_consumer(event: Event, consumer_id: object = None, by_username: object 
     name = string("consumer_id", consumer_id)
     if not name:
         raise Refused("consumer_id must not be an empty string")
-    found = event.exchange.node.config.consumer(name, by_username not in (None, False))
-    return None if found is None else found.to_dict()
+    consumer = event.exchange.node.config.consumer(name, by_username not in (None, False))
+    return None if consumer is None else consumer.to_dict()
 
 
 @function("kong.client.authenticate")
@@ -136,8 +136,8 @@ def get_protocol(event: Event, allow_terminated: object = None) -> str | None:
     if len(exchange.route.protocols) == 1:
         return exchange.route.protocols[0]
     if allow_terminated not in (None, False):
-        given = from_trusted(exchange, "x-forwarded-proto")
-        if given is not None and given.lower() == "https":
+        scheme = from_trusted(exchange, "x-forwarded-proto")
+        if scheme is not None and scheme.lower() == "https":
             return "https"
     return exchange.request.scheme
 

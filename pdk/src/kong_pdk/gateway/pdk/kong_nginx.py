@@ -35,15 +35,15 @@ def get_tls1_version_str(event: Event) -> str | None:
 
 @function("kong.nginx.get_statistics")
 def get_statistics(event: Event) -> dict[str, int]:
-    counted = event.exchange.node.statistics
+    statistics = event.exchange.node.statistics
     return {
-        "connections_active": counted.connections_active,
-        "connections_reading": counted.reading,
-        "connections_writing": counted.writing,
-        "connections_waiting": counted.waiting,
-        "connections_accepted": counted.connections_accepted,
-        "connections_handled": counted.connections_handled,
-        "total_requests": counted.requests,
+        "connections_active": statistics.connections_active,
+        "connections_reading": statistics.reading,
+        "connections_writing": statistics.writing,
+        "connections_waiting": statistics.waiting,
+        "connections_accepted": statistics.connections_accepted,
+        "connections_handled": statistics.connections_handled,
+        "total_requests": statistics.requests,
     }
 
 
@@ -100,11 +100,11 @@ def get_var(event: Event, name: object = None) -> str | None:
     variable = string("name", name)
     if isinstance(event.exchange, Session):
         return stream_values.variable(event.exchange, variable)
-    known = _VARIABLES.get(variable)
-    return known(event) if known is not None else _of_family(event.exchange, variable)
+    getter = _VARIABLES.get(variable)
+    return getter(event) if getter is not None else _header_or_argument(event.exchange, variable)
 
 
-def _of_family(exchange: Exchange, variable: str) -> str | None:
+def _header_or_argument(exchange: Exchange, variable: str) -> str | None:
     """A variable whose name holds that of a header or an argument."""
     if variable.startswith("http_"):
         return headers.get(current_headers(exchange), variable[5:])

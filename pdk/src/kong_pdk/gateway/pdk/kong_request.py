@@ -44,39 +44,39 @@ def get_port(event: Event) -> int:
 
 @function("kong.request.get_forwarded_scheme")
 def get_forwarded_scheme(event: Event) -> str:
-    given = from_trusted(event.exchange, "x-forwarded-proto")
-    return given.lower() if given is not None else get_scheme(event)
+    forwarded = from_trusted(event.exchange, "x-forwarded-proto")
+    return forwarded.lower() if forwarded is not None else get_scheme(event)
 
 
 @function("kong.request.get_forwarded_host")
 def get_forwarded_host(event: Event) -> str:
-    given = from_trusted(event.exchange, "x-forwarded-host")
-    if given is None:
+    forwarded = from_trusted(event.exchange, "x-forwarded-host")
+    if forwarded is None:
         return get_host(event)
-    return given.rpartition("@")[2].partition(":")[0].lower()
+    return forwarded.rpartition("@")[2].partition(":")[0].lower()
 
 
 @function("kong.request.get_forwarded_port")
 def get_forwarded_port(event: Event) -> int:
-    given = from_trusted(event.exchange, "x-forwarded-port")
-    if given is None:
-        given = (from_trusted(event.exchange, "x-forwarded-host") or "").rpartition(":")[2]
-    if given.isascii() and given.isdigit() and 1 <= int(given) <= 65535:
-        return int(given)
+    forwarded = from_trusted(event.exchange, "x-forwarded-port")
+    if forwarded is None:
+        forwarded = (from_trusted(event.exchange, "x-forwarded-host") or "").rpartition(":")[2]
+    if forwarded.isascii() and forwarded.isdigit() and 1 <= int(forwarded) <= 65535:
+        return int(forwarded)
     return get_port(event)
 
 
 @function("kong.request.get_forwarded_path")
 def get_forwarded_path(event: Event) -> str:
-    given = from_trusted(event.exchange, "x-forwarded-path")
-    return get_path(event) if given is None else given
+    forwarded = from_trusted(event.exchange, "x-forwarded-path")
+    return get_path(event) if forwarded is None else forwarded
 
 
 @function("kong.request.get_forwarded_prefix")
 def get_forwarded_prefix(event: Event) -> str | None:
-    given = from_trusted(event.exchange, "x-forwarded-prefix")
-    if given is not None:
-        return given
+    forwarded = from_trusted(event.exchange, "x-forwarded-prefix")
+    if forwarded is not None:
+        return forwarded
     # Before there is a route Kong's variable is set and empty.
     return "" if event.phase == "rewrite" else event.exchange.stripped_prefix
 
@@ -115,8 +115,8 @@ def get_raw_query(event: Event) -> str:
 
 @function("kong.request.get_query_arg")
 def get_query_arg(event: Event, name: object = None) -> str | bool | None:
-    wanted = string("query argument name", name)
-    value = forms.parse(event.exchange.upstream.raw_query, MAXIMUM_DEFAULT).get(wanted)
+    argument = string("query argument name", name)
+    value = forms.parse(event.exchange.upstream.raw_query, MAXIMUM_DEFAULT).get(argument)
     return value[0] if isinstance(value, list) else value
 
 

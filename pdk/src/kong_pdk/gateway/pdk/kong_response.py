@@ -28,14 +28,14 @@ _CHARSET_TYPES = frozenset(
     }
 )
 # What is set by the gateway alone.
-_OWN = ("transfer-encoding",)
+_RESERVED = ("transfer-encoding",)
 
 
 def with_connection(exchange: Exchange) -> RawHeaders:
     """The response's headers and the ``Connection`` that nginx adds when it sends them."""
-    asked = (headers.get(exchange.request.headers, "connection") or "").lower()
-    keeps = asked == "keep-alive" if exchange.request.http_version == "1.0" else asked != "close"
-    return [*exchange.response.headers, (b"connection", b"keep-alive" if keeps else b"close")]
+    connection = (headers.get(exchange.request.headers, "connection") or "").lower()
+    keeps_alive = connection == "keep-alive" if exchange.request.http_version == "1.0" else connection != "close"
+    return [*exchange.response.headers, (b"connection", b"keep-alive" if keeps_alive else b"close")]
 
 
 @function("kong.response.get_status")
@@ -85,28 +85,28 @@ def clear_header(event: Event, name: object = None) -> None:
 
 
 @function("kong.response.set_headers")
-def set_headers(event: Event, given: object = None) -> None:
-    for name, new in headers.checked(table("headers", given)):
+def set_headers(event: Event, headers_table: object = None) -> None:
+    for name, new in headers.checked(table("headers", headers_table)):
         if not _reserved(event, name):
             headers.put(event.exchange.response.headers, name, new)
 
 
 def _reserved(event: Event, name: str) -> bool:
-    if name.lower() not in _OWN:
+    if name.lower() not in _RESERVED:
         return False
     event.log("warn", f"manually setting {name}. Ignored.")
     return True
 
 
 @function("kong.response.exit")
-def exit_(event: Event, status: object = None, body: object = None, given: object = None) -> NoReturn:
+def exit_(event: Event, status: object = None, body: object = None, headers_table: object = None) -> NoReturn:
     """Answer the client. Over MsgPack:1 an answer without a body gets nginx's own page."""
     code = checked_status(status, 100)
-    fields = _headers(event, code, given)
-    of_grpc = _is_grpc(fields)
-    fields += _of_grpc(code, fields)
-    content: bytes | None = b"" if event.protocol != MSGPACK or of_grpc else None
-    if of_grpc and isinstance(body, (dict, list)):
+    fields = _headers(event, code, headers_table)
+    is_grpc = _is_grpc(fields)
+    fields += _grpc_headers(code, fields)
+    content: bytes | None = b"" if event.protocol != MSGPACK or is_grpc else None
+    if is_grpc and isinstance(body, (dict, list)):
         raise Refused("body must be a nil or a string where the Content-Type is gRPC's, got table")
     if isinstance(body, (dict, list)):
         content = encode(_json(body))
@@ -120,15 +120,15 @@ def exit_(event: Event, status: object = None, body: object = None, given: objec
 
 
 @function("kong.response.error")
-def error(event: Event, status: object = None, message: object = None, given: object = None) -> NoReturn:
+def error(event: Event, status: object = None, message: object = None, headers_table: object = None) -> NoReturn:
     """Answer the client with one of Kong's errors; without a message, with that of the status.
 
     A table as message is sent as JSON inside of the form. The form is that of the Content-Type among the headers,
     by just this name, else the one that the client accepts.
     """
     code = checked_status(status, 400)
-    fields = _headers(event, code, given)
-    kind = _form(given.get("Content-Type") if isinstance(given, dict) else None)
+    fields = _headers(event, code, headers_table)
+    kind = _error_form(headers_table.get("Content-Type") if isinstance(headers_table, dict) else None)
     if isinstance(message, (dict, list)):
         message = _json(message)
     elif message is not None and not isinstance(message, str):
@@ -139,25 +139,25 @@ def error(event: Event, status: object = None, message: object = None, given: ob
     answer.headers = [(name, with_charset(value) if kind else value) for name, value in answer.headers] + [
         entry for entry in fields if entry[0].lower() != b"content-type"
     ]
-    answer.headers += _of_grpc(code, answer.headers)
+    answer.headers += _grpc_headers(code, answer.headers)
     raise answer
 
 
-def _of_grpc(status: int, fields: RawHeaders) -> RawHeaders:
+def _grpc_headers(status: int, fields: RawHeaders) -> RawHeaders:
     """The headers that Kong adds to those of an answer if they name gRPC's Content-Type; what is written stays."""
     if not _is_grpc(fields):
         return []
-    written = {name.lower() for name, _ in fields}
-    return [pair for pair in grpc_headers(status) if pair[0] not in written]
+    names = {name.lower() for name, _ in fields}
+    return [pair for pair in grpc_headers(status) if pair[0] not in names]
 
 
 def _is_grpc(fields: RawHeaders) -> bool:
     return any(name.lower() == b"content-type" and value.startswith(b"application/grpc") for name, value in fields)
 
 
-def _form(given: object) -> str | None:
+def _error_form(content_type: object) -> str | None:
     """The Content-Type of an error, None where none is given; Kong fails on one that it has no form for."""
-    kind = next(iter(given), None) if isinstance(given, list) else given
+    kind = next(iter(content_type), None) if isinstance(content_type, list) else content_type
     if kind is None or (isinstance(kind, str) and kind in FORMS):
         return kind
     raise Refused(f"no form of an error for the Content-Type {kind!r}, only for {', '.join(FORMS)}")
@@ -167,11 +167,11 @@ def _json(value: dict[str, Any] | list[Any]) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def _headers(event: Event, status: int, given: Any) -> RawHeaders:
+def _headers(event: Event, status: int, headers_table: Any) -> RawHeaders:
     """The headers of ``exit`` and ``error``. The length of a body is the gateway's to say, where there is one."""
     fields: RawHeaders = []
     has_body = event.exchange.request.method != "HEAD" and may_have_body(status)
-    for name, new in headers.checked({} if given is None else table("headers", given)):
+    for name, new in headers.checked({} if headers_table is None else table("headers", headers_table)):
         if _reserved(event, name):
             continue
         if name.lower() == "content-length":
@@ -180,8 +180,8 @@ def _headers(event: Event, status: int, given: Any) -> RawHeaders:
             if has_body:
                 continue
             new = new[-1:]  # noqa: PLW2901 - of several, Kong takes the last
-        typed = name.lower() == "content-type"
-        headers.put(fields, name, [with_charset(value) for value in new] if typed else new)
+        is_content_type = name.lower() == "content-type"
+        headers.put(fields, name, [with_charset(value) for value in new] if is_content_type else new)
     return fields
 
 

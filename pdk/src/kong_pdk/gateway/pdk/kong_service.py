@@ -13,7 +13,7 @@ from kong_pdk.gateway.pdk.checks import integer, lua_type, maximum, string, tabl
 from kong_pdk.gateway.pdk.kong_request import parse
 from kong_pdk.wire.text import decode, encode
 
-_LONGEST = 2**31 - 2  # milliseconds
+_MAX_TIMEOUT = 2**31 - 2  # milliseconds
 
 
 @function("kong.service.set_upstream")
@@ -49,8 +49,8 @@ def set_retries(event: Event, retries: object = None) -> None:
 def set_timeouts(event: Event, connect: object = None, write: object = None, read: object = None) -> None:
     """Set the three time-outs, in milliseconds."""
     upstream = event.exchange.upstream
-    given = (("connect_timeout", connect), ("write_timeout", write), ("read_timeout", read))
-    seconds = [integer(name, value, 1, _LONGEST) / 1000 for name, value in given]
+    timeouts = (("connect_timeout", connect), ("write_timeout", write), ("read_timeout", read))
+    seconds = [integer(name, value, 1, _MAX_TIMEOUT) / 1000 for name, value in timeouts]
     upstream.connect_timeout, upstream.write_timeout, upstream.read_timeout = seconds
 
 
@@ -156,8 +156,8 @@ def clear_header(event: Event, name: object = None) -> None:
 
 
 @function("kong.service.request.set_headers")
-def set_headers(event: Event, given: object = None) -> None:
-    for name, new in headers.checked(table("headers", given)):
+def set_headers(event: Event, headers_table: object = None) -> None:
+    for name, new in headers.checked(table("headers", headers_table)):
         _put(event, name, new)
 
 
@@ -203,8 +203,8 @@ def _encoded(name: str, kind: str, fields: dict[str, Any], keep: bool) -> tuple[
     if name == _JSON:
         return name, encode(json.dumps(fields, separators=(",", ":"), ensure_ascii=False))
     if name == _MULTIPART:
-        mark, content = forms.build_multipart(fields, forms.boundary(kind) if keep else None)
-        return f"{name}; boundary={mark}", content
+        boundary, content = forms.build_multipart(fields, forms.boundary(kind) if keep else None)
+        return f"{name}; boundary={boundary}", content
     raise Refused(f"unsupported content type {name}")
 
 
@@ -222,9 +222,9 @@ def get_status(event: Event) -> int | None:
 
 @function("kong.service.response.get_header")
 def get_header(event: Event, name: object = None) -> str | None:
-    wanted = string("header name", name)
+    header = string("header name", name)
     answer = event.exchange.service_response
-    return None if answer is None else headers.get(answer.headers, wanted)
+    return None if answer is None else headers.get(answer.headers, header)
 
 
 @function("kong.service.response.get_headers")

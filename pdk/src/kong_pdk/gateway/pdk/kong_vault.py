@@ -19,12 +19,12 @@ def is_reference(event: Event, reference: object = None) -> bool:
 @function("kong.vault.parse_reference")
 def parse_reference(event: Event, reference: object = None) -> dict[str, Any] | None:
     """The parts of a reference; None where it is none, or names no resource."""
-    found = Reference.parse(reference) if isinstance(reference, str) else None
-    if found is None:
+    parsed = Reference.parse(reference) if isinstance(reference, str) else None
+    if parsed is None:
         return None
-    parts = {"key": found.key, "config": found.config or None, "version": found.version}
+    parts = {"key": parsed.key, "config": parsed.config or None, "version": parsed.version}
     present = {name: part for name, part in parts.items() if part is not None}
-    return {"name": found.vault, "resource": found.resource, **present}
+    return {"name": parsed.vault, "resource": parsed.resource, **present}
 
 
 @function("kong.vault.get")
@@ -43,13 +43,13 @@ def _secret(event: Event, reference: str) -> str | None:
 @function("kong.vault.update")
 def update(event: Event, options: object = None) -> dict[str, Any]:
     """A table with the secrets to which its ``$refs`` refer; what has none keeps its value."""
-    given = table("options", options)
-    references = given.get(vaults.REFERENCES)
-    found = {name: _secret(event, text) for name, text in _texts(references).items()}
-    return {**given, **{name: secret for name, secret in found.items() if secret is not None}}
+    options_table = table("options", options)
+    references = options_table.get(vaults.REFERENCES)
+    secrets = {name: _secret(event, text) for name, text in _string_references(references).items()}
+    return {**options_table, **{name: secret for name, secret in secrets.items() if secret is not None}}
 
 
-def _texts(references: object) -> dict[str, str]:
+def _string_references(references: object) -> dict[str, str]:
     if not isinstance(references, dict):
         return {}
     return {name: text for name, text in references.items() if isinstance(text, str)}

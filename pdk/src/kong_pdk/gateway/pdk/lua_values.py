@@ -12,10 +12,10 @@ from kong_pdk.wire.pdk_values import Method, RawBody, encode_result
 from kong_pdk.wire.text import decode, encode
 
 # In these messages Kong's decoder turns null into a text and false into nil.
-_LOSSY = frozenset({"KV", "ListValue", "Struct"})
-_NULL = "NULL_VALUE"
+_LOSSY_MESSAGES = frozenset({"KV", "ListValue", "Struct"})
+_NULL_TEXT = "NULL_VALUE"
 # Larger integers have no double of their own, and Lua has no other numbers.
-_EXACT = 2**53
+_LARGEST_EXACT = 2**53
 
 
 _Value = TypeVar("_Value", str, "str | bool")
@@ -23,16 +23,16 @@ _Value = TypeVar("_Value", str, "str | bool")
 
 def by_name(pairs: Iterable[tuple[str, _Value]]) -> dict[str, _Value | list[_Value]]:
     """A table of headers or arguments; a name that comes more than once has a list."""
-    found: dict[str, _Value | list[_Value]] = {}
+    table: dict[str, _Value | list[_Value]] = {}
     for name, value in pairs:
-        known = found.get(name)
-        if known is None:
-            found[name] = value
-        elif isinstance(known, list):
-            known.append(value)
+        present = table.get(name)
+        if present is None:
+            table[name] = value
+        elif isinstance(present, list):
+            present.append(value)
         else:
-            found[name] = [known, value]
-    return found
+            table[name] = [present, value]
+    return table
 
 
 def tostring(value: object) -> str:
@@ -50,21 +50,21 @@ def tostring(value: object) -> str:
 
 def from_msgpack(args: list[Any]) -> list[Any]:
     """Arguments as Lua unpacks them: a nil ends the list."""
-    plain: list[Any] = _strings(args)
+    plain: list[Any] = _lua_strings(args)
     return plain[: plain.index(None)] if None in plain else plain
 
 
-def _strings(value: Any) -> Any:
+def _lua_strings(value: Any) -> Any:
     """Lua has one kind of string: binary ones become text that keeps its bytes."""
     if isinstance(value, (bytes, bytearray)):
         return decode(bytes(value))
     if isinstance(value, dict):
-        pairs = ((_strings(name), _strings(item)) for name, item in value.items())
+        pairs = ((_lua_strings(name), _lua_strings(item)) for name, item in value.items())
         table = {name: item for name, item in pairs if item is not None}
         return list(map(table.get, range(1, len(table) + 1))) if _is_sequence(table) else table
     if isinstance(value, (list, tuple)):
-        return [_strings(item) for item in value]
-    if isinstance(value, int) and abs(value) > _EXACT:
+        return [_lua_strings(item) for item in value]
+    if isinstance(value, int) and abs(value) > _LARGEST_EXACT:
         return int(float(value))
     return value
 
@@ -106,7 +106,7 @@ def from_protobuf(message: str, args: list[Any]) -> list[Any]:
     plain: list[Any] = _strings_with_nulls(args)
     if message == "ListValue":
         return _list_with_holes(plain)
-    if message in _LOSSY:
+    if message in _LOSSY_MESSAGES:
         return [_lossy(item) for item in plain]
     return plain
 
@@ -123,7 +123,7 @@ def _strings_with_nulls(value: Any) -> Any:
 
 def _lossy(value: Any) -> Any:
     if value is None:
-        return _NULL
+        return _NULL_TEXT
     if value is False:
         return None
     if isinstance(value, dict):
@@ -148,7 +148,7 @@ def to_protobuf(method: Method, value: Any) -> bytes:
     if method.output != "Value" or value is None:
         return encode_result(method, value)
     message = message_class("Value")()
-    _fill(message, value)
+    _fill_value(message, value)
     return bytes(message.SerializeToString())
 
 
@@ -162,7 +162,7 @@ def _captures(value: dict[str, Any], message: str) -> dict[str, Any]:
     return {"unnamed": groups, "named": value["named"]}
 
 
-def _fill(message: Any, value: Any) -> None:
+def _fill_value(message: Any, value: Any) -> None:
     """Fill a ``Value``: JSON's null in a table has no kind, an empty table is one with names, a mixed one a list."""
     if isinstance(value, bool):
         message.bool = value
@@ -174,10 +174,10 @@ def _fill(message: Any, value: Any) -> None:
         items = _items(value)
         (message.list if items else message.struct).SetInParent()
         for item in items:
-            _fill(message.list.values.add(), item)
+            _fill_value(message.list.values.add(), item)
         for name, item in value.items() if isinstance(value, dict) and not items else ():
             if isinstance(name, str):
-                _fill(message.struct.fields.add(key=encode(name)).value, item)
+                _fill_value(message.struct.fields.add(key=encode(name)).value, item)
     elif value is not None:
         raise TypeError(f"a value of type {type(value).__name__} cannot be sent to a plugin server")
 

@@ -31,8 +31,8 @@ _VARIABLES: dict[str, Callable[[Session], str]] = {
 
 def variable(session: Session, name: str) -> str | None:
     """One of nginx's variables of a session; None for those that this gateway does not have."""
-    known = _VARIABLES.get(name)
-    return None if known is None else known(session)
+    getter = _VARIABLES.get(name)
+    return None if getter is None else getter(session)
 
 
 def record(session: Session) -> dict[str, Any]:

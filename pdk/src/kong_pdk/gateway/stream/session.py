@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kong_pdk.gateway.exchange import Ends, Exchange, Node, bare_request
+from kong_pdk.gateway.exchange import Endpoints, Exchange, Node, bare_request
 
 # What nginx calls the end of a session; these are not sent to anybody.
 OK = 200
@@ -34,7 +34,7 @@ class Session(Exchange):
     upstream_sent: int = 0
     duration: float | None = None
 
-    def described(self) -> str:
+    def log_context(self) -> str:
         """What nginx adds to a line of the error log: whose connection, and where it has arrived."""
         return f"client: {self.request.client_ip}, server: {self.server_ip}:{self.server_port}"
 
@@ -43,13 +43,13 @@ class Session(Exchange):
         return max(0.0, time.time() - self.start_time) if self.duration is None else self.duration
 
 
-def session_of(node: Node, ends: Ends) -> Session:
+def session_of(node: Node, endpoints: Endpoints) -> Session:
     """The session of a connection that has just been made."""
     return Session(
         node=node,
-        request=bare_request(ends, "tcp"),
+        request=bare_request(endpoints, "tcp"),
         request_id="",
         phase="preread",
-        server_ip=ends.destination_ip,
-        server_port=ends.destination_port,
+        server_ip=endpoints.destination_ip,
+        server_port=endpoints.destination_port,
     )
