@@ -1,4 +1,4 @@
-"""Takes a client's request through Kong's phases and gives it its response."""
+"""The proxy's ASGI application: runs Kong's phases for a request, proxies it and sends the response."""
 
 from __future__ import annotations
 
@@ -42,18 +42,19 @@ from kong_pdk.gateway.stream.routes import StreamSubsystem
 from kong_pdk.gateway.tunnel import Tunnel
 from kong_pdk.gateway.upstream import Connections, Failure, Sender
 
-# What nginx logs for a client that left before its response.
+# The status that nginx logs if the client closes its connection before the response.
 CLIENT_CLOSED_REQUEST = 499
-# For these nginx closes the connection without a word.
+# For these statuses nginx closes the connection without a response.
 _CLOSE_SILENTLY = frozenset({444, CLIENT_CLOSED_REQUEST})
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
 
 
 @dataclass
 class Generation:
-    """All that one configuration means; a request or a stream keeps the one it began with.
+    """Everything that is made from one configuration. A request or TCP session keeps its generation to its end.
 
-    ``active`` counts the requests and streams that are still with it. ``stream`` is None without a stream listener.
+    ``active`` counts the unfinished requests and sessions of the generation. ``stream`` is None without a stream
+    listener.
     """
 
     node: Node
@@ -65,18 +66,18 @@ class Generation:
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     def enter(self) -> None:
-        """A request begins."""
+        """Count a request or session that begins."""
         self.active += 1
         self.idle.clear()
 
     def leave(self) -> None:
-        """A request is over, its log phase included."""
+        """Count a request or session that has ended, including its log phase."""
         self.active -= 1
         if not self.active:
             self.idle.set()
 
     async def drained(self) -> None:
-        """Wait until no request is with this configuration."""
+        """Wait until all requests and sessions of this generation have ended."""
         while self.active:
             await self.idle.wait()
 
@@ -123,7 +124,7 @@ class Application:
 
 
 class _RequestCycle:
-    """One request on its way."""
+    """One request and its response."""
 
     def __init__(
         self, generation: Generation, exchange: Exchange, body: ClientBody, client: Client, connections: Connections
@@ -136,7 +137,7 @@ class _RequestCycle:
         self._connections = connections
 
     async def run(self) -> None:
-        """From the first phase to the last byte of the response; failures become Kong's pages."""
+        """Run the phases and send the response. Failures become Kong's error responses."""
         try:
             answer = await self._run_phases()
             if answer is not None and not self.client.gone:
@@ -149,7 +150,7 @@ class _RequestCycle:
             self._exchange.response.status = self.status = CLIENT_CLOSED_REQUEST
 
     async def _run_phases(self) -> Exit | None:
-        """None when the upstream's response was sent, or what to answer instead."""
+        """Run the phases and proxy the request; return the response that is still to be sent, if any."""
         exchange, registry = self._exchange, self._generation.registry
         try:
             if not exchange.request.http_version.startswith("1."):
@@ -168,12 +169,12 @@ class _RequestCycle:
             return nginx_error(exchange, 408)
         except (ClientGone, ClientStuck):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets Kong's 500
+        except Exception as error:  # noqa: BLE001 - for any error the client gets Kong's 500
             return self._unexpected(error)
         return None
 
     def _refuse_http_version(self) -> Exit:
-        """Refuse a version of HTTP that is not spoken here, as nginx does without http2; PRI begins HTTP/2."""
+        """Refuse HTTP/2 like an nginx without http2. A request with the method PRI is the beginning of HTTP/2."""
         exchange = self._exchange
         text = "HTTP/2 is not served: the embedded gateway speaks HTTP/1.1 alone"
         exchange.node.log.write("notice", f"{text}, {exchange.log_context()}")
@@ -213,7 +214,7 @@ class _RequestCycle:
             await answer.close()
 
     def _is_buffered(self) -> bool:
-        """Whether the answer is to be there as a whole before the client gets it. That of an upgrade never is."""
+        """Whether the complete response is read before the client gets it. The response to an upgrade never is."""
         exchange = self._exchange
         is_buffered = exchange.upstream.buffering or self._generation.registry.has(exchange, "response")
         if is_buffered and exchange.upgrade:
@@ -222,7 +223,7 @@ class _RequestCycle:
         return is_buffered and not exchange.upgrade
 
     async def _tunnel(self, answer: httpcore.Response) -> None:
-        """Carry what client and service say to each other once the service has agreed to leave HTTP."""
+        """Carry bytes between client and service after the service has accepted the upgrade."""
         exchange = self._exchange
         self.status = answer.status
         exchange.response.headers = upgrade_headers(final_headers(exchange), answer.headers)
@@ -243,7 +244,7 @@ class _RequestCycle:
             raise self._upstream_error(error) from error
 
     async def _finish_buffered(self) -> None:
-        """Run ``response`` on an answer that is there as a whole. The client may leave; the plugins go on."""
+        """Run ``response`` on a buffered response and send it. The phase runs to its end even if the client leaves."""
         exchange = self._exchange
         service = exchange.service_response
         if service is None or service.body is None or self.client.gone:

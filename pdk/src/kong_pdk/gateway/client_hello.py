@@ -1,4 +1,4 @@
-"""Reads the first words of a TLS client without taking them from its connection."""
+"""Reads a TLS client's hello without consuming it from the connection."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import contextlib
 import socket
 from dataclasses import dataclass
 
-# What a client may send before its hello is whole, in bytes. Those of browsers have some two thousand.
+# Bytes that a client may send until its hello is complete. The hello of a browser has about 2,000.
 LONGEST_HELLO = 16384
 
 _HANDSHAKE = 22
-# Both, or nothing yet.
+# The expected byte, or nothing while it has not arrived.
 _VERSIONS = (b"\x03", b"")
 _CLIENT_HELLO = (b"\x01", b"")
 _RECORD_HEADER_BYTES = 5
@@ -24,23 +24,23 @@ _TLS_1_3 = b"\x03\x04"
 
 
 class NotTls(Exception):
-    """The client does not begin a TLS handshake."""
+    """The client's first bytes are not a TLS handshake."""
 
 
 @dataclass(frozen=True)
 class ClientHello:
-    """What a client says first: the name that it asks for (SNI), and whether it speaks TLS 1.3."""
+    """A TLS client's first message: the requested server name (SNI), and whether the client offers TLS 1.3."""
 
     server_name: str | None = None
     speaks_tls_1_3: bool = False
 
 
 class _Truncated(Exception):
-    """A field is longer than what holds it."""
+    """A field is longer than the message around it."""
 
 
 class _Reader:
-    """Takes fields off the front of a message."""
+    """Reads the fields of a message one after another."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -61,12 +61,12 @@ class _Reader:
         return int.from_bytes(self.read(size), "big")
 
     def read_vector(self, size: int) -> _Reader:
-        """A part that is preceded by its length, a number of ``size`` bytes."""
+        """A part that follows its own length, which is a number of ``size`` bytes."""
         return _Reader(self.read(self.read_number(size)))
 
 
 def parse(data: bytes) -> ClientHello | None:
-    """The hello at the beginning of ``data``; None while it is not whole.
+    """The hello at the beginning of ``data``; None while it is not complete.
 
     Raises :class:`NotTls`, also for a hello that is longer than ``LONGEST_HELLO``.
     """
@@ -135,9 +135,9 @@ def _server_name(content: _Reader) -> str | None:
 
 
 async def peek(connection: socket.socket) -> ClientHello | None:
-    """Wait for a client's hello and leave it where it is; None when the client ends before it is whole.
+    """Wait for a client's hello, and leave it in the socket's buffer; None if the client closes before it is complete.
 
-    Raises :class:`NotTls`, and OSError when the connection is cut. Waits without end: bound it.
+    Raises :class:`NotTls`, and OSError if the connection breaks. There is no time limit here: callers set one.
     """
     data = b""
     try:
@@ -150,7 +150,7 @@ async def peek(connection: socket.socket) -> ClientHello | None:
             hello = parse(data)
             if hello is not None:
                 return hello
-            # What is there already must not wake us up again.
+            # Bytes that have already arrived must not wake up this task again.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(data) + 1)
     finally:
         with contextlib.suppress(OSError):

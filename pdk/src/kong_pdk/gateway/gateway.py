@@ -1,4 +1,4 @@
-"""The embedded gateway: it serves a declarative configuration, for development and tests."""
+"""The embedded gateway: starts, reloads and stops the proxy of one declarative configuration."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from kong_pdk.gateway.upstream import Connections
 from kong_pdk.gateway.vaults import Resolver, Vaults
 from kong_pdk.wire.wire_errors import InterfaceError
 
-# Settings that a reload leaves as they are.
+# Settings that a reload does not change.
 _FIXED_SETTINGS = (
     "proxy_listen",
     "status_listen",
@@ -47,19 +47,19 @@ _FIXED_SETTINGS = (
 )
 _START_NOTICE = "this is the kong-python embedded gateway for development and tests, not Kong"
 _GRACE_SECONDS = 60.0
-# How long requests of the configuration before a reload may still need its plugin servers, in seconds.
+# How long the plugin servers of an old configuration stay for its unfinished requests, in seconds.
 _RETIREMENT_SECONDS = 60.0
 
 
 class GatewayError(Exception):
-    """The gateway cannot start, or cannot take a new configuration: what is wrong, and the hint."""
+    """The gateway cannot start or reload. The message has the reason and a hint."""
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A configuration that is served, and its plugin servers: each subsystem has connections and instances of its own.
+    """A loaded configuration and its plugin servers. Each subsystem has its own connections and plugin instances.
 
-    The HTTP subsystem alone runs start commands, as in Kong.
+    As in Kong, only the HTTP subsystem runs start commands.
     """
 
     generation: Generation
@@ -73,9 +73,10 @@ class _Loaded:
 
 
 class Gateway:
-    """A gateway in this event loop.
+    """A gateway in the current event loop.
 
-    ``environment`` is what query and start commands of plugin servers run in (None: that of this process).
+    :param log: the error log; None opens the log of the setting ``proxy_error_log``.
+    :param environment: the environment of the plugin servers' query and start commands; None for that of this process.
     """
 
     def __init__(
@@ -101,21 +102,21 @@ class Gateway:
 
     @property
     def addresses(self) -> list[Address]:
-        """Where clients reach the proxy."""
+        """The addresses of the HTTP proxy."""
         return list(self._proxy.addresses) if self._proxy else []
 
     @property
     def stream_addresses(self) -> list[Address]:
-        """Where clients reach the TCP proxy."""
+        """The addresses of the TCP proxy."""
         return list(self._streams.addresses) if self._streams else []
 
     @property
     def status_addresses(self) -> list[Address]:
-        """Where the status endpoint is."""
+        """The addresses of the status endpoint."""
         return list(self._status.addresses) if self._status else []
 
     async def start(self) -> None:
-        """Load the configuration and listen. Raises :class:`GatewayError`; then nothing is left running."""
+        """Load the configuration and listen. Raises :class:`GatewayError` after it has stopped everything again."""
         try:
             await self._start()
         except (DeclarativeError, PluginServerError, SettingsError, InterfaceError, OSError) as error:
@@ -126,11 +127,10 @@ class Gateway:
             raise
 
     async def reload(self, settings: Settings) -> None:
-        """Take a new configuration; requests in flight finish with the one they began with.
+        """Load a new configuration. Requests in flight finish with the old one.
 
-        Certificates and the log's level are taken too; the addresses of listeners, the logs and the prefix stay as
-        they are. Raises :class:`GatewayError`; then the old configuration
-        goes on serving.
+        Certificates and the log level change too; the addresses of listeners, the logs and the prefix do not. Raises
+        :class:`GatewayError`, and the old configuration stays in use.
         """
         async with self._reloading:
             old, application = self._loaded, self._application
@@ -152,9 +152,10 @@ class Gateway:
             task.add_done_callback(self._retiring.discard)
 
     async def stop(self, grace: float = _GRACE_SECONDS, graceful: bool = True) -> None:
-        """Close the listeners, let requests in flight finish for ``grace`` seconds, stop the plugin servers.
+        """Close the listeners, let requests in flight finish, and stop the plugin servers.
 
-        Without ``graceful`` requests are cut off at once, also those that another ``stop`` is waiting for.
+        :param grace: seconds until unfinished requests are broken off.
+        :param graceful: False breaks off requests at once, also those that another call of ``stop`` waits for.
         """
         timeout = grace if graceful else 0.0
         all_listeners = [listeners for listeners in (self._proxy, self._status, self._streams) if listeners is not None]
@@ -238,7 +239,7 @@ class Gateway:
         return _Loaded(generation, servers, stream_servers)
 
     def _load_configuration(self, settings: Settings, schemas: Mapping[str, Iterable[Field]]) -> Config:
-        """The declarative configuration, the secrets of its references in it; what is not served is said."""
+        """The declarative configuration with its secrets resolved; notices about it go to the log."""
         skipped = settings.skipped_plugins
         config = load_settings(settings, {**dict.fromkeys(skipped), **schemas})
         for notice in config.notices:
@@ -257,7 +258,7 @@ class Gateway:
         return replace(config, plugins=tuple(plugins))
 
     def _serves_streams(self, settings: Settings) -> bool:
-        """Whether there are stream listeners: those of the start stay, whatever a reload says."""
+        """Whether there are stream listeners. A reload does not change them."""
         return bool(settings.stream_listen if self._application is None else self._streams)
 
     def _new_generation(self, settings: Settings, config: Config, handlers: Mapping[str, Handler]) -> Generation:
@@ -273,7 +274,7 @@ class Gateway:
         return Generation(node, Router(config), Registry(config.plugins, handlers), Balancer(config))
 
     async def _retire(self, old: _Loaded) -> None:
-        """Keep the plugin servers of an old configuration as long as its requests may need them."""
+        """Stop the plugin servers of an old configuration after its requests have ended."""
         try:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(old.generation.drained(), _RETIREMENT_SECONDS)
@@ -282,13 +283,13 @@ class Gateway:
 
 
 def _enabled_handlers(settings: Settings, servers: PluginServers) -> dict[str, Handler]:
-    """The plugins in use by name; of two plugins of one name Kong takes its own."""
+    """The enabled plugins by name. If a plugin server has a plugin named key-auth, Kong uses its own."""
     handlers: dict[str, Handler] = {**servers.plugins, KEY_AUTH.name: KEY_AUTH}
     return {name: handler for name, handler in handlers.items() if name in settings.plugins}
 
 
 def _open_log(name: str, settings: Settings) -> Stream | None:
-    """The stream of a log setting. Raises SettingsError with the hint."""
+    """The stream of a log setting. Raises SettingsError with a hint."""
     destination = getattr(settings, name)
     try:
         return open_stream(destination, settings.prefix)

@@ -32,22 +32,22 @@ TOKENS = {
         "x-kong-upstream-latency",
     ),
 }
-"""What the setting ``headers`` names by one word: headers in lower case."""
+"""Words of the setting ``headers``, and the headers that each stands for, in lower case."""
 _HEADER_TOKENS = frozenset(
     {"x-kong-upstream-status", "x-kong-request-id", *TOKENS, *(name for names in TOKENS.values() for name in names)}
 )
-# Of Kong's bundled plugins the embedded gateway has this one.
+# The bundled plugins of Kong that the embedded gateway has.
 BUNDLED = ("key-auth",)
 _SKIPPED = tuple(sorted(bundled() - {*BUNDLED}))
 
 
 class SettingsError(Exception):
-    """A setting that cannot be used: one sentence with the setting's name and the hint."""
+    """A setting is invalid. The message has the setting's name and a hint."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """An address to listen on. Port 0 takes a free one."""
+    """An address to listen on. Port 0 stands for any free port."""
 
     host: str
     port: int
@@ -57,7 +57,7 @@ class Listener:
 
 @dataclass(frozen=True)
 class PluginServer:
-    """One entry of ``pluginserver_names``. Without a start command somebody else runs the process."""
+    """One entry of ``pluginserver_names``. Without a start command, another program starts the server."""
 
     name: str
     socket: Path
@@ -67,11 +67,11 @@ class PluginServer:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the gateway is told to do. Sizes are in bytes.
+    """The gateway's settings. Sizes are in bytes.
 
-    ``interface_file`` is read like everything else at a start and a reload; as in Kong no variable names it.
-    ``skipped_plugins`` are enabled and Kong's own, and this gateway does not have them. ``http2`` is whether a
-    listener asks for it.
+    ``interface_file`` is read at each start and reload; as in Kong, no environment variable sets it.
+    ``skipped_plugins`` are enabled plugins of Kong that this gateway does not have. ``http2`` is whether
+    ``proxy_listen`` asks for HTTP/2, which this gateway does not have.
     """
 
     prefix: Path = Path("/usr/local/kong")
@@ -103,7 +103,7 @@ class Settings:
     http2: bool = False
 
     def trusted(self, address: str) -> bool:
-        """Whether ``address`` is in ``trusted_ips``; what is no IP address is not."""
+        """Whether ``address`` is an IP address in ``trusted_ips``."""
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:
@@ -112,7 +112,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """Read the settings; what Kong knows and this gateway has no use for is passed over.
+        """Read the settings. Settings of Kong that this gateway does not use are ignored.
 
         Raises :class:`SettingsError`.
         """
@@ -120,7 +120,7 @@ class Settings:
 
 
 class _Reader:
-    """Reads ``KONG_NAME`` for a setting ``name``; blank means unset, as in Kong."""
+    """Reads a setting ``name`` from ``KONG_NAME``. As in Kong, an empty variable is the same as none."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
@@ -219,7 +219,7 @@ class _Reader:
         return listeners
 
     def _stream_half_close(self) -> bool:
-        """nginx's ``proxy_half_close``, as Kong takes directives for the stream block and the server in it."""
+        """nginx's ``proxy_half_close``, which Kong can set in the stream block or in the server block inside it."""
         names = ("nginx_sproxy_proxy_half_close", "nginx_stream_proxy_half_close")
         return self._switch(next((name for name in names if self._text(name)), names[0]), False)
 

@@ -1,4 +1,4 @@
-"""Kong's key-auth, the one bundled plugin that the embedded gateway has."""
+"""Kong's plugin key-auth, the only bundled plugin that the embedded gateway has."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _ANONYMOUS = b"X-Anonymous-Consumer"
 
 
 class _Denied(Exception):
-    """The request has no key, or not one that is known."""
+    """The request has no key, several keys, or an unknown one."""
 
 
 def _set_header(headers: RawHeaders, name: bytes, value: str | None) -> None:
-    """Set a header of the upstream's request, or clear it."""
+    """Set a header of the request to the upstream; None removes it."""
     headers[:] = [pair for pair in headers if pair[0].lower() != name.lower()]
     if value is not None:
         headers.append((name, value.encode("utf-8", "surrogateescape")))
@@ -48,7 +48,7 @@ def _arguments(raw: bytes) -> list[tuple[str, str]]:
 
 
 class KeyAuth:
-    """Knows consumers by an API key in a header, the query or the body."""
+    """Authenticates consumers by an API key in a header, the query or the body."""
 
     name = "key-auth"
     priority = 1250
@@ -57,7 +57,7 @@ class KeyAuth:
     fields = _FIELDS
 
     async def run(self, exchange: Exchange, plugin: PluginConfig, phase: str) -> None:
-        """Find the consumer. Raises Exit with 401 when there is none, unless anonymous access is allowed."""
+        """Authenticate the consumer. Raises Exit with 401 if this fails and anonymous access is not configured."""
         config = plugin.config
         if not config.get("run_on_preflight", True) and exchange.request.method == "OPTIONS":
             return
@@ -127,7 +127,7 @@ def _in_headers(exchange: Exchange, name: str) -> list[str]:
 
 
 async def _in_body(exchange: Exchange, name: str) -> list[str]:
-    """The key in a form or a JSON object. A body that was spooled to a file is too large to be looked at."""
+    """The keys in a form or a JSON object. A body that is in a file is too large, and is ignored."""
     content_types = _in_headers(exchange, "content-type")
     body = await exchange.request.read_body()
     if not content_types or body.file is not None:
@@ -145,7 +145,7 @@ async def _in_body(exchange: Exchange, name: str) -> list[str]:
 
 
 def _hide_key(exchange: Exchange, name: str) -> None:
-    """Keep the key from the upstream."""
+    """Remove the key from the request to the upstream."""
     _set_header(exchange.upstream.headers, name.encode(), None)
     parts = exchange.upstream.raw_query.split(b"&")
     kept = [part for part in parts if urllib.parse.unquote_to_bytes(part.partition(b"=")[0]) != name.encode()]

@@ -1,4 +1,4 @@
-"""The sockets that clients connect to, for HTTP and for streams, and how they are drained."""
+"""The listening sockets for HTTP and for streams, and how they are closed gracefully."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from kong_pdk.gateway.gateway_settings import Listener
 from kong_pdk.gateway.http_protocol import KEEP_ALIVE, Protocol
 from kong_pdk.gateway.nginx_logs import ErrorLog
 
-# How long what was cut off may take to be gone, in seconds.
+# How long broken off connections may take to close, in seconds.
 _CUT_OFF_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the gateway can be reached, with the port it really got."""
+    """An address of the gateway, with the actual port."""
 
     host: str
     port: int
@@ -43,7 +43,7 @@ async def _open_gate(connection: socket.socket) -> bool:
 class Listeners:
     """Sockets that serve one ASGI application. Their connections are counted in ``statistics``.
 
-    ``gate`` is asked before each TLS handshake whether it may begin; if not, the connection is closed by it.
+    ``gate`` decides before each TLS handshake whether it may begin; if not, ``gate`` closes the connection.
     """
 
     def __init__(self, app: Any, statistics: Statistics, gate: HandshakeGate = _open_gate) -> None:
@@ -69,7 +69,7 @@ class Listeners:
         self.addresses: list[Address] = []
 
     async def open(self, listeners: Sequence[Listener], context: ssl.SSLContext | None) -> None:
-        """Listen on all addresses, or on none. Raises OSError with the address that cannot be had."""
+        """Listen on all addresses, or on none of them. Raises OSError with the address that cannot be used."""
         try:
             for listener in listeners:
                 await self._open(listener, context if listener.ssl else None)
@@ -107,11 +107,11 @@ class Listeners:
             connection.close()
             raise
         if passes:
-            with contextlib.suppress(OSError):  # the client spoke no TLS, or left
+            with contextlib.suppress(OSError):  # the client does not speak TLS, or has closed the connection
                 await asyncio.get_running_loop().connect_accepted_socket(make_protocol, connection, ssl=context)
 
     async def close(self, grace: float) -> None:
-        """Take no new connections, let requests in flight finish for ``grace`` seconds, then cut them off."""
+        """Accept no more connections, let requests in flight finish for ``grace`` seconds, then break them off."""
         for server in self._servers:
             server.close()
         self._servers.clear()
@@ -120,7 +120,7 @@ class Listeners:
             await acceptor.close()
             handshakes |= acceptor.tasks
         for task in handshakes:
-            task.cancel()  # the client has not asked for anything yet
+            task.cancel()  # the client has not sent a request yet
         await asyncio.gather(*handshakes, return_exceptions=True)
         for connection in list(self._state.connections):
             connection.shutdown()
@@ -137,7 +137,7 @@ class Listeners:
         await self._wait_until_closed()
 
     async def _wait_until_closed(self) -> None:
-        """Give the loop its turns to close sockets: who closes the loop next must find none open."""
+        """Let the loop close its sockets: none may be open when the loop itself is closed."""
         loop = asyncio.get_running_loop()
         end = loop.time() + _CUT_OFF_SECONDS
         while self._state.connections and loop.time() < end:
@@ -154,7 +154,7 @@ class StreamListeners:
         self.addresses: list[Address] = []
 
     async def open(self, listeners: Sequence[Listener]) -> None:
-        """Listen on all addresses, or on none. Raises OSError with the address that cannot be had."""
+        """Listen on all addresses, or on none of them. Raises OSError with the address that cannot be used."""
         try:
             for listener in listeners:
                 bound = bind(listener, "KONG_STREAM_LISTEN")
@@ -169,7 +169,7 @@ class StreamListeners:
             raise
 
     async def close(self, grace: float) -> None:
-        """Take no new connections, let the open ones end for ``grace`` seconds, then cut them off."""
+        """Accept no more connections, let open ones end for ``grace`` seconds, then break them off."""
         for acceptor in self._acceptors:
             await acceptor.close()
         pending = {task for acceptor in self._acceptors for task in acceptor.tasks}

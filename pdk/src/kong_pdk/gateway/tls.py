@@ -1,4 +1,4 @@
-"""The certificate of the TLS listeners: the one that is configured, or one that signs itself."""
+"""The certificates of the TLS listeners: the configured ones, or a self-signed one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _LIFETIME = datetime.timedelta(days=20 * 365)
 
 
 def default_certificate(prefix: Path) -> tuple[Path, Path]:
-    """The self-signed certificate and its key in ``<prefix>/ssl``; made when they are not there.
+    """The files of the self-signed certificate and its key in ``<prefix>/ssl``, created if they do not exist.
 
-    The key's file has mode 0600. Raises OSError when the folder cannot be written.
+    The key's file has mode 0600. Raises OSError if the folder is not writable.
     """
     folder = prefix / "ssl"
     certificate, key = folder / CERTIFICATE, folder / KEY
@@ -37,9 +37,9 @@ def default_certificate(prefix: Path) -> tuple[Path, Path]:
 
 
 def server_context(settings: Settings) -> ssl.SSLContext:
-    """The TLS side of the listeners.
+    """The TLS context of the listeners.
 
-    Raises :class:`~kong_pdk.gateway.gateway_settings.SettingsError` when a certificate cannot be used.
+    Raises :class:`~kong_pdk.gateway.gateway_settings.SettingsError` if a certificate cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -49,9 +49,9 @@ def server_context(settings: Settings) -> ssl.SSLContext:
 
 
 def load_certificates(context: ssl.SSLContext, settings: Settings) -> None:
-    """Take the settings' certificates for all handshakes to come.
+    """Use the certificates of the settings for all later handshakes.
 
-    Raises :class:`~kong_pdk.gateway.gateway_settings.SettingsError` when a certificate cannot be used.
+    Raises :class:`~kong_pdk.gateway.gateway_settings.SettingsError` if a certificate cannot be used.
     """
     if len(settings.ssl_cert) != len(settings.ssl_cert_key):
         raise SettingsError(
@@ -115,7 +115,7 @@ def _self_signed() -> tuple[bytes, bytes]:
 
 
 def _write_atomically(path: Path, content: bytes, mode: int) -> None:
-    """Write a whole file or none: two nodes may share a prefix for a moment."""
+    """Write a file atomically, since two nodes may share a prefix for a short time."""
     descriptor, name = tempfile.mkstemp(dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as target:

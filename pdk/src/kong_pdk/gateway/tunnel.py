@@ -1,4 +1,4 @@
-"""Carries bytes between a client and a service that have left HTTP for another protocol (WebSocket)."""
+"""Carries bytes between a client and a service after an upgrade to another protocol (WebSocket)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _CHUNK_BYTES = 65536
 
 
 class ClientStream(Protocol):
-    """The client's end."""
+    """The client's connection."""
 
     async def read(self, size: int) -> bytes:
-        """What the client has sent, at most ``size`` bytes; nothing at its end."""
+        """Data of the client, at most ``size`` bytes; empty at its end."""
         ...
 
     async def write(self, data: bytes) -> None: ...
 
 
 class Tunnel:
-    """Both ends of one upgraded connection.
+    """The two connections of one upgraded request.
 
-    It is over when one side has ended and the other has all that came from it, and, as in nginx, after ``idle``
-    seconds without a byte either way.
+    The tunnel ends when one side has closed and the other has received all its data and, as in nginx, after ``idle``
+    seconds without a byte in either direction.
     """
 
     def __init__(self, client: ClientStream, service: httpcore.AsyncNetworkStream, idle: float) -> None:
@@ -37,7 +37,7 @@ class Tunnel:
         self.timed_out = False
 
     async def run(self) -> str | None:
-        """Carry bytes until it is over; what ended it if that was not one side's own end."""
+        """Carry bytes until the tunnel ends; return the error that ended it, None if one side closed."""
         tasks = [
             asyncio.create_task(self._pump(self._client.read, self._service.write)),
             asyncio.create_task(self._pump(self._service.read, self._client.write)),

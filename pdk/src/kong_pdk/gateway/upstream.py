@@ -1,6 +1,6 @@
-"""Sends a request to the upstream and gives its answer as a stream, with retries over the targets.
+"""Sends requests to upstreams, with retries over the targets, and returns responses whose bodies are streams.
 
-Connections to upstreams are kept alive between requests.
+Connections are kept alive between requests.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from kong_pdk.gateway.forwarding import joined, upstream_headers
 # Kong's upstream_keepalive_idle_timeout in seconds and upstream_keepalive_pool_size.
 _IDLE_SECONDS = 60.0
 _IDLE_CONNECTIONS = 512
-# How often all of them are looked at, in seconds.
+# How often all idle connections are checked for their end, in seconds.
 _SWEEP_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Whom a connection is to: connections to one peer can stand in for each other."""
+    """The other side of a connection. Connections to the same peer are interchangeable."""
 
     scheme: bytes
     host: bytes
@@ -40,7 +40,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Answer:
-    """The upstream's answer. Its connection is kept when the whole body has been read, and closed otherwise."""
+    """The upstream's response. Its connection is kept alive if the body is read completely, or else closed."""
 
     response: httpcore.Response
     _connections: Connections
@@ -48,7 +48,7 @@ class Answer:
     _connection: httpcore.AsyncHTTPConnection
 
     async def close(self) -> None:
-        """Give the connection back. To be called once, whatever has happened."""
+        """Give the connection back. It must be called exactly once."""
         try:
             await self.response.aclose()
         finally:
@@ -59,9 +59,9 @@ class Answer:
 
 
 class Connections:
-    """Idle connections by peer, the one used last first, as nginx does it.
+    """Idle connections by peer. Like nginx, it takes the most recently used one first.
 
-    httpcore's own pool looks at all of its connections for each request.
+    httpcore's own pool iterates over all its connections for each request.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Connections:
             raise
 
     async def keep(self, peer: Peer, connection: httpcore.AsyncHTTPConnection) -> None:
-        """Keep a connection that has no request."""
+        """Keep an idle connection."""
         idle = self._idle.setdefault(peer, deque())
         idle.append(connection)
         if self._closed or len(idle) > _IDLE_CONNECTIONS:
@@ -90,7 +90,7 @@ class Connections:
             await self._sweep()
 
     async def _sweep(self) -> None:
-        """Close what has expired, with peers too that nobody asks for again."""
+        """Close expired connections, also of peers that get no more requests."""
         for peer, idle in list(self._idle.items()):
             expired = [connection for connection in idle if connection.has_expired()]
             for connection in expired:
@@ -101,7 +101,7 @@ class Connections:
                 await connection.aclose()
 
     async def close(self) -> None:
-        """Close the idle connections, and those in use when they are given back."""
+        """Close idle connections now, and the others when they are given back."""
         self._closed = True
         for idle in list(self._idle.values()):
             while idle:
@@ -129,7 +129,7 @@ class Connections:
             if verify:
                 context = ssl.create_default_context()
             else:
-                # Loading the system's authorities takes a tenth of a second, for nothing here.
+                # ssl.create_default_context takes a tenth of a second to load authorities, which are not needed here.
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
@@ -154,11 +154,10 @@ class Sender:
     body: ClientBody
 
     async def send(self) -> Answer:
-        """The upstream's answer, its body still unread. The caller closes it.
+        """The upstream's response with its body unread. The caller closes it.
 
-        Connects again, to the next target, when a connection fails, and when an idempotent request failed
-        without an answer. Raises :class:`Exit` with Kong's 502, 503 or 504, and what reading the client's
-        body raises.
+        Tries the next target if a connection fails, or if an idempotent request fails without a response. Raises
+        :class:`Exit` with Kong's 502, 503 or 504, and the exceptions of reading the client's body.
         """
         upstream = self.exchange.upstream
         for remaining in range(upstream.retries, -1, -1):
