@@ -182,7 +182,7 @@ plugins:
         (3, "certificates are skipped: the embedded gateway does not have them"),
         (6, "services for grpcs are not served: the embedded gateway has neither gRPC nor HTTP/2"),
         (8, "routes for grpc are not served: the embedded gateway has neither gRPC nor HTTP/2"),
-        (9, "routes take no tls_passthrough: the embedded gateway's streams are plain TCP"),
+        (9, "routes for tls_passthrough are not served: the embedded gateway's streams are plain TCP"),
         (9, "snis of a route are skipped: the embedded gateway does not match them"),
         (11, "vault aws-vault is skipped: the embedded gateway has no vault of the kind aws, only env"),
         (13, "plugin py-hello for consumer group gold is skipped: the embedded gateway does not have them"),

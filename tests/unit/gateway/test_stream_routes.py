@@ -110,6 +110,6 @@ def test_what_kong_refuses(tmp_path: Path, route: str, message: str) -> None:
 def test_protocols_that_this_gateway_lacks_are_said(tmp_path: Path) -> None:
     config = load(tmp_path, '{_format_version: "3.0", routes: [{protocols: [tcp, tls, udp], sources: [{port: 1}]}]}')
     assert tuple(notice.message for notice in config.notices) == (
-        "routes take no tls: the embedded gateway's streams are plain TCP",
-        "routes take no udp: the embedded gateway's streams are plain TCP",
+        "routes for tls are not served: the embedded gateway's streams are plain TCP",
+        "routes for udp are not served: the embedded gateway's streams are plain TCP",
     )

@@ -216,7 +216,7 @@ def test_the_module_wins_over_the_class(write):
 
 MAIN = 'if __name__ == "__main__":\n'
 CALL = "start_dedicated_server('hello', Plugin, {})\n"
-WHERE = 'below if __name__ == "__main__" alone, which does not run here'
+WHERE = 'only below if __name__ == "__main__", which does not run here'
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ WHERE = 'below if __name__ == "__main__" alone, which does not run here'
         ),
         (
             f"def main():\n    where = 5\n    {CALL.format('None, 7')}{MAIN}    main()\n",
-            "7: priority is set in the call of start_dedicated_server alone, which does not run here; "
+            "7: priority is set only in the call of start_dedicated_server, which does not run here; "
             "write at the top level of the module: priority = 7",
         ),
         (

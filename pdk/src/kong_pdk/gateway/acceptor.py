@@ -36,7 +36,7 @@ def bind(listener: Listener, settings: str) -> socket.socket:
         reason = error.strerror or str(error)
         raise OSError(
             f"bind() to {listener.host}:{listener.port} failed ({error.errno}: {reason}); "
-            f"stop what listens there, or change {settings}"
+            f"stop the program that listens there, or change {settings}"
         ) from error
     return bound
 

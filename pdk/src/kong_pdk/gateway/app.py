@@ -290,7 +290,7 @@ class _RequestCycle:
             accept = accept_of(exchange) or exchange.node.settings.error_default_type
             content_type, body = bodiless_page(answer.status, accept, exchange.request_id)
         if answer.status < 200:
-            exchange.node.log.write("error", f"a plugin has answered with {answer.status}, which ends no response")
+            exchange.node.log.write("error", f"a plugin has answered with {answer.status}, which is not a final status")
             answer = nginx_error(exchange, 500)
             body = answer.body or b""
         exchange.response.headers = exit_headers(exchange, answer, content_type, body)

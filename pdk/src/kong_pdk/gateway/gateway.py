@@ -212,7 +212,7 @@ class Gateway:
     def _report_fixed_settings(self, settings: Settings) -> None:
         for name in _FIXED_SETTINGS:
             if getattr(settings, name) != getattr(self._settings, name):
-                self._log.write("notice", f"{name} has changed; the embedded gateway takes it at its next start")
+                self._log.write("notice", f"{name} has changed; the embedded gateway applies it at its next start")
 
     async def _start_servers(self, loaded: _Loaded) -> None:
         try:
@@ -231,7 +231,7 @@ class Gateway:
         generation = self._new_generation(settings, config, handlers)
         if not self._serves_streams(settings):
             if any("tcp" in route.protocols for route in config.routes.values()):
-                self._log.write("notice", "routes for tcp take no connections; set KONG_STREAM_LISTEN to an address")
+                self._log.write("notice", "routes for tcp are not served; set KONG_STREAM_LISTEN to an address")
             return _Loaded(generation, servers)
         stream_servers = await PluginServers.load(settings, self._environment, self._log, BUNDLED)
         registry = Registry(config.plugins, _enabled_handlers(settings, stream_servers), STREAM_PROTOCOLS)

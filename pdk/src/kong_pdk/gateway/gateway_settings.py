@@ -191,7 +191,7 @@ class _Reader:
         value = self._text(name, default).lower()
         match = re.fullmatch(r"(\d+)([km]?)", value)
         if match is None:
-            raise SettingsError(f"{name}: '{value}' is no size; give bytes, or a number with k or m")
+            raise SettingsError(f"{name}: '{value}' is not a size; give bytes, or a number with k or m")
         return int(match[1]) * {"": 1, "k": 1024, "m": 1024 * 1024}[match[2]]
 
     def _refuse_databases(self) -> None:
@@ -214,7 +214,8 @@ class _Reader:
         listeners = self._listeners("stream_listen", "off", _STREAM_FLAGS)
         if any(listener.ssl for listener in listeners):
             raise SettingsError(
-                "stream_listen: the embedded gateway ends no TLS on streams; remove ssl from KONG_STREAM_LISTEN"
+                "stream_listen: the embedded gateway does not terminate TLS on streams; "
+                "remove ssl from KONG_STREAM_LISTEN"
             )
         return listeners
 
@@ -261,7 +262,7 @@ class _Reader:
     def _pluginserver(self, name: str, prefix: Path) -> PluginServer:
         if not _SERVER_NAME.fullmatch(name):
             raise SettingsError(
-                f"pluginserver_names: '{name}' is no name for a plugin server; use letters, digits, - and _"
+                f"pluginserver_names: '{name}' is not a name for a plugin server; use letters, digits, - and _"
             )
         name = server_name(name)
         key = f"pluginserver_{key_of(name)}"
@@ -289,6 +290,6 @@ class _Reader:
                 networks.append(ipaddress.ip_network(text, strict=False))
             except ValueError:
                 raise SettingsError(
-                    f"{name}: '{text}' is no IP address or CIDR block; correct KONG_{name.upper()}"
+                    f"{name}: '{text}' is not an IP address or CIDR block; correct KONG_{name.upper()}"
                 ) from None
         return tuple(networks)

@@ -222,8 +222,8 @@ def _require_http(exchange: Exchange, service: Service) -> None:
     if service.protocol not in _SERVED:
         exchange.node.log.write(
             "error",
-            f"service {service.name or service.id}: protocol {service.protocol} is not one of this gateway's, "
-            "which are http and https",
+            f"service {service.name or service.id}: protocol {service.protocol} is not supported by this gateway, "
+            "which has http and https",
         )
         raise nginx_error(exchange, 502)
 

@@ -81,7 +81,7 @@ def _load(context: ssl.SSLContext, certificate: str, key: str) -> None:
         context.load_cert_chain(certificate, key)
     except (ssl.SSLError, OSError) as error:
         raise SettingsError(
-            f"ssl_cert: {certificate} and {key} are no certificate and key that belong together ({error}); "
+            f"ssl_cert: {certificate} and {key} are not a certificate and its key ({error}); "
             "correct KONG_SSL_CERT and KONG_SSL_CERT_KEY"
         ) from error
 

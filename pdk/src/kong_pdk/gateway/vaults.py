@@ -98,11 +98,11 @@ def _json_member(secret: str, key: str) -> str:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise Unresolved(f"its value is no JSON object, so that it has no subfield {key}")
+        raise Unresolved(f"its value is not a JSON object, so it has no subfield {key}")
     if key not in value:
         raise Unresolved(f"subfield {key} not found in JSON secret")
     if not isinstance(value[key], str):
-        raise Unresolved(f"subfield {key} of the JSON secret is no string")
+        raise Unresolved(f"subfield {key} of the JSON secret is not a string")
     return str(value[key])
 
 

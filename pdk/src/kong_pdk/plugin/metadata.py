@@ -209,7 +209,7 @@ class Metadata:
     def _unread_in_main(self, unread: Mapping[str, tuple[int, str]], in_main: bool) -> Problem:
         names = _listed(list(unread))
         place = 'below if __name__ == "__main__"' if in_main else "in the call of start_dedicated_server"
-        message = f"{names} {'are' if len(unread) > 1 else 'is'} set {place} alone, which does not run here"
+        message = f"{names} {'are' if len(unread) > 1 else 'is'} set only {place}, which does not run here"
         if "Schema" in unread:
             message += ", so that every field of a configuration is an unknown field"
         lines = "; ".join(f"{name} = {text}" for name, (_, text) in unread.items())

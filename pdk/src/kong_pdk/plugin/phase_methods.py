@@ -54,7 +54,9 @@ class PhaseMethods:
             return
         if _accepts(cls, 1) is False:
             hint = "write def __init__(self, config): self.config = config"
-            self._report("Plugin cannot be made from the configuration alone", hint, vars(cls).get("__init__"))
+            self._report(
+                "Plugin cannot be called with the configuration as its only argument", hint, vars(cls).get("__init__")
+            )
 
     def _check_handler(self, cls: type, phase: str) -> None:
         attribute = inspect.getattr_static(cls, phase)
@@ -62,7 +64,7 @@ class PhaseMethods:
         hint = f"write def {phase}(self, kong)"
         if not callable(handler):
             self._report(
-                f'Plugin has the phase "{phase}", which is {_article(type(handler).__name__)}, no method', hint
+                f'Plugin has the phase "{phase}", which is {_article(type(handler).__name__)}, not a method', hint
             )
             return
         if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
@@ -90,7 +92,7 @@ class PhaseMethods:
                 message = f'method "{name}" is a phase of Lua plugins that plugin servers do not have'
                 yield Problem(location_file, line, message, f'use the phase "{phase}"', self._name)
             else:
-                message = f'method "{name}" is no phase'
+                message = f'method "{name}" is not a phase'
                 hint = f'did you mean "{phase}"? (a helper\'s name may begin with "_")'
                 yield Problem(location_file, line, message, hint, self._name)
 

@@ -104,7 +104,7 @@ class _SchemaCheck:
         for key in value:
             if not isinstance(key, str):
                 self.fault(
-                    path, f"Schema has the key {key!r} {_location(path)}, which is no string", "use a string as key"
+                    path, f"Schema has the key {key!r} {_location(path)}, which is not a string", "use a string as key"
                 )
         return {self._text(str(key), path): self._plain_value(each, (*path, str(key))) for key, each in value.items()}
 

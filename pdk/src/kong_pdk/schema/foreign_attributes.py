@@ -128,7 +128,7 @@ def _is_translated(name: str, field: Mapping[str, Any]) -> bool:
 
 def _special_hint(name: str, value: Any, field: Mapping[str, Any]) -> str | None:  # noqa: PLR0911  # a case each
     if name in _SIZES and _number(field, [name]) is None:
-        return 'write numbers: "between": [1, 10], or "len_min": 1 for what has a length'
+        return 'write numbers: "between": [1, 10], or "len_min": 1 for a value with a length'
     if name in _OPTIONS and _type(field) == "boolean":
         return "remove it: a boolean is True or False"
     if name in _PATTERNS:

@@ -95,7 +95,7 @@ def lua_schema_fields(fields: Sequence[Any]) -> Iterator[tuple[int, str, str, st
         elif name in _ENTRY_FIELD_HINTS and (
             _is_lua_schema_field(name, field) or (is_lua_schema and name == "protocols" and _is_set(field))
         ):
-            message = f'Schema has the field "{name}" of a schema.lua, which is no part of the configuration'
+            message = f'Schema has the field "{name}" of a schema.lua, which does not belong to the configuration'
             yield at, name, message, f"remove it; {_ENTRY_FIELD_HINTS[name]}"
 
 
@@ -112,7 +112,7 @@ def ambiguous_fields(fields: Sequence[Any]) -> Iterator[tuple[int, str, str, str
             message = f'Schema has a record "config" inside the configuration, so that users write {written_by_users}'
             yield at, name, message, "write its fields beside the others, unless this is meant"
         elif name == "protocols" and _is_set(field) and "one_of" not in field["elements"] and not field.get("default"):
-            message = 'Schema field "protocols" is part of the configuration: Kong does not go by it'
+            message = 'Schema field "protocols" is part of the configuration: Kong ignores it'
             yield at, name, message, f"{_ENTRY_FIELD_HINTS[name]}, or choose another name"
 
 

@@ -240,7 +240,7 @@ class Entries:
         if not isinstance(name, str):
             return
         if name not in self._schemas and name in self._broken:
-            message = f"plugin '{name}' does not load, for the reason that is named above"
+            message = f"plugin '{name}' does not load, for the reason above"
             self.faults.append(Fault((*entry.place, "name"), message))
             return
         if name not in self._schemas:

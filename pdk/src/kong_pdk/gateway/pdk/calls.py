@@ -49,7 +49,7 @@ class UnknownFunction(Exception):
     """The embedded gateway has no such PDK function."""
 
     def __init__(self, method: str) -> None:
-        super().__init__(f"PDK function {method} is not there: the embedded gateway does not have it")
+        super().__init__(f"the embedded gateway does not have the PDK function {method}")
         self.method = method
 
 

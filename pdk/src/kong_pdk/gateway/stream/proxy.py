@@ -177,8 +177,8 @@ def _set_route(session: Session, router: StreamRouter) -> None:
     if service.protocol != "tcp":
         raise _refusal(
             session,
-            f"service {service.name or service.id}: protocol {service.protocol} is not one of this gateway's for "
-            "streams, which is tcp",
+            f"service {service.name or service.id}: protocol {service.protocol} is not supported on streams "
+            "by this gateway, which has tcp",
         )
     session.route, session.service = match.route, service
     _set_upstream(session, service)

@@ -95,7 +95,7 @@ def unserved_protocols(protocols: object) -> Iterator[str]:
     """A sentence for each protocol of a route that this gateway's stream subsystem does not have."""
     for protocol in ("tls", "tls_passthrough", "udp"):
         if isinstance(protocols, list) and protocol in protocols:
-            yield f"routes take no {protocol}: the embedded gateway's streams are plain TCP"
+            yield f"routes for {protocol} are not served: the embedded gateway's streams are plain TCP"
 
 
 def place_faults(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
