@@ -1,4 +1,4 @@
-"""Reads a declarative configuration (``kong.yml``) and judges it by Kong's rules."""
+"""Reads a declarative configuration (``kong.yml``) and checks it by Kong's rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STRING_NAME = Path("declarative_config_string")
 
 
 class DeclarativeError(Exception):
-    """A declarative configuration is not as Kong wants it; ``problems`` has all that is wrong, at least one."""
+    """A declarative configuration is invalid; ``problems`` has all its problems, at least one."""
 
     def __init__(self, file: Path, problems: Sequence[Problem]) -> None:
         self.file = file
@@ -32,10 +32,10 @@ class DeclarativeError(Exception):
 def load_declarative(path: Path, schemas: Schemas, broken: Collection[str] = ()) -> Config:
     """The configuration in a file, YAML or JSON (``.json``).
 
-    ``schemas`` has the configuration fields of each enabled plugin, ``key-auth`` among them; None for a plugin
-    whose fields are not known, so that its configuration is taken as it is. ``broken`` are plugins that do not load,
-    for a reason that has been said.
-    Raises :class:`DeclarativeError`.
+    :param schemas: the configuration fields of each enabled plugin, including ``key-auth``; None for a plugin whose
+        fields are unknown, and whose configuration is not checked.
+    :param broken: plugins that do not load, for a reason that was reported before.
+    :raises DeclarativeError: the configuration is invalid.
     """
     try:
         document = Document.read(path)
@@ -45,9 +45,9 @@ def load_declarative(path: Path, schemas: Schemas, broken: Collection[str] = ())
 
 
 def load_settings(settings: Settings, schemas: Schemas, broken: Collection[str] = ()) -> Config:
-    """The configuration that the settings name, as of :func:`load_declarative`; an empty one where they name none.
+    """The configuration that the settings name, or an empty one; parameters as for :func:`load_declarative`.
 
-    Raises :class:`DeclarativeError`.
+    :raises DeclarativeError: the configuration is invalid.
     """
     if settings.declarative_config is not None:
         return load_declarative(settings.declarative_config, schemas, broken)
@@ -61,9 +61,9 @@ def load_settings(settings: Settings, schemas: Schemas, broken: Collection[str] 
 
 
 def skipped_plugins(config: Config, names: Collection[str]) -> Problem | None:
-    """What is to be said of the plugins of a configuration that the gateway does not have, all of them at once.
+    """One notice about all plugins of a configuration that the gateway does not have; None if there are none.
 
-    ``names`` are those of Kong's bundled plugins that it does not have.
+    :param names: the names of Kong's bundled plugins that the gateway does not have.
     """
     lines: dict[str, list[str]] = {}
     for plugin in config.plugins:
@@ -109,7 +109,7 @@ def _problems(path: Path, document: Document, faults: Iterable[Fault]) -> list[P
 
 
 def _text(fault: Fault) -> str:
-    """Kong's message with the way to its place, for example ``in services 1: in routes 2: in paths 1: ...``."""
+    """Kong's message after its place, for example ``in services 1: in routes 2: in paths 1: ...``."""
     words: list[str] = []
     for step in fault.place:
         if isinstance(step, int) and words:

@@ -1,6 +1,6 @@
-"""The fields of Kong's core entities, written as Kong writes a plugin's schema, so that one check serves both.
+"""The schemas of Kong's core entities, in the same schema language as plugins' schemas.
 
-Which fields a service and a route may have depends on their protocols.
+The fields that a service or a route may have depend on its protocols, and are checked by functions.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ Fields = tuple[Field, ...]
 
 FORMATS = ("1.1", "2.1", "3.0")
 META = ("_format_version", "_transform", "_comment", "_ignore", "_info", "_workspace")
-# Of decK's files and of Kong Enterprise; the open-source Kong refuses them.
+# Fields of decK and Kong Enterprise, which the open-source Kong refuses.
 NOT_OPEN_SOURCE: dict[str, frozenset[str]] = {
     "": frozenset({"_info", "_workspace", "consumer_groups", "consumer_group_consumers", "plugin_configs"}),
     "consumers": frozenset({"consumer_groups", "groups"}),
     "plugins": frozenset({"consumer_group", "ordering"}),
 }
-# In an entity these are for people and tools.
+# Fields of an entity for people and tools.
 ANNOTATIONS = ("_comment", "_ignore")
 
 _PROTOCOLS = ["grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp"]
@@ -196,7 +196,7 @@ FIELDS: dict[str, Fields] = {
     "vaults": VAULTS,
 }
 
-# Which entities may stand inside of which, and under which field they then find the outer one.
+# The entities that may be nested in an entity, and the field in which they refer to the outer one.
 NESTED: dict[str, dict[str, str]] = {
     "services": {"routes": "service", "plugins": "service"},
     "routes": {"plugins": "route"},
@@ -204,7 +204,7 @@ NESTED: dict[str, dict[str, str]] = {
     "consumers": {"keyauth_credentials": "consumer", "plugins": "consumer"},
 }
 
-# Fields that name another entity, and where that is declared.
+# Fields that refer to another entity, and the kind of this entity.
 FOREIGN: dict[str, dict[str, str]] = {
     "routes": {"service": "services"},
     "targets": {"upstream": "upstreams"},
@@ -212,7 +212,7 @@ FOREIGN: dict[str, dict[str, str]] = {
     "plugins": {"service": "services", "route": "routes", "consumer": "consumers"},
 }
 
-# Fields and entities that Kong knows and this gateway has no use for; their contents are not looked at.
+# Fields and nested entities of Kong that this schema does not check.
 IGNORED: dict[str, frozenset[str]] = {
     "services": frozenset({"client_certificate", "filter_chains"}),
     "routes": frozenset({"filter_chains"}),
@@ -246,7 +246,7 @@ IGNORED: dict[str, frozenset[str]] = {
         }
     ),
 }
-# Those of them that say what is to be done with a request.
+# Those of the unchecked fields that would affect requests, and have no effect in this gateway.
 SKIPPED: dict[str, frozenset[str]] = {
     "services": IGNORED["services"],
     "routes": IGNORED["routes"],
@@ -280,7 +280,7 @@ OTHER_ENTITIES = frozenset(
 )
 
 
-# The way to the field from its entity, what is wrong with it in Kong's words, and what to do.
+# The path of a field in its entity, Kong's message, and a hint.
 FieldFault = tuple[tuple[str, ...], str, str | None]
 
 _TLS_FIELDS = ("client_certificate", "tls_verify", "tls_verify_depth", "ca_certificates")
@@ -289,7 +289,7 @@ _WITHOUT_PATH = ("tcp", "tls", "udp", "grpc", "grpcs")
 _MUST_BE_NULL = "value must be null (failed conditional validation given value of field 'protocol')"
 
 _WITH_SNIS = ("grpcs", "https", "tls", "tls_passthrough")
-# Protocols, and the fields that a route for one of them cannot have; an empty list counts as set.
+# Groups of protocols, and the fields that a route for one of them cannot have; an empty list counts as set.
 _NOT_FOR = (
     (("http", "https"), ("sources", "destinations")),
     (("grpc", "grpcs"), ("methods", "sources", "destinations")),
@@ -298,9 +298,10 @@ _NOT_FOR = (
 
 
 def service_faults(values: Mapping[str, Any], written: Mapping[str, Any]) -> Iterator[FieldFault]:
-    """What a service cannot have for its protocol.
+    """Faults of fields that a service with its protocol cannot have.
 
-    ``values`` have their defaults, and what ``url`` stands for; ``written`` has the fields that are not checked alone.
+    :param values: the checked fields with their defaults, and with ``url`` expanded.
+    :param written: the fields as written in the file, including unchecked ones.
     """
     protocol = values.get("protocol")
     if not isinstance(protocol, str):
@@ -314,7 +315,7 @@ def service_faults(values: Mapping[str, Any], written: Mapping[str, Any]) -> Ite
 
 
 def route_faults(written: Mapping[str, Any], protocols: Collection[str]) -> Iterator[FieldFault]:
-    """What a route cannot have for its protocols, and what it needs."""
+    """Faults of fields that a route with its protocols cannot have, or must have."""
     if written.get("snis") and not set(_WITH_SNIS).intersection(protocols):
         yield ("snis",), f"'snis' can only be set when 'protocols' is {_quoted_or(_WITH_SNIS)}", None
     yield from _missing_match_fields(written, protocols)

@@ -1,4 +1,4 @@
-"""Takes a declarative configuration apart into entries, each checked by itself and put into Kong's flat form."""
+"""Splits a declarative configuration into entries in Kong's flat form, and checks each entry by itself."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from kong_pdk.plugin import bundled
 from kong_pdk.schema.config_values import validate_config
 
 _HOST = re.compile(r"[A-Za-z0-9*_.\[\]:-]+")
-# A path of format 1.1 or 2.1 with anything else in it was a regular expression.
+# In formats 1.1 and 2.1, a path with any other character is a regular expression.
 _PLAIN_PATH = re.compile(r"[a-zA-Z0-9.\-_~/%]*")
 
 
@@ -43,7 +43,7 @@ _BUNDLED_HINT = "it is one of Kong's own: add it, or the word bundled, to KONG_P
 
 
 class NoticeKind(Enum):
-    """What a notice is about, where that matters to who reads it."""
+    """Kinds of notices that callers treat differently."""
 
     SKIPPED = "what the embedded gateway does not serve"
     REFUSED = "what the open-source Kong refuses"
@@ -51,7 +51,10 @@ class NoticeKind(Enum):
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong, or to be said, at a place of the document; ``whole`` where the message says all of it."""
+    """A fault or a notice at a place of the document.
+
+    ``is_complete`` is whether ``message`` stands alone; otherwise it is printed after its place.
+    """
 
     place: Place
     message: str
@@ -63,7 +66,7 @@ class Fault:
 
 @dataclass
 class Entry:
-    """One entity. ``values`` have their defaults; ``references`` are as they were written."""
+    """One entity. ``values`` has all defaults; ``references`` has the values as written in the file."""
 
     kind: str
     place: Place
@@ -75,9 +78,9 @@ class Entry:
 
 
 class Entries:
-    """Collects ``all`` entries of a document, with the ``faults`` found in them.
+    """Collects ``all`` entries of a document, with their ``faults`` and ``notices``.
 
-    ``broken`` are plugins that do not load; why is said elsewhere.
+    ``broken`` are plugins that do not load, for a reason that was reported before.
     """
 
     def __init__(self, schemas: Mapping[str, Iterable[Field] | None], broken: Collection[str] = ()) -> None:
@@ -91,7 +94,7 @@ class Entries:
         self.notices: list[Fault] = []
 
     def collect(self, document: Any) -> None:
-        """Take a whole document apart."""
+        """Collect the entries of a document."""
         if not isinstance(document, dict):
             self.faults.append(Fault((), "expected a record", "begin the file with _format_version"))
             return
@@ -122,7 +125,7 @@ class Entries:
         self._add_notice(place, text, notice_kind=NoticeKind.SKIPPED)
 
     def _add_skipped_fields(self) -> None:
-        """Name the fields of each kind of entity that have no effect, at the first place that has one."""
+        """Add a notice for each kind of entity with the fields that have no effect, at the first place of one."""
         for kind, places in self._skipped_fields.items():
             names = sorted(places)
             listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
@@ -177,7 +180,7 @@ class Entries:
             self._collect_list(name, value.get(name), (*place, name), {**_inherited(name, parents), field_name: entry})
 
     def _expand_url(self, kind: str, values: dict[str, Any], place: Place) -> None:
-        """A service's ``url`` stands for protocol, host, port and path."""
+        """Replace a service's ``url`` by protocol, host, port and path."""
         url = values.pop("url", None) if kind == "services" else None
         if url is None:
             return
@@ -285,13 +288,13 @@ class Entries:
 
 
 def _ids(entities: Any) -> set[object]:
-    """The ids that are written in a list of entities."""
+    """The ids in a list of entities."""
     entries = entities if isinstance(entities, list) else ()
     return {entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)}
 
 
 def _inherited(kind: str, parents: dict[str, Entry]) -> dict[str, Entry]:
-    """A plugin of a route inside a service is the route's alone."""
+    """The outer entities that apply to a nested entity: for a plugin of a route inside a service, only the route."""
     return {} if kind == "plugins" else parents
 
 
@@ -351,7 +354,7 @@ def _host_fault(host: Any) -> str | None:
 
 
 def _path_in_format_3(path: Any) -> Any:
-    """A path of format 1.1 or 2.1 as 3.0 writes it."""
+    """A path of format 1.1 or 2.1 in format 3.0."""
     return f"~{path}" if isinstance(path, str) and not _PLAIN_PATH.fullmatch(path) else path
 
 
@@ -381,7 +384,7 @@ def _target_faults(entry: Entry) -> Iterator[Fault]:
 
 
 def split_target(target: str) -> tuple[str, int] | None:
-    """Host and port of a target; port 8000 where it has none. None if it is no address."""
+    """Host and port of a target, with 8000 as the default port; None if it is not an address."""
     try:
         parts = urlsplit(f"//{target}")
         host, port = parts.hostname, parts.port

@@ -1,6 +1,6 @@
-"""Connects the entries of a declarative configuration and makes the gateway's entities of them.
+"""Resolves references between the entries of a declarative configuration, and builds the gateway's entities.
 
-Identities, references, and what may be there only once are checked first.
+Ids, references and unique fields are checked first.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _ALSO_UNIQUE = {"consumers": ("custom_id",)}
 
 
 def resolve(entries: list[Entry]) -> Iterator[Fault]:
-    """Give every entry its ``id``, and for each reference ``<field>_id``; yield what does not fit together."""
+    """Set every entry's ``id``, and ``<field>_id`` for each of its references; yield faults."""
     _assign_ids(entries)
     index = _index(entries)
     for entry in entries:
@@ -54,7 +54,7 @@ def resolve(entries: list[Entry]) -> Iterator[Fault]:
 
 
 def _assign_ids(entries: Iterable[Entry]) -> None:
-    """The same file gives the same ids, as in DB-less Kong."""
+    """Set the ids of entries without one. As in a DB-less Kong, the same file always gets the same ids."""
     for entry in entries:
         if entry.has_own_id:
             continue
@@ -135,12 +135,15 @@ def _unique_keys(entry: Entry) -> Iterator[tuple[str, object]]:
 
 _Entity = TypeVar("_Entity", Service, Route, Consumer, Upstream, PluginConfig, Vault)
 
-# Differs between two loads of a configuration, in this process.
+# Differs between two loads of a configuration in this process.
 _sequences = itertools.count(1)
 
 
 def build(file: Path, entries: Iterable[Entry], lines: Callable[[Place], int | None]) -> Config:
-    """The configuration that resolved entries without faults mean. ``lines`` gives the line of a place of the file."""
+    """Build the configuration from resolved entries without faults.
+
+    :param lines: returns the line of a place in the file.
+    """
     by_kind: dict[str, list[dict[str, Any]]] = {}
     now = int(time.time())
     sequence = next(_sequences)
@@ -178,7 +181,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _entity(kind: type[_Entity], values: dict[str, Any]) -> _Entity:
-    """An entity from the values that it has fields for."""
+    """An entity from values by field name; values without a field are ignored."""
     known = {field.name for field in fields(kind)}
     arguments = {name: value if name == "config" else _frozen(value) for name, value in values.items() if name in known}
     for name in ("name", "service_id"):

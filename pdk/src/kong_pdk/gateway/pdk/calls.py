@@ -1,4 +1,4 @@
-"""How a PDK call finds its function, and what is checked before it runs."""
+"""The registry of PDK functions, and the checks before each call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.exchange import Exchange, Refused
 from kong_pdk.wire.pdk_functions import allowed, phases_of
 
-# They need a request over HTTP, which neither a TCP connection nor a TLS handshake is.
+# Functions that need an HTTP request, which neither a TCP connection nor a TLS handshake has.
 _HTTP_ONLY = (
     "kong.client.tls.",
     "kong.request.",
@@ -19,18 +19,18 @@ _HTTP_ONLY = (
     "kong.service.request.",
     "kong.service.response.",
 )
-# They work when there is a route and a client that may be known, and are over when the session is.
+# Functions of Kong's phase `access`, which the stream subsystem does not have.
 _ACCESS_ONLY = ("kong.client.authenticate", "kong.service.")
 _FROM_ACCESS_ON = ("kong.client.get_credential", "kong.client.load_consumer", "kong.log.set_serialize_value")
 _ALSO_IN_PREREAD = frozenset(
     {"kong.service.request.disable_tls", "kong.service.set_tls_verify", "kong.service.set_tls_verify_depth"}
 )
-# A handshake has neither a route nor a client with a name.
+# Functions that need a route or an authenticated client, which a TLS handshake does not have.
 _NOT_IN_CERTIFICATE = ("kong.client.", "kong.log.serialize", "kong.log.set_serialize_value", "kong.router.")
 
 
 def refused(method: str, phase: str, subsystem: str) -> bool:
-    """Whether Kong refuses a call in a phase of its own (``certificate``) or of the stream subsystem."""
+    """Whether Kong refuses a call in ``certificate`` or in a phase of the stream subsystem."""
     if phase == "certificate":
         return method.startswith((*_HTTP_ONLY, *_NOT_IN_CERTIFICATE, *_ACCESS_ONLY))
     if subsystem == "http":
@@ -46,7 +46,7 @@ _PdkFunction = TypeVar("_PdkFunction", bound=Callable[..., Any])
 
 
 class UnknownFunction(Exception):
-    """The embedded gateway has no such PDK function."""
+    """The embedded gateway does not have this PDK function."""
 
     def __init__(self, method: str) -> None:
         super().__init__(f"the embedded gateway does not have the PDK function {method}")
@@ -55,7 +55,7 @@ class UnknownFunction(Exception):
 
 @dataclass(frozen=True)
 class Event:
-    """One phase of one request, run by one configured plugin over one protocol."""
+    """One phase of one exchange for one configured plugin, over one plugin protocol."""
 
     exchange: Exchange
     plugin: PluginConfig
@@ -63,28 +63,28 @@ class Event:
     protocol: str = MSGPACK
 
     def log(self, level: str, message: str) -> None:
-        """Write to Kong's error log, with the plugin and the request, as nginx does."""
+        """Write to Kong's error log, with the plugin and the request."""
         self.exchange.node.log.write(level, f"[{self.plugin.name}] {message}, {self.exchange.log_context()}")
 
 
 @dataclass(frozen=True)
 class _Function:
     run: Callable[..., Any]
-    # None: takes any number of arguments
+    # None: any number of arguments
     parameters: int | None
-    # False: gives no value at all, which Lua tells from nil
+    # False: returns no value, which in Lua is not the same as nil
     returns: bool
 
 
-# Annotations are texts here; a function that may give None for nil says so in its own ("str | None"). One of these
-# texts is that of a function whose None is no value at all.
+# Return annotations (which are texts here) of functions whose None is no value. A function that may return None for nil
+# has another one, such as "str | None".
 _NO_VALUE = ("None", "NoReturn", "Literal[True] | None")
 
 FUNCTIONS: dict[str, _Function] = {}
 
 
 def function(name: str) -> Callable[[_PdkFunction], _PdkFunction]:
-    """Register a PDK function under its dotted name. It gets the event and the arguments, None for nil."""
+    """Register a PDK function under its dotted name. It gets the event and the arguments, with None for nil."""
 
     def register(run: _PdkFunction) -> _PdkFunction:
         kinds = [parameter.kind for parameter in inspect.signature(run).parameters.values()]
@@ -97,7 +97,7 @@ def function(name: str) -> Callable[[_PdkFunction], _PdkFunction]:
 
 
 def gives_nothing(method: str) -> bool:
-    """Whether this function returns no value, not even nil: a result that must have one cannot be made of it."""
+    """Whether this function returns no value, not even nil, so that no result message can be made of it."""
     entry = FUNCTIONS.get(method)
     return entry is not None and not entry.returns
 
@@ -109,9 +109,9 @@ def _allowed(method: str, event: Event) -> bool:
 
 
 async def call(event: Event, method: str, args: list[Any]) -> Any:
-    """Make a PDK call and give its first result (None for nil).
+    """Make a PDK call and return its first result, with None for nil.
 
-    Raises Refused where Kong's Lua raises, Exit from ``kong.response.exit`` and ``.error``, and
+    Raises Refused where Kong's Lua code raises an error, Exit for ``kong.response.exit`` and ``.error``, and
     :class:`UnknownFunction`.
     """
     if not _allowed(method, event):
@@ -128,11 +128,13 @@ async def call(event: Event, method: str, args: list[Any]) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
+# Functions that work only in phases that plugin servers do not have.
 _LUA_ONLY_PHASES = {
     "kong.client.tls.disable_http2_alpn": "client_hello",
     "kong.response.set_raw_body": "body_filter",
     "kong.response.get_raw_body": "body_filter",
 }
+# Functions with an argument that only Lua code can pass, and Kong's error for any other value.
 _LUA_ONLY_ARGUMENTS = {
     "kong.service.set_target_retry_callback": "retry_callback must be a function",
     "kong.service.set_tls_cert_key": "chain must be a parsed cdata object",

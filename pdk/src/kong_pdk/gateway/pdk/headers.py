@@ -1,4 +1,4 @@
-"""Headers as Lua sees them: names without case, ``_`` for ``-``, one value or several."""
+"""Headers as in Lua: names are case-insensitive, ``_`` stands for ``-``, and there are one or more values."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def get(headers: RawHeaders, name: str) -> str | None:
 
 
 def get_all(headers: RawHeaders, maximum: int) -> dict[str, str | list[str]]:
-    """The first ``maximum`` headers by lower-cased name; a name that comes more than once has a list."""
+    """The first ``maximum`` headers by name in lower case. A repeated header has a list of values."""
     return by_name((decode(key.lower()), decode(value)) for key, value in headers[:maximum])
 
 
 def values(name: str, value: object) -> list[bytes]:
-    """The values of a header that a plugin sets. Raises Refused for what is no string, number or boolean."""
+    """The values of a header that a plugin sets: strings, numbers or booleans. Raises Refused for others."""
     items = value if isinstance(value, list) else [value]
     for item in items:
         if item is None or isinstance(item, (dict, list)):
@@ -37,12 +37,12 @@ def values(name: str, value: object) -> list[bytes]:
 
 
 def _escaped(text: str) -> bytes:
-    # nginx escapes what would end the header
+    # nginx escapes characters that would end the header.
     return encode(text).replace(b"\r", b"%0D").replace(b"\n", b"%0A").replace(b"\0", b"%00")
 
 
 def put(headers: RawHeaders, name: str, new: list[bytes]) -> None:
-    """Replace all values of a header, in the place of the first. An empty name does nothing, as in nginx."""
+    """Replace all values of a header, at the index of the first. As in nginx, an empty name does nothing."""
     if not name:
         return
     key = _escaped(name)
@@ -55,7 +55,7 @@ def put(headers: RawHeaders, name: str, new: list[bytes]) -> None:
 
 
 def append(headers: RawHeaders, name: str, new: list[bytes]) -> None:
-    """Add values to those that a header has."""
+    """Add values to a header. As in nginx, an empty name does nothing."""
     if name:
         headers.extend((_escaped(name), value) for value in new)
 
@@ -67,7 +67,7 @@ def remove(headers: RawHeaders, name: str) -> None:
 
 
 def checked(table: dict[str, Any]) -> list[tuple[str, list[bytes]]]:
-    """The headers of a table that a plugin gave, all checked before any is set. Raises Refused."""
+    """The headers in a plugin's table, checked. Raises Refused."""
     for name in table:
         if not isinstance(name, str):
             raise Refused(f"invalid header name {name!r}: got {lua_type(name)}, expected string")

@@ -1,4 +1,4 @@
-"""``kong.client`` and ``kong.client.tls``: who sent the request."""
+"""``kong.client`` and ``kong.client.tls``: the client's address, certificate, consumer and credential."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kong_pdk.gateway.pdk.kong_request import current_headers, from_trusted
 
 
 def _address(text: str) -> tuple[str, int | None] | None:
-    """An address of a forwarding header, with its port if it names one; None when it is none."""
+    """An address in a forwarding header, and its port if it has one; None if the text is not an IP address."""
     text = text.strip()
     host, port = text, ""
     if text.startswith("["):
@@ -31,7 +31,7 @@ def _address(text: str) -> tuple[str, int | None] | None:
 
 
 def _forwarded(exchange: Exchange) -> tuple[str, int | None] | None:
-    """The client behind trusted proxies, as nginx's realip module finds it; None: nobody is behind."""
+    """The client behind trusted proxies, by the rules of nginx's realip module; None if there is none."""
     settings, peer = exchange.node.settings, exchange.request.client_ip
     if not settings.trusted(peer):
         return None
@@ -65,7 +65,7 @@ def get_port(event: Event) -> int:
 
 @function("kong.client.get_forwarded_port")
 def get_forwarded_port(event: Event) -> int | None:
-    """The client's port; None when a proxy named its address alone."""
+    """The client's port; None if a proxy sends only its address."""
     client = _forwarded(event.exchange)
     return client[1] if client else get_port(event)
 
@@ -84,7 +84,7 @@ def get_consumer(event: Event) -> dict[str, object] | None:
 
 @function("kong.client.load_consumer")
 def load_consumer(event: Event, consumer_id: object = None, by_username: object = None) -> dict[str, object] | None:
-    """A consumer by id, or by username too when asked; None when there is none."""
+    """A consumer by id, or also by username; None if it does not exist."""
     name = string("consumer_id", consumer_id)
     if not name:
         raise Refused("consumer_id must not be an empty string")
@@ -94,7 +94,7 @@ def load_consumer(event: Event, consumer_id: object = None, by_username: object 
 
 @function("kong.client.authenticate")
 def authenticate(event: Event, consumer: object = None, credential: object = None) -> None:
-    """Say who the client is. Raises Refused when neither a consumer nor a credential is given."""
+    """Set consumer and credential. Raises Refused if both are nil."""
     if consumer is None and credential is None:
         raise Refused("either credential or consumer must be provided")
     for name, value in (("consumer", consumer), ("credential", credential)):
@@ -129,7 +129,7 @@ def _credential(table: Mapping[str, Any]) -> Credential:
 
 @function("kong.client.get_protocol")
 def get_protocol(event: Event, allow_terminated: object = None) -> str | None:
-    """The protocol by which the route was reached; None without a route."""
+    """The protocol by which the client reached the route; None without a route."""
     exchange = event.exchange
     if exchange.route is None:
         return None
@@ -164,7 +164,7 @@ def get_full_client_certificate_chain(event: Event) -> str | None:
 
 @function("kong.client.tls.set_client_verify")
 def set_client_verify(event: Event, verdict: object = None) -> None:
-    """Kong refuses it in every phase that plugin servers have; a verdict is one of nginx's three."""
+    """Check the argument. In every phase that plugin servers have, Kong refuses the call."""
     if not isinstance(verdict, str):
         raise Refused(f"verdict must be a string, got {lua_type(verdict)}")
     if verdict not in _VERDICTS and not verdict.startswith("FAILED:"):

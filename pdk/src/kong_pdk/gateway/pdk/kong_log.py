@@ -1,4 +1,4 @@
-"""``kong.log``: lines in Kong's error log, and the record of a finished request that log plugins send."""
+"""``kong.log``: lines in Kong's error log, and the record of a request for log plugins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CRLF_BYTES = 2
 
 
 def serialized(exchange: Exchange) -> dict[str, Any]:
-    """The record of a request or of a stream's session, with what plugins have set in it."""
+    """The record of a request or of a TCP session, with the values that plugins have set in it."""
     record = stream_values.record(exchange) if isinstance(exchange, Session) else _record(exchange)
     record.update(_entities(exchange))
     _apply(record, list(exchange.serialize_values.values()))
@@ -77,7 +77,7 @@ def _request(exchange: Exchange) -> dict[str, Any]:
 
 
 def _block_size(fields: RawHeaders) -> int:
-    """Bytes of a header block: ``name: value`` and the line's end, and the empty line."""
+    """Bytes of a header block: lines ``name: value`` and an empty line."""
     return sum(len(name) + len(value) + 2 + _CRLF_BYTES for name, value in fields) + _CRLF_BYTES
 
 
@@ -100,7 +100,7 @@ def _response_size(exchange: Exchange) -> int:
 
 
 def _latencies(exchange: Exchange) -> dict[str, int]:
-    """In milliseconds: in all, in the gateway, and waiting for the service (-1: it was not asked)."""
+    """Milliseconds in total, in the gateway, waiting for the service (-1 if it got no request), and receiving."""
     total = max(0, int((time.time() - exchange.start_time) * 1000))
     proxy = exchange.upstream_latency
     if proxy is None:
@@ -158,7 +158,7 @@ for _name, _level in _LEVELS.items():
 
 @function("kong.log.inspect")
 def inspect(event: Event, *args: object) -> None:
-    """Show values; ``kong.log.inspect.off`` stops it, ``kong.log.inspect.on`` begins again."""
+    """Log values. ``kong.log.inspect.off`` turns it off, ``kong.log.inspect.on`` on again."""
     if event.exchange.node.inspect_switch.on:
         event.log("notice", " ".join(json.dumps(item, ensure_ascii=False) for item in args))
 
@@ -175,14 +175,14 @@ def inspect_off(event: Event) -> None:
 
 @function("kong.log.deprecation")
 def deprecation(event: Event, *args: object) -> None:
-    """Warn of something old; a table at the end says since when, and is not for the log."""
+    """Log a deprecation. A table as the last argument has versions, and is not logged."""
     shown = args[:-1] if args and isinstance(args[-1], dict) else args
     event.log("warn", "".join(tostring(item) for item in shown))
 
 
 @function("kong.log.set_serialize_value")
 def set_serialize_value(event: Event, key: object = None, value: object = None, options: object = None) -> None:
-    """Set, add or replace a value of the serialized log; dots in the key are levels of it."""
+    """Set, add or replace a value in the record. Dots in the key separate levels of the record."""
     name = string("key", key)
     mode = options.get("mode", "set") if isinstance(options, dict) else "set"
     if mode not in {"set", "add", "replace"}:

@@ -1,4 +1,4 @@
-"""``kong.nginx`` and ``kong.ctx``: what plugins may know of nginx, and values that they keep for a request."""
+"""``kong.nginx`` and ``kong.ctx``: nginx's variables and statistics, and values that plugins keep for a request."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ _VARIABLES: dict[str, Callable[[Event], str | None]] = {
 
 @function("kong.nginx.get_var")
 def get_var(event: Event, name: object = None) -> str | None:
-    """One of nginx's variables; None for those that this gateway does not have."""
+    """A variable of nginx; None if this gateway does not have it."""
     variable = string("name", name)
     if isinstance(event.exchange, Session):
         return stream_values.variable(event.exchange, variable)
@@ -105,7 +105,7 @@ def get_var(event: Event, name: object = None) -> str | None:
 
 
 def _header_or_argument(exchange: Exchange, variable: str) -> str | None:
-    """A variable whose name holds that of a header or an argument."""
+    """A variable whose name contains the name of a header or an argument."""
     if variable.startswith("http_"):
         return headers.get(current_headers(exchange), variable[5:])
     if variable.startswith("sent_http_"):
@@ -118,7 +118,7 @@ def _header_or_argument(exchange: Exchange, variable: str) -> str | None:
 
 
 def _argument(raw: bytes, name: str) -> str | None:
-    """nginx's ``$arg_name``: the first one, not decoded."""
+    """nginx's ``$arg_name``: the first value, not decoded."""
     for part in raw.split(b"&"):
         key, equals, value = part.partition(b"=")
         if equals and key.lower() == encode(name).lower():

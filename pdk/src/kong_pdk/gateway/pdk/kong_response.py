@@ -1,4 +1,4 @@
-"""``kong.response``: the answer to the client."""
+"""``kong.response``: the response to the client."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CHARSET_TYPES = frozenset(
         b"application/rss+xml",
     }
 )
-# What is set by the gateway alone.
+# Headers that only the gateway sets.
 _RESERVED = ("transfer-encoding",)
 
 
@@ -100,7 +100,7 @@ def _reserved(event: Event, name: str) -> bool:
 
 @function("kong.response.exit")
 def exit_(event: Event, status: object = None, body: object = None, headers_table: object = None) -> NoReturn:
-    """Answer the client. Over MsgPack:1 an answer without a body gets nginx's own page."""
+    """Respond to the client. Over MsgPack:1, a response without a body gets nginx's own page."""
     code = checked_status(status, 100)
     fields = _headers(event, code, headers_table)
     is_grpc = _is_grpc(fields)
@@ -121,10 +121,10 @@ def exit_(event: Event, status: object = None, body: object = None, headers_tabl
 
 @function("kong.response.error")
 def error(event: Event, status: object = None, message: object = None, headers_table: object = None) -> NoReturn:
-    """Answer the client with one of Kong's errors; without a message, with that of the status.
+    """Respond to the client with an error; the default message is that of the status.
 
-    A table as message is sent as JSON inside of the form. The form is that of the Content-Type among the headers,
-    by just this name, else the one that the client accepts.
+    A table as message is written as JSON into the error. The format is that of the header ``Content-Type`` (with
+    exactly these capitals), or else one that the client accepts.
     """
     code = checked_status(status, 400)
     fields = _headers(event, code, headers_table)
@@ -134,7 +134,7 @@ def error(event: Event, status: object = None, message: object = None, headers_t
     elif message is not None and not isinstance(message, str):
         raise Refused(f"message must be a nil, a string or a table, got {lua_type(message)}")
     elif message is None and status != code:
-        message = f"The upstream server responded with {code}"  # Kong has no words for a fraction
+        message = f"The upstream server responded with {code}"  # Kong has no message for a status with a fraction
     answer = error_exit(event.exchange, code, message, content_type=kind)
     answer.headers = [(name, with_charset(value) if kind else value) for name, value in answer.headers] + [
         entry for entry in fields if entry[0].lower() != b"content-type"
@@ -144,7 +144,7 @@ def error(event: Event, status: object = None, message: object = None, headers_t
 
 
 def _grpc_headers(status: int, fields: RawHeaders) -> RawHeaders:
-    """The headers that Kong adds to those of an answer if they name gRPC's Content-Type; what is written stays."""
+    """The headers that Kong adds to a response with a gRPC Content-Type, without those that it has already."""
     if not _is_grpc(fields):
         return []
     names = {name.lower() for name, _ in fields}
@@ -156,7 +156,7 @@ def _is_grpc(fields: RawHeaders) -> bool:
 
 
 def _error_form(content_type: object) -> str | None:
-    """The Content-Type of an error, None where none is given; Kong fails on one that it has no form for."""
+    """The Content-Type for an error, None if there is none. Kong fails on a type that it has no format for."""
     kind = next(iter(content_type), None) if isinstance(content_type, list) else content_type
     if kind is None or (isinstance(kind, str) and kind in FORMS):
         return kind
@@ -168,7 +168,7 @@ def _json(value: dict[str, Any] | list[Any]) -> str:
 
 
 def _headers(event: Event, status: int, headers_table: Any) -> RawHeaders:
-    """The headers of ``exit`` and ``error``. The length of a body is the gateway's to say, where there is one."""
+    """The headers of ``exit`` and ``error``. If there is a body, the gateway sets its length itself."""
     fields: RawHeaders = []
     has_body = event.exchange.request.method != "HEAD" and may_have_body(status)
     for name, new in headers.checked({} if headers_table is None else table("headers", headers_table)):
@@ -186,7 +186,7 @@ def _headers(event: Event, status: int, headers_table: Any) -> RawHeaders:
 
 
 def with_charset(value: bytes) -> bytes:
-    """A Content-Type with nginx's charset, if it is of a text type and names none."""
+    """A Content-Type with nginx's charset, if it is a text type without a charset."""
     kind = decode(value).partition(";")[0].strip().lower()
     if kind.encode("utf-8", "surrogateescape") in _CHARSET_TYPES and b"charset=" not in value.lower():
         return value + b"; charset=UTF-8"

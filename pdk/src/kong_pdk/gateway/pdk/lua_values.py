@@ -1,4 +1,4 @@
-"""What Lua and Kong's two encodings do to values on their way in and out."""
+"""Converts PDK values like Lua and Kong's two encodings do."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from kong_pdk.wire.msgpack_codec import step_method
 from kong_pdk.wire.pdk_values import Method, RawBody, encode_result
 from kong_pdk.wire.text import decode, encode
 
-# In these messages Kong's decoder turns null into a text and false into nil.
+# In these messages Kong's decoder turns null into the text NULL_VALUE, and false into nil.
 _LOSSY_MESSAGES = frozenset({"KV", "ListValue", "Struct"})
 _NULL_TEXT = "NULL_VALUE"
-# Larger integers have no double of their own, and Lua has no other numbers.
+# Lua's numbers are doubles, which do not represent all larger integers.
 _LARGEST_EXACT = 2**53
 
 
@@ -22,7 +22,7 @@ _Value = TypeVar("_Value", str, "str | bool")
 
 
 def by_name(pairs: Iterable[tuple[str, _Value]]) -> dict[str, _Value | list[_Value]]:
-    """A table of headers or arguments; a name that comes more than once has a list."""
+    """A table of headers or arguments. A repeated name has a list of values."""
     table: dict[str, _Value | list[_Value]] = {}
     for name, value in pairs:
         present = table.get(name)
@@ -36,7 +36,7 @@ def by_name(pairs: Iterable[tuple[str, _Value]]) -> dict[str, _Value | list[_Val
 
 
 def tostring(value: object) -> str:
-    """Lua's tostring for what can travel."""
+    """Lua's ``tostring`` of a PDK value."""
     if value is None:
         return "nil"
     if isinstance(value, bool):
@@ -49,13 +49,13 @@ def tostring(value: object) -> str:
 
 
 def from_msgpack(args: list[Any]) -> list[Any]:
-    """Arguments as Lua unpacks them: a nil ends the list."""
+    """Arguments as Lua unpacks them: the list ends before the first nil."""
     plain: list[Any] = _lua_strings(args)
     return plain[: plain.index(None)] if None in plain else plain
 
 
 def _lua_strings(value: Any) -> Any:
-    """Lua has one kind of string: binary ones become text that keeps its bytes."""
+    """A value as in Lua, which has only one kind of string: binary ones become text that keeps its bytes."""
     if isinstance(value, (bytes, bytearray)):
         return decode(bytes(value))
     if isinstance(value, dict):
@@ -70,7 +70,7 @@ def _lua_strings(value: Any) -> Any:
 
 
 def _is_sequence(table: dict[Any, Any]) -> bool:
-    """Whether Lua takes a table for a list: its names are the numbers from 1 on."""
+    """Whether a table is a list in Lua: its keys are the numbers from 1 on."""
     return bool(table) and all(type(name) is int and 0 < name <= len(table) for name in table)
 
 
@@ -102,7 +102,7 @@ def _packed(value: Any) -> Any:
 
 
 def from_protobuf(message: str, args: list[Any]) -> list[Any]:
-    """Arguments of an input message as Kong's decoder leaves them to Lua."""
+    """Arguments of an input message as Kong's decoder passes them to Lua."""
     plain: list[Any] = _strings_with_nulls(args)
     if message == "ListValue":
         return _list_with_holes(plain)
@@ -138,11 +138,11 @@ def _list_with_holes(items: list[Any]) -> list[Any]:
 
 
 def to_protobuf(method: Method, value: Any) -> bytes:
-    """The result message that Kong's encoder makes of a value. Raises TypeError and ValueError where it cannot."""
+    """The result message of Kong's encoder for a value. Raises TypeError and ValueError if Kong's encoder fails."""
     if method.output == "RawBodyResult":
         value = value if isinstance(value, RawBody) else RawBody(content=value)
     elif isinstance(value, RawBody):
-        value = value.content  # of a body in a file Lua has nil
+        value = value.content  # in Lua, a body in a file is nil
     if method.function == "kong.request.get_uri_captures":
         value = _captures(value, method.output)
     if method.output != "Value" or value is None:
@@ -153,7 +153,7 @@ def to_protobuf(method: Method, value: Any) -> bytes:
 
 
 def _captures(value: dict[str, Any], message: str) -> dict[str, Any]:
-    """Group 0 is no part of the list that begins with group 1; one that matched nothing is a hole in it."""
+    """Captures without group 0, since Kong's encoder begins at index 1. A group that matched nothing is nil there."""
     groups = value["unnamed"][1:]
     if message == "UriCapturesResult":
         groups = [group or "" for group in groups]
@@ -163,7 +163,7 @@ def _captures(value: dict[str, Any], message: str) -> dict[str, Any]:
 
 
 def _fill_value(message: Any, value: Any) -> None:
-    """Fill a ``Value``: JSON's null in a table has no kind, an empty table is one with names, a mixed one a list."""
+    """Fill a ``Value``. Null in a table gets no kind, an empty table becomes a struct, a table with index 1 a list."""
     if isinstance(value, bool):
         message.bool = value
     elif isinstance(value, (int, float)):
@@ -183,7 +183,7 @@ def _fill_value(message: Any, value: Any) -> None:
 
 
 def _items(value: dict[Any, Any] | list[Any]) -> list[Any]:
-    """The list part of a table, up to the first hole."""
+    """The items of a table at the indexes from 1 up to the first missing one."""
     if isinstance(value, list):
         return value
     return [value[place] for place in itertools.takewhile(value.__contains__, itertools.count(1))]

@@ -1,4 +1,4 @@
-"""Takes a client's TCP connection through Kong's phases and carries its bytes to the service and back."""
+"""Proxies a client's TCP connection: runs Kong's phases and carries bytes to the service and back."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from kong_pdk.gateway.stream.session import BAD_GATEWAY, INTERNAL_ERROR, Session
 
 
 class ConnectFailed(Exception):
-    """No connection to the service was to be had; ``status`` is what nginx ends the session with."""
+    """All tries to connect to the service failed. ``status`` is nginx's status of the session."""
 
     status = BAD_GATEWAY
 
 
 async def connect(session: Session, balancer: Balancer) -> socket.socket:
-    """A connection to the service. Raises :class:`Unconnected` when the last try has failed."""
+    """A connection to the service. Raises :class:`ConnectFailed` when the last try has failed."""
     upstream = session.upstream
     session.proxy_latency = int((time.time() - session.start_time) * 1000)
     for remaining in range(upstream.retries, -1, -1):
@@ -84,12 +84,12 @@ async def _resolve(address: Address) -> list[tuple[int, Any]]:
     return [(socket.AF_INET6 if version == 6 else socket.AF_INET, (address.host, address.port))]
 
 
-# How long a client may go on sending to a session that is over, in seconds.
+# Time for the client to close its connection after the end of the session, in seconds.
 _LINGER_SECONDS = 2.0
 
 
 class _SessionEnded(Exception):
-    """The session ends before any byte was carried, with this status of nginx's."""
+    """The session ends before any byte was carried, with this status in nginx."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -97,19 +97,19 @@ class _SessionEnded(Exception):
 
 
 class StreamProxy:
-    """Serves connections; each keeps the configuration that it began with. ``current`` gives the one in force."""
+    """Serves connections, each with one configuration to its end. ``current`` returns the current configuration."""
 
     def __init__(self, current: Callable[[], Generation], access_log: StreamAccessLog) -> None:
         self._current = current
         self._access_log = access_log
 
     async def serve(self, client: socket.socket) -> None:
-        """Serve one connection to its end, and close it. A cancelled session is cut off."""
+        """Serve one connection to its end, and close it. A cancelled session ends with a TCP reset."""
         generation = self._current()
         try:
             session = session_of(generation.node, endpoints_of(client))
         except OSError:
-            client.close()  # it was gone again before it was served
+            client.close()  # the client has closed it already
             return
         statistics = generation.node.statistics
         statistics.connections_accepted += 1
@@ -119,7 +119,7 @@ class StreamProxy:
         try:
             await self._serve(generation, session, client)
         finally:
-            reset(client)  # does nothing to one that is closed
+            reset(client)  # does nothing if it is closed
             statistics.connections_active -= 1
             generation.leave()
 
@@ -128,8 +128,8 @@ class StreamProxy:
             await self._proxy(generation, session, client)
         except (_SessionEnded, ConnectFailed) as error:
             session.status = error.status
-            reset(client)  # an end without a word would look like that of a whole session
-        except Exception as error:  # noqa: BLE001 - whatever it is, this session alone ends
+            reset(client)  # a normal close would look like the end of a successful session
+        except Exception as error:  # noqa: BLE001 - any error ends only this session
             text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
             session.node.log.write("error", f"unexpected {text}{session.log_context()}")
             session.status = INTERNAL_ERROR
@@ -142,13 +142,13 @@ class StreamProxy:
         await asyncio.gather(*tasks)
 
     async def _log(self, generation: Generation, session: Session) -> None:
-        """Run ``log``; where no route or no service was found Kong does not come to the plugins."""
+        """Run ``log``. As in Kong, no plugin runs if there is no route or no service."""
         if session.route is not None and generation.stream is not None:
             await run_log(session, generation.stream.registry)
 
     async def _proxy(self, generation: Generation, session: Session, client: socket.socket) -> None:
         subsystem = generation.stream
-        if subsystem is None:  # streams were taken out of the settings by a reload; the listener stays until a restart
+        if subsystem is None:  # a reload removed stream_listen, and the listener stays open until a restart
             raise _SessionEnded(INTERNAL_ERROR, "no stream_listen")
         _set_route(session, subsystem.router)
         try:
@@ -164,7 +164,7 @@ class StreamProxy:
 
 
 def _set_route(session: Session, router: StreamRouter) -> None:
-    """Fill in route, service and the address to connect to; raise _Ended where there is none."""
+    """Set route, service and the address to connect to. Raises _SessionEnded if there is none."""
     endpoints = Endpoints(
         session.request.client_ip, session.request.client_port, session.server_ip, session.server_port
     )

@@ -1,4 +1,4 @@
-"""Carries bytes between a client and a service, both ways at once, as nginx's stream proxy does."""
+"""Carries bytes between a client and a service in both directions, like nginx's stream proxy."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Callable
 from kong_pdk.gateway.stream.session import Session
 
 _CHUNK_BYTES = 65536
-# What is passed on counts as a sign of life in steps of this size, so that a slow reader is not taken for a dead one.
+# Sent bytes count as activity in steps of this size, so that a slow reader does not look idle.
 _STEP_BYTES = 16384
 
 
 class Relay:
-    """One session's two connections, non-blocking.
+    """The two non-blocking connections of one session.
 
-    No more is read from one side than the other takes. After ``idle`` seconds without a byte either way the session
-    is over. It is over, too, when one side has ended and the other has all that came from it; with ``half_close``
-    only when both have.
+    One side is read only as fast as the other side reads. The session ends after ``idle`` seconds without a byte in
+    either direction, and when one side has closed and the other has received all its data; with ``half_close`` only
+    when both sides have closed.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Relay:
         self._last_activity = self._loop.time()
 
     async def run(self) -> str | None:
-        """Carry bytes until the session is over; what ended it if it was not one of the two sides' own end."""
+        """Carry bytes until the session ends; return the error that ended it, None if a side closed."""
         pumps = {
             asyncio.create_task(
                 self._pump(self._client, self._upstream, self._count_received, self._count_upstream_sent)
@@ -84,7 +84,7 @@ class Relay:
                 self._last_activity = self._loop.time()
                 on_written(len(step))
         if self._half_close:
-            with contextlib.suppress(OSError):  # it may be gone already
+            with contextlib.suppress(OSError):  # it may be closed already
                 target.shutdown(socket.SHUT_WR)
 
     def _count_received(self, size: int) -> None:

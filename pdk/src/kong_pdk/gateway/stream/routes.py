@@ -1,4 +1,4 @@
-"""Finds the route of a TCP connection by Kong's rules: where it comes from, and where it has arrived."""
+"""Finds the route of a TCP connection by its source and its destination, like Kong."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ STREAM_PROTOCOLS = frozenset({"tcp", "tls", "tls_passthrough", "udp"})
 
 @dataclass(frozen=True)
 class Match:
-    """The route of a connection, and its service if it has one."""
+    """The route of a connection and the route's service, if it has one."""
 
     route: Route
     service: Service | None
 
 
 class _Place:
-    """One entry of ``sources`` or ``destinations``: an address or a network, a port, or both."""
+    """An entry of ``sources`` or ``destinations``: an address or a network, a port, or both."""
 
     def __init__(self, entry: Mapping[str, Any]) -> None:
         ip, self._port = entry.get("ip"), entry.get("port")
         self._network = None if ip is None else ipaddress.ip_network(ip, strict=False)
-        # An address says more than a port, and a port more than a network.
+        # An address is more specific than a port, and a port more than a network.
         self.rank = (ip is not None and "/" not in ip, self._port is not None, ip is not None)
 
     def matches(self, ip: str, port: int) -> bool:
@@ -44,7 +44,7 @@ def _address(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 class _Rule:
-    """The conditions of one route, and its place among all."""
+    """The conditions of one route, and its rank among all routes."""
 
     def __init__(self, route: Route) -> None:
         self.route = route
@@ -67,9 +67,9 @@ def _matches_any(places: list[_Place], ip: str, port: int) -> bool:
 
 
 class StreamRouter:
-    """The TCP routes of a configuration, most specific first, and of two alike the one that was declared first.
+    """The TCP routes of a configuration, most specific first, and in the order of their declaration if equal.
 
-    Server names (``snis``) are for TLS; they leave a TCP connection alone, as in Kong.
+    As in Kong, server names (``snis``) do not matter for plain TCP.
     """
 
     def __init__(self, config: Config) -> None:
@@ -92,14 +92,14 @@ class StreamRouter:
 
 
 def unserved_protocols(protocols: object) -> Iterator[str]:
-    """A sentence for each protocol of a route that this gateway's stream subsystem does not have."""
+    """A message for each protocol of a route that this gateway's stream subsystem does not have."""
     for protocol in ("tls", "tls_passthrough", "udp"):
         if isinstance(protocols, list) and protocol in protocols:
             yield f"routes for {protocol} are not served: the embedded gateway's streams are plain TCP"
 
 
 def place_faults(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """What is wrong with a route's sources and destinations: the way to the place, and Kong's words."""
+    """The faults of a route's sources and destinations: the path of each, and Kong's message."""
     for name in ("sources", "destinations"):
         places = values.get(name)
         for index, place in enumerate(places if isinstance(places, list) else ()):
@@ -120,7 +120,7 @@ def _place_faults(place: Mapping[str, Any], path: tuple[str | int, ...]) -> Iter
 
 @dataclass(frozen=True)
 class StreamSubsystem:
-    """Routes and plugins of TCP connections. The plugins' instances are not those of the HTTP subsystem."""
+    """The routes and plugins for TCP connections. Plugins have other instances than in the HTTP subsystem."""
 
     router: StreamRouter
     registry: Registry

@@ -1,4 +1,4 @@
-"""One TCP connection on its way through the stream subsystem."""
+"""One client connection in the stream subsystem."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from kong_pdk.gateway.exchange import Endpoints, Exchange, Node, bare_request
 
-# What nginx calls the end of a session; these are not sent to anybody.
+# nginx's statuses of a session, for logs; they are not sent to the client.
 OK = 200
 INTERNAL_ERROR = 500
 BAD_GATEWAY = 502
@@ -16,11 +16,11 @@ BAD_GATEWAY = 502
 
 @dataclass
 class Session(Exchange):
-    """A client's connection, its routing and its ends, in the place that an HTTP request has in its subsystem.
+    """A client's TCP connection as an exchange.
 
-    The request is empty but for the client's address: the functions that read more of it are refused before they
-    look. Counts are in bytes; ``received`` and ``sent`` are the client's side. ``duration`` is in seconds, and is set
-    when the session is over.
+    Only the addresses of its request are set; PDK functions that read more of it are refused in this subsystem.
+    Counts are in bytes; ``received`` and ``sent`` are those of the client's connection. ``duration`` is in seconds,
+    and set at the end of the session.
     """
 
     subsystem: ClassVar[str] = "stream"
@@ -35,16 +35,16 @@ class Session(Exchange):
     duration: float | None = None
 
     def log_context(self) -> str:
-        """What nginx adds to a line of the error log: whose connection, and where it has arrived."""
+        """The client and the listener as nginx adds them to a line of its error log."""
         return f"client: {self.request.client_ip}, server: {self.server_ip}:{self.server_port}"
 
     def seconds(self) -> float:
-        """How long the session has lasted, or lasts."""
+        """The duration of the session, so far or in total."""
         return max(0.0, time.time() - self.start_time) if self.duration is None else self.duration
 
 
 def session_of(node: Node, endpoints: Endpoints) -> Session:
-    """The session of a connection that has just been made."""
+    """The session of a new connection."""
     return Session(
         node=node,
         request=bare_request(endpoints, "tcp"),
