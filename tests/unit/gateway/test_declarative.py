@@ -249,7 +249,7 @@ def test_the_file_of_a_user_is_taken_and_its_bundled_plugins_are_named_at_once(t
     config = load_declarative(file, {**dict.fromkeys(SKIPPED), **SCHEMAS})
     assert str(skipped_plugins(config, SKIPPED)) == (
         f"{file}: the embedded gateway skips Kong's bundled plugins cors (lines 36, 42), prometheus (line 39), "
-        "rate-limiting (lines 40, 41): it has key-auth alone; "
+        "rate-limiting (lines 40, 41): it has only key-auth; "
         "this is a limit of the embedded gateway, not a mistake in the file"
     )
     assert skipped_plugins(config, ()) is None

@@ -312,7 +312,7 @@ def test_lines_of_a_schema(write):
         (CLASS, "2: Plugin has no phase; define a method for at least one of certificate, rewrite"),
         (f"{CLASS}    def helper(self): pass\n", "2: Plugin has no phase"),
         (f"{CLASS}    access = 5\n", '2: Plugin has the phase "access", which is an int, not a method'),
-        (f"{CLASS}    def access(self): pass\n", '5: phase "access" takes (self), but is called with kong alone'),
+        (f"{CLASS}    def access(self): pass\n", '5: phase "access" takes (self), but is called with only kong'),
         (f"{CLASS}    def access(self, kong, more): pass\n", 'phase "access" takes (self, kong, more)'),
         (f"{CLASS}    def access(self, kong, *, more): pass\n", 'phase "access" takes (self, kong, *, more)'),
         (f"{CLASS}    def access(): pass\n", 'phase "access" takes ()'),

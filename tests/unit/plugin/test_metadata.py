@@ -185,15 +185,15 @@ def test_other_names_are_left_alone(write, text):
     [
         (
             "version = '1.0.0'\nVERSION = '2.0.0'\n",
-            "2: VERSION is '2.0.0' and version '1.0.0', and version counts; keep version alone",
+            "2: VERSION is '2.0.0' and version '1.0.0', and version counts; keep only version",
         ),
         (
             "PRIORITY = 1000\npriority = 10\n",
-            "1: PRIORITY is 1000 and priority 10, and priority counts; keep priority alone",
+            "1: PRIORITY is 1000 and priority 10, and priority counts; keep only priority",
         ),
         (
             "Schema = []\nSCHEMA = [{'a': {'type': 'string'}}]\n",
-            "2: SCHEMA and Schema differ, and Schema counts; keep Schema alone",
+            "2: SCHEMA and Schema differ, and Schema counts; keep only Schema",
         ),
         (
             "\nVERSION = '1.0'\n",
@@ -211,7 +211,7 @@ def test_small_letters_win_and_the_difference_is_named(write, text, expected):
 def test_the_module_wins_over_the_class(write):
     file = write("hello.py", f"priority = 10\n{CLASS}    PRIORITY = 1000\n")
     assert loaded(file).priority == 10
-    assert said(file) == ["6: PRIORITY is 1000 and priority 10, and priority counts; keep priority alone"]
+    assert said(file) == ["6: PRIORITY is 1000 and priority 10, and priority counts; keep only priority"]
 
 
 MAIN = 'if __name__ == "__main__":\n'

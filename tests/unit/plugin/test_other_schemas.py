@@ -273,10 +273,10 @@ def test_the_fields_of_a_schema_lua_are_refused_by_line(tmp_path: Path) -> None:
 ]"""
     assert messages(tmp_path, schema) == [
         '2: Schema has the field "consumer" of a schema.lua, which does not belong to the configuration; remove it; a '
-        "handler learns who asks by kong.client.get_consumer()",
+        "handler gets the consumer by kong.client.get_consumer()",
         '3: Schema has the field "protocols" of a schema.lua, which does not belong to the configuration; remove it; '
         'set "protocols" in the plugin\'s entry, in kong.yml or by the Admin API',
-        '4: Schema has the record "config" of a schema.lua, which Kong adds by itself; write its fields alone: '
+        '4: Schema has the record "config" of a schema.lua, which Kong adds by itself; write only its fields: '
         'Schema = [{"url": {"type": "string", "required": True}}]',
     ]
 

@@ -176,7 +176,7 @@ class _RequestCycle:
     def _refuse_http_version(self) -> Exit:
         """Refuse HTTP/2 like an nginx without http2. A request with the method PRI is the beginning of HTTP/2."""
         exchange = self._exchange
-        text = "HTTP/2 is not served: the embedded gateway speaks HTTP/1.1 alone"
+        text = "HTTP/2 is not served: the embedded gateway speaks only HTTP/1.1"
         exchange.node.log.write("notice", f"{text}, {exchange.log_context()}")
         answer = nginx_error(exchange, 400) if exchange.request.method == "PRI" else Exit(505, None)
         answer.headers.append((b"Connection", b"close"))

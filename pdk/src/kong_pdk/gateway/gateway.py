@@ -180,7 +180,7 @@ class Gateway:
         if settings.admin_listen not in {None, "off"}:
             self._log.write("notice", "admin_listen is skipped: the embedded gateway has no Admin API")
         if settings.http2:
-            self._log.write("notice", "http2 of proxy_listen has no effect: the embedded gateway serves HTTP/1.1 alone")
+            self._log.write("notice", "http2 of proxy_listen has no effect: the embedded gateway serves only HTTP/1.1")
         access_log = AccessLog(self._open_access_log("proxy_access_log"))
         self._loaded = await self._load(settings)
         self._loaded.servers.start()

@@ -252,9 +252,9 @@ def _value_in_module(attribute: AttributeValue) -> str:
 
 def _overruled(attribute: _Attribute, counts: AttributeValue, other: AttributeValue) -> tuple[str, str]:
     if attribute.name == "Schema":
-        return f"{other.name} and {counts.name} differ, and {counts.name} counts", f"keep {counts.name} alone"
+        return f"{other.name} and {counts.name} differ, and {counts.name} counts", f"keep only {counts.name}"
     message = f"{other.name} is {other.value!r} and {counts.name} {counts.value!r}, and {counts.name} counts"
-    return message if other.name != counts.name else f"{message} of the module", f"keep {counts.name} alone"
+    return message if other.name != counts.name else f"{message} of the module", f"keep only {counts.name}"
 
 
 def _source_text(node: ast.expr) -> str:

@@ -74,7 +74,7 @@ class PhaseMethods:
         # A callable object that is not a method does not get the instance as its first argument.
         is_method = hasattr(type(attribute), "__get__") and not isinstance(attribute, staticmethod | classmethod)
         if _accepts(handler, 2 if is_method else 1) is False:
-            message = f'phase "{phase}" takes {inspect.signature(handler)}, but is called with kong alone'
+            message = f'phase "{phase}" takes {inspect.signature(handler)}, but is called with only kong'
             self._report(message, hint, handler)
 
     def _misspelt_phases(self, cls: type) -> Iterator[Problem]:

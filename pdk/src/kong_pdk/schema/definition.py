@@ -281,7 +281,7 @@ def _json_hint(value: object, path: Path) -> str:
         return f"name a type as Kong does: {', '.join(attributes.TYPES)}"
     if callable(value):
         return "use attributes such as one_of, match or between, or check the value in Plugin.__init__"
-    return "use strings, numbers, booleans, lists and dicts alone"
+    return "use only strings, numbers, booleans, lists and dicts"
 
 
 def _location(path: Path) -> str:

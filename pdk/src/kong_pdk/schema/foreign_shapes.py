@@ -45,10 +45,10 @@ def _config_fields(fields: list[Any]) -> list[Any]:
 
 _ENTRY_FIELD_HINTS = {
     "protocols": 'set "protocols" in the plugin\'s entry, in kong.yml or by the Admin API',
-    "consumer": "a handler learns who asks by kong.client.get_consumer()",
-    "consumer_group": "a handler learns who asks by kong.client.get_consumer()",
-    "route": "a handler learns the route by kong.router.get_route()",
-    "service": "a handler learns the service by kong.router.get_service()",
+    "consumer": "a handler gets the consumer by kong.client.get_consumer()",
+    "consumer_group": "a handler gets the consumer by kong.client.get_consumer()",
+    "route": "a handler gets the route by kong.router.get_route()",
+    "service": "a handler gets the service by kong.router.get_service()",
 }
 _ENTRY_FIELDS = {
     *_ENTRY_FIELD_HINTS,
@@ -91,7 +91,7 @@ def lua_schema_fields(fields: Sequence[Any]) -> Iterator[tuple[int, str, str, st
     for at, name, field in named:
         if name == "config" and _is_record(field) and is_lua_schema:
             message = 'Schema has the record "config" of a schema.lua, which Kong adds by itself'
-            yield at, name, message, f"write its fields alone: {schema_text(_config_fields([{name: field}]))}"
+            yield at, name, message, f"write only its fields: {schema_text(_config_fields([{name: field}]))}"
         elif name in _ENTRY_FIELD_HINTS and (
             _is_lua_schema_field(name, field) or (is_lua_schema and name == "protocols" and _is_set(field))
         ):

@@ -72,7 +72,7 @@ def skipped_plugins(config: Config, names: Collection[str]) -> Problem | None:
     if not lines or config.file is None:
         return None
     listed = ", ".join(f"{name} (line{'s' * (len(at) > 1)} {', '.join(at)})" for name, at in lines.items())
-    message = f"the embedded gateway skips Kong's bundled plugins {listed}: it has key-auth alone"
+    message = f"the embedded gateway skips Kong's bundled plugins {listed}: it has only key-auth"
     return Problem(config.file, None, message, "this is a limit of the embedded gateway, not a mistake in the file")
 
 

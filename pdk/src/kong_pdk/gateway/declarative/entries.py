@@ -45,8 +45,8 @@ _BUNDLED_HINT = "it is one of Kong's own: add it, or the word bundled, to KONG_P
 class NoticeKind(Enum):
     """Kinds of notices that callers treat differently."""
 
-    SKIPPED = "what the embedded gateway does not serve"
-    REFUSED = "what the open-source Kong refuses"
+    SKIPPED = "the embedded gateway does not serve it"
+    REFUSED = "the open-source Kong refuses it"
 
 
 @dataclass(frozen=True)

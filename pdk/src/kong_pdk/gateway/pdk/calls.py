@@ -21,6 +21,7 @@ _HTTP_ONLY = (
 )
 # Functions of Kong's phase `access`, which the stream subsystem does not have.
 _ACCESS_ONLY = ("kong.client.authenticate", "kong.service.")
+# Functions that Kong allows from `access` on; of the stream subsystem's phases, only in `log`.
 _FROM_ACCESS_ON = ("kong.client.get_credential", "kong.client.load_consumer", "kong.log.set_serialize_value")
 _ALSO_IN_PREREAD = frozenset(
     {"kong.service.request.disable_tls", "kong.service.set_tls_verify", "kong.service.set_tls_verify_depth"}
