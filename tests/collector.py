@@ -1,4 +1,4 @@
-"""A collector of log entries for tests of ``py-access-log``: keeps what it gets, and misbehaves as it is told.
+"""A collector of log entries for tests of ``py-access-log``: keeps what it gets, and fails as a test asks.
 
 In a process of its own: ``python3 collector.py PORT``. Then ``GET /`` gives the entries that it has taken.
 """
@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 CLOSE = 0
-"""In the place of a status: the connection is closed without an answer."""
+"""Instead of a status: close the connection without an answer."""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Batch:
 
 @dataclass
 class Collector:
-    """What it has got, and what it answers: the ``statuses`` in their order, then 200."""
+    """The batches it received, and its answers: the ``statuses`` in their order, then 200."""
 
     batches: list[Batch] = field(default_factory=list)
     statuses: deque[int] = field(default_factory=deque)
@@ -46,7 +46,7 @@ class Collector:
         self.answers.set()
 
     def begin(self) -> None:
-        """Forget what the last test left, and what of it is still to come."""
+        """Forget the batches of the last test, also those still to arrive."""
         self._tests += 1
         self.batches.clear()
         self.statuses.clear()
@@ -56,7 +56,7 @@ class Collector:
 
     @property
     def entries(self) -> list[Any]:
-        """Those of the batches that were taken."""
+        """The entries of the accepted batches."""
         return [entry for batch in list(self.batches) if batch.status == 200 for entry in batch.entries]
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> int:
@@ -100,7 +100,7 @@ def handler(collector: Collector) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Keep the output free of requests."""
 
     return Handler
 

@@ -25,6 +25,8 @@ docs/plugins/README
 docs/kubernetes
 docker/examples/README
 docs/from-kong-pdk
+docs/architecture
+CONTRIBUTING
 pdk/README
 docker/embedded/README
 docker/host/README

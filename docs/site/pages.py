@@ -6,7 +6,15 @@ import os
 import re
 from pathlib import Path
 
-PAGES = ("README.md", "CHANGELOG.md", "pdk/README.md", "docs/*.md", "docs/plugins/*.md", "docker/*/README.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "pdk/README.md",
+    "docs/*.md",
+    "docs/plugins/*.md",
+    "docker/*/README.md",
+)
 FRONT = Path("README.md")
 _INDEX = Path("index.md")
 

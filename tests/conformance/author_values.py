@@ -10,9 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from conformance.recordings import NOTHING, Case, Step, schema
-from kong_pdk.wire import pdk_values
-from kong_pdk.wire.pdk_functions import Method
+from conformance.recordings import Case, schema
 
 _EXACT = 2**53
 
@@ -29,19 +27,6 @@ def author_value(case: Case, method: str, recorded: Any) -> Any:
     shape = _SHAPES.get(function)
     value = shape(case, value) if shape else value
     return value if function in _BODIES else _text(value)
-
-
-def noted_by_recorder(method: Method, answer: Any) -> Any:
-    """What the recording server would have noted of an answer of Kong, as far as :func:`author_value` cares.
-
-    :param answer: a Step, or the bytes of a message.
-    """
-    if isinstance(answer, Step):
-        return None if answer.data is NOTHING else answer.data
-    value = pdk_values.decode_result(method, answer)
-    if isinstance(value, pdk_values.RawBody):
-        return {"body_filepath": value.path} if value.path else value.content
-    return value or None if method.output in ("String", "Int", "Number", "Bool", "ByteString") else value
 
 
 def _plain(recorded: Any) -> Any:

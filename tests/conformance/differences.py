@@ -9,7 +9,7 @@ from typing import Any
 
 from conformance.recordings import FOLDER, node_id
 from kong_pdk.gateway.entities import WORKSPACE_ID
-from kong_pdk.wire.pdk_values import RawBody
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody
 
 # Values under these names, wherever they are.
 NAMES = {

@@ -1,4 +1,4 @@
-"""The frames of a case, as what they say: instances started and closed, events with their PDK calls, hang-ups.
+"""The frames of a case, as what Kong did: calls of plugin life with the PDK calls made in them, and hang-ups.
 
 Kong's bytes are kept, since a replay sends them again; the recording server's are read for their meaning alone.
 """
@@ -7,32 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
-from kong_pdk.wire import calls, protobuf_codec
+from kong_pdk.wire import protobuf_codec
+from kong_pdk.wire.calls import Call, CloseInstance, HandleEvent, InstanceStatus, StartInstance
 from msgpack import Unpacker
 
 Frame = dict[str, Any]
 
 
-class _Word:
-    def __init__(self, word: str) -> None:
-        self._word = word
+class NoAnswer(Enum):
+    """What stands for an answer that is not there."""
 
-    def __repr__(self) -> str:
-        return self._word
+    NOTHING = "Kong refused the call or ended the request (MsgPack:1); in a step: Lua gave nil"
+    CLOSED = "the same over ProtoBuf:1: Kong closed the connection"
+    UNREADABLE = "not in the recording, since the recording server could not read it"
 
 
-NOTHING = _Word("<no answer>")
-"""Over MsgPack:1: Kong refused the call, or it ended the request. In a step: Lua gave nil."""
-
-CLOSED = _Word("<connection closed>")
-"""The same over ProtoBuf:1."""
-
-UNREADABLE = _Word("<not recorded>")
-"""Kong's answer is not in the recording, since the recording server could not read it."""
-
-REFUSED = (NOTHING, CLOSED)
+NOTHING, CLOSED, UNREADABLE = NoAnswer
 
 
 @dataclass(frozen=True)
@@ -47,10 +40,10 @@ class Step:
 
 @dataclass
 class PdkCall:
-    """A PDK call as the recording server sent it, by its name on the wire, and Kong's answer.
+    """A PDK call of the recording server, by its name on the wire, and Kong's answer.
 
-    ``arguments`` is a list over MsgPack:1, the message's bytes over ProtoBuf:1. ``answer`` is a Step or NOTHING, or
-    the message's bytes, CLOSED or UNREADABLE.
+    ``arguments`` is a list over MsgPack:1, the message's bytes over ProtoBuf:1; ``answer`` a Step or the message's
+    bytes, or NoAnswer.
     """
 
     method: str
@@ -58,51 +51,40 @@ class PdkCall:
     answer: Any = NOTHING
 
     @property
+    def function(self) -> str:
+        """The PDK function's name as authors write it."""
+        return self.method.replace("/", ".")
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is an answer to compare."""
+        return isinstance(self.answer, bytes) or (isinstance(self.answer, Step) and self.answer.data is not NOTHING)
+
+    @property
     def refused(self) -> bool:
         """Whether Kong never answered."""
-        return self.answer in REFUSED
+        return self.answer in (NOTHING, CLOSED)
 
 
 @dataclass
-class Start:
-    """StartInstance. ``id`` is what the recording server called the instance."""
+class Sent:
+    """What Kong sent on a connection: a call, or None where it closed the connection.
+
+    ``instance`` is the id that the call names or, for StartInstance, is answered with. For an event, ``pdk_calls`` are
+    those made in it, and ``finished`` says that the handler came to its end.
+    """
 
     conn: int
     raw: bytes = field(repr=False)
-    name: str
-    config: bytes
-    id: int | None = None
-
-
-@dataclass
-class Close:
-    """CloseInstance."""
-
-    conn: int
-    raw: bytes = field(repr=False)
-    id: int
-
-
-@dataclass
-class Event:
-    """HandleEvent, with the calls that were made in it; ``finished``: the handler came to its end."""
-
-    conn: int
-    raw: bytes = field(repr=False)
-    instance: int
-    phase: str
-    calls: list[PdkCall] = field(default_factory=list)
+    call: Call | None
+    instance: int | None = None
+    pdk_calls: list[PdkCall] = field(default_factory=list)
     finished: bool = False
 
-
-@dataclass
-class HangUp:
-    """Kong closed a connection."""
-
-    conn: int
-
-
-Item = Start | Close | Event | HangUp
+    @property
+    def phase(self) -> str:
+        """The phase of an event, empty for other calls."""
+        return self.call.event_name if isinstance(self.call, HandleEvent) else ""
 
 
 def is_msgpack(frames: list[Frame]) -> bool:
@@ -112,133 +94,95 @@ def is_msgpack(frames: list[Frame]) -> bool:
     return str(first).startswith("9400")
 
 
-def items(frames: list[Frame]) -> list[Item]:
-    """What the frames of a case say, in the order in which Kong said it.
+def read_frames(frames: list[Frame]) -> list[Sent]:
+    """What Kong sent, in its order.
 
     :raises ValueError, KeyError, TypeError: a frame that is not as the recordings' README says.
     """
-    reader = _MsgpackReader() if is_msgpack(frames) else _ProtobufReader()
+    return list((_read_msgpack if is_msgpack(frames) else _read_protobuf)(frames))
+
+
+def _read_msgpack(frames: list[Frame]) -> Iterator[Sent]:
+    received: dict[tuple[int, str], bytes] = {}
+    asked: dict[tuple[int, int], Sent] = {}
+    events: dict[int, Sent] = {}
     for frame in frames:
-        reader.read(frame)
-    return reader.items
-
-
-class _MsgpackReader:
-    def __init__(self) -> None:
-        self.items: list[Item] = []
-        self._received: dict[tuple[int, str], bytes] = {}
-        self._asked: dict[tuple[int, int], Start | Event | None] = {}
-        self._events: dict[int, Event] = {}
-
-    def read(self, frame: Frame) -> None:
         conn, side = frame["conn"], frame["from"]
         if frame.get("closed"):
             if side == "kong":
-                self.items.append(HangUp(conn))
-            return
-        self._received[conn, side] = self._received.get((conn, side), b"") + bytes.fromhex(frame["hex"])
-        for message, raw in self._messages(conn, side):
-            if message[0] == 0:
-                self._request(conn, message, raw)
-            elif message[0] == 1:
-                self._response(conn, message)
+                yield Sent(conn, b"", None)
+            continue
+        messages, received[conn, side] = _cut(received.get((conn, side), b"") + bytes.fromhex(frame["hex"]))
+        for (kind, id, *content), raw in messages:
+            if kind == 0:
+                method, (argument, *_) = content
+                if method.startswith("plugin.Step"):
+                    event = asked[conn, id] = events[argument["EventId"]]
+                    event.pdk_calls[-1].answer = Step(method, argument.get("Data", NOTHING), conn, raw)
+                else:
+                    asked[conn, id] = sent = Sent(conn, raw, _call(method, argument))
+                    sent.instance = getattr(sent.call, "instance_id", None)
+                    yield sent
+            elif kind == 1 and _answer(asked[conn, id], *content):
+                events[content[1]["EventId"]] = asked[conn, id]
 
-    def _messages(self, conn: int, side: str) -> Iterator[tuple[list[Any], bytes]]:
-        data = self._received[conn, side]
-        unpacker = unpacker_of(data)
-        taken = 0
-        for message in unpacker:
-            yield message, data[taken : unpacker.tell()]
-            taken = unpacker.tell()
-        self._received[conn, side] = data[taken:]
 
-    def _request(self, conn: int, message: list[Any], raw: bytes) -> None:
-        _, id, method, (argument, *_) = message
-        item: Item | None = None
-        if method == "plugin.StartInstance":
-            item = Start(conn, raw, argument["Name"], argument["Config"].encode("utf-8", "surrogateescape"))
-        elif method == "plugin.CloseInstance":
-            item = Close(conn, raw, argument)
-        elif method == "plugin.HandleEvent":
-            item = Event(conn, raw, argument["InstanceId"], argument["EventName"])
-        elif method.startswith("plugin.Step"):
-            event = self._events[argument["EventId"]]
-            event.calls[-1].answer = Step(method, argument.get("Data", NOTHING), conn, raw)
-            self._asked[conn, id] = event
-            return
+def _answer(sent: Sent, error: Any, result: Any) -> bool:
+    """Take what the recording server answered; whether it was an answer to an event or a step of one."""
+    if error is not None:
+        raise ValueError(f"the recording server answered with an error: {error}")
+    if isinstance(sent.call, StartInstance):
+        sent.instance = result["Id"]
+    elif isinstance(sent.call, HandleEvent):
+        if isinstance(result["Data"], dict):
+            sent.pdk_calls.append(PdkCall(result["Data"]["Method"], result["Data"]["Args"]))
         else:
-            raise ValueError(f"Kong has no method {method}")
-        self.items.append(item)
-        self._asked[conn, id] = None if isinstance(item, Close) else item
-
-    def _response(self, conn: int, message: list[Any]) -> None:
-        _, id, error, result = message
-        asked = self._asked[conn, id]
-        if error is not None:
-            raise ValueError(f"the recording server answered with an error: {error}")
-        if isinstance(asked, Start):
-            asked.id = result["Id"]
-        elif isinstance(asked, Event):
-            self._events[result["EventId"]] = asked
-            data = result["Data"]
-            if isinstance(data, dict):
-                asked.calls.append(PdkCall(data["Method"], data["Args"]))
-            else:
-                asked.finished = True
+            sent.finished = True
+        return True
+    return False
 
 
-def unpacker_of(data: bytes) -> Unpacker:
-    """Read MessagePack with raw strings as surrogate escapes, so that nothing is lost."""
+def _call(method: str, argument: Any) -> Call:
+    if method == "plugin.StartInstance":
+        return StartInstance(argument["Name"], argument["Config"].encode("utf-8", "surrogateescape"))
+    if method == "plugin.CloseInstance":
+        return CloseInstance(argument)
+    if method == "plugin.HandleEvent":
+        return HandleEvent(argument["InstanceId"], argument["EventName"])
+    raise ValueError(f"Kong has no method {method}")
+
+
+def _cut(data: bytes) -> tuple[list[tuple[list[Any], bytes]], bytes]:
+    """The whole messages, each with its bytes, and the rest. Raw strings are surrogate escapes: nothing is lost."""
     unpacker = Unpacker(raw=False, unicode_errors="surrogateescape", strict_map_key=False, max_buffer_size=0)
     unpacker.feed(data)
-    return unpacker
+    found, taken = [], 0
+    for message in unpacker:
+        found.append((message, data[taken : unpacker.tell()]))
+        taken = unpacker.tell()
+    return found, data[taken:]
 
 
-class _ProtobufReader:
-    def __init__(self) -> None:
-        self.items: list[Item] = []
-        self._asked: dict[int, Start | Event | None] = {}
-
-    def read(self, frame: Frame) -> None:
-        conn, asked = frame["conn"], self._asked.get(frame["conn"])
+def _read_protobuf(frames: list[Frame]) -> Iterator[Sent]:
+    asked: dict[int, Sent] = {}
+    for frame in frames:
+        conn, from_kong = frame["conn"], frame["from"] == "kong"
         if frame.get("closed"):
-            if frame["from"] == "kong":
-                self.items.append(HangUp(conn))
-        elif frame["from"] == "kong":
-            if "reply_to" in frame:
-                _event(asked).calls[-1].answer = bytes.fromhex(frame["hex"]) if "hex" in frame else UNREADABLE
-            else:
-                self._call(conn, bytes.fromhex(frame["hex"]))
+            if from_kong:
+                yield Sent(conn, b"", None)
+        elif "reply_to" in frame:
+            asked[conn].pdk_calls[-1].answer = bytes.fromhex(frame["hex"]) if "hex" in frame else UNREADABLE
+        elif from_kong:
+            raw = bytes.fromhex(frame["hex"])
+            _, call = protobuf_codec.decode_call(raw)
+            asked[conn] = sent = Sent(conn, raw, call, getattr(call, "instance_id", None))
+            if not isinstance(call, StartInstance | CloseInstance | HandleEvent):
+                raise ValueError(f"Kong never sends a {type(call).__name__}")
+            yield sent
         elif "args_of" in frame:
-            call = PdkCall(frame["args_of"], bytes.fromhex(frame["hex"]), CLOSED)
-            _event(asked).calls.append(call)
+            asked[conn].pdk_calls.append(PdkCall(frame["args_of"], bytes.fromhex(frame["hex"]), CLOSED))
         elif "method" not in frame and not frame.get("end_of_calls"):
-            self._return(asked, bytes.fromhex(frame["hex"]))
-
-    def _call(self, conn: int, raw: bytes) -> None:
-        _, call = protobuf_codec.decode_call(raw)
-        item: Item
-        if isinstance(call, calls.StartInstance):
-            item = Start(conn, raw, call.name, call.config)
-        elif isinstance(call, calls.CloseInstance):
-            item = Close(conn, raw, call.instance_id)
-        elif isinstance(call, calls.HandleEvent):
-            item = Event(conn, raw, call.instance_id, call.event_name)
-        else:
-            raise ValueError(f"Kong never sends a {type(call).__name__}")
-        self.items.append(item)
-        self._asked[conn] = None if isinstance(item, Close) else item
-
-    @staticmethod
-    def _return(asked: Start | Event | None, raw: bytes) -> None:
-        _, answer = protobuf_codec.decode_return(raw)
-        if isinstance(asked, Start) and isinstance(answer, calls.InstanceStatus):
-            asked.id = answer.instance_id
-        elif isinstance(asked, Event):
-            asked.finished = True
-
-
-def _event(asked: Start | Event | None) -> Event:
-    if not isinstance(asked, Event):
-        raise ValueError("a PDK call outside of an event")
-    return asked
+            _, answer = protobuf_codec.decode_return(bytes.fromhex(frame["hex"]))
+            if isinstance(asked[conn].call, StartInstance) and isinstance(answer, InstanceStatus):
+                asked[conn].instance = answer.instance_id
+            asked[conn].finished = True

@@ -1,147 +1,167 @@
-"""A plugin server that makes the PDK calls of one recorded request, and notes what it is answered."""
+"""A plugin server that makes the PDK calls of recorded cases, and notes what the gateway answers."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conformance import codec
-from conformance.recordings import CLOSED, NOTHING, Case, PdkCall, Step
-from conformance.unix_server import FrameStream, UnixServer, answer_requests
-from kong_pdk.wire import calls, pdk_values, protobuf_codec
+from conformance.frames import CLOSED, NOTHING, PdkCall, Sent, Step
+from conformance.recordings import CERTIFICATE, HTTP, STREAM, Case, Recording, recorded_methods
+from fake_kong import DEADLINE
+from kong_pdk.wire import protobuf_codec
+from kong_pdk.wire.calls import HandleEvent, InstanceStatus, StartInstance
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments, encode_arguments
+from socket_servers import FrameStream, answer_requests, unix_server
 
-RECORDED_UPSTREAM_PORT = 18090
-_CONFIG = {"config": {"type": "record", "fields": [{"note": {"type": "string"}}]}}
-PLUGIN = {
-    "Name": "probe",
-    "Version": "1.0.0",
-    "Priority": 500,
-    "Phases": ["rewrite", "access", "response", "log"],
-    "Schema": {"name": "probe", "fields": [_CONFIG]},
+PHASES = {
+    HTTP: ["rewrite", "access", "response", "log"],
+    STREAM: ["certificate", "preread", "log"],
+    CERTIFICATE: ["certificate", "preread", "log"],
 }
 
 
 @dataclass
-class Observed:
-    """What came of a case: each event with the calls made in it, and whether the last one has ended."""
+class Event:
+    """An event, with the calls that are made in it and Kong's answers, as a recording has them."""
 
-    events: list[tuple[str, list[PdkCall]]] = field(default_factory=list)
-    ended: threading.Event = field(default_factory=threading.Event)
-
-
-class ProbeServer(UnixServer):
-    """What both protocols have in common."""
-
-    protocol: str
-
-    def __init__(self, path: Path, upstream_port: int) -> None:
-        super().__init__(path)
-        self.upstream_port = upstream_port
-        self.started: list[dict[str, Any]] = []
-        self._case: Case | None = None
-        self._observed = Observed()
-
-    def play(self, case: Case) -> Observed:
-        """From now on make this case's calls."""
-        self._case, self._observed = case, Observed()
-        return self._observed
-
-    def dump(self) -> str:
-        """What the query command prints."""
-        return json.dumps({"Protocol": self.protocol, "Plugins": [PLUGIN]})
-
-    def begin(self, phase: str) -> tuple[Observed, list[PdkCall], Iterator[PdkCall]]:
-        """An event begins: where to note its calls, and the calls to make."""
-        assert self._case is not None
-        made: list[PdkCall] = []
-        self._observed.events.append((phase, made))
-        planned = next((event.calls for event in self._case.events if event.phase == phase), [])
-        return self._observed, made, map(self._here, planned)
-
-    def _here(self, call: PdkCall) -> PdkCall:
-        """A call with this run's port of the upstream in it."""
-        if call.method != "kong.service.set_target":
-            return call
-        binary = isinstance(call.arguments, bytes)
-        method = codec.recorded_methods()[call.method]
-        host, port = pdk_values.decode_arguments(method, call.arguments) if binary else call.arguments
-        here = [host, self.upstream_port if port == RECORDED_UPSTREAM_PORT else port]
-        return PdkCall(call.method, pdk_values.encode_arguments(method, here) if binary else here)
+    phase: str
+    pdk_calls: list[PdkCall] = field(default_factory=list)
 
 
 @dataclass
-class _Event:
-    phase: str
-    observed: Observed
-    made: list[PdkCall]
-    planned: Iterator[PdkCall]
+class Observed:
+    """What came to the probe for one case: the configuration, and the events with their calls."""
+
+    config: dict[str, Any]
+    events: list[Event] = field(default_factory=list)
 
 
-class MsgPackProbe(ProbeServer):
-    protocol = "MsgPack:1"
+class ProbeServer:
+    """Serves plugin ``probe``, whose configuration or whose test says which case's calls it makes.
 
-    def __init__(self, path: Path, upstream_port: int) -> None:
-        super().__init__(path, upstream_port)
-        self._events: dict[int, _Event] = {}
+    ``ports`` maps the recorded ports of services to those of this run.
+    """
 
-    def serve(self, connection: socket.socket) -> None:
+    def __init__(self, path: Path, recording: Recording, ports: dict[int, int]) -> None:
+        self.path = path
+        self.started: list[dict[str, Any]] = []
+        self._recording = recording
+        self._ports = ports
+        self._current: Case | None = None
+        self._observed: dict[int, Observed] = {}
+        self._events: dict[int, tuple[Event, Iterator[PdkCall]]] = {}
+        self._ids = itertools.count(1)
+        self._changed = threading.Condition()
+
+    def serving(self) -> AbstractContextManager[None]:
+        serve = self._serve_protobuf if self._recording.protocol == "ProtoBuf:1" else self._serve_msgpack
+        return unix_server(self.path, serve)
+
+    def dump(self, kind: str) -> str:
+        """What the query command prints."""
+        fields = [{"config": {"type": "record", "fields": [{"note": {"type": "string"}}]}}]
+        plugin = {"Name": "probe", "Version": "1.0.0", "Priority": 500, "Phases": PHASES[kind]}
+        plugin["Schema"] = {"name": "probe", "fields": fields}
+        return json.dumps({"Protocol": self._recording.protocol, "Plugins": [plugin]})
+
+    def play(self, case: Case) -> None:
+        """From now on make this case's calls, where the configuration does not name a case."""
+        self._current = case
+        self._observed.pop(case.id, None)
+
+    def observed(self, case: Case) -> Observed:
+        """Wait until as many calls are made and answered as were recorded, and give what came."""
+
+        def counted(events: list[Event] | list[Sent]) -> list[tuple[str, int, int]]:
+            return [(each.phase, len(each.pdk_calls), sum(call.refused for call in each.pdk_calls)) for each in events]
+
+        def is_over() -> bool:
+            return case.id in self._observed and counted(self._observed[case.id].events) == counted(case.events)
+
+        with self._changed:
+            self._changed.wait_for(is_over, 0 if not case.events else DEADLINE)
+            return self._observed.get(case.id) or Observed({})
+
+    def _start(self, config: str | bytes) -> int:
+        self.started.append(json.loads(config))
+        return len(self.started)
+
+    def _begin(self, instance: int, phase: str) -> tuple[Event, Iterator[PdkCall]]:
+        """An event begins: where to note its calls, and the calls to make."""
+        config, event = self.started[instance - 1], Event(phase)
+        case = self._case(config)
+        with self._changed:
+            self._observed.setdefault(case.id, Observed(config)).events.append(event)
+            self._changed.notify_all()
+        planned = next((recorded.pdk_calls for recorded in case.events if recorded.phase == phase), [])
+        return event, map(self._here, planned)
+
+    def _case(self, config: dict[str, Any]) -> Case:
+        if '"case":' in config.get("note", ""):
+            id = json.loads(config["note"])["case"]
+            return next(case for case in self._recording.cases if case.id == id)
+        assert self._current is not None
+        return self._current
+
+    def _here(self, call: PdkCall) -> PdkCall:
+        """A call that is not answered yet, with this run's port in it."""
+        arguments = call.arguments
+        if call.method == "kong.service.set_target":
+            method = recorded_methods()[call.method]
+            binary = isinstance(arguments, bytes)
+            host, port = decode_arguments(method, arguments) if binary else arguments
+            here = [host, self._ports.get(port, port)]
+            arguments = encode_arguments(method, here) if binary else here
+        return PdkCall(call.method, arguments, CLOSED if isinstance(arguments, bytes) else NOTHING)
+
+    def _note(self, event: Event, made: PdkCall | None = None, answer: Any = None) -> None:
+        """Note that a call was made, or the answer to the last one."""
+        with self._changed:
+            if made is not None:
+                event.pdk_calls.append(made)
+            else:
+                event.pdk_calls[-1].answer = answer
+            self._changed.notify_all()
+
+    def _serve_msgpack(self, connection: socket.socket) -> None:
         answer_requests(connection, self._answer)
 
     def _answer(self, method: str, argument: Any) -> Any:
         if method == "plugin.StartInstance":
-            self.started.append(json.loads(argument["Config"]))
-            return {"Name": argument["Name"], "Id": len(self.started)}
+            return {"Name": argument["Name"], "Id": self._start(argument["Config"])}
         if method == "plugin.CloseInstance":
             return None
         if method == "plugin.HandleEvent":
-            event_id = len(self._events) + 1
-            self._events[event_id] = _Event(argument["EventName"], *self.begin(argument["EventName"]))
+            id = next(self._ids)
+            self._events[id] = self._begin(argument["InstanceId"], argument["EventName"])
         else:
-            event_id = argument["EventId"]
-            self._events[event_id].made[-1].answer = Step(method, argument.get("Data", NOTHING))
-        return {"Data": self._next(self._events[event_id]), "EventId": event_id}
+            id = argument["EventId"]
+            self._note(self._events[id][0], answer=Step(method, argument.get("Data", NOTHING)))
+        event, planned = self._events[id]
+        if (call := next(planned, None)) is None:
+            return {"Data": "ret", "EventId": id}
+        self._note(event, call)
+        return {"Data": {"Method": call.method, "Args": call.arguments}, "EventId": id}
 
-    def _next(self, event: _Event) -> Any:
-        call = next(event.planned, None)
-        if call is None:
-            if event.phase == "log":
-                event.observed.ended.set()
-            return "ret"
-        event.made.append(PdkCall(call.method, call.arguments))
-        return {"Method": call.method, "Args": call.arguments}
-
-
-class ProtoBufProbe(ProbeServer):
-    protocol = "ProtoBuf:1"
-
-    def serve(self, connection: socket.socket) -> None:
+    def _serve_protobuf(self, connection: socket.socket) -> None:
         stream = FrameStream(connection)
         while True:
             sequence, call = protobuf_codec.decode_call(stream.next())
-            if isinstance(call, calls.StartInstance):
-                self.started.append(json.loads(call.config))
-                status = calls.InstanceStatus(call.name, len(self.started))
-                stream.send(protobuf_codec.encode_return(sequence, status))
-            elif isinstance(call, calls.HandleEvent):
-                self._event(stream, sequence, call.event_name)
-            else:
-                stream.send(protobuf_codec.encode_return(sequence, None))
-
-    def _event(self, stream: FrameStream, sequence: int, phase: str) -> None:
-        observed, made, planned = self.begin(phase)
-        for call in planned:
-            note = PdkCall(call.method, call.arguments, CLOSED)
-            made.append(note)
-            stream.send(call.method.encode(), call.arguments)
-            note.answer = stream.next()
-        stream.send(b"", protobuf_codec.encode_return(sequence, None))
-        if phase == "log":
-            observed.ended.set()
-
-
-PROBES: dict[str, type[ProbeServer]] = {"MsgPack:1": MsgPackProbe, "ProtoBuf:1": ProtoBufProbe}
+            answer = None
+            if isinstance(call, StartInstance):
+                answer = InstanceStatus(call.name, self._start(call.config))
+            elif isinstance(call, HandleEvent):
+                event, planned = self._begin(call.instance_id, call.event_name)
+                for pdk_call in planned:
+                    self._note(event, pdk_call)
+                    stream.send(pdk_call.method.encode(), pdk_call.arguments)
+                    self._note(event, answer=stream.next())
+                stream.send(b"")
+            stream.send(protobuf_codec.encode_return(sequence, answer))

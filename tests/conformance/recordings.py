@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from conformance.frames import CLOSED, NOTHING, UNREADABLE, Event, Frame, Item, PdkCall, Start, Step, is_msgpack, items
+from conformance.frames import Frame, Sent, is_msgpack, read_frames
+from kong_pdk.wire.calls import HandleEvent, StartInstance
+from kong_pdk.wire.interface import rpc_name
+from kong_pdk.wire.pdk_functions import METHODS, Method
 from kong_pdk.wire.wire_errors import WireError
 
-__all__ = ["CLOSED", "FOLDER", "NOTHING", "UNREADABLE", "Case", "PdkCall", "Recording", "RecordingError", "Step",
-           "recordings"]  # fmt: skip
-
 FOLDER = Path(os.environ.get("KONG_RECORDINGS") or Path(__file__).parents[3] / "shared" / "kong-3.9.3")
+STOCK_INTERFACE = Path(__file__).parents[2] / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"
 HTTP, STREAM, CERTIFICATE = "http", "stream", "certificate"
 _NOT_SENT = "not sendable or not decodable"
 
 
 class RecordingError(Exception):
-    """A file that does not hold recordings: a sentence with the file and the line."""
+    """A file that does not hold recordings; the message names the file and the line."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One recorded request, stream or handshake, by ``kind``; ``items`` are its frames as what they say."""
+    """One recorded request, stream or handshake, by ``kind``; ``sent`` is what Kong sent to the plugin server."""
 
     recording: Recording
     index: int
@@ -36,7 +39,7 @@ class Case:
     orders: dict[str, list[Any]]
     results: list[dict[str, Any]]
     reference_server_failed: bool
-    items: list[Item] = field(repr=False)
+    sent: list[Sent] = field(repr=False)
     recorded: dict[str, Any] = field(repr=False)
 
     @property
@@ -44,14 +47,10 @@ class Case:
         return self.recording.protocol
 
     @property
-    def request(self) -> dict[str, Any]:
-        request: dict[str, Any] = self.recorded["request"]
-        return request
-
-    @property
-    def response(self) -> dict[str, Any]:
-        response: dict[str, Any] = self.recorded["response"]
-        return response
+    def name(self) -> str:
+        """For the test: the file, the id, and what is called first."""
+        methods = [order[0].removeprefix("kong.").replace("/", ".") for made in self.orders.values() for order in made]
+        return f"{self.recording.name}-{self.id}-{'+'.join(self.orders)}-{methods[0] if methods else 'nothing'}"
 
     @property
     def body(self) -> bytes:
@@ -59,43 +58,32 @@ class Case:
         return bytes.fromhex(self.recorded.get("request", {}).get("body_hex") or "")
 
     @cached_property
-    def events(self) -> list[Event]:
-        return [item for item in self.items if isinstance(item, Event)]
-
-    def calls_of(self, phase: str) -> list[PdkCall]:
-        return [call for event in self.events if event.phase == phase for call in event.calls]
-
-    def call(self, event: Event, number: int) -> PdkCall:
-        """The call of an order of an event: over HTTP the probe asked for its orders first."""
-        return event.calls[number + (self.kind == HTTP)]
+    def events(self) -> list[Sent]:
+        return [sent for sent in self.sent if isinstance(sent.call, HandleEvent)]
 
     @property
-    def name(self) -> str:
-        """For the test: the file, the id, and what is called first."""
-        methods = [
-            method.removeprefix("kong.").replace("/", ".") for made in self.orders.values() for method, _ in made
-        ]
-        return f"{self.recording.name}-{self.id}-{'+'.join(self.orders)}-{methods[0] if methods else 'nothing'}"
+    def orders_come_first(self) -> int:
+        """The number of calls by which the probe asks for its orders: over HTTP they are in a header."""
+        return int(self.kind == HTTP)
+
+    def results_of(self, phase: str) -> list[dict[str, Any]]:
+        return [result for result in self.results if result["phase"] == phase]
 
     def failed_result(self, phase: str) -> int | None:
         """The number of the order in a phase that the recording server could not send, or not read the answer of."""
-        if self.reference_server_failed:
-            made = [result for result in self.results if result["phase"] == phase]
-            for number, result in enumerate(made):
-                if _NOT_SENT in result.get("error", ""):
-                    return number
-        return None
+        errors = [result.get("error", "") for result in self.results_of(phase)]
+        failed = (number for number, error in enumerate(errors) if _NOT_SENT in error)
+        return next(failed, None) if self.reference_server_failed else None
 
     def raw_request(self) -> bytes:
         """The request as it was really sent."""
-        request = self.request
+        request = self.recorded["request"]
         orders = json.dumps({**self.orders, "case": self.id})
         lines = [f"{request['method']} {request['path']} HTTP/1.1".encode()]
         lines += [_header(name, value) for name, value in [*request["headers"], ["x-probe", orders]]]
         if self.body or request["method"] == "POST":
             lines.append(b"content-length: %d" % len(self.body))
-        lines.append(b"connection: close")
-        return b"\r\n".join(lines) + b"\r\n\r\n" + self.body
+        return b"\r\n".join([*lines, b"connection: close", b"", self.body])
 
 
 def _header(name: str, value: str) -> bytes:
@@ -111,7 +99,7 @@ class Recording:
     """A file of cases that were recorded over one protocol, with one interface file."""
 
     path: Path
-    protocol: str
+    protocol: str = ""
     cases: list[Case] = field(default_factory=list, repr=False)
 
     @property
@@ -121,7 +109,7 @@ class Recording:
     @cached_property
     def answered_methods(self) -> frozenset[str]:
         """The methods that Kong's interface file had, as far as the cases tell."""
-        calls = [call for case in self.cases for event in case.events for call in event.calls]
+        calls = [call for case in self.cases for event in case.events for call in event.pdk_calls]
         return frozenset(call.method for call in calls if not call.refused)
 
     @cached_property
@@ -129,20 +117,39 @@ class Recording:
         """Whether the interface file of that Kong was extended."""
         return self.protocol == "ProtoBuf:1" and not self.answered_methods <= stock_methods()
 
-    def kind(self, *kinds: str) -> list[Case]:
+    def of_kind(self, *kinds: str) -> list[Case]:
         return [case for case in self.cases if case.kind in kinds]
 
-    @property
-    def starts(self) -> list[Start]:
-        return [item for case in self.cases for item in case.items if isinstance(item, Start)]
+    def starts(self, last: Case | None = None) -> list[Sent]:
+        """The StartInstance calls up to a case."""
+        cases = self.cases[: last.index + 1] if last else self.cases
+        return [sent for case in cases for sent in case.sent if isinstance(sent.call, StartInstance)]
 
-    def start_of(self, id: int, case: Case) -> Start | None:
+    def start_of(self, instance: int | None, case: Case) -> Sent | None:
         """The last StartInstance before a case that was answered with this id."""
-        for earlier in reversed(self.cases[: case.index + 1]):
-            for item in earlier.items:
-                if isinstance(item, Start) and item.id == id:
-                    return item
-        return None
+        return next((sent for sent in reversed(self.starts(case)) if sent.instance == instance), None)
+
+    def interface_file(self) -> str:
+        """The interface file of that Kong: with the lines that were appended to it.
+
+        Methods that it answered, and that the recordings' schema does not name, are those of our extension.
+        """
+        text = STOCK_INTERFACE.read_text("utf-8")
+        if not self.extended:
+            return text
+        rows = [(row["rpc"], row["wire_name"], _short(row["input"]), _short(row["output"])) for row in _extension()]
+        ours = {name for name in self.answered_methods if name in METHODS and METHODS[name].extended}
+        more = [METHODS[name] for name in sorted(ours - {row[1] for row in rows})]
+        rows += [(rpc_name(method), method.name, method.input, method.output) for method in more]
+        end = text.rindex("}")
+        return text[:end] + "".join(f"    {_line(*row)}\n" for row in rows) + text[end:]
+
+
+def _line(rpc: str, name: str, *messages: str) -> str:
+    of_google = ("Empty", "Value", "ListValue", "Struct")
+    input, output = (f"google.protobuf.{each}" if each in of_google else each for each in messages)
+    head = f"rpc {rpc}({input}) returns ({output})"
+    return f'{head} {{ option (MethodName) = "{name}"; }}' if "/" in name else f"{head};"
 
 
 @cache
@@ -157,6 +164,39 @@ def schema() -> dict[str, Any]:
 
 
 @cache
+def stock_methods() -> frozenset[str]:
+    return frozenset(method["wire_name"] for method in schema()["methods"])
+
+
+def _extension() -> list[dict[str, Any]]:
+    """The methods that were appended to that Kong's interface file."""
+    return next((rows for key, rows in schema().items() if key.startswith("extension")), [])
+
+
+@cache
+def recorded_methods() -> dict[str, Method]:
+    """The methods of the Kong that was recorded, by their names on the wire; ours where the schema lacks one."""
+    rows = [*schema()["methods"], *_extension()]
+    named = [Method(row["wire_name"], _short(row["input"]), _short(row["output"])) for row in rows]
+    return {**METHODS, **{method.name: method for method in named}}
+
+
+def _short(type_name: str) -> str:
+    return type_name.rpartition(".")[2]
+
+
+@cache
+def functions_refused_in(phase: str, kind: str) -> frozenset[str]:
+    """The functions that Kong was measured to refuse in a phase: by our own copy where the recordings have no table."""
+    column = "log (stream)" if phase == "log" and kind == STREAM else phase
+    measured = FOLDER / "pdk-phases.tsv"
+    copy = resources.files("kong_pdk.wire").joinpath("phases.tsv")
+    text = measured.read_text("utf-8") if measured.exists() else copy.read_text("utf-8")
+    rows = csv.DictReader(text.splitlines(), delimiter="\t")
+    return frozenset(row["function"] for row in rows if row.get(column) == "refused")
+
+
+@cache
 def node_id() -> str:
     """The id of the node that was recorded, as far as a case tells it."""
     results = (result for case in cases() for result in case.results)
@@ -165,18 +205,12 @@ def node_id() -> str:
 
 
 @cache
-def stock_methods() -> frozenset[str]:
-    return frozenset(method["wire_name"] for method in schema()["methods"])
-
-
-@cache
 def recordings() -> list[Recording]:
     """All recordings in the folder; none where it is missing, which a test of its own reports.
 
     :raises RecordingError: a line that is not a case.
     """
-    found = (_recording(path) for path in sorted(FOLDER.glob("*.jsonl")))
-    return [recording for recording in found if recording.cases]
+    return [recording for recording in map(read_recording, sorted(FOLDER.glob("*.jsonl"))) if recording.cases]
 
 
 def cases(*kinds: str) -> list[Case]:
@@ -184,32 +218,34 @@ def cases(*kinds: str) -> list[Case]:
     return [case for recording in recordings() for case in recording.cases if not kinds or case.kind in kinds]
 
 
-def _recording(path: Path) -> Recording:
-    recording = Recording(path, "")
+def read_recording(path: Path) -> Recording:
+    recording = Recording(path)
     for number, content in _lines(path):
-        try:
-            case = case_of(recording, len(recording.cases), content)
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError, WireError) as error:
-            why = f"no {error}" if isinstance(error, KeyError) else error
-            raise RecordingError(
-                f"{path}:{number}: not a case as the recordings' README describes it: {why}"
-            ) from error
-        recording.cases.append(case)
+        _add_line(recording, number, content)
     return recording
 
 
+def _add_line(recording: Recording, number: int, content: Any) -> None:
+    try:
+        add_case(recording, content)
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, WireError) as error:
+        why = f"no {error}" if isinstance(error, KeyError) else error
+        raise RecordingError(
+            f"{recording.path}:{number}: not a case as the recordings' README describes it: {why}"
+        ) from error
+
+
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        number = 0
-        try:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, json.loads(line)
-        except ValueError as error:
-            raise RecordingError(f"{path}:{number}: not JSON: {error}; each line is to be one case") from error
+    number = 0
+    try:
+        for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+            if line.strip():
+                yield number, json.loads(line)
+    except ValueError as error:
+        raise RecordingError(f"{path}:{number}: not JSON: {error}; each line is to be one case") from error
 
 
-def case_of(recording: Recording, index: int, content: dict[str, Any]) -> Case:
+def add_case(recording: Recording, content: dict[str, Any]) -> Case:
     frames: list[Frame] = content["frames"]
     if not frames:
         raise ValueError("it has no frames")
@@ -217,17 +253,19 @@ def case_of(recording: Recording, index: int, content: dict[str, Any]) -> Case:
     if recording.protocol not in ("", protocol):
         raise ValueError(f"it is {protocol}, the cases above are {recording.protocol}")
     recording.protocol = protocol
-    return Case(
+    case = Case(
         recording=recording,
-        index=index,
+        index=len(recording.cases),
         id=content["id"],
         kind=_kind(content),
         orders=content["calls"],
         results=content["results"],
         reference_server_failed=bool(content.get("reference_server_failed")),
-        items=items(frames),
+        sent=read_frames(frames),
         recorded={key: value for key, value in content.items() if key != "frames"},
     )
+    recording.cases.append(case)
+    return case
 
 
 def _kind(content: dict[str, Any]) -> str:

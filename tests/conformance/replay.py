@@ -1,7 +1,7 @@
 """Kong's side of a recording, played to a plugin server: the same bytes on as many connections, in the same order.
 
-What a run makes up is mapped: instance ids, event ids, message ids and sequence numbers. Everything else of Kong's
-bytes stays as it was recorded.
+The ids that our server makes up, of instances and events, stand in place of the recorded ones. Everything else of
+Kong's bytes stays as it was recorded.
 """
 
 from __future__ import annotations
@@ -12,28 +12,33 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-from conformance.frames import NOTHING, Close, Event, HangUp, Item, Start, Step
-from conformance.notes import Noted, Notes, expected
+from conformance.frames import NoAnswer, Sent, Step
+from conformance.handler_results import Results, expected
+from conformance.kong_answers import Difference, KongAnswers
 from conformance.recordings import HTTP, Case, Recording
-from conformance.run_ids import with_ids, with_sequence
-from conformance.script import Difference, Script
-from kong_pdk.wire import calls, msgpack_codec, protobuf_codec
+from fake_kong import Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
+from kong_pdk.wire import msgpack_codec, protobuf_codec
+from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
+from kong_pdk.wire.kong_side import PdkCall, pdk_call
+from kong_pdk.wire.messages import message_class
+from kong_pdk.wire.wire_errors import WireError
+from msgpack import packb, unpackb
 
-DEADLINE = 20.0
 PROBE = "probe"
 
 
 class Replay(ABC):
     """Plays the cases of one recording to one server."""
 
-    def __init__(self, recording: Recording, server: Path, notes: Notes) -> None:
-        """:param server: its socket; notes: what its probe writes."""
+    kind: type[Any]
+
+    def __init__(self, recording: Recording, server: Path, results: Results) -> None:
+        """:param server: its socket; results: what its probe writes."""
         self._recording = recording
         self._server = server
-        self._notes = notes
-        self._connections: dict[int, socket.socket] = {}
-        self._instances: dict[int, int] = {}
-        self._number = 0
+        self._results = results
+        self._connections: dict[int, FakeKong] = {}
+        self._instances: dict[int | None, int] = {}
 
     def play(self, case: Case) -> None:
         """Play a case.
@@ -41,14 +46,21 @@ class Replay(ABC):
         :raises Difference: the server did, or its handler got, something else than was recorded.
         """
         try:
-            for item in case.items:
-                if self._play(case, item):
+            for sent in case.sent:
+                if self._play(case, sent):
                     self.close()
                     break
+        except (Closed, TimeoutError, RpcError, WireError) as error:
+            self.close()
+            raise Difference(f"the server: {type(error).__name__} {error}") from error
         except BaseException:
             self.close()
             raise
-        self._compare(case)
+        wanted = expected(case)
+        noted = self._results.of(case, len(wanted.noted))
+        if wanted.differs(noted):
+            ours, theirs = ("".join(f"\n  {note}" for note in notes) for notes in (noted, wanted.noted))
+            raise Difference(f"{case.name}: the handler got {ours}\n\nbut the recorded one {theirs}")
 
     def close(self) -> None:
         """Close all connections, as a Kong does that ends."""
@@ -57,210 +69,171 @@ class Replay(ABC):
 
     def hang_up(self, conn: int) -> None:
         """Close a connection, if it is open."""
-        connection = self._connections.pop(conn, None)
-        if connection is not None:
-            connection.close()
+        if conn in self._connections:
+            self._connections.pop(conn).close()
 
-    def _play(self, case: Case, item: Item) -> bool:
-        """Play one thing that Kong did; whether the rest of the case is of no use."""
-        if isinstance(item, HangUp):
-            self.hang_up(item.conn)
-        elif isinstance(item, Start):
-            self._start(item)
-        elif isinstance(item, Close):
-            self._close(item, self._instance(case, item.id))
-        else:
-            script = Script(case, item, self._server.parent)
-            self._event(item, self._instance(case, item.instance), script)
-            return script.cut
-        return False
-
-    def _instance(self, case: Case, recorded: int) -> int:
-        if recorded not in self._instances:
-            self._start(self._recording.start_of(recorded, case) or self._made_up_start(recorded, case))
-        return self._instances[recorded]
-
-    def _made_up_start(self, recorded: int, case: Case) -> Start:
-        """A StartInstance for cases that were recorded after it."""
-        config = json.dumps({"note": "", "__seq__": 1, **self._settings(case)}).encode()
-        return Start(case.items[0].conn, self._raw_start(config), PROBE, config, recorded)
-
-    @staticmethod
-    def _settings(case: Case) -> dict[str, Any]:
-        return {"note": json.dumps({"case": case.id, **case.orders})} if case.kind != HTTP else {}
-
-    def _start(self, item: Start) -> None:
-        name, id = self._ask_to_start(item)
-        if name != item.name:
-            raise Difference(f"StartInstance of {item.name!r} was answered for {name!r}")
-        if item.id is not None:
-            self._instances[item.id] = id
-
-    def _compare(self, case: Case) -> None:
-        wanted = expected(case)
-        noted = self._notes.of(case, len(wanted.noted))
-        if wanted.differs(noted):
-            recorded = _listed(wanted.noted)
-            raise Difference(f"{case.name}: the handler got {_listed(noted)}\n\nbut the recorded one{recorded}")
-
-    def connection(self, conn: int) -> socket.socket:
+    def kong(self, conn: int) -> Any:
         """The connection that stands for a recorded one."""
         if conn not in self._connections:
-            opened = self._connections[conn] = socket.socket(socket.AF_UNIX)
-            opened.settimeout(DEADLINE)
-            opened.connect(str(self._server))
-            self.opened(conn)
+            self._connections[conn] = self.kind(self._server)
         return self._connections[conn]
 
-    def number(self) -> int:
-        """A message id or sequence number of this run."""
-        self._number += 1
-        return self._number
+    def _play(self, case: Case, sent: Sent) -> bool:
+        """Play one thing that Kong did; whether the rest of the case is of no use."""
+        if sent.call is None:
+            self.hang_up(sent.conn)
+        elif isinstance(sent.call, StartInstance):
+            self._start(sent)
+        elif isinstance(sent.call, CloseInstance):
+            self._close(sent, self._instance(case, sent.instance))
+        else:
+            answers = KongAnswers(case, sent, self._server.parent)
+            if self._event(sent, self._instance(case, sent.instance), answers):
+                answers.end()
+            return answers.cut
+        return False
 
-    def receive(self, conn: int) -> bytes:
-        """What comes next on a connection."""
-        try:
-            data = self.connection(conn).recv(65536)
-        except TimeoutError:
-            raise Difference(f"the server says nothing for {DEADLINE:g} s") from None
-        if not data:
-            raise Difference("the server closed the connection")
-        return data
+    def _instance(self, case: Case, recorded: int | None) -> int:
+        if recorded not in self._instances:
+            self._start(self._recording.start_of(recorded, case) or self._start_for(case, recorded))
+        return self._instances[recorded]
+
+    def _start_for(self, case: Case, recorded: int | None) -> Sent:
+        """A StartInstance for cases that were recorded after it."""
+        note = json.dumps({"case": case.id, **case.orders}) if case.kind != HTTP else ""
+        call = StartInstance(PROBE, json.dumps({"note": note, "__seq__": 1}).encode())
+        return Sent(case.sent[0].conn, self._raw(call), call, recorded)
+
+    def _start(self, sent: Sent) -> None:
+        name, instance = self._ask_to_start(sent)
+        assert isinstance(sent.call, StartInstance)
+        if name != sent.call.name:
+            raise Difference(f"StartInstance of {sent.call.name!r} was answered for {name!r}")
+        if sent.instance is not None:
+            self._instances[sent.instance] = instance
 
     @abstractmethod
-    def opened(self, conn: int) -> None:
-        """A connection is new."""
+    def _raw(self, call: StartInstance) -> bytes: ...
 
     @abstractmethod
-    def _raw_start(self, config: bytes) -> bytes: ...
+    def _ask_to_start(self, sent: Sent) -> tuple[str, int]: ...
 
     @abstractmethod
-    def _ask_to_start(self, item: Start) -> tuple[str, int]: ...
+    def _close(self, sent: Sent, instance: int) -> None: ...
 
     @abstractmethod
-    def _close(self, item: Close, instance: int) -> None: ...
-
-    @abstractmethod
-    def _event(self, item: Event, instance: int, script: Script) -> None: ...
-
-
-def _listed(noted: list[Noted]) -> str:
-    return "".join(f"\n  {note}" for note in noted) or " nothing"
+    def _event(self, sent: Sent, instance: int, answers: KongAnswers) -> bool:
+        """Whether the handler came to its end."""
 
 
 class MsgpackReplay(Replay):
     """Over MsgPack:1."""
 
-    def __init__(self, recording: Recording, server: Path, notes: Notes) -> None:
-        super().__init__(recording, server, notes)
-        self._received: dict[int, msgpack_codec.Messages] = {}
+    kind = MsgpackKong
 
-    def opened(self, conn: int) -> None:
-        self._received[conn] = msgpack_codec.Messages()
+    def _raw(self, call: StartInstance) -> bytes:
+        return msgpack_codec.encode_request(
+            0, "plugin.StartInstance", [{"Name": call.name, "Config": call.config.decode()}]
+        )
 
-    def _raw_start(self, config: bytes) -> bytes:
-        return msgpack_codec.encode_request(0, "plugin.StartInstance", [{"Name": PROBE, "Config": config.decode()}])
-
-    def _ask_to_start(self, item: Start) -> tuple[str, int]:
-        result = self._ask(item.conn, item.raw)
+    def _ask_to_start(self, sent: Sent) -> tuple[str, int]:
+        result = self._ask(sent.conn, sent.raw)
         return result["Name"], result["Id"]
 
-    def _close(self, item: Close, instance: int) -> None:
-        self._ask(item.conn, item.raw, argument=instance)
+    def _close(self, sent: Sent, instance: int) -> None:
+        recorded = packb([sent.instance])
+        assert sent.raw.endswith(recorded)
+        self._ask(sent.conn, sent.raw.removesuffix(recorded) + packb([instance]))
 
-    def _event(self, item: Event, instance: int, script: Script) -> None:
-        result = self._ask(item.conn, item.raw, InstanceId=instance)
-        while result["Data"] != "ret":
-            call, event = result["Data"], result["EventId"]
-            step: Any = script.over_msgpack(call["Method"], call["Args"])
-            if step is NOTHING:
-                return
-            result = self._ask(step.conn, step.raw or _raw_step(step), EventId=event)
-        script.end()
+    def _event(self, sent: Sent, instance: int, answers: KongAnswers) -> bool:
+        output = self._ask(sent.conn, with_id(sent.raw, "InstanceId", instance))
+        while (call := pdk_call(output)) is not None:
+            step = answers.over_msgpack(call.method, call.arguments)
+            if not isinstance(step, Step):
+                return False
+            raw = step.raw or _raw_step(step)
+            output = self._ask(step.conn, with_id(raw, "EventId", call.event))
+        return True
 
-    def _ask(self, conn: int, raw: bytes, **ids: int) -> Any:
-        number = self.number()
-        self.connection(conn).sendall(with_ids(raw, number, ids))
-        while True:
-            for message in self._received[conn].feed(self.receive(conn)):
-                if isinstance(message, msgpack_codec.Notification):
-                    continue
-                if not isinstance(message, msgpack_codec.Response) or message.id != number:
-                    raise Difference(f"{message} instead of the response {number}")
-                if message.error is not None:
-                    raise Difference(f"the server answered with an error: {message.error}")
-                return message.result
+    def _ask(self, conn: int, raw: bytes) -> Any:
+        kong: MsgpackKong = self.kong(conn)
+        _, number, *_ = unpackb(raw, raw=True, strict_map_key=False)
+        return kong.result(kong.side.send(raw, number))
 
 
 def _raw_step(step: Step) -> bytes:
-    data = {} if step.data is NOTHING else {"Data": step.data}
+    data = {"Data": step.data} if not isinstance(step.data, NoAnswer) else {}
     return msgpack_codec.encode_request(0, step.method, [{"EventId": 0, **data}])
+
+
+def with_id(raw: bytes, key: str, id: object) -> bytes:
+    """A recorded request with an id of this run; every other byte is as Kong wrote it."""
+    (argument,) = unpackb(raw, unicode_errors="surrogateescape", strict_map_key=False)[3]
+    recorded = packb(key) + packb(argument[key])
+    assert raw.count(recorded) == 1, (raw, key)
+    return raw.replace(recorded, packb(key) + packb(id))
 
 
 class ProtobufReplay(Replay):
     """Over ProtoBuf:1."""
 
-    def __init__(self, recording: Recording, server: Path, notes: Notes) -> None:
-        super().__init__(recording, server, notes)
-        self._frames: dict[int, protobuf_codec.Frames] = {}
-        self._ready: dict[int, list[bytes]] = {}
+    kind = ProtobufKong
 
-    def opened(self, conn: int) -> None:
-        self._frames[conn], self._ready[conn] = protobuf_codec.Frames(), []
+    def _raw(self, call: StartInstance) -> bytes:
+        return protobuf_codec.encode_call(1, call)
 
-    def _raw_start(self, config: bytes) -> bytes:
-        return protobuf_codec.encode_call(1, calls.StartInstance(PROBE, config))
+    def _ask_to_start(self, sent: Sent) -> tuple[str, int]:
+        status = self._send(sent.conn, sent.raw).answer()
+        if not isinstance(status, InstanceStatus):
+            raise Difference(f"StartInstance was answered by {status}")
+        return status.name, status.instance_id
 
-    def _ask_to_start(self, item: Start) -> tuple[str, int]:
-        answer = self._return(item.conn, self._call(item.conn, item.raw))
-        if not isinstance(answer, calls.InstanceStatus):
-            raise Difference(f"StartInstance was answered by {answer}")
-        return answer.name, answer.instance_id
+    def _close(self, sent: Sent, instance: int) -> None:
+        self._send(sent.conn, with_instance(sent.raw, instance)).answer()
 
-    def _close(self, item: Close, instance: int) -> None:
-        self._return(item.conn, self._call(item.conn, item.raw, instance))
-
-    def _event(self, item: Event, instance: int, script: Script) -> None:
-        sequence = self._call(item.conn, item.raw, instance)
-        while name := self._read(item.conn).decode():
-            answer = script.over_protobuf(name, self._read(item.conn))
+    def _event(self, sent: Sent, instance: int, answers: KongAnswers) -> bool:
+        kong = self._send(sent.conn, with_instance(sent.raw, instance))
+        while isinstance(said := kong.next(), PdkCall):
+            answer = answers.over_protobuf(said.method, said.arguments)
             if not isinstance(answer, bytes):
-                self._end_of_request(item.conn)
-                return
-            self._send(item.conn, answer)
-        if self._return(item.conn, sequence) is not None:
+                self._end_of_request(sent.conn, kong)
+                return False
+            kong.reply(answer)
+        if said.answer is not None:
             raise Difference("an event was answered by more than its sequence number")
-        script.end()
+        return True
 
-    def _end_of_request(self, conn: int) -> None:
+    def _end_of_request(self, conn: int, kong: ProtobufKong) -> None:
         """Kong closes the connection; nothing more is to come, and the server closes it too."""
-        self.connection(conn).shutdown(socket.SHUT_WR)
-        rest = self._ready[conn]
-        while data := self.connection(conn).recv(65536):
-            rest += self._frames[conn].feed(data)
+        kong.socket.shutdown(socket.SHUT_WR)
+        while data := kong.socket.recv(65536):
+            kong.side.feed(data)
         self.hang_up(conn)
-        if rest:
-            raise Difference(f"the server went on after a call that Kong does not answer: {rest}")
+        if (frame := kong.side.next_frame()) is not None:
+            raise Difference(f"the server went on after a call that Kong does not answer: {frame!r}")
 
-    def _call(self, conn: int, raw: bytes, instance: int | None = None) -> int:
-        sequence = self.number()
-        self._send(conn, with_sequence(raw, sequence, instance))
-        return sequence
+    def _send(self, conn: int, raw: bytes) -> ProtobufKong:
+        kong: ProtobufKong = self.kong(conn)
+        sequence, call = protobuf_codec.decode_call(raw)
+        kong.socket.sendall(kong.side.send(raw, sequence, isinstance(call, HandleEvent)))
+        return kong
 
-    def _return(self, conn: int, sequence: int) -> Any:
-        answered, answer = protobuf_codec.decode_return(self._read(conn))
-        if answered != sequence:
-            raise Difference(f"the call {sequence} was answered as {answered}")
-        return answer
 
-    def _send(self, conn: int, payload: bytes) -> None:
-        self.connection(conn).sendall(protobuf_codec.frame(payload))
+def with_instance(raw: bytes, instance: int) -> bytes:
+    """A recorded HandleEvent or CloseInstance for an instance of this run, its fields in Kong's order."""
+    sequence, call = protobuf_codec.decode_call(raw)
+    assert isinstance(call, HandleEvent | CloseInstance)
+    number = _message("RpcCall", sequence=sequence)
+    command = raw.removeprefix(number) if raw.startswith(number) else raw.removesuffix(number)
+    tag, content = command[:2], command[3:]  # these commands are short: their length is one byte
+    old, new = (_message("CmdHandleEvent", instance_id=id) for id in (call.instance_id, instance))
+    content = new + content.removeprefix(old) if content.startswith(old) else content.removesuffix(old) + new
+    command = tag + bytes([len(content)]) + content
+    return number + command if raw.startswith(number) else command + number
 
-    def _read(self, conn: int) -> bytes:
-        self.connection(conn)
-        while not self._ready[conn]:
-            self._ready[conn] += self._frames[conn].feed(self.receive(conn))
-        return self._ready[conn].pop(0)
+
+def _message(name: str, **fields: int) -> bytes:
+    return bytes(message_class(name)(**fields).SerializeToString())
 
 
 REPLAYS: dict[str, type[Replay]] = {"MsgPack:1": MsgpackReplay, "ProtoBuf:1": ProtobufReplay}

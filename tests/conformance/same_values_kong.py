@@ -6,18 +6,18 @@ import http.client
 import pickle
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conformance.running_gateway import RunningGateway
 from conformance.same_values_scenarios import HOST, PHASES, SCENARIOS
+from fake_kong import DEADLINE
 from kong_pdk.wire.interface import EXTENDED, STOCK, as_text
+from running_gateway import RunningGateway
+from unit.server.server_process import wait_for
 
-DEADLINE = 30.0
 PLUGINS = Path(__file__).parent / "plugins"
 MSGPACK, PROTOBUF, PROTOBUF_EXTENDED = "msgpack", "protobuf", "protobuf-extended"
 WAYS = {MSGPACK: STOCK, PROTOBUF: STOCK, PROTOBUF_EXTENDED: EXTENDED}
@@ -92,19 +92,14 @@ class Kong:
             content = response.read()
         finally:
             connection.close()
-        self._wait_for(self.folder / f"{name}.log.got")
+        done = self.folder / f"{name}.log.got"
+        wait_for(done.exists, lambda: self.log.read_text() + self.gateway.log.read_text("utf-8", "replace"))
         got = {
             phase: pickle.loads((self.folder / f"{name}.{phase}.got").read_bytes())
             for phase in PHASES
             if (self.folder / f"{name}.{phase}.got").exists()
         }
         return Outcome(got, response.status, [list(pair) for pair in response.getheaders()], content)
-
-    def _wait_for(self, file: Path) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while not file.exists():
-            assert time.monotonic() < deadline, self.log.read_text() + self.gateway.log.read_text("utf-8", "replace")
-            time.sleep(0.01)
 
 
 @contextmanager
@@ -131,10 +126,7 @@ def running(way: str, folder: Path, upstream_port: int) -> Iterator[Kong]:
                 "KONG_PLUGINSERVER_S_SOCKET": str(folder / "s"),
                 "KONG_PLUGINSERVER_S_QUERY_CMD": f"cat '{folder}/dump.json'",
             }
-            deadline = time.monotonic() + DEADLINE
-            while not (folder / "s").exists():
-                assert server.poll() is None and time.monotonic() < deadline, log.read_text()
-                time.sleep(0.01)
+            wait_for(lambda: (folder / "s").exists() or server.poll() is not None, log.read_text)
             with RunningGateway(folder, settings, interface) as gateway:
                 yield Kong(gateway, folder, log)
         finally:

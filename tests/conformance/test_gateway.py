@@ -2,185 +2,281 @@
 
 from __future__ import annotations
 
-import http.client
-import io
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
+import re
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 
 import pytest
-from conformance import codec, probed_gateway
-from conformance.author_values import author_value, noted_by_recorder
+import yaml
+from conformance.author_values import author_value
 from conformance.differences import UNRECORDED, Comparable
-from conformance.exceptions import GATEWAY
-from conformance.probe_server import PROBES, RECORDED_UPSTREAM_PORT, Observed, ProbeServer
-from conformance.recordings import (
-    FOLDER,
-    HTTP,
-    NOTHING,
-    UNREADABLE,
-    Case,
-    PdkCall,
-    Recording,
-    Step,
-    cases,
-    recordings,
-)
-from conformance.running_gateway import RunningGateway
-from conformance.unix_server import DEADLINE
-from conformance.upstream_server import Upstream
-from conformance.verdict import judge
+from conformance.frames import UNREADABLE, PdkCall, Sent, Step
+from conformance.known_differences import GATEWAY, judge
+from conformance.messages_of_calls import as_recorded_result, meaning
+from conformance.probe_server import Event, ProbeServer
+from conformance.recordings import CERTIFICATE, FOLDER, HTTP, STREAM, Case, Recording, cases, node_id, recordings
+from fake_kong import DEADLINE
+from running_gateway import RunningGateway, parse_response
+from socket_servers import RecordedUpstream, http_server, running
+
+UPSTREAM_PORT, A_PORT, B_PORT = 18090, 18091, 18092
+"""The ports of the services behind the recordings."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A gateway with the probe plugin behind one protocol."""
+    """A gateway with the probe behind it, as it stood beside a recording; ``ports`` are recorded ones to this run's."""
 
     gateway: RunningGateway
     probe: ProbeServer
-    comparable: Comparable
+    ports: dict[int, int]
+
+    @property
+    def comparable(self) -> Comparable:
+        return Comparable({ours: recorded for recorded, ours in self.ports.items()})
+
+
+class Setups:
+    """One for each recording and kind of case, made when the first case needs it."""
+
+    def __init__(self, stack: ExitStack, folders: pytest.TempPathFactory) -> None:
+        self._stack = stack
+        self._folders = folders
+        self._made: dict[tuple[str, str], Setup] = {}
+
+    def of(self, case: Case) -> Setup:
+        key = case.recording.name, case.kind
+        if key not in self._made:
+            make: Callable[[Recording], Setup] = getattr(self, f"_make_{case.kind}")
+            self._made[key] = make(case.recording)
+        return self._made[key]
+
+    def _make_http(self, recording: Recording) -> Setup:
+        port = self._stack.enter_context(http_server(RecordedUpstream))
+        kong_yml = (FOLDER / "kong.yml").read_text().replace(str(UPSTREAM_PORT), str(port))
+        setup = self._start(recording, HTTP, kong_yml, {UPSTREAM_PORT: port})
+        setup.ports[8300] = setup.gateway.port
+        return setup
+
+    def _make_certificate(self, recording: Recording) -> Setup:
+        port = self._stack.enter_context(http_server(RecordedUpstream))
+        kong_yml = globally_applied(port, '{"case": 0}')
+        return self._start(recording, CERTIFICATE, kong_yml, {UPSTREAM_PORT: port}, KONG_PROXY_LISTEN="127.0.0.1:0 ssl")
+
+    def _make_stream(self, recording: Recording) -> Setup:
+        services = {port: self._stream_service(prefix) for port, prefix in ((A_PORT, b"A:"), (B_PORT, b"B:"))}
+        ports = {case.id: self._reserved_port() for case in recording.of_kind(STREAM)}
+        return self._start(
+            recording,
+            STREAM,
+            with_ports((FOLDER / "kong-stream.yml").read_text("utf-8"), ports, services),
+            {**ports, **services},
+            KONG_PROXY_LISTEN="off",
+            KONG_STREAM_LISTEN=", ".join(f"127.0.0.1:{port}" for port in ports.values()),
+            KONG_PROXY_STREAM_ACCESS_LOG="off",
+        )
+
+    def _start(
+        self, recording: Recording, kind: str, kong_yml: str, ports: dict[int, int], **environment: str
+    ) -> Setup:
+        prefix = self._folders.mktemp("kong")
+        probe = ProbeServer(prefix / "probe.sock", recording, ports)
+        self._stack.enter_context(probe.serving())
+        (prefix / "dump.json").write_text(probe.dump(kind))
+        (prefix / "kong.yml").write_text(kong_yml)
+        (prefix / "pluginsocket.proto").write_text(recording.interface_file())
+        environment = {
+            "KONG_DECLARATIVE_CONFIG": str(prefix / "kong.yml"),
+            "KONG_PLUGINS": "bundled,probe",
+            "KONG_PLUGINSERVER_NAMES": "probe",
+            "KONG_PLUGINSERVER_PROBE_SOCKET": str(probe.path),
+            "KONG_PLUGINSERVER_PROBE_QUERY_CMD": f"cat '{prefix}/dump.json'",
+            "KONG_TRUSTED_IPS": "127.0.0.1",
+            "KONG_NODE_ID": node_id(),
+            **environment,
+        }
+        gateway = RunningGateway(prefix, environment, prefix / "pluginsocket.proto")
+        return Setup(self._stack.enter_context(gateway), probe, ports)
+
+    def _reserved_port(self) -> int:
+        """A port that is ours: the gateway can listen on it, and nobody else is given it."""
+        reserved = self._stack.enter_context(closing(socket.socket()))
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        return int(reserved.getsockname()[1])
+
+    def _stream_service(self, prefix: bytes) -> int:
+        """A service that answers with ``prefix`` and what it got; its port."""
+
+        class Handler(BaseRequestHandler):
+            def handle(self) -> None:
+                while data := self.request.recv(65536):
+                    self.request.sendall(prefix + data)
+
+        server = ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        self._stack.enter_context(running(server))
+        return int(server.server_address[1])
+
+
+def with_ports(stream_yml: str, ports: dict[int, int], services: dict[int, int]) -> str:
+    """The recorded configuration of streams, with this run's ports in it."""
+
+    def here(value: Any, name: str = "") -> Any:
+        if isinstance(value, dict):
+            return {key: here(item, key) for key, item in value.items()}
+        if isinstance(value, list):
+            return [here(item) for item in value]
+        if name == "port":
+            return {**ports, **services}.get(value, value)
+        if isinstance(value, str):
+            return re.sub(r"\b\d+\b", lambda found: str(services.get(int(found[0]), found[0])), value)
+        return value
+
+    return json.dumps(here(yaml.safe_load(stream_yml)))
+
+
+def globally_applied(port: int, note: str) -> str:
+    """The configuration of one certificate case."""
+    service = {"name": "echo", "url": f"http://127.0.0.1:{port}", "routes": [{"name": "all", "paths": ["/"]}]}
+    plugin = {"name": "probe", "config": {"note": note}}
+    return json.dumps({"_format_version": "3.0", "services": [service], "plugins": [plugin]})
 
 
 @pytest.fixture(scope="module")
 def setups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setups]:
-    """One gateway for each recording, made when its first case needs it."""
     with ExitStack() as stack:
-        yield Setups(stack, stack.enter_context(Upstream()).port, tmp_path_factory)
+        yield Setups(stack, tmp_path_factory)
 
 
-class Setups(probed_gateway.Setups[Setup]):
-    """The gateways, by their recordings."""
-
-    def __init__(self, stack: ExitStack, upstream_port: int, folders: pytest.TempPathFactory) -> None:
-        super().__init__(stack, folders)
-        self._upstream_port = upstream_port
-
-    def _setup(self, recording: Recording, prefix: Path) -> Setup:
-        probe = PROBES[recording.protocol](prefix / "probe.sock", self._upstream_port)
-        probe.start()
-        self._stack.callback(probe.stop)
-        kong_yml = (FOLDER / "kong.yml").read_text().replace(str(RECORDED_UPSTREAM_PORT), str(self._upstream_port))
-        gateway = self._gateway(recording, probe, kong_yml)
-        return Setup(gateway, probe, Comparable({gateway.port: 8300, self._upstream_port: RECORDED_UPSTREAM_PORT}))
-
-
-@pytest.mark.parametrize("case", cases(HTTP), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 def test_case(case: Case, setups: Setups, request: pytest.FixtureRequest) -> None:
-    """The plugin server sees what Kong's showed it, the client and the upstream get what they got from Kong."""
-    judge(case, GATEWAY, "http", lambda: _play(case, setups.of(case.recording)), request)
+    """The plugin server sees what Kong's showed it, the client and the service get what they got from Kong."""
+    play = {HTTP: play_http, STREAM: play_stream, CERTIFICATE: play_certificate}[case.kind]
+    judge(case, GATEWAY, case.kind, lambda: play(case, setups.of(case)), request)
 
 
-def _play(case: Case, setup: Setup) -> None:
-    observed = setup.probe.play(case)
+def play_http(case: Case, setup: Setup) -> None:
+    setup.probe.play(case)
     raw = setup.gateway.send(case.raw_request())
-    assert observed.ended.wait(DEADLINE), "the log event did not end"
-    _compare_calls(case, setup.comparable, observed)
+    compare_calls(case, setup)
     if not case.reference_server_failed:
-        _compare_results(case, setup.comparable, observed)
-        _compare_response(setup.comparable, raw, case.response)
+        compare_response(setup.comparable, raw, case.recorded["response"])
 
 
-def _first_cases() -> list[Case]:
-    firsts = [recording.kind(HTTP)[0] for recording in recordings() if recording.kind(HTTP)]
-    return [case for case in firsts if case.recording.starts]
+def play_stream(case: Case, setup: Setup) -> None:
+    """The client sees what comes first, or how it is refused, which may be as soon as it connects."""
+    try:
+        with socket.create_connection(("127.0.0.1", setup.ports[case.id]), DEADLINE) as client:
+            client.sendall(case.recorded["send"].encode())
+            received = client.recv(65536).decode()
+    except OSError as error:
+        received = type(error).__name__
+    assert received == case.recorded["received"]
+    compare_calls(case, setup)
 
 
-@pytest.mark.parametrize("case", _first_cases(), ids=lambda case: case.recording.name)
+def play_certificate(case: Case, setup: Setup) -> None:
+    """The client sees the status line, or how the handshake fails."""
+    note = json.dumps({"case": case.id, **case.orders})
+    (setup.probe.path.parent / "kong.yml").write_text(globally_applied(setup.ports[UPSTREAM_PORT], note))
+    setup.gateway.reload()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    name = case.recorded["tls_sni"]
+    with socket.create_connection(("127.0.0.1", setup.gateway.port), DEADLINE) as plain:
+        try:
+            with context.wrap_socket(plain, server_hostname=name) as client:
+                client.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+                with client.makefile("rb") as response:
+                    received = response.readline().decode().rstrip()
+        except OSError as error:
+            received = f"TLS handshake failed: {type(error).__name__}"
+    assert received == case.recorded["received"]
+    compare_calls(case, setup)
+
+
+def compare_calls(case: Case, setup: Setup) -> None:
+    """Compare Kong's answers to all calls, and the values that an author's handler would get of them."""
+    comparable, observed = setup.comparable, setup.probe.observed(case)
+    for ours, theirs in zip(observed.events, case.events, strict=False):
+        for call, recorded in zip(ours.pdk_calls, theirs.pdk_calls, strict=False):
+            if recorded.answer is UNREADABLE:
+                assert case.reference_server_failed
+                call.answer = UNREADABLE
+    assert [answers(comparable, event) for event in observed.events] == [
+        answers(comparable, event) for event in case.events
+    ]
+    if case.reference_server_failed:
+        return
+    for ours, theirs in zip(observed.events, case.events, strict=True):
+        first = case.orders_come_first
+        made = zip(case.results_of(ours.phase), ours.pdk_calls[first:], theirs.pdk_calls[first:], strict=False)
+        for result, call, recorded in made:
+            assert result["method"] == call.method
+            if not recorded.refused:  # the recording server noted a value where it did not wait for one, too
+                values = (as_recorded_result(call), result["value"])
+                got, wanted = (author_value(case, call.method, value) for value in values)
+                assert comparable.result(call.function, got) == comparable.result(call.function, wanted)
+    started = case.recording.start_of(case.events[0].instance, case) if case.events else None
+    if started is not None and case.kind != HTTP:
+        assert configuration(setup, observed.config) == configuration(setup, json.loads(started.call.config))
+
+
+def answers(comparable: Comparable, event: Event | Sent) -> Any:
+    """The answers of an event, in a shape that is the same in every run."""
+
+    def answer(call: PdkCall) -> Any:
+        said = comparable.result(call.function, meaning(call)) if call.answered else meaning(call)
+        return (call.method, call.answer.method, said) if isinstance(call.answer, Step) else (call.method, said)
+
+    return event.phase, [answer(call) for call in event.pdk_calls]
+
+
+def configuration(setup: Setup, config: dict[str, Any]) -> Any:
+    note = json.dumps(config["note"])
+    for recorded, ours in setup.ports.items():
+        note = note.replace(str(ours), str(recorded))
+    return setup.comparable.value({**config, "note": note})
+
+
+def compare_response(comparable: Comparable, raw: bytes, recorded: dict[str, Any]) -> None:
+    status, headers, body = parse_response(raw)
+    assert status == recorded["status"]
+    assert comparable.body(body) == comparable.body(bytes.fromhex(recorded.get("body_hex") or ""))
+    ours, theirs = (
+        comparable.headers([[name, value] for name, value in each if name.lower() not in UNRECORDED])
+        for each in (headers, recorded["headers"])
+    )
+    assert ours == theirs
+    assert all(int(value) == len(body) for name, value in headers if name.lower() == "content-length")
+
+
+FIRST_CASES = [recording.of_kind(HTTP)[0] for recording in recordings() if recording.of_kind(HTTP)]
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in FIRST_CASES if case.recording.starts()], ids=lambda case: case.recording.name
+)
 def test_instance_gets_the_configuration_with_kongs_own_keys(case: Case, setups: Setups) -> None:
     """One instance serves all requests of a configuration; a new configuration starts another."""
-    setup = setups.of(case.recording)
+    setup = setups.of(case)
     before = len(setup.probe.started)
     for generation in (0, 1):
         setup.gateway.reload()
         for _ in range(2):
-            observed = setup.probe.play(case)
+            setup.probe.play(case)
             setup.gateway.send(case.raw_request())
-            assert observed.ended.wait(DEADLINE)
+            compare_calls(case, setup)
         assert len(setup.probe.started) == before + generation + 1
-    recorded = setup.comparable.value(_started(case.recording))
+    recorded = setup.comparable.value(json.loads(case.recording.starts()[0].call.config))
     first, second = setup.probe.started[before:]
     assert [setup.comparable.value(config) for config in (first, second)] == [recorded, recorded]
     assert first["__seq__"] != second["__seq__"]
-
-
-def _started(recording: Recording) -> dict[str, Any]:
-    """The configuration that Kong gave to StartInstance."""
-    configuration: dict[str, Any] = json.loads(recording.starts[0].config)
-    return configuration
-
-
-def _compare_calls(case: Case, comparable: Comparable, observed: Observed) -> None:
-    """Kong's answers to all calls, those to the probe's own question among them."""
-    wanted = [(event.phase, [(call.method, _said(comparable, call)) for call in event.calls]) for event in case.events]
-    unreadable = [call.answer is UNREADABLE for event in case.events for call in event.calls]
-    for (_, calls), event in zip(observed.events, case.events, strict=False):
-        for call, recorded in zip(calls, event.calls, strict=False):
-            call.answer = UNREADABLE if recorded.answer is UNREADABLE else call.answer
-    assert any(unreadable) <= case.reference_server_failed
-    assert [
-        (phase, [(call.method, _said(comparable, call)) for call in calls]) for phase, calls in observed.events
-    ] == wanted
-
-
-def _compare_results(case: Case, comparable: Comparable, observed: Observed) -> None:
-    """The recorded results, as an author's handler would get the gateway's answers."""
-    made = dict(observed.events)
-    for event in case.events:
-        results = [result for result in case.results if result["phase"] == event.phase]
-        for result, call, recorded in zip(results, made[event.phase][1:], event.calls[1:], strict=False):
-            assert result["method"] == call.method
-            if recorded.refused:  # the recording server noted a value where it did not wait for one, too
-                continue
-            method = codec.recorded_methods().get(call.method, codec.NO_METHOD)
-            ours = author_value(case, call.method, noted_by_recorder(method, call.answer))
-            theirs = author_value(case, call.method, result["value"])
-            function = call.method.replace("/", ".")
-            assert comparable.result(function, ours) == comparable.result(function, theirs)
-
-
-def _said(comparable: Comparable, call: PdkCall) -> Any:
-    """An answer in a shape that is the same in every run."""
-    if isinstance(call.answer, Step):
-        data = repr(NOTHING) if call.answer.data is NOTHING else comparable.result(call.method, call.answer.data)
-        return call.answer.method, data
-    if not isinstance(call.answer, bytes):
-        return repr(call.answer)
-    method = codec.recorded_methods()[call.method]
-    return comparable.result(method.function, codec.meaning(method, call.answer))
-
-
-def _compare_response(comparable: Comparable, raw: bytes, recorded: dict[str, Any]) -> None:
-    response = _Response(raw)
-    body = bytes.fromhex(recorded.get("body_hex") or "")
-    assert response.status == recorded["status"]
-    assert comparable.body(response.body) == comparable.body(body)
-    assert _headers(comparable, response.headers) == _headers(comparable, recorded["headers"])
-    for length in response.lengths:
-        assert length == len(response.body)
-
-
-def _headers(comparable: Comparable, headers: list[list[str]]) -> list[tuple[str, str]]:
-    return comparable.headers([[name, value] for name, value in headers if name.lower() not in UNRECORDED])
-
-
-class _Response:
-    def __init__(self, raw: bytes) -> None:
-        parsed = http.client.HTTPResponse(_Socket(raw))  # type: ignore[arg-type]
-        parsed.begin()
-        self.status = parsed.status
-        self.headers = [[name, value] for name, value in parsed.getheaders()]
-        self.lengths = [int(value) for name, value in self.headers if name.lower() == "content-length"]
-        self.body = parsed.read()
-
-
-class _Socket:
-    """What http.client needs of a socket to read a response that is already here."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
-
-    def makefile(self, mode: str) -> io.BytesIO:
-        return io.BytesIO(self._raw)

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from conformance import exceptions, recordings
-from conformance.frames import Event, Step
-from conformance.recordings import CERTIFICATE, FOLDER, HTTP, STREAM, RecordingError, cases
+from conformance.frames import PdkCall, Step, read_frames
+from conformance.known_differences import GATEWAY, MOST, SERVER, rule_for
+from conformance.recordings import CERTIFICATE, FOLDER, HTTP, STREAM, RecordingError, cases, read_recording
 from kong_pdk.wire import msgpack_codec
 
 
@@ -21,7 +21,7 @@ def test_there_are_recordings() -> None:
 
 
 def test_every_line_is_a_case() -> None:
-    """Nothing of a file is passed over."""
+    """Nothing of a file is skipped."""
     lines = sum(bool(line.strip()) for path in FOLDER.glob("*.jsonl") for line in path.read_bytes().split(b"\n"))
     assert len(cases()) == len(cases(HTTP)) + len(cases(STREAM)) + len(cases(CERTIFICATE)) == lines
 
@@ -30,26 +30,15 @@ def test_a_call_without_an_answer_is_the_last_of_its_event() -> None:
     """What the replay relies on."""
     for case in cases():
         for event in case.events:
-            assert not any(call.refused for call in event.calls[:-1]), case.name
-            assert event.finished or event.calls, case.name
+            assert not any(call.refused for call in event.pdk_calls[:-1]), case.name
+            assert event.finished or event.pdk_calls, case.name
 
 
-@pytest.mark.parametrize("direction", [exceptions.SERVER, exceptions.GATEWAY])
-def test_exceptions_are_few(direction: str) -> None:
+@pytest.mark.parametrize("direction", [SERVER, GATEWAY])
+def test_known_differences_are_few(direction: str) -> None:
     """At most 2 % of the cases."""
-    listed = [case.name for case in cases() if exceptions.rule_for(direction, case)]
-    assert len(listed) <= exceptions.MOST * len(cases()), listed
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder of recordings."""
-    monkeypatch.setattr(recordings, "FOLDER", tmp_path)
-    return tmp_path
-
-
-def _read(path: Path) -> list[recordings.Case]:
-    return recordings._recording(path).cases
+    listed = [case.name for case in cases() if rule_for(direction, case)]
+    assert len(listed) <= MOST * len(cases()), listed
 
 
 @pytest.mark.parametrize(
@@ -65,14 +54,14 @@ def _read(path: Path) -> list[recordings.Case]:
         ),
     ],
 )
-def test_a_broken_line_is_named(folder: Path, line: str, why: str) -> None:
+def test_a_broken_line_is_named(tmp_path: Path, line: str, why: str) -> None:
     """By file and line, with what is wrong."""
     event = msgpack_codec.encode_request(2, "plugin.HandleEvent", [{"InstanceId": 1, "EventName": "log"}])
     frame = {"conn": 1, "from": "kong", "hex": event.hex()}
     good = {"id": 0, "calls": {}, "results": [], "request": {}, "frames": [frame]}
-    (folder / "x.jsonl").write_text(f"{json.dumps(good)}\n{line}\n")
+    (tmp_path / "x.jsonl").write_text(f"{json.dumps(good)}\n{line}\n")
     with pytest.raises(RecordingError) as raised:
-        _read(folder / "x.jsonl")
+        read_recording(tmp_path / "x.jsonl")
     assert "x.jsonl:2: not " in str(raised.value)
     assert why in str(raised.value)
 
@@ -91,6 +80,6 @@ def test_frames_of_several_connections_are_one_event() -> None:
         for conn, side, message in said
         for part in (message[:6], message[6:])
     ]
-    [event] = recordings.items(torn)
-    assert isinstance(event, Event) and event.finished and event.phase == "log"
-    assert event.calls == [recordings.PdkCall("kong.request.get_path", [], Step("plugin.Step", "/", 7))]
+    [event] = read_frames(torn)
+    assert event.finished and event.phase == "log"
+    assert event.pdk_calls == [PdkCall("kong.request.get_path", [], Step("plugin.Step", "/", 7))]

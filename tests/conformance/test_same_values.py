@@ -7,7 +7,6 @@ everything, is what the others are held against; what they cannot tell or carry 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -16,8 +15,8 @@ import pytest
 from conformance.differences import Comparable, shape
 from conformance.same_values_kong import MSGPACK, PROTOBUF, PROTOBUF_EXTENDED, WAYS, Kong, Outcome, running
 from conformance.same_values_scenarios import SCENARIOS, STOCK_FUNCTIONS, Call
-from conformance.upstream_server import Upstream
 from kong_pdk.wire.interface import EXTENDED
+from socket_servers import RecordedUpstream, http_server
 
 # What the methods of stock ProtoBuf:1 cannot tell, and why; what they do tell must be the same. In `log` there are no
 # others, with our extension either: Kong has copies there for the functions by their own names.
@@ -64,11 +63,10 @@ OF_THE_GATEWAY = {"kong.cluster.get_id", "kong.node.get_id"}
 
 @pytest.fixture(scope="module")
 def kongs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Kong]]:
-    os.environ["SAME_VALUES_SECRET"] = "s3cret"
     with ExitStack() as stack:
-        upstream = stack.enter_context(Upstream())
-        yield {way: stack.enter_context(running(way, tmp_path_factory.mktemp(way), upstream.port)) for way in WAYS}
-    del os.environ["SAME_VALUES_SECRET"]
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("SAME_VALUES_SECRET", "s3cret")
+        port = stack.enter_context(http_server(RecordedUpstream))
+        yield {way: stack.enter_context(running(way, tmp_path_factory.mktemp(way), port)) for way in WAYS}
 
 
 @pytest.fixture(scope="module")

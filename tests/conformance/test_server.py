@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from conformance.exceptions import SERVER
-from conformance.plugin_servers import Servers
+from conformance.known_differences import SERVER, judge
 from conformance.recordings import Case, cases
-from conformance.verdict import judge
-from unit.server.served import MODES
+from conformance.replayed_servers import Servers, servers_of
+from unit.server.server_process import MODES
 
 
 @pytest.fixture(scope="module", params=MODES)
 def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """The servers of one mode."""
-    servers = Servers(request.param, tmp_path_factory.mktemp("server"))
-    yield servers
-    servers.end()
+    yield from servers_of(request.param, tmp_path_factory.mktemp("server"))
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)

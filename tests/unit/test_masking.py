@@ -1,9 +1,9 @@
-"""No password and no token in what is logged."""
+"""Passwords and tokens are masked; other texts stay as they are."""
 
 from __future__ import annotations
 
 import pytest
-from kong_pdk.masking import ends_too_early, masked, secrets_of
+from kong_pdk.masking import ends_too_early, has_unparsable_url, masked, secrets_of
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from kong_pdk.masking import ends_too_early, masked, secrets_of
         ("https://host/?a=1&API-Key=x;password=y#access_token=z", "https://host/?a=1&API-Key=****;password=****#access_token=****"),
     ],
 )  # fmt: skip
-def test_what_must_not_be_read_is_masked(text: str, expected: str) -> None:
+def test_secrets_of_urls_are_masked(text: str, expected: str) -> None:
     assert masked(text) == expected
 
 
@@ -53,7 +53,7 @@ def test_everything_else_stays(text: str) -> None:
     assert masked(text) == text
 
 
-def test_a_secret_is_masked_wherever_it_stands() -> None:
+def test_a_secret_is_masked_everywhere() -> None:
     secrets = secrets_of(["http://me:pass/word@host/ https://tok%3Den@host/", "plain", "ssh://git@host/x"])
     text = "connection to me:pass failed: Max retries exceeded with url: /word@host/, tok=en, tok%3Den, pass/word"
     assert masked(text, secrets) == (
@@ -61,7 +61,7 @@ def test_a_secret_is_masked_wherever_it_stands() -> None:
     )
 
 
-def test_what_is_too_short_to_be_found_is_no_secret() -> None:
+def test_a_short_text_is_no_secret() -> None:
     assert secrets_of(["http://me:abc@host/", "ssh://git@host/"]) == frozenset()
 
 
@@ -78,3 +78,20 @@ def test_what_is_too_short_to_be_found_is_no_secret() -> None:
 )
 def test_a_password_that_is_cut(url: str, expected: bool) -> None:
     assert ends_too_early(f"https://host/simple {url}") is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("--index-url 'https://index.invalid:8443'", False),
+        ('--index-url="https://bob:s3c%2Fr%40t@index.invalid:8443/simple"', False),
+        ("alpha @ https://index.invalid/@scope/alpha@1.0-py3-none-any.whl#sha256=0", False),
+        ("git+ssh://git@host.invalid:org/alpha.git", False),
+        ("git+https://host.invalid/org/alpha.git@feature/x", False),
+        ("https://[::1]:8080/simple", False),
+        ("https://bob:${UNSET}@index.invalid/simple", False),
+        ("https://index.invalid:${UNSET}/simple", True),
+    ],
+)
+def test_a_url_that_pip_can_use_is_parsable(text: str, found: bool) -> None:
+    assert has_unparsable_url(text) is found

@@ -39,8 +39,8 @@ def test_plugins_of_one_server_share_a_mode():
 
 def test_who_does_not_get_what_it_asks_for_is_named():
     wishes = [Wish("a", "gevent"), Wish("b"), Wish("c", "threads", 4)]
-    sentence = disagreement(wishes, Mode("threads", 4))
-    assert sentence.startswith("a: runs by threads in 4 worker(s)")
+    message = disagreement(wishes, Mode("threads", 4))
+    assert message.startswith("a: runs by threads in 4 worker(s)")
     assert disagreement(wishes[1:], Mode("threads", 4)) is None
 
 

@@ -119,7 +119,7 @@ def _plugins(argv: Sequence[str]) -> int:
 
 
 def _install(argv: Sequence[str]) -> int:
-    from kong_pdk.packages.command import main
+    from kong_pdk.packages.installation import main
 
     return main(argv)
 

@@ -1,4 +1,4 @@
-"""Keeps passwords and tokens out of logs and messages: those of URLs, and wherever else the same ones stand."""
+"""Masks passwords and tokens in logs and messages: those in URLs, and copies of them elsewhere in a text."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _PARAMETER = re.compile(
     r"[^\s=&;#?]*|(?:[\w-]*[-_])?(?:key|auth|sig|jwt|pass))=[^\s&;#'\"<>]+"
 )
 _REPOSITORY = re.compile(r"(?:git|hg|svn|bzr)\b", re.IGNORECASE)
-# Shorter ones would be found in the middle of other words.
+# Shorter secrets are parts of other words.
 _SHORTEST_SECRET = 4
-# User names that stand for a token in the place of the password, or for nobody.
+# User names that are not a token: the token is in the place of the password, or there is none.
 _NOT_SECRET = frozenset({"git", "oauth2", "token", "__token__", "x-access-token", "x-token-auth", "pypi", "user"})
 
 
 def masked(text: str, secrets: Iterable[str] = ()) -> str:
-    """Give the text without what must not be read in a log.
+    """Mask the users and passwords of URLs, and the tokens in their queries.
 
-    :param secrets: what is masked wherever it stands, see :func:`secrets_of`.
+    :param secrets: texts that are masked everywhere, see :func:`secrets_of`.
     """
     for secret in sorted(set(secrets), key=len, reverse=True):
         text = text.replace(secret, MASK)
@@ -34,10 +34,10 @@ def masked(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def secrets_of(values: Iterable[str]) -> frozenset[str]:
-    """Collect the passwords and tokens of the URLs in some values, such as those of ``PIP_INDEX_URL``.
+    """Collect the passwords and tokens of the URLs in some values, such as ``PIP_INDEX_URL``.
 
-    A program that takes such a URL apart may print a part of it that is no URL any more: a password with an unescaped
-    ``/`` ends in the path.
+    A program that parses such a URL may print a part that is no URL: a password with an unescaped ``/`` continues in
+    the path.
     """
     found: set[str] = set()
     for value in values:
@@ -49,7 +49,7 @@ def secrets_of(values: Iterable[str]) -> frozenset[str]:
 def ends_too_early(value: str, certain: bool = False) -> bool:
     """Whether a URL in the value has a user or a password with a ``/``, ``?`` or ``#`` that should be escaped.
 
-    :param certain: leave out a URL that may have an ``@`` in its path: what stands first in it has a dot, as a host.
+    :param certain: ignore a URL that may have an ``@`` in its path: its first part has a dot, as a host has.
     """
     return any(
         re.search(r"[/?#]", rest[: _end_of_user(scheme, rest)])
@@ -59,7 +59,7 @@ def ends_too_early(value: str, certain: bool = False) -> bool:
 
 
 def has_unparsable_url(value: str) -> bool:
-    """Whether a URL for HTTP in the value cannot be parsed, as where a ``/`` in a password makes the rest a port."""
+    """Whether an HTTP URL in the value cannot be parsed, such as one with a ``/`` in the password."""
     return any(
         scheme.lower().endswith(("http", "https")) and not _is_parsable(rest.rstrip("'\""))
         for scheme, rest in _URL.findall(value)
@@ -80,10 +80,10 @@ def _without_user(scheme: str, rest: str) -> str:
 
 
 def _end_of_user(scheme: str, rest: str) -> int:
-    """Find the ``@`` behind the user and the password; 0 where there is none.
+    """Find the ``@`` after the user and the password; 0 if there is none.
 
-    It is the last one: a password may hold ``@``, ``/``, ``?`` and ``#`` that nobody has escaped. Where that cannot be
-    told from an ``@`` in the path, more is masked than has to be.
+    It is the last ``@``, since a password may hold ``@``, ``/``, ``?`` and ``#`` that are not escaped. An ``@`` of the
+    path may be taken for it; then more is masked than necessary.
     """
     end = rest.rfind("@")
     host = rest.partition("/")[0]
@@ -93,13 +93,13 @@ def _end_of_user(scheme: str, rest: str) -> int:
 
 
 def _is_revision(scheme: str, host: str, rest: str, at: int) -> bool:
-    """Whether what follows the ``@`` is a branch, a tag or a commit: ``git+https://host/name.git@v1``."""
+    """Whether a branch, a tag or a commit follows the ``@``: ``git+https://host/name.git@v1``."""
     repository, behind = rest[:at], rest[at + 1 :].partition("#")[0]
     if "/" in behind:
         return False
     if repository.endswith(".git"):
         return re.fullmatch(r"(?:\S*@)?[\w.-]+(?::\d+)?", host) is not None
-    # A host without a dot may be a token with a slash in it, and a port the begin of a password.
+    # A host without a dot may be a token with a slash, and a port the begin of a password.
     return _REPOSITORY.match(scheme) is not None and re.fullmatch(r"(?:\S*@)?[\w-]+(?:\.[\w-]+)+", host) is not None
 
 
@@ -108,7 +108,7 @@ def _secrets_of_user(user: str) -> Iterator[str]:
     secret = password if colon else name
     if not secret or (not colon and secret.lower() in _NOT_SECRET):
         return
-    # What stands in front of a slash and behind it may be printed apart.
+    # The parts before and after a slash may be printed separately.
     parts = [secret, *re.split(r"[/?#]", secret)] if re.search(r"[/?#]", secret) else [secret]
     for part in parts:
         for form in {part, unquote(part), quote(part, safe="")}:

@@ -8,8 +8,8 @@ import pytest
 from container.log_lines import KONG_WAITS_FOR_ITS_SERVER, Expected, raised_by
 from container.product import Kong as Container
 from container.product import Launcher
-from unit.kong_pdk_style.promises import PROMISES
-from unit.kong_pdk_style.served_by import PLAIN_PLUGINS, PLUGINS, Kong, declarative, names
+from unit.kong_pdk_style.plugin_checks import CHECKS
+from unit.kong_pdk_style.running_plugins import PLAIN_PLUGINS, PLUGINS, Kong, declarative, names
 
 STREAM_PORT = 9100
 CAUGHT = Expected(
@@ -48,10 +48,10 @@ def kong(container: Container) -> Kong:
     return Kong([container.address(port) for port in (8000, 8443, STREAM_PORT)], container.logs, processes=1)
 
 
-@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
-def test_it_does_what_its_author_meant(kong: Kong, promise: Callable[[Kong], None]) -> None:
-    """Unchanged, and over both protocols, a plugin written for kong-pdk keeps what its author promised."""
-    promise(kong)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_it_does_what_its_author_meant(kong: Kong, check: Callable[[Kong], None]) -> None:
+    """Unchanged, and over both protocols, a plugin written for kong-pdk does what its author meant."""
+    check(kong)
 
 
 def test_plain_values(container: Container) -> None:

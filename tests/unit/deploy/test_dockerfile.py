@@ -1,4 +1,4 @@
-"""What the Dockerfile says without anybody's build arguments agrees with the rest."""
+"""The Dockerfile's defaults agree with the other files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values for Kong's Helm chart name what there is, and agree with each other."""
+"""The values for Kong's Helm chart name existing things and agree with each other."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_plugins_are_where_the_image_looks(values: Any) -> None:
 
 
 def test_what_the_image_writes_is_mounted(values: Any) -> None:
-    """The chart has a root file system that nobody can write to."""
+    """The chart makes the root file system read-only."""
     volumes = {volume["name"]: volume for volume in values["deployment"]["userDefinedVolumes"]}
     mounts = {mount["mountPath"]: mount["name"] for mount in values["deployment"]["userDefinedVolumeMounts"]}
     assert {*mounts} == {settings.RUN_DIR.default, DATA_DIR}

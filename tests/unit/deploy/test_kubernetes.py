@@ -1,4 +1,4 @@
-"""The manifests are what Kubernetes takes, and agree with the image and with each other."""
+"""The manifests are valid for Kubernetes and agree with the image and with each other."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_the_service_finds_the_pods() -> None:
 
 
 def test_the_pod_meets_the_restricted_standard() -> None:
-    """What the Pod Security Standard "restricted" asks for, and a root file system that nobody writes to."""
+    """What the Pod Security Standard "restricted" asks for, and a read-only root file system."""
     pod, container = manifests.pod()["securityContext"], manifests.container()["securityContext"]
     assert pod["runAsNonRoot"] and pod["runAsUser"] > 0
     assert pod["seccompProfile"] == {"type": "RuntimeDefault"}

@@ -1,4 +1,4 @@
-"""The documentation site: it is built without a warning, asks nothing of the network, and leaves no function out."""
+"""The documentation site: it is built without a warning, asks nothing of the network, and has every function."""
 
 from __future__ import annotations
 

@@ -12,6 +12,6 @@ set_hypothesis_home_dir(Path(__file__).parents[3] / ".cache" / "hypothesis")
 
 _COMMON = {"database": None, "deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 
-settings.register_profile("bounded", max_examples=60, derandomize=True, **_COMMON)
+settings.register_profile("bounded", max_examples=30, derandomize=True, **_COMMON)
 settings.register_profile("long", max_examples=5_000, print_blob=True, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "bounded"))

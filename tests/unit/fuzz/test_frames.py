@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kong_pdk.wire.protobuf_codec import MAX_FRAME, Frames, frame
 from kong_pdk.wire.wire_errors import WireError
-from unit.fuzz.anything import pieces
+from unit.fuzz.strategies import pieces
 
 payloads = st.lists(st.binary(max_size=300), max_size=6)
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import msgpack
 import pytest
+from fake_kong import DEADLINE, MsgpackKong, ProtobufKong
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
 from kong_pdk.wire.msgpack_codec import encode_request, encode_response
-from unit.fuzz.anything import damaged
-from unit.server.fake_kong import DEADLINE, MsgpackKong, ProtobufKong
-from unit.server.served import MODES, Served, serving, wait_for
+from unit.fuzz.strategies import damaged
+from unit.server.server_process import MODES, Served, serving, wait_for
 
 PLUGIN = """
 class Plugin:
@@ -30,7 +30,7 @@ class Plugin:
         kong.request.get_header("x")
         kong.request.get_headers()
 """
-ROUNDS = 25
+ROUNDS = 8
 _SHORT_SECONDS = 0.2
 
 

@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 from kong_pdk.gateway.exchange import Body, Exit, Refused
 from kong_pdk.gateway.pdk.calls import FUNCTIONS
 from kong_pdk.gateway.pdk.lua_values import from_msgpack, to_msgpack, to_protobuf
-from kong_pdk.gateway.servers import retries
+from kong_pdk.gateway.servers import failures
 from kong_pdk.gateway.servers.failures import PluginFailed
-from kong_pdk.gateway.servers.msgpack import MsgPackClient
+from kong_pdk.gateway.servers.msgpack_client import MsgPackClient
 from kong_pdk.gateway.servers.pool import Pool
-from kong_pdk.gateway.servers.protobuf import ProtoBufClient
+from kong_pdk.gateway.servers.protobuf_client import ProtoBufClient
 from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import HandleEvent, InstanceStatus
 from kong_pdk.wire.msgpack_codec import encode_response
 from kong_pdk.wire.pdk_functions import METHODS, functions
-from kong_pdk.wire.pdk_values import encode_result
-from unit.fuzz.anything import damaged, json_values, msgpack_values, raw_text, unicode_text
+from kong_pdk.wire.pdk_values.protobuf_results import encode_result
+from unit.fuzz.strategies import damaged, json_values, msgpack_values, raw_text, unicode_text
 from unit.gateway_pdk.exchanges import Scene, scene
-from unit.gateway_pdk.plugin_servers import MsgPackServer, ProtoBufServer, Streams, returned, serving
+from unit.gateway_pdk.scripted_servers import MsgPackServer, ProtoBufServer, Streams, returned, serving
 
 FEW = settings(max_examples=max(10, settings.default.max_examples // 4))
 EXPECTED = (PluginFailed, Refused, Exit)
@@ -36,7 +36,7 @@ EXPECTED = (PluginFailed, Refused, Exit)
 
 @pytest.fixture(autouse=True)
 def few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "ATTEMPTS", 2)
+    monkeypatch.setattr(failures, "ATTEMPTS", 2)
 
 
 def handle(folder: Path, server: Streams, kind: Any, phase: str) -> None:

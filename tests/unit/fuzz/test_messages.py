@@ -25,7 +25,7 @@ from kong_pdk.wire.calls import (
 from kong_pdk.wire.messages import message_class
 from kong_pdk.wire.protobuf_codec import decode_call, decode_return, encode_call, encode_return, parse
 from kong_pdk.wire.wire_errors import WireError
-from unit.fuzz.anything import damaged, int32, int64, json_values, raw_text
+from unit.fuzz.strategies import damaged, int32, int64, json_values, raw_text
 
 NAMES = sorted(messages._MESSAGES)
 _DEPTH = 4

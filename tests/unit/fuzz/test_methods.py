@@ -11,10 +11,11 @@ from google.protobuf import struct_pb2, wrappers_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kong_pdk.wire.pdk_functions import METHODS
-from kong_pdk.wire.pdk_values import RawBody, decode_arguments, decode_result, encode_arguments, encode_result
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments, encode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody, decode_result, encode_result
 from kong_pdk.wire.text import encode
 from kong_pdk.wire.wire_errors import ArgumentError, WireError
-from unit.fuzz.anything import damaged, doubles, int32, int64, json_values, msgpack_values, raw_text, unicode_text
+from unit.fuzz.strategies import damaged, doubles, int32, int64, json_values, msgpack_values, raw_text, unicode_text
 
 EACH = settings(max_examples=max(10, settings.default.max_examples // 8))
 """There are many methods of few kinds."""

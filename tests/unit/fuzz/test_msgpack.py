@@ -21,7 +21,7 @@ from kong_pdk.wire.msgpack_codec import (
 )
 from kong_pdk.wire.text import encode
 from kong_pdk.wire.wire_errors import WireError
-from unit.fuzz.anything import damaged, msgpack_values, pieces, raw_text
+from unit.fuzz.strategies import damaged, msgpack_values, pieces, raw_text
 
 MIB = 2**20
 

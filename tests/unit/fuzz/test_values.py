@@ -19,7 +19,7 @@ from kong_pdk.wire.pdk_values.protobuf_values import (
 )
 from kong_pdk.wire.protobuf_codec import parse
 from kong_pdk.wire.wire_errors import WireError
-from unit.fuzz.anything import damaged, json_values, raw_text, unicode_text
+from unit.fuzz.strategies import damaged, json_values, raw_text, unicode_text
 
 
 def packed(name, fill, value):

@@ -23,15 +23,16 @@ from kong_pdk.gateway.gateway import Gateway
 from kong_pdk.gateway.gateway_settings import Settings
 from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
 from kong_pdk.gateway.phases import Registry
+from local_servers import ConnectionServer
 
 DEADLINE = 20.0
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what will come to pass soon."""
+    """Wait until a condition holds."""
     end = time.monotonic() + DEADLINE
     while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
+        assert time.monotonic() < end, "the condition is not met in time"
         threading.Event().wait(0.01)
 
 
@@ -93,48 +94,21 @@ class Upstream:
         self.on_piece: Callable[[int], None] = lambda size: None
         self.keep = 1 << 20
         self.seen: list[Seen] = []
-        self.connections = 0
-        self._closed = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._open: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._accepting = threading.Thread(target=self._accept)
-        self._accepting.start()
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = listener.getsockname()[1]
+        self._server = ConnectionServer(listener, self._serve)
+        self.close = self._server.close
 
-    def close(self) -> None:
-        self._closed.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for connection in self._open:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        for thread in [self._accepting, *self._threads]:
-            thread.join(DEADLINE)
-        for connection in self._open:
-            connection.close()
-
-    def _accept(self) -> None:
-        while not self._closed.is_set():
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            connection.settimeout(DEADLINE)
-            self.connections += 1
-            self._open.append(connection)
-            thread = threading.Thread(target=self._serve, args=(connection,))
-            self._threads.append(thread)
-            thread.start()
+    @property
+    def connections(self) -> int:
+        """How many were made."""
+        return len(self._server.connections)
 
     def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError, ValueError), connection.makefile("rb") as reader:
+        with contextlib.suppress(ValueError), connection.makefile("rb") as reader:
             while (seen := self._read(reader)) is not None:
                 self.seen.append(seen)
                 self.answer(seen, connection)
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
 
     def _read(self, reader: io.BufferedReader) -> Seen | None:
         line = reader.readline().rstrip(b"\r\n")

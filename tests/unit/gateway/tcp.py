@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.phases import Registry
@@ -17,13 +15,13 @@ Talk = Callable[[socket.socket], None]
 
 
 def echo(connection: socket.socket) -> None:
-    """Answer each piece with what it was."""
+    """Answer each piece with itself."""
     while data := connection.recv(65536):
         connection.sendall(b"A:" + data)
 
 
 def after_the_end(connection: socket.socket) -> None:
-    """Answer when the client has ended its side."""
+    """Answer once the client has ended its side."""
     received = b""
     while data := connection.recv(65536):
         received += data
@@ -31,7 +29,7 @@ def after_the_end(connection: socket.socket) -> None:
 
 
 def once(answer: bytes) -> Talk:
-    """Give one answer to the first piece, and end; what comes then is read, so that nothing is cut."""
+    """Answer the first piece and end; later pieces are read, so that the answer is not cut."""
 
     def talk(connection: socket.socket) -> None:
         connection.recv(65536)
@@ -42,49 +40,8 @@ def once(answer: bytes) -> Talk:
     return talk
 
 
-@contextlib.contextmanager
-def service(talk: Talk = echo) -> Iterator[int]:
-    """Serve on a free port, a thread for each connection; gives the port."""
-    threads: list[threading.Thread] = []
-    open_: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def one(connection: socket.socket) -> None:
-            with connection, contextlib.suppress(OSError):
-                talk(connection)
-
-        def accept() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = listener.accept()
-                    connection.settimeout(DEADLINE)
-                    open_.append(connection)
-                    threads.append(threading.Thread(target=one, args=(connection,)))
-                    threads[-1].start()
-
-        accepting = threading.Thread(target=accept)
-        accepting.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            accepting.join(DEADLINE)
-            for connection in open_:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-            for thread in threads:
-                thread.join(DEADLINE)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def configuration(port: int, more: str = "") -> str:
-    """One TCP service with a route for whoever comes from this machine; ``more`` are fields of the service."""
+    """One TCP service with a route for clients on this machine; ``more`` are fields of the service."""
     return f"""
 _format_version: "3.0"
 services:
@@ -106,7 +63,7 @@ def connect(running: Running) -> socket.socket:
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    """All that comes. Raises ConnectionResetError where the connection was cut."""
+    """Read until the end. Raises ConnectionResetError if the connection is reset."""
     received = bytearray()
     while data := connection.recv(65536):
         received += data

@@ -28,7 +28,7 @@ def head(length: int, *more: str) -> bytes:
 
 
 def test_a_large_request_streams_in_bounded_memory(simple: Running, upstream: Upstream) -> None:
-    """The upstream stops reading: the client must soon be unable to send more, since nobody buffers it."""
+    """The upstream stops reading: the client soon cannot send more, since the body is not buffered."""
     go_on = threading.Event()
     upstream.keep = 0
 
@@ -54,7 +54,7 @@ def test_a_large_request_streams_in_bounded_memory(simple: Running, upstream: Up
 
 
 def test_a_large_response_streams_in_bounded_memory(simple: Running, upstream: Upstream) -> None:
-    """The client stops reading: the upstream must soon be unable to send more."""
+    """The client stops reading: the upstream soon cannot send more."""
     sent = 0
     stalled = threading.Event()
 
@@ -259,7 +259,7 @@ def test_an_unread_body_does_not_spoil_the_next_request(serve: Serve, upstream: 
 
 
 def test_a_client_that_left_before_its_request_went_on(simple: Running, upstream: Upstream) -> None:
-    """nginx looks before it talks to the upstream; what nobody waits for is not asked."""
+    """nginx checks the client before it talks to the upstream, and sends no request for a client that is gone."""
     began, go_on = threading.Event(), threading.Event()
     statuses: list[int | None] = []
 
@@ -320,7 +320,7 @@ def test_a_client_that_sends_no_head(simple: Running, monkeypatch: pytest.Monkey
 
 
 def test_a_response_phase_ends_though_the_client_has_left(simple: Running) -> None:
-    """Plugins talk to their servers meanwhile; Kong lets them finish."""
+    """Plugins are calling their servers at this time; Kong lets them finish."""
     began, go_on, over = threading.Event(), threading.Event(), threading.Event()
 
     async def response(exchange: Exchange) -> None:

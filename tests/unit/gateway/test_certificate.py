@@ -199,7 +199,7 @@ def test_a_stop_waits_for_no_handshake(running: Running) -> None:
 
 
 def test_keep_alive_requests_of_one_handshake_each_have_their_own_log(running: Running, upstream: Upstream) -> None:
-    """A log handler sees the request that it is for, though the connection has had others since."""
+    """A log handler sees its own request, also after later requests on the connection."""
     logged: list[tuple[bytes, list[bytes], int | None]] = []
 
     async def log(exchange: Exchange) -> None:

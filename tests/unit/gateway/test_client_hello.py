@@ -1,4 +1,4 @@
-"""A TLS client's first words: what they say, in whatever pieces they come, and what is none."""
+"""ClientHello: read in pieces of any size, and recognised among other bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kong_pdk.gateway.client_hello import LONGEST_HELLO, ClientHello, NotTls, pa
 
 
 def hello(name: str | None = "a.test", version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
-    """What OpenSSL sends first."""
+    """The ClientHello of OpenSSL."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.minimum_version = context.maximum_version = version
@@ -65,7 +65,7 @@ def test_no_hello(data: bytes) -> None:
 
 
 def test_no_bytes_do_anything_else() -> None:
-    """Whatever a client sends: a name, none, not yet, or no TLS."""
+    """Any bytes are a name, no name, incomplete or no TLS."""
     whole, choice = hello(), random.Random(5)
     for _ in range(3000):
         data = bytearray(whole)

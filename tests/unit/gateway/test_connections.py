@@ -1,4 +1,4 @@
-"""Connections to upstreams: kept, used again, and not kept for ever."""
+"""Connections to upstreams: kept, used again, and closed when they are idle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .conftest import PythonPlugin, Running, Upstream, wait_until
 def test_connections_to_peers_that_nobody_asks_for_again_are_closed(
     simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A plugin sends requests wherever a client likes: each time to another name for the upstream."""
+    """A plugin may send each request to another name of the upstream."""
     monkeypatch.setattr("kong_pdk.gateway.upstream._SWEEP_SECONDS", 0.0)
     monkeypatch.setattr("kong_pdk.gateway.upstream._IDLE_SECONDS", 0.0)
 

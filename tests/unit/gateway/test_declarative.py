@@ -1,4 +1,4 @@
-"""Declarative configurations: what they mean, and what Kong would say about wrong ones, with file and line."""
+"""Declarative configurations: how they are read, and Kong's messages about invalid ones, with file and line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load(folder: Path, text: str, name: str = "kong.yml") -> Config:
 
 
 def faults(folder: Path, text: str, name: str = "kong.yml") -> list[str]:
-    """What is wrong, each as ``LINE: MESSAGE``."""
+    """The problems, each as ``LINE: MESSAGE``."""
     with pytest.raises(DeclarativeError) as caught:
         load(folder, text, name)
     return [f"{problem.line}: {problem.message}" for problem in caught.value.problems]

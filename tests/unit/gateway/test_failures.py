@@ -1,4 +1,4 @@
-"""What the client gets when the upstream cannot be reached or misbehaves, and where the gateway tries again."""
+"""Upstreams that cannot be reached or misbehave: the client's response, and when the gateway retries."""
 
 from __future__ import annotations
 

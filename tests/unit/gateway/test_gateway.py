@@ -25,7 +25,7 @@ EMPTY = '_format_version: "3.0"\n'
 
 
 def answering(text: str) -> str:
-    """A configuration that one can tell from another by its answer's status."""
+    """A configuration whose route answers; another one answers with another status."""
     return f'_format_version: "3.0"\nroutes:\n- paths: [/{text}]\n'
 
 
@@ -39,7 +39,7 @@ def settings(folder: Path, **more: str) -> Settings:
     return Settings.from_environment(environment)
 
 
-def test_it_says_what_it_is(serve: Serve) -> None:
+def test_the_log_says_that_the_gateway_is_not_kong(serve: Serve) -> None:
     errors = serve(EMPTY).errors.getvalue()
     assert re.search(
         r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[notice\] kong: .*embedded gateway for development and tests, not Kong$",
@@ -48,11 +48,11 @@ def test_it_says_what_it_is(serve: Serve) -> None:
     )
 
 
-def test_an_admin_listener_is_passed_over_and_said_so(serve: Serve) -> None:
+def test_an_admin_listener_is_skipped_with_a_message(serve: Serve) -> None:
     assert serve(EMPTY, admin_listen="127.0.0.1:8001").errors.getvalue().count("no Admin API") == 1
 
 
-def test_a_port_in_use_is_said(tmp_path: Path, loop: Loop) -> None:
+def test_a_port_in_use_is_named(tmp_path: Path, loop: Loop) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         gateway = Gateway(settings(tmp_path, proxy_listen=f"127.0.0.1:{port}"), environment={})
@@ -70,7 +70,7 @@ def test_a_wrong_configuration_stops_the_start(tmp_path: Path, loop: Loop) -> No
 
 
 def test_an_interface_file_that_is_none_stops_the_start(tmp_path: Path, loop: Loop) -> None:
-    """Kong reads it at each start, and cannot speak ProtoBuf:1 without it."""
+    """Kong reads the file at each start and cannot speak ProtoBuf:1 without it."""
     file, prefix = tmp_path / "pluginsocket.proto", tmp_path / "prefix"
     file.write_text("message None {}")
     wrong = replace(settings(prefix), interface_file=file)
@@ -122,7 +122,7 @@ def test_a_certificate_that_is_not_there(tmp_path: Path, loop: Loop) -> None:
 
 
 def test_an_upstream_over_tls(serve: Serve, upstream: Upstream, tmp_path: Path) -> None:
-    """The gateway stands before itself: the outer one talks TLS to the inner one."""
+    """One gateway is the upstream of another, over TLS."""
     inner = serve(
         f'_format_version: "3.0"\nservices:\n- url: http://127.0.0.1:{upstream.port}\n  routes:\n  - paths: [/]\n',
         proxy_listen="127.0.0.1:0 ssl",

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from local_servers import tcp_service
 from unit.server.conftest import Serve as ServePlugin
 
 from .conftest import DEADLINE, Running, Serve, Upstream, wait_until
-from .tcp import connect, service
+from .tcp import connect, echo
 from .test_certificate import get
 
 
 class Probe:
-    """Does in each handler what its configuration says; notes what it saw in ``log``."""
+    """Each handler does what its configuration says; ``log`` keeps what it sees."""
 
     logged: ClassVar[list[dict[str, Any]]] = []
 
@@ -93,7 +94,7 @@ plugins: [{{name: probe, protocols: [https, tcp], config: {{does: {does}}}}}]
 
 
 def test_handlers_that_let_pass(start: Any) -> None:
-    with service() as port:
+    with tcp_service(echo) as port:
         running = start("pass", port)
         assert get(running).status == 200
         with connect(running) as client:
@@ -107,7 +108,7 @@ def test_handlers_that_let_pass(start: Any) -> None:
 @pytest.mark.parametrize("does", ["raise", "exit", "refused"])
 def test_handlers_that_do_not(start: Any, does: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with service() as port:
+    with tcp_service(echo) as port:
         running = start(does, port)
         with pytest.raises(ssl.SSLError):
             get(running)

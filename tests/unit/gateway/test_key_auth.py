@@ -1,4 +1,4 @@
-"""key-auth, as Kong's: who may pass, what the upstream is told, what the client is told."""
+"""key-auth, as Kong's: who may pass, the headers for the upstream, the response for the client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a request reaches the upstream, and what of its answer reaches the client."""
+"""The request as the upstream gets it, and the response as the client gets it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which route a request takes, and what path the upstream is asked for: Kong's rules as a table."""
+"""The route that a request takes and the path that the upstream gets: Kong's rules as a table."""
 
 from __future__ import annotations
 

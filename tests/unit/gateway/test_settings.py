@@ -43,7 +43,7 @@ def test_stream_listeners() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "sentence"),
+    ("value", "message"),
     [
         ("0.0.0.0:9000 ssl", "stream_listen: the embedded gateway does not terminate TLS on streams; remove ssl"),
         ("0.0.0.0:9000 udp", "stream_listen: the embedded gateway has no udp; remove the word"),
@@ -54,8 +54,8 @@ def test_stream_listeners() -> None:
         ("9000", "stream_listen must be of form"),
     ],
 )
-def test_stream_listeners_that_cannot_be(value: str, sentence: str) -> None:
-    with pytest.raises(SettingsError, match=sentence):
+def test_stream_listeners_that_cannot_be(value: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         read(stream_listen=value)
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.wire.calls import HandleEvent, StartInstance
-from unit.gateway_pdk.plugin_servers import ProtoBufServer, serving
+from local_servers import tcp_service
+from unit.gateway_pdk.scripted_servers import ProtoBufServer, serving
 
 from .conftest import Loop, Serve, wait_until
-from .tcp import connect, once, service
+from .tcp import connect, once
 
 PLUGIN = {
     "Name": "p",
@@ -55,7 +56,7 @@ plugins: [{{name: p, protocols: [http, tcp]}}]
 
 
 def test_each_subsystem_has_its_own(serve: Serve, server: ProtoBufServer, tmp_path: Path) -> None:
-    with service(once(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")) as port:
+    with tcp_service(once(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")) as port:
         running = serve(text(port), **settings(tmp_path), stream_listen="127.0.0.1:0")
         assert (tmp_path / "asked").read_text() == "once\nonce\n"
         for _ in range(2):

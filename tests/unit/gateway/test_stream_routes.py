@@ -1,4 +1,4 @@
-"""Which route a TCP connection takes, and what Kong says of routes that cannot be."""
+"""The route that a TCP connection takes, and Kong's messages about invalid routes."""
 
 from __future__ import annotations
 

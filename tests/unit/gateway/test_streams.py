@@ -1,4 +1,4 @@
-"""TCP streams: carried whole, both ways, through ``preread`` and ``log``, and ended so that nobody waits for ever."""
+"""TCP streams: carried whole, both ways, through ``preread`` and ``log``, and ended on both sides."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 from kong_pdk.gateway.exchange import Exchange, Exit, Refused
 from kong_pdk.gateway.gateway_settings import Settings
 from kong_pdk.gateway.stream.session import Session
+from local_servers import free_port, tcp_service
 
 from .conftest import DEADLINE, PythonPlugin, Running, Serve, wait_until
-from .tcp import after_the_end, configuration, connect, echo, free_port, once, read_to_end, service, use
+from .tcp import after_the_end, configuration, connect, echo, once, read_to_end, use
 
 STREAMS = {"stream_listen": "127.0.0.1:0"}
 MEGABYTE = 1 << 20
@@ -38,7 +39,7 @@ class Logged:
 
 
 def talk(running: Running, data: bytes = b"ping") -> bytes:
-    """Send, and give what comes first."""
+    """Send bytes; returns the first bytes of the answer."""
     with connect(running) as client:
         client.sendall(data)
         return client.recv(65536)
@@ -49,7 +50,7 @@ def connections(running: Running) -> int:
 
 
 def test_a_stream_without_plugins_is_passed_on(serve: Serve) -> None:
-    with service() as port:
+    with tcp_service(echo) as port:
         assert talk(serve(configuration(port), **STREAMS)) == b"A:ping"
 
 
@@ -61,7 +62,7 @@ def test_preread_chooses_the_target_and_log_sees_the_session(serve: Serve) -> No
         exchange.shared["k"] = "v"
         exchange.upstream.port = chosen
 
-    with service() as chosen:
+    with tcp_service(echo) as chosen:
         running = serve(configuration(free_port()), **STREAMS)
         use(running, PythonPlugin("chooses", {"preread": preread}), logged.plugin)
         assert talk(running) == b"A:ping"
@@ -74,13 +75,13 @@ def test_preread_chooses_the_target_and_log_sees_the_session(serve: Serve) -> No
 
 @pytest.mark.parametrize("raised", [Exit(403, None), Refused("not in preread"), KeyError("a bug")], ids=repr)
 def test_a_plugin_ends_a_stream_with_a_reset(serve: Serve, raised: BaseException) -> None:
-    """The client can never take it for a service that had nothing to say; ``log`` runs all the same."""
+    """The client sees a reset, not an empty answer; ``log`` runs nevertheless."""
     logged = Logged()
 
     async def preread(exchange: Exchange) -> None:
         raise raised
 
-    with service() as port:
+    with tcp_service(echo) as port:
         running = serve(configuration(port), **STREAMS)
         use(running, PythonPlugin("ends", {"preread": preread}), logged.plugin)
         with pytest.raises(ConnectionResetError):
@@ -91,7 +92,7 @@ def test_a_plugin_ends_a_stream_with_a_reset(serve: Serve, raised: BaseException
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "message"),
     [
         ('_format_version: "3.0"', "no Route found with those values"),
         (
@@ -102,15 +103,15 @@ def test_a_plugin_ends_a_stream_with_a_reset(serve: Serve, raised: BaseException
     ],
     ids=["route", "service", "protocol"],
 )
-def test_a_stream_that_leads_nowhere_is_cut(serve: Serve, text: str, sentence: str) -> None:
-    """As in Kong, no plugin takes part in it."""
+def test_a_stream_without_a_reachable_service_is_reset(serve: Serve, text: str, message: str) -> None:
+    """As in Kong, no plugin runs."""
     running, logged = serve(text, **STREAMS), Logged()
     use(running, logged.plugin)
     with pytest.raises(ConnectionResetError):
         talk(running)
     wait_until(lambda: connections(running) == 0)
     assert not logged.sessions
-    assert sentence in running.errors.getvalue()
+    assert message in running.errors.getvalue()
     assert "client: 127.0.0.1, server: 127.0.0.1:" in running.errors.getvalue()
 
 
@@ -124,7 +125,7 @@ upstreams: [{{name: ups, targets: [{{target: "127.0.0.1:{dead}", weight: 2}}, {{
 
 def test_a_target_that_refuses_is_followed_by_the_next(serve: Serve) -> None:
     logged = Logged()
-    with service() as live:
+    with tcp_service(echo) as live:
         running = serve(TARGETS.format(retries=5, dead=free_port(), live=live), **STREAMS)
         use(running, logged.plugin)
         assert talk(running) == b"A:ping"
@@ -168,7 +169,7 @@ def test_much_data_goes_both_ways_at_once(serve: Serve) -> None:
             left -= len(connection.recv(65536))
         sender.join(DEADLINE)
 
-    with service(both_ways) as port, connect(serve(configuration(port), **STREAMS)) as client:
+    with tcp_service(both_ways) as port, connect(serve(configuration(port), **STREAMS)) as client:
         sender = threading.Thread(target=client.sendall, args=(content,))
         sender.start()
         assert read_to_end(client) == content
@@ -186,7 +187,7 @@ def test_no_more_is_taken_from_a_service_than_the_client_reads(serve: Serve) -> 
             sent.append(size)
             view = view[size:]
 
-    with service(pour) as port:
+    with tcp_service(pour) as port:
         running = serve(configuration(port), **STREAMS)
         with connect(running) as client:
             wait_until(lambda: bool(sent))
@@ -199,13 +200,13 @@ def test_no_more_is_taken_from_a_service_than_the_client_reads(serve: Serve) -> 
 
 
 def test_the_end_of_the_client_ends_the_session_as_in_nginx(serve: Serve) -> None:
-    """proxy_half_close is off by default: the service has all that the client sent, the answer is not waited for."""
+    """proxy_half_close is off by default: the service gets all bytes of the client, its answer is not awaited."""
     received: list[bytes] = []
 
     def note(connection: socket.socket) -> None:
         received.append(read_to_end(connection))
 
-    with service(note) as port, connect(serve(configuration(port), **STREAMS)) as client:
+    with tcp_service(note) as port, connect(serve(configuration(port), **STREAMS)) as client:
         client.sendall(b"ping")
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
@@ -215,7 +216,7 @@ def test_the_end_of_the_client_ends_the_session_as_in_nginx(serve: Serve) -> Non
 
 @pytest.mark.parametrize("setting", ["nginx_sproxy_proxy_half_close", "nginx_stream_proxy_half_close"])
 def test_half_closed_streams_go_on_where_that_is_set(serve: Serve, setting: str) -> None:
-    with service(after_the_end) as port:
+    with tcp_service(after_the_end) as port:
         running = serve(configuration(port), **STREAMS, **{setting: "on"})
         with connect(running) as client:
             client.sendall(b"ping")
@@ -228,7 +229,7 @@ def test_an_answer_is_whole_though_the_client_sends_on(serve: Serve) -> None:
     """The service ends while bytes of the client are on their way: closing with them unread would cut the answer."""
     answer = b"y" * 4 * MEGABYTE
 
-    with service(once(answer)) as port, connect(serve(configuration(port), **STREAMS)) as client:
+    with tcp_service(once(answer)) as port, connect(serve(configuration(port), **STREAMS)) as client:
         client.sendall(b"ping")
         received = bytearray(client.recv(1000))
         client.sendall(b"more that nobody reads")
@@ -239,7 +240,7 @@ def test_an_answer_is_whole_though_the_client_sends_on(serve: Serve) -> None:
 
 def test_a_client_that_is_cut_off_ends_the_session(serve: Serve) -> None:
     logged = Logged()
-    with service() as port:
+    with tcp_service(echo) as port:
         running = serve(configuration(port), **STREAMS)
         use(running, logged.plugin)
         with connect(running) as client:
@@ -251,7 +252,7 @@ def test_a_client_that_is_cut_off_ends_the_session(serve: Serve) -> None:
 
 
 def test_a_silent_stream_ends_after_the_service_s_read_timeout(serve: Serve) -> None:
-    with service() as port:
+    with tcp_service(echo) as port:
         running = serve(configuration(port, "  read_timeout: 50"), **STREAMS)
         with connect(running) as client:
             assert read_to_end(client) == b""
@@ -266,7 +267,7 @@ def test_a_slow_log_handler_holds_no_client(serve: Serve) -> None:
         while not go_on.is_set():
             await asyncio.sleep(0.01)
 
-    with service(lambda connection: connection.sendall(b"bye")) as port:
+    with tcp_service(lambda connection: connection.sendall(b"bye")) as port:
         running = serve(configuration(port), **STREAMS)
         use(running, PythonPlugin("slow", {"log": log}))
         with connect(running) as client:
@@ -278,7 +279,7 @@ def test_a_slow_log_handler_holds_no_client(serve: Serve) -> None:
 
 
 def test_a_graceful_stop_waits_for_open_streams(serve: Serve) -> None:
-    with service() as port:
+    with tcp_service(echo) as port:
         running = serve(configuration(port), **STREAMS)
         with connect(running) as client:
             client.sendall(b"ping")
@@ -301,7 +302,7 @@ def _refused(running: Running) -> bool:
 
 
 def test_a_stop_without_patience_cuts_open_streams(serve: Serve) -> None:
-    with service() as port:
+    with tcp_service(echo) as port:
         running = serve(configuration(port), **STREAMS)
         with connect(running) as client:
             client.sendall(b"ping")
@@ -313,7 +314,7 @@ def test_a_stop_without_patience_cuts_open_streams(serve: Serve) -> None:
 
 
 def test_a_reload_leaves_open_streams_alone(serve: Serve, tmp_path: Path) -> None:
-    with service() as port, service(lambda connection: connection.sendall(b"new")) as other:
+    with tcp_service(echo) as port, tcp_service(lambda connection: connection.sendall(b"new")) as other:
         running = serve(configuration(port), **STREAMS)
         with connect(running) as client:
             client.sendall(b"one")
@@ -327,7 +328,7 @@ def test_a_reload_leaves_open_streams_alone(serve: Serve, tmp_path: Path) -> Non
 
 
 def test_stream_listeners_stay_until_the_next_start(serve: Serve, tmp_path: Path) -> None:
-    with service(echo) as port:
+    with tcp_service(echo) as port:
         running = serve(configuration(port), **STREAMS)
         environment = {"KONG_PREFIX": str(running.prefix), "KONG_DECLARATIVE_CONFIG": str(tmp_path / "kong.yml")}
         running.loop.run(running.gateway.reload(Settings.from_environment(environment)))
@@ -336,7 +337,7 @@ def test_stream_listeners_stay_until_the_next_start(serve: Serve, tmp_path: Path
 
 
 def test_the_access_log_has_a_line_for_each_stream(serve: Serve) -> None:
-    with service(lambda connection: connection.sendall(b"hello")) as port:
+    with tcp_service(lambda connection: connection.sendall(b"hello")) as port:
         running = serve(configuration(port), **STREAMS)
         with connect(running) as client:
             assert read_to_end(client) == b"hello"
@@ -346,7 +347,10 @@ def test_the_access_log_has_a_line_for_each_stream(serve: Serve) -> None:
 
 
 def test_a_port_that_is_taken_is_named_with_the_hint(serve: Serve) -> None:
-    with service() as port, pytest.raises(Exception, match=f"bind.. to 127.0.0.1:{port} failed .*KONG_STREAM_LISTEN"):
+    with (
+        tcp_service(echo) as port,
+        pytest.raises(Exception, match=f"bind.. to 127.0.0.1:{port} failed .*KONG_STREAM_LISTEN"),
+    ):
         serve(configuration(port), stream_listen=f"127.0.0.1:{port}")
 
 

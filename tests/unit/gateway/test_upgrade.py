@@ -32,14 +32,14 @@ services:
 
 
 def echoes(seen: Seen, connection: socket.socket) -> None:
-    """A service that agrees and sends back what it gets, until its client ends."""
+    """A service that agrees and echoes until its client ends."""
     connection.sendall(AGREED)
     while data := connection.recv(65536):
         connection.sendall(data)
 
 
 def agreed(connection: socket.socket) -> dict[str, str]:
-    """Read the head of a 101, and not a byte more; its headers."""
+    """Read exactly the head of a 101; returns its headers."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         piece = connection.recv(1)

@@ -1,4 +1,4 @@
-"""The gateway answers the methods that its interface file names, whatever those are, with Kong's own bytes."""
+"""The gateway answers every method of its interface file with Kong's own bytes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from kong_pdk.gateway.exchange import Body, Exit, Refused
 from kong_pdk.gateway.pdk.lua_values import to_protobuf
-from kong_pdk.gateway.servers.answers import answer
 from kong_pdk.gateway.servers.failures import PluginFailed
+from kong_pdk.gateway.servers.protobuf_client import answer
 from kong_pdk.wire.interface import EXTENDED, Interface, read
 from kong_pdk.wire.pdk_functions import Method
-from kong_pdk.wire.pdk_values import decode_result, encode_arguments
+from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import decode_result
 from unit.gateway_pdk.exchanges import Scene, scene
 
 HEADER = Method("kong/request/get_header", "ListValue", "Value")
@@ -159,7 +160,7 @@ def test_error_takes_the_arguments_of_a_list() -> None:
 
 @pytest.mark.parametrize("method", [method for method in EXTENDED if method.extended], ids=lambda method: method.name)
 def test_every_method_of_the_extension_reaches_a_function(method: Method) -> None:
-    """Each is refused, exits or answers; none is unknown."""
+    """Each method is refused, exits or answers; none is unknown."""
     event = scene().event("access", "ProtoBuf:1")
     try:
         asyncio.run(answer(event, EXTENDED, method.name, b""))

@@ -1,4 +1,4 @@
-"""PDK functions where the recordings say nothing, or where users stumble."""
+"""PDK functions that the recordings do not cover, or that users often get wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kong_pdk.gateway.pdk import UnknownFunction
 from kong_pdk.gateway.pdk.calls import FUNCTIONS, gives_nothing
 from kong_pdk.wire.interface import STOCK
 from kong_pdk.wire.pdk_functions import allowed
-from kong_pdk.wire.pdk_values import RawBody
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody
 from unit.gateway_pdk.exchanges import Scene, scene
 
 PROXIED = [(b"Host", b"here.test"), (b"X-Forwarded-Proto", b"HTTPS"), (b"X-Forwarded-Host", b"u@Out.test:444")]
@@ -517,7 +517,7 @@ def test_memory_has_units() -> None:
 
 
 def test_calls_of_several_events_do_not_wait_for_each_other() -> None:
-    """A body that has not come yet holds up its own request alone."""
+    """A body that is incomplete delays its own request alone."""
 
     async def run() -> None:
         from kong_pdk.gateway.pdk import call

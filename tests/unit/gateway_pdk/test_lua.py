@@ -1,4 +1,4 @@
-"""Values lose on their way through Kong's Lua what the recordings show them to lose."""
+"""Values change on their way through Kong's Lua as the recordings show."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kong_pdk.gateway.pdk.lua_values import from_msgpack, from_protobuf, to_msgpack, to_protobuf, tostring
 from kong_pdk.wire.interface import STOCK
-from kong_pdk.wire.pdk_values import decode_result
+from kong_pdk.wire.pdk_values.protobuf_results import decode_result
 
 
 @pytest.mark.parametrize(

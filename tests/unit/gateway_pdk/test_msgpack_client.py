@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from kong_pdk.gateway.exchange import Exit, Refused
-from kong_pdk.gateway.servers import retries
+from kong_pdk.gateway.servers import failures
 from kong_pdk.gateway.servers.failures import PluginFailed
-from kong_pdk.gateway.servers.msgpack import MsgPackClient
+from kong_pdk.gateway.servers.msgpack_client import MsgPackClient
 from kong_pdk.gateway.servers.pool import Pool
 from kong_pdk.wire import msgpack_codec
 from unit.gateway_pdk.exchanges import PLUGIN, Scene, scene
-from unit.gateway_pdk.plugin_servers import MsgPackServer, serving
+from unit.gateway_pdk.scripted_servers import MsgPackServer, serving
 
 STARTED = (None, {"Name": "probe", "Id": 7})
 DONE = (None, {"Data": "ret", "EventId": 1})
@@ -140,7 +140,7 @@ def test_unknown_instance_is_started_again(tmp_path: Path) -> None:
 
 
 def test_retries_end_with_a_line_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "ATTEMPTS", 5)
+    monkeypatch.setattr(failures, "ATTEMPTS", 5)
     server = MsgPackServer(StartInstance=STARTED, HandleEvent=("no plugin instance", None))
     with pytest.raises(PluginFailed, match="given up after 5 attempts"):
         handle(tmp_path / "s", server)

@@ -1,4 +1,4 @@
-"""Phases run the plugins in their order; one that fails is Kong's 500, and nobody's in log."""
+"""Phases run the plugins in their order; one that fails is Kong's 500, except in log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unit.gateway_pdk.exchanges import scene
 
 @dataclass
 class Recorder:
-    """A plugin that notes when it runs, and then fails if it is told to."""
+    """A plugin that notes when it runs, and then fails if configured so."""
 
     name: str
     priority: int

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.gateway.exchange import Exit, Refused
-from kong_pdk.gateway.servers import retries
+from kong_pdk.gateway.servers import failures
 from kong_pdk.gateway.servers.failures import PluginFailed
 from kong_pdk.gateway.servers.pool import Pool
-from kong_pdk.gateway.servers.protobuf import ProtoBufClient
-from kong_pdk.wire import pdk_values, protobuf_codec
+from kong_pdk.gateway.servers.protobuf_client import ProtoBufClient
+from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, StartInstance
 from kong_pdk.wire.interface import STOCK
+from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
 from unit.gateway_pdk.exchanges import PLUGIN, Scene, scene
-from unit.gateway_pdk.plugin_servers import ProtoBufServer, Streams, frame_of, serving
+from unit.gateway_pdk.scripted_servers import ProtoBufServer, Streams, frame_of, serving
 
 
 def run(path: Path, server: Streams, work: Callable[[ProtoBufClient], Awaitable[None]], timeout: float = 20.0) -> None:
@@ -89,7 +90,7 @@ def test_replaced_configuration_closes_the_old_instance(tmp_path: Path) -> None:
 def test_calls_may_be_pipelined(tmp_path: Path) -> None:
     async def pipelined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         for value in ("1", "2"):
-            payload = pdk_values.encode_arguments(STOCK.method("kong.response.set_header"), ["x-n", value])
+            payload = encode_arguments(STOCK.method("kong.response.set_header"), ["x-n", value])
             writer.write(protobuf_codec.frame(b"kong.response.set_header") + protobuf_codec.frame(payload))
         assert await frame_of(reader) == b""
         assert await frame_of(reader) == b""
@@ -111,7 +112,7 @@ def test_after_exit_the_connection_closes_when_the_request_ends(tmp_path: Path) 
     closed: list[bytes] = []
 
     async def exits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        payload = pdk_values.encode_arguments(STOCK.method("kong.response.exit"), [403])
+        payload = encode_arguments(STOCK.method("kong.response.exit"), [403])
         writer.write(protobuf_codec.frame(b"kong.response.exit") + protobuf_codec.frame(payload))
         closed.append(await reader.read())
         return False
@@ -135,14 +136,14 @@ def test_method_that_the_interface_file_does_not_name_closes_the_connection(tmp_
 
 def test_value_that_is_not_there_is_nil(tmp_path: Path) -> None:
     method = STOCK.method("kong.response.set_header")
-    server = ProtoBufServer(asks(method.name, pdk_values.encode_arguments(method, ["x-a"])))
+    server = ProtoBufServer(asks(method.name, encode_arguments(method, ["x-a"])))
     with pytest.raises(Refused, match="got nil"):
         handle(tmp_path / "s", server)
 
 
 def test_value_that_the_message_cannot_hold_closes_the_connection(tmp_path: Path) -> None:
     given = scene(raw_query=b"flag")
-    payload = pdk_values.encode_arguments(STOCK.method("kong.request.get_query_arg"), ["flag"])
+    payload = encode_arguments(STOCK.method("kong.request.get_query_arg"), ["flag"])
     server = ProtoBufServer(asks("kong.request.get_query_arg", payload))
     with pytest.raises(Refused, match=r"kong\.request\.get_query_arg"):
         run(tmp_path / "s", server, lambda client: to_the_end(client, given, "access"))
@@ -161,7 +162,7 @@ def test_connection_that_closes_during_an_event_begins_everything_anew(tmp_path:
 
 
 def test_retries_end_with_a_line_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "ATTEMPTS", 5)
+    monkeypatch.setattr(failures, "ATTEMPTS", 5)
     server = ProtoBufServer(close)
     with pytest.raises(PluginFailed, match="given up after 5 attempts"):
         handle(tmp_path / "s", server)

@@ -13,10 +13,10 @@ from kong_pdk.gateway.entities import PluginConfig, Vault
 from kong_pdk.gateway.gateway import Gateway
 from kong_pdk.gateway.gateway_settings import Settings
 from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
-from kong_pdk.gateway.servers.instances import configuration
+from kong_pdk.gateway.servers.started_instances import configuration
 from kong_pdk.gateway.vaults import Resolver, Vaults
 from kong_pdk.schema.config_values import validate_config
-from unit.gateway_pdk.plugin_servers import MsgPackServer, serving
+from unit.gateway_pdk.scripted_servers import MsgPackServer, serving
 
 SECRET: dict[str, Any] = {"type": "string", "referenceable": True}
 FIELDS: tuple[dict[str, Any], ...] = (

@@ -1,16 +1,15 @@
-"""Run directories and plugin servers for the tests of the image's modules."""
+"""Run directories, plugin folders and containers for the tests of the image."""
 
 from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from kong_pdk.image.run_directory import RunDirectory, prepare
+from local_servers import ConnectionServer
 from unit.image.container import Container, base_image
 
 Answer = Callable[[socket.socket, bytes], None]
@@ -63,35 +62,18 @@ def environ(tmp_path: Path, folder: Path) -> Mapping[str, str]:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Path, Answer], None]]:
-    """Give a function that listens on a socket and answers the first bytes of each connection."""
-    listeners: list[socket.socket] = []
-    threads: list[threading.Thread] = []
+    """Listen on a Unix socket and answer the first bytes of each connection."""
+    servers: list[ConnectionServer] = []
 
     def listen(path: Path, answer: Answer) -> None:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
         listener.listen()
-        listeners.append(listener)
-        thread = threading.Thread(target=accept, args=(listener, answer))
-        thread.start()
-        threads.append(thread)
-
-    def accept(listener: socket.socket, answer: Answer) -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with closing(connection):
-                connection.settimeout(20)
-                answer(connection, connection.recv(65536))
+        servers.append(ConnectionServer(listener, lambda connection: answer(connection, connection.recv(65536))))
 
     yield listen
-    for listener in listeners:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-    for thread in threads:
-        thread.join(30)
+    for server in servers:
+        server.close()
 
 
 @pytest.fixture

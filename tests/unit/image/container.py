@@ -53,7 +53,7 @@ class Container:
             time.sleep(0.02)
 
     def end(self, number: signal.Signals | None = None) -> int:
-        """Send a signal, or none, and give the exit status."""
+        """Send a signal, if any, and wait; returns the exit status."""
         if number is not None:
             self.process.send_signal(number)
         return self.process.wait(SECONDS)
@@ -63,7 +63,7 @@ class Container:
         return int(re.findall(rf"spawned: '{program}' with pid (\d+)", self.log)[-1])
 
     def kill(self) -> None:
-        """End all of it, whatever state it is in."""
+        """End all of its processes, in any state."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -74,7 +74,7 @@ class Container:
 
 
 def base_image(place: Path, drain: str = "true", then: str = "true") -> Mapping[str, str]:
-    """Write the stand-in for the base image, and give the variables that make it one.
+    """Write a script in place of the base image's entrypoint; returns the variables that select it.
 
     :param drain: what Kong does when it is asked to stop.
     :param then: what Kong does once it runs.

@@ -151,13 +151,13 @@ def test_wrong_settings_only_warn_another_command(start: Start) -> None:
     assert "plugins: bundled,good\n" in container.log
 
 
-def test_a_wrong_value_is_said_once_to_another_command(start: Start) -> None:
+def test_a_wrong_value_is_logged_once_for_another_command(start: Start) -> None:
     container = start("bash", "-c", "true", KONG_PYTHON_PROTOCOL="grpc", kong={"then": "exit 5"})
     assert container.end() == 5
     assert container.log.count("KONG_PYTHON_PROTOCOL is 'grpc'") == 1
 
 
-def test_a_server_of_the_user_and_a_setting_that_kong_ignores_are_said(start: Start) -> None:
+def test_a_server_of_the_user_and_a_setting_that_kong_ignores_are_logged(start: Start) -> None:
     container = start(
         **{"KONG_PLUGINSERVER_GOOD_START_CMD": "/x", "KONG_PLUGINSERVER_G-OOD_SOCKET": "/x"},
         kong={"then": "exit 5"},
@@ -191,7 +191,7 @@ def test_json_of_mistakes(start: Start) -> None:
     assert any("bad.py:2" in line["message"] for line in lines)
 
 
-def test_a_log_format_that_there_is_not_is_said_as_text(start: Start) -> None:
+def test_an_unknown_log_format_is_logged_as_text(start: Start) -> None:
     container = start(KONG_PYTHON_LOG_FORMAT="yaml")
     assert container.end() == 78
     assert container.log.endswith("[error] kong-python: KONG_PYTHON_LOG_FORMAT is 'yaml'; set it to text or json\n")
@@ -260,7 +260,7 @@ def report(start: Start, tmp_path: Path) -> Callable[..., str]:
 
 @pytest.mark.usefixtures("add_broken")
 @pytest.mark.parametrize("command", ["env", "plugins"])
-def test_what_a_command_says_itself_is_said_once(report: Callable[..., str], command: str) -> None:
+def test_a_message_of_a_command_itself_appears_once(report: Callable[..., str], command: str) -> None:
     log = report(command, **{"KONG_PLUGINSERVER_GO-OD_SOCKET": "/x", "KONG_PYTHON_NOSUCH": "1"})
     assert log.count("Kong ignores KONG_PLUGINSERVER_GO-OD_SOCKET") == 1
     assert log.count("there is no setting KONG_PYTHON_NOSUCH") == 1
@@ -268,7 +268,7 @@ def test_what_a_command_says_itself_is_said_once(report: Callable[..., str], com
 
 
 @pytest.mark.parametrize("variable", ["KONG_PYTHON_PROTOCOL", "KONG_PLUGINS_FILE"])
-def test_a_setting_that_prevents_a_report_is_said_once(report: Callable[..., str], variable: str) -> None:
+def test_a_setting_that_prevents_a_report_is_logged_once(report: Callable[..., str], variable: str) -> None:
     log = report("env", **{variable: "/nowhere"})
     assert len([line for line in log.splitlines() if variable in line]) == 1
 

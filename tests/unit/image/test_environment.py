@@ -1,4 +1,4 @@
-"""Merging what was found into what the user set."""
+"""The environment of Kong: the user's variables and those of the plugins found."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from kong_pdk.image import health
 from kong_pdk.image.ping import write_servers
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.wire.msgpack_codec import encode_response
+from process_states import pause
 
 Serve = Callable[[Path, Callable[[socket.socket, bytes], None]], None]
 
@@ -58,7 +59,7 @@ def test_a_worker_that_hangs_is_noticed_beside_one_that_serves(
             time.sleep(0.01)
         assert health.main([]) == 0
         [hangs, _] = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
-        os.kill(hangs, signal.SIGSTOP)
+        pause(hangs)
         assert health.main([]) == 1
         said = capsys.readouterr().err
         assert said.startswith("a: its plugin server has 2 workers, of which worker ")

@@ -36,7 +36,7 @@ def run(*arguments: object) -> int:
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The sentence with which the command ends."""
+    """The message with which the command ends."""
     assert run(*arguments) == 78
     said = capsys.readouterr()
     assert said.out == ""

@@ -12,16 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kong_pdk.image.run_directory import RunDirectory
+from local_servers import free_port
 from unit.image.container import Container
 from unit.image.test_supervisord_conf import arguments, options
 
 Start = Callable[..., Container]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def metrics(port: int) -> str:
@@ -74,7 +69,7 @@ def test_counters_begin_anew_with_the_container(start: Start) -> None:
         assert container.end(signal.SIGQUIT) == 0
 
 
-def test_what_serves_the_metrics_is_started_again(start: Start) -> None:
+def test_the_metrics_program_is_started_again(start: Start) -> None:
     port = free_port()
     container = start_with_metrics(start, port)
     container.wait_for("success: metrics entered RUNNING")
@@ -94,7 +89,7 @@ def test_metrics_without_plugins(start: Start, folder: Path) -> None:
     assert container.end(signal.SIGQUIT) == 0
 
 
-def test_a_port_that_is_taken_is_said_once_and_waited_for(start: Start) -> None:
+def test_a_port_in_use_is_logged_once_and_waited_for(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         container = start_with_metrics(start, port)
@@ -104,14 +99,14 @@ def test_a_port_that_is_taken_is_said_once_and_waited_for(start: Start) -> None:
     assert container.end(signal.SIGQUIT) == 0
 
 
-def test_a_host_that_is_none_does_not_end_it(start: Start) -> None:
+def test_an_unknown_host_does_not_end_the_program(start: Start) -> None:
     container = start(KONG_PYTHON_METRICS_LISTEN="no-such-host.invalid:9542")
     container.wait_for("[error] metrics: no metrics yet, cannot listen on no-such-host.invalid:9542")
     container.wait_for("GET / 200")
     assert container.end(signal.SIGQUIT) == 0
 
 
-def test_off_there_is_no_program_and_nothing_is_counted(start: Start, run: RunDirectory) -> None:
+def test_with_metrics_off_there_is_no_program_and_no_counting(start: Start, run: RunDirectory) -> None:
     container = start()
     container.wait_for("GET / 200")
     assert "spawned: 'metrics'" not in container.log

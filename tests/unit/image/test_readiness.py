@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable
 
 import pytest
 from kong_pdk.image.readiness import Listener, find_listener, refusals
-
-
-class Answers(BaseHTTPRequestHandler):
-    status, body = 200, b'{"message":"ready"}'
-
-    def do_GET(self) -> None:
-        assert self.path == "/status/ready"
-        self.send_response(self.status)
-        self.send_header("Content-Length", str(len(self.body)))
-        self.end_headers()
-        self.wfile.write(self.body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+from local_servers import Answer, HttpServer
 
 
 @pytest.fixture
-def kong() -> Iterator[type[Answers]]:
-    """A status listener; what it answers is an attribute of what this gives, its port is ``port``."""
-    answers = type("Answers", (Answers,), {})
-    server = HTTPServer(("127.0.0.1", 0), answers)
-    answers.port = server.server_port  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield answers
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def ask_kong(http_server: Callable[..., HttpServer]) -> Callable[..., list[str]]:
+    """Ask a status listener that answers with this status and body."""
+
+    def ask_listener(status: int, body: bytes) -> list[str]:
+        server = http_server(lambda request: Answer(status if request.path == "/status/ready" else 418, body=body))
+        return ask(server.port)
+
+    return ask_listener
 
 
 def ask(port: object) -> list[str]:
@@ -62,13 +44,12 @@ def test_the_address_to_ask(text: str, listener: Listener | None) -> None:
     assert find_listener(text) == listener
 
 
-def test_ready(kong: type[Answers]) -> None:
-    assert ask(kong.port) == []  # type: ignore[attr-defined]
+def test_ready(ask_kong: Callable[..., list[str]]) -> None:
+    assert ask_kong(200, b'{"message":"ready"}') == []
 
 
-def test_not_ready(kong: type[Answers]) -> None:
-    kong.status, kong.body = 503, b'{"message":"no configuration available"}'
-    assert ask(kong.port) == [  # type: ignore[attr-defined]
+def test_not_ready(ask_kong: Callable[..., list[str]]) -> None:
+    assert ask_kong(503, b'{"message":"no configuration available"}') == [
         "kong: is not ready, /status/ready answers 503: no configuration available"
     ]
 
@@ -76,12 +57,11 @@ def test_not_ready(kong: type[Answers]) -> None:
 @pytest.mark.parametrize(
     ("body", "said"), [(b"<html>", "<html>"), (b"", "nothing more"), (b"[]", "[]"), (b"\xff", "\ufffd")]
 )
-def test_an_answer_that_is_not_kongs(kong: type[Answers], body: bytes, said: str) -> None:
-    kong.status, kong.body = 404, body
-    assert ask(kong.port) == [f"kong: is not ready, /status/ready answers 404: {said}"]  # type: ignore[attr-defined]
+def test_an_answer_that_is_not_kongs(ask_kong: Callable[..., list[str]], body: bytes, said: str) -> None:
+    assert ask_kong(404, body) == [f"kong: is not ready, /status/ready answers 404: {said}"]
 
 
-def test_nobody_listens(kong: type[Answers]) -> None:
+def test_nobody_listens() -> None:
     [line] = ask(1)
     assert line.startswith("kong: its status listener does not answer on 127.0.0.1:1: ")
 

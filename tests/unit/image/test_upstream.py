@@ -10,6 +10,7 @@ from http.server import ThreadingHTTPServer
 
 import pytest
 from kong_pdk.commands.echo_service import EchoHandler, check, main
+from local_servers import free_port
 
 
 @pytest.fixture
@@ -65,12 +66,11 @@ def test_the_check_finds_it(port: int) -> None:
 
 
 def test_the_check_finds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), EchoHandler) as server:
-        free = server.server_address[1]
+    free = free_port()
     assert check(free) == 1
     assert f"no answer on 127.0.0.1:{free}" in capsys.readouterr().out
 
 
-def test_a_port_in_use_is_a_sentence(port: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_named_without_a_traceback(port: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--host", "127.0.0.1", "--port", str(port)]) == 1
     assert f"cannot listen on 127.0.0.1:{port}: " in capsys.readouterr().err

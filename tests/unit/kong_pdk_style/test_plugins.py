@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.kong_pdk_style.promises import PROMISES
-from unit.kong_pdk_style.served_by import PLAIN_PLUGINS, PLUGINS, Kong, files, folder
+from unit.kong_pdk_style.plugin_checks import CHECKS
+from unit.kong_pdk_style.running_plugins import PLAIN_PLUGINS, PLUGINS, Kong, files, folder
 
 SERVED = {
     "folder, MsgPack:1": (folder, "MsgPack:1", ()),
@@ -29,9 +29,9 @@ def kong(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield kong
 
 
-@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
-def test_it_does_what_its_author_meant(kong: Kong, promise: Callable[[Kong], None]) -> None:
-    promise(kong)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_it_does_what_its_author_meant(kong: Kong, check: Callable[[Kong], None]) -> None:
+    check(kong)
 
 
 @pytest.mark.parametrize("serve", [folder, files])

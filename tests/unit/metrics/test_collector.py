@@ -1,4 +1,4 @@
-"""The metrics of a container whose servers have not counted anything, or are not there."""
+"""The metrics of a container whose servers count nothing or do not run."""
 
 from __future__ import annotations
 

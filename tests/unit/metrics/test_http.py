@@ -55,7 +55,7 @@ def ask(
 
 
 def raw(server: MetricsServer, data: bytes) -> bytes:
-    """Send bytes, and give what comes until the end."""
+    """Send bytes; returns all bytes until the connection ends."""
     with connect(server) as client:
         client.sendall(data)
         client.shutdown(socket.SHUT_WR)

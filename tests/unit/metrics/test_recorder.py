@@ -1,4 +1,4 @@
-"""What is counted, and what survives the process that counted it."""
+"""Counters, also after the end of the process that counts."""
 
 from __future__ import annotations
 

@@ -1,16 +1,20 @@
-"""A folder of plugins, a data directory, and an index of wheels made on the spot: no test here has a network."""
+"""A folder of plugins, a data directory, and a folder of wheels in place of an index: no test here has a network."""
 
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import wheels
+from kong_pdk.packages import requirements
+from kong_pdk.packages.installation import install
+from kong_pdk.packages.pip import TARGET, Outcome
+from kong_pdk.packages.plugin_packages import Packages, locate
 from wheels import wheel
-
-Write = Callable[[str, str], Path]
 
 PLUGIN = """
 class Plugin:
@@ -20,11 +24,26 @@ class Plugin:
     def access(self, kong):
         pass
 """
+NOT_FOUND = (
+    "ERROR: Could not find a version that satisfies the requirement {0} (from versions: none)\n"
+    "ERROR: No matching distribution found for {0}\n"
+)
+
+
+class Write(Protocol):
+    """Writes a file below the folder of plugins."""
+
+    def __call__(self, name: str, text: str = PLUGIN) -> Path: ...
+
+
+class Install(Protocol):
+    """Installs what the folder of plugins asks for, with further variables in the environment."""
+
+    def __call__(self, **variables: str) -> Packages: ...
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Make an empty folder of plugins."""
     made = tmp_path / "plugins"
     made.mkdir()
     return made
@@ -32,8 +51,6 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def write(folder: Path) -> Write:
-    """Write a file below the folder of plugins."""
-
     def write_file(name: str, text: str = PLUGIN) -> Path:
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -45,15 +62,15 @@ def write(folder: Path) -> Write:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Name a data directory, which is not there yet."""
+    """The path of the data directory, which does not exist yet."""
     return tmp_path / "data"
 
 
-@pytest.fixture
-def environ(tmp_path: Path, data: Path) -> Mapping[str, str]:
-    """Give an environment in which pip knows a few wheels and nothing else."""
-    index = wheels.write(
-        tmp_path / "index",
+@pytest.fixture(scope="session")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of wheels that pip finds."""
+    return wheels.write(
+        tmp_path_factory.mktemp("index"),
         wheel("alpha", "1.0"),
         wheel("alpha", "2.0"),
         wheel("beta", "1.0", needs=("alpha<2",)),
@@ -61,6 +78,61 @@ def environ(tmp_path: Path, data: Path) -> Mapping[str, str]:
         wheel("old-msgpack", "1.0", needs=("msgpack<1",)),
         wheel("msgpack", "0.6"),
     )
+
+
+def environment(data: Path, index: Path, home: Path) -> dict[str, str]:
+    """Give an environment in which pip knows the wheels of a folder and nothing else."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("KONG_", "PIP_"))}
-    places = {"KONG_PYTHON_DATA_DIR": str(data), "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": os.devnull}
-    return {**kept, **places, "PIP_NO_INDEX": "1", "HOME": str(tmp_path / "home")}
+    paths = {"KONG_PYTHON_DATA_DIR": str(data), "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": os.devnull}
+    # With a PIP_CERT, pip is not asked for the one of pip.conf, which takes as long as an install.
+    return {**kept, **paths, "PIP_NO_INDEX": "1", "PIP_CERT": os.devnull, "HOME": str(home)}
+
+
+@pytest.fixture
+def environ(tmp_path: Path, data: Path, index: Path) -> Mapping[str, str]:
+    return environment(data, index, tmp_path / "home")
+
+
+@pytest.fixture
+def installed(folder: Path, environ: Mapping[str, str]) -> Install:
+    def run(**variables: str) -> Packages:
+        given = {**environ, **variables}
+        return install(locate(folder, given), given)
+
+    return run
+
+
+@pytest.fixture
+def located(folder: Path, environ: Mapping[str, str]) -> Callable[[], Packages]:
+    return lambda: locate(folder, environ)
+
+
+@pytest.fixture
+def fake_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unpack the last wheel that a line's name fits, without dependencies: a run of pip takes a second."""
+
+    def unpack(file: Path, work: Path, environ: Mapping[str, str], seconds: float, building: bool) -> Outcome:
+        read = requirements.read(file, None)
+        assert read is not None
+        (work / TARGET).mkdir()
+        for line in read.lines:
+            if name := requirements.name_of(line.text):
+                version = line.text.partition("==")[2].strip()
+                found = sorted(Path(environ["PIP_FIND_LINKS"]).glob(f"{name}-{version}*.whl"))
+                if not found:
+                    return Outcome(1, NOT_FOUND.format(line.text), "")
+                with zipfile.ZipFile(found[-1]) as archive:
+                    archive.extractall(work / TARGET)
+        return Outcome(0, "", "")
+
+    monkeypatch.setattr("kong_pdk.packages.pip.install", unpack)
+
+
+@pytest.fixture
+def no_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail on a run of pip."""
+
+    def run(*arguments: object) -> object:
+        raise AssertionError("pip was run")
+
+    monkeypatch.setattr("kong_pdk.packages.pip.install", run)

@@ -1,4 +1,4 @@
-"""Where a process that has packages of plugins imports from."""
+"""The order of imports in a process with packages of plugins."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_standard_library_cannot_be_replaced(tmp_path: Path) -> None:
     assert after("import asyncio, dataclasses; print(dataclasses.fields.__name__)", own) == ["fields"]
 
 
-def test_what_is_imported_already_stays_and_the_pdk_with_it(tmp_path: Path) -> None:
+def test_imported_modules_stay_and_the_pdk_with_them(tmp_path: Path) -> None:
     """The package kong-pdk, which many a requirements.txt has, is kong_pdk too."""
     own = directory(tmp_path / "own")
     (own / "kong_pdk" / "pdk" / "kong").mkdir(parents=True)
@@ -71,5 +71,5 @@ def test_twice_is_once(tmp_path: Path) -> None:
     assert after("activate([Path(sys.argv[2])]); print(sys.path.count(sys.argv[2]))", own) == ["1"]
 
 
-def test_a_directory_that_is_gone_is_none(tmp_path: Path) -> None:
+def test_a_missing_directory_is_ignored(tmp_path: Path) -> None:
     assert after("print('on')", tmp_path / "gone") == ["on"]

@@ -1,4 +1,4 @@
-"""Every cell of the table of phases: a call that Kong refuses never leaves the server, one that it makes does."""
+"""Every cell of the table of phases: the server sends a call exactly where Kong accepts it."""
 
 from __future__ import annotations
 

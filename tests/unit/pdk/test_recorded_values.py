@@ -1,4 +1,4 @@
-"""What a real Kong gave, as an author gets it, is of the types that the PDK's functions are said to give."""
+"""Values recorded from a real Kong have the types that the PDK's functions declare."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any, Literal, Union
 import kong_pdk.pdk.kong as face
 import pytest
 from kong_pdk.pdk.kong.namespace import Part
-from kong_pdk.wire import pdk_values
 from kong_pdk.wire.msgpack_codec import Messages, Request
 from kong_pdk.wire.pdk_functions import METHODS
+from kong_pdk.wire.pdk_values.protobuf_results import decode_result
 from kong_pdk.wire.pdk_values.results import from_msgpack, from_protobuf
 
 RECORDINGS = Path(os.environ.get("KONG_RECORDINGS", Path(__file__).parents[4] / "shared/kong-3.9.3"))
@@ -40,7 +40,7 @@ def _over_protobuf(file: str) -> Iterator[tuple[str, Any, str | None]]:
     for frame in _frames(file):
         method = METHODS.get(frame.get("reply_to", ""))
         if method is not None:
-            reply = pdk_values.decode_result(method, bytes.fromhex(frame["hex"]))
+            reply = decode_result(method, bytes.fromhex(frame["hex"]))
             if getattr(reply, "path", None):  # a file that Kong has long removed
                 continue
             yield method.function, *from_protobuf(method, reply)

@@ -1,4 +1,4 @@
-"""What type checkers say of uses of the PDK: the files of tests/typing, the plugins to copy, those of the pages."""
+"""Type checkers on uses of the PDK: the files of tests/typing, the example plugins, the plugins on the pages."""
 
 from __future__ import annotations
 

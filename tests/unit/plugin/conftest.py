@@ -68,13 +68,3 @@ def unprivileged() -> Callable[[Callable[[], list[str]]], list[str]]:
         return list(json.loads(answer))
 
     return call
-
-
-@pytest.fixture
-def recordings() -> Path:
-    """The recordings of a real Kong; the test is skipped where they are not at hand."""
-    default = Path(__file__).parents[3].parent / "shared" / "kong-3.9.3"
-    folder = Path(os.environ.get("KONG_RECORDINGS") or default)
-    if not folder.is_dir():
-        pytest.skip(f"no recordings in {folder}; set KONG_RECORDINGS")
-    return folder

@@ -1,4 +1,4 @@
-"""Which line of an author's own code an exception is laid to."""
+"""The line of the author's own code that an exception is reported for."""
 
 from __future__ import annotations
 

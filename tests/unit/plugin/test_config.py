@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -320,6 +321,16 @@ def test_format_declarative_errors():
         "      in '@entity':",
         "        - in entry 1 of '@entity': none",
     ]
+
+
+@pytest.fixture
+def recordings() -> Path:
+    """The recordings of a real Kong; the test is skipped where they are not at hand."""
+    default = Path(__file__).parents[3].parent / "shared" / "kong-3.9.3"
+    folder = Path(os.environ.get("KONG_RECORDINGS") or default)
+    if not folder.is_dir():
+        pytest.skip(f"no recordings in {folder}; set KONG_RECORDINGS")
+    return folder
 
 
 def test_as_a_real_kong_sent_it(recordings: Path):

@@ -45,7 +45,7 @@ def test_plugin_describes_itself():
 @pytest.mark.parametrize(
     ("problem", "text"),
     [
-        (Problem(Path("a.py"), 5, "wrong", "mend it", "a"), "a.py:5: wrong; mend it"),
+        (Problem(Path("a.py"), 5, "wrong", "fix it", "a"), "a.py:5: wrong; fix it"),
         (Problem(Path("a.py"), None, "wrong", None), "a.py: wrong"),
         (Problem(Path("a\nb.py"), 1, "one\ntwo", "three\r\nfour"), "a b.py:1: one two; three four"),
     ],

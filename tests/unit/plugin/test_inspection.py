@@ -35,7 +35,7 @@ def open_files() -> list[int]:
 
 
 def children() -> set[str]:
-    """The children of this process, dead ones that nobody waited for among them."""
+    """The children of this process, zombies included."""
     return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
 
 
@@ -48,7 +48,7 @@ def is_open(number: int) -> bool:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; a zombie that nobody has reaped is none."""
+    """Tell whether a process runs and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a plugin says of itself: the spellings that count, and what is said of those that do not."""
+"""A plugin's metadata: accepted spellings, and messages about the others."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _AT_ONCE = 4
 
 
 class Nodes:
-    """The nodes that run: tests that ask for the same configuration share one, as starting one takes a second."""
+    """Running nodes: tests with the same configuration share one, as a start takes a second."""
 
     def __init__(self) -> None:
         self._running: OrderedDict[tuple[object, ...], Node] = OrderedDict()
@@ -54,8 +54,9 @@ def nodes() -> Iterator[Nodes]:
     nodes.close()
 
 
-@pytest.fixture(params=["protobuf", "msgpack"])
+@pytest.fixture(scope="module", params=["protobuf", "msgpack"])
 def protocol(request: pytest.FixtureRequest) -> str:
+    """The protocol of the node. pytest runs all tests of a file over one protocol, then all over the other."""
     return str(request.param)
 
 

@@ -1,4 +1,4 @@
-"""The example plugins behind the embedded gateway: ``kong-python dev`` as a process, a service, and a client."""
+"""The example plugins behind the embedded gateway: ``kong-python dev`` as a process, a service and a client."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+
+from local_servers import Answer, Headers, HttpServer, Request
 
 ROOT = Path(__file__).parents[3]
 PLUGINS = ROOT / "plugins"
@@ -29,90 +29,31 @@ _SERVING = re.compile(r"serving \S+ on http://127\.0\.0\.1:(\d+)")
 _TROUBLE = re.compile(r"\[(warn|error|crit|alert|emerg)\]|Traceback")
 _EXPECTED = "start_command undefined for pluginserver"
 
-Headers = Sequence[tuple[str, str]]
 
-
-def values(headers: Headers, name: str) -> list[str]:
-    """The values of a header, in their order."""
-    return [value for key, value in headers if key.lower() == name.lower()]
+def from_the_service(request: Request) -> Answer:
+    return Answer(200, (("Content-Type", "text/plain"),), b"from the service")
 
 
 @dataclass
-class Received:
-    """A request as the service got it."""
-
-    method: str
-    path: str
-    headers: Headers
-    body: bytes
-
-    def values(self, name: str) -> list[str]:
-        return values(self.headers, name)
-
-    def value(self, name: str) -> str | None:
-        return next(iter(self.values(name)), None)
-
-
-@dataclass
-class Answer:
-    """What the service answers. Content-Length is added."""
-
-    status: int = 200
-    headers: Headers = (("Content-Type", "text/plain"),)
-    body: bytes = b"from the service"
-
-
 class Service:
     """An HTTP service behind the gateway: keeps what it gets and answers with what ``answer`` gives."""
 
-    def __init__(self) -> None:
-        self.received: list[Received] = []
-        self.answer: Callable[[Received], Answer] = lambda received: Answer()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+    received: list[Request] = field(default_factory=list)
+    answer: Callable[[Request], Answer] = from_the_service
+
+    def __post_init__(self) -> None:
+        self._server = HttpServer(self._answer)
+        self.url = self._server.url
+        self.close = self._server.close
 
     def begin(self) -> None:
-        """Forget what the last test left."""
+        """Forget the requests and the answer of the last test."""
         self.received.clear()
-        self.answer = lambda received: Answer()
+        self.answer = from_the_service
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(DEADLINE)
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        service = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            timeout = DEADLINE
-            disable_nagle_algorithm = True  # headers and body are two writes
-
-            def __getattr__(self, name: str) -> Any:
-                if name.startswith("do_"):
-                    return self.serve
-                raise AttributeError(name)
-
-            def serve(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                received = Received(self.command, self.path, self.headers.items(), body)
-                service.received.append(received)
-                answer = service.answer(received)
-                self.send_response(answer.status)
-                for name, value in answer.headers:
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(answer.body)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(answer.body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
-
-        return Handler
+    def _answer(self, request: Request) -> Answer:
+        self.received.append(request)
+        return self.answer(request)
 
 
 @dataclass
@@ -124,7 +65,7 @@ class Reply:
     body: bytes
 
     def values(self, name: str) -> list[str]:
-        return values(self.headers, name)
+        return [value for key, value in self.headers if key.lower() == name.lower()]
 
     def value(self, name: str) -> str | None:
         return next(iter(self.values(name)), None)
@@ -151,7 +92,7 @@ class Node:
         body: bytes = b"",
         chunked: bool = False,
     ) -> Reply:
-        """Send a request with these headers, none twice made one, and a Content-Length where there is a body."""
+        """Send a request with exactly these headers, and a Content-Length if there is a body."""
         given = list(headers)
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
         try:
@@ -180,7 +121,7 @@ class Node:
             threading.Event().wait(0.02)
 
     def trouble(self) -> list[str]:
-        """The lines from level warn on that came since the last look, without those of every start."""
+        """New lines of level warn and above, without those of every start."""
         new, self._checked = self.lines[self._checked :], len(self.lines)
         return [line for line in new if _TROUBLE.search(line) and _EXPECTED not in line]
 
@@ -218,7 +159,7 @@ class Node:
 
 
 def copy_plugins(names: Iterable[str], folder: Path) -> Path:
-    """Copy example plugins into a folder of plugins, without their requirements: those the tests' own packages meet."""
+    """Copy example plugins into a folder, without their requirements, which the tests' environment has."""
     folder.mkdir()
     for name in names:
         source = PLUGINS / name

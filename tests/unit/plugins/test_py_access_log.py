@@ -48,7 +48,7 @@ RECORD: dict[str, Any] = {
 def wait_until(condition: Callable[[], object]) -> None:
     end = time.monotonic() + DEADLINE
     while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
+        assert time.monotonic() < end, "the condition is not met in time"
         threading.Event().wait(0.02)
 
 
@@ -61,7 +61,7 @@ def served() -> Iterator[tuple[Collector, str]]:
 
 @pytest.fixture
 def collector(served: tuple[Collector, str]) -> Collector:
-    """Takes the entries of the tests; nothing of the last one is on its way."""
+    """A collector without entries of earlier tests, sent or on their way."""
     wait_until(lambda: senders() == [])
     served[0].begin()
     return served[0]
@@ -167,8 +167,15 @@ def test_requests_do_not_wait_for_the_collector(gateway: Gateway, collector: Col
     wait_until(lambda: len(collector.entries) == 25)
 
 
-@pytest.mark.parametrize("engine", ["threads", "gevent"])
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("engine", "workers", "protocol"),
+    [
+        ("threads", "1", "protobuf"),
+        ("threads", "2", "msgpack"),
+        ("gevent", "1", "msgpack"),
+        ("gevent", "2", "protobuf"),
+    ],
+)
 def test_what_waits_is_sent_when_the_server_ends(
     gateway: Gateway, collector: Collector, url: str, engine: str, workers: str
 ) -> None:
@@ -352,7 +359,7 @@ def test_what_is_a_secret_can_be_chosen(plugin: Callable[..., Any], collector: C
 def test_a_record_with_little_in_it(
     plugin: Callable[..., Any], collector: Collector, url: str, record: dict[str, Any]
 ) -> None:
-    """That of a TCP connection has neither request nor response."""
+    """The record of a TCP connection has neither request nor response."""
     plugin(url).log(Kong(record))
     wait_until(lambda: collector.entries)
 
@@ -409,7 +416,7 @@ def self_signed(folder: Path) -> tuple[Path, ssl.SSLContext]:
 
 
 def test_tls(plugin: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing goes to a collector whose certificate nobody vouches for, unless the configuration says so."""
+    """A collector with an untrusted certificate gets no entries, unless the configuration allows it."""
     certificate, context = self_signed(tmp_path)
     collector = Collector()
     with serving(collector, tls=context) as url:

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from local_servers import Answer, HttpServer, Request
 from unit.plugins.nodes import DEADLINE, ROOT
 from unit.plugins.tokens import (
     AUDIENCE,
@@ -36,8 +36,8 @@ BOTH = {"algorithms": ["RS256", "ES256"], "issuer": [ISSUER], "audience": [AUDIE
 
 
 @dataclass
-class Answer:
-    """What the issuer answers; ``go`` holds it back until it is set."""
+class Keys:
+    """The issuer's answer; it is held back until ``go`` is set."""
 
     content: bytes = b""
     status: int = 200
@@ -57,50 +57,29 @@ class Issuer:
         self.authority.write_text(certificate(OTHER_RSA))
         private = folder / "private.pem"
         private.write_bytes(OTHER_RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        self.answers: dict[str, Answer] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.answers: dict[str, Keys] = {}
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.authority, private)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
+        self._server = HttpServer(self._answer, context)
 
-    def place(self, *entries: dict[str, object]) -> tuple[str, Answer]:
+    def place(self, *entries: dict[str, object]) -> tuple[str, Keys]:
         """A URL of its own with these keys."""
         path = f"/keys/{len(self.answers)}"
-        answer = self.answers[path] = Answer()
+        answer = self.answers[path] = Keys()
         answer.keys(*entries)
         answer.go.set()
-        return f"https://127.0.0.1:{self._server.server_address[1]}{path}", answer
+        return f"{self._server.url}{path}", answer
 
     def close(self) -> None:
         for answer in self.answers.values():
             answer.go.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(DEADLINE)
+        self._server.close()
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        issuer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            timeout = DEADLINE
-
-            def do_GET(self) -> None:
-                answer = issuer.answers[self.path]
-                answer.requests += 1
-                answer.go.wait(DEADLINE)
-                self.send_response(answer.status)
-                if answer.location:
-                    self.send_header("Location", answer.location)
-                self.send_header("Content-Length", str(len(answer.content)))
-                self.end_headers()
-                self.wfile.write(answer.content)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
-
-        return Handler
+    def _answer(self, request: Request) -> Answer:
+        answer = self.answers[request.path]
+        answer.requests += 1
+        answer.go.wait(DEADLINE)
+        return Answer(answer.status, [("Location", answer.location)] if answer.location else [], answer.content)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +97,7 @@ def trusted(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
 def wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + DEADLINE
     while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
+        assert time.monotonic() < end, "the condition is not met in time"
         threading.Event().wait(0.02)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import socket
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +13,9 @@ from typing import Any
 import pytest
 from kong_pdk.plugin import Source, load
 from kong_pdk.schema.config_values import validate_config
+from local_servers import Answer, free_port
 from unit.plugins.conftest import Gateway, Snippet
-from unit.plugins.nodes import PLUGINS, UPSTREAM_URL, Answer, Node, Reply
+from unit.plugins.nodes import PLUGINS, UPSTREAM_URL, Node, Reply
 
 NAME = "py-response-rewrite"
 PAGE = f"docs/plugins/{NAME}.md"
@@ -68,7 +68,7 @@ def lenient(gateway: Gateway) -> Node:
 def answering(
     node: Node, body: bytes | str, *headers: tuple[str, str], status: int = 200, method: str = "GET"
 ) -> Reply:
-    """Let the service answer so, and ask for it."""
+    """Set the service's answer and send a request."""
     content = body.encode() if isinstance(body, str) else body
     given = headers if any(name == "Content-Type" for name, _ in headers) else (JSON, *headers)
     node.service.answer = lambda received: Answer(status, given, content)
@@ -76,7 +76,7 @@ def answering(
 
 
 def assert_refused(node: Node, reply: Reply, why: str) -> None:
-    """The client gets a 502 that tells nothing of the service's answer."""
+    """The client gets a 502 without any part of the service's answer."""
     assert (reply.status, json.loads(reply.body)) == (502, {"message": "The response cannot be rewritten"})
     assert reply.value("cache-control") == "no-store"
     assert reply.value("content-type") == "application/json; charset=utf-8"
@@ -375,10 +375,8 @@ def test_http_2_is_refused() -> None:
 
 
 def test_answers_of_kong_itself_are_left_alone(gateway: Gateway) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
     rules = [{"action": "remove", "path": "$.message"}]
-    node = gateway(NAME, configuration=config(f"http://127.0.0.1:{port}", rules=rules))
+    node = gateway(NAME, configuration=config(f"http://127.0.0.1:{free_port()}", rules=rules))
     reply = node.request("GET", "/", [("Accept", "application/json")])
 
     assert reply.status == 502

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_kong import DEADLINE, ExtendedKong, FakeKong, MsgpackKong, ProtobufKong
 from kong_pdk.plugin import PHASES, Plugin
 from kong_pdk.server.listener import Listener
 from kong_pdk.server.server import Server
 from kong_pdk.wire.interface import EXTENDED, STOCK
-from unit.server.fake_kong import DEADLINE, ExtendedKong, FakeKong, MsgpackKong, ProtobufKong
 
 KINDS: dict[str, type[FakeKong]] = {"stock": ProtobufKong, "extended": ExtendedKong, "msgpack": MsgpackKong}
 

@@ -1,4 +1,4 @@
-"""What plugins write and no plugin server has: an error in Python, with a hint, over both protocols."""
+"""Functions that no plugin server has: a Python error with a hint, over both protocols."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a handler gives to PDK calls arrives in Kong as it was meant, or is refused by name."""
+"""Arguments of PDK calls: each arrives in Kong unchanged, or the call is refused with its name."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from fake_kong import ExtendedKong, MsgpackKong, ProtobufKong
 from kong_pdk import UnknownFunctionError
 from kong_pdk.server import event
 from kong_pdk.wire.interface import EXTENDED
 from kong_pdk.wire.pdk_values import protobuf_arguments as wire_arguments
 from kong_pdk.wire.wire_errors import ArgumentError
-from unit.server.fake_kong import ExtendedKong, MsgpackKong, ProtobufKong
 
 
 @pytest.mark.parametrize("value", [False, [1, False], {"a": False}])

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import DEADLINE, FakeKong
-from unit.server.served import MODES, PROTOCOLS, Serve, Served, connecting, serving
+from fake_kong import DEADLINE, FakeKong
+from unit.server.server_process import MODES, PROTOCOLS, Serve, Served, connecting, serving
 
 PLUGIN = '''
 import asyncio

@@ -1,4 +1,4 @@
-"""Code of the author's that runs on the way of an event: it may call Kong, raise, and give anything."""
+"""The author's code during an event: it may call Kong, raise, and return any value."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from unit.server.fake_kong import DEADLINE, Closed, MsgpackKong, RpcError
-from unit.server.served import wait_for
+from fake_kong import DEADLINE, Closed, MsgpackKong, RpcError
+from unit.server.server_process import wait_for
 
 ANSWERS = {
     "kong.request.get_path": "/path",
@@ -24,7 +24,7 @@ ENDS = ("kong.response.exit", "kong.response.error")
 
 @pytest.fixture
 def run(serve, connect_any):
-    """Run a handler; gives whether it came to its end, and Kong's side."""
+    """Run a handler; returns whether it completed, and Kong's side."""
 
     def running(handler: Any, phase: str = "access") -> tuple[bool, Any]:
         class Plugin:
@@ -116,7 +116,7 @@ def test_a_logging_handler_may_forward_to_kong(run, handler_of_logging, monkeypa
     assert ("kong.request.get_path", []) in kong.made
 
 
-def test_a_function_that_nobody_knows_is_warned_of_by_way_of_kong(serve, handler_of_logging):
+def test_the_warning_about_an_unknown_function_may_be_forwarded_to_kong(serve, handler_of_logging):
     class Plugin:
         def __init__(self, config):
             pass
@@ -275,15 +275,15 @@ UNFINISHED = [
 
 @pytest.mark.parametrize("handler", UNFINISHED)
 @pytest.mark.parametrize("phase", ["rewrite", "access", "response"])
-def test_work_that_nobody_begins_is_a_failure(run, handler, phase, caplog):
-    """The handler would seem done, and the request pass."""
+def test_unfinished_work_as_a_result_is_a_failure(run, handler, phase, caplog):
+    """Otherwise the handler would count as done and the request would pass."""
     ended, kong = run(handler, phase)
     assert not ended and is_failure(kong)
     assert f"{phase} is not done when it returns" in caplog.text
     gc.collect()  # no coroutine that was never awaited: warnings are errors
 
 
-def test_in_log_it_is_said(run, caplog):
+def test_unfinished_work_in_log_is_logged(run, caplog):
     ended, kong = run(_coroutine, "log")
     assert ended and kong.made == []
     assert "log is not done" in caplog.text and "asyncio.run" in caplog.text
@@ -292,7 +292,7 @@ def test_in_log_it_is_said(run, caplog):
 @pytest.mark.parametrize(
     "value", [None, True, "text", (1, None), [], {}, object()], ids=lambda value: type(value).__name__
 )
-def test_any_other_result_is_ignored(run, value):
+def test_other_results_are_ignored(run, value):
     ended, kong = run(lambda kong: value)
     assert ended and kong.made == []
 
@@ -301,8 +301,8 @@ def test_any_other_result_is_ignored(run, value):
 
 
 @pytest.mark.parametrize("phase", ["access", "log"])
-def test_an_init_that_fails_later_is_a_failure_in_good_order(serve, connect_any, caplog, phase):
-    """In a worker that has to make an instance of another one: Kong would start it anew, and try again for ever."""
+def test_an_init_that_fails_later_fails_the_event_and_is_logged_once(serve, connect_any, caplog, phase):
+    """In a worker that makes an instance which another worker has: Kong would start it again and again."""
 
     class Plugin:
         made = 0
@@ -332,7 +332,7 @@ def test_an_init_that_fails_later_is_a_failure_in_good_order(serve, connect_any,
 
 
 class Unlookable(Exception):
-    """One at which nobody can look: as a proxy whose target is not set."""
+    """An exception whose attributes cannot be read, like a proxy whose target is not set."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -371,7 +371,7 @@ def failures_logged(caplog: pytest.LogCaptureFixture) -> int:
     return sum("__init__ raised" in record.getMessage() for record in records)
 
 
-def test_a_failing_init_is_said_once_whatever_address_its_text_has(serve, connect, caplog):
+def test_a_failing_init_is_logged_once_for_messages_that_differ_in_numbers(serve, connect, caplog):
     tries: list[int] = []
 
     class Plugin:
@@ -391,7 +391,7 @@ def test_a_failing_init_is_said_once_whatever_address_its_text_has(serve, connec
     assert failures_logged(caplog) == 1
 
 
-def test_a_failing_init_is_said_again_once_it_has_healed_and_for_another_configuration(serve, connect, caplog):
+def test_a_failing_init_is_logged_again_after_a_success_and_for_another_configuration(serve, connect, caplog):
     down: list[bool] = []
 
     class Plugin:

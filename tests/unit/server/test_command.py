@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fake_kong import DEADLINE, MsgpackKong, ProtobufKong
 from kong_pdk import __version__
-from unit.server.fake_kong import DEADLINE, MsgpackKong, ProtobufKong
+from process_states import pause
 
 PLUGIN = """
 import os
@@ -253,7 +254,7 @@ def test_how_many_connections_may_wait(folder, start, tmp_path, kind, mode):
     process = start(*command, "-p", str(tmp_path), "--socket-name", "s", *queue, *mode)
     stopped = of_server(process)
     for pid in stopped:  # so that none of them accepts
-        os.kill(pid, signal.SIGSTOP)
+        pause(pid)
     waiting = []
     try:
         with pytest.raises(BlockingIOError):

@@ -1,4 +1,4 @@
-"""What becomes of connections: bytes in any pieces, peers that talk nonsense or go away."""
+"""Connections: bytes in pieces of any size, invalid bytes, peers that disconnect."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from fake_kong import DEADLINE, MsgpackKong, ProtobufKong, RpcError
 from kong_pdk.server import event as event_module
 from kong_pdk.server import msgpack as msgpack_module
 from kong_pdk.wire import calls, protobuf_codec
 from kong_pdk.wire.msgpack_codec import encode_request
-from unit.server.fake_kong import DEADLINE, MsgpackKong, ProtobufKong, RpcError
-from unit.server.served import wait_for
+from unit.server.server_process import wait_for
 
 
 class Quiet:
@@ -196,7 +196,7 @@ def test_a_request_whose_event_went_with_its_server_ends_with_500(serve):
 
 
 def test_events_that_kong_abandons_make_room_for_others(serve, monkeypatch):
-    """Clients that make Kong refuse calls must not keep the plugin from other requests."""
+    """Clients that make Kong refuse calls must not block other requests of the plugin."""
     monkeypatch.setattr(msgpack_module, "MOST_HANDLERS", 4)
     monkeypatch.setattr(event_module, "PATIENCE_SECONDS", 0.0)
     kong = MsgpackKong(serve(Quiet))
@@ -322,7 +322,7 @@ def test_status_calls_over_protobuf(serve):
 
 
 def test_a_connection_for_which_there_is_no_thread_is_served_later(serve, connect, monkeypatch, caplog):
-    """Nobody's time is slept away, and nothing is closed: Kong would try again at once."""
+    """The server neither sleeps nor closes the connection: Kong would try again at once."""
     path = serve(Quiet)
     first = connect(path)
     instance = first.start("probe")

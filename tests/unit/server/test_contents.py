@@ -1,4 +1,4 @@
-"""The table of what instances are made of: one id for one content, and bounded."""
+"""The table of instances' configurations: one id for each, and a bounded size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a server: what plugins have registered for it runs, in every mode, and does not keep the server."""
+"""The end of a server: atexit functions and close() run, in every mode, for a bounded time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import DEADLINE, Closed, FakeKong, RpcError
-from unit.server.served import MODES, PROTOCOLS, Serve, Served, connecting, serving, wait_for
+from fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
+from unit.server.server_process import MODES, Serve, Served, connecting, serving, wait_for
 
 PLUGIN = """
 import atexit
@@ -115,10 +115,33 @@ class Plugin:
 """
 
 
+# Runs in each worker, which waits, at the end, for moments instead of seconds.
+ENDS_BRIEFLY = """
+import kong_pdk.server.server
+import kong_pdk.server.serving
+kong_pdk.server.server.DRAIN_SECONDS = {drain}
+kong_pdk.server.serving._END_SECONDS = {end}
+kong_pdk.server.serving._CLOSE_SECONDS = {close}
+"""
+
+# Each protocol meets both engines, and servers of one worker and of several.
+PROTOCOL_OF_MODE: dict[str, type[FakeKong]] = {
+    "threads": MsgpackKong,
+    "gevent": ProtobufKong,
+    "processes": ProtobufKong,
+    "gevent-processes": MsgpackKong,
+}
+
+
 @pytest.fixture(params=MODES)
-def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def serve(tmp_path: Path, mode: str) -> Iterator[Serve]:
     """Serve a plugin, given as the text of its file, in each mode."""
-    yield from serving(tmp_path, request.param)
+    yield from serving(tmp_path, mode)
 
 
 FORGETS_SOONER = """
@@ -130,21 +153,19 @@ sys.exit(folder_main())
 """
 
 
-@pytest.fixture(params=MODES)
-def serve_forgetful(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
-    """The same by a server that keeps an instance not quite as long once Kong has closed it."""
-    yield from serving(tmp_path, request.param, [sys.executable, "-c", FORGETS_SOONER])
+@pytest.fixture
+def serve_forgetful(tmp_path: Path, mode: str) -> Iterator[Serve]:
+    """Serve by a server that keeps an instance for a shorter time once Kong has closed it."""
+    yield from serving(tmp_path, mode, [sys.executable, "-c", FORGETS_SOONER])
 
 
-@pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.name)
-def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[Served], FakeKong]]:
-    """Connect to a server, over one protocol and the other."""
-    yield from connecting(request.param)
+@pytest.fixture
+def connect(mode: str) -> Iterator[Callable[[Served], FakeKong]]:
+    """Connect to a server over the protocol of its mode."""
+    yield from connecting(PROTOCOL_OF_MODE[mode])
 
 
-def test_what_is_registered_for_the_end_runs_in_each_worker(
-    serve: Serve, connect: Callable[[Served], FakeKong]
-) -> None:
+def test_atexit_functions_run_in_each_worker(serve: Serve, connect: Callable[[Served], FakeKong]) -> None:
     served = serve(PLUGIN)
     kong = connect(served)
     assert kong.event(kong.start("probe", {}), "log")
@@ -155,8 +176,8 @@ def test_what_is_registered_for_the_end_runs_in_each_worker(
     assert served.said().count("at the end") == served.workers
 
 
-def test_it_runs_when_a_handler_does_not_end(serve: Serve, connect: Callable[[Served], FakeKong]) -> None:
-    served = serve(PLUGIN)
+def test_atexit_functions_run_when_a_handler_does_not_end(serve: Serve, connect: Callable[[Served], FakeKong]) -> None:
+    served = serve(ENDS_BRIEFLY.format(drain=0.5, end=3.0, close=1.5) + PLUGIN)
     kong = connect(served)
     instance = kong.start("probe", {})
     assert kong.event(instance, "log")
@@ -177,8 +198,8 @@ def test_it_runs_when_a_handler_does_not_end(serve: Serve, connect: Callable[[Se
     assert served.said().count("at the end") == served.workers
 
 
-def test_it_does_not_keep_the_server(serve: Serve) -> None:
-    served = serve(ENDLESS)
+def test_an_endless_atexit_function_does_not_keep_the_server_running(serve: Serve) -> None:
+    served = serve(ENDS_BRIEFLY.format(drain=3.0, end=0.5, close=1.5) + ENDLESS)
 
     assert served.stop() == 0
     assert "is killed" not in served.said()
@@ -202,9 +223,7 @@ def in_every_worker(served: Served, connect: Callable[[Served], FakeKong], confi
     return instance
 
 
-def test_instances_are_closed_at_the_end_before_what_is_registered_for_it(
-    serve: Serve, connect: Callable[[Served], FakeKong]
-) -> None:
+def test_instances_are_closed_before_atexit_functions_run(serve: Serve, connect: Callable[[Served], FakeKong]) -> None:
     served = serve(CLOSES)
     in_every_worker(served, connect, {"name": "a"})
 
@@ -215,10 +234,10 @@ def test_instances_are_closed_at_the_end_before_what_is_registered_for_it(
     assert "is killed" not in served.said()
 
 
-def test_one_that_does_not_close_keeps_neither_the_server_nor_what_is_registered(
+def test_a_close_that_hangs_delays_neither_the_server_nor_atexit_functions(
     serve: Serve, connect: Callable[[Served], FakeKong]
 ) -> None:
-    served = serve(CLOSES)
+    served = serve(ENDS_BRIEFLY.format(drain=3.0, end=3.0, close=0.3) + CLOSES)
     in_every_worker(served, connect, {"hangs": True})
 
     assert served.stop() == 0
@@ -293,7 +312,11 @@ start_dedicated_server("probe", Plugin, "1.0.0", 1, [{"name": {"type": "string"}
 )
 
 
-@pytest.mark.parametrize("options", [(), ("-g",), ("--workers", "2")], ids=["alone", "gevent", "processes"])
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [("threads", ()), ("gevent", ("-g",)), ("processes", ("--workers", "2"))],
+    ids=["alone", "gevent", "processes"],
+)
 def test_instances_of_a_plugin_that_serves_itself_are_closed(
     tmp_path: Path, connect: Callable[[Served], FakeKong], options: tuple[str, ...]
 ) -> None:

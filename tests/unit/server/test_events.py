@@ -10,8 +10,8 @@ import threading
 from typing import Any
 
 import pytest
+from fake_kong import DEADLINE, REFUSED, Closed, ProtobufKong, RpcError
 from kong_pdk import PDKError, PhaseError
-from unit.server.fake_kong import DEADLINE, REFUSED, Closed, ProtobufKong, RpcError
 
 
 def test_py_hello(serve, connect):

@@ -1,4 +1,4 @@
-"""What Kong adds to a configuration: kept apart, at any depth, and nothing of the user's with it."""
+"""Keys that Kong adds to a configuration are removed at any depth, and the user's keys stay."""
 
 from __future__ import annotations
 

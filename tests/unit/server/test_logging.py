@@ -1,4 +1,4 @@
-"""What plugins do with Python's ``logging``, in every mode: it works, and the server's own lines are never lost."""
+"""Plugins configure Python's ``logging``, in every mode, and the server's own lines are never lost."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import FakeKong, ProtobufKong
-from unit.server.served import MODES, ONE, Serve, Served, connecting, serving
+from fake_kong import FakeKong, ProtobufKong
+from unit.server.server_process import MODES, ONE, Serve, Served, connecting, serving
 
 PLUGIN = """
 import logging
@@ -106,7 +106,7 @@ def test_basic_config_without_a_file_has_the_log_s_form(
     assert "asks for level" not in said
 
 
-def test_basic_config_for_a_level_that_the_log_does_not_show_is_said(
+def test_basic_config_for_a_level_below_the_logs_has_a_notice(
     serve_threads: Serve, connect: Callable[[Served], FakeKong]
 ) -> None:
     served = serve_threads(plugin("logging.basicConfig(level=logging.INFO)"))
@@ -121,7 +121,7 @@ def test_basic_config_for_a_level_that_the_log_does_not_show_is_said(
     assert said.count(hint) == 1
 
 
-def test_basic_config_that_comes_too_late_is_said(
+def test_basic_config_that_comes_too_late_has_a_warning(
     serve_threads: Serve, connect: Callable[[Served], FakeKong], tmp_path: Path
 ) -> None:
     files = [tmp_path / "one.log", tmp_path / "two.log"]
@@ -255,8 +255,13 @@ def serve_one(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]
 
 
 @pytest.mark.parametrize("what", MEDDLING)
-@pytest.mark.parametrize("late", [False, True], ids=["at import", "in __init__"])
-def test_the_server_s_lines_are_never_lost_nor_doubled(
+@pytest.mark.parametrize(
+    ("serve_one", "late"),
+    [("threads", False), ("gevent", True)],
+    indirect=["serve_one"],
+    ids=["at import", "in __init__, gevent"],
+)
+def test_the_servers_lines_are_neither_lost_nor_doubled(
     late: bool, what: str, serve_one: Serve, connect: Callable[[Served], FakeKong]
 ) -> None:
     served = serve_one(plugin(in_init=f"exec({MEDDLING[what]!r}, globals())") if late else plugin(MEDDLING[what]))

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fake_kong import FakeKong, MsgpackKong
 from unit.metrics.conftest import Value, directory, value
-from unit.server.fake_kong import FakeKong, MsgpackKong
-from unit.server.served import MODES, PROTOCOLS, Serve, Served, connecting, serving, wait_for
+from unit.server.server_process import MODES, PROTOCOLS, Serve, Served, connecting, serving, wait_for
 
 __all__ = ["directory", "value"]
 

@@ -1,4 +1,4 @@
-"""Who decides on engine and workers: options, the plugin's module, variables; of a folder and of a file of its own."""
+"""Engine and workers come from options, the plugin's module or variables, for a folder and for a single file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import DEADLINE, MsgpackKong
-from unit.server.served import wait_for
+from fake_kong import DEADLINE, MsgpackKong
+from unit.server.server_process import wait_for
 
 PLUGIN = """
 from time import sleep

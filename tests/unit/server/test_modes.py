@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -16,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
-from unit.server.served import MODES, ONE, PROTOCOLS, SEVERAL, Serve, Served, connecting, serving, wait_for
+from fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
+from process_states import is_alive, pause
+from unit.server.server_process import MODES, ONE, SEVERAL, Serve, Served, connecting, serving, wait_for
 
 PLUGIN = """
 import os
@@ -58,39 +60,43 @@ class Plugin:
         kong.log.info("done")
 """
 
+# Runs in each worker, which waits for its handlers, at the end, for moments.
+DRAINS_BRIEFLY = """
+import kong_pdk.server.server
+kong_pdk.server.server.DRAIN_SECONDS = 0.5
+"""
+
+# Each protocol meets both engines, and servers of one worker and of several.
+PROTOCOL_OF_MODE: dict[str, type[FakeKong]] = {
+    "threads": ProtobufKong,
+    "gevent": MsgpackKong,
+    "processes": MsgpackKong,
+    "gevent-processes": ProtobufKong,
+}
+
 # Over MsgPack:1 an error of the server would let the request pass.
 FAILS_CLOSED = {"Method": "kong.response.error", "Args": [500]}
 
 
 @pytest.fixture(params=MODES)
-def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def serve(tmp_path: Path, mode: str) -> Iterator[Serve]:
     """Serve a plugin, given as the text of its file, in each mode."""
-    yield from serving(tmp_path, request.param)
+    yield from serving(tmp_path, mode)
 
 
-@pytest.fixture(params=ONE)
-def serve_by_one(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
-    """The same with one worker."""
-    yield from serving(tmp_path, request.param)
+@pytest.fixture
+def connect(mode: str) -> Iterator[Callable[[Served], FakeKong]]:
+    """Connect to a server over the protocol of its mode."""
+    yield from connecting(PROTOCOL_OF_MODE[mode])
 
 
-@pytest.fixture(params=SEVERAL)
-def serve_by_several(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
-    """The same with two workers."""
-    yield from serving(tmp_path, request.param)
-
-
-@pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.name)
-def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[Served], FakeKong]]:
-    """Connect to a server, over one protocol and the other."""
-    yield from connecting(request.param)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+one_worker = pytest.mark.parametrize("mode", ONE)
+several_workers = pytest.mark.parametrize("mode", SEVERAL)
 
 
 def test_handlers_make_calls_and_fail_closed(serve, connect):
@@ -109,8 +115,9 @@ def test_handlers_make_calls_and_fail_closed(serve, connect):
     assert not served.socket.exists()
 
 
-def test_handlers_that_sleep_let_others_run(serve_by_one, connect):
-    served = serve_by_one(PLUGIN)
+@one_worker
+def test_handlers_that_sleep_let_others_run(serve, connect):
+    served = serve(PLUGIN)
     kongs = [connect(served) for _ in range(16)]
     instance = kongs[0].start("probe", {"together": len(kongs)})
     with ThreadPoolExecutor(len(kongs)) as threads:
@@ -118,18 +125,20 @@ def test_handlers_that_sleep_let_others_run(serve_by_one, connect):
     assert [kong.made[0][1] for kong in kongs] == [["x-inside", str(len(kongs))]] * len(kongs)
 
 
-def test_an_instance_is_known_to_every_worker_and_its_id_everywhere_the_same(serve_by_several, connect):
-    served = serve_by_several(PLUGIN)
+@several_workers
+def test_an_instance_is_known_to_every_worker_and_its_id_everywhere_the_same(serve, connect):
+    served = serve(PLUGIN)
     instance = connect(served).start("probe", {"message": "m"})
     pids = served.pids()
     for pid in pids:
         assert served.connect_to(pid).start("probe", {"message": "m"}) == instance
-    for _ in range(16):  # on whichever worker
+    for _ in range(16):  # on any worker
         assert connect(served).event(instance, "access", {"kong.request.get_header": "h"})
 
 
-def test_an_instance_that_one_worker_makes_and_another_one_is_asked_for(serve_by_several):
-    served = serve_by_several(PLUGIN)
+@several_workers
+def test_an_instance_that_one_worker_makes_and_another_one_is_asked_for(serve):
+    served = serve(PLUGIN)
     first, second = (served.connect_to(pid) for pid in served.pids())
     instance = first.start("probe", {"message": "of the first"})
     assert second.event(instance, "access", {"kong.request.get_header": "h"})
@@ -158,8 +167,9 @@ def test_an_instance_is_known_to_a_worker_that_is_started_later(serve, connect):
     assert served.stop() == 0
 
 
-def test_steps_of_an_event_that_another_worker_has(serve_by_several):
-    served = serve_by_several(PLUGIN)
+@several_workers
+def test_steps_of_an_event_that_another_worker_has(serve):
+    served = serve(PLUGIN)
     first, second = (served.connect_to(pid) for pid in served.pids())
     instance = first.start("probe", {"message": "m"})
     for one, other in ((first, second), (second, first), (first, second)):
@@ -171,8 +181,9 @@ def test_steps_of_an_event_that_another_worker_has(serve_by_several):
         assert other.ask("plugin.Step", {"EventId": output["EventId"]})["Data"] == FAILS_CLOSED
 
 
-def test_steps_of_an_event_whose_worker_has_ended(serve_by_several):
-    served = serve_by_several(PLUGIN)
+@several_workers
+def test_steps_of_an_event_whose_worker_has_ended(serve):
+    served = serve(PLUGIN)
     pids = list(served.pids())
     first, second = (served.connect_to(pid) for pid in pids)
     instance = first.start("probe", {})
@@ -185,8 +196,9 @@ def test_steps_of_an_event_whose_worker_has_ended(serve_by_several):
         first = served.connect_to(pids[0])
 
 
-def test_a_worker_that_is_killed_comes_back_and_the_others_answer(serve_by_several):
-    served = serve_by_several(PLUGIN)
+@several_workers
+def test_a_worker_that_is_killed_comes_back_and_the_others_answer(serve):
+    served = serve(PLUGIN)
     killed, other = served.pids()
     kong = served.connect_to(other)
     instance = kong.start("probe", {})
@@ -201,29 +213,46 @@ def test_a_worker_that_is_killed_comes_back_and_the_others_answer(serve_by_sever
     assert said.count("[error]") == 1
 
 
-def test_a_worker_that_hangs_holds_neither_the_others_nor_the_end(tmp_path):
-    for serve in serving(tmp_path, "processes"):
-        served = serve(PLUGIN)
-        hangs, other = served.pids()
-        kong = served.connect_to(other)
-        os.kill(hangs, signal.SIGSTOP)
-        for number in range(50):
-            instance = kong.start("probe", {"message": number})
-            assert kong.event(instance, "access", {"kong.request.get_header": "h"})
-            kong.close_instance(instance)
-        assert served.stop() == 0
-        assert " of 2 does not end, it is killed" in served.said()
-        assert not is_alive(hangs)
+# A master that waits for its workers for moments.
+IMPATIENT = """
+import sys
+from kong_pdk.server import master
+master.STOP_SECONDS = 1.0
+master.ANSWER_SECONDS = 1.0
+from kong_pdk.server.command_line import folder_main
+sys.exit(folder_main())
+"""
 
 
-def test_the_master_says_which_of_its_workers_does_not_answer(serve_by_several):
-    served = serve_by_several(PLUGIN)
+@pytest.fixture
+def serve_impatiently(tmp_path: Path, mode: str) -> Iterator[Serve]:
+    yield from serving(tmp_path, mode, [sys.executable, "-c", IMPATIENT])
+
+
+@pytest.mark.parametrize("mode", ["processes"])
+def test_a_worker_that_hangs_holds_neither_the_others_nor_the_end(serve_impatiently):
+    served = serve_impatiently(PLUGIN)
+    hangs, other = served.pids()
+    kong = served.connect_to(other)
+    pause(hangs)
+    for number in range(50):
+        instance = kong.start("probe", {"message": number})
+        assert kong.event(instance, "access", {"kong.request.get_header": "h"})
+        kong.close_instance(instance)
+    assert served.stop() == 0
+    assert " of 2 does not end, it is killed" in served.said()
+    assert not is_alive(hangs)
+
+
+@several_workers
+def test_the_master_says_which_of_its_workers_does_not_answer(serve_impatiently):
+    served = serve_impatiently(PLUGIN)
     hangs, other = served.pids()
     kong = served.connect_to(other)
     workers = kong.ask("plugin.GetWorkers")["Workers"]
     assert {worker["Pid"]: worker["Answers"] for worker in workers} == {hangs: True, other: True}
     assert sorted(worker["Number"] for worker in workers) == [1, 2]
-    os.kill(hangs, signal.SIGSTOP)
+    pause(hangs)
     answering = {worker["Pid"]: worker["Answers"] for worker in kong.ask("plugin.GetWorkers")["Workers"]}
     assert answering == {hangs: False, other: True}
     os.kill(hangs, signal.SIGCONT)
@@ -233,8 +262,9 @@ def test_the_master_says_which_of_its_workers_does_not_answer(serve_by_several):
     assert hangs not in [worker["Pid"] for worker in kong.ask("plugin.GetWorkers")["Workers"]]
 
 
-def test_the_one_worker_of_a_server_answers(serve_by_one):
-    served = serve_by_one(PLUGIN)
+@one_worker
+def test_the_one_worker_of_a_server_answers(serve):
+    served = serve(PLUGIN)
     kong = MsgpackKong(served.socket)
     [worker] = kong.ask("plugin.GetWorkers")["Workers"]
     assert worker == {"Number": 1, "Pid": served.pid_of_a_worker(), "Answers": True}
@@ -269,6 +299,7 @@ def hasty(tmp_path: Path, mode: str, idle: float) -> Iterator[Served]:
         yield serve(SAYS_WHICH)
 
 
+@functools.cache
 def of_one_id() -> tuple[dict[str, int], dict[str, int]]:
     """Two configurations whose digests begin alike, so that both would have the same id."""
     seen: dict[int, dict[str, int]] = {}
@@ -281,16 +312,16 @@ def of_one_id() -> tuple[dict[str, int], dict[str, int]]:
     raise AssertionError
 
 
-@pytest.mark.parametrize("mode", MODES)
 def test_an_id_that_is_in_use_is_not_given_to_another_configuration(tmp_path, connect, mode):
-    """However long ago it was started, and whichever worker has an instance of it."""
+    """At any time after its start, and in every worker that has an instance of it."""
     one, other = of_one_id()
     for served in hasty(tmp_path, mode, idle=3600.0):
-        kongs = [connect(served) for _ in range(8)]  # on whichever worker
+        kongs = [connect(served) for _ in range(8)]  # on any worker
         first = kongs[0].start("probe", one)
         busy_until = time.monotonic() + 1.0
         while time.monotonic() < busy_until:
             assert kongs[0].event(first, "access")
+            threading.Event().wait(0.02)
         second = kongs[-1].start("probe", other)
         assert second != first
         for kong in kongs:
@@ -299,8 +330,7 @@ def test_an_id_that_is_in_use_is_not_given_to_another_configuration(tmp_path, co
             assert numbers == [str(one["number"]), str(other["number"])]
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_idle_instances_and_then_their_contents_go_by_themselves(tmp_path, connect, mode):
+def test_idle_instances_and_then_their_configurations_are_dropped(tmp_path, connect, mode):
     for served in hasty(tmp_path, mode, idle=0.2):
         instance = connect(served).start("probe", {"number": 1})
         workers = [served.connect_to(pid) for pid in served.pids()]
@@ -323,7 +353,7 @@ def test_a_worker_that_takes_nothing_from_its_master_is_replaced(tmp_path):
     for served in hasty(tmp_path, "processes", idle=3600.0):
         hangs, other = served.pids()
         kong = served.connect_to(other)
-        os.kill(hangs, signal.SIGSTOP)
+        pause(hangs)
         # each close is told to the other worker, until what it does not read fills the line
         deadline = time.monotonic() + DEADLINE
         while " takes nothing of what its master has to tell it" not in served.said():
@@ -370,7 +400,7 @@ def test_an_event_under_way_ends_before_the_server(serve, connect, tmp_path):
 
 
 def test_a_handler_that_does_not_end_does_not_keep_the_server(serve, tmp_path):
-    served = serve(PLUGIN)
+    served = serve(DRAINS_BRIEFLY + PLUGIN)
     kong = MsgpackKong(served.socket)
     instance = kong.start("probe", {"until": str(tmp_path / "never")})
     begun = threading.Event()
@@ -384,7 +414,7 @@ def test_a_handler_that_does_not_end_does_not_keep_the_server(serve, tmp_path):
     assert begun.wait(DEADLINE)
     pids = served.pids()
     assert served.stop() == 0
-    assert "stopped with handlers still running after 3 seconds" in served.said()
+    assert "stopped with handlers still running after 0.5 seconds" in served.said()
     assert not any(map(is_alive, pids))
     thread.join(DEADLINE)
     kong.close()
@@ -445,8 +475,9 @@ def test_a_server_ends_when_none_of_its_workers_can_start_any_more(serve, tmp_pa
     assert not served.socket.exists()
 
 
-def test_a_worker_that_cannot_start_any_more_is_tried_again_while_others_serve(serve_by_several, connect, tmp_path):
-    served = serve_by_several(ENDS_AT_IMPORT.format(flag=str(tmp_path / "flag")))
+@several_workers
+def test_a_worker_that_cannot_start_any_more_is_tried_again_while_others_serve(serve, connect, tmp_path):
+    served = serve(ENDS_AT_IMPORT.format(flag=str(tmp_path / "flag")))
     killed, other = served.pids()
     (tmp_path / "flag").touch()
     os.kill(killed, signal.SIGKILL)

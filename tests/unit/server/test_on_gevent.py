@@ -6,17 +6,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 HERE = Path(__file__).parent
 PATCHED = "from gevent import monkey; monkey.patch_all(); import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+MODULES = [
+    "test_events",
+    "test_connections",
+    "test_instances",
+    "test_contents",
+    "test_values",
+    "test_interruptions",
+]
 
 
-@pytest.mark.parametrize(
-    "name", ["test_events", "test_connections", "test_instances", "test_contents", "test_values", "test_interruptions"]
-)
-def test_the_same_behaviour(name):
-    command = [sys.executable, "-c", PATCHED, "-q", str(HERE / f"{name}.py")]
+def test_the_server_behaves_the_same_on_greenlets():
+    files = [str(HERE / f"{name}.py") for name in MODULES]
+    command = [sys.executable, "-c", PATCHED, "-q", *files]
     done = subprocess.run(command, cwd=HERE.parents[2], capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout

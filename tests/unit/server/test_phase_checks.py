@@ -1,4 +1,4 @@
-"""Calls that Kong refuses in a phase, from a handler of a plugin server: nothing of them reaches Kong."""
+"""Calls that Kong refuses in a phase fail in the plugin server and never reach Kong."""
 
 from __future__ import annotations
 

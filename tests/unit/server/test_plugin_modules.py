@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import DEADLINE, MsgpackKong, RpcError
-from unit.server.served import MODES, wait_for
+from fake_kong import DEADLINE, MsgpackKong, RpcError
+from unit.server.server_process import MODES, wait_for
 
 SERVER = Path(sys.executable).with_name("kong-python-pluginserver")
 MAIN = """

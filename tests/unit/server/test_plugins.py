@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.server.fake_kong import Closed, FakeKong, ProtobufKong
-from unit.server.served import PROTOCOLS, Serve, Served, connecting, serving
+from fake_kong import Closed, FakeKong, ProtobufKong
+from unit.server.server_process import PROTOCOLS, Serve, Served, connecting, serving
 
 
 @pytest.fixture(params=["threads", "gevent", "gevent-processes"])
@@ -89,7 +89,7 @@ class Plugin:
 """
 
 
-def test_a_thread_that_never_ends_does_not_keep_the_server(serve):
+def test_a_thread_that_never_ends_does_not_keep_the_server_running(serve):
     assert serve(LEAVES_A_THREAD).stop() == 0
 
 

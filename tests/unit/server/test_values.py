@@ -6,11 +6,11 @@ from operator import attrgetter
 from typing import Any
 
 import pytest
+from fake_kong import MsgpackKong, ProtobufKong
 from kong_pdk.wire.interface import EXTENDED
 from kong_pdk.wire.pdk_functions import allowed
-from kong_pdk.wire.pdk_values import RawBody
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody
 from kong_pdk.wire.pdk_values.results import from_msgpack
-from unit.server.fake_kong import MsgpackKong, ProtobufKong
 
 
 @pytest.fixture

@@ -6,8 +6,10 @@ import struct
 from typing import Any
 
 import pytest
-from kong_pdk.wire.pdk_values import METHODS, decode_arguments, decode_result, encode_arguments, encode_result
+from kong_pdk.wire.pdk_functions import METHODS
 from kong_pdk.wire.pdk_values.conversion import MAX_DEPTH, converted
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments, encode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import decode_result, encode_result
 from kong_pdk.wire.pdk_values.protobuf_values import read_deep
 from kong_pdk.wire.wire_errors import WireError
 

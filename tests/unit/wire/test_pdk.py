@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from kong_pdk.wire.pdk_values import METHODS, RawBody, decode_arguments, decode_result, encode_arguments, encode_result
+from kong_pdk.wire.pdk_functions import METHODS
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments, encode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody, decode_result, encode_result
 from kong_pdk.wire.wire_errors import ArgumentError, WireError
 
 EXIT = METHODS["kong.response.exit"]

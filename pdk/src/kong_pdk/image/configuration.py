@@ -16,7 +16,7 @@ from kong_pdk.image.ping import write_servers
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.mode import Mode, choose, default
 from kong_pdk.packages.installation import install
-from kong_pdk.packages.packages import Packages, locate
+from kong_pdk.packages.plugin_packages import Packages, locate
 from kong_pdk.plugin import Description, Problem, dump, inspect
 from kong_pdk.settings import (
     DRAIN_SECONDS,

@@ -1,4 +1,4 @@
-"""What plugins import besides the PDK: requirements.txt, the environments made of it, and how they are used.
+"""The packages that plugins import: requirements.txt, the environments installed from it, and their use.
 
-Nothing is imported here: a plugin server needs little of it.
+``kong_pdk.packages.activation`` is all that a plugin server of the image imports of it.
 """

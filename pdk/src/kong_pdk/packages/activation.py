@@ -1,4 +1,7 @@
-"""Makes directories of packages those that this process imports from, before the PDK's own."""
+"""Puts directories of packages into ``sys.path``, before the packages of the PDK.
+
+A module of its own: a plugin server needs nothing else of this package, and each server pays for its imports.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,16 @@ import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
-# Held until the process ends: who wants to remove a directory that nobody uses tries to lock it.
+# The locks are held until the process ends: an unused directory is one that can be locked.
 _held: dict[Path, int] = {}
 
 _active: set[str] = set()
 
 
 def activate(directories: Sequence[Path]) -> None:
-    """Let imports look into directories, the first one first, before they look where the PDK's packages are.
+    """Make imports search directories, the first one first, before the packages of the PDK.
 
-    The standard library stays before all of them. ``.pth`` files in them count. What is imported already stays.
+    The standard library stays before all of them. Their ``.pth`` files count. Modules that are imported already stay.
     """
     for directory in reversed(directories):
         hold(directory)
@@ -38,18 +41,18 @@ def activate(directories: Sequence[Path]) -> None:
 
 
 def hold(directory: Path) -> None:
-    """Keep a directory from being taken for unused as long as this process lives, and for some time after."""
+    """Mark a directory as used, with a lock as long as this process lives and with its time of change after that."""
     if directory not in _held:
         with contextlib.suppress(OSError):
             _held[directory] = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(_held[directory], fcntl.LOCK_SH | fcntl.LOCK_NB)
-    # Another user's directory cannot be marked; it cannot be removed by this one either.
+    # A directory of another user cannot be marked; this user cannot remove it either.
     with contextlib.suppress(OSError):
         os.utime(directory)
 
 
 def _before_packages(entries: Sequence[str]) -> int:
-    """Find the place of the first entry where packages are installed; at the end where there is none."""
+    """Find the index of the first entry that holds installed packages; the end if there is none."""
     homes = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages()}
     homes.update(site.getsitepackages())
     for place, entry in enumerate(entries):

@@ -1,4 +1,4 @@
-"""Runs pip, so that it writes where it is told, asks nobody, sees little, and ends when it should."""
+"""Runs pip: into a given directory, without questions, with few environment variables, and with a time limit."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-
-from kong_pdk.packages.constraints import constraints
 
 TARGET = "environment"
 
-# Where it installs to, and how much it says, is not for the user's settings to decide here.
+# The user's settings must not change where pip installs to and how much it writes.
 _NOT_HONOURED = frozenset(
     {"PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN", "PIP_QUIET", "PIP_PYTHON"}
     | {"PIP_REQUIRE_VIRTUALENV", "PIP_LOG"}
 )
-# What pip itself reads besides PIP_*: the rest of the environment holds passwords that are nothing to packages.
+# pip reads these besides PIP_*. It gets no others: the environment holds passwords that packages must not see.
 _FOR_PIP = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "OPENSSL_CONF"}
     | {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"}
@@ -29,7 +28,7 @@ _FOR_PIP = frozenset(
     | {"XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"}
     | {"DBUS_SESSION_BUS_ADDRESS", "PYTHON_KEYRING_BACKEND"}
 )
-# What builds of packages, and git, read besides.
+# Builds of packages, and git, read these.
 _FOR_BUILDS = frozenset(
     {"CC", "CXX", "CPP", "FC", "F77", "LD", "AR", "NM", "RANLIB", "STRIP", "LDSHARED", "MAKE", "MAKEFLAGS", "MAX_JOBS"}
     | {"CFLAGS", "CXXFLAGS", "CPPFLAGS", "FFLAGS", "FCFLAGS", "LDFLAGS", "ARFLAGS", "ARCHFLAGS", "SOURCE_DATE_EPOCH"}
@@ -55,10 +54,10 @@ _MOST_LOG = 1024 * 1024
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of pip ended: what it wrote, and its log, which says more.
+    """The end of a run of pip, its output, and its log, which has more than the output.
 
-    ``status`` is None where it was killed since it took too long. ``building`` says whether it was allowed to build
-    packages from source.
+    ``status`` is None if pip was killed at the time limit. ``building`` says whether it was allowed to build packages
+    from source.
     """
 
     status: int | None
@@ -68,7 +67,7 @@ class Outcome:
 
     @property
     def build(self) -> str:
-        """What the program wrote that failed, if one did: builds of packages write to the log alone."""
+        """The name and the output of the program that failed, if one did: builds of packages write only to the log."""
         for part in self.log.split("Running command ")[1:]:
             if end := _FAILED.search(part):
                 return part[: end.start()]
@@ -76,15 +75,14 @@ class Outcome:
 
 
 def install(file: Path, work: Path, environ: Mapping[str, str], seconds: float, building: bool) -> Outcome:
-    """Install what a requirements file asks for, without what is installed elsewhere.
+    """Install the packages of a requirements file, with all dependencies.
 
-    It runs in the file's folder. What it started is gone when this returns, or raises.
+    pip runs in the folder of the file. All processes that it started have ended when this returns, or raises.
 
-    :param work: a directory for its temporary files, in which it makes ``TARGET`` with the packages.
-    :param environ: all that it sees of the environment, see :func:`environment`.
-    :param seconds: how long it may take.
-    :param building: build packages that come as source; otherwise wheels alone are installed, and no code of a
-        package is run.
+    :param work: a directory for temporary files; the packages are in ``TARGET`` in it afterwards.
+    :param environ: the environment of pip, see :func:`environment`.
+    :param seconds: the time limit.
+    :param building: build packages from source; otherwise only wheels are installed, and no code of a package runs.
     """
     target, limits, log = work / TARGET, work / "constraints.txt", work / "pip.log"
     limits.write_text(constraints(), encoding="utf-8")
@@ -102,13 +100,13 @@ def install(file: Path, work: Path, environ: Mapping[str, str], seconds: float, 
 
 
 BUILD_REFUSED = "kong-python: a package would be built from source"
-"""Stands in pip's words where a build was about to begin, and wheels alone are wanted."""
+"""The error message of pip where a build was about to begin and only wheels are allowed."""
 
-# -I: the folder that it runs in holds plugins, not modules for pip.
+# -I: pip must not import modules of the folder of plugins, in which it runs.
 _PIP = (sys.executable, "-I", "-B", "-m", "pip")
 
-# --only-binary does not hold for directories, repositories and archives that are named by a wheel's own metadata. A
-# build is a Python that pip starts, and pip starts one for nothing else.
+# --only-binary does not apply to directories, repositories and archives that the metadata of a wheel names. pip starts
+# a Python for a build, and for nothing else.
 _NO_PYTHON = f"""
 import os, runpy, sys
 try:
@@ -140,7 +138,7 @@ def _run(command: list[str], folder: Path, environ: Mapping[str, str], seconds: 
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill pip and all that it started: a compiler must not outlive it."""
+    """Kill pip and its children: a compiler must not outlive it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -150,9 +148,9 @@ def _text(output: bytes) -> str:
 
 
 def environment(environ: Mapping[str, str], building: bool, more: Collection[str] = ()) -> dict[str, str]:
-    """Give what pip gets of an environment: what it reads itself, and what builds read where there may be any.
+    """Select the environment variables that pip gets, and those that builds read if builds are allowed.
 
-    :param more: names of further variables that it gets.
+    :param more: names of further variables.
     """
     names = {*_FOR_PIP, *more, *(_FOR_BUILDS if building else ())}
     refused = _NOT_HONOURED if building else {*_NOT_HONOURED, "PIP_NO_BINARY"}
@@ -164,7 +162,7 @@ def environment(environ: Mapping[str, str], building: bool, more: Collection[str
 
 
 def _settled(environ: Mapping[str, str], work: Path) -> dict[str, str]:
-    """Add to the environment where temporary files are, that nobody is asked, and which certificates count."""
+    """Add the settings of temporary files, output, cache and certificates."""
     kept = dict(environ)
     temporary = work / "tmp"
     temporary.mkdir(exist_ok=True)
@@ -176,7 +174,7 @@ def _settled(environ: Mapping[str, str], work: Path) -> dict[str, str]:
         PIP_DISABLE_PIP_VERSION_CHECK="1",
         PIP_ROOT_USER_ACTION="ignore",
     )
-    # Its own place for downloads is in the home directory, which may not be there.
+    # pip's default is in the home directory, which may not exist.
     if not kept.get("PIP_CACHE_DIR"):
         kept["PIP_CACHE_DIR"] = str(work / "cache")
     if not any(kept.get(name) for name in _CERTIFICATES):
@@ -192,7 +190,7 @@ def _system_certificates() -> Path | None:
 
 
 def _has_certificates(environ: Mapping[str, str]) -> bool:
-    """Whether a pip.conf names certificates: a variable would override that."""
+    """Whether a pip.conf names certificates: a variable would override them."""
     try:
         listed = subprocess.run(
             [*_PIP, "config", "list"], env=dict(environ), stdin=subprocess.DEVNULL, capture_output=True,
@@ -201,3 +199,47 @@ def _has_certificates(environ: Mapping[str, str]) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return re.search(r"^\S+\.cert=", listed.stdout, re.MULTILINE) is not None
+
+
+_DISTRIBUTION = "kong-python"
+
+IMPORTED = frozenset({"gevent", "msgpack", "protobuf"})
+"""The dependencies of the PDK that a plugin server imports. A plugin may have any version of the others."""
+
+# Without the extras: a constraint has none.
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(?:\[[^\]]*\])?\s*([^;]*)(;.*)?")
+
+
+@cache
+def constraints() -> str:
+    """Give the lines of a constraints file: the versions of ``IMPORTED`` and its dependencies that the PDK needs."""
+    lines = {line for name, line in _requirements(_DISTRIBUTION) if name in IMPORTED}
+    pending = sorted(IMPORTED)
+    seen = set(pending)
+    while pending:
+        for name, line in _requirements(pending.pop()):
+            lines.add(line)
+            if name not in seen:
+                seen.add(name)
+                pending.append(name)
+    return "".join(f"{line}\n" for line in sorted(lines))
+
+
+def normalized(name: str) -> str:
+    """Give the form in which names of packages are compared: ``Foo_Bar`` and ``foo.bar`` are the same."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _requirements(distribution: str) -> Iterator[tuple[str, str]]:
+    """Give the name and the constraint of each requirement of an installed distribution, without those of extras."""
+    from importlib import metadata
+
+    try:
+        requirements = metadata.requires(distribution) or ()
+    except metadata.PackageNotFoundError:
+        return
+    for requirement in requirements:
+        found = _REQUIREMENT.match(requirement)
+        if found and not re.search(r"\bextra\s*==", found[3] or ""):
+            name, versions, marker = found[1], found[2].strip().strip("()"), found[3] or ""
+            yield normalized(name), f"{name}{versions}{marker}"

@@ -39,7 +39,7 @@ _python_import_module = importlib.import_module
 
 
 def keep_apart() -> None:
-    """Announce that several plugins will be loaded into this process: each finds the modules of its own folder first."""
+    """Announce that several plugins will be loaded into this process, each with the modules of its own folder."""
     global _several_plugins
     _several_plugins = True
 

@@ -174,7 +174,7 @@ def _wishes(folder: Path, wanted: list[str] | None, load: _Load) -> list[Descrip
 def _loader(folder: Path, wanted: list[str] | None, directories: list[Path] | None, one_process: bool) -> _Load:
     """Give what loads a plugin with its packages: those in the directories, or those that are installed for it."""
     if directories is None:
-        from kong_pdk.packages.packages import locate
+        from kong_pdk.packages.plugin_packages import locate
 
         found = locate(folder, os.environ, wanted)
         if one_process and found.shared:

@@ -16,11 +16,12 @@ from kong_pdk.server.bridge import EventEnded, Message
 from kong_pdk.server.handler import fail, run_handler
 from kong_pdk.server.instances import Instances
 from kong_pdk.server.pdk_hints import why_unknown
-from kong_pdk.wire import pdk_values
 from kong_pdk.wire.calls import HandleEvent, StartInstance
 from kong_pdk.wire.interface import Interface
 from kong_pdk.wire.pdk_functions import Method
 from kong_pdk.wire.pdk_values import arguments
+from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import decode_result
 from kong_pdk.wire.pdk_values.results import HEADERS_OF, from_protobuf, query_argument
 from kong_pdk.wire.protobuf_codec import decode_call, encode_return, first_message, frame
 from kong_pdk.wire.text import decode, encode
@@ -221,18 +222,18 @@ class _Channel:
         return self._make(chosen, args)
 
     def _make(self, chosen: Method, args: Sequence[object]) -> _Result:
-        payload = pdk_values.encode_arguments(chosen, args)
+        payload = encode_arguments(chosen, args)
         try:
             reply = self._stream.ask(encode(chosen.name), payload)
         except (ConnectionClosed, WireError):  # the connection is of no use; who reads it next says why
             self.unanswered = f"Kong refused {chosen.function} in {self._phase} (its log says why), or has ended"
             raise EventEnded from None
-        return from_protobuf(chosen, pdk_values.decode_result(chosen, reply))
+        return from_protobuf(chosen, decode_result(chosen, reply))
 
     def leave(self, method: str, args: Sequence[object]) -> None:
         """See :class:`kong_pdk.server.bridge.Channel`."""
         chosen = self._choose(method)
-        payload = pdk_values.encode_arguments(chosen, args)
+        payload = encode_arguments(chosen, args)
         try:
             self._stream.write(encode(chosen.name), payload)
         except ConnectionClosed:

@@ -58,31 +58,24 @@ class Frames:
 
     def __init__(self) -> None:
         """Start with nothing received."""
-        self._buffer = bytearray()
+        self._received: deque[bytes] = deque()
 
     @property
     def partial(self) -> bool:
         """Whether a message has begun and not ended."""
-        return bool(self._buffer)
+        return bool(self._received)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take what was received and give the messages that are complete.
 
         :raises WireError: a length that no message has.
         """
-        self._buffer += data
+        if data:
+            self._received.append(data)
         found: list[bytes] = []
-        start = 0
-        while len(self._buffer) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer, start)
-            if length > MAX_FRAME:
-                raise WireError(f"a message of {length} bytes is announced, the limit is {MAX_FRAME}")
-            end = start + _LENGTH.size + length
-            if len(self._buffer) < end:
-                break
-            found.append(bytes(self._buffer[start + _LENGTH.size : end]))
-            start = end
-        del self._buffer[:start]
+        while (cut := first_message(self._received)) is not None:
+            message, self._received = cut
+            found.append(message)
         return found
 
 

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from kong_pdk.wire.messages import message_class
 from kong_pdk.wire.msgpack_codec import step_method
-from kong_pdk.wire.pdk_values import Method, RawBody, encode_result
+from kong_pdk.wire.pdk_functions import Method
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody, encode_result
 from kong_pdk.wire.text import decode, encode
 
 # In these messages Kong's decoder turns null into the text NULL_VALUE, and false into nil.

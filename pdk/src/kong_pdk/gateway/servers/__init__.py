@@ -1,4 +1,4 @@
-"""Kong's side of plugin servers: asking them for plugins, starting them, and calling them over unix sockets."""
+"""Kong's side of plugin servers: query commands, start commands, and calls over unix sockets."""
 
 from kong_pdk.gateway.servers.external import ExternalPlugin, PluginServers
 from kong_pdk.gateway.servers.failures import PluginServerError

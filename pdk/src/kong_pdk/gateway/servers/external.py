@@ -15,11 +15,11 @@ from kong_pdk.gateway.gateway_settings import PluginServer, Settings
 from kong_pdk.gateway.nginx_logs import ErrorLog
 from kong_pdk.gateway.pdk import Event
 from kong_pdk.gateway.servers.failures import PluginServerError
-from kong_pdk.gateway.servers.msgpack import MsgPackClient
+from kong_pdk.gateway.servers.managed_server import ManagedServer
+from kong_pdk.gateway.servers.msgpack_client import MsgPackClient
+from kong_pdk.gateway.servers.plugin_query import PluginInfo, query
 from kong_pdk.gateway.servers.pool import SOCKET_TIMEOUT, Pool
-from kong_pdk.gateway.servers.process import ManagedServer
-from kong_pdk.gateway.servers.protobuf import ProtoBufClient
-from kong_pdk.gateway.servers.query import PluginInfo, query
+from kong_pdk.gateway.servers.protobuf_client import ProtoBufClient
 from kong_pdk.wire.interface import STOCK, Interface
 
 
@@ -29,7 +29,7 @@ class _Client(Protocol):
 
 @dataclass(frozen=True)
 class ExternalPlugin:
-    """A plugin behind a plugin server; what the gateway's list of plugins needs to run it."""
+    """A plugin behind a plugin server."""
 
     info: PluginInfo
     client: _Client

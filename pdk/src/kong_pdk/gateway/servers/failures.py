@@ -1,6 +1,16 @@
-"""What can go wrong between the gateway and a plugin server."""
+"""What can go wrong between the gateway and a plugin server, and how often an event is tried again."""
 
 from __future__ import annotations
+
+import time
+
+from kong_pdk.gateway.pdk import Event
+
+ATTEMPTS = 1000
+"""The most attempts of one event. Kong itself has no limit."""
+
+SECONDS = 30.0
+"""No event is tried again after this time."""
 
 
 class PluginServerError(Exception):
@@ -21,3 +31,22 @@ class Closed(Exception):
 
 class RpcError(Exception):
     """The plugin server answered a MsgPack:1 request with an error."""
+
+
+class Retries:
+    """Counts the attempts of one event."""
+
+    def __init__(self, event: Event) -> None:
+        self._event = event
+        self._attempts = 1
+        self._deadline = time.monotonic() + SECONDS
+
+    def again(self, reason: str) -> None:
+        """Count one more attempt. Raises :class:`PluginFailed` at the limit."""
+        if self._attempts == 1:
+            self._event.log("warn", f"{reason}; the event is tried again")
+        self._attempts += 1
+        if self._attempts > ATTEMPTS or time.monotonic() > self._deadline:
+            raise PluginFailed(
+                f"{reason}: given up after {self._attempts - 1} attempts (Kong itself would go on without limit)"
+            )

@@ -3,17 +3,3 @@
 ``conversion`` makes any argument one that both protocols carry, ``arguments`` makes it ready for either protocol,
 ``results`` gives authors one shape for each result. ``protobuf_*`` are the messages of ProtoBuf:1.
 """
-
-from kong_pdk.wire.pdk_functions import METHODS, Method
-from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments, encode_arguments
-from kong_pdk.wire.pdk_values.protobuf_results import RawBody, decode_result, encode_result
-
-__all__ = [
-    "METHODS",
-    "Method",
-    "RawBody",
-    "decode_arguments",
-    "decode_result",
-    "encode_arguments",
-    "encode_result",
-]

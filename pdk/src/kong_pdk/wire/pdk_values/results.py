@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kong_pdk.wire.pdk_functions import Method
-from kong_pdk.wire.pdk_values import RawBody
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody
 from kong_pdk.wire.pdk_values.protobuf_values import read_number
 
 HEADERS_OF = {

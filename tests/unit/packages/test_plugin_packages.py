@@ -1,0 +1,164 @@
+"""Packages of plugins in each command that loads plugins."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from kong_pdk.packages.plugin_packages import locate
+from unit.image.container import Container, base_image
+from unit.packages.conftest import PLUGIN, Write, environment
+
+MAIN = "import sys; from kong_pdk.cli import main; sys.exit(main())"
+SERVER = (sys.executable, "-m", "kong_pdk.server")
+
+
+PLUGINS = {
+    "for-all.py": f"import alpha\nversion = alpha.VERSION + '.0'\n{PLUGIN}",
+    "own/plugin.py": f"import alpha\nversion = alpha.VERSION + '.0'\n{PLUGIN}",
+    "requirements.txt": "alpha\n",
+    "own/requirements.txt": "alpha<2\n",
+}
+
+
+@pytest.fixture
+def plugins(folder: Path, write: Write) -> Path:
+    """A plugin that needs alpha, and one that needs another version of it."""
+    for name, text in PLUGINS.items():
+        write(name, text)
+    return folder
+
+
+@pytest.fixture
+def place(plugins: Path, environ: Mapping[str, str], tmp_path: Path) -> Mapping[str, str]:
+    """The environment of a container with that folder."""
+    return container_environment(environ, plugins, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def installed_place(tmp_path_factory: pytest.TempPathFactory, index: Path) -> Mapping[str, str]:
+    """The same, in which the packages are installed."""
+    root = tmp_path_factory.mktemp("installed")
+    for name, text in PLUGINS.items():
+        file = root / "plugins" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    place = container_environment(environment(root / "data", index, root / "home"), root / "plugins", root)
+    assert run(place, sys.executable, "-c", MAIN, "install").returncode == 0
+    return place
+
+
+def container_environment(environ: Mapping[str, str], plugins: Path, root: Path) -> Mapping[str, str]:
+    paths = {"KONG_PYTHON_PLUGINS_DIR": str(plugins), "KONG_PYTHON_RUN_DIR": str(root / "run"), "TMPDIR": str(root)}
+    return {**environ, **paths}
+
+
+def run(place: Mapping[str, str], *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=dict(place), capture_output=True, text=True, timeout=120, check=False)
+
+
+def versions(dumped: str) -> dict[str, str]:
+    return {plugin["Name"]: plugin["Version"] for plugin in json.loads(dumped)}
+
+
+@pytest.fixture
+def start(tmp_path: Path, place: Mapping[str, str]) -> Iterator[Container]:
+    """Start the entrypoint; what it starts is ended after the test."""
+    container = Container(tmp_path, {**place, **base_image(tmp_path)}, ())
+    yield container
+    container.kill()
+
+
+def test_the_start_installs_and_each_server_gets_its_own(start: Container, tmp_path: Path) -> None:
+    start.wait_for("GET / 200")
+    assert "installed 1 package for all plugins" in start.log
+    assert "plugins from" in start.log
+    conf = next((tmp_path / "run").glob("*/supervisord.conf")).read_text()
+    own, for_all = re.findall(r"command=.*--plugin (?:own|for-all) .*", conf)[::-1]
+    assert len(re.findall(r"--packages \S+/environments/\d+/own-\w+ --packages \S+/environments/\d+/all-", own)) == 1
+    assert len(re.findall(r"--packages \S+/environments/\d+/all-", for_all)) == 1
+    start.wait_for("every plugin server answers (2)")
+
+
+def test_the_server_of_a_folder_finds_installed_packages(installed_place: Mapping[str, str]) -> None:
+    done = run(installed_place, *SERVER, "-d", installed_place["KONG_PYTHON_PLUGINS_DIR"], "--dump")
+    assert versions(done.stdout) == {"for-all": "2.0.0", "own": "1.0.0"}
+
+
+def test_directories_can_be_named(place: Mapping[str, str], plugins: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "alpha.py").write_text("VERSION = '7.0'\n")
+    done = run(place, *SERVER, "-d", str(plugins), "--dump-plugin-info", "own", "--packages", str(tmp_path / "mine"))
+    assert versions(done.stdout) == {"own": "7.0.0"}
+
+
+def test_plugins_of_one_server_share_packages_with_a_warning(place: Mapping[str, str], plugins: Path) -> None:
+    assert locate(plugins, place, ["own"]).shared is None
+    assert locate(plugins, place, ["for-all"]).shared is None
+    message = locate(plugins, place).shared
+    assert message and message.startswith("all plugins of this server see the packages of own; ")
+    process = subprocess.Popen(
+        [*SERVER, "-d", str(plugins), "-p", place["TMPDIR"]], env=dict(place), stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stderr and f"[warn] pluginserver: {message}\n" in process.stderr.readline()
+        process.terminate()
+
+
+def test_a_missing_package_has_a_hint(place: Mapping[str, str], plugins: Path, data: Path) -> None:
+    done = run(place, sys.executable, "-c", MAIN, "plugins")
+    assert done.returncode == 78
+    assert f'own/plugin.py:1: module "alpha" is not installed; the packages of {plugins}' in done.stderr
+    assert "run kong-python install, or start with KONG_PYTHON_INSTALL=wheels, the default" in done.stderr
+    assert not data.exists()
+
+
+def test_the_list_of_plugins_has_their_packages(installed_place: Mapping[str, str]) -> None:
+    done = run(installed_place, sys.executable, "-c", MAIN, "plugins", "--json")
+    assert {row["name"]: row["version"] for row in json.loads(done.stdout)} == {"for-all": "2.0.0", "own": "1.0.0"}
+
+
+@pytest.mark.parametrize(("command", "installs"), [("kong", True), ("bash", False)])
+def test_commands_of_kong_get_packages_too(
+    command: str, installs: bool, place: Mapping[str, str], data: Path, tmp_path: Path
+) -> None:
+    (Path(place["KONG_PYTHON_PLUGINS_DIR"]) / "own" / "requirements.txt").unlink()
+    then = {**place, **base_image(tmp_path, then="exit 5")}
+    done = run(then, sys.executable, "-c", MAIN, "entrypoint", command, "version")
+    assert done.returncode == 5
+    assert data.exists() is installs
+
+
+def test_installing_may_be_forbidden(place: Mapping[str, str], data: Path, tmp_path: Path) -> None:
+    then = {**place, **base_image(tmp_path), "KONG_PYTHON_INSTALL": "off"}
+    done = run(then, sys.executable, "-c", MAIN, "entrypoint")
+    assert done.returncode == 78
+    assert "start with KONG_PYTHON_INSTALL=wheels" in done.stderr
+    assert not data.exists()
+
+
+def test_a_folder_without_requirements_has_nothing_to_install(
+    environ: Mapping[str, str], folder: Path, write: Write
+) -> None:
+    write("one.py")
+    done = run(environ, sys.executable, "-c", MAIN, "install", str(folder))
+    assert (done.returncode, done.stderr.rstrip().endswith(f"{folder}: nothing to install")) == (0, True)
+
+
+def test_a_folder_that_is_not_there(environ: Mapping[str, str], folder: Path) -> None:
+    done = run(environ, sys.executable, "-c", MAIN, "install", str(folder / "none"))
+    assert done.returncode == 78
+    assert "there is no such folder" in done.stderr
+
+
+def test_an_install_that_fails_ends_with_78(environ: Mapping[str, str], folder: Path, write: Write) -> None:
+    write("one.py")
+    write("requirements.txt", "nowhere\n")
+    done = run(environ, sys.executable, "-c", MAIN, "install", str(folder))
+    assert done.returncode == 78
+    assert f"[error] kong-python: {folder}/requirements.txt:1: the packages of all plugins cannot be" in done.stderr
