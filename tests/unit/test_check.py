@@ -65,7 +65,7 @@ def test_a_schema_in_the_main_block_is_named_beside_the_unknown_field(check):
     assert status == 1
     warning, *others = err.splitlines()
     line = text.splitlines().index('if __name__ == "__main__":') + 2
-    assert warning.startswith(f"{check.folder}/my-plugin.py:{line}: priority and Schema are set below if __name__")
+    assert warning.startswith(f"{check.folder}/my-plugin.py:{line}: priority and Schema are set only below if __name__")
     assert "every field of a configuration is an unknown field" in warning
     assert warning.endswith("write at the top level of the module: priority = 5; Schema = meta.SCHEMA")
     assert any("in message: unknown field" in line for line in others)
@@ -148,9 +148,7 @@ def test_a_broken_plugin_that_the_file_uses_is_named_with_its_mistake(check):
     status, _, err = check(KONG.replace("CONFIG", "message: hi") + "- name: broken\n")
     assert status == 1
     assert "broken.py:1" in err.splitlines()[0]
-    assert (
-        "kong.yml:11: in plugins 2: in name: plugin 'broken' does not load, for the reason that is named above" in err
-    )
+    assert "kong.yml:11: in plugins 2: in name: plugin 'broken' does not load, for the reason above" in err
     assert "not enabled" not in err
 
 

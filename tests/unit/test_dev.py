@@ -356,7 +356,7 @@ def test_strict_refuses_what_it_would_skip(refused, folder, tmp_path):
     [
         ("services: [{name: g, host: h, protocol: grpc}]", ":3: services for grpc are not served: the embedded"),
         ("routes: [{name: g, paths: [/], protocols: [grpc]}]", ":3: routes for grpc are not served: the embedded"),
-        ("routes: [{name: u, sources: [{port: 1}], protocols: [udp]}]", ":3: routes take no udp: the embedded"),
+        ("routes: [{name: u, sources: [{port: 1}], protocols: [udp]}]", ":3: routes for udp are not served: the"),
         ("consumers: [{username: a, jwt_secrets: [{key: k}]}]", ":3: jwt_secrets of consumers are skipped: the"),
         ("keys: [{name: k, kid: k}]", ":3: keys are skipped: the embedded gateway does not have them"),
     ],

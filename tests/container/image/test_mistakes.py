@@ -21,7 +21,7 @@ MISTAKES: dict[str, tuple[Mapping[str, str], str, tuple[str, ...]]] = {
     "syntax error": (
         {"broken.py": "class Plugin:\n    def access(self, kong)\n        pass\n"},
         "broken.py:2",
-        ("syntax error", "mend"),
+        ("syntax error", "fix this line"),
     ),
     "missing module": (
         {"broken.py": f"import os\nimport no_such_package_anywhere\n\n{WORKS}"},

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.phases import Registry
-from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS, StreamSide
+from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS, StreamSubsystem
 
 from .conftest import DEADLINE, PythonPlugin, Running
 
@@ -78,4 +78,4 @@ def use(running: Running, *plugins: PythonPlugin) -> None:
     generation = application.generation
     assert generation.stream is not None
     registry = Registry(configured, {plugin.name: plugin for plugin in plugins}, STREAM_PROTOCOLS)
-    generation.stream = StreamSide(generation.stream.router, registry)
+    generation.stream = StreamSubsystem(generation.stream.router, registry)

@@ -182,7 +182,7 @@ plugins:
         (3, "certificates are skipped: the embedded gateway does not have them"),
         (6, "services for grpcs are not served: the embedded gateway has neither gRPC nor HTTP/2"),
         (8, "routes for grpc are not served: the embedded gateway has neither gRPC nor HTTP/2"),
-        (9, "routes take no tls_passthrough: the embedded gateway's streams are plain TCP"),
+        (9, "routes for tls_passthrough are not served: the embedded gateway's streams are plain TCP"),
         (9, "snis of a route are skipped: the embedded gateway does not match them"),
         (11, "vault aws-vault is skipped: the embedded gateway has no vault of the kind aws, only env"),
         (13, "plugin py-hello for consumer group gold is skipped: the embedded gateway does not have them"),
@@ -249,7 +249,7 @@ def test_the_file_of_a_user_is_taken_and_its_bundled_plugins_are_named_at_once(t
     config = load_declarative(file, {**dict.fromkeys(SKIPPED), **SCHEMAS})
     assert str(skipped_plugins(config, SKIPPED)) == (
         f"{file}: the embedded gateway skips Kong's bundled plugins cors (lines 36, 42), prometheus (line 39), "
-        "rate-limiting (lines 40, 41): it has key-auth alone; "
+        "rate-limiting (lines 40, 41): it has only key-auth; "
         "this is a limit of the embedded gateway, not a mistake in the file"
     )
     assert skipped_plugins(config, ()) is None

@@ -573,4 +573,4 @@ def test_another_version_of_http_is_refused_as_nginx_does(
         with contextlib.suppress(ConnectionError):
             assert connection.recv(1) == b""
     assert not upstream.seen
-    assert "[notice] kong: HTTP/2 is not served: the embedded gateway speaks HTTP/1.1 alone" in simple.errors.getvalue()
+    assert "[notice] kong: HTTP/2 is not served: the embedded gateway speaks only HTTP/1.1" in simple.errors.getvalue()

@@ -45,7 +45,7 @@ def test_stream_listeners() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("0.0.0.0:9000 ssl", "stream_listen: the embedded gateway ends no TLS on streams; remove ssl from KONG_STREAM"),
+        ("0.0.0.0:9000 ssl", "stream_listen: the embedded gateway does not terminate TLS on streams; remove ssl"),
         ("0.0.0.0:9000 udp", "stream_listen: the embedded gateway has no udp; remove the word"),
         (
             "0.0.0.0:9000 http2",
@@ -107,11 +107,11 @@ def test_headers() -> None:
         ({"proxy_listen": "0.0.0.0:99999"}, "proxy_listen must be of form"),
         ({"proxy_listen": "0.0.0.0:80 fast"}, "'0.0.0.0:80 fast' is not"),
         ({"proxy_listen": "0.0.0.0:80 proxy_protocol"}, "the embedded gateway has no proxy_protocol; remove the word"),
-        ({"trusted_ips": "everybody"}, "trusted_ips: 'everybody' is no IP address or CIDR block"),
-        ({"pluginserver_names": "a b"}, "pluginserver_names: 'a b' is no name for a plugin server"),
+        ({"trusted_ips": "everybody"}, "trusted_ips: 'everybody' is not an IP address or CIDR block"),
+        ({"pluginserver_names": "a b"}, "pluginserver_names: 'a b' is not a name for a plugin server"),
         ({"pluginserver_names": "none-such"}, "query_command undefined for pluginserver none-such; "
          "set KONG_PLUGINSERVER_NONE_SUCH_QUERY_CMD"),
-        ({"nginx_http_client_body_buffer_size": "big"}, "nginx_http_client_body_buffer_size: 'big' is no size"),
+        ({"nginx_http_client_body_buffer_size": "big"}, "nginx_http_client_body_buffer_size: 'big' is not a size"),
     ],
 )  # fmt: skip
 def test_errors_name_the_setting_and_the_hint(values: dict[str, str], message: str) -> None:

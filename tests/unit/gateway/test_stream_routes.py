@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from kong_pdk.gateway.exchange import Ends
+from kong_pdk.gateway.exchange import Endpoints
 from kong_pdk.gateway.stream.routes import StreamRouter
 
 from .test_declarative import faults, load
 
-CLIENT = Ends("10.1.2.3", 40000, "192.168.0.1", 9100)
+CLIENT = Endpoints("10.1.2.3", 40000, "192.168.0.1", 9100)
 
 
-def chosen(folder: Path, *routes: str, ends: Ends = CLIENT, service: str = "") -> str | None:
+def chosen(folder: Path, *routes: str, ends: Endpoints = CLIENT, service: str = "") -> str | None:
     """The name of the route that a connection takes; each route is written without its braces."""
     listed = ", ".join(f"{{protocols: [tcp], {route}}}" for route in routes)
     text = f'{{_format_version: "3.0", services: [{{name: s, url: "tcp://up:1", {service} routes: [{listed}]}}]}}'
@@ -42,7 +42,7 @@ def test_conditions(tmp_path: Path, route: str, matches: bool) -> None:
 
 
 def test_addresses_of_version_6(tmp_path: Path) -> None:
-    ends = Ends("fe80::1%eth0", 1, "::1", 9100)
+    ends = Endpoints("fe80::1%eth0", 1, "::1", 9100)
     assert chosen(tmp_path, 'name: r, sources: [{ip: "fe80::/10"}], destinations: [{ip: "::1"}]', ends=ends) == "r"
 
 
@@ -110,6 +110,6 @@ def test_what_kong_refuses(tmp_path: Path, route: str, message: str) -> None:
 def test_protocols_that_this_gateway_lacks_are_said(tmp_path: Path) -> None:
     config = load(tmp_path, '{_format_version: "3.0", routes: [{protocols: [tcp, tls, udp], sources: [{port: 1}]}]}')
     assert tuple(notice.message for notice in config.notices) == (
-        "routes take no tls: the embedded gateway's streams are plain TCP",
-        "routes take no udp: the embedded gateway's streams are plain TCP",
+        "routes for tls are not served: the embedded gateway's streams are plain TCP",
+        "routes for udp are not served: the embedded gateway's streams are plain TCP",
     )

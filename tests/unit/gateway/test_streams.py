@@ -99,7 +99,7 @@ def test_a_plugin_ends_a_stream_with_a_reset(serve: Serve, raised: BaseException
             '{_format_version: "3.0", routes: [{name: r, protocols: [tcp], sources: [{port: 1}, {ip: 127.0.0.1}]}]}',
             "no Service found with those values",
         ),
-        (configuration(1).replace("tcp://", "tls://"), "service t: protocol tls is not one of this gateway's"),
+        (configuration(1).replace("tcp://", "tls://"), "service t: protocol tls is not supported on streams"),
     ],
     ids=["route", "service", "protocol"],
 )
@@ -333,7 +333,7 @@ def test_stream_listeners_stay_until_the_next_start(serve: Serve, tmp_path: Path
         environment = {"KONG_PREFIX": str(running.prefix), "KONG_DECLARATIVE_CONFIG": str(tmp_path / "kong.yml")}
         running.loop.run(running.gateway.reload(Settings.from_environment(environment)))
         assert talk(running) == b"A:ping"
-    assert "stream_listen has changed; the embedded gateway takes it at its next start" in running.errors.getvalue()
+    assert "stream_listen has changed; the embedded gateway applies it at its next start" in running.errors.getvalue()
 
 
 def test_the_access_log_has_a_line_for_each_stream(serve: Serve) -> None:
@@ -356,4 +356,4 @@ def test_a_port_that_is_taken_is_named_with_the_hint(serve: Serve) -> None:
 
 def test_routes_for_tcp_without_a_listener_are_said(serve: Serve) -> None:
     running = serve(configuration(1))
-    assert "routes for tcp take no connections; set KONG_STREAM_LISTEN to an address" in running.errors.getvalue()
+    assert "routes for tcp are not served; set KONG_STREAM_LISTEN to an address" in running.errors.getvalue()

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from kong_pdk.gateway.entities import Route, Service
-from kong_pdk.gateway.exchange import Ends, Exchange, Exit, Refused, bare_request
+from kong_pdk.gateway.exchange import Endpoints, Exchange, Exit, Refused, bare_request
 from kong_pdk.gateway.handshake import Handshake
 from kong_pdk.gateway.pdk.calls import FUNCTIONS
 from kong_pdk.gateway.stream.session import session_of
 from kong_pdk.wire.pdk_functions import allowed, functions
 from unit.gateway_pdk.exchanges import Scene, scene
 
-ENDS = Ends("127.0.0.1", 4711, "127.0.0.1", 9100)
+ENDS = Endpoints("127.0.0.1", 4711, "127.0.0.1", 9100)
 # What a call must be given where it is not refused.
 ARGUMENTS: dict[str, list[Any]] = {
     "kong.ip.is_trusted": ["127.0.0.1"],

@@ -87,8 +87,8 @@ def test_fields_that_are_referenceable_hold_the_secret(config: dict[str, Any], e
     [
         ("{vault://env/lab-missing}", "no value found"),
         ("{vault://env/lab-json/pw}", "subfield pw not found in JSON secret"),
-        ("{vault://env/lab-json/n}", "subfield n of the JSON secret is no string"),
-        ("{vault://env/lab-one/user}", "its value is no JSON object, so that it has no subfield user"),
+        ("{vault://env/lab-json/n}", "subfield n of the JSON secret is not a string"),
+        ("{vault://env/lab-one/user}", "its value is not a JSON object, so it has no subfield user"),
         ("{vault://aws/lab-one}", "could not find vault (aws)"),
         ("{vault://my-aws/lab-one}", "the embedded gateway has no vault of the kind aws, only env"),
     ],

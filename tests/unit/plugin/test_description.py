@@ -8,7 +8,7 @@ from kong_pdk.plugin import Description, Plugin, PluginError, Problem, dump
 from kong_pdk.plugin.names import bundled
 
 HELLO = Description(
-    "hello", "/plugins/hello.py", "1.0.0", 10, ("access", "log"), ({"message": {"type": "string"}},), False
+    "hello", Path("/plugins/hello.py"), "1.0.0", 10, ("access", "log"), ({"message": {"type": "string"}},), False
 )
 KONGS = {
     "Name": "hello",
@@ -38,7 +38,7 @@ def test_description_survives_json():
 
 
 def test_plugin_describes_itself():
-    plugin = Plugin(HELLO.name, Path(HELLO.file), object, HELLO.version, 10, HELLO.phases, HELLO.schema, False)
+    plugin = Plugin(HELLO.name, HELLO.file, HELLO.version, 10, HELLO.phases, HELLO.schema, False, cls=object)
     assert plugin.describe() == HELLO
 
 

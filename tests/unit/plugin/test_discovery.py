@@ -156,7 +156,7 @@ def test_broken_link(tmp_path, target):
     (tmp_path / "hello.py").symlink_to(target)
     [message] = messages(tmp_path)
     assert message.startswith("hello.py: cannot be read (")
-    assert message.endswith("; mend or remove the link")
+    assert message.endswith("; fix or remove the link")
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
@@ -251,10 +251,10 @@ def test_sources_of_every_kind(tmp_path, write, text):
         ("key auth.py", 'rename it, for example to "my-key-auth"'),
         ("My Plugin.py", "has a character other than letters (a-z, A-Z), digits,"),
         ("-x.py", 'rename it, for example to "x"'),
-        ("key-auth.py", "is that of a plugin bundled with Kong"),
-        ("cors/plugin.py", "is that of a plugin bundled with Kong"),
-        ("bundled.py", "has a meaning of its own in Kong's option"),
-        ("off.py", "has a meaning of its own in Kong's option"),
+        ("key-auth.py", "belongs to a plugin bundled with Kong"),
+        ("cors/plugin.py", "belongs to a plugin bundled with Kong"),
+        ("bundled.py", "is a reserved word in Kong's option"),
+        ("off.py", "is a reserved word in Kong's option"),
     ],
 )
 def test_names_that_cannot_be(tmp_path, write, name, words):
@@ -298,7 +298,7 @@ def test_names_that_differ_in_capitals_or_dashes_alone_collide(tmp_path, write, 
     write(f"{other}/plugin.py")
     refused = messages(tmp_path)
     assert len(refused) == 2
-    assert all("in the names of plugin servers Kong takes" in message for message in refused)
+    assert all("in the names of plugin servers Kong does not" in message for message in refused)
     assert all(message.endswith("; rename one of them") for message in refused)
 
 

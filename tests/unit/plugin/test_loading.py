@@ -191,9 +191,9 @@ def test_nothing_is_left_of_a_failed_import(write):
         ("import no_such_module\n", '1: module "no_such_module" is not installed; add no_such_module to '),
         ("\nimport no_such_module.inner\n", '2: module "no_such_module" is not installed'),
         ("import jsn\n", 'or did you mean "json"?'),
-        ("import os.nothing\n", '1: there is no module "os.nothing"; mend the name'),
+        ("import os.nothing\n", '1: there is no module "os.nothing"; fix the name'),
         ("from . import helpers\n", "hello.py:1: import raises ImportError: attempted relative import"),
-        ("x = 1\n1 / 0\n", "2: import raises ZeroDivisionError: division by zero; mend this line"),
+        ("x = 1\n1 / 0\n", "2: import raises ZeroDivisionError: division by zero; fix this line"),
         ("import json\njson.loads('{')\n", "2: import raises JSONDecodeError"),
         ("import sys\nsys.exit(3)\n", "2: import ends the process: sys.exit(3)"),
         ("raise SystemExit\n", "1: import ends the process: sys.exit()"),
@@ -218,7 +218,7 @@ def test_error_in_a_sibling_names_the_sibling(write):
     write("one/helpers.py", "x = 1\nraise ValueError('no')\n")
     file = write("one/plugin.py", "import helpers\n" + ACCESS)
     assert problems(file) == [
-        "helpers.py:2: import raises ValueError: no; mend this line; the plugin must be importable"
+        "helpers.py:2: import raises ValueError: no; fix this line; the plugin must be importable"
     ]
 
 
@@ -311,8 +311,8 @@ def test_lines_of_a_schema(write):
         ("def Plugin(config): pass\n", "1: Plugin is a function, not a class"),
         (CLASS, "2: Plugin has no phase; define a method for at least one of certificate, rewrite"),
         (f"{CLASS}    def helper(self): pass\n", "2: Plugin has no phase"),
-        (f"{CLASS}    access = 5\n", '2: Plugin has the phase "access", which is an int, no method'),
-        (f"{CLASS}    def access(self): pass\n", '5: phase "access" takes (self), but is called with kong alone'),
+        (f"{CLASS}    access = 5\n", '2: Plugin has the phase "access", which is an int, not a method'),
+        (f"{CLASS}    def access(self): pass\n", '5: phase "access" takes (self), but is called with only kong'),
         (f"{CLASS}    def access(self, kong, more): pass\n", 'phase "access" takes (self, kong, more)'),
         (f"{CLASS}    def access(self, kong, *, more): pass\n", 'phase "access" takes (self, kong, *, more)'),
         (f"{CLASS}    def access(): pass\n", 'phase "access" takes ()'),
@@ -320,16 +320,19 @@ def test_lines_of_a_schema(write):
         (f"{CLASS}    async def log(self, kong): pass\n", '5: phase "log" is async; write def log(self, kong)'),
         (f"{CLASS}    async def log(self, kong): yield\n", 'phase "log" is async'),
         (f"{CLASS}    def log(self, kong): yield\n", '5: phase "log" has a yield'),
-        (f"{CLASS}    def acces(self, kong): pass\n", '5: method "acces" is no phase; did you mean "access"?'),
+        (f"{CLASS}    def acces(self, kong): pass\n", '5: method "acces" is not a phase; did you mean "access"?'),
         (f"{CLASS}    def acces(self): pass\n", 'did you mean "access"?'),
         (f"{CLASS}    def Access(self, kong): pass\n", 'did you mean "access"?'),
-        (f"{ACCESS}    def repsonse(self, kong): pass\n", 'method "repsonse" is no phase; did you mean "response"?'),
+        (f"{ACCESS}    def repsonse(self, kong): pass\n", 'method "repsonse" is not a phase; did you mean "response"?'),
         (f"{ACCESS}    def logs(self, kong): pass\n", 'did you mean "log"?'),
         (f"{ACCESS}    def header_filter(self, kong): pass\n", 'do not have; use the phase "response"'),
-        ("class Plugin:\n    def access(self, kong): pass\n", "1: Plugin cannot be made from the configuration alone"),
+        (
+            "class Plugin:\n    def access(self, kong): pass\n",
+            "1: Plugin cannot be called with the configuration as its only argument",
+        ),
         (
             "class Plugin:\n    def __init__(self): pass\n    def access(self, kong): pass\n",
-            "2: Plugin cannot be made from the configuration alone; write def __init__(self, config)",
+            "2: Plugin cannot be called with the configuration as its only argument; write def __init__(self, config)",
         ),
         (
             "import abc\n"

@@ -185,15 +185,15 @@ def test_other_names_are_left_alone(write, text):
     [
         (
             "version = '1.0.0'\nVERSION = '2.0.0'\n",
-            "2: VERSION is '2.0.0' and version '1.0.0', and version counts; keep version alone",
+            "2: VERSION is '2.0.0' and version '1.0.0', and version counts; keep only version",
         ),
         (
             "PRIORITY = 1000\npriority = 10\n",
-            "1: PRIORITY is 1000 and priority 10, and priority counts; keep priority alone",
+            "1: PRIORITY is 1000 and priority 10, and priority counts; keep only priority",
         ),
         (
             "Schema = []\nSCHEMA = [{'a': {'type': 'string'}}]\n",
-            "2: SCHEMA and Schema differ, and Schema counts; keep Schema alone",
+            "2: SCHEMA and Schema differ, and Schema counts; keep only Schema",
         ),
         (
             "\nVERSION = '1.0'\n",
@@ -211,12 +211,12 @@ def test_small_letters_win_and_the_difference_is_named(write, text, expected):
 def test_the_module_wins_over_the_class(write):
     file = write("hello.py", f"priority = 10\n{CLASS}    PRIORITY = 1000\n")
     assert loaded(file).priority == 10
-    assert said(file) == ["6: PRIORITY is 1000 and priority 10, and priority counts; keep priority alone"]
+    assert said(file) == ["6: PRIORITY is 1000 and priority 10, and priority counts; keep only priority"]
 
 
 MAIN = 'if __name__ == "__main__":\n'
 CALL = "start_dedicated_server('hello', Plugin, {})\n"
-WHERE = 'below if __name__ == "__main__" alone, which does not run here'
+WHERE = 'only below if __name__ == "__main__", which does not run here'
 
 
 @pytest.mark.parametrize(
@@ -243,13 +243,13 @@ WHERE = 'below if __name__ == "__main__" alone, which does not run here'
         ),
         (
             f"def main():\n    where = 5\n    {CALL.format('None, 7')}{MAIN}    main()\n",
-            "7: priority is set in the call of start_dedicated_server alone, which does not run here; "
+            "7: priority is set only in the call of start_dedicated_server, which does not run here; "
             "write at the top level of the module: priority = 7",
         ),
         (
             f"priority = 5\n{MAIN}    {CALL.format('None, 1000')}",
-            "7: start_dedicated_server is given another priority, which does not count here: priority = 5 of the "
-            "module does; give it priority of the module",
+            "7: start_dedicated_server is given another priority, which is ignored here: priority = 5 of the "
+            "module counts; pass priority of the module",
         ),
         (
             f"{MAIN}    from kong_pdk.cli import start_dedicated_server as go\n"
@@ -272,13 +272,13 @@ WHERE = 'below if __name__ == "__main__" alone, which does not run here'
         ),
         (
             f"{MAIN}    start_dedicated_server('hello', Plugin, *META)\n",
-            "6: the arguments of start_dedicated_server do not count here, and *META cannot be read; write at the top "
-            "level of the module what they hold of version, priority and Schema",
+            "6: the arguments of start_dedicated_server do not count here, and *META cannot be read; write version, "
+            "priority and Schema at the top level of the module",
         ),
         (
             f"version = '1.0.0'\n{MAIN}    start_dedicated_server('hello', Plugin, **read())\n",
-            "7: the arguments of start_dedicated_server do not count here, and **read() cannot be read; write at the "
-            "top level of the module what they hold of priority and Schema",
+            "7: the arguments of start_dedicated_server do not count here, and **read() cannot be read; write priority "
+            "and Schema at the top level of the module",
         ),
     ],
 )

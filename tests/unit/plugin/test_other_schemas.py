@@ -46,7 +46,7 @@ def hints(field: dict[str, Any]) -> dict[int | str, str]:
         ({"type": "string", "minLength": 1}, "minLength", 'write "len_min": 1'),
         ({"type": "string", "max_length": 9}, "max_length", 'write "len_max": 9'),
         ({"type": "string", "min": "1"}, "min",
-         'write numbers: "between": [1, 10], or "len_min": 1 for what has a length'),
+         'write numbers: "between": [1, 10], or "len_min": 1 for a value with a length'),
         ({"type": "string", "enum": ["a", "b"]}, "enum", 'write "one_of": ["a", "b"]'),
         ({"type": "string", "choices": ("a", "b")}, "choices", 'write "one_of": ["a", "b"]'),
         ({"type": "string", "oneOf": ["a"]}, "oneOf", 'write "one_of": ["a"]'),
@@ -272,11 +272,11 @@ def test_the_fields_of_a_schema_lua_are_refused_by_line(tmp_path: Path) -> None:
     {"config": {"type": "record", "fields": [{"url": {"type": "string", "required": True}}]}},
 ]"""
     assert messages(tmp_path, schema) == [
-        '2: Schema has the field "consumer" of a schema.lua, which is no part of the configuration; remove it; a '
-        "handler learns who asks by kong.client.get_consumer()",
-        '3: Schema has the field "protocols" of a schema.lua, which is no part of the configuration; remove it; set '
-        '"protocols" in the plugin\'s entry, in kong.yml or by the Admin API',
-        '4: Schema has the record "config" of a schema.lua, which Kong adds by itself; write its fields alone: '
+        '2: Schema has the field "consumer" of a schema.lua, which does not belong to the configuration; remove it; a '
+        "handler gets the consumer by kong.client.get_consumer()",
+        '3: Schema has the field "protocols" of a schema.lua, which does not belong to the configuration; remove it; '
+        'set "protocols" in the plugin\'s entry, in kong.yml or by the Admin API',
+        '4: Schema has the record "config" of a schema.lua, which Kong adds by itself; write only its fields: '
         'Schema = [{"url": {"type": "string", "required": True}}]',
     ]
 
@@ -314,8 +314,8 @@ def test_the_fields_of_a_schema_lua_are_refused_beside_others(tmp_path: Path) ->
 ]"""
     assert [message.partition(";")[0] for message in messages(tmp_path, schema)] == [
         '6: Schema has "entity_checks" among the fields',
-        '3: Schema has the field "consumer" of a schema.lua, which is no part of the configuration',
-        '4: Schema has the field "protocols" of a schema.lua, which is no part of the configuration',
+        '3: Schema has the field "consumer" of a schema.lua, which does not belong to the configuration',
+        '4: Schema has the field "protocols" of a schema.lua, which does not belong to the configuration',
         '5: Schema has the record "config" of a schema.lua, which Kong adds by itself',
     ]
 
@@ -336,7 +336,7 @@ def test_checks_among_the_fields_of_a_record(tmp_path: Path) -> None:
         ),
         (
             '{"protocols": {"type": "set", "elements": {"type": "string"}}}',
-            'Schema field "protocols" is part of the configuration: Kong does not go by it; set "protocols" in the '
+            'Schema field "protocols" is part of the configuration: Kong ignores it; set "protocols" in the '
             "plugin's entry, in kong.yml or by the Admin API, or choose another name",
         ),
     ],

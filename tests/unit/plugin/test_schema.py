@@ -81,7 +81,7 @@ def test_no_list(schema):
         ({"a": "string"}, (0, "a"), 'field "a" is a str, not a dict with its definition'),
         ({"a": None}, (0, "a"), 'field "a" is None'),
         ({"": {"type": "string"}}, (0,), "name is empty"),
-        ({1: {"type": "string"}}, (0,), "has the key 1 as item 1, which is no string"),
+        ({1: {"type": "string"}}, (0,), "has the key 1 as item 1, which is not a string"),
     ],
 )
 def test_shape(item, path, words):

@@ -30,7 +30,7 @@ class Serve:
     def __call__(self, cls: type, **attributes: Any) -> Path:
         phases = tuple(phase for phase in PHASES if hasattr(cls, phase))
         given: dict[str, Any] = {"version": "1.0.0", "priority": 1, "schema": (), **attributes}
-        plugin = Plugin("probe", Path(__file__), cls, phases=phases, **given)
+        plugin = Plugin("probe", Path(__file__), cls=cls, phases=phases, **given)
         path = self._folder / f"{len(self._running)}.sock"
         listener = Listener(path)
         listener.publish()

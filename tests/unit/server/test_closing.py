@@ -15,7 +15,7 @@ from kong_pdk.server.instances import Instances
 
 
 def make(cls):
-    return Instances([Plugin("probe", Path(__file__), cls, "1.0.0", 1, ("access",), ())])
+    return Instances([Plugin("probe", Path(__file__), "1.0.0", 1, ("access",), (), cls=cls)])
 
 
 class Closes:

@@ -203,7 +203,7 @@ def test_a_dump_says_on_standard_error_what_does_not_count(tmp_path, options):
     (plugin,) = json.loads(done.stdout)
     assert plugin["Priority"] == 0
     assert f"[warn] {'own' if len(options) > 1 else 'pluginserver'}: {tmp_path}/own.py:18: priority" in done.stderr
-    assert "and Schema are set below" in done.stderr
+    assert "and Schema are set only below" in done.stderr
     assert "write at the top level of the module: priority = 1000; Schema = OWN" in done.stderr
 
 

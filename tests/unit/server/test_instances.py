@@ -21,7 +21,7 @@ class Keeps:
 
 
 def make(schema=()):
-    return Instances([Plugin("probe", Path("probe.py"), Keeps, "1.0.0", 1, ("access",), schema)])
+    return Instances([Plugin("probe", Path("probe.py"), "1.0.0", 1, ("access",), schema, cls=Keeps)])
 
 
 def test_the_id_comes_from_the_content_whatever_the_order_of_keys():
@@ -150,7 +150,7 @@ def test_a_start_that_fails_counts_for_nothing(clock):
         def __init__(self, config):
             raise ValueError
 
-    instances = Instances([Plugin("probe", Path("probe.py"), Fails, "1.0.0", 1, ("access",), ())])
+    instances = Instances([Plugin("probe", Path("probe.py"), "1.0.0", 1, ("access",), (), cls=Fails)])
     with pytest.raises(ValueError):
         instances.start("probe", b"{}")
     clock.now += instance_store.CLOSED_SECONDS
@@ -226,7 +226,7 @@ def test_an_id_that_is_in_use_is_not_given_to_another_content(clock):
 def test_an_id_that_one_of_two_workers_uses_is_not_given_to_another_content(clock):
     one, other = (json.dumps(config).encode() for config in colliding())
     table = instance_store.InstanceTable()
-    plugins = [Plugin("probe", Path("probe.py"), Keeps, "1.0.0", 1, ("access",), ())]
+    plugins = [Plugin("probe", Path("probe.py"), "1.0.0", 1, ("access",), (), cls=Keeps)]
     first, second = (Instances(plugins, instance_store.LocalStore(table)) for _ in range(2))
     id = first.start("probe", one).id
     second.get(id)
@@ -294,7 +294,7 @@ def test_workers_that_start_one_instance_at_once_share_it():
             begun.set()
             assert go_on.wait(20)
 
-    instances = Instances([Plugin("probe", Path("probe.py"), Slow, "1.0.0", 1, ("access",), ())])
+    instances = Instances([Plugin("probe", Path("probe.py"), "1.0.0", 1, ("access",), (), cls=Slow)])
     with ThreadPoolExecutor(2) as workers:
         first = workers.submit(instances.start, "probe", b"{}")
         assert begun.wait(20)
@@ -310,7 +310,7 @@ def test_an_init_that_raises_is_tried_anew(monkeypatch):
         def __init__(self, config):
             raise TimeoutError("the database is not there")
 
-    instances = Instances([Plugin("probe", Path("probe.py"), Fails, "1.0.0", 1, ("access",), ())])
+    instances = Instances([Plugin("probe", Path("probe.py"), "1.0.0", 1, ("access",), (), cls=Fails)])
     for _ in range(2):
         with pytest.raises(TimeoutError, match="database"):
             instances.start("probe", b"{}")
@@ -326,7 +326,7 @@ def test_an_init_that_does_not_return_holds_nobody_for_ever(monkeypatch):
             begun.set()
             assert go_on.wait(20)
 
-    instances = Instances([Plugin("probe", Path("probe.py"), Hangs, "1.0.0", 1, ("access",), ())])
+    instances = Instances([Plugin("probe", Path("probe.py"), "1.0.0", 1, ("access",), (), cls=Hangs)])
     with ThreadPoolExecutor(1) as workers:
         workers.submit(instances.start, "probe", b"{}")
         assert begun.wait(20)

@@ -20,7 +20,7 @@ class Keeps:
 
 
 def start(schema, config):
-    plugin = Plugin("probe", Path("probe.py"), Keeps, "1.0.0", 1, ("access",), tuple(schema))
+    plugin = Plugin("probe", Path("probe.py"), "1.0.0", 1, ("access",), tuple(schema), cls=Keeps)
     return Instances([plugin]).start("probe", json.dumps(config).encode())
 
 
@@ -112,6 +112,6 @@ def test_what_has_another_form_than_kongs_is_no_harm(value):
 
 def test_a_configuration_as_deep_as_json_reads_it_is_served_or_refused():
     config = b'{"a":' * 900 + b"1" + b"}" * 900
-    plugin = Plugin("probe", Path("probe.py"), Keeps, "1.0.0", 1, ("access",), ())
+    plugin = Plugin("probe", Path("probe.py"), "1.0.0", 1, ("access",), (), cls=Keeps)
     with pytest.raises(InstanceError, match="nested too deeply"):
         Instances([plugin]).start("probe", config)

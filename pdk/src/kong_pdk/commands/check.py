@@ -19,7 +19,7 @@ from kong_pdk.gateway.key_auth import KEY_AUTH
 from kong_pdk.image import configuration, run_directory
 from kong_pdk.image.configuration import Configuration
 from kong_pdk.plugin import Description, Problem, bundled
-from kong_pdk.schema.attributes import Field
+from kong_pdk.schema import Field
 
 _BEFORE_ROUTING = ("certificate", "rewrite")
 _HINT = "apply the plugin globally, or use access"

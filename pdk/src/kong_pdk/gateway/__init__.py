@@ -1,1 +1,1 @@
-"""The embedded gateway: Kong's side of the wire, declarative routes and a proxy, for development and tests."""
+"""The embedded gateway for development and tests: Kong's side of the plugin protocols, declarative routes, a proxy."""

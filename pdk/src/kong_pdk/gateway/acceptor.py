@@ -1,4 +1,4 @@
-"""Takes connections from listening sockets: each is served by a task of its own."""
+"""Accepts the connections of listening sockets and serves each in a task of its own."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from kong_pdk.gateway.gateway_settings import Listener
 
 Serve = Callable[[socket.socket], Awaitable[None]]
 
-# How long to leave clients waiting when the process has no file descriptor left for them, in seconds.
-_PAUSE = 1.0
-_CHUNK = 65536
+# Time before the next accept() when the process has no free file descriptor.
+_PAUSE_SECONDS = 1.0
+_CHUNK_BYTES = 65536
 
 
 def bind(listener: Listener, settings: str) -> socket.socket:
     """A socket that is bound to the listener's address.
 
-    Raises OSError that names the address, and ``settings``, the variables that it comes from.
+    :param settings: the variables that set the address, for the error message.
+    :raises OSError: with the address and ``settings`` in its message.
     """
     family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off only for sockets that say they are TCP.
+    # asyncio turns off Nagle's algorithm only for sockets whose protocol is IPPROTO_TCP.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -35,13 +36,13 @@ def bind(listener: Listener, settings: str) -> socket.socket:
         reason = error.strerror or str(error)
         raise OSError(
             f"bind() to {listener.host}:{listener.port} failed ({error.errno}: {reason}); "
-            f"stop what listens there, or change {settings}"
+            f"stop the program that listens there, or change {settings}"
         ) from error
     return bound
 
 
 class Acceptor:
-    """Serves the connections of one bound socket. ``serve`` owns the socket that it gets, and closes it."""
+    """Serves the connections of one bound socket. ``serve`` must close the connection that it gets."""
 
     def __init__(self, bound: socket.socket, backlog: int, serve: Serve) -> None:
         self._listening = bound
@@ -52,7 +53,7 @@ class Acceptor:
         self._accepting = asyncio.create_task(self._accept())
 
     async def close(self) -> None:
-        """Take no new connections; a second time does nothing. Those that are open go on."""
+        """Accept no more connections; open ones stay open. A second call does nothing."""
         self._accepting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._accepting
@@ -64,17 +65,17 @@ class Acceptor:
             try:
                 connection, _ = await loop.sock_accept(self._listening)
             except ConnectionError:
-                continue  # it was gone again before it was taken
+                continue  # the client closed it before it was accepted
             except OSError as error:
                 loop.call_exception_handler({"message": "accept() failed; clients wait", "exception": error})
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_PAUSE_SECONDS)
                 continue
-            task = asyncio.create_task(self._one(connection))
+            task = asyncio.create_task(self._serve_connection(connection))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
-            await asyncio.sleep(0)  # a flood of clients leaves the others their turns
+            await asyncio.sleep(0)  # let other tasks run while many clients connect
 
-    async def _one(self, connection: socket.socket) -> None:
+    async def _serve_connection(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -82,22 +83,22 @@ class Acceptor:
 
 
 def reset(connection: socket.socket) -> None:
-    """Close so that the other side sees that it was cut off, whatever it has sent or not."""
+    """Close the connection with a TCP reset, also if the other side has sent unread data."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
-async def close_after_last_byte(connection: socket.socket, patience: float) -> None:
-    """Close when the other side has all that was sent to it.
+async def close_after_last_byte(connection: socket.socket, timeout: float) -> None:
+    """Close the connection after the other side has received everything.
 
-    What it still sends is read, for ``patience`` seconds at most: a system that closes a socket with unread data cuts
-    the connection, and with it what is under way.
+    Until the other side closes, for ``timeout`` seconds at most, its data is read and discarded: closing a socket with
+    unread data resets the connection, and data on the way to the other side is lost.
     """
     loop = asyncio.get_running_loop()
     try:
         connection.shutdown(socket.SHUT_WR)
-        await asyncio.wait_for(_discard(loop, connection), patience)
+        await asyncio.wait_for(_discard(loop, connection), timeout)
     except (OSError, asyncio.TimeoutError):
         return
     finally:
@@ -105,5 +106,5 @@ async def close_after_last_byte(connection: socket.socket, patience: float) -> N
 
 
 async def _discard(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
-    while await loop.sock_recv(connection, _CHUNK):
+    while await loop.sock_recv(connection, _CHUNK_BYTES):
         continue

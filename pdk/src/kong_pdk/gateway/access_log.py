@@ -1,4 +1,4 @@
-"""Kong's access logs: nginx's combined format with the request's id, and its format ``basic`` for streams."""
+"""Kong's access logs: nginx's combined format with the request's id, and the format ``basic`` for streams."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from kong_pdk.gateway.forwarding import joined, real_ip
 from kong_pdk.gateway.nginx_logs import Stream
 from kong_pdk.gateway.stream.session import Session
 
-# nginx writes these as \xHH in a log, so that nobody can write lines of their own into it.
+# nginx writes these bytes as \xHH, so that a client cannot add lines to the log.
 _UNSAFE = re.compile(rb'[\x00-\x1f\x7f-\xff"\\]')
 
 
-def _text(value: bytes | None) -> str:
+def _escaped(value: bytes | None) -> str:
     if not value:
         return "-"
-    return _UNSAFE.sub(lambda found: b"\\x%02X" % found[0][0], value).decode("ascii")
+    return _UNSAFE.sub(lambda match: b"\\x%02X" % match[0][0], value).decode("ascii")
 
 
 @dataclass(frozen=True)
 class AccessLog:
-    """Writes one line for each request; without a stream it writes nothing."""
+    """Writes a line for each request, or nothing if there is no stream."""
 
     stream: Stream | None
 
     def write(self, exchange: Exchange, status: int, sent: int) -> None:
-        """Note a request that is over: its status and the bytes of the body that the client got."""
+        """Log a finished request.
+
+        :param sent: bytes of the response's body that were sent to the client.
+        """
         if self.stream is None:
             return
         request = exchange.request
@@ -36,21 +39,21 @@ class AccessLog:
         stamp = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(exchange.start_time))
         self.stream.write(
             f"{real_ip(request, exchange.node.settings)} - - [{stamp}] "
-            f'"{request.method} {_text(target)} HTTP/{request.http_version}" {status} {sent} '
-            f'"{_text(joined(request.headers, b"referer"))}" '
-            f'"{_text(joined(request.headers, b"user-agent"))}" '
+            f'"{request.method} {_escaped(target)} HTTP/{request.http_version}" {status} {sent} '
+            f'"{_escaped(joined(request.headers, b"referer"))}" '
+            f'"{_escaped(joined(request.headers, b"user-agent"))}" '
             f'kong_request_id: "{exchange.request_id}"'
         )
 
 
 @dataclass(frozen=True)
 class StreamAccessLog:
-    """Writes one line for each session; without a stream it writes nothing."""
+    """Writes a line for each TCP session, or nothing if there is no stream."""
 
     stream: Stream | None
 
     def write(self, session: Session) -> None:
-        """Note a session that is over."""
+        """Log a finished session."""
         if self.stream is None:
             return
         stamp = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(session.start_time))

@@ -1,4 +1,4 @@
-"""Takes a client's request through Kong's phases and gives it its response."""
+"""The proxy's ASGI application: runs Kong's phases for a request, proxies it and sends the response."""
 
 from __future__ import annotations
 
@@ -29,47 +29,55 @@ from kong_pdk.gateway.error_responses import accept_of, bodiless_page, nginx_err
 from kong_pdk.gateway.exchange import Exchange, Exit, Node, ServiceResponse
 from kong_pdk.gateway.forwarding import response_headers
 from kong_pdk.gateway.phases import Registry, run_log, run_phase
-from kong_pdk.gateway.response_headers import exit_headers, final, may_have_body, merge, switching, with_length
+from kong_pdk.gateway.response_headers import (
+    exit_headers,
+    final_headers,
+    may_have_body,
+    merge,
+    upgrade_headers,
+    with_length,
+)
 from kong_pdk.gateway.routing import Router, route
-from kong_pdk.gateway.stream.routes import StreamSide
+from kong_pdk.gateway.stream.routes import StreamSubsystem
 from kong_pdk.gateway.tunnel import Tunnel
 from kong_pdk.gateway.upstream import Connections, Failure, Sender
 
-# What nginx logs for a client that left before its response.
+# The status that nginx logs if the client closes its connection before the response.
 CLIENT_CLOSED_REQUEST = 499
-# For these nginx closes the connection without a word.
-_SILENT = frozenset({444, CLIENT_CLOSED_REQUEST})
+# For these statuses nginx closes the connection without a response.
+_CLOSE_SILENTLY = frozenset({444, CLIENT_CLOSED_REQUEST})
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
 
 
 @dataclass
 class Generation:
-    """All that one configuration means; a request or a stream keeps the one it began with.
+    """Everything that is made from one configuration. A request or TCP session keeps its generation to its end.
 
-    ``active`` counts the requests and streams that are still with it. ``stream`` is None without a stream listener.
+    ``active`` counts the unfinished requests and sessions of the generation. ``stream`` is None without a stream
+    listener.
     """
 
     node: Node
     router: Router
     registry: Registry
     balancer: Balancer
-    stream: StreamSide | None = None
+    stream: StreamSubsystem | None = None
     active: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     def enter(self) -> None:
-        """A request begins."""
+        """Count a request or session that begins."""
         self.active += 1
         self.idle.clear()
 
     def leave(self) -> None:
-        """A request is over, its log phase included."""
+        """Count a request or session that has ended, including its log phase."""
         self.active -= 1
         if not self.active:
             self.idle.set()
 
     async def drained(self) -> None:
-        """Wait until no request is with this configuration."""
+        """Wait until all requests and sessions of this generation have ended."""
         while self.active:
             await self.idle.wait()
 
@@ -87,12 +95,12 @@ class Application:
         settings = generation.node.settings
         headers = protocol_of(scope).conn.headers
 
-        def spooled(file: Path) -> None:
+        def on_spooled(file: Path) -> None:
             text = f"a client request body is buffered to a temporary file {file}"
-            generation.node.log.write("warn", f"{text}, {exchange.described()}")
+            generation.node.log.write("warn", f"{text}, {exchange.log_context()}")
 
         folder = settings.prefix / "client_body_temp"
-        body = ClientBody(receive, headers, folder, settings.body_buffer_size, spooled)
+        body = ClientBody(receive, headers, folder, settings.body_buffer_size, on_spooled)
         request = request_of(scope, body.read)
         exchange = Exchange(generation.node, request, secrets.token_hex(16))
         exchange.upstream.method = request.method
@@ -101,22 +109,22 @@ class Application:
         statistics = generation.node.statistics
         statistics.requests += 1
         statistics.writing += 1
-        work = _Work(generation, exchange, body, Client(scope, send), self._connections)
+        cycle = _RequestCycle(generation, exchange, body, Client(scope, send), self._connections)
         generation.enter()
         try:
             try:
-                await work.run()
+                await cycle.run()
             finally:
                 statistics.writing -= 1
-            self.access_log.write(exchange, work.status, work.client.sent)
+            self.access_log.write(exchange, cycle.status, cycle.client.sent)
             await run_log(exchange, generation.registry)
         finally:
             generation.leave()
             body.close()
 
 
-class _Work:
-    """One request on its way."""
+class _RequestCycle:
+    """One request and its response."""
 
     def __init__(
         self, generation: Generation, exchange: Exchange, body: ClientBody, client: Client, connections: Connections
@@ -129,11 +137,11 @@ class _Work:
         self._connections = connections
 
     async def run(self) -> None:
-        """From the first phase to the last byte of the response; failures become Kong's pages."""
+        """Run the phases and send the response. Failures become Kong's error responses."""
         try:
-            answer = await self._phases()
+            answer = await self._run_phases()
             if answer is not None and not self.client.gone:
-                await self._exit(answer)
+                await self._send_exit(answer)
         except ClientGone:
             self.client.gone = True
         except ClientStuck:
@@ -141,12 +149,12 @@ class _Work:
         if self.client.gone:
             self._exchange.response.status = self.status = CLIENT_CLOSED_REQUEST
 
-    async def _phases(self) -> Exit | None:
-        """None when the upstream's response was sent, or what to answer instead."""
+    async def _run_phases(self) -> Exit | None:
+        """Run the phases and proxy the request; return the response that is still to be sent, if any."""
         exchange, registry = self._exchange, self._generation.registry
         try:
             if not exchange.request.http_version.startswith("1."):
-                return self._newer_http()
+                return self._refuse_http_version()
             if exchange.request.method in _REFUSED_METHODS:
                 return nginx_error(exchange, 405)
             await run_phase(exchange, "rewrite", registry)
@@ -161,15 +169,15 @@ class _Work:
             return nginx_error(exchange, 408)
         except (ClientGone, ClientStuck):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets Kong's 500
+        except Exception as error:  # noqa: BLE001 - for any error the client gets Kong's 500
             return self._unexpected(error)
         return None
 
-    def _newer_http(self) -> Exit:
-        """Refuse a version of HTTP that is not spoken here, as nginx does without http2; PRI begins HTTP/2."""
+    def _refuse_http_version(self) -> Exit:
+        """Refuse HTTP/2 like an nginx without http2. A request with the method PRI is the beginning of HTTP/2."""
         exchange = self._exchange
-        text = "HTTP/2 is not served: the embedded gateway speaks HTTP/1.1 alone"
-        exchange.node.log.write("notice", f"{text}, {exchange.described()}")
+        text = "HTTP/2 is not served: the embedded gateway speaks only HTTP/1.1"
+        exchange.node.log.write("notice", f"{text}, {exchange.log_context()}")
         answer = nginx_error(exchange, 400) if exchange.request.method == "PRI" else Exit(505, None)
         answer.headers.append((b"Connection", b"close"))
         return answer
@@ -183,49 +191,49 @@ class _Work:
 
     async def _proxy(self) -> None:
         exchange = self._exchange
-        began = time.time()
-        exchange.proxy_latency = int((began - exchange.start_time) * 1000)
+        start = time.time()
+        exchange.proxy_latency = int((start - exchange.start_time) * 1000)
         sender = Sender(self._connections, self._generation.balancer, exchange, self._body)
         answer = await sender.send()
         received = answer.response
         try:
-            exchange.upstream_latency = int((time.time() - began) * 1000)
+            exchange.upstream_latency = int((time.time() - start) * 1000)
             exchange.response.source = "service"
             headers = response_headers(received.headers)
             exchange.service_response = ServiceResponse(received.status, headers)
             exchange.response.status = received.status
             exchange.response.headers = merge(exchange.response.headers, headers)
-            buffers = self._buffers()
+            is_buffered = self._is_buffered()
             if received.status == 101:
-                await self._switched(received)
-            elif buffers:
+                await self._tunnel(received)
+            elif is_buffered:
                 exchange.service_response.body = await self._read_whole(received)
             else:
-                await self._streamed(received)
+                await self._stream_response(received)
         finally:
             await answer.close()
 
-    def _buffers(self) -> bool:
-        """Whether the answer is to be there as a whole before the client gets it. That of an upgrade never is."""
+    def _is_buffered(self) -> bool:
+        """Whether the complete response is read before the client gets it. The response to an upgrade never is."""
         exchange = self._exchange
-        wanted = exchange.upstream.buffering or self._generation.registry.has(exchange, "response")
-        if wanted and exchange.upgrade:
+        is_buffered = exchange.upstream.buffering or self._generation.registry.has(exchange, "response")
+        if is_buffered and exchange.upgrade:
             text = "response buffering was turned off: connection upgrade (websocket)"
-            exchange.node.log.write("notice", f"{text}, {exchange.described()}")
-        return wanted and not exchange.upgrade
+            exchange.node.log.write("notice", f"{text}, {exchange.log_context()}")
+        return is_buffered and not exchange.upgrade
 
-    async def _switched(self, answer: httpcore.Response) -> None:
-        """Carry what client and service say to each other once the service has agreed to leave HTTP."""
+    async def _tunnel(self, answer: httpcore.Response) -> None:
+        """Carry bytes between client and service after the service has accepted the upgrade."""
         exchange = self._exchange
         self.status = answer.status
-        exchange.response.headers = switching(final(exchange), answer.headers)
+        exchange.response.headers = upgrade_headers(final_headers(exchange), answer.headers)
         client = self.client.switch(exchange.response.headers)
         service = answer.extensions["network_stream"]
         tunnel = Tunnel(client, service, exchange.upstream.read_timeout)
-        ended = await tunnel.run()
-        if ended is not None:
+        reason = await tunnel.run()
+        if reason is not None:
             level = "info" if tunnel.timed_out else "error"
-            exchange.node.log.write(level, f"{ended} while proxying upgraded connection, {exchange.described()}")
+            exchange.node.log.write(level, f"{reason} while proxying upgraded connection, {exchange.log_context()}")
 
     async def _read_whole(self, answer: httpcore.Response) -> bytes:
         try:
@@ -233,10 +241,10 @@ class _Work:
         except Failure as error:
             self._exchange.service_response = None
             self._exchange.response.headers = []
-            raise self._broken(error) from error
+            raise self._upstream_error(error) from error
 
     async def _finish_buffered(self) -> None:
-        """Run ``response`` on an answer that is there as a whole. The client may leave; the plugins go on."""
+        """Run ``response`` on a buffered response and send it. The phase runs to its end even if the client leaves."""
         exchange = self._exchange
         service = exchange.service_response
         if service is None or service.body is None or self.client.gone:
@@ -248,11 +256,11 @@ class _Work:
             exchange.response.headers = with_length(exchange.response.headers, status, body)
         await self._send(status, body)
 
-    def _broken(self, error: Exception) -> Exit:
+    def _upstream_error(self, error: Exception) -> Exit:
         self._exchange.node.log.write("error", f"upstream prematurely closed connection: {error}")
         return nginx_error(self._exchange, 504 if isinstance(error, httpcore.TimeoutException) else 502)
 
-    async def _streamed(self, answer: httpcore.Response) -> None:
+    async def _stream_response(self, answer: httpcore.Response) -> None:
         exchange = self._exchange
         await self._start(answer.status)
         try:
@@ -268,12 +276,12 @@ class _Work:
             return
         await self.client.write(b"", more=False)
 
-    async def _exit(self, answer: Exit) -> None:
+    async def _send_exit(self, answer: Exit) -> None:
         exchange = self._exchange
         if self.client.started:
             self.client.abort()
             return
-        if answer.status in _SILENT:
+        if answer.status in _CLOSE_SILENTLY:
             self.status = exchange.response.status = answer.status
             self.client.hang_up()
             return
@@ -282,7 +290,7 @@ class _Work:
             accept = accept_of(exchange) or exchange.node.settings.error_default_type
             content_type, body = bodiless_page(answer.status, accept, exchange.request_id)
         if answer.status < 200:
-            exchange.node.log.write("error", f"a plugin has answered with {answer.status}, which ends no response")
+            exchange.node.log.write("error", f"a plugin has answered with {answer.status}, which is not a final status")
             answer = nginx_error(exchange, 500)
             body = answer.body or b""
         exchange.response.headers = exit_headers(exchange, answer, content_type, body)
@@ -291,7 +299,7 @@ class _Work:
 
     async def _start(self, status: int) -> None:
         self.status = status
-        self._exchange.response.headers = final(self._exchange)
+        self._exchange.response.headers = final_headers(self._exchange)
         await self.client.start(status, self._exchange.response.headers)
 
     async def _send(self, status: int, body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Chooses the address that a request goes to: the service's own, or the next target of an upstream."""
+"""Chooses the address for a request: the service's own, or the next target of an upstream."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from kong_pdk.gateway.exchange import Exchange
 
 
 class NoPeer(Exception):
-    """An upstream has no target that takes traffic."""
+    """An upstream has no target with a weight above 0."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where to connect, and the name that goes into the Host header."""
+    """Where to connect, and the name for the Host header."""
 
     host: str
     port: int
@@ -23,7 +23,7 @@ class Address:
 
 
 class _Ring:
-    """Smooth weighted round robin, as nginx does it: no target gets two turns while another waits for one."""
+    """Smooth weighted round robin, like nginx: the turns of a heavy target are spread between those of the others."""
 
     def __init__(self, targets: tuple[Target, ...]) -> None:
         self._targets = [target for target in targets if target.weight > 0]
@@ -49,34 +49,35 @@ class Balancer:
         }
 
     def next(self, host: str, port: int) -> Address:
-        """The address for one try. ``host`` is an upstream's name, a host name or an IP address.
+        """The address for one try.
 
-        Raises :class:`NoPeer`.
+        :param host: the name of an upstream, a host name or an IP address.
+        :raises NoPeer: the upstream has no target to use.
         """
-        found = self._upstreams.get(host.lower())
-        if found is None:
+        entry = self._upstreams.get(host.lower())
+        if entry is None:
             return Address(host, port, host)
-        upstream, ring = found
+        upstream, ring = entry
         target = ring.next()
         return Address(target.host, target.port, upstream.host_header or target.host)
 
     def next_try(self, exchange: Exchange) -> Address:
-        """The address for one more try of a request or a stream, noted among its tries.
+        """The address for the next try of a request or a TCP session, which is added to its ``tries``.
 
-        Raises :class:`NoPeer`.
+        :raises NoPeer: the upstream has no target to use.
         """
         upstream = exchange.upstream
-        began = time.time_ns()
+        start = time.time_ns()
         address = self.next(upstream.upstream_name or upstream.host, upstream.port)
-        took = time.time_ns() - began
+        duration = time.time_ns() - start
         exchange.tries.append(
             {
                 "ip": address.host,
                 "port": address.port,
-                "balancer_start": began // 1_000_000,
-                "balancer_start_ns": began,
-                "balancer_latency": took // 1_000_000,
-                "balancer_latency_ns": took,
+                "balancer_start": start // 1_000_000,
+                "balancer_start_ns": start,
+                "balancer_latency": duration // 1_000_000,
+                "balancer_latency_ns": duration,
             }
         )
         return address

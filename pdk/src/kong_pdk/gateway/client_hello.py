@@ -1,4 +1,4 @@
-"""Reads the first words of a TLS client without taking them from its connection."""
+"""Reads a TLS client's hello without consuming it from the connection."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import contextlib
 import socket
 from dataclasses import dataclass
 
-# What a client may send before its hello is whole, in bytes. Those of browsers have some two thousand.
+# Bytes that a client may send until its hello is complete. The hello of a browser has about 2,000.
 LONGEST_HELLO = 16384
 
 _HANDSHAKE = 22
-# Both, or nothing yet.
+# The expected byte, or nothing while it has not arrived.
 _VERSIONS = (b"\x03", b"")
 _CLIENT_HELLO = (b"\x01", b"")
-_RECORD_HEAD = 5
-_MESSAGE_HEAD = 4
-_LONGEST_RECORD = 16384 + 2048
+_RECORD_HEADER_BYTES = 5
+_MESSAGE_HEADER_BYTES = 4
+_MAX_RECORD_BYTES = 16384 + 2048
 _SERVER_NAME = 0
 _HOST_NAME = 0
 _SUPPORTED_VERSIONS = 43
@@ -24,23 +24,23 @@ _TLS_1_3 = b"\x03\x04"
 
 
 class NotTls(Exception):
-    """The client does not begin a TLS handshake."""
+    """The client's first bytes are not a TLS handshake."""
 
 
 @dataclass(frozen=True)
 class ClientHello:
-    """What a client says first: the name that it asks for (SNI), and whether it speaks TLS 1.3."""
+    """A TLS client's first message: the requested server name (SNI), and whether the client offers TLS 1.3."""
 
     server_name: str | None = None
     speaks_tls_1_3: bool = False
 
 
-class _Short(Exception):
-    """A field is longer than what holds it."""
+class _Truncated(Exception):
+    """A field is longer than the message around it."""
 
 
 class _Reader:
-    """Takes fields off the front of a message."""
+    """Reads the fields of a message one after another."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -48,125 +48,125 @@ class _Reader:
     def __bool__(self) -> bool:
         return bool(self._data)
 
-    def take(self, size: int) -> bytes:
+    def read(self, size: int) -> bytes:
         if len(self._data) < size:
-            raise _Short
-        taken, self._data = self._data[:size], self._data[size:]
-        return taken
+            raise _Truncated
+        field, self._data = self._data[:size], self._data[size:]
+        return field
 
-    def rest(self) -> bytes:
-        return self.take(len(self._data))
+    def read_all(self) -> bytes:
+        return self.read(len(self._data))
 
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
+    def read_number(self, size: int) -> int:
+        return int.from_bytes(self.read(size), "big")
 
-    def vector(self, size: int) -> _Reader:
-        """A part that is preceded by its length, a number of ``size`` bytes."""
-        return _Reader(self.take(self.number(size)))
+    def read_vector(self, size: int) -> _Reader:
+        """A part that follows its own length, which is a number of ``size`` bytes."""
+        return _Reader(self.read(self.read_number(size)))
 
 
 def parse(data: bytes) -> ClientHello | None:
-    """The hello at the beginning of ``data``; None while it is not whole.
+    """The hello at the beginning of ``data``; None while it is not complete.
 
     Raises :class:`NotTls`, also for a hello that is longer than ``LONGEST_HELLO``.
     """
     message, start = bytearray(), 0
     while start < len(data):
-        head = data[start : start + _RECORD_HEAD]
-        if head[0] != _HANDSHAKE or head[1:2] not in _VERSIONS:
+        header = data[start : start + _RECORD_HEADER_BYTES]
+        if header[0] != _HANDSHAKE or header[1:2] not in _VERSIONS:
             raise NotTls
-        if len(head) < _RECORD_HEAD:
+        if len(header) < _RECORD_HEADER_BYTES:
             break
-        start += _RECORD_HEAD
-        length = int.from_bytes(head[3:], "big")
-        if not 0 < length <= _LONGEST_RECORD:
+        start += _RECORD_HEADER_BYTES
+        length = int.from_bytes(header[3:], "big")
+        if not 0 < length <= _MAX_RECORD_BYTES:
             raise NotTls
         message += data[start : start + length]
         start += length
-        body = _body(message)
+        body = _hello_body(message)
         if body is not None:
-            return _hello(body)
+            return _parse_hello(body)
     if len(data) >= LONGEST_HELLO:
         raise NotTls
     return None
 
 
-def _body(message: bytearray) -> bytes | None:
+def _hello_body(message: bytearray) -> bytes | None:
     if message[:1] not in _CLIENT_HELLO:
         raise NotTls
-    if len(message) < _MESSAGE_HEAD:
+    if len(message) < _MESSAGE_HEADER_BYTES:
         return None
-    end = _MESSAGE_HEAD + int.from_bytes(message[1:_MESSAGE_HEAD], "big")
-    return bytes(message[_MESSAGE_HEAD:end]) if len(message) >= end else None
+    end = _MESSAGE_HEADER_BYTES + int.from_bytes(message[1:_MESSAGE_HEADER_BYTES], "big")
+    return bytes(message[_MESSAGE_HEADER_BYTES:end]) if len(message) >= end else None
 
 
-def _hello(body: bytes) -> ClientHello:
+def _parse_hello(body: bytes) -> ClientHello:
     fields = _Reader(body)
     try:
-        fields.take(2 + 32)  # version, random
-        fields.vector(1)  # session
-        fields.vector(2)  # ciphers
-        fields.vector(1)  # compression
-        return _with_extensions(fields.vector(2)) if fields else ClientHello()
-    except _Short:
+        fields.read(2 + 32)  # version, random
+        fields.read_vector(1)  # session
+        fields.read_vector(2)  # ciphers
+        fields.read_vector(1)  # compression
+        return _parse_extensions(fields.read_vector(2)) if fields else ClientHello()
+    except _Truncated:
         raise NotTls from None
 
 
-def _with_extensions(extensions: _Reader) -> ClientHello:
-    found: dict[int, _Reader] = {}
+def _parse_extensions(extensions: _Reader) -> ClientHello:
+    by_kind: dict[int, _Reader] = {}
     while extensions:
-        kind = extensions.number(2)
-        found[kind] = extensions.vector(2)
-    name = _server_name(found[_SERVER_NAME]) if _SERVER_NAME in found else None
-    versions = found[_SUPPORTED_VERSIONS].vector(1) if _SUPPORTED_VERSIONS in found else _Reader(b"")
+        kind = extensions.read_number(2)
+        by_kind[kind] = extensions.read_vector(2)
+    name = _server_name(by_kind[_SERVER_NAME]) if _SERVER_NAME in by_kind else None
+    versions = by_kind[_SUPPORTED_VERSIONS].read_vector(1) if _SUPPORTED_VERSIONS in by_kind else _Reader(b"")
     offered = []
     while versions:
-        offered.append(versions.take(2))
+        offered.append(versions.read(2))
     return ClientHello(name, _TLS_1_3 in offered)
 
 
 def _server_name(content: _Reader) -> str | None:
-    names = content.vector(2)
+    names = content.read_vector(2)
     while names:
-        kind, name = names.number(1), names.vector(2).rest()
+        kind, name = names.read_number(1), names.read_vector(2).read_all()
         if kind == _HOST_NAME:
             return name.decode("ascii", "replace")
     return None
 
 
 async def peek(connection: socket.socket) -> ClientHello | None:
-    """Wait for a client's hello and leave it where it is; None when the client ends before it is whole.
+    """Wait for a client's hello, and leave it in the socket's buffer; None if the client closes before it is complete.
 
-    Raises :class:`NotTls`, and OSError when the connection is cut. Waits without end: bound it.
+    Raises :class:`NotTls`, and OSError if the connection breaks. There is no time limit here: callers set one.
     """
     data = b""
     try:
         while True:
-            await _readable(connection)
-            longer = connection.recv(LONGEST_HELLO, socket.MSG_PEEK)
-            if len(longer) <= len(data):
+            await _wait_until_readable(connection)
+            received = connection.recv(LONGEST_HELLO, socket.MSG_PEEK)
+            if len(received) <= len(data):
                 return None
-            data = longer
+            data = received
             hello = parse(data)
             if hello is not None:
                 return hello
-            # What is there already must not wake us up again.
+            # Bytes that have already arrived must not wake up this task again.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(data) + 1)
     finally:
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
 
-async def _readable(connection: socket.socket) -> None:
+async def _wait_until_readable(connection: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    loop.add_reader(connection, _wake, ready)
+    loop.add_reader(connection, _set_ready, ready)
     try:
         await ready
     finally:
         loop.remove_reader(connection)
 
 
-def _wake(ready: asyncio.Future[None]) -> None:
+def _set_ready(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)

@@ -1,4 +1,4 @@
-"""The client's side of an exchange: its request, with a body that is streamed or read, and the response to it."""
+"""The client's side of an exchange: its request, whose body is streamed or read, and the response to it."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from kong_pdk.gateway.tunnel import ClientStream
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-# nginx's client_body_timeout and proxy_buffer sizes: seconds between two reads, bytes of one read of a file.
+# nginx's client_body_timeout: seconds between two reads.
 _TIMEOUT = 60.0
-_CHUNK = 65536
+# Size of one read from a file.
+_CHUNK_BYTES = 65536
 
 
 class ClientGone(Exception):
-    """The client closed its connection before the whole request was read."""
+    """The client closed its connection before the request was read completely."""
 
 
 class ClientTooSlow(Exception):
-    """The client sent nothing of its body for a minute."""
+    """The client sent no part of its body for a minute."""
 
 
 class ClientBody:
-    """Reads a request's body once and gives it as often as it is asked for.
+    """Reads a request's body once, and then gives it any number of times.
 
-    ``spooled`` is told of the file that a body goes to when it is larger than the buffer.
+    ``on_spooled`` is called with the file to which a body larger than the buffer is written.
     """
 
     def __init__(
@@ -41,35 +42,35 @@ class ClientBody:
         headers: RawHeaders,
         folder: Path,
         buffer_size: int,
-        spooled: Callable[[Path], None] = lambda file: None,
+        on_spooled: Callable[[Path], None] = lambda file: None,
     ) -> None:
         self._receive = receive
         self._folder = folder
         self._buffer_size = buffer_size
-        self._spooled = spooled
+        self._on_spooled = on_spooled
         self._lock = asyncio.Lock()
         self._body: Body | None = None
         self._file: Path | None = None
-        self._begun = False
+        self._started_reading = False
         names = {name.lower(): value for name, value in headers}
         self.chunked = b"transfer-encoding" in names
-        self.announced = self.chunked or b"content-length" in names
+        self.has_body_header = self.chunked or b"content-length" in names
         self.length = None if self.chunked else int(names.get(b"content-length", b"0"))
 
     @property
     def expected(self) -> bool:
-        """Whether the client has something to send."""
+        """Whether the client sends a body that is not empty."""
         return self.chunked or bool(self.length)
 
     @property
     def replayable(self) -> bool:
         """Whether the body can be sent again, to another target."""
-        return not self._begun or self._body is not None
+        return not self._started_reading or self._body is not None
 
     async def read(self) -> Body:
-        """The whole body: in memory up to the buffer size, in a file of mode 0600 above it.
+        """The complete body, in memory up to the buffer size, or else in a file of mode 0600.
 
-        Raises :class:`ClientGone`, :class:`ClientTooSlow`, and OSError when the file cannot be written.
+        Raises :class:`ClientGone`, :class:`ClientTooSlow`, and OSError if the file cannot be written.
         """
         async with self._lock:
             if self._body is None:
@@ -77,14 +78,14 @@ class ClientBody:
             return self._body
 
     async def size(self) -> int:
-        """The size of the whole body in bytes; a chunked body is read for it."""
+        """The body's size in bytes; a chunked body is read first."""
         if self.length is not None:
             return self.length
         body = await self.read()
         return body.file.stat().st_size if body.file else len(body.content)
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """The body piece by piece, never more than a piece in memory."""
+        """The body in pieces, with only one piece in memory unless the body was read before."""
         if self._body is None:
             async for piece in self._receive_all():
                 yield piece
@@ -92,11 +93,11 @@ class ClientBody:
             yield self._body.content
         else:
             with self._body.file.open("rb") as source:
-                while piece := source.read(_CHUNK):
+                while piece := source.read(_CHUNK_BYTES):
                     yield piece
 
     def close(self) -> None:
-        """Delete the file, if there is one."""
+        """Delete the body's file, if there is one."""
         if self._file is not None:
             self._file.unlink(missing_ok=True)
             self._file = None
@@ -107,7 +108,7 @@ class ClientBody:
         try:
             async for piece in self._receive_all():
                 if target is None and len(memory) + len(piece) > self._buffer_size:
-                    target = self._create()
+                    target = self._create_file()
                     target.write(memory)
                 if target is None:
                     memory += piece
@@ -118,15 +119,15 @@ class ClientBody:
                 target.close()
         return Body(bytes(memory)) if target is None else Body(b"", self._file)
 
-    def _create(self) -> BinaryIO:
+    def _create_file(self) -> BinaryIO:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=self._folder)
         self._file = Path(name)
-        self._spooled(self._file)
+        self._on_spooled(self._file)
         return os.fdopen(descriptor, "wb")
 
     async def _receive_all(self) -> AsyncIterator[bytes]:
-        self._begun = True
+        self._started_reading = True
         more = self.expected
         while more:
             try:
@@ -143,12 +144,12 @@ class ClientBody:
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-# nginx's send_timeout in seconds: between two writes, not for the whole response.
+# nginx's send_timeout: seconds between two writes, not for the complete response.
 _SEND_TIMEOUT = 60.0
 
 
-def _split(target: bytes) -> tuple[bytes, bytes, bytes]:
-    """Authority (empty if none), path and query of a request target."""
+def _split_target(target: bytes) -> tuple[bytes, bytes, bytes]:
+    """Authority (empty if there is none), path and query of a request target."""
     authority = b""
     head, scheme_end, rest = target.partition(b"://")
     if scheme_end and head.isalpha():
@@ -167,11 +168,11 @@ def host_name(value: bytes) -> str:
 
 
 def request_of(scope: Scope, read_body: Callable[[], Awaitable[Body]]) -> Request:
-    """The request of an ASGI scope that came over :class:`Protocol`."""
+    """The request of an ASGI scope of a :class:`Protocol`."""
     protocol = protocol_of(scope)
     connection = protocol.conn
-    secured = protocol.transport.get_extra_info("ssl_object")
-    authority, path, query = _split(connection.target)
+    tls = protocol.transport.get_extra_info("ssl_object")
+    authority, path, query = _split_target(connection.target)
     headers: RawHeaders = list(connection.headers)
     for name, value in headers if not authority else ():
         if name.lower() == b"host":
@@ -191,23 +192,23 @@ def request_of(scope: Scope, read_body: Callable[[], Awaitable[Body]]) -> Reques
         client_ip=client[0],
         client_port=client[1],
         read_body=read_body,
-        tls_version=None if secured is None else secured.version(),
+        tls_version=None if tls is None else tls.version(),
     )
 
 
 def protocol_of(scope: Scope) -> Protocol:
-    """The connection that a request came over."""
+    """The connection of a request."""
     protocol = scope["extensions"]["kong"]
     assert isinstance(protocol, Protocol)
     return protocol
 
 
 class ClientStuck(Exception):
-    """The client took nothing of its response for a minute."""
+    """The client read no part of its response for a minute."""
 
 
 class Client:
-    """Sends one response. ``sent`` counts the bytes of its body."""
+    """Sends one response. ``sent`` is the number of bytes of its body."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._protocol = protocol_of(scope)
@@ -223,7 +224,7 @@ class Client:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes, more: bool) -> None:
-        """Send a piece of the body. A client that takes nothing for a minute makes :class:`ClientStuck`."""
+        """Send a piece of the body. Raises :class:`ClientStuck` if the client reads nothing for a minute."""
         message = {"type": "http.response.body", "body": data, "more_body": more}
         self.sent += len(data)
         self.complete = not more
@@ -236,50 +237,50 @@ class Client:
             await self._send(message)
 
     def switch(self, headers: RawHeaders) -> ClientStream:
-        """Answer 101: from now on the client's connection carries whatever it likes, and its end is nothing odd."""
+        """Answer 101. From now on the connection carries another protocol, and the client may close it at any time."""
         self.started = self.complete = True
-        return _Switched(self, self._protocol, self._protocol.switch(headers))
+        return _UpgradedClient(self, self._protocol, self._protocol.switch(headers))
 
     def abort(self) -> None:
-        """Cut the connection: the response cannot be finished, and the client must not take it for whole."""
+        """Break off the connection, so that the client sees that its response is incomplete."""
         self._protocol.abort()
 
     def hang_up(self) -> None:
-        """Close the connection without an answer."""
+        """Close the connection without a response."""
         self.complete = True
         self._protocol.transport.close()
 
     async def cancelled_when_gone(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do ``work``; when the client closes its connection before it is done, cancel it and set ``gone``."""
+        """Run ``work``. If the client closes its connection meanwhile, cancel ``work`` and set ``gone``."""
         task = asyncio.current_task()
         assert task is not None
         if self._protocol.transport.is_closing():
             self.gone = True
             return
 
-        def leave() -> None:
-            # After the last byte it is the server that closes.
+        def on_disconnect() -> None:
+            # After the last byte of the response, the server itself closes the connection.
             if not self.complete:
                 self.gone = True
                 task.cancel()
 
         connection = self._protocol.conn
-        connection.on_disconnect = leave
+        connection.on_disconnect = on_disconnect
         try:
             await work()
         except asyncio.CancelledError:
             if not self.gone:
                 raise
-            # What follows, the log phase above all, is not to be taken for cancelled (since Python 3.11).
+            # Since Python 3.11 the task otherwise counts as cancelled, and its log phase with it.
             getattr(task, "uncancel", int)()
         finally:
-            if connection.on_disconnect is leave:
+            if connection.on_disconnect is on_disconnect:
                 connection.on_disconnect = None
 
 
 @dataclass(frozen=True)
-class _Switched:
-    """A client that has left HTTP."""
+class _UpgradedClient:
+    """A client's connection after a protocol upgrade."""
 
     client: Client
     protocol: Protocol

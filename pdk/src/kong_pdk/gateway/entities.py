@@ -1,4 +1,4 @@
-"""Kong's entities as a declarative configuration gives them, with all defaults filled in."""
+"""Kong's entities from a declarative configuration, with all defaults filled in."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TypeVar
 
 from kong_pdk.plugin import Problem
 
-# DB-less Kong gives every entity this workspace.
+# The workspace of every entity in a DB-less Kong.
 WORKSPACE_ID = "0dc6f45b-8f8d-40d2-a504-473544ee190b"
 
 _Element = TypeVar("_Element")
 
 
-def _present(values: dict[str, object]) -> dict[str, object]:
-    """Drop what Kong does not have in the entity: Lua tables hold no nil."""
+def _without_none(values: dict[str, object]) -> dict[str, object]:
+    """Remove None, since Lua tables have no nil values."""
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -46,8 +46,8 @@ class Service:
     updated_at: int = 0
 
     def to_dict(self) -> dict[str, object]:
-        """The table that ``kong.router.get_service`` gives."""
-        return _present(
+        """The table that ``kong.router.get_service`` returns."""
+        return _without_none(
             {
                 "id": self.id,
                 "name": self.name,
@@ -72,7 +72,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Route:
-    """A rule that sends requests to a service. ``order`` is its place in the configuration, from 0."""
+    """A rule that sends requests to a service. ``order`` is its index in the configuration."""
 
     id: str
     name: str | None
@@ -98,11 +98,11 @@ class Route:
     order: int = 0
 
     def to_dict(self) -> dict[str, object]:
-        """The table that ``kong.router.get_route`` gives."""
+        """The table that ``kong.router.get_route`` returns."""
         headers = None
         if self.headers is not None:
             headers = {name: list(values) for name, values in self.headers.items()}
-        return _present(
+        return _without_none(
             {
                 "id": self.id,
                 "name": self.name,
@@ -132,7 +132,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Consumer:
-    """Someone who uses a service."""
+    """A user of services."""
 
     id: str
     username: str | None = None
@@ -142,8 +142,8 @@ class Consumer:
     updated_at: int = 0
 
     def to_dict(self) -> dict[str, object]:
-        """The table that ``kong.client.get_consumer`` gives."""
-        return _present(
+        """The table that ``kong.client.get_consumer`` returns."""
+        return _without_none(
             {
                 "id": self.id,
                 "username": self.username,
@@ -157,7 +157,7 @@ class Consumer:
 
 @dataclass(frozen=True)
 class Credential:
-    """What a consumer was known by. ``extra`` holds fields beside ``id`` and ``consumer`` (``key``, ...)."""
+    """A consumer's credential. ``extra`` has the fields beside ``id`` and ``consumer``, such as ``key``."""
 
     id: str | None
     consumer_id: str | None = None
@@ -170,14 +170,14 @@ class Credential:
         return value if isinstance(value, str) else None
 
     def to_dict(self) -> dict[str, object]:
-        """The table that ``kong.client.get_credential`` gives."""
+        """The table that ``kong.client.get_credential`` returns."""
         consumer = None if self.consumer_id is None else {"id": self.consumer_id}
-        return _present({"id": self.id, "consumer": consumer, **self.extra})
+        return _without_none({"id": self.id, "consumer": consumer, **self.extra})
 
 
 @dataclass(frozen=True)
 class Target:
-    """An address of an upstream. A weight of 0 takes no traffic."""
+    """An address of an upstream. With a weight of 0 it gets no traffic."""
 
     id: str
     host: str
@@ -200,7 +200,7 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Vault:
-    """Where secrets are kept: ``name`` is its kind, and references name it by its ``prefix``."""
+    """A store of secrets. ``name`` is its kind; references use its ``prefix``."""
 
     id: str
     prefix: str
@@ -210,10 +210,10 @@ class Vault:
 
 @dataclass(frozen=True)
 class PluginConfig:
-    """A plugin as it is configured once: globally, or for a service, a route, a consumer or several of these.
+    """An entry of ``plugins``: a plugin configured globally, or for a service, a route, a consumer or several of these.
 
     ``config`` is the user's configuration with the schema's defaults filled in; ``sequence`` differs between
-    two loads of a configuration. ``line`` is where it stands in its file.
+    two loads of a configuration. ``line`` is the entry's line in its file.
     """
 
     id: str
@@ -232,16 +232,17 @@ class PluginConfig:
 
     @property
     def is_global(self) -> bool:
-        """Whether it is for every request, whatever its service, route and consumer."""
+        """Whether it applies to every request, regardless of service, route and consumer."""
         return not any((self.service_id, self.route_id, self.consumer_id, self.consumer_group))
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that one declarative configuration says. Mappings are by id.
+    """One declarative configuration. Mappings are by id unless their name says otherwise.
 
-    ``file`` is where it comes from, None where there is none. ``notices`` are what is to be said of it; ``skipped``
-    are those about what the gateway does not serve, ``refused`` those about what the open-source Kong refuses.
+    ``file`` is None if the configuration does not come from a file. ``notices`` has all notices about it; ``skipped``
+    has the notices about features that the gateway does not have, and ``refused`` the notices about fields that the
+    open-source Kong refuses.
     """
 
     services: Mapping[str, Service] = field(default_factory=dict)
@@ -260,8 +261,8 @@ class Config:
     refused: tuple[Problem, ...] = ()
 
     def consumer(self, consumer_id: str, search_by_username: bool = False) -> Consumer | None:
-        """A consumer by its id, or by its username when ``search_by_username`` and no id matches."""
-        found = self.consumers.get(consumer_id)
-        if found is None and search_by_username:
-            found = self.consumers_by_username.get(consumer_id)
-        return found
+        """A consumer by its id or, with ``search_by_username``, also by its username."""
+        consumer = self.consumers.get(consumer_id)
+        if consumer is None and search_by_username:
+            consumer = self.consumers_by_username.get(consumer_id)
+        return consumer

@@ -1,4 +1,4 @@
-"""The pages that Kong and nginx send when something other than the upstream answers."""
+"""The error pages of Kong and nginx, for responses that do not come from the upstream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kong_pdk.error_page import error_page, message_of
 from kong_pdk.gateway.exchange import Exchange, Exit, RawHeaders
 from kong_pdk.gateway.forwarding import joined
 
-# What nginx hands to Kong's error handler; it has pages of its own for the rest.
+# Statuses that nginx passes to Kong's error handler. For others nginx has its own pages.
 _HANDLED_BY_KONG = {400, 404, 405, 408, 411, 412, 413, 414, 417, 494, 500, 502, 503, 504}
 _NGINX_PHRASES = {
     401: "Authorization Required",
@@ -38,13 +38,13 @@ _GRPC_OF_CLASS = {2: (0, "OK"), 4: (3, "InvalidArgument"), 5: (13, "Internal")}
 
 
 def grpc_headers(status: int) -> RawHeaders:
-    """What Kong adds to an answer of its own whose Content-Type is gRPC's."""
+    """The headers that Kong adds to its own responses with a gRPC Content-Type."""
     number, message = _GRPC_OF_STATUS.get(status) or _GRPC_OF_CLASS.get(status // 100, (2, "Unknown"))
     return [(b"grpc-status", b"%d" % number), (b"grpc-message", message.encode())]
 
 
 def bodiless_page(status: int, accept: str | None, request_id: str) -> tuple[str | None, bytes]:
-    """What the client gets for ``ngx.exit`` without a body: content type (None: none) and body."""
+    """Content type (None: no header) and body of the response to ``ngx.exit`` without a body."""
     if status in _HANDLED_BY_KONG:
         return error_page(accept, message_of(status), request_id)
     if status not in _NGINX_PAGES:
@@ -58,7 +58,7 @@ def bodiless_page(status: int, accept: str | None, request_id: str) -> tuple[str
 
 
 def accept_of(exchange: Exchange) -> str | None:
-    """What the client accepts, all of its ``Accept`` headers together, or None."""
+    """The client's ``Accept`` headers joined to one value, or None."""
     value = joined(exchange.request.headers, b"accept")
     return None if value is None else value.decode("utf-8", "surrogateescape")
 
@@ -70,14 +70,14 @@ def error_exit(
     headers: RawHeaders | None = None,
     content_type: str | None = None,
 ) -> Exit:
-    """The answer of ``kong.response.error``, in the form of ``content_type``, else in one that the client accepts."""
+    """The response of ``kong.response.error`` in the format of ``content_type``, or else in an accepted one."""
     text = message_of(status) if message is None else message
     kind, body = error_page(accept_of(exchange), text, exchange.request_id, content_type)
     return Exit(status, body, [(b"Content-Type", kind.encode()), *(headers or [])])
 
 
 def nginx_error(exchange: Exchange, status: int) -> Exit:
-    """The answer to an error that nginx, not a plugin, has found: Kong's error handler gives it its form."""
+    """The response to an error in nginx rather than in a plugin, formatted by Kong's error handler."""
     exchange.response.source = "error"
     accept = accept_of(exchange) or exchange.node.settings.error_default_type
     kind, body = error_page(accept, message_of(status), exchange.request_id)

@@ -1,7 +1,7 @@
-"""One client request on its way through the gateway: what was received, what goes on, what comes back.
+"""One client request on its way through the gateway: the request, the upstream's request, and the responses.
 
-Phases and PDK functions read and change an :class:`Exchange`; the proxy acts on it. A :class:`Node` is the gateway as
-one request sees it, and :class:`Ends` are the addresses of a client's connection.
+Phases and PDK functions read and change an :class:`Exchange`; the proxy acts on it. A :class:`Node` is the state of the
+gateway that one request sees, and :class:`Endpoints` are the addresses of a client's connection.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VERSION = "3.9.3"
 
 @dataclass
 class Statistics:
-    """Connections and requests since the start, as nginx counts them."""
+    """Counts of connections and requests since the start, with nginx's names."""
 
     connections_active: int = 0
     connections_accepted: int = 0
@@ -36,20 +36,20 @@ class Statistics:
 
     @property
     def waiting(self) -> int:
-        """Connections that are open without a request."""
+        """Open connections without a request."""
         return max(0, self.connections_active - self.reading - self.writing)
 
 
 @dataclass
-class Inspection:
-    """Whether ``kong.log.inspect`` writes anything, until the next reload."""
+class InspectSwitch:
+    """Whether ``kong.log.inspect`` writes to the log. A reload turns it on again."""
 
     on: bool = True
 
 
 @dataclass(frozen=True)
 class Node:
-    """One generation of the gateway. A reload makes a new one; requests in flight keep theirs."""
+    """The gateway with one configuration. A reload makes a new node; requests in flight keep their old one."""
 
     id: str
     hostname: str
@@ -58,21 +58,21 @@ class Node:
     log: ErrorLog
     statistics: Statistics = field(default_factory=Statistics)
     started_at: float = field(default_factory=time.time)
-    inspection: Inspection = field(default_factory=Inspection)
+    inspect_switch: InspectSwitch = field(default_factory=InspectSwitch)
 
 
 RawHeaders = list[tuple[bytes, bytes]]
 
 
 class Refused(Exception):
-    """A PDK call that Kong's Lua side would have raised on: wrong phase, wrong argument."""
+    """A PDK call for which Kong's Lua code raises an error: wrong phase, wrong argument."""
 
 
 @dataclass
 class Exit(BaseException):
-    """``kong.response.exit`` or ``.error``: the answer the client gets instead of the upstream's.
+    """The response of ``kong.response.exit`` or ``.error``, which replaces the upstream's.
 
-    ``body`` is None for nginx's own page (MsgPack:1 without a body), bytes otherwise.
+    ``body`` is None for nginx's own page (``exit`` without a body over MsgPack:1).
     """
 
     status: int
@@ -82,7 +82,7 @@ class Exit(BaseException):
 
 @dataclass
 class Body:
-    """A request body: in memory, or in a file when larger than nginx's buffer (8 KiB)."""
+    """A request body: in memory, or in a file if it is larger than nginx's buffer."""
 
     content: bytes = b""
     file: Path | None = None
@@ -90,7 +90,7 @@ class Body:
 
 @dataclass
 class Request:
-    """The request as the client sent it. Header names keep the client's order; compare them lower-cased."""
+    """The request as the client sent it. Headers keep the client's order and capitals; compare names in lower case."""
 
     method: str
     raw_path: bytes
@@ -108,15 +108,14 @@ class Request:
 
 @dataclass
 class UpstreamRequest:
-    """What the proxy will send; PDK calls of ``kong.service.*`` change it before it leaves.
+    """The request to the upstream. PDK calls of ``kong.service.*`` change it until it is sent.
 
-    ``method``, ``raw_query`` and ``headers`` begin as copies of the client's when the exchange is made: they are
-    nginx's current request, which ``kong.request.*`` reads and ``kong.service.request.*`` changes, from
-    ``rewrite`` on. What the proxy adds (Host, Via, X-Forwarded-*, X-Real-IP, X-Kong-Request-Id, Connection) is
-    never in ``headers``; it is added when the request is sent. ``body`` is None for the client's own.
-    ``path``, ``scheme``, ``host``, ``port`` are set when the route is found, after ``rewrite``.
-    ``host_header`` is the Host to send when a plugin set one (None: by Kong's rules for the service).
-    ``upstream_name`` names an upstream to balance over, when a plugin chose one.
+    ``method``, ``raw_query`` and ``headers`` begin as copies of the client's: they are nginx's current request, which
+    ``kong.request.*`` reads and ``kong.service.request.*`` changes from ``rewrite`` on. Headers that the proxy adds
+    (Host, Via, X-Forwarded-*, X-Real-IP, X-Kong-Request-Id, Connection) are never in ``headers``; they are added when
+    the request is sent. ``body`` is None for the client's own body. ``path``, ``scheme``, ``host`` and ``port`` are
+    set together with the route, after ``rewrite``. ``host_header`` is the Host that a plugin has set; None means
+    Kong's rules for the service. ``upstream_name`` is the upstream that a plugin has chosen. Timeouts are in seconds.
     """
 
     method: str = "GET"
@@ -140,7 +139,7 @@ class UpstreamRequest:
 
 @dataclass
 class ServiceResponse:
-    """The upstream's answer, as it came."""
+    """The upstream's response, unchanged. ``body`` is None unless it is buffered."""
 
     status: int
     headers: RawHeaders
@@ -149,12 +148,12 @@ class ServiceResponse:
 
 @dataclass
 class Response:
-    """The answer to the client under construction.
+    """The response to the client while it is built.
 
-    Before the upstream has answered, ``headers`` hold only what plugins have set. Of a header that the upstream
-    sends too, the upstream's wins, and its status always does. From then on (``response``, ``log``) ``status``
-    and ``headers`` are the whole answer, which plugins change in place. An :class:`Exit` sets its status, headers
-    and body over what is there.
+    Before the upstream has answered, ``headers`` has only the headers that plugins have set. The upstream's status
+    and its headers of the same names then replace them. Afterwards (``response``, ``log``) ``status`` and ``headers``
+    are the complete response, which plugins change in place. An :class:`Exit` replaces status, headers and body.
+    ``source`` is the result of ``kong.response.get_source``.
     """
 
     status: int | None = None
@@ -165,12 +164,12 @@ class Response:
 
 @dataclass
 class Exchange:
-    """A client's request, its routing, its consumer and its answer.
+    """A client's request, its routing, its consumer and its response.
 
-    ``stripped_prefix`` is what ``strip_path`` took off the path, for X-Forwarded-Prefix. ``unnamed_captures``
-    of a regex path are groups 1, 2, ..., the named ones among them; ``matched_path`` is group 0.
-    ``upgrade`` is whether the client asks to leave HTTP for WebSocket, which the service is to decide.
-    ``at_end`` are to be called when the client has its response, before ``log``.
+    ``stripped_prefix`` is the part of the path that ``strip_path`` removes, for X-Forwarded-Prefix.
+    ``unnamed_captures`` of a regex path are its groups 1, 2, ..., including named groups; ``matched_path`` is group 0.
+    ``upgrade`` is whether the client asks for WebSocket; the service accepts or refuses. The functions in ``at_end``
+    are called when the client has its response, before ``log``. Latencies are in milliseconds.
     """
 
     subsystem: ClassVar[str] = "http"
@@ -200,8 +199,8 @@ class Exchange:
     tries: list[dict[str, object]] = field(default_factory=list)
     start_time: float = field(default_factory=time.time)
 
-    def described(self) -> str:
-        """What nginx adds to a line of the error log: who is served, and which request."""
+    def log_context(self) -> str:
+        """The client and the request as nginx adds them to a line of its error log."""
         request = self.request
         target = request.raw_path + (b"?" + request.raw_query if request.raw_query else b"")
         line = f"{request.method} {target.decode('utf-8', 'replace')} HTTP/{request.http_version}"
@@ -212,8 +211,8 @@ class Exchange:
 
 
 @dataclass(frozen=True)
-class Ends:
-    """Addresses and ports: the client's, and where it has arrived."""
+class Endpoints:
+    """Addresses and ports of a connection: the client's (source) and the listener's (destination)."""
 
     source_ip: str
     source_port: int
@@ -221,14 +220,14 @@ class Ends:
     destination_port: int
 
 
-def ends_of(connection: socket.socket) -> Ends:
-    """Both ends of a connection. Raises OSError when it is gone."""
+def endpoints_of(connection: socket.socket) -> Endpoints:
+    """The endpoints of a connection. Raises OSError if it is already closed."""
     source, destination = connection.getpeername(), connection.getsockname()
-    return Ends(source[0], source[1], destination[0], destination[1])
+    return Endpoints(source[0], source[1], destination[0], destination[1])
 
 
-def bare_request(ends: Ends, scheme: str) -> Request:
-    """A request in which nothing stands but the client's address."""
+def bare_request(endpoints: Endpoints, scheme: str) -> Request:
+    """A request of which only the addresses and the scheme are known."""
     return Request(
         method="",
         raw_path=b"",
@@ -237,9 +236,9 @@ def bare_request(ends: Ends, scheme: str) -> Request:
         headers=[],
         scheme=scheme,
         host="",
-        port=ends.destination_port,
-        client_ip=ends.source_ip,
-        client_port=ends.source_port,
+        port=endpoints.destination_port,
+        client_ip=endpoints.source_ip,
+        client_port=endpoints.source_port,
         read_body=_no_body,
     )
 

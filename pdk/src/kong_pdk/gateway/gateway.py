@@ -1,4 +1,4 @@
-"""The embedded gateway: it serves a declarative configuration, for development and tests."""
+"""The embedded gateway: starts, reloads and stops the proxy of one declarative configuration."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from kong_pdk.gateway.routing import Router
 from kong_pdk.gateway.servers import PluginServerError, PluginServers
 from kong_pdk.gateway.status import Status
 from kong_pdk.gateway.stream.proxy import StreamProxy
-from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS, StreamRouter, StreamSide
+from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS, StreamRouter, StreamSubsystem
 from kong_pdk.gateway.tls import load_certificates, server_context
 from kong_pdk.gateway.upstream import Connections
 from kong_pdk.gateway.vaults import Resolver, Vaults
 from kong_pdk.wire.wire_errors import InterfaceError
 
-# Settings that a reload leaves as they are.
-_STAYING = (
+# Settings that a reload does not change.
+_FIXED_SETTINGS = (
     "proxy_listen",
     "status_listen",
     "stream_listen",
@@ -45,21 +45,21 @@ _STAYING = (
     "proxy_error_log",
     "proxy_stream_access_log",
 )
-WHAT_IT_IS = "this is the kong-python embedded gateway for development and tests, not Kong"
-_GRACE = 60.0
-# How long requests of the configuration before a reload may still need its plugin servers, in seconds.
-_RETIREMENT = 60.0
+_START_NOTICE = "this is the kong-python embedded gateway for development and tests, not Kong"
+_GRACE_SECONDS = 60.0
+# How long the plugin servers of an old configuration stay for its unfinished requests, in seconds.
+_RETIREMENT_SECONDS = 60.0
 
 
 class GatewayError(Exception):
-    """The gateway cannot start, or cannot take a new configuration: what is wrong, and the hint."""
+    """The gateway cannot start or reload. The message has the reason and a hint."""
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A configuration that is served, and its plugin servers: each subsystem has connections and instances of its own.
+    """A loaded configuration and its plugin servers. Each subsystem has its own connections and plugin instances.
 
-    The HTTP subsystem alone runs start commands, as in Kong.
+    As in Kong, only the HTTP subsystem runs start commands.
     """
 
     generation: Generation
@@ -73,9 +73,10 @@ class _Loaded:
 
 
 class Gateway:
-    """A gateway in this event loop.
+    """A gateway in the current event loop.
 
-    ``environment`` is what query and start commands of plugin servers run in (None: that of this process).
+    :param log: the error log; None opens the log of the setting ``proxy_error_log``.
+    :param environment: the environment of the plugin servers' query and start commands; None for that of this process.
     """
 
     def __init__(
@@ -101,21 +102,21 @@ class Gateway:
 
     @property
     def addresses(self) -> list[Address]:
-        """Where clients reach the proxy."""
+        """The addresses of the HTTP proxy."""
         return list(self._proxy.addresses) if self._proxy else []
 
     @property
     def stream_addresses(self) -> list[Address]:
-        """Where clients reach the TCP proxy."""
+        """The addresses of the TCP proxy."""
         return list(self._streams.addresses) if self._streams else []
 
     @property
     def status_addresses(self) -> list[Address]:
-        """Where the status endpoint is."""
+        """The addresses of the status endpoint."""
         return list(self._status.addresses) if self._status else []
 
     async def start(self) -> None:
-        """Load the configuration and listen. Raises :class:`GatewayError`; then nothing is left running."""
+        """Load the configuration and listen. Raises :class:`GatewayError` after it has stopped everything again."""
         try:
             await self._start()
         except (DeclarativeError, PluginServerError, SettingsError, InterfaceError, OSError) as error:
@@ -126,11 +127,10 @@ class Gateway:
             raise
 
     async def reload(self, settings: Settings) -> None:
-        """Take a new configuration; requests in flight finish with the one they began with.
+        """Load a new configuration. Requests in flight finish with the old one.
 
-        Certificates and the log's level are taken too; the addresses of listeners, the logs and the prefix stay as
-        they are. Raises :class:`GatewayError`; then the old configuration
-        goes on serving.
+        Certificates and the log level change too; the addresses of listeners, the logs and the prefix do not. Raises
+        :class:`GatewayError`, and the old configuration stays in use.
         """
         async with self._reloading:
             old, application = self._loaded, self._application
@@ -143,7 +143,7 @@ class Gateway:
                 await self._start_servers(new)
             except (DeclarativeError, PluginServerError, SettingsError, InterfaceError, OSError) as error:
                 raise GatewayError(str(error)) from error
-            self._say_what_stays(settings)
+            self._report_fixed_settings(settings)
             self._log.set_level(settings.log_level)
             self._loaded, self._settings = new, settings
             application.generation = new.generation
@@ -151,14 +151,15 @@ class Gateway:
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
 
-    async def stop(self, grace: float = _GRACE, graceful: bool = True) -> None:
-        """Close the listeners, let requests in flight finish for ``grace`` seconds, stop the plugin servers.
+    async def stop(self, grace: float = _GRACE_SECONDS, graceful: bool = True) -> None:
+        """Close the listeners, let requests in flight finish, and stop the plugin servers.
 
-        Without ``graceful`` requests are cut off at once, also those that another ``stop`` is waiting for.
+        :param grace: seconds until unfinished requests are broken off.
+        :param graceful: False breaks off requests at once, also those that another call of ``stop`` waits for.
         """
-        patience = grace if graceful else 0.0
-        open_ = [listeners for listeners in (self._proxy, self._status, self._streams) if listeners is not None]
-        await asyncio.gather(*(listeners.close(patience) for listeners in open_))
+        timeout = grace if graceful else 0.0
+        all_listeners = [listeners for listeners in (self._proxy, self._status, self._streams) if listeners is not None]
+        await asyncio.gather(*(listeners.close(timeout) for listeners in all_listeners))
         for task in list(self._retiring):
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
@@ -166,17 +167,20 @@ class Gateway:
         if loaded is not None:
             await loaded.stop_servers()
         await self._connections.close()
-        self._close_logs()
+        while self._access_streams:
+            self._access_streams.pop().close()
+        if self._owns_log:
+            self._log.close()
 
     async def _start(self) -> None:
         settings = self._settings
         if self._owns_log:
-            self._log = ErrorLog(_open("proxy_error_log", settings), settings.log_level)
-        self._log.write("notice", WHAT_IT_IS)
+            self._log = ErrorLog(_open_log("proxy_error_log", settings), settings.log_level)
+        self._log.write("notice", _START_NOTICE)
         if settings.admin_listen not in {None, "off"}:
             self._log.write("notice", "admin_listen is skipped: the embedded gateway has no Admin API")
         if settings.http2:
-            self._log.write("notice", "http2 of proxy_listen has no effect: the embedded gateway serves HTTP/1.1 alone")
+            self._log.write("notice", "http2 of proxy_listen has no effect: the embedded gateway serves only HTTP/1.1")
         access_log = AccessLog(self._open_access_log("proxy_access_log"))
         self._loaded = await self._load(settings)
         self._loaded.servers.start()
@@ -200,15 +204,15 @@ class Gateway:
             await self._streams.open(settings.stream_listen)
 
     def _open_access_log(self, name: str) -> Stream | None:
-        stream = _open(name, self._settings)
+        stream = _open_log(name, self._settings)
         if stream is not None:
             self._access_streams.append(stream)
         return stream
 
-    def _say_what_stays(self, settings: Settings) -> None:
-        for name in _STAYING:
+    def _report_fixed_settings(self, settings: Settings) -> None:
+        for name in _FIXED_SETTINGS:
             if getattr(settings, name) != getattr(self._settings, name):
-                self._log.write("notice", f"{name} has changed; the embedded gateway takes it at its next start")
+                self._log.write("notice", f"{name} has changed; the embedded gateway applies it at its next start")
 
     async def _start_servers(self, loaded: _Loaded) -> None:
         try:
@@ -219,23 +223,23 @@ class Gateway:
 
     async def _load(self, settings: Settings) -> _Loaded:
         servers = await PluginServers.load(settings, self._environment, self._log, BUNDLED)
-        handlers = _enabled(settings, servers)
+        handlers = _enabled_handlers(settings, servers)
         schemas = {name: plugin.fields for name, plugin in servers.plugins.items() if name in handlers}
         if KEY_AUTH.name in handlers:
             schemas[KEY_AUTH.name] = KEY_AUTH.fields
-        config = self._configuration(settings, schemas)
-        generation = self._generation(settings, config, handlers)
+        config = self._load_configuration(settings, schemas)
+        generation = self._new_generation(settings, config, handlers)
         if not self._serves_streams(settings):
             if any("tcp" in route.protocols for route in config.routes.values()):
-                self._log.write("notice", "routes for tcp take no connections; set KONG_STREAM_LISTEN to an address")
+                self._log.write("notice", "routes for tcp are not served; set KONG_STREAM_LISTEN to an address")
             return _Loaded(generation, servers)
         stream_servers = await PluginServers.load(settings, self._environment, self._log, BUNDLED)
-        registry = Registry(config.plugins, _enabled(settings, stream_servers), STREAM_PROTOCOLS)
-        generation.stream = StreamSide(StreamRouter(config), registry)
+        registry = Registry(config.plugins, _enabled_handlers(settings, stream_servers), STREAM_PROTOCOLS)
+        generation.stream = StreamSubsystem(StreamRouter(config), registry)
         return _Loaded(generation, servers, stream_servers)
 
-    def _configuration(self, settings: Settings, schemas: Mapping[str, Iterable[Field]]) -> Config:
-        """The declarative configuration, the secrets of its references in it; what is not served is said."""
+    def _load_configuration(self, settings: Settings, schemas: Mapping[str, Iterable[Field]]) -> Config:
+        """The declarative configuration with its secrets resolved; notices about it go to the log."""
         skipped = settings.skipped_plugins
         config = load_settings(settings, {**dict.fromkeys(skipped), **schemas})
         for notice in config.notices:
@@ -246,17 +250,18 @@ class Gateway:
             self._log.write("warn", str(problem))
         resolver = Resolver(Vaults(config.vaults))
         plugins = [
-            replace(each, config=resolver.resolve(schemas.get(each.name, ()), each.config)) for each in config.plugins
+            replace(plugin, config=resolver.resolve(schemas.get(plugin.name, ()), plugin.config))
+            for plugin in config.plugins
         ]
         for warning in dict.fromkeys(resolver.warnings):
             self._log.write("warn", warning)
         return replace(config, plugins=tuple(plugins))
 
     def _serves_streams(self, settings: Settings) -> bool:
-        """Whether there are stream listeners: those of the start stay, whatever a reload says."""
+        """Whether there are stream listeners. A reload does not change them."""
         return bool(settings.stream_listen if self._application is None else self._streams)
 
-    def _generation(self, settings: Settings, config: Config, handlers: Mapping[str, Handler]) -> Generation:
+    def _new_generation(self, settings: Settings, config: Config, handlers: Mapping[str, Handler]) -> Generation:
         node = Node(
             id=self._id,
             hostname=socket.gethostname(),
@@ -269,28 +274,22 @@ class Gateway:
         return Generation(node, Router(config), Registry(config.plugins, handlers), Balancer(config))
 
     async def _retire(self, old: _Loaded) -> None:
-        """Keep the plugin servers of an old configuration as long as its requests may need them."""
+        """Stop the plugin servers of an old configuration after its requests have ended."""
         try:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(old.generation.drained(), _RETIREMENT)
+                await asyncio.wait_for(old.generation.drained(), _RETIREMENT_SECONDS)
         finally:
             await old.stop_servers()
 
-    def _close_logs(self) -> None:
-        while self._access_streams:
-            self._access_streams.pop().close()
-        if self._owns_log:
-            self._log.close()
 
-
-def _enabled(settings: Settings, servers: PluginServers) -> dict[str, Handler]:
-    """The plugins in use by name; of two plugins of one name Kong takes its own."""
+def _enabled_handlers(settings: Settings, servers: PluginServers) -> dict[str, Handler]:
+    """The enabled plugins by name. If a plugin server has a plugin named key-auth, Kong uses its own."""
     handlers: dict[str, Handler] = {**servers.plugins, KEY_AUTH.name: KEY_AUTH}
     return {name: handler for name, handler in handlers.items() if name in settings.plugins}
 
 
-def _open(name: str, settings: Settings) -> Stream | None:
-    """The stream of a log setting. Raises SettingsError with the hint."""
+def _open_log(name: str, settings: Settings) -> Stream | None:
+    """The stream of a log setting. Raises SettingsError with a hint."""
     destination = getattr(settings, name)
     try:
         return open_stream(destination, settings.prefix)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from kong_pdk.gateway.nginx_logs import LEVELS
 from kong_pdk.interface_file import PATH
-from kong_pdk.plugin import bundled
+from kong_pdk.plugin import bundled, server_name
+from kong_pdk.plugin.names import key_of
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -31,22 +32,22 @@ TOKENS = {
         "x-kong-upstream-latency",
     ),
 }
-"""What the setting ``headers`` names by one word: headers in lower case."""
+"""Words of the setting ``headers``, and the headers that each stands for, in lower case."""
 _HEADER_TOKENS = frozenset(
     {"x-kong-upstream-status", "x-kong-request-id", *TOKENS, *(name for names in TOKENS.values() for name in names)}
 )
-# Of Kong's bundled plugins the embedded gateway has this one.
+# The bundled plugins of Kong that the embedded gateway has.
 BUNDLED = ("key-auth",)
 _SKIPPED = tuple(sorted(bundled() - {*BUNDLED}))
 
 
 class SettingsError(Exception):
-    """A setting that cannot be used: one sentence with the setting's name and the hint."""
+    """A setting is invalid. The message has the setting's name and a hint."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """An address to listen on. Port 0 takes a free one."""
+    """An address to listen on. Port 0 stands for any free port."""
 
     host: str
     port: int
@@ -56,7 +57,7 @@ class Listener:
 
 @dataclass(frozen=True)
 class PluginServer:
-    """One entry of ``pluginserver_names``. Without a start command somebody else runs the process."""
+    """One entry of ``pluginserver_names``. Without a start command, another program starts the server."""
 
     name: str
     socket: Path
@@ -66,11 +67,11 @@ class PluginServer:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the gateway is told to do. Sizes are in bytes.
+    """The gateway's settings. Sizes are in bytes.
 
-    ``interface_file`` is read like everything else at a start and a reload; as in Kong no variable names it.
-    ``skipped_plugins`` are enabled and Kong's own, and this gateway does not have them. ``http2`` is whether a
-    listener asks for it.
+    ``interface_file`` is read at each start and reload; as in Kong, no environment variable sets it.
+    ``skipped_plugins`` are enabled plugins of Kong that this gateway does not have. ``http2`` is whether
+    ``proxy_listen`` asks for HTTP/2, which this gateway does not have.
     """
 
     prefix: Path = Path("/usr/local/kong")
@@ -102,7 +103,7 @@ class Settings:
     http2: bool = False
 
     def trusted(self, address: str) -> bool:
-        """Whether ``address`` is in ``trusted_ips``; what is no IP address is not."""
+        """Whether ``address`` is an IP address in ``trusted_ips``."""
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:
@@ -111,7 +112,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """Read the settings; what Kong knows and this gateway has no use for is passed over.
+        """Read the settings. Settings of Kong that this gateway does not use are ignored.
 
         Raises :class:`SettingsError`.
         """
@@ -119,7 +120,7 @@ class Settings:
 
 
 class _Reader:
-    """Reads ``KONG_NAME`` for a setting ``name``; blank means unset, as in Kong."""
+    """Reads a setting ``name`` from ``KONG_NAME``. As in Kong, an empty variable is the same as none."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
@@ -165,8 +166,8 @@ class _Reader:
         return tuple(part for part in parts if part)
 
     def _tokens(self, name: str, default: str) -> tuple[str, ...]:
-        found = tuple(token.lower() for token in self._list(name, default))
-        return () if found[:1] == ("off",) else found
+        tokens = tuple(token.lower() for token in self._list(name, default))
+        return () if tokens[:1] == ("off",) else tokens
 
     def _headers(self) -> tuple[str, ...]:
         for token in self._list("headers"):
@@ -188,10 +189,10 @@ class _Reader:
 
     def _size(self, name: str, default: str) -> int:
         value = self._text(name, default).lower()
-        found = re.fullmatch(r"(\d+)([km]?)", value)
-        if found is None:
-            raise SettingsError(f"{name}: '{value}' is no size; give bytes, or a number with k or m")
-        return int(found[1]) * {"": 1, "k": 1024, "m": 1024 * 1024}[found[2]]
+        match = re.fullmatch(r"(\d+)([km]?)", value)
+        if match is None:
+            raise SettingsError(f"{name}: '{value}' is not a size; give bytes, or a number with k or m")
+        return int(match[1]) * {"": 1, "k": 1024, "m": 1024 * 1024}[match[2]]
 
     def _refuse_databases(self) -> None:
         database = self._text("database", "off")
@@ -213,27 +214,28 @@ class _Reader:
         listeners = self._listeners("stream_listen", "off", _STREAM_FLAGS)
         if any(listener.ssl for listener in listeners):
             raise SettingsError(
-                "stream_listen: the embedded gateway ends no TLS on streams; remove ssl from KONG_STREAM_LISTEN"
+                "stream_listen: the embedded gateway does not terminate TLS on streams; "
+                "remove ssl from KONG_STREAM_LISTEN"
             )
         return listeners
 
     def _stream_half_close(self) -> bool:
-        """nginx's ``proxy_half_close``, as Kong takes directives for the stream block and the server in it."""
+        """nginx's ``proxy_half_close``, which Kong can set in the stream block or in the server block inside it."""
         names = ("nginx_sproxy_proxy_half_close", "nginx_stream_proxy_half_close")
         return self._switch(next((name for name in names if self._text(name)), names[0]), False)
 
-    def _listener(self, name: str, text: str, known: Collection[str]) -> Listener:
-        found = _LISTEN.fullmatch(text)
-        flags = found["flags"].split() if found else []
+    def _listener(self, name: str, text: str, known_flags: Collection[str]) -> Listener:
+        match = _LISTEN.fullmatch(text)
+        flags = match["flags"].split() if match else []
         backlog, valid = 2048, True
         for flag in flags:
             key, _, value = flag.partition("=")
             if key == "backlog" and value.isdigit():
                 backlog = int(value)
-            elif key not in known and key not in {"ipv6only", "so_keepalive"}:
+            elif key not in known_flags and key not in {"ipv6only", "so_keepalive"}:
                 valid = False
-        if found is None or not valid or int(found["port"]) > 65535:
-            words = "[udp]" if "udp" in known else "[http2]"
+        if match is None or not valid or int(match["port"]) > 65535:
+            words = "[udp]" if "udp" in known_flags else "[http2]"
             raise SettingsError(
                 f"{name} must be of form: [off] | <ip>:<port> [ssl] {words} [proxy_protocol] [deferred] "
                 f"[bind] [reuseport] [backlog=%d+] [ipv6only=on] [ipv6only=off] [so_keepalive=on], [... next "
@@ -242,7 +244,7 @@ class _Reader:
         for word in ("proxy_protocol", "udp"):
             if word in flags:
                 raise SettingsError(f"{name}: the embedded gateway has no {word}; remove the word")
-        return Listener(found["host"].strip("[]"), int(found["port"]), "ssl" in flags, backlog)
+        return Listener(match["host"].strip("[]"), int(match["port"]), "ssl" in flags, backlog)
 
     def _plugins(self) -> tuple[str, ...]:
         names = self._list("plugins", "bundled")
@@ -260,10 +262,10 @@ class _Reader:
     def _pluginserver(self, name: str, prefix: Path) -> PluginServer:
         if not _SERVER_NAME.fullmatch(name):
             raise SettingsError(
-                f"pluginserver_names: '{name}' is no name for a plugin server; use letters, digits, - and _"
+                f"pluginserver_names: '{name}' is not a name for a plugin server; use letters, digits, - and _"
             )
-        name = name.lower()
-        key = f"pluginserver_{name.replace('-', '_')}"
+        name = server_name(name)
+        key = f"pluginserver_{key_of(name)}"
         program = Path("/usr/local/bin") / name
         installed = os.access(program, os.F_OK)
         query = self._text(f"{key}_query_cmd", f"{program} -dump" if installed else "")
@@ -288,6 +290,6 @@ class _Reader:
                 networks.append(ipaddress.ip_network(text, strict=False))
             except ValueError:
                 raise SettingsError(
-                    f"{name}: '{text}' is no IP address or CIDR block; correct KONG_{name.upper()}"
+                    f"{name}: '{text}' is not an IP address or CIDR block; correct KONG_{name.upper()}"
                 ) from None
         return tuple(networks)

@@ -1,4 +1,4 @@
-"""HTTP/1 on a client's connection: uvicorn's h11 protocol with the latitude that nginx gives clients."""
+"""HTTP/1 on a client's connection: uvicorn's h11 protocol, as tolerant to clients as nginx."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from uvicorn.server import ServerState
 from kong_pdk.error_page import error_page, message_of
 from kong_pdk.gateway.exchange import VERSION, RawHeaders, Statistics
 
-# Above this many bytes nothing is gained by waiting for more.
-_ENOUGH = 65536
+# From this number of bytes on, waiting for more saves nothing.
+_FLUSH_BYTES = 65536
 
 
 class GatheringTransport(asyncio.Transport):
-    """Writes in the next turn of the event loop: a response's head and the start of its body leave together.
+    """Collects data and writes it in the next turn of the event loop: a response's head together with its body.
 
-    Each write of its own would be a system call here, and a wake-up of the client.
+    Separate writes would cost a system call each, and wake up the client each time.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -33,20 +33,20 @@ class GatheringTransport(asyncio.Transport):
         self._gathered = bytearray()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Take data; it leaves soon."""
+        """Collect data for the next turn."""
         if not self._gathered and data:
             self._loop.call_soon(self._flush)
         self._gathered += data
-        if len(self._gathered) > _ENOUGH:
+        if len(self._gathered) > _FLUSH_BYTES:
             self._flush()
 
     def close(self) -> None:
-        """Close when all has been sent."""
+        """Send all collected data, then close."""
         self._flush()
         self._transport.close()
 
     def abort(self) -> None:
-        """Close at once; what has not been sent is lost."""
+        """Close at once and drop unsent data."""
         self._gathered.clear()
         self._transport.abort()
 
@@ -73,22 +73,22 @@ HEADER_TIMEOUT = 60.0
 MAX_HEAD = 32768
 KEEP_ALIVE = 65
 
-# uvicorn stumbles over a status that has no phrase in its table; an upstream may send any.
+# uvicorn fails on a status without a phrase in its table, but an upstream may send any status.
 STATUS_PHRASES.update(dict.fromkeys(range(600, 1000), b""))
 
-_RAW = re.compile(rb"[\x80-\xff]")
-# "%-" begins no valid escape, so what is written with it can be told from what the client wrote.
-_MARKED = re.compile(rb"%-([0-9A-F]{2})")
+_NON_ASCII = re.compile(rb"[\x80-\xff]")
+# "%-" begins no valid escape, so these escapes cannot be confused with those of the client.
+_ESCAPED_BYTE = re.compile(rb"%-([0-9A-F]{2})")
 
 
-def _silent() -> logging.Logger:
+def _silent_logger() -> logging.Logger:
     logger = logging.Logger("kong.connections", logging.CRITICAL + 1)
     logger.addHandler(logging.NullHandler())
     return logger
 
 
 class Connection(h11.Connection):
-    """An HTTP/1 server connection that takes bytes above 0x7e in a request's target, as nginx does."""
+    """An HTTP/1 server connection that accepts bytes above 0x7e in a request's target, like nginx."""
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEAD)
@@ -98,19 +98,19 @@ class Connection(h11.Connection):
         self._in_request_line = True
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes from the client; h11 must see no raw byte in a request line."""
+        """Pass bytes of the client to h11, with the bytes escaped that h11 refuses in a request line."""
         if self._in_request_line and self.their_state is h11.IDLE:
             line, end, rest = data.partition(b"\n")
             self._in_request_line = not end
-            data = _RAW.sub(lambda found: b"%%-%02X" % found[0][0], line) + end + rest
+            data = _NON_ASCII.sub(lambda match: b"%%-%02X" % match[0][0], line) + end + rest
         super().receive_data(data)
 
     def next_event(self) -> Any:
-        """The next event; a request's own target and headers are kept aside as the client wrote them."""
+        """The next event. A request's target and headers are kept as the client sent them."""
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._in_request_line = True
-            self.target = _MARKED.sub(lambda found: bytes((int(found[1], 16),)), event.target)
+            self.target = _ESCAPED_BYTE.sub(lambda match: bytes((int(match[1], 16),)), event.target)
             self.headers = event.headers.raw_items()
         return event
 
@@ -127,14 +127,14 @@ class Protocol(H11Protocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.conn: Connection = Connection()
-        self.logger = self.access_logger = _silent()
+        self.logger = self.access_logger = _silent_logger()
         self.access_log = False
         self._statistics: Statistics = app_state["statistics"]
         self._head_timer: asyncio.TimerHandle | None = None
         self._tunnel: asyncio.StreamReader | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has connected: it has a minute to send a request's head."""
+        """Begin with a connected client, which has a minute to send a request's head."""
         super().connection_made(GatheringTransport(transport, self.loop))
         self._statistics.connections_active += 1
         self._statistics.connections_accepted += 1
@@ -142,7 +142,7 @@ class Protocol(H11Protocol):
         self._head_timer = self.loop.call_later(HEADER_TIMEOUT, self._head_timed_out)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone: whoever works for it is told."""
+        """End a connection, and notify the request in progress or the tunnel."""
         self._stop_head_timer()
         if self._tunnel is not None:
             self._tunnel.feed_eof()
@@ -150,26 +150,26 @@ class Protocol(H11Protocol):
         if self.conn.on_disconnect is not None:
             self.conn.on_disconnect()
         super().connection_lost(exc)
-        # uvicorn leaves a broken TLS transport open in the eyes of asyncio, which warns about it.
+        # uvicorn does not close a broken TLS transport, and asyncio warns about it.
         self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sends: HTTP, or after an upgrade whatever it likes."""
+        """Handle data of the client: HTTP, or after an upgrade bytes for the tunnel."""
         if self._tunnel is None:
             super().data_received(data)
         else:
             self._tunnel.feed_data(data)
 
     def switch(self, headers: RawHeaders) -> asyncio.StreamReader:
-        """Answer 101 to a request for an upgrade. What the client sends from now on is to be read from the result.
+        """Answer 101 to a request for an upgrade, and return a reader for the client's further data.
 
-        The connection closes when the application is done with the request.
+        The connection is closed when the application has finished the request.
         """
         switching = h11.InformationalResponse(status_code=101, headers=headers, reason=b"Switching Protocols")
         self.transport.write(self.conn.send(switching) or b"")
         self.cycle.response_started = True
         self._tunnel = asyncio.StreamReader()
-        # It keeps the client from sending more than the service takes.
+        # The reader pauses the transport when the service reads slowly.
         self._tunnel.set_transport(self.transport)
         self._tunnel.feed_data(self.conn.trailing_data[0])
         if self.transport.is_closing():
@@ -188,11 +188,11 @@ class Protocol(H11Protocol):
             self._head_timer = self.loop.call_later(HEADER_TIMEOUT, self._head_timed_out)
 
     def abort(self) -> None:
-        """Cut the connection, so that the client sees that its response is not whole."""
+        """Break off the connection, so that the client sees that its response is incomplete."""
         self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP as Kong does, and close."""
+        """Answer invalid HTTP as Kong does, and close."""
         kind, body = error_page("*/*", message_of(400), "")
         headers = [
             ("Content-Type", kind),
@@ -208,7 +208,7 @@ class Protocol(H11Protocol):
             )
             self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
         except h11.LocalProtocolError:
-            # A response to an earlier request of this connection is under way.
+            # A response to an earlier request of this connection is being sent.
             self.transport.abort()
             return
         self.transport.close()

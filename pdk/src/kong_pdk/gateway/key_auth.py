@@ -1,4 +1,4 @@
-"""Kong's key-auth, the one bundled plugin that the embedded gateway has."""
+"""Kong's plugin key-auth, the only bundled plugin that the embedded gateway has."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ _ANONYMOUS = b"X-Anonymous-Consumer"
 
 
 class _Denied(Exception):
-    """The request has no key, or not one that is known."""
+    """The request has no key, several keys, or an unknown one."""
 
 
-def _set(headers: RawHeaders, name: bytes, value: str | None) -> None:
-    """Set a header of the upstream's request, or clear it."""
+def _set_header(headers: RawHeaders, name: bytes, value: str | None) -> None:
+    """Set a header of the request to the upstream; None removes it."""
     headers[:] = [pair for pair in headers if pair[0].lower() != name.lower()]
     if value is not None:
         headers.append((name, value.encode("utf-8", "surrogateescape")))
 
 
-def _query(raw: bytes) -> list[tuple[str, str]]:
+def _arguments(raw: bytes) -> list[tuple[str, str]]:
     text = raw.decode("utf-8", "surrogateescape")
     return urllib.parse.parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
 
 
 class KeyAuth:
-    """Knows consumers by an API key in a header, the query or the body."""
+    """Authenticates consumers by an API key in a header, the query or the body."""
 
     name = "key-auth"
     priority = 1250
@@ -57,7 +57,7 @@ class KeyAuth:
     fields = _FIELDS
 
     async def run(self, exchange: Exchange, plugin: PluginConfig, phase: str) -> None:
-        """Find the consumer. Raises Exit with 401 when there is none, unless anonymous access is allowed."""
+        """Authenticate the consumer. Raises Exit with 401 if this fails and anonymous access is not configured."""
         config = plugin.config
         if not config.get("run_on_preflight", True) and exchange.request.method == "OPTIONS":
             return
@@ -89,17 +89,17 @@ class KeyAuth:
         names = config.get("key_names") or ["apikey"]
         assert isinstance(names, list)
         for name in map(str, names):
-            found = _in_headers(exchange, name) if config.get("key_in_header", True) else []
-            if not found and config.get("key_in_query", True):
-                found = [value for key, value in _query(exchange.upstream.raw_query) if key == name]
-            if not found and config.get("key_in_body"):
-                found = await _in_body(exchange, name)
-            if len(found) > 1:
+            keys = _in_headers(exchange, name) if config.get("key_in_header", True) else []
+            if not keys and config.get("key_in_query", True):
+                keys = [value for key, value in _arguments(exchange.upstream.raw_query) if key == name]
+            if not keys and config.get("key_in_body"):
+                keys = await _in_body(exchange, name)
+            if len(keys) > 1:
                 raise _Denied("Duplicate API key found")
-            if found and found[0]:
+            if keys and keys[0]:
                 if config.get("hide_credentials"):
-                    _hide(exchange, name)
-                return found[0]
+                    _hide_key(exchange, name)
+                return keys[0]
         raise _Denied("No API key found in request")
 
     def _admit_anonymous(self, exchange: Exchange, anonymous: str) -> None:
@@ -112,41 +112,41 @@ class KeyAuth:
     def _admit(self, exchange: Exchange, consumer: Consumer, credential: Credential | None) -> None:
         exchange.consumer, exchange.credential = consumer, credential
         headers = exchange.upstream.headers
-        _set(headers, b"X-Consumer-ID", consumer.id)
-        _set(headers, b"X-Consumer-Custom-ID", consumer.custom_id)
-        _set(headers, b"X-Consumer-Username", consumer.username)
-        _set(headers, b"X-Credential-Identifier", credential.id if credential else None)
-        _set(headers, _ANONYMOUS, None if credential else "true")
+        _set_header(headers, b"X-Consumer-ID", consumer.id)
+        _set_header(headers, b"X-Consumer-Custom-ID", consumer.custom_id)
+        _set_header(headers, b"X-Consumer-Username", consumer.username)
+        _set_header(headers, b"X-Credential-Identifier", credential.id if credential else None)
+        _set_header(headers, _ANONYMOUS, None if credential else "true")
 
 
 def _in_headers(exchange: Exchange, name: str) -> list[str]:
-    wanted = name.lower().encode()
+    lowered = name.lower().encode()
     return [
-        value.decode("utf-8", "surrogateescape") for key, value in exchange.upstream.headers if key.lower() == wanted
+        value.decode("utf-8", "surrogateescape") for key, value in exchange.upstream.headers if key.lower() == lowered
     ]
 
 
 async def _in_body(exchange: Exchange, name: str) -> list[str]:
-    """The key in a form or a JSON object. A body that was spooled to a file is too large to be looked at."""
-    kinds = _in_headers(exchange, "content-type")
+    """The keys in a form or a JSON object. A body that is in a file is too large, and is ignored."""
+    content_types = _in_headers(exchange, "content-type")
     body = await exchange.request.read_body()
-    if not kinds or body.file is not None:
+    if not content_types or body.file is not None:
         return []
-    if kinds[0].startswith("application/x-www-form-urlencoded"):
-        return [value for key, value in _query(body.content) if key == name]
-    if kinds[0].startswith("application/json"):
+    if content_types[0].startswith("application/x-www-form-urlencoded"):
+        return [value for key, value in _arguments(body.content) if key == name]
+    if content_types[0].startswith("application/json"):
         try:
-            found = json.loads(body.content)
+            fields = json.loads(body.content)
         except ValueError:
             return []
-        value = found.get(name) if isinstance(found, dict) else None
+        value = fields.get(name) if isinstance(fields, dict) else None
         return [value] if isinstance(value, str) else []
     return []
 
 
-def _hide(exchange: Exchange, name: str) -> None:
-    """Keep the key from the upstream."""
-    _set(exchange.upstream.headers, name.encode(), None)
+def _hide_key(exchange: Exchange, name: str) -> None:
+    """Remove the key from the request to the upstream."""
+    _set_header(exchange.upstream.headers, name.encode(), None)
     parts = exchange.upstream.raw_query.split(b"&")
     kept = [part for part in parts if urllib.parse.unquote_to_bytes(part.partition(b"=")[0]) != name.encode()]
     exchange.upstream.raw_query = b"&".join(kept)

@@ -1,4 +1,4 @@
-"""The sockets that clients connect to, for HTTP and for streams, and how they are drained."""
+"""The listening sockets for HTTP and for streams, and how they are closed gracefully."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from kong_pdk.gateway.gateway_settings import Listener
 from kong_pdk.gateway.http_protocol import KEEP_ALIVE, Protocol
 from kong_pdk.gateway.nginx_logs import ErrorLog
 
-# How long what was cut off may take to be gone, in seconds.
-_LAST_TURNS = 1.0
+# How long broken off connections may take to close, in seconds.
+_CUT_OFF_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the gateway can be reached, with the port it really got."""
+    """An address of the gateway, with the actual port."""
 
     host: str
     port: int
     ssl: bool
 
 
-Gate = Callable[[socket.socket], Awaitable[bool]]
+HandshakeGate = Callable[[socket.socket], Awaitable[bool]]
 
 
 async def _open_gate(connection: socket.socket) -> bool:
@@ -43,10 +43,10 @@ async def _open_gate(connection: socket.socket) -> bool:
 class Listeners:
     """Sockets that serve one ASGI application. Their connections are counted in ``statistics``.
 
-    ``gate`` is asked before each TLS handshake whether it may begin; if not, the connection is closed by it.
+    ``gate`` decides before each TLS handshake whether it may begin; if not, ``gate`` closes the connection.
     """
 
-    def __init__(self, app: Any, statistics: Statistics, gate: Gate = _open_gate) -> None:
+    def __init__(self, app: Any, statistics: Statistics, gate: HandshakeGate = _open_gate) -> None:
         self._statistics = statistics
         self._gate = gate
         self._config = Config(
@@ -65,11 +65,11 @@ class Listeners:
         )
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
-        self._secured: list[Acceptor] = []
+        self._tls_acceptors: list[Acceptor] = []
         self.addresses: list[Address] = []
 
     async def open(self, listeners: Sequence[Listener], context: ssl.SSLContext | None) -> None:
-        """Listen on all addresses, or on none. Raises OSError with the address that cannot be had."""
+        """Listen on all addresses, or on none of them. Raises OSError with the address that cannot be used."""
         try:
             for listener in listeners:
                 await self._open(listener, context if listener.ssl else None)
@@ -80,7 +80,7 @@ class Listeners:
     async def _open(self, listener: Listener, context: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
         bound = bind(listener, "KONG_PROXY_LISTEN or KONG_STATUS_LISTEN")
-        make = functools.partial(
+        make_protocol = functools.partial(
             Protocol,
             config=self._config,
             server_state=self._state,
@@ -89,17 +89,17 @@ class Listeners:
         )
         try:
             if context is None:
-                self._servers.append(await loop.create_server(make, sock=bound, backlog=listener.backlog))
+                self._servers.append(await loop.create_server(make_protocol, sock=bound, backlog=listener.backlog))
             else:
-                serve = functools.partial(self._shake_hands, make, context)
-                self._secured.append(Acceptor(bound, listener.backlog, serve))
+                serve = functools.partial(self._shake_hands, make_protocol, context)
+                self._tls_acceptors.append(Acceptor(bound, listener.backlog, serve))
         except BaseException:
             bound.close()
             raise
         self.addresses.append(Address(listener.host, bound.getsockname()[1], listener.ssl))
 
     async def _shake_hands(
-        self, make: Callable[[], Protocol], context: ssl.SSLContext, connection: socket.socket
+        self, make_protocol: Callable[[], Protocol], context: ssl.SSLContext, connection: socket.socket
     ) -> None:
         try:
             passes = await self._gate(connection)
@@ -107,20 +107,20 @@ class Listeners:
             connection.close()
             raise
         if passes:
-            with contextlib.suppress(OSError):  # the client spoke no TLS, or left
-                await asyncio.get_running_loop().connect_accepted_socket(make, connection, ssl=context)
+            with contextlib.suppress(OSError):  # the client does not speak TLS, or has closed the connection
+                await asyncio.get_running_loop().connect_accepted_socket(make_protocol, connection, ssl=context)
 
     async def close(self, grace: float) -> None:
-        """Take no new connections, let requests in flight finish for ``grace`` seconds, then cut them off."""
+        """Accept no more connections, let requests in flight finish for ``grace`` seconds, then break them off."""
         for server in self._servers:
             server.close()
         self._servers.clear()
         handshakes: set[asyncio.Task[None]] = set()
-        for acceptor in self._secured:
+        for acceptor in self._tls_acceptors:
             await acceptor.close()
             handshakes |= acceptor.tasks
         for task in handshakes:
-            task.cancel()  # the client has not asked for anything yet
+            task.cancel()  # the client has not sent a request yet
         await asyncio.gather(*handshakes, return_exceptions=True)
         for connection in list(self._state.connections):
             connection.shutdown()
@@ -133,18 +133,15 @@ class Listeners:
         for task in pending:
             task.cancel()
         if pending:
-            await asyncio.wait(pending, timeout=_LAST_TURNS)
-        await self._closed()
+            await asyncio.wait(pending, timeout=_CUT_OFF_SECONDS)
+        await self._wait_until_closed()
 
-    async def _closed(self) -> None:
-        """Give the loop its turns to close sockets: who closes the loop next must find none open."""
+    async def _wait_until_closed(self) -> None:
+        """Let the loop close its sockets: none may be open when the loop itself is closed."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + _LAST_TURNS
+        end = loop.time() + _CUT_OFF_SECONDS
         while self._state.connections and loop.time() < end:
             await asyncio.sleep(0)
-
-
-# How long what was cut off may take to be gone, in seconds.
 
 
 class StreamListeners:
@@ -157,7 +154,7 @@ class StreamListeners:
         self.addresses: list[Address] = []
 
     async def open(self, listeners: Sequence[Listener]) -> None:
-        """Listen on all addresses, or on none. Raises OSError with the address that cannot be had."""
+        """Listen on all addresses, or on none of them. Raises OSError with the address that cannot be used."""
         try:
             for listener in listeners:
                 bound = bind(listener, "KONG_STREAM_LISTEN")
@@ -172,7 +169,7 @@ class StreamListeners:
             raise
 
     async def close(self, grace: float) -> None:
-        """Take no new connections, let the open ones end for ``grace`` seconds, then cut them off."""
+        """Accept no more connections, let open ones end for ``grace`` seconds, then break them off."""
         for acceptor in self._acceptors:
             await acceptor.close()
         pending = {task for acceptor in self._acceptors for task in acceptor.tasks}
@@ -183,4 +180,4 @@ class StreamListeners:
         for task in pending:
             task.cancel()
         if pending:
-            await asyncio.wait(pending, timeout=_LAST_TURNS)
+            await asyncio.wait(pending, timeout=_CUT_OFF_SECONDS)

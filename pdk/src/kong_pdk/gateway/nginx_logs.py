@@ -1,4 +1,4 @@
-"""The gateway's two logs, written as nginx writes them."""
+"""The streams of the gateway's logs, and the error log in nginx's format."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _STREAMS = {"/dev/stdout": "stdout", "/dev/stderr": "stderr"}
 
 
 class Stream:
-    """A text stream that log lines go to; a line is one write, so lines of several tasks never mix."""
+    """A text stream for log lines. Each line is one write, so lines of several tasks are never mixed."""
 
     def __init__(self, target: TextIO, owned: bool = False) -> None:
         self._target = target
         self._owned = owned
 
     def write(self, line: str) -> None:
-        """Write one line. A reader that is gone or a full disk must not take requests down."""
+        """Write one line. Errors are ignored: a closed pipe or a full disk must not fail requests."""
         try:
             self._target.write(line + "\n")
             self._target.flush()
@@ -41,7 +41,7 @@ def open_stream(destination: str, prefix: Path) -> Stream | None:
     if destination == "off":
         return None
     path = prefix / destination
-    # A link to our own stream, as Kong's entrypoint makes it, may be one that we cannot open by its name.
+    # Kong's entrypoint links its logs to /dev/stdout and /dev/stderr, which may not be openable by name.
     target = path.readlink() if path.is_symlink() and destination not in _STREAMS else path
     if str(target) in _STREAMS:
         return Stream(getattr(sys, _STREAMS[str(target)]))
@@ -50,18 +50,18 @@ def open_stream(destination: str, prefix: Path) -> Stream | None:
 
 
 class ErrorLog:
-    """``YYYY/MM/DD HH:MM:SS [level] kong: text`` for each message at or above a level."""
+    """Writes ``YYYY/MM/DD HH:MM:SS [level] kong: text`` for each message at or above a level."""
 
     def __init__(self, stream: Stream | None, level: str = "notice") -> None:
         self._stream = stream
         self._threshold = LEVELS.index(level)
 
     def set_level(self, level: str) -> None:
-        """Write messages from this level on."""
+        """Write only messages at or above this level from now on."""
         self._threshold = LEVELS.index(level)
 
     def write(self, level: str, message: str) -> None:
-        """Write a message of one of nginx's levels; each line of it gets the form of its own."""
+        """Write a message with one of nginx's levels; each line of it becomes a line of the log."""
         if self._stream is None or LEVELS.index(level) < self._threshold:
             return
         stamp = time.strftime("%Y/%m/%d %H:%M:%S")

@@ -1,4 +1,4 @@
-"""Paths as Kong compares and joins them: normalised for routing, escaped for the upstream."""
+"""Kong's rules for paths: normalised for routing, joined and escaped for the upstream."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _SEGMENT = rb"[A-Za-z0-9_~-][A-Za-z0-9_~.-]*"
 _SIMPLE = re.compile(rb"/(?:%s/)*(?:%s)?" % (_SEGMENT, _SEGMENT))
 
 
-def _decode(found: re.Match[bytes]) -> bytes:
-    code = int(found[1], 16)
-    return b"%" + found[1].upper() if code in _RESERVED else bytes((code,))
+def _decode(match: re.Match[bytes]) -> bytes:
+    code = int(match[1], 16)
+    return b"%" + match[1].upper() if code in _RESERVED else bytes((code,))
 
 
 def normalize(path: bytes) -> bytes:
-    """Decode what needs no escape, resolve ``.`` and ``..``, and merge slashes, as Kong's router does."""
+    """Decode unnecessary escapes, resolve ``.`` and ``..``, and merge slashes, like Kong's router."""
     if _SIMPLE.fullmatch(path):
         return path
     kept: list[bytes] = []
@@ -32,14 +32,18 @@ def normalize(path: bytes) -> bytes:
 
 
 def escape(path: bytes) -> bytes:
-    """Percent-encode what must not travel as it is."""
-    return _PLAIN.sub(lambda found: b"%%%02X" % found[0][0], path)
+    """Percent-encode the bytes that are not allowed in a path."""
+    return _PLAIN.sub(lambda match: b"%%%02X" % match[0][0], path)
 
 
 def join(base: bytes, path: bytes, matched: int, strip: bool, handling: str = "v0") -> bytes:
-    """The upstream's path: a service's ``base`` and the request's ``path``, less its ``matched`` first bytes.
+    """The upstream's path, made of a service's path and the request's path.
 
-    The branches are those of Kong's ``path_handling``; ``v0`` puts one slash between the two.
+    :param base: the service's path.
+    :param path: the request's path, normalised.
+    :param matched: the number of bytes of ``path`` that the route's path has matched.
+    :param strip: whether to remove the matched bytes.
+    :param handling: Kong's ``path_handling``: ``v0`` puts exactly one slash between the two paths, ``v1`` does not.
     """
     rest = path[matched:] if strip else path
     if handling == "v1":

@@ -1,4 +1,4 @@
-"""Which plugins run for a request, with which configuration and in which order; what goes wrong becomes Kong's 500."""
+"""Chooses the plugins for a request, their configuration and order, and runs them. Failures become Kong's 500."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kong_pdk.gateway.error_responses import error_exit
 from kong_pdk.gateway.exchange import Exchange, Exit, Refused
 from kong_pdk.gateway.servers.failures import PluginFailed
 
-# From the most specific to the least, as Kong looks: (route, service, consumer).
+# Kong's order from the most specific configuration to the least: (route, service, consumer).
 _PRECEDENCE = (
     (True, True, True),
     (True, False, True),
@@ -25,7 +25,7 @@ _PRECEDENCE = (
     (False, False, False),
 )
 
-# Kong looks at a plugin's protocols only to tell its HTTP side from its stream side.
+# Kong uses a plugin's protocols only to choose between the HTTP and the stream subsystem.
 HTTP_PROTOCOLS = frozenset({"http", "https", "grpc", "grpcs"})
 
 Scope = tuple[str | None, str | None, str | None]
@@ -44,23 +44,20 @@ class Handler(Protocol):
     def phases(self) -> Collection[str]: ...
 
     async def run(self, exchange: Exchange, plugin: PluginConfig, phase: str) -> None:
-        """Run one phase. Raises :class:`~kong_pdk.gateway.exchange.Exit` to answer the client."""
+        """Run one phase. Raises :class:`~kong_pdk.gateway.exchange.Exit` to respond to the client."""
         ...
 
 
 @dataclass(frozen=True)
 class Applied:
-    """A handler and the configuration that applies to this request."""
+    """A handler, and its configuration for this request."""
 
     handler: Handler
     plugin: PluginConfig
 
 
 class Registry:
-    """The configured plugins of one configuration and one subsystem, ready to be asked for each request.
-
-    ``protocols`` are the subsystem's.
-    """
+    """The plugin entries of one configuration that apply to one subsystem, whose protocols are ``protocols``."""
 
     def __init__(
         self,
@@ -70,19 +67,19 @@ class Registry:
     ) -> None:
         self._scopes: dict[str, dict[Scope, PluginConfig]] = {}
         for plugin in plugins:
-            if plugin.consumer_group is not None:  # nobody is in one: the gateway does not have them
+            if plugin.consumer_group is not None:  # the gateway has no consumer groups
                 continue
             if plugin.enabled and plugin.name in handlers and set(protocols).intersection(plugin.protocols):
                 scope = (plugin.route_id, plugin.service_id, plugin.consumer_id)
                 self._scopes.setdefault(plugin.name, {})[scope] = plugin
-        # Kong runs the higher priority first, and of two with one priority the greater name.
-        used = sorted(self._scopes, key=lambda name: (handlers[name].priority, name), reverse=True)
-        self._ordered = [handlers[name] for name in used]
+        # Kong runs higher priorities first, and of equal priorities the greater name.
+        names = sorted(self._scopes, key=lambda name: (handlers[name].priority, name), reverse=True)
+        self._ordered = [handlers[name] for name in names]
 
     def applied(self, exchange: Exchange, phase: str) -> Iterator[Applied]:
-        """The plugins of this phase in their order; lazy, since a plugin of ``access`` may set the consumer.
+        """The plugins of this phase in their order. Lazy, since a plugin in ``access`` may set the consumer.
 
-        ``rewrite`` and ``certificate`` run before a route is known, so only global plugins take part.
+        ``rewrite`` and ``certificate`` run before the route is known, so only global plugins run in them.
         """
         unrouted = phase in {"rewrite", "certificate"}
         for handler in self._ordered:
@@ -92,13 +89,13 @@ class Registry:
                     yield Applied(handler, plugin)
 
     def has_global(self, phase: str) -> bool:
-        """Whether any plugin that is applied globally takes part in this phase."""
+        """Whether a globally configured plugin handles this phase."""
         return any(
             phase in handler.phases and (None, None, None) in self._scopes[handler.name] for handler in self._ordered
         )
 
     def has(self, exchange: Exchange, phase: str) -> bool:
-        """Whether any plugin has work in this phase of this request."""
+        """Whether a plugin handles this phase for this request."""
         return any(True for _ in self.applied(exchange, phase))
 
     def _configuration(self, exchange: Exchange, name: str, unrouted: bool) -> PluginConfig | None:
@@ -114,17 +111,17 @@ class Registry:
                 service if with_service else None,
                 consumer if with_consumer else None,
             )
-            found = scopes.get(scope)
-            if found is not None:
-                return found
+            plugin = scopes.get(scope)
+            if plugin is not None:
+                return plugin
         return None
 
 
 async def run_phase(exchange: Exchange, phase: str, registry: Registry) -> None:
-    """Run any phase but ``log``.
+    """Run any phase except ``log``.
 
-    Raises :class:`~kong_pdk.gateway.exchange.Exit` when a plugin answers the client, and with status 500 when
-    a plugin fails. ``exchange.response.source`` is ``exit`` then, as in Kong.
+    Raises :class:`~kong_pdk.gateway.exchange.Exit` if a plugin responds to the client, and with status 500 if a plugin
+    fails. As in Kong, ``exchange.response.source`` is then ``exit``.
     """
     exchange.phase = phase
     try:
@@ -144,24 +141,24 @@ async def _run(exchange: Exchange, applied: Applied, phase: str) -> None:
 
 
 async def run_log(exchange: Exchange, registry: Registry) -> None:
-    """Run ``log`` when the client has its response. A plugin that fails is only logged."""
+    """Run ``log`` after the client has its response. The failure of a plugin is only logged."""
     while exchange.at_end:
         exchange.at_end.pop()()
     exchange.phase = "log"
-    tasks = [_log(exchange, applied) for applied in registry.applied(exchange, "log")]
+    tasks = [_run_log_handler(exchange, applied) for applied in registry.applied(exchange, "log")]
     await asyncio.gather(*tasks)
 
 
-async def _log(exchange: Exchange, applied: Applied) -> None:
+async def _run_log_handler(exchange: Exchange, applied: Applied) -> None:
     try:
         await applied.handler.run(exchange, applied.plugin, "log")
     except Exit:
         return
-    except Exception as error:  # noqa: BLE001 - nobody is left to answer, and the other plugins must run
+    except Exception as error:  # noqa: BLE001 - the response is sent, and the other plugins must run
         _report(exchange, applied, "log", error)
 
 
 def _report(exchange: Exchange, applied: Applied, phase: str, error: Exception) -> None:
     exchange.node.log.write(
-        "error", f"[{applied.plugin.name}] failed to run its {phase}: {error}, {exchange.described()}"
+        "error", f"[{applied.plugin.name}] failed to run its {phase}: {error}, {exchange.log_context()}"
     )

@@ -1,4 +1,4 @@
-"""The headers of the response to the client, as Kong puts them together."""
+"""Builds the headers of the response to the client like Kong."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _NO_BODY = frozenset({204, 304})
 
 
 def sendable(headers: RawHeaders) -> RawHeaders:
-    """Drop what is no header name and no length, and escape what would end a header: plugins set whatever they like."""
+    """Remove invalid header names and lengths, and escape control characters, since plugins may set any value."""
     kept = [
-        (name, _CONTROL.sub(lambda found: b"%%%02X" % found[0][0], value).strip())
+        (name, _CONTROL.sub(lambda match: b"%%%02X" % match[0][0], value).strip())
         for name, value in headers
         if _NAME.fullmatch(name)
     ]
@@ -27,14 +27,14 @@ def sendable(headers: RawHeaders) -> RawHeaders:
     return [pair for pair in kept if pair[0].lower() != b"content-length"]
 
 
-def over(base: RawHeaders, new: RawHeaders) -> RawHeaders:
-    """``base`` with the headers of ``new`` in the place of its own of the same names."""
+def override(base: RawHeaders, new: RawHeaders) -> RawHeaders:
+    """``base`` with the headers of ``new``, which replace headers of the same names."""
     names = {name.lower() for name, _ in new}
     return [pair for pair in base if pair[0].lower() not in names] + new
 
 
 def merge(set_by_plugins: RawHeaders, from_upstream: RawHeaders) -> RawHeaders:
-    """Of a name that both have, nginx takes the upstream's; its Content-Type leads as nginx writes it."""
+    """Merge headers like nginx: the upstream's replace those of the same names, and its Content-Type comes first."""
     names = {name.lower() for name, _ in from_upstream}
     leading = [pair for pair in from_upstream if pair[0].lower() in {b"content-type", b"content-length"}]
     rest = [pair for pair in from_upstream if pair[0].lower() not in {b"content-type", b"content-length"}]
@@ -42,12 +42,12 @@ def merge(set_by_plugins: RawHeaders, from_upstream: RawHeaders) -> RawHeaders:
 
 
 def may_have_body(status: int) -> bool:
-    """Whether HTTP lets a response of this status have a body."""
+    """Whether a response of this status may have a body in HTTP."""
     return status not in _NO_BODY
 
 
 def with_length(headers: RawHeaders, status: int, body: bytes) -> RawHeaders:
-    """The headers with the length of a body that is there as a whole."""
+    """The headers with the length of a complete body."""
     kept = [pair for pair in headers if pair[0].lower() not in {b"content-length", b"transfer-encoding"}]
     if not may_have_body(status):
         return kept
@@ -55,53 +55,53 @@ def with_length(headers: RawHeaders, status: int, body: bytes) -> RawHeaders:
 
 
 def exit_headers(exchange: Exchange, answer: Exit, content_type: str | None, body: bytes) -> RawHeaders:
-    """The headers of an answer that Kong gives itself, over what plugins and the upstream have set."""
-    new = list(answer.headers)
-    if content_type is not None and not any(name.lower() == b"content-type" for name, _ in new):
-        new.append((b"Content-Type", content_type.encode()))
-    headers = over(exchange.response.headers, new)
-    told = [value for name, value in answer.headers if name.lower() == b"content-length"]
+    """The headers of a response by Kong itself, which replace headers of plugins and of the upstream."""
+    answer_headers = list(answer.headers)
+    if content_type is not None and not any(name.lower() == b"content-type" for name, _ in answer_headers):
+        answer_headers.append((b"Content-Type", content_type.encode()))
+    headers = override(exchange.response.headers, answer_headers)
+    lengths = [value for name, value in answer.headers if name.lower() == b"content-length"]
     headers = with_length(headers, answer.status, body)
-    if told:
-        # Only of an answer without a body: to HEAD, the length that a GET would have.
-        headers = over(headers, [(b"Content-Length", told[-1])])
+    if lengths:
+        # The length that a plugin sets counts only without a body: to HEAD, it is the length for GET.
+        headers = override(headers, [(b"Content-Length", lengths[-1])])
     elif not may_have_body(answer.status) and (answer.body is not None or answer.status == 304):
-        # Kong has set the length of the body that it was given, an empty one too; nginx leaves out the body alone.
+        # Kong sets the length of the plugin's body, also of an empty one; nginx then removes the body, not the length.
         headers.append((b"Content-Length", b"%d" % len(answer.body or b"")))
     if answer.status == 204:
         headers = [pair for pair in headers if pair[0].lower() != b"content-type"]
     return headers
 
 
-def switching(headers: RawHeaders, from_upstream: RawHeaders) -> RawHeaders:
-    """The headers of an answer that ends HTTP on a connection, in favour of the protocol that the upstream names."""
+def upgrade_headers(headers: RawHeaders, from_upstream: RawHeaders) -> RawHeaders:
+    """The headers of a 101 response, with the protocol that the upstream names."""
     kept = [pair for pair in headers if pair[0].lower() not in {b"content-length", b"date"}]
-    upgrade = [pair for pair in from_upstream if pair[0].lower() == b"upgrade"]
-    return [*kept, (b"Connection", b"upgrade"), *upgrade]
+    protocol = [pair for pair in from_upstream if pair[0].lower() == b"upgrade"]
+    return [*kept, (b"Connection", b"upgrade"), *protocol]
 
 
-def final(exchange: Exchange) -> RawHeaders:
-    """All headers of the response: those of ``exchange.response`` and Kong's own."""
+def final_headers(exchange: Exchange) -> RawHeaders:
+    """All headers of the response: ``exchange.response.headers`` and the headers that Kong adds."""
     headers = sendable(exchange.response.headers)
     names = {name.lower() for name, _ in headers}
-    shown = exchange.node.settings.headers
+    enabled = exchange.node.settings.headers
     if b"date" not in names:
         headers.insert(0, (b"Date", formatdate(usegmt=True).encode()))
     service = exchange.service_response
-    own = _local(exchange, names) if service is None else _proxied(exchange, service)
-    headers = over(headers, [pair for pair in own if _shown(pair[0], shown)])
-    if "x-kong-request-id" in shown:
-        headers = over(headers, [(b"X-Kong-Request-Id", exchange.request_id.encode())])
+    kong_headers = _own_headers(exchange, names) if service is None else _proxy_headers(exchange, service)
+    headers = override(headers, [pair for pair in kong_headers if _is_enabled(pair[0], enabled)])
+    if "x-kong-request-id" in enabled:
+        headers = override(headers, [(b"X-Kong-Request-Id", exchange.request_id.encode())])
     return headers
 
 
-def _shown(name: bytes, shown: tuple[str, ...]) -> bool:
-    """Whether the setting ``headers`` names a header of Kong's, by itself or by the token for its kind."""
+def _is_enabled(name: bytes, enabled: tuple[str, ...]) -> bool:
+    """Whether the setting ``headers`` enables a header of Kong, by its name or by the token for its kind."""
     lowered = name.decode("ascii").lower()
-    return lowered in shown or any(token in shown for token, names in TOKENS.items() if lowered in names)
+    return lowered in enabled or any(token in enabled for token, names in TOKENS.items() if lowered in names)
 
 
-def _proxied(exchange: Exchange, service: ServiceResponse) -> RawHeaders:
+def _proxy_headers(exchange: Exchange, service: ServiceResponse) -> RawHeaders:
     version = f"1.1 kong/{VERSION}".encode()
     earlier = [value for name, value in exchange.response.headers if name.lower() == b"via"]
     return [
@@ -112,9 +112,9 @@ def _proxied(exchange: Exchange, service: ServiceResponse) -> RawHeaders:
     ]
 
 
-def _local(exchange: Exchange, names: set[bytes]) -> RawHeaders:
+def _own_headers(exchange: Exchange, names: set[bytes]) -> RawHeaders:
     took = max(0, int((time.time() - exchange.start_time) * 1000))
-    own: RawHeaders = [(b"X-Kong-Response-Latency", b"%d" % took)]
+    result: RawHeaders = [(b"X-Kong-Response-Latency", b"%d" % took)]
     if b"server" not in names:
-        own.append((b"Server", f"kong/{VERSION}".encode()))
-    return own
+        result.append((b"Server", f"kong/{VERSION}".encode()))
+    return result

@@ -1,4 +1,4 @@
-"""Finds the route of a request by Kong's rules (router flavour ``traditional_compatible``), and sets its upstream."""
+"""Finds the route of a request like Kong's router flavour ``traditional_compatible``, and sets the upstream."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NAMED_GROUP = re.compile(r"\(\?<(?![=!])")
 
 
 def compile_regex(pattern: str) -> re.Pattern[str]:
-    """A regular expression as Kong writes it, with ``(?<name>...)`` for named groups. Raises re.error."""
+    """Compile a regular expression in Kong's syntax, with ``(?<name>...)`` for named groups. Raises re.error."""
     return re.compile(_NAMED_GROUP.sub("(?P<", pattern))
 
 
 @dataclass(frozen=True)
 class Target:
-    """What of a request decides its route. ``host`` is lower-cased and without a port."""
+    """The parts of a request that decide its route. ``host`` is in lower case and has no port."""
 
     method: str
     scheme: str
@@ -36,7 +36,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Match:
-    """The route of a request. ``matched`` is the part of the path that the route's path stood for."""
+    """The route of a request. ``matched`` is the part of the path that the route's path matches."""
 
     route: Route
     service: Service | None
@@ -46,7 +46,7 @@ class Match:
 
 
 class _Hosts:
-    """``hosts`` of a route: exact names and names with one ``*``, each with or without a port."""
+    """A route's ``hosts``: exact names and names with one ``*``, each with or without a port."""
 
     def __init__(self, hosts: Iterable[str]) -> None:
         names = [host.lower() for host in hosts]
@@ -65,7 +65,7 @@ class _Hosts:
 
 
 class _Header:
-    """One header condition of a route: any of some values, or one regular expression (``~*``)."""
+    """A condition on a header: one of several values, or one regular expression (``~*``)."""
 
     def __init__(self, name: str, values: tuple[str, ...]) -> None:
         self._name = name.lower().encode()
@@ -84,7 +84,7 @@ class _Header:
 
 
 class _Rule:
-    """One path of one route with the route's other conditions, and its place among all rules."""
+    """One path of a route with the route's other conditions, and its rank among all rules."""
 
     def __init__(self, route: Route, path: str | None) -> None:
         self.route = route
@@ -104,7 +104,7 @@ class _Rule:
         )
 
     def match(self, target: Target) -> re.Match[str] | bool:
-        """False, True for a plain path (or none), or what a regex path found."""
+        """False for no match, True for a plain path or none, or the match of a regex path."""
         if self.methods is not None and target.method not in self.methods:
             return False
         if self.regex is None and not target.path.startswith(self.prefix):
@@ -134,23 +134,23 @@ class Router:
     def match(self, target: Target) -> Match | None:
         """The route of a request, or None. ``target.path`` must be normalised."""
         for rule in self._rules:
-            found = rule.match(target)
-            if found is not False:
-                return self._matched(rule, found)
+            result = rule.match(target)
+            if result is not False:
+                return self._matched(rule, result)
         return None
 
-    def _matched(self, rule: _Rule, found: re.Match[str] | bool) -> Match:
+    def _matched(self, rule: _Rule, result: re.Match[str] | bool) -> Match:
         service_id = rule.route.service_id
         service = self._services.get(service_id) if service_id else None
-        if isinstance(found, bool):
+        if isinstance(result, bool):
             return Match(rule.route, service, rule.prefix)
-        named = {name: value for name, value in found.groupdict().items() if value is not None}
-        unnamed = tuple(value or "" for value in found.groups())
-        return Match(rule.route, service, found[0], unnamed, named)
+        named = {name: value for name, value in result.groupdict().items() if value is not None}
+        unnamed = tuple(value or "" for value in result.groups())
+        return Match(rule.route, service, result[0], unnamed, named)
 
 
 def upstream_path(match: Match, path: bytes) -> bytes:
-    """The path to ask the upstream for, escaped. ``path`` is the request's, normalised."""
+    """The escaped path for the upstream. ``path`` is the request's path, normalised."""
     base = (match.service.path if match.service else None) or "/"
     matched = len(match.matched.encode("utf-8", "surrogateescape"))
     route = match.route
@@ -163,9 +163,9 @@ _NO_ROUTE = "no Route matched with those values"
 
 
 def route(exchange: Exchange, router: Router) -> None:
-    """Fill in route, service, captures and the upstream's address.
+    """Set route, service, captures and the upstream's address in an exchange.
 
-    Raises :class:`Exit` with Kong's answer where no route fits, or the route asks for HTTPS.
+    Raises :class:`Exit` with Kong's response if no route matches, or the route requires HTTPS.
     """
     request = exchange.request
     path = paths.normalize(request.raw_path)
@@ -173,24 +173,24 @@ def route(exchange: Exchange, router: Router) -> None:
         method=exchange.upstream.method,
         scheme=request.scheme,
         host=request.host,
-        port=_asked_port(request),
-        path=_text(exchange, path),
+        port=_requested_port(request),
+        path=_decoded_path(exchange, path),
         headers=exchange.upstream.headers,
     )
     match = router.match(target)
     if match is None:
         raise error_exit(exchange, 404, _NO_ROUTE)
-    _note(exchange, match)
+    _set_route(exchange, match)
     _refuse_grpc(exchange, match.route)
     _require_https(exchange, match.route)
     if match.service is None:
         raise error_exit(exchange, 503, "no Service found with those values")
     _require_http(exchange, match.service)
-    _address(exchange, match, match.service, path)
+    _set_upstream(exchange, match, match.service, path)
 
 
-def _text(exchange: Exchange, path: bytes) -> str:
-    """The path as the router takes it. Kong's router gives up on bytes that are no UTF-8: no route has them."""
+def _decoded_path(exchange: Exchange, path: bytes) -> str:
+    """The path as text. Like Kong's router, answer 404 if the path is not valid UTF-8."""
     try:
         return path.decode()
     except UnicodeDecodeError as error:
@@ -198,18 +198,18 @@ def _text(exchange: Exchange, path: bytes) -> str:
             reason = f"incomplete utf-8 byte sequence from index {error.start}"
         else:
             reason = f"invalid utf-8 sequence of {error.end - error.start} bytes from index {error.start}"
-        exchange.node.log.write("error", f"router returned an error: {reason}, {_NOT_FOUND}, {exchange.described()}")
+        exchange.node.log.write("error", f"router returned an error: {reason}, {_NOT_FOUND}, {exchange.log_context()}")
         raise error_exit(exchange, 404, _NO_ROUTE) from None
 
 
-def _asked_port(request: Request) -> int:
-    """The port that the Host header names, or else the listener's."""
+def _requested_port(request: Request) -> int:
+    """The port in the Host header, or else the listener's port."""
     host = joined(request.headers, b"host") or b""
     _, colon, port = host.rpartition(b":")
     return int(port) if colon and port.isdigit() and len(port) < 6 else request.port
 
 
-def _note(exchange: Exchange, match: Match) -> None:
+def _set_route(exchange: Exchange, match: Match) -> None:
     exchange.route, exchange.service = match.route, match.service
     exchange.matched_path = match.matched
     exchange.unnamed_captures = list(match.unnamed)
@@ -222,16 +222,16 @@ def _require_http(exchange: Exchange, service: Service) -> None:
     if service.protocol not in _SERVED:
         exchange.node.log.write(
             "error",
-            f"service {service.name or service.id}: protocol {service.protocol} is not one of this gateway's, "
-            "which are http and https",
+            f"service {service.name or service.id}: protocol {service.protocol} is not supported by this gateway, "
+            "which has http and https",
         )
         raise nginx_error(exchange, 502)
 
 
-def _address(exchange: Exchange, match: Match, service: Service, path: bytes) -> None:
+def _set_upstream(exchange: Exchange, match: Match, service: Service, path: bytes) -> None:
     upstream = exchange.upstream
-    asked = joined(upstream.headers, b"upgrade") or b""
-    exchange.upgrade = exchange.request.http_version == "1.1" and asked.strip().lower() == b"websocket"
+    upgrade = joined(upstream.headers, b"upgrade") or b""
+    exchange.upgrade = exchange.request.http_version == "1.1" and upgrade.strip().lower() == b"websocket"
     upstream.scheme = service.protocol
     upstream.host = service.host
     upstream.port = service.port
@@ -245,7 +245,7 @@ def _address(exchange: Exchange, match: Match, service: Service, path: bytes) ->
 
 
 def _refuse_grpc(exchange: Exchange, matched: Route) -> None:
-    """Answer as Kong does what comes over HTTP/1, which is all that this gateway has, to a route for gRPC."""
+    """Refuse, like Kong, a request over HTTP/1 to a route for gRPC; this gateway has only HTTP/1."""
     if not GRPC.intersection(matched.protocols):
         return
     kind = joined(exchange.upstream.headers, b"content-type") or b""
@@ -256,12 +256,12 @@ def _refuse_grpc(exchange: Exchange, matched: Route) -> None:
 
 
 def _require_https(exchange: Exchange, matched: Route) -> None:
-    """Refuse, or redirect, plain HTTP on a route for HTTPS only."""
+    """Refuse or redirect plain HTTP if the route is only for HTTPS."""
     request = exchange.request
     scheme = request.scheme
     if exchange.node.settings.trusted(request.client_ip):
-        told = joined(request.headers, b"x-forwarded-proto")
-        scheme = told.decode("latin-1").lower() if told else scheme
+        forwarded = joined(request.headers, b"x-forwarded-proto")
+        scheme = forwarded.decode("latin-1").lower() if forwarded else scheme
     if scheme != "http" or _SERVED.intersection(matched.protocols) != {"https"}:
         return
     status = matched.https_redirect_status_code

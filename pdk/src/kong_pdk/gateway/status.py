@@ -42,13 +42,13 @@ class Status:
         return 200, {"message": "ready"}
 
     def _server(self) -> dict[str, int]:
-        counted = self._application.generation.node.statistics
+        statistics = self._application.generation.node.statistics
         return {
-            "connections_accepted": counted.connections_accepted,
-            "connections_active": counted.connections_active,
-            "connections_handled": counted.connections_handled,
-            "connections_reading": counted.reading,
-            "connections_waiting": counted.waiting,
-            "connections_writing": counted.writing,
-            "total_requests": counted.requests,
+            "connections_accepted": statistics.connections_accepted,
+            "connections_active": statistics.connections_active,
+            "connections_handled": statistics.connections_handled,
+            "connections_reading": statistics.reading,
+            "connections_waiting": statistics.waiting,
+            "connections_writing": statistics.writing,
+            "total_requests": statistics.requests,
         }

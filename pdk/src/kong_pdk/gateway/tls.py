@@ -1,4 +1,4 @@
-"""The certificate of the TLS listeners: the one that is configured, or one that signs itself."""
+"""The certificates of the TLS listeners: the configured ones, or a self-signed one."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _LIFETIME = datetime.timedelta(days=20 * 365)
 
 
 def default_certificate(prefix: Path) -> tuple[Path, Path]:
-    """The self-signed certificate and its key in ``<prefix>/ssl``; made when they are not there.
+    """The files of the self-signed certificate and its key in ``<prefix>/ssl``, created if they do not exist.
 
-    The key's file has mode 0600. Raises OSError when the folder cannot be written.
+    The key's file has mode 0600. Raises OSError if the folder is not writable.
     """
     folder = prefix / "ssl"
     certificate, key = folder / CERTIFICATE, folder / KEY
     if not (certificate.is_file() and key.is_file()):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        certificate_pem, key_pem = _make()
-        _write(key, key_pem, 0o600)
-        _write(certificate, certificate_pem, 0o644)
+        certificate_pem, key_pem = _self_signed()
+        _write_atomically(key, key_pem, 0o600)
+        _write_atomically(certificate, certificate_pem, 0o644)
     return certificate, key
 
 
 def server_context(settings: Settings) -> ssl.SSLContext:
-    """The TLS side of the listeners.
+    """The TLS context of the listeners.
 
-    Raises :class:`~kong_pdk.gateway.gateway_settings.SettingsError` when a certificate cannot be used.
+    Raises :class:`~kong_pdk.gateway.gateway_settings.SettingsError` if a certificate cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -49,20 +49,20 @@ def server_context(settings: Settings) -> ssl.SSLContext:
 
 
 def load_certificates(context: ssl.SSLContext, settings: Settings) -> None:
-    """Take the settings' certificates for all handshakes to come.
+    """Use the certificates of the settings for all later handshakes.
 
-    Raises :class:`~kong_pdk.gateway.gateway_settings.SettingsError` when a certificate cannot be used.
+    Raises :class:`~kong_pdk.gateway.gateway_settings.SettingsError` if a certificate cannot be used.
     """
     if len(settings.ssl_cert) != len(settings.ssl_cert_key):
         raise SettingsError(
             "ssl_cert and ssl_cert_key must name the same number of files; set both KONG_SSL_CERT and KONG_SSL_CERT_KEY"
         )
     pairs = list(zip(settings.ssl_cert, settings.ssl_cert_key, strict=True))
-    for certificate, key in pairs or [_default(settings.prefix)]:
+    for certificate, key in pairs or [_default_paths(settings.prefix)]:
         _load(context, certificate, key)
 
 
-def _default(prefix: Path) -> tuple[str, str]:
+def _default_paths(prefix: Path) -> tuple[str, str]:
     try:
         certificate, key = default_certificate(prefix)
     except OSError as error:
@@ -81,12 +81,12 @@ def _load(context: ssl.SSLContext, certificate: str, key: str) -> None:
         context.load_cert_chain(certificate, key)
     except (ssl.SSLError, OSError) as error:
         raise SettingsError(
-            f"ssl_cert: {certificate} and {key} are no certificate and key that belong together ({error}); "
+            f"ssl_cert: {certificate} and {key} are not a certificate and its key ({error}); "
             "correct KONG_SSL_CERT and KONG_SSL_CERT_KEY"
         ) from error
 
 
-def _make() -> tuple[bytes, bytes]:
+def _self_signed() -> tuple[bytes, bytes]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name(
         [
@@ -114,8 +114,8 @@ def _make() -> tuple[bytes, bytes]:
     return certificate.public_bytes(serialization.Encoding.PEM), key_pem
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Write a whole file or none: two nodes may share a prefix for a moment."""
+def _write_atomically(path: Path, content: bytes, mode: int) -> None:
+    """Write a file atomically, since two nodes may share a prefix for a short time."""
     descriptor, name = tempfile.mkstemp(dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as target:

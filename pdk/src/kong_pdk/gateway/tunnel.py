@@ -1,4 +1,4 @@
-"""Carries bytes between a client and a service that have left HTTP for another protocol (WebSocket)."""
+"""Carries bytes between a client and a service after an upgrade to another protocol (WebSocket)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Protocol
 
 import httpcore
 
-_CHUNK = 65536
+_CHUNK_BYTES = 65536
 
 
 class ClientStream(Protocol):
-    """The client's end."""
+    """The client's connection."""
 
     async def read(self, size: int) -> bytes:
-        """What the client has sent, at most ``size`` bytes; nothing at its end."""
+        """Data of the client, at most ``size`` bytes; empty at its end."""
         ...
 
     async def write(self, data: bytes) -> None: ...
 
 
 class Tunnel:
-    """Both ends of one upgraded connection.
+    """The two connections of one upgraded request.
 
-    It is over when one side has ended and the other has all that came from it, and, as in nginx, after ``idle``
-    seconds without a byte either way.
+    The tunnel ends when one side has closed and the other has received all its data and, as in nginx, after ``idle``
+    seconds without a byte in either direction.
     """
 
     def __init__(self, client: ClientStream, service: httpcore.AsyncNetworkStream, idle: float) -> None:
@@ -33,15 +33,15 @@ class Tunnel:
         self._service = service
         self._idle = idle
         self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time()
+        self._last_activity = self._loop.time()
         self.timed_out = False
 
     async def run(self) -> str | None:
-        """Carry bytes until it is over; what ended it if that was not one side's own end."""
+        """Carry bytes until the tunnel ends; return the error that ended it, None if one side closed."""
         tasks = [
             asyncio.create_task(self._pump(self._client.read, self._service.write)),
             asyncio.create_task(self._pump(self._service.read, self._client.write)),
-            asyncio.create_task(self._silence()),
+            asyncio.create_task(self._wait_for_idle_timeout()),
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -56,11 +56,11 @@ class Tunnel:
         return None if error is None else str(error) or type(error).__name__
 
     async def _pump(self, read: Callable[[int], Awaitable[bytes]], write: Callable[[bytes], Awaitable[None]]) -> None:
-        while data := await read(_CHUNK):
-            self._last = self._loop.time()
+        while data := await read(_CHUNK_BYTES):
+            self._last_activity = self._loop.time()
             await write(data)
-            self._last = self._loop.time()
+            self._last_activity = self._loop.time()
 
-    async def _silence(self) -> None:
-        while (left := self._last + self._idle - self._loop.time()) > 0:
-            await asyncio.sleep(left)
+    async def _wait_for_idle_timeout(self) -> None:
+        while (remaining := self._last_activity + self._idle - self._loop.time()) > 0:
+            await asyncio.sleep(remaining)

@@ -1,6 +1,6 @@
-"""Sends a request to the upstream and gives its answer as a stream, with retries over the targets.
+"""Sends requests to upstreams, with retries over the targets, and returns responses whose bodies are streams.
 
-Connections to upstreams are kept alive between requests.
+Connections are kept alive between requests.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from kong_pdk.gateway.forwarding import joined, upstream_headers
 # Kong's upstream_keepalive_idle_timeout in seconds and upstream_keepalive_pool_size.
 _IDLE_SECONDS = 60.0
 _IDLE_CONNECTIONS = 512
-# How often all of them are looked at, in seconds.
+# How often all idle connections are checked for their end, in seconds.
 _SWEEP_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Whom a connection is to: connections to one peer can stand in for each other."""
+    """The other side of a connection. Connections to the same peer are interchangeable."""
 
     scheme: bytes
     host: bytes
@@ -40,7 +40,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Answer:
-    """The upstream's answer. Its connection is kept when the whole body has been read, and closed otherwise."""
+    """The upstream's response. Its connection is kept alive if the body is read completely, or else closed."""
 
     response: httpcore.Response
     _connections: Connections
@@ -48,7 +48,7 @@ class Answer:
     _connection: httpcore.AsyncHTTPConnection
 
     async def close(self) -> None:
-        """Give the connection back. To be called once, whatever has happened."""
+        """Give the connection back. It must be called exactly once."""
         try:
             await self.response.aclose()
         finally:
@@ -59,9 +59,9 @@ class Answer:
 
 
 class Connections:
-    """Idle connections by peer, the one used last first, as nginx does it.
+    """Idle connections by peer. Like nginx, it takes the most recently used one first.
 
-    httpcore's own pool looks at all of its connections for each request.
+    httpcore's own pool iterates over all its connections for each request.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Connections:
 
     async def send(self, peer: Peer, request: httpcore.Request) -> Answer:
         """Send a request over an idle connection, or a new one. Raises httpcore's exceptions."""
-        connection = await self._take(peer) or self._new(peer)
+        connection = await self._idle_connection(peer) or self._new_connection(peer)
         try:
             return Answer(await connection.handle_async_request(request), self, peer, connection)
         except BaseException:
@@ -80,7 +80,7 @@ class Connections:
             raise
 
     async def keep(self, peer: Peer, connection: httpcore.AsyncHTTPConnection) -> None:
-        """Keep a connection that has no request."""
+        """Keep an idle connection."""
         idle = self._idle.setdefault(peer, deque())
         idle.append(connection)
         if self._closed or len(idle) > _IDLE_CONNECTIONS:
@@ -90,7 +90,7 @@ class Connections:
             await self._sweep()
 
     async def _sweep(self) -> None:
-        """Close what has expired, with peers too that nobody asks for again."""
+        """Close expired connections, also of peers that get no more requests."""
         for peer, idle in list(self._idle.items()):
             expired = [connection for connection in idle if connection.has_expired()]
             for connection in expired:
@@ -101,13 +101,13 @@ class Connections:
                 await connection.aclose()
 
     async def close(self) -> None:
-        """Close the idle connections, and those in use when they are given back."""
+        """Close idle connections now, and the others when they are given back."""
         self._closed = True
         for idle in list(self._idle.values()):
             while idle:
                 await idle.pop().aclose()
 
-    async def _take(self, peer: Peer) -> httpcore.AsyncHTTPConnection | None:
+    async def _idle_connection(self, peer: Peer) -> httpcore.AsyncHTTPConnection | None:
         idle = self._idle.get(peer)
         while idle:
             connection = idle.pop()
@@ -116,7 +116,7 @@ class Connections:
             await connection.aclose()
         return None
 
-    def _new(self, peer: Peer) -> httpcore.AsyncHTTPConnection:
+    def _new_connection(self, peer: Peer) -> httpcore.AsyncHTTPConnection:
         return httpcore.AsyncHTTPConnection(
             origin=httpcore.Origin(peer.scheme, peer.host, peer.port),
             ssl_context=self._context(peer.verify) if peer.scheme == b"https" else None,
@@ -129,7 +129,7 @@ class Connections:
             if verify:
                 context = ssl.create_default_context()
             else:
-                # Loading the system's authorities takes a tenth of a second, for nothing here.
+                # ssl.create_default_context takes a tenth of a second to load authorities, which are not needed here.
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
@@ -154,11 +154,10 @@ class Sender:
     body: ClientBody
 
     async def send(self) -> Answer:
-        """The upstream's answer, its body still unread. The caller closes it.
+        """The upstream's response with its body unread. The caller closes it.
 
-        Connects again, to the next target, when a connection fails, and when an idempotent request failed
-        without an answer. Raises :class:`Exit` with Kong's 502, 503 or 504, and what reading the client's
-        body raises.
+        Tries the next target if a connection fails, or if an idempotent request fails without a response. Raises
+        :class:`Exit` with Kong's 502, 503 or 504, and the exceptions of reading the client's body.
         """
         upstream = self.exchange.upstream
         for remaining in range(upstream.retries, -1, -1):
@@ -166,9 +165,9 @@ class Sender:
             try:
                 return await self._try(address)
             except Failure as error:
-                self._note(address, error)
+                self._log_failure(address, error)
                 if not remaining or not self._may_retry(error):
-                    raise self._failed(error) from error
+                    raise self._error_response(error) from error
         raise nginx_error(self.exchange, 502)
 
     def _next_address(self) -> Address:
@@ -179,13 +178,13 @@ class Sender:
 
     async def _try(self, address: Address) -> Answer:
         upstream = self.exchange.upstream
-        host = self._host(address)
+        host = self._host_header(address)
         size, content = await self._content()
         target = upstream.path + (b"?" + upstream.raw_query if upstream.raw_query else b"")
         name = host.decode("latin-1").rsplit(":", 1)[0]
-        secured = upstream.scheme == "https"
-        verify = secured and bool(upstream.tls_verify)
-        peer = Peer(upstream.scheme.encode(), address.host.encode(), address.port, verify, name if secured else "")
+        tls = upstream.scheme == "https"
+        verify = tls and bool(upstream.tls_verify)
+        peer = Peer(upstream.scheme.encode(), address.host.encode(), address.port, verify, name if tls else "")
         request = httpcore.Request(
             method=upstream.method.encode("utf-8", "surrogateescape"),
             url=httpcore.URL(scheme=peer.scheme, host=peer.host, port=peer.port, target=target),
@@ -206,11 +205,11 @@ class Sender:
         body = self.exchange.upstream.body
         if body is not None:
             return len(body), body
-        if not self.body.announced:
+        if not self.body.has_body_header:
             return None, b""
         return await self.body.size(), self.body.stream()
 
-    def _host(self, address: Address) -> bytes:
+    def _host_header(self, address: Address) -> bytes:
         exchange = self.exchange
         upstream = exchange.upstream
         if upstream.host_header is not None:
@@ -229,7 +228,7 @@ class Sender:
             return False
         return isinstance(error, _BEFORE_SENDING) or self.exchange.upstream.method in _IDEMPOTENT
 
-    def _note(self, address: Address, error: Exception) -> None:
+    def _log_failure(self, address: Address, error: Exception) -> None:
         self.exchange.tries[-1]["state"] = "failed"
         self.exchange.tries[-1]["code"] = 504 if isinstance(error, httpcore.TimeoutException) else 502
         reason = str(error) or type(error).__name__
@@ -240,15 +239,15 @@ class Sender:
             f'request_id: "{self.exchange.request_id}"',
         )
 
-    def _failed(self, error: Exception) -> Exit:
+    def _error_response(self, error: Exception) -> Exit:
         if isinstance(error, httpcore.TimeoutException):
             return nginx_error(self.exchange, 504)
-        if _unresolved(error):
+        if _is_name_error(error):
             return error_exit(self.exchange, 503, "name resolution failed")
         return nginx_error(self.exchange, 502)
 
 
-def _unresolved(error: BaseException | None) -> bool:
+def _is_name_error(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, socket.gaierror):
             return True

@@ -1,4 +1,4 @@
-"""Kong's vaults: what a reference such as ``{vault://env/name/key}`` says, and the secret that it stands for."""
+"""Kong's vaults: parses references such as ``{vault://env/name/key}`` and resolves them to secrets."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from kong_pdk.gateway.entities import Vault
 from kong_pdk.wire.text import decode
 
 REFERENCES = "$refs"
-"""The field in which Kong keeps the references whose secrets a table holds."""
+"""The field of a table in which Kong keeps the references that it has resolved in this table."""
 ENV = "env"
-"""The one kind of vault that this gateway has: variables of the environment."""
+"""The only kind of vault in this gateway: environment variables."""
 
 _START, _END = "{vault://", "}"
 
 
 class Unresolved(Exception):
-    """There is no secret behind a reference; the message says why."""
+    """A reference cannot be resolved; the message says why."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The parts of a reference. ``vault`` is the prefix of a vault, or a kind of vault."""
+    """The parts of a reference. ``vault`` is the prefix of a configured vault, or a kind of vault."""
 
     vault: str
     resource: str
@@ -36,7 +36,7 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference | None:
-        """Take a reference apart; None where it is none, or names no resource."""
+        """Parse a reference; None if it is not one, or names no resource."""
         if not is_reference(text):
             return None
         try:
@@ -59,25 +59,25 @@ class Reference:
 
 
 def is_reference(value: object) -> TypeGuard[str]:
-    """Whether a value looks like a reference, as ``kong.vault.is_reference`` judges it."""
+    """Whether a value looks like a reference, by the rule of ``kong.vault.is_reference``."""
     return isinstance(value, str) and value.startswith(_START) and value.endswith(_END)
 
 
 class Vaults:
-    """The vaults of a configuration, by their prefixes, and the one of the environment under its own name."""
+    """The vaults of a configuration by prefix, and the vault ``env``, which needs no configuration."""
 
     def __init__(self, vaults: Iterable[Vault]) -> None:
         self._by_prefix = {vault.prefix: vault for vault in vaults}
 
     def secret(self, text: str) -> str:
-        """The secret behind a reference. Raises :class:`Unresolved`."""
+        """The secret of a reference. Raises :class:`Unresolved`."""
         reference = Reference.parse(text)
         if reference is None:
             raise Unresolved("not a reference with a vault and the name of a secret")
         value = os.environb.get(os.fsencode(self._variable(reference)))
         if value is None:
             raise Unresolved("no value found")
-        return decode(value) if reference.key is None else _member(decode(value), reference.key)
+        return decode(value) if reference.key is None else _json_member(decode(value), reference.key)
 
     def _variable(self, reference: Reference) -> str:
         vault = self._by_prefix.get(reference.vault)
@@ -86,40 +86,40 @@ class Vaults:
             raise Unresolved(f"could not find vault ({kind})")
         if kind != ENV:
             raise Unresolved(f"the embedded gateway has no vault of the kind {kind}, only {ENV}")
-        own = os.environ.get("KONG_VAULT_ENV_PREFIX", "") if vault is None else vault.config.get("prefix") or ""
-        prefix = reference.config.get("prefix") or str(own)
+        configured = os.environ.get("KONG_VAULT_ENV_PREFIX", "") if vault is None else vault.config.get("prefix") or ""
+        prefix = reference.config.get("prefix") or str(configured)
         return (prefix + reference.resource).upper().replace("-", "_")
 
 
-def _member(secret: str, key: str) -> str:
-    """One of the strings of a secret that is a JSON object."""
+def _json_member(secret: str, key: str) -> str:
+    """One string of a secret that is a JSON object."""
     try:
-        found = json.loads(secret)
+        value = json.loads(secret)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise Unresolved(f"its value is no JSON object, so that it has no subfield {key}")
-    if key not in found:
+        value = None
+    if not isinstance(value, dict):
+        raise Unresolved(f"its value is not a JSON object, so it has no subfield {key}")
+    if key not in value:
         raise Unresolved(f"subfield {key} not found in JSON secret")
-    if not isinstance(found[key], str):
-        raise Unresolved(f"subfield {key} of the JSON secret is no string")
-    return str(found[key])
+    if not isinstance(value[key], str):
+        raise Unresolved(f"subfield {key} of the JSON secret is not a string")
+    return str(value[key])
 
 
 @dataclass
 class Resolver:
-    """Puts secrets in the place of the references of a plugin's configuration.
+    """Replaces the references in a plugin's configuration by their secrets.
 
-    What has no secret becomes an empty string, as in Kong, and is said in ``warnings``.
+    As in Kong, a reference that cannot be resolved becomes an empty string; ``warnings`` gets a message for it.
     """
 
     vaults: Vaults
     warnings: list[str] = field(default_factory=list)
 
     def resolve(self, fields: Iterable[Mapping[str, Any]], config: Mapping[str, Any]) -> dict[str, Any]:
-        """A configuration with its secrets, for those of the schema's ``fields`` that are ``referenceable``.
+        """A configuration with the references in ``referenceable`` fields of its schema resolved.
 
-        A record that had references keeps them in a field of its own, ``$refs``, by the names of the fields.
+        A record with references gets a field ``$refs`` with the references by field name.
         """
         known = {name: definition for entry in fields for name, definition in entry.items()}
         resolved, references = dict(config), {}
@@ -131,18 +131,18 @@ class Resolver:
         return {**resolved, REFERENCES: references} if references else resolved
 
     def _value(self, definition: Mapping[str, Any], value: Any) -> tuple[Any, Any]:
-        """A value with its secrets, and its references in the shape of the value; None where there are none."""
+        """A value with its references resolved, and the references in the value's shape, None if there are none."""
         if isinstance(value, dict) and "values" in definition:
             members = {name: self._single(definition["values"], each) for name, each in value.items()}
-            references = {name: found for name, (_, found) in members.items() if found is not None}
+            references = {name: reference for name, (_, reference) in members.items() if reference is not None}
             return {name: each for name, (each, _) in members.items()}, references or None
         if isinstance(value, list) and "elements" in definition:
             entries = [self._single(definition["elements"], each) for each in value]
-            return [each for each, _ in entries], _without_tail([found for _, found in entries])
+            return [each for each, _ in entries], _trim([reference for _, reference in entries])
         return self._single(definition, value)
 
     def _single(self, definition: Mapping[str, Any], value: Any) -> tuple[Any, Any]:
-        """A string or a record. Kong looks no deeper: a list in a list keeps its references."""
+        """The same for a string or a record. As in Kong, references in a list inside a list are not resolved."""
         if isinstance(value, dict) and definition.get("type") == "record":
             return self.resolve(definition.get("fields", ()), value), None
         if definition.get("referenceable") and is_reference(value):
@@ -157,7 +157,7 @@ class Resolver:
             return ""
 
 
-def _without_tail(references: list[Any]) -> list[Any] | None:
-    """Lua's table of the entries that had references, as JSON has it: nothing stands after the last one."""
-    last = max((at for at, found in enumerate(references, 1) if found is not None), default=0)
+def _trim(references: list[Any]) -> list[Any] | None:
+    """The references of a list without nulls at its end, as Lua's table becomes JSON; None if there are none."""
+    last = max((at for at, reference in enumerate(references, 1) if reference is not None), default=0)
     return references[:last] or None

@@ -12,7 +12,7 @@ from pathlib import Path
 from kong_pdk.image.kong_settings import Settings, as_kong_reads, variable_of
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.plugin import bundled, server_name
-from kong_pdk.plugin.names import key as key_of
+from kong_pdk.plugin.names import key_of
 
 _PROGRAMS = Path("/usr/local/bin")
 _PARTS = ("socket", "start_cmd", "query_cmd")

@@ -1,4 +1,4 @@
-"""A plugin on disk: find it, load it, check it, and describe it to Kong."""
+"""Plugins on disk: found, loaded, checked and described to Kong."""
 
 from kong_pdk.plugin.description import Description, Plugin, Source, dump, kong_schema
 from kong_pdk.plugin.discovery import find

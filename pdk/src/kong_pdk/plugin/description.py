@@ -1,15 +1,15 @@
-"""What Kong is told of a plugin: its phases, priority, version and schema."""
+"""The description of a plugin (phases, priority, version, schema) and the dump that Kong reads."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from kong_pdk.protocol import Protocol
-from kong_pdk.schema.attributes import Field
+from kong_pdk.schema import Field
 
 DEFAULT_VERSION = "0.1.0"
 DEFAULT_PRIORITY = 0
@@ -17,51 +17,23 @@ DEFAULT_PRIORITY = 0
 
 @dataclass(frozen=True)
 class Source:
-    """A plugin that discovery found, not loaded: its name and the file that has ``Plugin``."""
+    """A plugin that was found but not loaded: its name, and the file that defines ``Plugin``."""
 
     name: str
     file: Path
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """A plugin loaded in this process. ``schema`` holds the fields of its configuration, each a one-key dict."""
-
-    name: str
-    file: Path
-    cls: type
-    version: str
-    priority: int
-    phases: tuple[str, ...]
-    schema: tuple[Field, ...]
-    lua_style: bool = True
-    engine: str | None = None
-    workers: int | None = None
-    warnings: tuple[str, ...] = ()
-    """What an author may expect to count, and does not: a line each."""
-
-    def describe(self) -> Description:
-        """The plain data about this plugin."""
-        return Description(
-            self.name,
-            str(self.file),
-            self.version,
-            self.priority,
-            self.phases,
-            self.schema,
-            self.lua_style,
-            self.engine,
-            self.workers,
-            self.warnings,
-        )
 
 
 @dataclass(frozen=True)
 class Description:
-    """A plugin as plain data."""
+    """A loaded plugin as plain data, which travels between processes as JSON.
+
+    ``schema`` holds the fields of the plugin's configuration, each a one-key dict. ``engine`` and ``workers`` are None
+    where the plugin does not set them. ``warnings`` has a line for each attribute that is ignored, although its
+    author may expect it to take effect.
+    """
 
     name: str
-    file: str
+    file: Path
     version: str
     priority: int
     phases: tuple[str, ...]
@@ -73,20 +45,33 @@ class Description:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        return asdict(self)
+        values = {each.name: getattr(self, each.name) for each in fields(Description)}
+        return {**values, "file": str(self.file)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Description:
-        """The description that :meth:`to_dict` made ``data`` of; JSON's lists become tuples again."""
+        """The description behind the result of :meth:`to_dict`; JSON's lists become tuples again."""
         lists = ("phases", "schema", "warnings")
-        return cls(**{**data, **{name: tuple(data[name]) for name in lists if name in data}})
+        tuples = {name: tuple(data[name]) for name in lists if name in data}
+        return Description(**{**data, **tuples, "file": Path(data["file"])})
+
+
+@dataclass(frozen=True)
+class Plugin(Description):
+    """A plugin that is loaded in this process: its description, and the author's class."""
+
+    cls: type = field(kw_only=True)
+
+    def describe(self) -> Description:
+        """The description alone, without the class."""
+        return Description.from_dict(self.to_dict())
 
 
 def dump(descriptions: Iterable[Description], protocol: Protocol) -> str:
-    """The JSON that Kong's query command prints: one line, without a line break at its end.
+    """The JSON that a query command prints for Kong: one line, without a line break at its end.
 
-    ``protocol`` decides the shape and with it what Kong speaks to the server afterwards. Kong 3.9 and later
-    register the first plugin of a dump only. Raises :class:`ValueError` for another protocol.
+    ``protocol`` decides the shape of the dump, and Kong then speaks this protocol to the server. Kong 3.9 and later
+    register only the first plugin of a dump. Raises :class:`ValueError` for any other protocol.
     """
     plugins = [_kong_form(description) for description in descriptions]
     if protocol == "MsgPack:1":
@@ -106,7 +91,7 @@ def _kong_form(description: Description) -> dict[str, Any]:
     }
 
 
-def kong_schema(plugin: Plugin | Description) -> dict[str, Any]:
-    """The schema of a plugin as Kong wants it, around the fields of the configuration."""
+def kong_schema(plugin: Description) -> dict[str, Any]:
+    """The schema of a plugin in the form that Kong expects, with the fields of the configuration inside."""
     config = {"type": "record", "fields": list(plugin.schema)}
     return {"name": plugin.name, "fields": [{"config": config}]}

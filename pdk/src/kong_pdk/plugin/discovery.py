@@ -1,4 +1,4 @@
-"""Finds the plugins of a folder, without running any of their code."""
+"""Finds the plugins of a folder without running their code."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pathlib import Path
 from kong_pdk.plugin import names
 from kong_pdk.plugin.description import Source
 from kong_pdk.plugin.problem import PluginError, Problem
-from kong_pdk.plugin.static_scan import Binding, Outline
+from kong_pdk.plugin.static_scan import Binding, StaticScan
 
-# `..data` and `..2026_11_23_...` of a Kubernetes ConfigMap begin with a dot too.
-_SKIPPED = (".", "_")
-_NO_PLUGINS = frozenset({"tests"})
+# A Kubernetes ConfigMap is mounted with `..data` and `..2026_11_23_...`, which begin with a dot too.
+_SKIPPED_PREFIXES = (".", "_")
+_SKIPPED_NAMES = frozenset({"tests"})
 
-# What pytest collects, and what it reads before; a test imports the class that it tests.
-_TESTS = ("test_*.py", "*_test.py", "conftest.py")
+# pytest's test files and its conftest.py: a test imports the class that it tests, and so has a `Plugin` too.
+_TEST_FILES = ("test_*.py", "*_test.py", "conftest.py")
 
 
 def find(folder: Path) -> tuple[list[Source], list[Problem]]:
-    """The plugins of ``folder`` in the order of their names, and everything that is wrong with the folder.
+    """The plugins of ``folder``, sorted by name, and all problems of the folder.
 
     A plugin is a file ``NAME.py``, or a folder ``NAME`` with ``NAME.py``, ``plugin.py`` or ``__init__.py``, that
-    binds ``Plugin``. Where only the import can tell (``from x import *``) the file counts as a plugin here. Files of
-    tests are none. Plugins with a problem are not among the sources. Raises nothing: a folder that cannot be read is a
-    problem.
+    binds ``Plugin``. Where only the import shows whether it does (``from x import *``), the file counts as a plugin
+    here. Test files are skipped. A plugin with a problem is not among the sources. Raises nothing: a folder that
+    cannot be read is a problem.
     """
     problems: list[Problem] = []
     sources: list[Source] = []
@@ -38,15 +38,15 @@ def find(folder: Path) -> tuple[list[Source], list[Problem]]:
             continue
         if source:
             sources.append(source)
-    wrong = [problem for source in sources if (problem := names.check(source))]
-    wrong.extend(names.collisions(sources))
-    refused = {problem.plugin for problem in wrong}
-    return [source for source in sources if source.name not in refused], problems + wrong
+    name_problems = [problem for source in sources if (problem := names.check(source))]
+    name_problems.extend(names.collisions(sources))
+    refused = {problem.plugin for problem in name_problems}
+    return [source for source in sources if source.name not in refused], problems + name_problems
 
 
 def _entries(folder: Path, problems: list[Problem]) -> list[Path]:
     try:
-        listed = sorted(folder.iterdir())
+        entries = sorted(folder.iterdir())
     except FileNotFoundError:
         hint = "create it, mount it there, or name another folder (KONG_PYTHON_PLUGINS_DIR)"
         problems.append(Problem(folder, None, "plugin folder does not exist", hint))
@@ -59,23 +59,25 @@ def _entries(folder: Path, problems: list[Problem]) -> list[Path]:
         hint = "let the user that runs the server read and enter it (chmod a+rx)"
         problems.append(Problem(folder, None, message, hint))
         return []
-    return [entry for entry in listed if not entry.name.startswith(_SKIPPED) and entry.name not in _NO_PLUGINS]
+    return [
+        entry for entry in entries if not entry.name.startswith(_SKIPPED_PREFIXES) and entry.name not in _SKIPPED_NAMES
+    ]
 
 
 def _source(entry: Path) -> Source | None:
-    """The plugin that an entry of the folder is. Raises :class:`PluginError` if it cannot be told."""
+    """The plugin at an entry of the folder, None if it is not one. Raises :class:`PluginError` if it cannot be read."""
     try:
         is_folder = stat.S_ISDIR(entry.stat().st_mode)
     except OSError:
         is_folder = False
     if is_folder:
-        return _source_in(entry)
+        return _source_in_folder(entry)
     if entry.suffix == ".py" and not _is_test(entry) and _may_bind_plugin(entry, entry.stem):
         return Source(entry.stem, entry)
     return None
 
 
-def _source_in(folder: Path) -> Source | None:
+def _source_in_folder(folder: Path) -> Source | None:
     name = folder.name
     try:
         present = {entry.name for entry in folder.iterdir()}
@@ -93,20 +95,20 @@ def _source_in(folder: Path) -> Source | None:
 
 
 def skipped_tests(folder: Path) -> list[Problem]:
-    """Files that are taken for tests by their names, though each defines a ``Plugin`` with a handler of its own."""
+    """A problem for each file that is skipped because it is named like a test, although it defines a plugin."""
     files = [entry for entry in _entries(folder, []) if _is_test(entry) and entry.is_file()]
-    return [problem for file in files if (problem := _named_as_test(file))]
+    return [problem for file in files if (problem := _skipped_test(file))]
 
 
 def _is_test(file: Path) -> bool:
-    return any(file.match(pattern) for pattern in _TESTS)
+    return any(file.match(pattern) for pattern in _TEST_FILES)
 
 
-def _named_as_test(file: Path) -> Problem | None:
+def _skipped_test(file: Path) -> Problem | None:
     with contextlib.suppress(PluginError):
-        outline = Outline.parse(file)
-        plugin = outline.handling("Plugin")
-        if plugin and not outline.has_tests():
+        scan = StaticScan.parse(file)
+        plugin = scan.class_with_phases("Plugin")
+        if plugin and not scan.has_tests():
             message = (
                 "the file has a Plugin, but is skipped: it is named like a test (test_*.py, *_test.py, conftest.py)"
             )
@@ -115,10 +117,10 @@ def _named_as_test(file: Path) -> Problem | None:
 
 
 def _may_bind_plugin(file: Path, name: str) -> bool:
-    outline = Outline.parse(file, name)
-    if outline.binds("Plugin") is not Binding.NO:
+    scan = StaticScan.parse(file, name)
+    if scan.binds("Plugin") is not Binding.NO:
         return True
-    if misnamed := outline.misnamed():
-        message = f'class "{misnamed.name}" handles a phase of Kong, but is not named Plugin'
-        raise PluginError([Problem(file, misnamed.lineno, message, 'name it "Plugin"', name)])
+    if misnamed_plugin := scan.misnamed_plugin():
+        message = f'class "{misnamed_plugin.name}" handles a phase of Kong, but is not named Plugin'
+        raise PluginError([Problem(file, misnamed_plugin.lineno, message, 'name it "Plugin"', name)])
     return False

@@ -1,4 +1,4 @@
-"""Loads each plugin of a folder in a process of its own, to learn what it is without running its code here."""
+"""Loads each plugin of a folder in a child process, to describe it without running its code in this process."""
 
 from __future__ import annotations
 
@@ -21,87 +21,94 @@ from kong_pdk.plugin.discovery import find, skipped_tests
 from kong_pdk.plugin.loading import load
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
 
-# Takes the plugin's name and what it printed; no bytes mean that this was all.
-Take = Callable[[str, bytes], None]
+# Gets a plugin's name and a piece of its output; an empty piece is the end of the output.
+OutputHandler = Callable[[str, bytes], None]
 
-_CHUNK = 65536
+_CHUNK_BYTES = 65536
 
 
 class OutputCapture:
-    """A pipe that stands where standard output and error are in the process that loads a plugin."""
+    """A pipe that takes the place of stdout and stderr in the process that loads a plugin."""
 
-    def __init__(self, name: str, take: Take) -> None:
-        """Open the pipe. Raises OSError where there are no more descriptors."""
+    def __init__(self, name: str, handler: OutputHandler) -> None:
+        """Open the pipe. Raises OSError if the process has no free file descriptor."""
         self._name = name
-        self._take = take
+        self._handler = handler
         self._reading, self.writing = os.pipe()
         os.set_blocking(self._reading, False)
-        self._forked = False
+        self._writing_end_closed = False
         self.ended = False
 
     def fileno(self) -> int:
         return self._reading
 
     def read(self) -> bool:
-        """Hand on what is there; whether there was something."""
+        """Pass available output to the handler; return whether there was any."""
         try:
-            chunk = os.read(self._reading, _CHUNK)
+            chunk = os.read(self._reading, _CHUNK_BYTES)
         except BlockingIOError:
             return False
         self.ended = not chunk
         if chunk:
-            self._take(self._name, chunk)
+            self._handler(self._name, chunk)
         return bool(chunk)
 
-    def forked(self) -> None:
-        """Close the end of the process that prints: this one only reads."""
+    def close_writing_end(self) -> None:
+        """Close the child's end in this process, which only reads."""
         os.close(self.writing)
-        self._forked = True
+        self._writing_end_closed = True
 
     def close(self) -> None:
-        """Hand on the rest. Whoever still holds the other end writes to nobody from now on."""
-        if not self._forked:
+        """Pass the rest to the handler and close. Later output of processes that still hold the other end is lost."""
+        if not self._writing_end_closed:
             os.close(self.writing)
-        for _ in range(_CHUNK):
+        for _ in range(_CHUNK_BYTES):
             if not self.read():
                 break
         os.close(self._reading)
-        self._take(self._name, b"")
+        self._handler(self._name, b"")
 
 
 Load = Callable[[Source], Plugin]
 
-_AT_ONCE = 2
+_MAX_CHILDREN = 2
 
-# A result is a few kilobytes; what is larger is a mistake that must not fill the memory of process 1.
-_MAX_RESULT = 8 * 1024 * 1024
+# A result is a few kilobytes. A huge one is a mistake, and must not fill the memory of process 1.
+_MAX_RESULT_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a folder holds: the plugins that can be served, and everything that is wrong."""
+    """The plugins of a folder that can be served, its problems, and the files that are skipped as tests."""
 
     plugins: list[Description] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     skipped: list[Problem] = field(default_factory=list)
 
-    def warnings(self, wanted: Collection[str] | None = None) -> list[str]:
-        """What their authors may expect to count and does not, a line each; of the plugins ``wanted`` alone."""
-        skipped = [str(problem) for problem in self.skipped if wanted is None or problem.plugin in wanted]
-        chosen = [plugin for plugin in self.plugins if wanted is None or plugin.name in wanted]
+    def warnings(self, names: Collection[str] | None = None) -> list[str]:
+        """A line for each file or attribute that is ignored, although its author may expect it to take effect.
+
+        :param names: the plugins to look at; None for all.
+        """
+        skipped = [str(problem) for problem in self.skipped if names is None or problem.plugin in names]
+        chosen = [plugin for plugin in self.plugins if names is None or plugin.name in names]
         return skipped + [text for plugin in chosen for text in plugin.warnings]
 
 
-def inspect(folder: Path, timeout: float = 30.0, printed: Take | None = None, load: Load = load) -> Inspection:
-    """Find and load every plugin of ``folder``, each in a forked child, for ``timeout`` seconds at most.
+def inspect(folder: Path, timeout: float = 30.0, printed: OutputHandler | None = None, load: Load = load) -> Inspection:
+    """Find every plugin of ``folder`` and load it in a forked child process.
 
     The calling process imports no plugin code and should have no threads. A plugin that ends its process, crashes
-    or hangs is a problem under its name. What plugins print goes to ``printed``, or to stderr. ``load`` loads a plugin
-    in the child. When this returns, the children and what they started in their process group are gone.
+    or hangs is a problem with the plugin's name. On return, the children and the processes that they started in their
+    process group are gone.
+
+    :param timeout: seconds that one plugin may take to load.
+    :param printed: gets the output of the plugins; without it, their output goes to stderr.
+    :param load: loads a plugin in the child.
     """
     sources, problems = find(folder)
     plugins: list[Description] = []
-    for result in _results(sources, timeout, printed, load):
+    for result in _load_in_children(sources, timeout, printed, load):
         if isinstance(result, Description):
             plugins.append(result)
         else:
@@ -112,20 +119,20 @@ def inspect(folder: Path, timeout: float = 30.0, printed: Take | None = None, lo
     return Inspection(plugins, problems, skipped_tests(folder))
 
 
-def _results(
-    sources: list[Source], timeout: float, printed: Take | None, load: Load
+def _load_in_children(
+    sources: list[Source], timeout: float, handler: OutputHandler | None, load: Load
 ) -> Iterator[Description | list[Problem]]:
     waiting = list(reversed(sources))
-    running: list[_Child] = []
+    running: list[_LoadingChild] = []
     try:
         while waiting or running:
-            while waiting and len(running) < _AT_ONCE:
+            while waiting and len(running) < _MAX_CHILDREN:
                 source = waiting.pop()
                 try:
-                    running.append(_Child(source, timeout, printed, load))
+                    running.append(_LoadingChild(source, timeout, handler, load))
                 except OSError as error:
-                    yield [_no_process(source, error)]
-            _read(running)
+                    yield [_fork_problem(source, error)]
+            _wait_for_children(running)
             for child in [child for child in running if child.is_over()]:
                 running.remove(child)
                 yield child.result()
@@ -134,66 +141,66 @@ def _results(
             child.end()
 
 
-def _read(running: list[_Child]) -> None:
-    """Wait until a child has written something, has ended or is late."""
+def _wait_for_children(running: list[_LoadingChild]) -> None:
+    """Wait until a child has written something, has ended, or is past its deadline."""
     if not running:
         return
     remaining = min(child.deadline for child in running) - time.monotonic()
     with selectors.DefaultSelector() as selector:
         for child in running:
             selector.register(child.pipe, selectors.EVENT_READ, child.read)
-            if child.printed and not child.printed.ended:
-                selector.register(child.printed, selectors.EVENT_READ, child.printed.read)
+            if child.output and not child.output.ended:
+                selector.register(child.output, selectors.EVENT_READ, child.output.read)
         for key, _ in selector.select(max(remaining, 0)):
             key.data()
 
 
-def _no_process(source: Source, error: OSError) -> Problem:
+def _fork_problem(source: Source, error: OSError) -> Problem:
     message = f"plugin cannot be loaded in a process of its own ({error.strerror})"
     return Problem(source.file, None, message, "allow more processes and open files", source.name)
 
 
-class _Child:
-    """A child process that loads one plugin and writes what it found into a pipe."""
+class _LoadingChild:
+    """A child process that loads one plugin and writes the result into a pipe."""
 
-    def __init__(self, source: Source, timeout: float, take: Take | None, load: Load) -> None:
+    def __init__(self, source: Source, timeout: float, handler: OutputHandler | None, load: Load) -> None:
         self._source = source
         self._timeout = timeout
         self._received = bytearray()
-        self._closed = False
-        with contextlib.ExitStack() as opened:
-            self.printed = OutputCapture(source.name, take) if take else None
-            if self.printed:
-                opened.callback(self.printed.close)
+        self._ended = False
+        with contextlib.ExitStack() as cleanup:
+            self.output = OutputCapture(source.name, handler) if handler else None
+            if self.output:
+                cleanup.callback(self.output.close)
             self.pipe, writing = os.pipe()
-            opened.callback(os.close, self.pipe)
-            opened.callback(os.close, writing)
+            cleanup.callback(os.close, self.pipe)
+            cleanup.callback(os.close, writing)
             self._pid = _fork()
-            opened.pop_all()
+            cleanup.pop_all()
         if self._pid == 0:
-            _run_child(source, load, writing, timeout, self.printed.writing if self.printed else 2)
+            _run_child(source, load, writing, timeout, self.output.writing if self.output else 2)
         os.close(writing)
-        if self.printed:
-            self.printed.forked()
+        if self.output:
+            self.output.close_writing_end()
         self.deadline = time.monotonic() + timeout
 
     def read(self) -> None:
-        """Take what the child has written."""
-        chunk = os.read(self.pipe, 65536)
+        """Read a piece of the child's result."""
+        chunk = os.read(self.pipe, _CHUNK_BYTES)
         self._received += chunk
-        self._closed = not chunk
+        self._ended = not chunk
 
     def is_over(self) -> bool:
-        """Whether there is a whole result, or none to come."""
-        whole = self._received.endswith(b"\n") or len(self._received) > _MAX_RESULT
-        return whole or self._closed or time.monotonic() >= self.deadline
+        """Whether the result is complete, or no more of it will come."""
+        is_complete = self._received.endswith(b"\n") or len(self._received) > _MAX_RESULT_BYTES
+        return is_complete or self._ended or time.monotonic() >= self.deadline
 
     def result(self) -> Description | list[Problem]:
-        """What the child found, or the problem that it is."""
-        whole = self._received.endswith(b"\n")
-        status = self.end(wait=self._closed and not whole)
-        if not whole:
-            return [self._failure(status)]
+        """The plugin's description, or its problems."""
+        is_complete = self._received.endswith(b"\n")
+        status = self.end(wait=self._ended and not is_complete)
+        if not is_complete:
+            return [self._missing_result_problem(status)]
         try:
             data = json.loads(self._received)
             if "plugin" in data:
@@ -203,12 +210,13 @@ class _Child:
             return [self._problem("import wrote into the pipe of the server", "close no file that it did not open")]
 
     def end(self, wait: bool = False) -> int | None:
-        """Kill what is left of the child's process group, reap the child, and return its wait status.
+        """Kill the rest of the child's process group and reap the child.
 
-        ``wait``: the child is ending by itself; its own status is wanted.
+        :param wait: wait for the child, which is about to exit by itself.
+        :return: the child's wait status if it exited by itself.
         """
         os.close(self.pipe)
-        status = self._status_by_itself() if wait else None
+        status = self._wait_for_exit() if wait else None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
@@ -217,11 +225,11 @@ class _Child:
         with contextlib.suppress(ChildProcessError):
             if status is None:
                 os.waitpid(self._pid, 0)
-        if self.printed:
-            self.printed.close()
+        if self.output:
+            self.output.close()
         return status
 
-    def _status_by_itself(self) -> int | None:
+    def _wait_for_exit(self) -> int | None:
         while time.monotonic() < self.deadline:
             try:
                 pid, status = os.waitpid(self._pid, os.WNOHANG)
@@ -232,14 +240,14 @@ class _Child:
             time.sleep(0.002)
         return None
 
-    def _failure(self, status: int | None) -> Problem:
-        if len(self._received) > _MAX_RESULT:
+    def _missing_result_problem(self, status: int | None) -> Problem:
+        if len(self._received) > _MAX_RESULT_BYTES:
             return self._problem("the schema is too large", "make it smaller")
         if status is None and time.monotonic() < self.deadline:
             # The caller ignores SIGCHLD, or reaped the child itself.
             return self._problem("import ends the process", "remove the call of os._exit")
         if status is None:
-            hint = "wait for nothing while the module is imported; begin it in Plugin.__init__"
+            hint = "do not wait during the import; wait in Plugin.__init__"
             return self._problem(f"import did not end within {self._timeout:g} s", hint)
         if os.WIFSIGNALED(status):
             name = signal.Signals(os.WTERMSIG(status)).name
@@ -254,10 +262,10 @@ class _Child:
 
 
 def _fork() -> int:
-    # What is still buffered would be written by the child as well.
+    # Otherwise the child would write this process's buffered output a second time.
     _flush()
     with warnings.catch_warnings():
-        # Python 3.12 warns of threads in the caller, who knows.
+        # Since Python 3.12 os.fork warns if the process has threads; the caller is responsible for this.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
@@ -270,10 +278,10 @@ def _flush() -> None:
 
 
 def _run_child(source: Source, load: Load, writing: int, timeout: float, output: int) -> NoReturn:
-    """Load the plugin, write the result, and end without a word to anything that the parent had set up."""
+    """Load the plugin, write the result, and exit without running the parent's exit handlers."""
     try:
-        _detach(timeout, output)
-        data = json.dumps(_loaded(source, load)).encode("ascii") + b"\n"
+        _detach_from_parent(timeout, output)
+        data = json.dumps(_load_result(source, load)).encode("ascii") + b"\n"
         _flush()
         while data:
             data = data[os.write(writing, data) :]
@@ -286,7 +294,7 @@ def _run_child(source: Source, load: Load, writing: int, timeout: float, output:
         os._exit(70)
 
 
-def _loaded(source: Source, load: Load) -> dict[str, Any]:
+def _load_result(source: Source, load: Load) -> dict[str, Any]:
     try:
         return {"plugin": load(source).describe().to_dict()}
     except NotAPlugin:
@@ -295,14 +303,14 @@ def _loaded(source: Source, load: Load) -> dict[str, Any]:
         return {"problems": [problem.to_dict() for problem in error.problems]}
 
 
-def _detach(timeout: float, output: int) -> None:
+def _detach_from_parent(timeout: float, output: int) -> None:
     """Leave the parent's process group, signal handlers, input and output behind."""
     os.setpgid(0, 0)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    # Ends this process even if nobody is left to do it.
+    # Ends this process even if the parent is gone.
     signal.alarm(int(timeout) + 5)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -310,5 +318,5 @@ def _detach(timeout: float, output: int) -> None:
     sys.stdin = os.fdopen(0, closefd=False)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    # Nothing is to appear in the plugin folder: it may be read only, or watched.
+    # No __pycache__ in the plugin folder, which may be read-only or watched for changes.
     sys.dont_write_bytecode = True

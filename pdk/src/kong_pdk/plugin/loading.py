@@ -1,4 +1,4 @@
-"""Loads a plugin into this process and checks everything about it that Kong, or its first request, would trip on."""
+"""Loads a plugin into this process and checks everything that would fail in Kong or in the first request."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from kong_pdk.exception_text import describe, traceback_location
 from kong_pdk.mode import ENGINES
 from kong_pdk.plugin import importing, metadata, names
 from kong_pdk.plugin.description import DEFAULT_PRIORITY, DEFAULT_VERSION, Plugin, Source
-from kong_pdk.plugin.metadata import VERSION, Found, Metadata, nearest_version
-from kong_pdk.plugin.phase_methods import Handlers
+from kong_pdk.plugin.metadata import VERSION, AttributeValue, Metadata, nearest_version
+from kong_pdk.plugin.phase_methods import PhaseMethods
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
-from kong_pdk.plugin.static_scan import Binding, Outline, syntax_problem
-from kong_pdk.schema.attributes import Field
+from kong_pdk.plugin.static_scan import Binding, StaticScan, syntax_problem
+from kong_pdk.schema import Field
 from kong_pdk.schema.definition import check_schema
-from kong_pdk.schema.foreign_shapes import ambiguous
+from kong_pdk.schema.foreign_shapes import ambiguous_fields
 
-# Larger integers lose digits in Lua.
+# Lua's numbers are doubles: larger integers lose digits.
 _MAX_PRIORITY = 2**53
 
-# Where the package is named otherwise than the module.
-_PACKAGES = {
+# Modules whose package has another name.
+_PACKAGE_OF_MODULE = {
     "attr": "attrs",
     "bs4": "beautifulsoup4",
     "Crypto": "pycryptodome",
@@ -45,25 +45,24 @@ _PACKAGES = {
 
 
 def load(source: Source) -> Plugin:
-    """Import a plugin and return it. ``if __name__ == "__main__"`` blocks in it do not run.
+    """Import a plugin and return it. Its ``if __name__ == "__main__"`` blocks do not run.
 
-    A module that says no ``version`` has 0.1.0, one that says no ``priority`` has 0, one without ``Schema`` has no
-    configuration, and without ``lua_style = False`` PDK calls return ``(value, err)``; ``engine`` and ``workers`` are
-    left open where it does not say them; :mod:`kong_pdk.plugin.metadata` has the spellings that count. Raises
-    :class:`PluginError` with all that is wrong, or :class:`NotAPlugin` if only the import could show that it is no
-    plugin.
+    Defaults of a module's attributes: ``version`` 0.1.0, ``priority`` 0, a ``Schema`` without fields, and
+    ``lua_style`` True (PDK calls return ``(value, err)``); ``engine`` and ``workers`` are None.
+    :mod:`kong_pdk.plugin.metadata` has the spellings that are read. Raises :class:`PluginError` with all problems, or
+    :class:`NotAPlugin` if the import shows that the file does not define a plugin.
     """
-    outline = Outline.parse(source.file, source.name)
-    loaded = _import(source, outline)
-    with readable(source):
-        if not hasattr(loaded, "Plugin"):
-            raise _no_plugin(source, outline)
-        return Check(source, outline, loaded, main_block_ran=False).plugin()
+    scan = StaticScan.parse(source.file, source.name)
+    module = _import_module(source, scan)
+    with readable_attributes(source):
+        if not hasattr(module, "Plugin"):
+            raise _no_plugin_error(source, scan)
+        return ModuleCheck(source, scan, module, main_block_ran=False).plugin()
 
 
 @contextlib.contextmanager
-def readable(source: Source) -> Iterator[None]:
-    """Turn what an author's own code raises while its attributes are looked at into :class:`PluginError`."""
+def readable_attributes(source: Source) -> Iterator[None]:
+    """Turn exceptions of the author's code, raised while its attributes are read, into :class:`PluginError`."""
     try:
         yield
     except PluginError:
@@ -75,9 +74,9 @@ def readable(source: Source) -> Iterator[None]:
         raise PluginError([Problem(file, line, message, hint, source.name)]) from error
 
 
-def _import(source: Source, outline: Outline) -> ModuleType:
+def _import_module(source: Source, scan: StaticScan) -> ModuleType:
     try:
-        return importing.execute(source, outline.source)
+        return importing.execute(source, scan.source)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -85,13 +84,14 @@ def _import(source: Source, outline: Outline) -> ModuleType:
         raise PluginError([import_problem(source, error)]) from error
 
 
-def _no_plugin(source: Source, outline: Outline) -> PluginError:
+def _no_plugin_error(source: Source, scan: StaticScan) -> PluginError:
     message = "there is no Plugin after the import, though the source defines one"
-    problem = Problem(source.file, outline.line_of("Plugin"), message, "do not delete Plugin", source.name)
-    return (PluginError if outline.binds("Plugin") is Binding.YES else NotAPlugin)([problem])
+    problem = Problem(source.file, scan.line_of("Plugin"), message, "do not delete Plugin", source.name)
+    return (PluginError if scan.binds("Plugin") is Binding.YES else NotAPlugin)([problem])
 
 
 def import_problem(source: Source, error: BaseException) -> Problem:
+    """An exception of the import as a problem, with the line of the author's code that raised it."""
     if isinstance(error, SyntaxError):
         return syntax_problem(source.file, error, source.name)
     file, line = traceback_location(source.file, error)
@@ -102,7 +102,7 @@ def import_problem(source: Source, error: BaseException) -> Problem:
         hint = 'move what should run as a script below if __name__ == "__main__"'
         return Problem(file, line, message, hint, source.name)
     message = f"import raises {' '.join(describe(error).split()).removesuffix(':')}"
-    return Problem(file, line, message, "mend this line; the plugin must be importable", source.name)
+    return Problem(file, line, message, "fix this line; the plugin must be importable", source.name)
 
 
 def _missing_module(source: Source, name: str) -> tuple[str, str]:
@@ -113,121 +113,140 @@ def _missing_module(source: Source, name: str) -> tuple[str, str]:
             "fix the name, or add the file",
         )
     if top in sys.modules or top in sys.stdlib_module_names:
-        guess = difflib.get_close_matches(name, [each for each in sys.modules if each.startswith(f"{top}.")], n=1)
-        hint = f'did you mean "{guess[0]}"?' if guess else f"mend the name, or upgrade {_PACKAGES.get(top, top)}"
+        matches = difflib.get_close_matches(
+            name, [module for module in sys.modules if module.startswith(f"{top}.")], n=1
+        )
+        hint = (
+            f'did you mean "{matches[0]}"?'
+            if matches
+            else f"fix the name, or upgrade {_PACKAGE_OF_MODULE.get(top, top)}"
+        )
         return f'there is no module "{name}"', hint
     file = source.file.parent / "requirements.txt"
-    hint = f"add {_PACKAGES.get(top, top)} to {file}, for the next start or kong-python install"
-    if guess := difflib.get_close_matches(top, sys.stdlib_module_names, n=1, cutoff=0.8):
-        hint += f', or did you mean "{guess[0]}"?'
+    hint = f"add {_PACKAGE_OF_MODULE.get(top, top)} to {file}, for the next start or kong-python install"
+    if matches := difflib.get_close_matches(top, sys.stdlib_module_names, n=1, cutoff=0.8):
+        hint += f', or did you mean "{matches[0]}"?'
     return f'module "{name}" is not installed', hint
 
 
-class Check:
-    """The attributes of one loaded module, with all that is wrong with them."""
+class ModuleCheck:
+    """Checks the attributes of one loaded module and collects their problems and warnings."""
 
-    def __init__(self, source: Source, outline: Outline, loaded: ModuleType, main_block_ran: bool) -> None:
-        """:param main_block_ran: whether what stands below ``if __name__ == "__main__"`` counts."""
-        self._metadata = Metadata(source, outline, loaded)
+    def __init__(self, source: Source, scan: StaticScan, module: ModuleType, main_block_ran: bool) -> None:
+        """:param main_block_ran: whether the values in ``if __name__ == "__main__"`` count."""
+        self._metadata = Metadata(source, scan, module)
         self._main_block_ran = main_block_ran
         self._source = source
-        self._outline = outline
-        self._module = loaded
+        self._scan = scan
+        self._module = module
         self._problems: list[Problem] = []
         self._warnings: list[Problem] = []
 
     def plugin(self) -> Plugin:
-        """The plugin. Raises :class:`PluginError` with everything that is wrong."""
+        """The plugin. Raises :class:`PluginError` with all problems."""
         cls = self._module.Plugin
-        handlers = Handlers(self._source.name, self._source.file, cls, self._outline.line_of("Plugin"))
-        self._problems.extend(handlers.problems)
+        phase_methods = PhaseMethods(self._source.name, self._source.file, cls, self._scan.line_of("Plugin"))
+        self._problems.extend(phase_methods.problems)
         version, priority, schema = self._version(), self._priority(), self._schema()
         lua_style, engine, workers = self._lua_style(), self._engine(), self._workers()
         if self._problems:
             raise PluginError([*self._problems, *self._metadata.unread_version()])
-        name, file = self._source.name, self._source.file
         warnings = [*self._metadata.warnings(), *self._warnings]
         if not self._main_block_ran:
             warnings.extend(self._metadata.warnings_of_main())
         return Plugin(
-            name, file, cls, version, priority, handlers.phases, schema, lua_style, engine, workers,
-            tuple(map(str, warnings)),
-        )  # fmt: skip
+            name=self._source.name,
+            file=self._source.file,
+            cls=cls,
+            version=version,
+            priority=priority,
+            phases=phase_methods.phases,
+            schema=schema,
+            lua_style=lua_style,
+            engine=engine,
+            workers=workers,
+            warnings=tuple(map(str, warnings)),
+        )
 
-    def _wrong(self, found: Found, message: str, write: str) -> None:
-        hint = f"write {found.name} = {write}" if write else "nest it less deeply"
-        problem = Problem(self._source.file, found.line, f"{found.name} is {message}", hint, self._source.name)
+    def _report(self, attribute: AttributeValue, message: str, write: str) -> None:
+        hint = f"write {attribute.name} = {write}" if write else "nest it less deeply"
+        problem = Problem(self._source.file, attribute.line, f"{attribute.name} is {message}", hint, self._source.name)
         self._problems.append(problem)
 
     def _version(self) -> str:
-        found = self._metadata.find("version")
-        if found is None:
+        attribute = self._metadata.find("version")
+        if attribute is None:
             return DEFAULT_VERSION
-        if not isinstance(found.value, str) or not VERSION.match(found.value):
-            self._wrong(found, f"{found.value!r}, not a string x.y.z", f'"{nearest_version(found.value)}"')
-        return str(found.value)
+        if not isinstance(attribute.value, str) or not VERSION.match(attribute.value):
+            self._report(attribute, f"{attribute.value!r}, not a string x.y.z", f'"{nearest_version(attribute.value)}"')
+        return str(attribute.value)
 
     def _priority(self) -> int:
-        found = self._metadata.find("priority")
-        if found is None:
+        attribute = self._metadata.find("priority")
+        if attribute is None:
             return DEFAULT_PRIORITY
-        value: Any = found.value
+        value: Any = attribute.value
         if not isinstance(value, int) or isinstance(value, bool):
-            self._wrong(found, f"{value!r}, not an integer", str(_nearest_integer(value)))
+            self._report(attribute, f"{value!r}, not an integer", str(_nearest_integer(value)))
             return 0
         if abs(value) > _MAX_PRIORITY:
-            self._wrong(found, f"{value}, too large for Kong", "10")
+            self._report(attribute, f"{value}, too large for Kong", "10")
         return int(value)
 
     def _lua_style(self) -> bool:
-        found = self._metadata.find("lua_style")
-        if found and not isinstance(found.value, bool):
-            self._wrong(found, f"{found.value!r}, not True or False", "False")
-        return bool(found.value) if found else True
+        attribute = self._metadata.find("lua_style")
+        if attribute and not isinstance(attribute.value, bool):
+            self._report(attribute, f"{attribute.value!r}, not True or False", "False")
+        return bool(attribute.value) if attribute else True
 
     def _engine(self) -> str | None:
-        found = self._metadata.find("engine")
-        if not found or not isinstance(found.value, str):  # a module's own, of a database for example
+        attribute = self._metadata.find("engine")
+        if not attribute or not isinstance(attribute.value, str):  # the module's own, a database engine for example
             return None
-        if found.value not in ENGINES:
-            self._wrong(found, f"{found.value!r}, not {settings.ENGINE.kind}", '"gevent"')
-        return found.value
+        if attribute.value not in ENGINES:
+            self._report(attribute, f"{attribute.value!r}, not {settings.ENGINE.kind}", '"gevent"')
+        return attribute.value
 
     def _workers(self) -> int | None:
-        found = self._metadata.find("workers")
-        value: Any = found.value if found else None
-        # a pool of the module's own, for example
-        if not found or not isinstance(value, int | str) or isinstance(value, bool):
+        attribute = self._metadata.find("workers")
+        value: Any = attribute.value if attribute else None
+        # Anything else is the module's own, a pool for example.
+        if not attribute or not isinstance(value, int | str) or isinstance(value, bool):
             return None
         try:
             return settings.WORKERS.parse(str(value))
         except ValueError:
-            self._wrong(found, f"{value!r}, not {settings.WORKERS.kind}", "4")
+            self._report(attribute, f"{value!r}, not {settings.WORKERS.kind}", "4")
             return None
 
     def _schema(self) -> tuple[Field, ...]:
-        found = self._metadata.find("Schema")
-        if found is None:
+        attribute = self._metadata.find("Schema")
+        if attribute is None:
             return ()
         try:
-            fields, faults = check_schema(found.value)
+            fields, faults = check_schema(attribute.value)
         except RecursionError:
-            self._wrong(found, "nested too deeply", "")
+            self._report(attribute, "nested too deeply", "")
             return ()
-        self._problems.extend(self._at(found, fault.path, fault.message, fault.hint) for fault in faults)
+        self._problems.extend(
+            self._schema_problem(attribute, fault.path, fault.message, fault.hint) for fault in faults
+        )
         if not faults:
             self._warnings.extend(
-                self._at(found, (at, name), message, hint) for at, name, message, hint in ambiguous(fields)
+                self._schema_problem(attribute, (at, name), message, hint)
+                for at, name, message, hint in ambiguous_fields(fields)
             )
         return fields
 
-    def _at(self, schema: Found, path: Sequence[int | str], message: str, hint: str | None) -> Problem:
-        line = self._outline.line_in(schema.name, path) or schema.line
+    def _schema_problem(
+        self, attribute: AttributeValue, path: Sequence[int | str], message: str, hint: str | None
+    ) -> Problem:
+        line = self._scan.line_of_part(attribute.name, path) or attribute.line
         return Problem(self._source.file, line, message, hint, self._source.name)
 
 
 def _nearest_integer(value: object) -> int:
-    """The priority that a value of another type may mean."""
+    """The priority that a value of another type may mean; 10 if there is none."""
     with contextlib.suppress(ValueError, OverflowError):
         if isinstance(value, str | float) and abs(number := int(float(value))) <= _MAX_PRIORITY:
             return number
@@ -237,17 +256,18 @@ def _nearest_integer(value: object) -> int:
 def from_class(
     name: str, cls: type, version: str | None, priority: int | None, schema: Sequence[object] | None
 ) -> Plugin:
-    """Check and describe a plugin; what is None comes from the module that defines ``cls``, or from ``cls``.
+    """Check a plugin whose class is already loaded.
 
-    Raises :class:`PluginError` with all that is wrong.
+    Arguments that are None are read from the module that defines ``cls``, or from ``cls``. Raises
+    :class:`PluginError` with all problems.
     """
-    home = sys.modules.get(getattr(cls, "__module__", "") or "")
-    file = Path(getattr(home, "__file__", None) or sys.argv[0] or "<unknown>").absolute()
+    defining_module = sys.modules.get(getattr(cls, "__module__", "") or "")
+    file = Path(getattr(defining_module, "__file__", None) or sys.argv[0] or "<unknown>").absolute()
     source = Source(name, file)
     if problem := names.check(source):
         raise PluginError([problem])
-    named = ModuleType(name)
-    said = metadata.of_module(home, {"version": version, "priority": priority, "Schema": schema})
-    named.__dict__.update(said, Plugin=cls)
-    with readable(source):
-        return Check(source, Outline.parse(file, name), named, main_block_ran=True).plugin()
+    module = ModuleType(name)
+    attributes = metadata.of_module(defining_module, {"version": version, "priority": priority, "Schema": schema})
+    module.__dict__.update(attributes, Plugin=cls)
+    with readable_attributes(source):
+        return ModuleCheck(source, StaticScan.parse(file, name), module, main_block_ran=True).plugin()

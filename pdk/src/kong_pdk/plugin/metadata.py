@@ -1,7 +1,7 @@
-"""What a plugin says of itself beside its handlers: version, priority, Schema, and how it runs.
+"""Reads a plugin's attributes beside its handlers: version, priority, Schema, lua_style, engine and workers.
 
-Lua's handlers have ``VERSION`` and ``PRIORITY``, Go's and JavaScript's plugins ``Version`` and ``Priority``; both
-spellings are read where the value can be meant for Kong, in the module and in the class.
+Lua plugins have ``VERSION`` and ``PRIORITY``, Go and JavaScript plugins have ``Version`` and ``Priority``. These
+spellings are read too, in the module and in the class, if their value fits.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from kong_pdk.mode import ENGINES
 from kong_pdk.plugin.description import DEFAULT_PRIORITY, DEFAULT_VERSION, Source
 from kong_pdk.plugin.names import similar
 from kong_pdk.plugin.problem import Problem
-from kong_pdk.plugin.static_scan import Outline
+from kong_pdk.plugin.static_scan import StaticScan
 
 VERSION = re.compile(r"\d+\.\d+\.\d+\Z", re.ASCII)
 
-_LONGEST_TEXT = 60
+_MAX_TEXT = 60
 _UNKNOWN = object()
 
 
 @dataclass(frozen=True)
-class Found:
-    """A value, the name under which it was found, and the line of it."""
+class AttributeValue:
+    """The value of an attribute, the name that it has in the source, and its line."""
 
     name: str
     value: Any
@@ -37,17 +37,20 @@ class Found:
 
 @dataclass(frozen=True)
 class _Attribute:
-    """A name that is read, its other spellings, and whether a value there can be meant for Kong."""
+    """A name that is read, its other spellings, and tests whether a value under them can be meant for Kong.
+
+    ``is_for_kong_in_class`` is None for an attribute that is not read from the class.
+    """
 
     name: str
-    others: tuple[str, ...]
-    meant: Callable[[Any], bool]
-    in_class: Callable[[Any], bool] | None = None
+    other_spellings: tuple[str, ...]
+    is_for_kong: Callable[[Any], bool]
+    is_for_kong_in_class: Callable[[Any], bool] | None = None
     default: Any = None
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        return self.name, *self.others
+        return self.name, *self.other_spellings
 
 
 def _is_version(value: Any) -> bool:
@@ -63,23 +66,23 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _is_schema(value: Any) -> bool:
-    """Tell Kong's schemas from others': a list of dicts, or Lua's record with its ``fields``."""
+    """Whether a value can be a schema of Kong: a list of dicts, or the record of a schema.lua with its ``fields``."""
     if isinstance(value, dict):
         return isinstance(value.get("fields"), list | tuple)
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(each, dict) for each in value)
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(entry, dict) for entry in value)
 
 
 def _has_fields(schema: Any) -> bool:
-    """Whether a schema is a list of named definitions, and no other list of dicts."""
+    """Whether a schema is a list of one-key dicts with definitions, and not any other list of dicts."""
     return isinstance(schema, dict) or all(
-        len(each) == 1 and all(isinstance(field, dict) for field in each.values()) for each in schema
+        len(definition) == 1 and all(isinstance(field, dict) for field in definition.values()) for definition in schema
     )
 
 
-# A module's own WORKERS is the size of a pool as a rule: it is the one that has no other spelling.
+# `workers` has no other spelling: WORKERS of a module is usually the size of a pool of its own.
 _ATTRIBUTES: Mapping[str, _Attribute] = {
-    each.name: each
-    for each in (
+    attribute.name: attribute
+    for attribute in (
         _Attribute("version", ("VERSION", "Version"), _is_version, _is_version, DEFAULT_VERSION),
         _Attribute("priority", ("PRIORITY", "Priority"), _is_scalar, _is_integer, DEFAULT_PRIORITY),
         _Attribute("Schema", ("SCHEMA", "schema"), _is_schema, _is_schema, ()),
@@ -89,113 +92,124 @@ _ATTRIBUTES: Mapping[str, _Attribute] = {
     )
 }
 
-# The arguments of start_dedicated_server behind the plugin's name and class.
-_GIVEN = ("version", "priority", "Schema")
+# The arguments of start_dedicated_server after the plugin's name and class.
+_ARGUMENTS = ("version", "priority", "Schema")
 
 
-def of_module(module: ModuleType | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The names of a module that say something of its plugin; what ``given`` has, and is not None, replaces them."""
-    handed = {name: value for name, value in given.items() if value is not None}
-    replaced = {spelling for name in handed for spelling in _ATTRIBUTES[name].spellings}
-    read = {spelling for attribute in _ATTRIBUTES.values() for spelling in attribute.spellings} - replaced
-    return {name: value for name, value in vars(module).items() if name in read} | handed if module else handed
+def of_module(module: ModuleType | None, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of a module that describe its plugin; ``arguments`` that are not None replace them."""
+    passed = {name: value for name, value in arguments.items() if value is not None}
+    replaced = {spelling for name in passed for spelling in _ATTRIBUTES[name].spellings}
+    names = {spelling for attribute in _ATTRIBUTES.values() for spelling in attribute.spellings} - replaced
+    return {name: value for name, value in vars(module).items() if name in names} | passed if module else passed
 
 
 class Metadata:
-    """The values of one module that count, and what is to be said of those that do not."""
+    """The attributes of one module: the values that count, and warnings about values that are ignored."""
 
-    def __init__(self, source: Source, outline: Outline, module: ModuleType) -> None:
+    def __init__(self, source: Source, scan: StaticScan, module: ModuleType) -> None:
         self._source = source
-        self._outline = outline
+        self._scan = scan
         self._module = module
-        self._found = {name: list(self._candidates(attribute)) for name, attribute in _ATTRIBUTES.items()}
+        self._values = {name: list(self._candidates(attribute)) for name, attribute in _ATTRIBUTES.items()}
 
-    def find(self, name: str) -> Found | None:
-        """The value that counts: the module's before the class's, the documented spelling before the others."""
-        return next(iter(self._found[name]), None)
+    def find(self, name: str) -> AttributeValue | None:
+        """The value that counts: the module before the class, the documented spelling before the others."""
+        return next(iter(self._values[name]), None)
 
-    def _candidates(self, attribute: _Attribute) -> Iterator[Found]:
-        names = vars(self._module)
+    def _candidates(self, attribute: _Attribute) -> Iterator[AttributeValue]:
+        attributes = vars(self._module)
         for name in attribute.spellings:
-            value = names.get(name)
-            nothing = name not in names or (name == "Schema" and value is None)
-            if not nothing and (name == attribute.name or attribute.meant(value)):
-                yield Found(name, value, self._outline.line_of(name))
-        cls = names.get("Plugin")
-        if attribute.in_class is None or not isinstance(cls, type):
+            value = attributes.get(name)
+            is_missing = name not in attributes or (name == "Schema" and value is None)
+            if not is_missing and (name == attribute.name or attribute.is_for_kong(value)):
+                yield AttributeValue(name, value, self._scan.line_of(name))
+        cls = attributes.get("Plugin")
+        if attribute.is_for_kong_in_class is None or not isinstance(cls, type):
             return
         for name in attribute.spellings:
             value = inspect.getattr_static(cls, name, None)
-            if attribute.in_class(value) and name not in getattr(cls, "__dataclass_fields__", ()):
-                yield Found(name, value, self._outline.line_of(name, "Plugin") or self._outline.line_of("Plugin"))
+            if attribute.is_for_kong_in_class(value) and name not in getattr(cls, "__dataclass_fields__", ()):
+                yield AttributeValue(name, value, self._scan.line_of(name, "Plugin") or self._scan.line_of("Plugin"))
 
     def warnings(self) -> Iterator[Problem]:
-        """What an author may expect to count, and does not."""
+        """A warning for each value that is ignored, although its author may expect it to count."""
         for attribute in _ATTRIBUTES.values():
-            found = self._found[attribute.name]
-            for other in found[1:]:
-                if not _same(found[0].value, other.value):
-                    yield self._warning(other.line, *_overruled(attribute, found[0], other))
+            values = self._values[attribute.name]
+            for overruled in values[1:]:
+                if not _same(values[0].value, overruled.value):
+                    yield self._warning(overruled.line, *_overruled(attribute, values[0], overruled))
         yield from self.unread_version()
-        for name in _GIVEN:
-            if not self._found[name] and not (name == "version" and any(self.unread_version())):
-                yield from self._similar(name)
+        for name in _ARGUMENTS:
+            if not self._values[name] and not (name == "version" and any(self.unread_version())):
+                yield from self._similar_names(name)
 
     def unread_version(self) -> Iterator[Problem]:
-        """A version that is not x.y.z, in a spelling that is read only where the value can be meant."""
-        for name in _ATTRIBUTES["version"].others if not self._found["version"] else ():
+        """A warning for a version that is not x.y.z, under a spelling that is read only if its value fits."""
+        for name in _ATTRIBUTES["version"].other_spellings if not self._values["version"] else ():
             value = vars(self._module).get(name)
             numbers = isinstance(value, tuple) and bool(value) and all(map(_is_integer, value))
             if isinstance(value, str | float) or numbers:
                 message = f"{name} is {value!r}, not x.y.z, and is not read: the version is {DEFAULT_VERSION}"
-                yield self._warning(self._outline.line_of(name), message, f'write version = "{nearest_version(value)}"')
+                yield self._warning(self._scan.line_of(name), message, f'write version = "{nearest_version(value)}"')
 
-    def _similar(self, name: str) -> Iterator[Problem]:
-        """Names at the top level that are nearly one of ours, and are not read."""
+    def _similar_names(self, name: str) -> Iterator[Problem]:
+        """Warnings for names at the top level that are similar to an attribute's name, and are not read."""
         attribute = _ATTRIBUTES[name]
         for other, value in vars(self._module).items():
-            if other in attribute.spellings or not self._outline.assigns(other) or not similar(other, name):
+            if other in attribute.spellings or not self._scan.assigns(other) or not similar(other, name):
                 continue
-            if attribute.in_class and attribute.in_class(value) and (name != "Schema" or _has_fields(value)):
+            if (
+                attribute.is_for_kong_in_class
+                and attribute.is_for_kong_in_class(value)
+                and (name != "Schema" or _has_fields(value))
+            ):
                 text = "" if name == "Schema" else f" = {_quoted(value)}"
-                yield self._warning(self._outline.line_of(other), f"{other} is not read", f"did you mean {name}{text}?")
+                yield self._warning(self._scan.line_of(other), f"{other} is not read", f"did you mean {name}{text}?")
 
-    def _warning(self, line: int | None, message: str, fix: str) -> Problem:
-        return Problem(self._source.file, line, message, fix, self._source.name)
+    def _warning(self, line: int | None, message: str, hint: str) -> Problem:
+        return Problem(self._source.file, line, message, hint, self._source.name)
 
     def warnings_of_main(self) -> Iterator[Problem]:
-        """What is set for a server of the file's own alone, in a part of the file that did not run."""
-        bound, call = self._outline.main_block()
-        given = {name: call.arguments[name] for name in _GIVEN if name in call.arguments} if call else {}
+        """Warnings for values that only a server started by the file itself gets, in code that does not run here."""
+        bound, call = self._scan.main_block()
+        arguments = {name: call.arguments[name] for name in _ARGUMENTS if name in call.arguments} if call else {}
         unread: dict[str, tuple[int, str]] = {}
-        for name in _GIVEN:
-            attribute, found = _ATTRIBUTES[name], self.find(name)
-            node = given.get(name)
+        for name in _ARGUMENTS:
+            attribute, counting = _ATTRIBUTES[name], self.find(name)
+            node = arguments.get(name)
             if node is None:
                 spelling = next((each for each in attribute.spellings if each in bound), None)
-                node = bound[spelling] if spelling and found is None else None
+                node = bound[spelling] if spelling and counting is None else None
             elif isinstance(node, ast.Name) and node.id in bound:
                 node = bound[node.id]
             if node is None:
                 continue
             value = self._value(node)
-            if found is None and not _same(value, attribute.default) and value not in (None, []):
-                unread[name] = node.lineno, _text(node)
-            elif found is not None and value is not _UNKNOWN and not _same(value, found.value):
-                message = f"start_dedicated_server is given another {name}, which does not count here: {_says(found)}"
-                yield self._warning(node.lineno, message, f"give it {found.name} of the module")
+            if counting is None and not _same(value, attribute.default) and value not in (None, []):
+                unread[name] = node.lineno, _source_text(node)
+            elif counting is not None and value is not _UNKNOWN and not _same(value, counting.value):
+                message = (
+                    f"start_dedicated_server is given another {name}, which is ignored here: "
+                    f"{_value_in_module(counting)}"
+                )
+                yield self._warning(node.lineno, message, f"pass {counting.name} of the module")
         if unread:
-            yield self._unread(unread, call.in_main if call else True)
-        if call and call.unpacked and (left := [each for each in _GIVEN if each not in given and not self.find(each)]):
+            yield self._unread_in_main(unread, call.in_main if call else True)
+        if (
+            call
+            and call.unpacked
+            and (missing := [each for each in _ARGUMENTS if each not in arguments and not self.find(each)])
+        ):
             unpacked = " and ".join(call.unpacked)
             message = f"the arguments of start_dedicated_server do not count here, and {unpacked} cannot be read"
-            hint = f"write at the top level of the module what they hold of {_listed(left)}"
+            hint = f"write {_listed(missing)} at the top level of the module"
             yield self._warning(call.line, message, hint)
 
-    def _unread(self, unread: Mapping[str, tuple[int, str]], in_main: bool) -> Problem:
+    def _unread_in_main(self, unread: Mapping[str, tuple[int, str]], in_main: bool) -> Problem:
         names = _listed(list(unread))
         place = 'below if __name__ == "__main__"' if in_main else "in the call of start_dedicated_server"
-        message = f"{names} {'are' if len(unread) > 1 else 'is'} set {place} alone, which does not run here"
+        message = f"{names} {'are' if len(unread) > 1 else 'is'} set only {place}, which does not run here"
         if "Schema" in unread:
             message += ", so that every field of a configuration is an unknown field"
         lines = "; ".join(f"{name} = {text}" for name, (_, text) in unread.items())
@@ -203,7 +217,7 @@ class Metadata:
         return self._warning(line, message, f"write at the top level of the module: {lines}")
 
     def _value(self, node: ast.expr) -> Any:
-        """The value of an expression, as far as it can be told without running it."""
+        """The value of an expression, or ``_UNKNOWN`` if only running it shows the value."""
         if isinstance(node, ast.Name):
             return vars(self._module).get(node.id, _UNKNOWN)
         if isinstance(node, ast.Attribute):
@@ -216,8 +230,8 @@ class Metadata:
 
 
 def nearest_version(value: object) -> str:
-    """The version x.y.z that a value of another form may mean: 1.0.0 of ``"v1.0-beta"`` or ``(1, 0)``."""
-    numbers = re.findall(r"\d+", str(value)[:_LONGEST_TEXT], re.ASCII)[:3] or ["1"]
+    """The version x.y.z that a value in another form may mean: 1.0.0 for ``"v1.0-beta"`` or ``(1, 0)``."""
+    numbers = re.findall(r"\d+", str(value)[:_MAX_TEXT], re.ASCII)[:3] or ["1"]
     return ".".join((*numbers, "0", "0")[:3])
 
 
@@ -225,27 +239,27 @@ def _quoted(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return list(one) == list(other)
-    return bool(one == other)
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return list(left) == list(right)
+    return bool(left == right)
 
 
-def _says(found: Found) -> str:
-    value = "" if isinstance(found.value, list | tuple | dict) else f" = {found.value!r}"
-    return f"{found.name}{value} of the module does"
+def _value_in_module(attribute: AttributeValue) -> str:
+    value = "" if isinstance(attribute.value, list | tuple | dict) else f" = {attribute.value!r}"
+    return f"{attribute.name}{value} of the module counts"
 
 
-def _overruled(attribute: _Attribute, counts: Found, other: Found) -> tuple[str, str]:
+def _overruled(attribute: _Attribute, counts: AttributeValue, other: AttributeValue) -> tuple[str, str]:
     if attribute.name == "Schema":
-        return f"{other.name} and {counts.name} differ, and {counts.name} counts", f"keep {counts.name} alone"
+        return f"{other.name} and {counts.name} differ, and {counts.name} counts", f"keep only {counts.name}"
     message = f"{other.name} is {other.value!r} and {counts.name} {counts.value!r}, and {counts.name} counts"
-    return message if other.name != counts.name else f"{message} of the module", f"keep {counts.name} alone"
+    return message if other.name != counts.name else f"{message} of the module", f"keep only {counts.name}"
 
 
-def _text(node: ast.expr) -> str:
+def _source_text(node: ast.expr) -> str:
     text = ast.unparse(node)
-    return text if len(text) <= _LONGEST_TEXT and "\n" not in text else "..."
+    return text if len(text) <= _MAX_TEXT and "\n" not in text else "..."
 
 
 def _listed(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The names that a plugin may have, so that Kong and its configuration keys can tell it from every other plugin."""
+"""Checks the names of plugins, which Kong and its configuration keys must be able to distinguish."""
 
 from __future__ import annotations
 
@@ -14,46 +14,47 @@ from kong_pdk.plugin.problem import Problem
 
 _PREFIX = re.compile(r"(plugin|kong|handler)_?(?=.)")
 
-# A letter too few or too many, or two that are swapped, in a word of six letters or more.
-_CLOSE = 0.83
+# Similarity (of difflib) of two words of six letters or more with one letter missing, added or swapped.
+_MIN_SIMILARITY = 0.83
 
 
-def similar(name: str, wanted: str) -> bool:
-    """Whether ``name`` may have been written where ``wanted`` is read. Private names (``_x``) are not.
+def similar(name: str, expected: str) -> bool:
+    """Whether ``name`` may be a misspelling of ``expected``. Private names (``_x``) never are.
 
-    ``PLUGIN_PRIORITY``, ``__version__`` and ``PIORITY`` are similar to names that are read; ``api_version`` is not.
+    ``PLUGIN_PRIORITY``, ``__version__`` and ``PIORITY`` are similar to ``priority`` and ``version``; ``api_version``
+    is not.
     """
     word = name.lower()
     if word.startswith("_") and not (word.startswith("__") and word.endswith("__")):
         return False
     word = _PREFIX.sub("", word.strip("_"), count=1)
-    return word == wanted.lower() or difflib.SequenceMatcher(None, word, wanted.lower()).ratio() >= _CLOSE
+    return word == expected.lower() or difflib.SequenceMatcher(None, word, expected.lower()).ratio() >= _MIN_SIMILARITY
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
-# In Kong's `plugins` option these two words do not name a plugin.
-_WORDS_OF_KONG = frozenset({"bundled", "off"})
+# In Kong's option `plugins` these two words do not name a plugin.
+_RESERVED_WORDS = frozenset({"bundled", "off"})
 
 
 @cache
 def bundled() -> frozenset[str]:
-    """The plugins that Kong 3.9 brings along; a plugin server's plugin of such a name would never run."""
+    """The names of the plugins in Kong 3.9. A plugin server's plugin with such a name would never run."""
     return frozenset((Path(__file__).parent / "bundled.txt").read_text("ascii").split())
 
 
 def server_name(name: str) -> str:
-    """The name of a plugin's server in ``pluginserver_names``: Kong makes it lower-case. The plugin keeps its own."""
+    """The name of a plugin's server in ``pluginserver_names``; Kong makes it lower-case, unlike the plugin's name."""
     return name.lower()
 
 
-def key(name: str) -> str:
-    """The form in which Kong's configuration keys hold a name: ``My-Plugin`` and ``my_plugin`` are one there."""
+def key_of(name: str) -> str:
+    """A name as it is written in Kong's configuration keys, where ``My-Plugin`` and ``my_plugin`` are the same."""
     return name.lower().replace("-", "_")
 
 
 def check(source: Source) -> Problem | None:
-    """What is wrong with the name of one plugin, if anything."""
+    """The problem of a plugin's name; None if the name can be used."""
     name = source.name
     if not _NAME.match(name):
         message = (
@@ -62,33 +63,35 @@ def check(source: Source) -> Problem | None:
         )
         return Problem(source.file, None, message, f'rename it, for example to "{_suggestion(name)}"', name)
     if name in bundled():
-        message = f'plugin name "{name}" is that of a plugin bundled with Kong, which would run in its place'
+        message = f'plugin name "{name}" belongs to a plugin bundled with Kong, which would run in its place'
         return Problem(source.file, None, message, f'rename it, for example to "my-{name}"', name)
-    if name in _WORDS_OF_KONG:
-        message = f'plugin name "{name}" has a meaning of its own in Kong\'s option "plugins"'
+    if name in _RESERVED_WORDS:
+        message = f'plugin name "{name}" is a reserved word in Kong\'s option "plugins"'
         return Problem(source.file, None, message, f'rename it, for example to "my-{name}"', name)
     return None
 
 
 def _suggestion(name: str) -> str:
-    """A name that is allowed, near to one that is not: without accents, ``-`` in the place of other characters."""
-    plain = "".join(each for each in unicodedata.normalize("NFKD", name) if not unicodedata.combining(each))
-    made = re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-_")
-    if not made or any(each.isalpha() and not each.isascii() for each in plain):
+    """An allowed name that is similar to ``name``: without accents, ``-`` in place of other characters."""
+    plain = "".join(
+        character for character in unicodedata.normalize("NFKD", name) if not unicodedata.combining(character)
+    )
+    allowed = re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-_")
+    if not allowed or any(character.isalpha() and not character.isascii() for character in plain):
         return "my-plugin"
-    return f"my-{made}" if made in bundled() or made in _WORDS_OF_KONG else made
+    return f"my-{allowed}" if allowed in bundled() or allowed in _RESERVED_WORDS else allowed
 
 
 def collisions(sources: Iterable[Source]) -> Iterator[Problem]:
-    """A problem for each plugin whose name Kong's configuration keys cannot tell from another's."""
+    """A problem for each plugin whose name is the same as another one in Kong's configuration keys."""
     by_key: dict[str, list[Source]] = {}
     for source in sources:
-        by_key.setdefault(key(source.name), []).append(source)
-    for rivals in by_key.values():
-        for source in rivals if len(rivals) > 1 else ():
-            others = " and ".join(f'"{other.name}" ({other.file})' for other in rivals if other is not source)
+        by_key.setdefault(key_of(source.name), []).append(source)
+    for same_key in by_key.values():
+        for source in same_key if len(same_key) > 1 else ():
+            others = " and ".join(f'"{other.name}" ({other.file})' for other in same_key if other is not source)
             message = (
-                f'plugin name "{source.name}" collides with {others}: in the names of plugin servers Kong takes "-" '
-                'and "_" for one, and capitals for small letters'
+                f'plugin name "{source.name}" collides with {others}: in the names of plugin servers Kong does not '
+                'distinguish "-" from "_", or capitals from small letters'
             )
             yield Problem(source.file, None, message, "rename one of them", source.name)

@@ -1,4 +1,4 @@
-"""Which phases a ``Plugin`` class handles, and whether Kong's call of each handler can work."""
+"""Checks which phases a ``Plugin`` class handles, and whether each handler can be called as Kong calls it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from kong_pdk.plugin.problem import Problem
 from kong_pdk.protocol import PHASES
 
-# Phases of Lua plugins that a plugin server is never asked for.
+# Phases of Lua plugins for which Kong never calls a plugin server, and the phase to use instead.
 _LUA_ONLY = {"header_filter": "response", "body_filter": "response"}
 
-# How alike a method's name and a phase's must be for a typing error: `acces`, not `success`.
-_ALIKE = 0.84
+# The similarity (of difflib) from which a method's name counts as a misspelt phase: `acces`, not `success`.
+_SIMILARITY = 0.84
 
 
-class Handlers:
-    """The handlers of one class, and everything that is wrong with the class."""
+class PhaseMethods:
+    """The phases that a class handles, and all problems of the class."""
 
     def __init__(self, name: str, file: Path, cls: object, line: int | None) -> None:
         self._name = name
@@ -31,81 +31,83 @@ class Handlers:
             self._check_class(cls)
         else:
             message = f"Plugin is {_article(type(cls).__name__)}, not a class"
-            self._problem(message, "define class Plugin with a method for each phase")
+            self._report(message, "define class Plugin with a method for each phase")
 
     def _check_class(self, cls: type) -> None:
         self.phases = tuple(phase for phase in PHASES if getattr(cls, phase, None) is not None)
         self._check_constructor(cls)
         for phase in self.phases:
             self._check_handler(cls, phase)
-        misspelt = list(self._misspelt(cls))
+        misspelt = list(self._misspelt_phases(cls))
         self.problems.extend(misspelt)
         if not self.phases and not misspelt:
-            self._problem("Plugin has no phase", f"define a method for at least one of {', '.join(PHASES)}")
+            self._report("Plugin has no phase", f"define a method for at least one of {', '.join(PHASES)}")
 
-    def _problem(self, message: str, hint: str, code: Callable[..., Any] | None = None) -> None:
-        file, line = _place(code)
+    def _report(self, message: str, hint: str, code: Callable[..., Any] | None = None) -> None:
+        file, line = _location(code)
         self.problems.append(Problem(file or self._file, line or self._line, message, hint, self._name))
 
     def _check_constructor(self, cls: type) -> None:
         if inspect.isabstract(cls):
             names = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
-            self._problem(f"Plugin is abstract ({names})", "define its abstract methods")
+            self._report(f"Plugin is abstract ({names})", "define its abstract methods")
             return
         if _accepts(cls, 1) is False:
             hint = "write def __init__(self, config): self.config = config"
-            self._problem("Plugin cannot be made from the configuration alone", hint, vars(cls).get("__init__"))
+            self._report(
+                "Plugin cannot be called with the configuration as its only argument", hint, vars(cls).get("__init__")
+            )
 
     def _check_handler(self, cls: type, phase: str) -> None:
-        static = inspect.getattr_static(cls, phase)
+        attribute = inspect.getattr_static(cls, phase)
         handler = getattr(cls, phase)
-        write = f"write def {phase}(self, kong)"
+        hint = f"write def {phase}(self, kong)"
         if not callable(handler):
-            self._problem(
-                f'Plugin has the phase "{phase}", which is {_article(type(handler).__name__)}, no method', write
+            self._report(
+                f'Plugin has the phase "{phase}", which is {_article(type(handler).__name__)}, not a method', hint
             )
             return
         if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
-            self._problem(f'phase "{phase}" is async', f"{write}, without async and await", handler)
+            self._report(f'phase "{phase}" is async', f"{hint}, without async and await", handler)
         elif inspect.isgeneratorfunction(handler):
-            self._problem(f'phase "{phase}" has a yield, so calling it runs nothing', "remove the yield", handler)
-        # What is no method, such as an object that can be called, is not given the instance.
-        method = hasattr(type(static), "__get__") and not isinstance(static, staticmethod | classmethod)
-        if _accepts(handler, 2 if method else 1) is False:
-            message = f'phase "{phase}" takes {inspect.signature(handler)}, but is called with kong alone'
-            self._problem(message, write, handler)
+            self._report(f'phase "{phase}" has a yield, so calling it runs nothing', "remove the yield", handler)
+        # A callable object that is not a method does not get the instance as its first argument.
+        is_method = hasattr(type(attribute), "__get__") and not isinstance(attribute, staticmethod | classmethod)
+        if _accepts(handler, 2 if is_method else 1) is False:
+            message = f'phase "{phase}" takes {inspect.signature(handler)}, but is called with only kong'
+            self._report(message, hint, handler)
 
-    def _misspelt(self, cls: type) -> Iterator[Problem]:
+    def _misspelt_phases(self, cls: type) -> Iterator[Problem]:
         for name in sorted(set(dir(cls)) - set(PHASES)):
             method = inspect.getattr_static(cls, name, None)
             if name.startswith("_") or not inspect.isfunction(method):
                 continue
-            phase = _meant(name, self.phases)
-            # A helper that is called another way was not meant to be a phase.
+            phase = _intended_phase(name, self.phases)
+            # A method with another signature is a helper, not a misspelt phase.
             if phase is None or (self.phases and _accepts(method, 2) is False):
                 continue
-            file, line = _place(method)
-            where = file or self._file
+            file, line = _location(method)
+            location_file = file or self._file
             if name in _LUA_ONLY:
                 message = f'method "{name}" is a phase of Lua plugins that plugin servers do not have'
-                yield Problem(where, line, message, f'use the phase "{phase}"', self._name)
+                yield Problem(location_file, line, message, f'use the phase "{phase}"', self._name)
             else:
-                message = f'method "{name}" is no phase'
+                message = f'method "{name}" is not a phase'
                 hint = f'did you mean "{phase}"? (a helper\'s name may begin with "_")'
-                yield Problem(where, line, message, hint, self._name)
+                yield Problem(location_file, line, message, hint, self._name)
 
 
-def _meant(name: str, present: tuple[str, ...]) -> str | None:
-    """The phase that a method's name was meant to be."""
+def _intended_phase(name: str, phases: tuple[str, ...]) -> str | None:
+    """The phase that a method's name is a misspelling of."""
     if name in _LUA_ONLY:
         return _LUA_ONLY[name]
-    found = difflib.get_close_matches(name.lower(), PHASES, n=1, cutoff=_ALIKE)
-    # Beside the phase itself, `logs` is more likely a helper of `log` than a typing error.
-    return found[0] if found and found[0] not in present else None
+    matches = difflib.get_close_matches(name.lower(), PHASES, n=1, cutoff=_SIMILARITY)
+    # If the class has `log` too, `logs` is more likely a helper than a misspelling.
+    return matches[0] if matches and matches[0] not in phases else None
 
 
 def _accepts(function: Callable[..., Any], arguments: int) -> bool | None:
-    """Whether a call with so many positional arguments works; None where that cannot be told."""
+    """Whether a call with this number of positional arguments works; None if the signature is unknown."""
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):
@@ -117,7 +119,7 @@ def _accepts(function: Callable[..., Any], arguments: int) -> bool | None:
     return True
 
 
-def _place(function: Callable[..., Any] | None) -> tuple[Path | None, int | None]:
+def _location(function: Callable[..., Any] | None) -> tuple[Path | None, int | None]:
     code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
     if code is None or code.co_filename.startswith("<"):
         return None, None

@@ -1,4 +1,4 @@
-"""What is wrong with a plugin or a plugin folder, as one sentence with file, line and hint."""
+"""Problems of plugins and plugin folders, each printed as one line with file, line number and hint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: where it is (``line`` counts from 1), what it is, how to mend it, and whose it is."""
+    """One problem: its place (``line`` counts from 1), the message, a hint how to fix it, and the plugin's name."""
 
     file: Path
     line: int | None
@@ -19,9 +19,9 @@ class Problem:
     plugin: str | None = None
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else str(self.file)
-        text = f"{place}: {self.message}" + (f"; {self.hint}" if self.hint else "")
-        # File names and exception texts are the author's: a line break in one must not make a second log line.
+        location = f"{self.file}:{self.line}" if self.line else str(self.file)
+        text = f"{location}: {self.message}" + (f"; {self.hint}" if self.hint else "")
+        # File names and exception texts are written by authors; a line break in one must not begin a second log line.
         return " ".join(text.split("\n")).replace("\r", " ")
 
     def to_dict(self) -> dict[str, Any]:
@@ -30,12 +30,12 @@ class Problem:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Problem:
-        """The problem that :meth:`to_dict` made ``data`` of."""
+        """The problem behind the result of :meth:`to_dict`."""
         return cls(Path(data["file"]), data["line"], data["message"], data["hint"], data["plugin"])
 
 
 class PluginError(Exception):
-    """A plugin cannot be used; ``problems`` says why, with at least one entry."""
+    """A plugin cannot be used; ``problems`` has the reasons, at least one."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -43,4 +43,4 @@ class PluginError(Exception):
 
 
 class NotAPlugin(PluginError):
-    """The file turned out to have no ``Plugin`` after all, as its source had left open; it is to be passed over."""
+    """The import of a file shows that it has no ``Plugin``, which its source left open; the file is skipped."""

@@ -1,4 +1,4 @@
-"""The attributes that a field of a Kong schema may have, and what each must look like."""
+"""The attributes that a field of a Kong schema may have, and checks of their values."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from typing import Any
 from kong_pdk.schema import entity_checks
 from kong_pdk.schema.lua import Pattern
 
-Field = dict[str, Any]
-"""A field of a schema: its attributes by name, or a dict of one key, its name, that holds them."""
-
-# What is wrong with an attribute's value, as the end of a sentence ("must be ..."); None if nothing is.
+# Returns the error of an attribute's value, which begins with a verb ("must be ..."); None if it is valid.
 Check = Callable[[Any], "str | None"]
 
 TYPES = ("string", "boolean", "integer", "number", "array", "set", "map", "record", "foreign")
@@ -24,7 +21,7 @@ _LISTS = ("array", "set")
 _SIZED = ("array", "set", "string", "map")
 _STRING = ("string",)
 
-# Attributes that only some types can have. Kong refuses some of these; others it would fail on at each request.
+# Attributes that only some types can have. With a wrong type Kong refuses some, and fails at each request on others.
 ONLY_FOR = {
     "between": _NUMBERS,
     "gt": _NUMBERS,
@@ -45,14 +42,14 @@ ONLY_FOR = {
     "mutually_exclusive_subsets": _LISTS,
     "unique": (*_STRING, *_NUMBERS, "foreign"),
     "unique_across_ws": (*_STRING, *_NUMBERS, "foreign"),
-    "abstract": tuple(kind for kind in TYPES if kind not in ("boolean", "foreign")),
+    "abstract": tuple(type_name for type_name in TYPES if type_name not in ("boolean", "foreign")),
     "elements": _LISTS,
     "keys": ("map",),
     "values": ("map",),
     "fields": ("record",),
 }
 
-# In Kong's own schemas these hold Lua functions, or need what is not in a plugin's configuration.
+# Attributes that only schemas written in Lua can have, and what they need.
 NEVER = {
     "custom_validator": "a Lua function",
     "shorthand_fields": "a Lua function",
@@ -62,9 +59,9 @@ NEVER = {
 
 
 def closest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The one of ``words`` that ``word`` may have been meant to be."""
-    found = difflib.get_close_matches(word.lower(), list(words), n=1, cutoff=cutoff)
-    return found[0] if found else None
+    """The one of ``words`` that ``word`` may be a misspelling of."""
+    matches = difflib.get_close_matches(word.lower(), list(words), n=1, cutoff=cutoff)
+    return matches[0] if matches else None
 
 
 def _boolean(value: Any) -> str | None:
@@ -72,7 +69,7 @@ def _boolean(value: Any) -> str | None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether ``value`` is an int or a float; a bool is neither."""
+    """Whether ``value`` is an int or a float, and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -80,7 +77,7 @@ def _number(value: Any) -> str | None:
     return None if is_number(value) else "must be a number"
 
 
-def _length(value: Any) -> str | None:
+def _whole_number(value: Any) -> str | None:
     return None if is_number(value) and value == int(value) and value >= 0 else "must be a whole number, 0 or more"
 
 
@@ -89,7 +86,7 @@ def _string(value: Any) -> str | None:
 
 
 def _description(value: Any) -> str | None:
-    # In Kong's schema of schemas; a shorter one stops Kong from starting.
+    # The limits of Kong's metaschema; Kong does not start with a shorter description.
     fits = isinstance(value, str) and 10 <= len(value.encode()) <= 500
     return None if fits else "must be a string of 10 to 500 bytes"
 
@@ -99,8 +96,8 @@ def _list(value: Any) -> str | None:
 
 
 def _options(value: Any) -> str | None:
-    simple = isinstance(value, list) and all(isinstance(each, str) or is_number(each) for each in value)
-    return None if simple and value else "must be a list of strings or numbers, not empty"
+    is_simple = isinstance(value, list) and all(isinstance(option, str) or is_number(option) for option in value)
+    return None if is_simple and value else "must be a list of strings or numbers, not empty"
 
 
 def _between(value: Any) -> str | None:
@@ -109,7 +106,7 @@ def _between(value: Any) -> str | None:
     return None if value[0] <= value[1] else "must have the lower number first"
 
 
-def _any(value: Any) -> str | None:
+def _anything(value: Any) -> str | None:
     return None
 
 
@@ -145,12 +142,12 @@ def _match_any(value: Any) -> str | None:
     return next(filter(None, errors), None) or ("err" in value and _string(value["err"])) or None
 
 
-def _names(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)
+def _is_name_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
 
 
 def _subsets(value: Any) -> str | None:
-    return None if isinstance(value, list) and all(map(_names, value)) else "must be a list of lists of strings"
+    return None if isinstance(value, list) and all(map(_is_name_list, value)) else "must be a list of lists of strings"
 
 
 def _on_delete(value: Any) -> str | None:
@@ -158,14 +155,14 @@ def _on_delete(value: Any) -> str | None:
 
 
 def _deprecation(value: Any) -> str | None:
-    known = {"message", "removal_in_version", "old_default", "replaced_with"}
-    fits = isinstance(value, dict) and set(value) <= known
-    if fits and isinstance(value.get("message"), str) and isinstance(value.get("removal_in_version"), str):
+    keys = {"message", "removal_in_version", "old_default", "replaced_with"}
+    is_known = isinstance(value, dict) and set(value) <= keys
+    if is_known and isinstance(value.get("message"), str) and isinstance(value.get("removal_in_version"), str):
         return None
     return 'must be a dict {"message": ..., "removal_in_version": ...}'
 
 
-_CHECK_PARTS: dict[str, dict[str, Callable[[Any], bool]]] = {
+_ENTITY_CHECK_PARTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "conditional": {
         "if_field": lambda value: isinstance(value, str),
         "if_match": lambda value: isinstance(value, dict),
@@ -175,9 +172,9 @@ _CHECK_PARTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "conditional_at_least_one_of": {
         "if_field": lambda value: isinstance(value, str),
         "if_match": lambda value: isinstance(value, dict),
-        "then_at_least_one_of": _names,
+        "then_at_least_one_of": _is_name_list,
     },
-    "mutually_exclusive_sets": {"set1": _names, "set2": _names},
+    "mutually_exclusive_sets": {"set1": _is_name_list, "set2": _is_name_list},
 }
 
 
@@ -189,12 +186,14 @@ def _entity_checks(value: Any) -> str | None:
             return "must be a list of one-key dicts"
         [(name, argument)] = check.items()
         if name not in entity_checks.CHECKERS:
-            guess = closest(name, entity_checks.CHECKERS)
-            return f'must hold checks that Kong knows, not "{name}"' + (f' (did you mean "{guess}"?)' if guess else "")
-        parts = _CHECK_PARTS.get(name)
-        if parts is None and not _names(argument):
+            match = closest(name, entity_checks.CHECKERS)
+            return f'must hold checks that Kong knows, not "{name}"' + (f' (did you mean "{match}"?)' if match else "")
+        parts = _ENTITY_CHECK_PARTS.get(name)
+        if parts is None and not _is_name_list(argument):
             return f'must give "{name}" a list of field names'
-        if parts and not (isinstance(argument, dict) and all(fits(argument.get(part)) for part, fits in parts.items())):
+        if parts and not (
+            isinstance(argument, dict) and all(is_valid(argument.get(part)) for part, is_valid in parts.items())
+        ):
             return f'must give "{name}" a dict with {", ".join(parts)}'
     return None
 
@@ -206,8 +205,8 @@ ATTRIBUTES: dict[str, Check] = {
     ),
     **dict.fromkeys(("generate_admin_api", "is_regex", "timestamp", "uuid"), _boolean),
     **dict.fromkeys(("type", "reference", "err", "starts_with"), _string),
-    **dict.fromkeys(("eq", "ne", "contains", "default", "elements", "keys", "values", "fields"), _any),
-    **dict.fromkeys(("len_eq", "len_min", "len_max"), _length),
+    **dict.fromkeys(("eq", "ne", "contains", "default", "elements", "keys", "values", "fields"), _anything),
+    **dict.fromkeys(("len_eq", "len_min", "len_max"), _whole_number),
     **dict.fromkeys(("match", "not_match"), _pattern),
     **dict.fromkeys(("match_all", "match_none"), _patterns),
     **dict.fromkeys(("one_of", "not_one_of"), _options),

@@ -1,4 +1,4 @@
-"""Checks a plugin's configuration against its schema and fills in defaults, as Kong's schema engine does."""
+"""Checks a plugin's configuration against its schema and fills in defaults, like Kong's schema engine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from kong_pdk.schema import entity_checks, lua, value_checks
-from kong_pdk.schema.attributes import Field
+from kong_pdk.schema import Field, entity_checks, lua, value_checks
 from kong_pdk.schema.error_text import Errors
 
 _MISSING: Any = object()
@@ -16,30 +15,32 @@ _REQUIRED = "required field missing"
 
 
 def validate_config(fields: Iterable[Field], config: dict[str, Any] | None) -> tuple[dict[str, Any], Errors]:
-    """The configuration as Kong hands it to the plugin, and what is wrong with it.
+    """Check a configuration and fill in its defaults.
 
-    ``fields`` are the one-key dicts of a checked schema, ``config`` is what a user wrote (it is not changed). In the
-    result defaults are filled in, sets have no duplicates, and optional fields without a value are absent. The
-    errors are in Kong's words, nested as the configuration is; empty if all is well. Entries of a list are
-    counted from 1 there, and ``"@entity"`` holds a list of errors about several fields of a record. A string field
-    that is ``referenceable`` may hold ``{vault://...}``, which is left as it is.
+    :param fields: the one-key dicts of a schema that was checked before.
+    :param config: the configuration as a user wrote it; it is not changed.
+    :return: the configuration as Kong passes it to the plugin, and its errors. The configuration has all defaults,
+        sets without duplicates, and no optional fields without a value; ``{vault://...}`` in a ``referenceable``
+        field stays as it is. The errors have Kong's text and are nested like the configuration, empty if there are
+        none. In them, entries of a list count from 1, and ``"@entity"`` is a list of errors about several fields of a
+        record.
     """
     record = _with_required_records({"type": "record", "fields": list(fields)})
-    filled = _filled_record(record, copy.deepcopy(config if config is not None else {}))
+    filled = _fill_record(record, copy.deepcopy(config if config is not None else {}))
     if not isinstance(filled, dict):
         return {}, {"@entity": ["expected a record"]}
-    return _as_sent(record, filled), _record_errors(record, filled)
+    return _sent_value(record, filled), _record_errors(record, filled)
 
 
 def check_value(field: Field, value: Any) -> str | Errors | None:
-    """What is wrong with ``value`` for the field that ``field`` defines, in Kong's words; None if nothing is."""
+    """The errors of ``value`` as a value of ``field``, with Kong's text; None if it is valid."""
     return _field_error(field, copy.deepcopy(value))
 
 
 def _with_required_records(field: Field) -> Field:
-    """A copy in which records in records are required unless they say otherwise, so that their defaults appear.
+    """A copy in which records inside records are required by default, so that their own defaults are filled in.
 
-    Kong does this to a plugin's schema, though not inside of arrays, sets and maps.
+    Kong changes a plugin's schema in the same way, but not inside arrays, sets and maps.
     """
     if field["type"] != "record" or "fields" not in field:
         return field
@@ -51,39 +52,39 @@ def _fields(record: Field) -> dict[str, Field]:
     return {name: field for entry in record.get("fields", ()) for name, field in entry.items()}
 
 
-def _filled_record(record: Field, value: Any) -> Any:
-    """``value`` with defaults for what is missing, and None for what may be missing."""
-    # An empty table of Lua is a list as well as a record.
+def _fill_record(record: Field, value: Any) -> Any:
+    """``value`` with the defaults of missing fields; a missing optional field without a default becomes None."""
+    # In Lua an empty table is both a list and a record.
     record_value = {} if value == [] else value
     if isinstance(record_value, dict):
         for name, field in _fields(record).items():
-            filled = _filled(field, record_value.get(name, _MISSING))
+            filled = _fill(field, record_value.get(name, _MISSING))
             if filled is not _MISSING:
                 record_value[name] = filled
     return record_value
 
 
-def _filled(field: Field, value: Any) -> Any:
+def _fill(field: Field, value: Any) -> Any:
     if field.get("abstract"):
         return None if value is _MISSING else value
     kind = field["type"]
     if value is _MISSING:
         value = _default(field)
-        return _filled_record(field, value) if kind == "record" and field.get("required") else value
+        return _fill_record(field, value) if kind == "record" and field.get("required") else value
     if kind == "record":
-        return _filled_record(field, value)
+        return _fill_record(field, value)
     if kind in ("array", "set"):
-        return _filled_list(field, [] if value == {} else value)
+        return _fill_list(field, [] if value == {} else value)
     if kind == "map" and isinstance(value, dict):
-        return {key: _filled(field["values"], each) for key, each in value.items()}
+        return {key: _fill(field["values"], each) for key, each in value.items()}
     return {} if kind == "map" and value == [] else value
 
 
-def _filled_list(field: Field, value: Any) -> Any:
+def _fill_list(field: Field, value: Any) -> Any:
     if not isinstance(value, list):
         return value
     entries = _without_duplicates(value) if field["type"] == "set" else value
-    return [_filled(field["elements"], each) for each in entries]
+    return [_fill(field["elements"], each) for each in entries]
 
 
 def _default(field: Field) -> Any:
@@ -118,7 +119,7 @@ def _record_errors(record: Field, value: dict[str, Any]) -> Errors:
 
 def _field_error(field: Field, value: Any) -> str | Errors | None:
     if value is None:
-        return _null_error(field)
+        return _error_of_null(field)
     if "eq" in field and field["eq"] is None:
         return str(field.get("err") or "value must be null")
     if field.get("abstract"):
@@ -129,7 +130,7 @@ def _field_error(field: Field, value: Any) -> str | Errors | None:
     return value_checks.check(field, value)
 
 
-def _null_error(field: Field) -> str | None:
+def _error_of_null(field: Field) -> str | None:
     if "ne" in field and field["ne"] is None:
         return str(field.get("err") or "value must not be null")
     if field.get("eq") is not None:
@@ -159,16 +160,16 @@ def _integer(field: Field, value: Any) -> str | None:
     return None if _is_number(value) and value == math.floor(value) else "expected an integer"
 
 
-def _elements(field: Field, value: Any) -> str | Errors | None:
+def _list(field: Field, value: Any) -> str | Errors | None:
     if not isinstance(value, list):
         return "expected an array" if field["type"] == "array" else "expected a set"
-    found = ((at, _entry_error(field["elements"], entry)) for at, entry in enumerate(value, 1))
-    return {at: error for at, error in found if error} or None
+    errors = ((at, _entry_error(field["elements"], entry)) for at, entry in enumerate(value, 1))
+    return {at: error for at, error in errors if error} or None
 
 
 def _map(field: Field, value: Any) -> str | Errors | None:
     if isinstance(value, list):
-        # To Lua a list is a map too, with numbers as keys.
+        # In Lua a list is a map too, whose keys are numbers.
         value = dict(enumerate(value, 1))
     if not isinstance(value, dict):
         return "expected a map"
@@ -179,7 +180,7 @@ def _map(field: Field, value: Any) -> str | Errors | None:
 
 
 def _entry_error(field: Field, value: Any) -> str | Errors | None:
-    """As of a field; but entries of a list or a map are always required."""
+    """Like :func:`_field_error`, but the entries of a list or a map are always required."""
     return _REQUIRED if value is None else _field_error(field, value)
 
 
@@ -188,7 +189,7 @@ def _record(field: Field, value: Any) -> str | Errors | None:
         return dict.fromkeys(range(1, len(value) + 1), "unknown field")
     if not isinstance(value, dict | list):
         return "expected a record"
-    return _record_errors(field, _filled_record(field, copy.deepcopy(value))) or None
+    return _record_errors(field, _fill_record(field, copy.deepcopy(value))) or None
 
 
 def _foreign(field: Field, value: Any) -> str | Errors | None:
@@ -204,26 +205,26 @@ _TYPES = {
     "boolean": _boolean,
     "number": _number,
     "integer": _integer,
-    "array": _elements,
-    "set": _elements,
+    "array": _list,
+    "set": _list,
     "map": _map,
     "record": _record,
     "foreign": _foreign,
 }
 
 
-def _as_sent(field: Field, value: Any) -> Any:
-    """``value`` as in the JSON text that the plugin gets: records without nulls, integral numbers as integers."""
+def _sent_value(field: Field, value: Any) -> Any:
+    """``value`` as in the JSON that Kong sends to the plugin: records without nulls, integral numbers as integers."""
     kind = field["type"]
     if kind == "record" and isinstance(value, dict):
         fields = _fields(field)
         present = {name: each for name, each in value.items() if each is not None}
-        return {name: _as_sent(fields[name], each) if name in fields else each for name, each in present.items()}
+        return {name: _sent_value(fields[name], each) if name in fields else each for name, each in present.items()}
     if kind in ("array", "set") and isinstance(value, list):
-        return [_as_sent(field["elements"], each) for each in value]
+        return [_sent_value(field["elements"], each) for each in value]
     if kind == "map" and isinstance(value, dict):
-        return {key: _as_sent(field["values"], each) for key, each in value.items()}
-    # Lua's numbers are doubles, of which Kong's JSON writes 14 digits.
+        return {key: _sent_value(field["values"], each) for key, each in value.items()}
+    # Lua's numbers are doubles, and Kong's JSON encoder writes 14 digits of them.
     if kind in ("number", "integer") and isinstance(value, float) and value.is_integer() and abs(value) < 1e14:
         return int(value)
     return value

@@ -1,4 +1,4 @@
-"""Checks that a plugin's ``Schema`` is one that Kong accepts, before Kong is asked."""
+"""Checks that Kong accepts a plugin's ``Schema``, before Kong sees it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
-from kong_pdk.schema import attributes, foreign_attributes, foreign_shapes
-from kong_pdk.schema.attributes import Field
+from kong_pdk.schema import Field, attributes, foreign_attributes, foreign_shapes
 from kong_pdk.schema.config_values import check_value
 from kong_pdk.schema.error_text import format_errors
 
@@ -16,13 +15,13 @@ Path = tuple[int | str, ...]
 
 _SHAPE = 'write it as a list of one-key dicts: Schema = [{"message": {"type": "string"}}]'
 
-# In the place of a field that JSON cannot carry; its fault is noted already.
+# Replaces a field that JSON cannot carry, and whose fault is already reported.
 _UNUSABLE: Any = object()
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A mistake in a schema, and the way to it from ``Schema`` itself: ``(0, "message", "one_of")``."""
+    """A mistake in a schema, and its path in ``Schema``: ``(0, "message", "one_of")``."""
 
     path: Path
     message: str
@@ -30,44 +29,43 @@ class Fault:
 
 
 def check_schema(schema: object) -> tuple[tuple[Field, ...], list[Fault]]:
-    """The fields of ``schema`` as plain JSON data, and everything that is wrong with them.
+    """The fields of ``schema`` as plain JSON data, and its faults. The fields can be used only if there are no faults.
 
-    ``schema`` is what the author wrote: a list or a tuple of one-key dicts, each the name of a field of the
-    plugin's configuration and its definition in Kong's terms. The fields are of use only if there is no fault.
+    :param schema: the author's schema, which should be a list or a tuple of one-key dicts. Each is the name of a field
+        of the plugin's configuration and its definition in Kong's schema language.
     """
     if not isinstance(schema, list | tuple):
-        return (), [Fault((), f"Schema is a {type(schema).__name__}, not a list or a tuple", _shape(schema))]
+        return (), [Fault((), f"Schema is a {type(schema).__name__}, not a list or a tuple", _shape_hint(schema))]
     check = _SchemaCheck()
     fields = [check.plain_item(item, (at,)) for at, item in enumerate(schema)]
     check.fields(fields, (), "")
-    check.names_of_kong(fields)
+    check.check_names(fields)
     return tuple(field for field in fields if field is not _UNUSABLE), check.faults
 
 
-def _shape(schema: object) -> str:
-    """Write what was meant in the right form, as far as it shows."""
-    fields = foreign_shapes.whole(schema)
+def _shape_hint(schema: object) -> str:
+    """A hint with the schema in the right form, as far as its meaning is clear."""
+    fields = foreign_shapes.fields_from_schema(schema)
     return f"write a list of one-key dicts: {foreign_shapes.schema_text(fields)}" if fields else _SHAPE
 
 
 class _SchemaCheck:
-    """Collects the faults of one schema. ``title`` is a field's dotted name, for messages."""
+    """Collects the faults of one schema. In its methods, ``title`` is a field's dotted name for messages."""
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self._inside: list[int] = []
 
     def fault(self, path: Path, message: str, hint: str | None = None) -> None:
-        """Note a mistake."""
         self.faults.append(Fault(path, message, hint))
 
     def plain_item(self, item: object, path: Path) -> Any:
-        """``item`` with tuples as lists, or ``_UNUSABLE`` with a fault if JSON cannot carry it."""
+        """``item`` with lists in place of tuples, or ``_UNUSABLE`` and a fault if JSON cannot carry it."""
         before = len(self.faults)
-        plain = self._plain(item, path)
+        plain = self._plain_value(item, path)
         return plain if len(self.faults) == before else _UNUSABLE
 
-    def _plain(self, value: object, path: Path) -> Any:
+    def _plain_value(self, value: object, path: Path) -> Any:
         if isinstance(value, dict | list | tuple):
             return self._container(value, path)
         if isinstance(value, str):
@@ -75,15 +73,17 @@ class _SchemaCheck:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-            # Kinds of int and float, such as members of an IntEnum, become what JSON writes of them.
+            # Values of subclasses, such as members of an IntEnum, become plain numbers, as in JSON.
             return int(value) if isinstance(value, int) else float(value)
         return self.fault(
-            path, f"Schema holds {_kind(value)} {_place(path)}, which JSON cannot carry", _hint(value, path)
+            path,
+            f"Schema holds {_described(value)} {_location(path)}, which JSON cannot carry",
+            _json_hint(value, path),
         )
 
     def _container(self, value: dict[Any, object] | list[object] | tuple[object, ...], path: Path) -> Any:
         if id(value) in self._inside:
-            return self.fault(path, f"Schema holds itself {_place(path)}", "write the inner fields out")
+            return self.fault(path, f"Schema holds itself {_location(path)}", "write the inner fields out")
         self._inside.append(id(value))
         plain = self._plain_dict(value, path) if isinstance(value, dict) else self._plain_list(value, path)
         self._inside.pop()
@@ -93,29 +93,29 @@ class _SchemaCheck:
         try:
             value.encode()
         except UnicodeEncodeError:
-            self.fault(path, f"Schema holds text {_place(path)} that is not valid Unicode", "mend the text")
+            self.fault(path, f"Schema holds text {_location(path)} that is not valid Unicode", "fix the text")
         return value
 
     def _plain_list(self, value: list[object] | tuple[object, ...], path: Path) -> list[Any]:
-        return [self._plain(each, (*path, at)) for at, each in enumerate(value)]
+        return [self._plain_value(each, (*path, at)) for at, each in enumerate(value)]
 
     def _plain_dict(self, value: dict[Any, object], path: Path) -> dict[str, Any]:
         for key in value:
             if not isinstance(key, str):
                 self.fault(
-                    path, f"Schema has the key {key!r} {_place(path)}, which is no string", "use a string as key"
+                    path, f"Schema has the key {key!r} {_location(path)}, which is not a string", "use a string as key"
                 )
-        return {self._text(str(key), path): self._plain(each, (*path, str(key))) for key, each in value.items()}
+        return {self._text(str(key), path): self._plain_value(each, (*path, str(key))) for key, each in value.items()}
 
     def fields(self, fields: list[Any], path: Path, parent: str) -> None:
-        """Check a list of fields: one-key dicts, no name twice."""
+        """Check a list of fields: each is a one-key dict, and no name occurs twice."""
         seen: set[str] = set()
         for at, item in enumerate(fields):
             here = (*path, at)
             if item is _UNUSABLE:
                 continue
             if not isinstance(item, dict) or len(item) != 1:
-                self._not_one_key(item, here, parent)
+                self._report_not_one_key(item, here, parent)
                 continue
             [(name, field)] = item.items()
             if name in seen:
@@ -125,9 +125,9 @@ class _SchemaCheck:
                 self.fault(here, "Schema has a field whose name is empty", "give it a name")
             self.field(field, (*here, name), parent + name)
 
-    def names_of_kong(self, fields: list[Any]) -> None:
-        """Note outermost fields that a schema.lua has, or whose values Kong replaces by its own."""
-        for at, name, message, hint in foreign_shapes.of_lua(fields):
+    def check_names(self, fields: list[Any]) -> None:
+        """Report top-level fields that belong into a schema.lua, or whose values Kong overwrites."""
+        for at, name, message, hint in foreign_shapes.lua_schema_fields(fields):
             self.faults = [fault for fault in self.faults if fault.path[:2] != (at, name)]
             self.fault((at, name), message, hint)
         for at, item in enumerate(fields):
@@ -136,49 +136,53 @@ class _SchemaCheck:
                     message = f'Schema field "{name}" never has the user\'s value: Kong puts its own there, or none'
                     self.fault((at, name), message, f'choose another name, such as "my_{name}" ({where})')
 
-    def _not_one_key(self, item: Any, path: Path, parent: str) -> None:
+    def _report_not_one_key(self, item: Any, path: Path, parent: str) -> None:
         where = f'in "{parent[:-1]}" ' if parent else ""
         if isinstance(item, dict) and "type" in item and isinstance(item.get("name"), str):
             name, definition = item["name"], {key: value for key, value in item.items() if key != "name"}
-            hint = f"write {foreign_attributes.written({name: foreign_attributes.translate(definition)})}"
+            hint = f"write {foreign_attributes.python_text({name: foreign_attributes.translate(definition)})}"
             self.fault(path, f"Schema {where}has a field definition without a name", hint)
         elif isinstance(item, dict) and "type" in item and len(item) > 1:
             self.fault(path, f"Schema {where}has a field definition without a name", _SHAPE)
         elif isinstance(item, dict):
-            self.fault(path, f"Schema {where}has a dict with {len(item)} keys, not one", _shape(item))
+            self.fault(path, f"Schema {where}has a dict with {len(item)} keys, not one", _shape_hint(item))
         else:
-            self.fault(path, f"Schema {where}has {_kind(item)} where a field should be", _SHAPE)
+            self.fault(path, f"Schema {where}has {_described(item)} where a field should be", _SHAPE)
 
     def field(self, field: Any, path: Path, title: str) -> None:
-        """Check the definition of one field, and of those inside it."""
+        """Check the definition of one field and of the fields inside it."""
         if not isinstance(field, dict):
             if path[-1] == "entity_checks":
                 message = 'Schema has "entity_checks" among the fields'
                 return self.fault(path, message, foreign_shapes.entity_checks_hint(title))
             hint = foreign_attributes.typedef_hint(field) or 'write {"type": "string"}'
-            return self.fault(path, f'Schema field "{title}" is {_kind(field)}, not a dict with its definition', hint)
+            return self.fault(
+                path, f'Schema field "{title}" is {_described(field)}, not a dict with its definition', hint
+            )
         before = len(self.faults)
-        meant = foreign_attributes.translation(field)
-        if meant:
-            self._translated(meant, field, path, title)
-        corrected = meant.attributes if meant else ()
+        translation = foreign_attributes.translation(field)
+        if translation:
+            self._report_translation(translation, field, path, title)
+        corrected = translation.attributes if translation else ()
         if "type" in corrected or self._type(field, path, title):
-            self._needed(field, corrected, path, title)
+            self._required_attributes(field, corrected, path, title)
         for name, value in field.items():
-            if not meant or name not in meant.words:
+            if not translation or name not in translation.words:
                 self._attribute(name, value, field, path, title)
-        self._inner(field, path, title)
+        self._inner_fields(field, path, title)
         if len(self.faults) == before and field.get("default") is not None:
             self._default(field, path, title)
         return None
 
-    def _translated(self, meant: foreign_attributes.Translation, field: Field, path: Path, title: str) -> None:
-        """Note all words of others in one fault: what replaces them replaces them together."""
-        words = ", ".join(f'"{word}"' for word in meant.words)
-        message = f"the unknown attribute{'s' if len(meant.words) > 1 else ''} {words}"
-        if "type" in meant.attributes and "type" in field and field["type"] not in attributes.TYPES:
+    def _report_translation(
+        self, translation: foreign_attributes.Translation, field: Field, path: Path, title: str
+    ) -> None:
+        """Report all foreign attributes of a field in one fault, since their replacement replaces all of them."""
+        words = ", ".join(f'"{word}"' for word in translation.words)
+        message = f"the unknown attribute{'s' if len(translation.words) > 1 else ''} {words}"
+        if "type" in translation.attributes and "type" in field and field["type"] not in attributes.TYPES:
             message = f"the unknown type {field['type']!r} and {message}"
-        self.fault((*path, meant.words[0]), f'Schema field "{title}" has {message}', meant.hint)
+        self.fault((*path, translation.words[0]), f'Schema field "{title}" has {message}', translation.hint)
 
     def _type(self, field: Field, path: Path, title: str) -> bool:
         kind = field.get("type")
@@ -186,8 +190,8 @@ class _SchemaCheck:
             return True
         known = ", ".join(attributes.TYPES)
         if kind is None:
-            meant = foreign_attributes.translate(field).get("type")
-            hint = f'add "type": "{meant}"' if meant else f'add "type": one of {known}'
+            type_name = foreign_attributes.translate(field).get("type")
+            hint = f'add "type": "{type_name}"' if type_name else f'add "type": one of {known}'
             self.fault(path, f'Schema field "{title}" has no type', hint)
         else:
             guess = attributes.closest(str(kind), attributes.TYPES)
@@ -196,14 +200,14 @@ class _SchemaCheck:
             self.fault((*path, "type"), f'Schema field "{title}" has the unknown type {kind!r}', hint)
         return False
 
-    def _needed(self, field: Field, corrected: Container[str], path: Path, title: str) -> None:
+    def _required_attributes(self, field: Field, corrected: Container[str], path: Path, title: str) -> None:
         kind = field.get("type")
         if kind == "record" and field.get("abstract"):
             return
         for name in attributes.REQUIRED.get(str(kind), ()) if "type" not in corrected else ():
             if name not in field and name not in corrected:
-                meant = foreign_attributes.translate(field).get(name) or [{"name": {"type": "string"}}]
-                hint = f'add "{name}": {foreign_attributes.written(meant)}'
+                example = foreign_attributes.translate(field).get(name) or [{"name": {"type": "string"}}]
+                hint = f'add "{name}": {foreign_attributes.python_text(example)}'
                 self.fault(path, f'Schema field "{title}" of type {kind} has no "{name}"', hint)
         if kind == "foreign" and "reference" not in field:
             self.fault(
@@ -225,22 +229,22 @@ class _SchemaCheck:
         kinds = attributes.ONLY_FOR.get(name)
         if kinds and kind in attributes.TYPES and kind not in kinds:
             message = f'Schema field "{title}" of type {kind} cannot have the attribute "{name}"'
-            meant = foreign_attributes.misplaced_hint(name, field)
-            return self.fault(here, message, f"only {', '.join(kinds)} can" + (f"; {meant}" if meant else ""))
+            misplaced = foreign_attributes.misplaced_hint(name, field)
+            return self.fault(here, message, f"only {', '.join(kinds)} can" + (f"; {misplaced}" if misplaced else ""))
         if name != "type" and (error := attributes.ATTRIBUTES[name](value)):
             self.fault(here, f'Schema field "{title}": "{name}" {error}', foreign_attributes.value_hint(name, value))
         return None
 
-    def _inner(self, field: Field, path: Path, title: str) -> None:
+    def _inner_fields(self, field: Field, path: Path, title: str) -> None:
         for name in ("elements", "keys", "values"):
             if isinstance(field.get(name), list) and field.get("type") not in attributes.ONLY_FOR[name]:
-                continue  # options rather than a definition
+                continue  # a list of options, not a definition
             if name in field:
                 self.field(field[name], (*path, name), f"{title}.{name}")
         if isinstance(field.get("fields"), list):
             self.fields(field["fields"], (*path, "fields"), f"{title}.")
         elif "fields" in field:
-            message = f'Schema field "{title}": "fields" is {_kind(field["fields"])}, not a list of one-key dicts'
+            message = f'Schema field "{title}": "fields" is {_described(field["fields"])}, not a list of one-key dicts'
             self.fault((*path, "fields"), message, f"write {foreign_shapes.fields_text(field['fields'])}")
 
     def _default(self, field: Field, path: Path, title: str) -> None:
@@ -255,7 +259,7 @@ class _SchemaCheck:
         self.fault((*path, "default"), message, hint)
 
 
-def _kind(value: object) -> str:
+def _described(value: object) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if callable(value):
@@ -265,7 +269,7 @@ def _kind(value: object) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
 
 
-def _hint(value: object, path: Path) -> str:
+def _json_hint(value: object, path: Path) -> str:
     if isinstance(value, set | frozenset):
         return "write a list"
     if isinstance(value, bytes | bytearray):
@@ -276,9 +280,9 @@ def _hint(value: object, path: Path) -> str:
         return f"name a type as Kong does: {', '.join(attributes.TYPES)}"
     if callable(value):
         return "use attributes such as one_of, match or between, or check the value in Plugin.__init__"
-    return "use strings, numbers, booleans, lists and dicts alone"
+    return "use only strings, numbers, booleans, lists and dicts"
 
 
-def _place(path: Path) -> str:
+def _location(path: Path) -> str:
     names = [str(step) for step in path if isinstance(step, str)]
     return f'at "{".".join(names)}"' if names else f"as item {int(path[0]) + 1}"

@@ -1,17 +1,14 @@
-"""Checks across several fields of a record (``entity_checks``), as Kong's schema engine runs them."""
+"""Checks across several fields of a record (``entity_checks``), like those of Kong's schema engine."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kong_pdk.schema import lua
+from kong_pdk.schema import Field, lua
 from kong_pdk.schema.error_text import Errors
-
-if TYPE_CHECKING:
-    from kong_pdk.schema.attributes import Field
 
 _MISSING: Any = object()
 _REFERENCE = re.compile(r"\{vault://.+\}\Z", re.DOTALL)
@@ -19,7 +16,7 @@ _REFERENCE = re.compile(r"\{vault://.+\}\Z", re.DOTALL)
 
 @dataclass(frozen=True)
 class Entity:
-    """A record under check: its definition, its values with defaults filled in, and how to check one field."""
+    """A record that is checked: its definition, its values with defaults, and a function that checks one field."""
 
     record: Field
     value: dict[str, Any]
@@ -27,7 +24,7 @@ class Entity:
     field_error: Callable[[Field, Any], str | Errors | None]
 
     def get(self, name: str) -> Any:
-        """The value of a field, dotted names reaching into records; ``_MISSING`` where Lua has nil."""
+        """The value of a field; ``_MISSING`` where Lua has nil. A dotted name is a field of an inner record."""
         value: Any = self.value
         for part in name.split("."):
             if not isinstance(value, dict):
@@ -36,18 +33,18 @@ class Entity:
         return value
 
     def field(self, name: str) -> Field:
-        """The definition of a field; dotted names reach into records."""
+        """The definition of a field. A dotted name is a field of an inner record."""
         field = self.record
         for part in name.split("."):
             field = next((each[part] for each in field.get("fields", ()) if part in each), {"type": "string"})
         return field
 
-    def filled(self, names: list[str]) -> list[str]:
-        """Those of the fields that have a value other than null, an empty string and an empty list."""
+    def nonempty(self, names: list[str]) -> list[str]:
+        """The fields whose value is not missing, null, an empty string or an empty table."""
         return [name for name in names if self.get(name) not in (_MISSING, None, "", [], {})]
 
-    def fail(self, name: str, error: Any) -> None:
-        """Note the error of a field."""
+    def add_error(self, name: str, error: Any) -> None:
+        """Set the error of a field; a dotted name is a field of an inner record."""
         errors = self.errors
         *path, last = name.split(".")
         for part in path:
@@ -59,12 +56,12 @@ class Entity:
 
 
 def is_reference(field: Field, value: Any) -> bool:
-    """Whether ``value`` stands for a secret of a vault (``{vault://...}``) in a field that allows it."""
+    """Whether ``value`` is a reference to a secret (``{vault://...}``) and the field allows one."""
     return bool(field.get("referenceable") and isinstance(value, str) and _REFERENCE.match(value))
 
 
 def run(entity: Entity) -> None:
-    """Run the record's entity checks; errors go to ``entity.errors``, those of no single field to ``@entity``."""
+    """Run the record's entity checks and add their errors to ``entity.errors``, in general under ``@entity``."""
     for check in entity.record.get("entity_checks", ()):
         for name, argument in check.items():
             checker = CHECKERS[name]
@@ -74,14 +71,14 @@ def run(entity: Entity) -> None:
 
 
 def _names(argument: Any) -> list[str]:
-    """The fields that a check is about."""
+    """The names of the fields that a check looks at."""
     if isinstance(argument, list):
         return argument
     keys = ("if_field", "then_field", "then_at_least_one_of", "else_then_at_least_one_of", "set1", "set2")
     names: list[str] = []
     for key in keys:
-        found = argument.get(key, [])
-        names.extend([found] if isinstance(found, str) else found)
+        names_of_key = argument.get(key, [])
+        names.extend([names_of_key] if isinstance(names_of_key, str) else names_of_key)
     return names
 
 
@@ -95,7 +92,7 @@ def _can_run(entity: Entity, checker: Checker, names: list[str]) -> bool:
         return True
     if len(missing) < len(names):
         for name in missing:
-            entity.fail(name, "field required for entity check")
+            entity.add_error(name, "field required for entity check")
     return False
 
 
@@ -104,38 +101,38 @@ def _quoted(names: list[str]) -> str:
 
 
 def _at_least_one_of(entity: Entity, names: list[str]) -> str | None:
-    if entity.filled(names):
+    if entity.nonempty(names):
         return None
     return f"at least one of these fields must be non-empty: {_quoted(names)}"
 
 
 def _only_one_of(entity: Entity, names: list[str]) -> str | None:
-    if len(entity.filled(names)) == 1:
+    if len(entity.nonempty(names)) == 1:
         return None
     return f"exactly one of these fields must be non-empty: {_quoted(names)}"
 
 
 def _distinct(entity: Entity, names: list[str]) -> str | None:
-    values = [entity.get(name) for name in entity.filled(names)]
+    values = [entity.get(name) for name in entity.nonempty(names)]
     if any(lua.equal(value, other) for at, value in enumerate(values) for other in values[:at]):
         return f"values of these fields must be distinct: {_quoted(names)}"
     return None
 
 
 def _mutually_required(entity: Entity, names: list[str]) -> str | None:
-    if len(entity.filled(names)) in (0, len(names)):
+    if len(entity.nonempty(names)) in (0, len(names)):
         return None
     return f"all or none of these fields must be set: {_quoted(names)}"
 
 
 def _mutually_exclusive(entity: Entity, names: list[str]) -> str | None:
-    if len(entity.filled(names)) < 2:
+    if len(entity.nonempty(names)) < 2:
         return None
     return f"only one or none of these fields must be set: {_quoted(names)}"
 
 
 def _mutually_exclusive_sets(entity: Entity, argument: dict[str, list[str]]) -> str | None:
-    first, second = entity.filled(argument["set1"]), entity.filled(argument["set2"])
+    first, second = entity.nonempty(argument["set1"]), entity.nonempty(argument["set2"])
     if first and second:
         return f"these sets are mutually exclusive: ({_quoted(first)}), ({_quoted(second)})"
     return None
@@ -147,9 +144,9 @@ def _conditional(entity: Entity, argument: dict[str, Any]) -> str | None:
         return None
     value, then_match = _nullable(entity, then_field), argument["then_match"]
     if then_match.get("required") is True and value is None:
-        entity.fail(then_field, "required field missing")
+        entity.add_error(then_field, "required field missing")
     elif error := _error(entity, then_field, then_match):
-        entity.fail(then_field, error)
+        entity.add_error(then_field, error)
         if argument.get("then_err"):
             return _formatted(argument["then_err"], if_field)
     else:
@@ -161,13 +158,13 @@ def _conditional_at_least_one_of(entity: Entity, argument: dict[str, Any]) -> st
     if entity.get(argument["if_field"]) is _MISSING:
         return None
     if not _error(entity, argument["if_field"], argument["if_match"]):
-        names, own = argument["then_at_least_one_of"], argument.get("then_err")
+        names, own_error = argument["then_at_least_one_of"], argument.get("then_err")
     elif argument.get("else_match") and not _error(entity, argument["if_field"], argument["else_match"]):
-        names, own = argument["else_then_at_least_one_of"], argument.get("else_then_err")
+        names, own_error = argument["else_then_at_least_one_of"], argument.get("else_then_err")
     else:
         return None
     error = _at_least_one_of(entity, names)
-    return _formatted(own, _quoted(names)) if error and own else error
+    return _formatted(own_error, _quoted(names)) if error and own_error else error
 
 
 def _formatted(template: str, text: str) -> str:
@@ -180,13 +177,13 @@ def _nullable(entity: Entity, name: str) -> Any:
 
 
 def _error(entity: Entity, name: str, match: dict[str, Any]) -> str | Errors | None:
-    """What is wrong with a field once the attributes of ``match`` are added to its definition."""
+    """The error of a field if its definition also had the attributes of ``match``."""
     return entity.field_error({**entity.field(name), **match}, _nullable(entity, name))
 
 
 @dataclass(frozen=True)
 class Checker:
-    """A check, and whether Kong runs it when fields that it looks at are missing or wrong."""
+    """A check, and whether Kong runs it even if fields that it looks at are missing or invalid."""
 
     run: Callable[[Entity, Any], str | None]
     with_missing_fields: bool = False

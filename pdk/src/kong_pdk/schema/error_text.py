@@ -1,18 +1,18 @@
-"""How errors in a configuration are written: on one line as by Kong's Admin API, or as about a declarative file."""
+"""Formats the errors of a configuration like Kong's Admin API (one line), or like Kong for a declarative file."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Field (or, in lists, entry counted from 1) -> Kong's message, or the errors inside it.
+# Maps a field, or an entry of a list counted from 1, to Kong's message or to the errors inside it.
 Errors = dict[str | int, Any]
 
 
 def format_errors(errors: Errors, path: str = "") -> str:
-    """The line that Kong writes: ``schema violation (config.message: expected a string)``.
+    """Errors as one line, as Kong writes it: ``schema violation (config.message: expected a string)``.
 
-    ``errors`` are those of an entity, such as ``{"config": errors}`` with what :func:`validate_config` found in a
-    plugin's configuration; or those of the field ``path``.
+    :param errors: the errors of an entity, such as ``{"config": errors}`` with the errors of
+        :func:`~kong_pdk.schema.config_values.validate_config`; with ``path``, the errors of this field.
     """
     if path:
         errors = {path: errors}
@@ -26,40 +26,42 @@ def format_errors(errors: Errors, path: str = "") -> str:
 
 def _entity_lines(key: str | int, error: Any) -> list[str]:
     if isinstance(error, dict):
-        return [f"{key}.{each}: {_pretty(error[each])}" for each in sorted(error, key=str)]
+        return [f"{key}.{name}: {_error_text(error[name])}" for name in sorted(error, key=str)]
     return [f"{key}: {error}"]
 
 
 def format_declarative_errors(errors: Errors, item: str = "", indent: str = "") -> str:
-    """The lines that Kong prints about a declarative file: ``in 'plugins':``, ``- in entry 1 of 'plugins':`` ...
+    """Errors as lines, as Kong prints them for a declarative file: ``in 'plugins':``, ``- in entry 1 of 'plugins':``.
 
-    ``errors`` are those of the whole file; ``item`` and ``indent`` are for errors that stand inside others.
+    :param errors: the errors of the whole file.
+    :param item: for nested errors, the name of the list around them.
+    :param indent: for nested errors, the spaces before each line.
     """
     lines: list[str] = []
     for key, error in errors.items():
-        place = f"{indent}- in entry {key} of '{item}'" if isinstance(key, int) else f"{indent}in '{key}'"
-        inner = _numbered(error)
-        if isinstance(inner, dict):
-            lines.append(f"{place}:")
-            lines.append(format_declarative_errors(inner, str(key), indent + "  "))
+        location = f"{indent}- in entry {key} of '{item}'" if isinstance(key, int) else f"{indent}in '{key}'"
+        nested = _numbered_from_1(error)
+        if isinstance(nested, dict):
+            lines.append(f"{location}:")
+            lines.append(format_declarative_errors(nested, str(key), indent + "  "))
         else:
-            lines.append(f"{place}: {inner}")
+            lines.append(f"{location}: {nested}")
     return "\n".join(lines)
 
 
-def _numbered(error: Any) -> Any:
+def _numbered_from_1(error: Any) -> Any:
     return dict(enumerate(error, 1)) if isinstance(error, list) else error
 
 
-def _pretty(error: Any) -> str:
-    """An error as text; nested ones as Lua writes a table, on one line."""
-    error = _numbered(error)
+def _error_text(error: Any) -> str:
+    """An error as text on one line; nested errors look like a Lua table."""
+    error = _numbered_from_1(error)
     if not isinstance(error, dict):
         return str(error)
     parts: list[str] = []
     for key in sorted(error, key=lambda key: (isinstance(key, str), key)):
-        inner = _numbered(error[key])
-        text = _pretty(inner) if isinstance(inner, dict) else f'"{inner}"'
+        inner = _numbered_from_1(error[key])
+        text = _error_text(inner) if isinstance(inner, dict) else f'"{inner}"'
         parts.append(text if key == len(parts) + 1 else f"{_lua_key(key)} = {text}")
     return "{ " + ", ".join(parts) + " }"
 

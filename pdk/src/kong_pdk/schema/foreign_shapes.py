@@ -1,4 +1,4 @@
-"""Schemas in another shape than Kong wants: that of a schema.lua, of JSON Schema, or a dict of fields."""
+"""Recognises schemas in a foreign shape: of a schema.lua, of JSON Schema, or a dict of fields."""
 
 from __future__ import annotations
 
@@ -6,52 +6,52 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kong_pdk.schema.foreign_attributes import fields_of, translate, written
+from kong_pdk.schema.foreign_attributes import python_text, record_fields, translate
 
-_MOST_WRITTEN = 160
+_MAX_TEXT = 160
 
 
-def whole(schema: object) -> list[Any] | None:
-    """Give the fields of what is a whole schema, of Kong's Lua or of JSON Schema, or a dict of fields; else None."""
+def fields_from_schema(schema: object) -> list[Any] | None:
+    """The fields of a schema.lua, a JSON Schema (also as text), or a dict of fields; None for anything else."""
     if isinstance(schema, str):
         try:
             schema = json.loads(schema)
         except ValueError:
             return None
-        return schema if isinstance(schema, list) else whole(schema) if isinstance(schema, dict) else None
+        return schema if isinstance(schema, list) else fields_from_schema(schema) if isinstance(schema, dict) else None
     if not isinstance(schema, dict):
         return None
     if isinstance(schema.get("fields"), list | tuple):
-        return _config_of(list(schema["fields"]))
+        return _config_fields(list(schema["fields"]))
     definitions = schema["properties"] if isinstance(schema.get("properties"), dict) else schema
-    if definitions and all(isinstance(each, dict) for each in definitions.values()):
-        return list(fields_of(definitions, schema)["fields"])
+    if definitions and all(isinstance(definition, dict) for definition in definitions.values()):
+        return list(record_fields(definitions, schema)["fields"])
     return None
 
 
-def _config_of(fields: list[Any]) -> list[Any]:
-    """Give the fields of the record ``config`` where there is one, as in a schema.lua, else these."""
-    for each in fields:
-        config = each.get("config") if isinstance(each, dict) else None
+def _config_fields(fields: list[Any]) -> list[Any]:
+    """The fields inside the record ``config``, if there is one as in a schema.lua; else ``fields``."""
+    for item in fields:
+        config = item.get("config") if isinstance(item, dict) else None
         if isinstance(config, dict) and isinstance(config.get("fields"), list | tuple):
             fields = list(config["fields"])
     return [
-        {name: translate(field) if isinstance(field, dict) else field for name, field in each.items()}
-        if isinstance(each, dict)
-        else each
-        for each in fields
+        {name: translate(field) if isinstance(field, dict) else field for name, field in item.items()}
+        if isinstance(item, dict)
+        else item
+        for item in fields
     ]
 
 
-_OF_PLUGIN = {
+_ENTRY_FIELD_HINTS = {
     "protocols": 'set "protocols" in the plugin\'s entry, in kong.yml or by the Admin API',
-    "consumer": "a handler learns who asks by kong.client.get_consumer()",
-    "consumer_group": "a handler learns who asks by kong.client.get_consumer()",
-    "route": "a handler learns the route by kong.router.get_route()",
-    "service": "a handler learns the service by kong.router.get_service()",
+    "consumer": "a handler gets the consumer by kong.client.get_consumer()",
+    "consumer_group": "a handler gets the consumer by kong.client.get_consumer()",
+    "route": "a handler gets the route by kong.router.get_route()",
+    "service": "a handler gets the service by kong.router.get_service()",
 }
-_KEYS_OF_PLUGIN = {
-    *_OF_PLUGIN,
+_ENTRY_FIELDS = {
+    *_ENTRY_FIELD_HINTS,
     "id",
     "name",
     "instance_name",
@@ -72,33 +72,37 @@ OVERWRITTEN = {
     "consumer_id": "kong.client.get_consumer() has the id of the consumer",
     "plugin_instance_name": "kong.plugin.get_id() has the id of the plugin's entry",
 }
-"""Fields whose value Kong replaces by its own, or by nothing, and where a handler finds Kong's."""
+"""Fields whose value Kong overwrites or removes, and the PDK function that gives Kong's value."""
 
 
-def of_lua(fields: Sequence[Any]) -> Iterator[tuple[int, str, str, str]]:
-    """Find the fields that a schema.lua has beside those of the configuration.
+def lua_schema_fields(fields: Sequence[Any]) -> Iterator[tuple[int, str, str, str]]:
+    """Find fields of a schema.lua that do not belong to the configuration.
 
-    :return: for each its place, name, message and hint.
+    :return: the index, name, message and hint of each.
     """
     named = [
         (at, *next(iter(item.items()))) for at, item in enumerate(fields) if isinstance(item, dict) and len(item) == 1
     ]
-    others = {name for _, name, _ in named if name != "config"}
-    lua = any(name in _OF_PLUGIN and _is_of_lua(name, field) for _, name, field in named)
-    lua = lua or any(name == "config" and _is_record(field) and others <= _KEYS_OF_PLUGIN for _, name, field in named)
+    other_names = {name for _, name, _ in named if name != "config"}
+    is_lua_schema = any(name in _ENTRY_FIELD_HINTS and _is_lua_schema_field(name, field) for _, name, field in named)
+    is_lua_schema = is_lua_schema or any(
+        name == "config" and _is_record(field) and other_names <= _ENTRY_FIELDS for _, name, field in named
+    )
     for at, name, field in named:
-        if name == "config" and _is_record(field) and lua:
+        if name == "config" and _is_record(field) and is_lua_schema:
             message = 'Schema has the record "config" of a schema.lua, which Kong adds by itself'
-            yield at, name, message, f"write its fields alone: {schema_text(_config_of([{name: field}]))}"
-        elif name in _OF_PLUGIN and (_is_of_lua(name, field) or (lua and name == "protocols" and _is_set(field))):
-            message = f'Schema has the field "{name}" of a schema.lua, which is no part of the configuration'
-            yield at, name, message, f"remove it; {_OF_PLUGIN[name]}"
+            yield at, name, message, f"write only its fields: {schema_text(_config_fields([{name: field}]))}"
+        elif name in _ENTRY_FIELD_HINTS and (
+            _is_lua_schema_field(name, field) or (is_lua_schema and name == "protocols" and _is_set(field))
+        ):
+            message = f'Schema has the field "{name}" of a schema.lua, which does not belong to the configuration'
+            yield at, name, message, f"remove it; {_ENTRY_FIELD_HINTS[name]}"
 
 
-def ambiguous(fields: Sequence[Any]) -> Iterator[tuple[int, str, str, str]]:
-    """Find fields that Kong accepts, and that are more often meant for the entry around the configuration.
+def ambiguous_fields(fields: Sequence[Any]) -> Iterator[tuple[int, str, str, str]]:
+    """Find fields that Kong accepts, but that authors usually mean for the entry around the configuration.
 
-    :return: for each its place, name, message and hint.
+    :return: the index, name, message and hint of each.
     """
     for at, item in enumerate(fields):
         [(name, field)] = item.items()
@@ -108,8 +112,8 @@ def ambiguous(fields: Sequence[Any]) -> Iterator[tuple[int, str, str, str]]:
             message = f'Schema has a record "config" inside the configuration, so that users write {written_by_users}'
             yield at, name, message, "write its fields beside the others, unless this is meant"
         elif name == "protocols" and _is_set(field) and "one_of" not in field["elements"] and not field.get("default"):
-            message = 'Schema field "protocols" is part of the configuration: Kong does not go by it'
-            yield at, name, message, f"{_OF_PLUGIN[name]}, or choose another name"
+            message = 'Schema field "protocols" is part of the configuration: Kong ignores it'
+            yield at, name, message, f"{_ENTRY_FIELD_HINTS[name]}, or choose another name"
 
 
 def _is_record(field: Any) -> bool:
@@ -120,7 +124,7 @@ def _is_set(field: Any) -> bool:
     return isinstance(field, dict) and field.get("type") == "set"
 
 
-def _is_of_lua(name: str, field: Any) -> bool:
+def _is_lua_schema_field(name: str, field: Any) -> bool:
     if isinstance(field, str):
         return field.startswith("typedefs.")
     if not isinstance(field, dict):
@@ -128,12 +132,17 @@ def _is_of_lua(name: str, field: Any) -> bool:
     if name != "protocols":
         return field.get("type") == "foreign"
     elements = field.get("elements")
-    given = field.get("default") or (elements.get("one_of") if isinstance(elements, dict) else None)
-    return _is_set(field) and isinstance(given, list) and bool(given) and all(each in _PROTOCOLS for each in given)
+    protocols = field.get("default") or (elements.get("one_of") if isinstance(elements, dict) else None)
+    return (
+        _is_set(field)
+        and isinstance(protocols, list)
+        and bool(protocols)
+        and all(protocol in _PROTOCOLS for protocol in protocols)
+    )
 
 
 def entity_checks_hint(title: str) -> str:
-    """Say where checks of several fields go, which stand among the fields by mistake."""
+    """A hint where to write ``entity_checks`` that are among the fields by mistake."""
     if "." in title:
         return f'write it beside "fields", in the definition of "{title.rpartition(".")[0]}"'
     return (
@@ -143,16 +152,16 @@ def entity_checks_hint(title: str) -> str:
 
 
 def fields_text(value: object) -> str:
-    """Write the fields of a record that is not given a list of them."""
-    fields = whole(value) or [{"name": {"type": "string"}}]
-    text = f'"fields": {written(fields)}'
-    return text if len(text) <= _MOST_WRITTEN else f'"fields": [{written(fields[0])}, ...]'
+    """The attribute ``fields`` as Python source, for a record whose fields are not a list."""
+    fields = fields_from_schema(value) or [{"name": {"type": "string"}}]
+    text = f'"fields": {python_text(fields)}'
+    return text if len(text) <= _MAX_TEXT else f'"fields": [{python_text(fields[0])}, ...]'
 
 
 def schema_text(fields: Sequence[Any]) -> str:
-    """Write a schema out, or its first field where it is long."""
-    text = f"Schema = {written(list(fields))}"
-    if len(text) <= _MOST_WRITTEN or not fields:
+    """A schema as Python source; of a long one, only the first field."""
+    text = f"Schema = {python_text(list(fields))}"
+    if len(text) <= _MAX_TEXT or not fields:
         return text
-    first = written(fields[0])
-    return f"Schema = [{first if len(first) <= _MOST_WRITTEN else '{...}'}, ...]"
+    first = python_text(fields[0])
+    return f"Schema = [{first if len(first) <= _MAX_TEXT else '{...}'}, ...]"

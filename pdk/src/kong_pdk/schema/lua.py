@@ -1,4 +1,4 @@
-"""The rules of Lua that Kong's schema checks rest on: equality, length, values as text, and patterns."""
+"""Lua's rules that Kong's schema checks depend on: equality, length, values as text, and patterns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 
 def identity(value: object) -> object:
-    """A key that is equal for values that Lua finds equal: numbers by value, and each table only itself."""
+    """A key that is equal for values that are equal in Lua: numbers by value, tables only by identity."""
     if value is None or isinstance(value, bool):
         return ("constant", value)
     if isinstance(value, int | float):
@@ -67,7 +67,11 @@ _CLASSES: dict[str, ByteSet] = {
 
 @dataclass(frozen=True)
 class _Item:
-    """One step of a pattern. ``data`` is the set of a single character, the number of a capture, or a pair."""
+    """One step of a pattern.
+
+    ``data`` is the set of bytes of a single-character class. ``number`` is the number of a capture, or for ``%b`` both
+    delimiters as ``opening * 256 + closing``.
+    """
 
     kind: Literal["set", "open", "close", "position", "back", "balance", "frontier", "end"]
     data: ByteSet = frozenset()
@@ -76,7 +80,7 @@ class _Item:
 
 
 class Pattern:
-    """A Lua pattern, as ``string.match`` understands it. Raises :class:`ValueError` if it is malformed."""
+    """A Lua pattern, as for ``string.match``. Raises :class:`ValueError` if it is malformed."""
 
     def __init__(self, pattern: str) -> None:
         self._source = pattern.encode("utf-8", "surrogateescape")
@@ -155,7 +159,7 @@ class Pattern:
         return after
 
     def _set(self, at: int) -> tuple[ByteSet, int]:
-        """The bytes that a single-character class stands for, and where it ends."""
+        """The bytes that a single-character class matches, and the index of its end."""
         byte = self._source[at]
         if byte == ord("."):
             return _ALL, at + 1
@@ -169,10 +173,10 @@ class Pattern:
         if at + 1 >= len(self._source):
             raise ValueError("malformed pattern (ends with '%')")
         letter = chr(self._source[at + 1])
-        known = _CLASSES.get(letter.lower())
-        if known is None:
+        members = _CLASSES.get(letter.lower())
+        if members is None:
             return frozenset([self._source[at + 1]]), at + 2
-        return (known if letter.islower() else _ALL - known), at + 2
+        return (members if letter.islower() else _ALL - members), at + 2
 
     def _bracket(self, at: int) -> tuple[ByteSet, int]:
         source, members = self._source, set[int]()
@@ -196,7 +200,7 @@ class Pattern:
 
 
 class _Match:
-    """One attempt to match; ``captures`` maps a capture's number to its start and its end (None while open)."""
+    """One attempt to match. ``captures`` maps a capture's number to its start and its end, None while it is open."""
 
     def __init__(self, items: list[_Item], subject: bytes) -> None:
         self._items = items

@@ -1,24 +1,21 @@
-"""The checks that attributes of a schema field ask for, each in Kong's words; they run in Kong's order."""
+"""Checks of a value by the attributes of its field, in Kong's order and with Kong's error texts."""
 
 from __future__ import annotations
 
 import re
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kong_pdk.schema import lua
+from kong_pdk.schema import Field, lua
 from kong_pdk.schema.lua import Pattern
 
-if TYPE_CHECKING:
-    from kong_pdk.schema.attributes import Field
-
-# value, the attribute's argument, and the field; None or the error.
-Validator = Callable[[Any, Any, "Field"], "str | None"]
+# Gets the value, the attribute's argument and the field; returns the error, or None.
+Validator = Callable[[Any, Any, Field], "str | None"]
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z", re.IGNORECASE)
 
-# What Python calls these is an error for PCRE too; for the rest PCRE knows more than Python, and is trusted.
+# Kong compiles with PCRE. Only these errors of Python are errors of PCRE too: PCRE supports more than Python.
 _REGEX_ERRORS = re.compile(
     r"missing \), unterminated|unbalanced parenthesis|unterminated character set|nothing to repeat"
     r"|bad character range|bad escape \(end of pattern\)"
@@ -26,27 +23,27 @@ _REGEX_ERRORS = re.compile(
 
 
 def check(field: Field, value: Any) -> str | None:
-    """The first error of ``value`` by the attributes of ``field``, in Kong's words or the field's own ``err``."""
+    """The first error of ``value`` by the attributes of ``field``: Kong's text, or the field's own ``err``."""
     for name, validator in VALIDATORS.items():
         if field.get(name) is not None and (error := validator(value, field[name], field)):
             return str(field.get("err") or error)
-    # Kong does not accept empty strings unless the field says so.
+    # Kong refuses an empty string unless the field sets len_min.
     if field["type"] == "string" and value == "" and field.get("len_min") is None:
         return str(field.get("err") or "length must be at least 1")
     return None
 
 
 def is_uuid(value: str) -> bool:
-    """Whether ``value`` is a UUID as Kong writes them."""
+    """Whether ``value`` is a UUID in the form that Kong writes."""
     return bool(_UUID.match(value))
 
 
-def _listed(options: list[Any]) -> str:
+def _joined(options: list[Any]) -> str:
     return ", ".join(map(lua.text, options))
 
 
-def _eq(value: Any, wanted: Any, field: Field) -> str | None:
-    return None if lua.equal(value, wanted) else f"value must be {lua.text(wanted)}"
+def _eq(value: Any, expected: Any, field: Field) -> str | None:
+    return None if lua.equal(value, expected) else f"value must be {lua.text(expected)}"
 
 
 def _ne(value: Any, unwanted: Any, field: Field) -> str | None:
@@ -54,28 +51,28 @@ def _ne(value: Any, unwanted: Any, field: Field) -> str | None:
 
 
 def _not_one_of(value: Any, options: list[Any], field: Field) -> str | None:
-    found = any(lua.equal(value, option) for option in options)
-    return f"must not be one of: {_listed(options)}" if found else None
+    is_listed = any(lua.equal(value, option) for option in options)
+    return f"must not be one of: {_joined(options)}" if is_listed else None
 
 
 def _one_of(value: Any, options: list[Any], field: Field) -> str | None:
-    found = any(lua.equal(value, option) for option in options)
-    return None if found else f"expected one of: {_listed(options)}"
+    is_listed = any(lua.equal(value, option) for option in options)
+    return None if is_listed else f"expected one of: {_joined(options)}"
 
 
 def _gt(value: Any, limit: Any, field: Field) -> str | None:
     return None if value > limit else f"value must be greater than {lua.text(limit)}"
 
 
-def _timestamp(value: Any, wanted: Any, field: Field) -> str | None:
+def _timestamp(value: Any, expected: Any, field: Field) -> str | None:
     return "expected a valid timestamp" if value <= 0 else None
 
 
-def _uuid(value: Any, wanted: Any, field: Field) -> str | None:
+def _uuid(value: Any, expected: Any, field: Field) -> str | None:
     return None if is_uuid(value) else "expected a valid UUID"
 
 
-def _is_regex(value: Any, wanted: Any, field: Field) -> str | None:
+def _is_regex(value: Any, expected: Any, field: Field) -> str | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -89,12 +86,12 @@ def _is_regex(value: Any, wanted: Any, field: Field) -> str | None:
 
 def _between(value: Any, limits: list[Any], field: Field) -> str | None:
     low, high = limits
-    # Kong's format cuts fractions off the limits.
+    # Kong's message shows the limits without fractions.
     return None if low <= value <= high else f"value should be between {int(low)} and {int(high)}"
 
 
-def _len_eq(value: Any, wanted: Any, field: Field) -> str | None:
-    return None if lua.length(value) == wanted else f"length must be {int(wanted)}"
+def _len_eq(value: Any, expected: Any, field: Field) -> str | None:
+    return None if lua.length(value) == expected else f"length must be {int(expected)}"
 
 
 def _len_min(value: Any, least: Any, field: Field) -> str | None:
@@ -119,33 +116,33 @@ def _match(value: Any, pattern: Any, field: Field) -> str | None:
 
 def _match_none(value: Any, patterns: Any, field: Field) -> str | None:
     hits = (entry for entry in patterns if Pattern(entry["pattern"]).matches(value))
-    return _own_error(next(hits, None), value)
+    return _error_of_entry(next(hits, None), value)
 
 
 def _match_all(value: Any, patterns: Any, field: Field) -> str | None:
     misses = (entry for entry in patterns if not Pattern(entry["pattern"]).matches(value))
-    return _own_error(next(misses, None), value)
+    return _error_of_entry(next(misses, None), value)
 
 
 def _match_any(value: Any, argument: Any, field: Field) -> str | None:
-    found = any(Pattern(pattern).matches(value) for pattern in argument["patterns"])
-    return None if found else _own_error(argument, value)
+    matches = any(Pattern(pattern).matches(value) for pattern in argument["patterns"])
+    return None if matches else _error_of_entry(argument, value)
 
 
-def _own_error(entry: Any, value: Any) -> str | None:
+def _error_of_entry(entry: Any, value: Any) -> str | None:
     return None if entry is None else str(entry.get("err") or f"invalid value: {value}")
 
 
-def _contains(value: Any, wanted: Any, field: Field) -> str | None:
-    found = any(lua.equal(item, wanted) for item in value)
-    return None if found else f"expected to contain: {lua.text(wanted)}"
+def _contains(value: Any, expected: Any, field: Field) -> str | None:
+    is_contained = any(lua.equal(item, expected) for item in value)
+    return None if is_contained else f"expected to contain: {lua.text(expected)}"
 
 
 def _mutually_exclusive_subsets(value: Any, subsets: Any, field: Field) -> str | None:
-    touched = [subset for subset in subsets if any(lua.equal(item, each) for item in value for each in subset)]
-    if len(touched) < 2:
+    used = [subset for subset in subsets if any(lua.equal(item, member) for item in value for member in subset)]
+    if len(used) < 2:
         return None
-    groups = ", ".join("(" + ", ".join(f"'{item}'" for item in subset) + ")" for subset in touched)
+    groups = ", ".join("(" + ", ".join(f"'{item}'" for item in subset) + ")" for subset in used)
     return f"these sets are mutually exclusive: {groups}"
 
 

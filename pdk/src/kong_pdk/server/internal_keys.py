@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from kong_pdk.plugin import Plugin
-from kong_pdk.schema.attributes import Field
+from kong_pdk.schema import Field
 
 REFS = "$refs"
 """The key under which Kong lists the fields that held a reference, ``{vault://...}``; each record has its own."""

@@ -1,6 +1,6 @@
-"""The fields of Kong's core entities, written as Kong writes a plugin's schema, so that one check serves both.
+"""The schemas of Kong's core entities, in the same schema language as plugins' schemas.
 
-Which fields a service and a route may have depends on their protocols.
+The fields that a service or a route may have depend on its protocols, and are checked by functions.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ Fields = tuple[Field, ...]
 
 FORMATS = ("1.1", "2.1", "3.0")
 META = ("_format_version", "_transform", "_comment", "_ignore", "_info", "_workspace")
-# Of decK's files and of Kong Enterprise; the open-source Kong refuses them.
+# Fields of decK and Kong Enterprise, which the open-source Kong refuses.
 NOT_OPEN_SOURCE: dict[str, frozenset[str]] = {
     "": frozenset({"_info", "_workspace", "consumer_groups", "consumer_group_consumers", "plugin_configs"}),
     "consumers": frozenset({"consumer_groups", "groups"}),
     "plugins": frozenset({"consumer_group", "ordering"}),
 }
-# In an entity these are for people and tools.
+# Fields of an entity for people and tools.
 ANNOTATIONS = ("_comment", "_ignore")
 
 _PROTOCOLS = ["grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp"]
@@ -196,7 +196,7 @@ FIELDS: dict[str, Fields] = {
     "vaults": VAULTS,
 }
 
-# Which entities may stand inside of which, and under which field they then find the outer one.
+# The entities that may be nested in an entity, and the field in which they refer to the outer one.
 NESTED: dict[str, dict[str, str]] = {
     "services": {"routes": "service", "plugins": "service"},
     "routes": {"plugins": "route"},
@@ -204,7 +204,7 @@ NESTED: dict[str, dict[str, str]] = {
     "consumers": {"keyauth_credentials": "consumer", "plugins": "consumer"},
 }
 
-# Fields that name another entity, and where that is declared.
+# Fields that refer to another entity, and the kind of this entity.
 FOREIGN: dict[str, dict[str, str]] = {
     "routes": {"service": "services"},
     "targets": {"upstream": "upstreams"},
@@ -212,8 +212,8 @@ FOREIGN: dict[str, dict[str, str]] = {
     "plugins": {"service": "services", "route": "routes", "consumer": "consumers"},
 }
 
-# Fields and entities that Kong knows and this gateway has no use for; their contents are not looked at.
-PASSED_OVER: dict[str, frozenset[str]] = {
+# Fields and nested entities of Kong that this schema does not check.
+IGNORED: dict[str, frozenset[str]] = {
     "services": frozenset({"client_certificate", "filter_chains"}),
     "routes": frozenset({"filter_chains"}),
     "vaults": frozenset({"config"}),
@@ -246,12 +246,12 @@ PASSED_OVER: dict[str, frozenset[str]] = {
         }
     ),
 }
-# Those of them that say what is to be done with a request.
+# Those of the unchecked fields that would affect requests, and have no effect in this gateway.
 SKIPPED: dict[str, frozenset[str]] = {
-    "services": PASSED_OVER["services"],
-    "routes": PASSED_OVER["routes"],
+    "services": IGNORED["services"],
+    "routes": IGNORED["routes"],
     "upstreams": frozenset({"client_certificate"}),
-    "consumers": PASSED_OVER["consumers"],
+    "consumers": IGNORED["consumers"],
 }
 OTHER_ENTITIES = frozenset(
     {
@@ -280,8 +280,8 @@ OTHER_ENTITIES = frozenset(
 )
 
 
-# The way to the field from its entity, what is wrong with it in Kong's words, and what to do.
-Wrong = tuple[tuple[str, ...], str, str | None]
+# The path of a field in its entity, Kong's message, and a hint.
+FieldFault = tuple[tuple[str, ...], str, str | None]
 
 _TLS_FIELDS = ("client_certificate", "tls_verify", "tls_verify_depth", "ca_certificates")
 _TLS_SERVICES = ("https", "tls")
@@ -289,7 +289,7 @@ _WITHOUT_PATH = ("tcp", "tls", "udp", "grpc", "grpcs")
 _MUST_BE_NULL = "value must be null (failed conditional validation given value of field 'protocol')"
 
 _WITH_SNIS = ("grpcs", "https", "tls", "tls_passthrough")
-# Protocols, and the fields that a route for one of them cannot have; an empty list counts as set.
+# Groups of protocols, and the fields that a route for one of them cannot have; an empty list counts as set.
 _NOT_FOR = (
     (("http", "https"), ("sources", "destinations")),
     (("grpc", "grpcs"), ("methods", "sources", "destinations")),
@@ -297,10 +297,11 @@ _NOT_FOR = (
 )
 
 
-def service_faults(values: Mapping[str, Any], written: Mapping[str, Any]) -> Iterator[Wrong]:
-    """What a service cannot have for its protocol.
+def service_faults(values: Mapping[str, Any], written: Mapping[str, Any]) -> Iterator[FieldFault]:
+    """Faults of fields that a service with its protocol cannot have.
 
-    ``values`` have their defaults, and what ``url`` stands for; ``written`` has the fields that are not checked alone.
+    :param values: the checked fields with their defaults, and with ``url`` expanded.
+    :param written: the fields as written in the file, including unchecked ones.
     """
     protocol = values.get("protocol")
     if not isinstance(protocol, str):
@@ -313,42 +314,42 @@ def service_faults(values: Mapping[str, Any], written: Mapping[str, Any]) -> Ite
         yield ("path",), _MUST_BE_NULL, f"remove it: a service for {protocol} has no path"
 
 
-def route_faults(written: Mapping[str, Any], protocols: Collection[str]) -> Iterator[Wrong]:
-    """What a route cannot have for its protocols, and what it needs."""
+def route_faults(written: Mapping[str, Any], protocols: Collection[str]) -> Iterator[FieldFault]:
+    """Faults of fields that a route with its protocols cannot have, or must have."""
     if written.get("snis") and not set(_WITH_SNIS).intersection(protocols):
-        yield ("snis",), f"'snis' can only be set when 'protocols' is {_either(_WITH_SNIS)}", None
-    yield from _needed(written, protocols)
-    for of, names in _NOT_FOR:
-        if set(of).intersection(protocols):
+        yield ("snis",), f"'snis' can only be set when 'protocols' is {_quoted_or(_WITH_SNIS)}", None
+    yield from _missing_match_fields(written, protocols)
+    for group, names in _NOT_FOR:
+        if set(group).intersection(protocols):
             for name in names:
                 if written.get(name) is not None:
-                    yield (name,), f"cannot set '{name}' when 'protocols' is {_either(of)}", None
+                    yield (name,), f"cannot set '{name}' when 'protocols' is {_quoted_or(group)}", None
     if written.get("strip_path") is True and {"grpc", "grpcs"}.intersection(protocols):
         yield ("strip_path",), "cannot set 'strip_path' when 'protocols' is 'grpc' or 'grpcs'", None
 
 
-def _needed(written: Mapping[str, Any], protocols: Collection[str]) -> Iterator[Wrong]:
-    wanted = ["hosts", "headers", "paths"]
-    for plain, secure, names in (("http", "https", ["methods", *wanted]), ("grpc", "grpcs", wanted)):
+def _missing_match_fields(written: Mapping[str, Any], protocols: Collection[str]) -> Iterator[FieldFault]:
+    common = ["hosts", "headers", "paths"]
+    for plain, secure, names in (("http", "https", ["methods", *common]), ("grpc", "grpcs", common)):
         protocol = secure if secure in protocols else plain
         fields = [*names, "snis"] if secure in protocols else names
-        if protocol in protocols and not _any(written, fields):
-            yield (), f"must set one of {_listed(fields)} when 'protocols' is '{protocol}'", None
+        if protocol in protocols and not _has_any(written, fields):
+            yield (), f"must set one of {_quoted(fields)} when 'protocols' is '{protocol}'", None
     fields = ["sources", "destinations", "snis"]
-    if {"tcp", "tls", "udp"}.intersection(protocols) and not _any(written, fields):
-        yield (), f"must set one of {_listed(fields)} when 'protocols' is 'tcp', 'tls' or 'udp'", None
+    if {"tcp", "tls", "udp"}.intersection(protocols) and not _has_any(written, fields):
+        yield (), f"must set one of {_quoted(fields)} when 'protocols' is 'tcp', 'tls' or 'udp'", None
     if "tls_passthrough" in protocols and not written.get("snis"):
         yield (), "must set snis when 'protocols' is 'tls_passthrough'", None
 
 
-def _any(written: Mapping[str, Any], names: Collection[str]) -> bool:
+def _has_any(written: Mapping[str, Any], names: Collection[str]) -> bool:
     return any(written.get(name) for name in names)
 
 
-def _listed(names: Collection[str]) -> str:
+def _quoted(names: Collection[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
-def _either(names: Collection[str]) -> str:
+def _quoted_or(names: Collection[str]) -> str:
     *others, last = names
-    return f"{_listed(others)} or '{last}'"
+    return f"{_quoted(others)} or '{last}'"

@@ -1,4 +1,4 @@
-"""A YAML or JSON file as plain values, with the line that each value stands on."""
+"""Reads a YAML or JSON file as plain values, with the line of each value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Place = tuple[str | int, ...]
 
 
 class DocumentError(Exception):
-    """The text is no YAML or JSON. ``line`` is counted from 1, or None."""
+    """The text is not valid YAML or JSON. ``line`` counts from 1; None if it is unknown."""
 
     def __init__(self, message: str, line: int | None = None) -> None:
         super().__init__(message)
@@ -20,7 +20,7 @@ class DocumentError(Exception):
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reads what Kong's YAML reads: a date is a string."""
+    """Reads dates as strings, like Kong's YAML parser."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -30,7 +30,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 class Document:
-    """``value`` is what the text says. A place is the keys and indexes that lead to a value."""
+    """A parsed text: ``value`` has its content. A place is the keys and indexes that lead to a value inside it."""
 
     def __init__(self, text: str, is_json: bool = False) -> None:
         self._lines: dict[Place, int] = {}
@@ -55,11 +55,11 @@ class Document:
         return cls(text, path.suffix == ".json")
 
     def line(self, place: Place) -> int | None:
-        """The line of a value, or of the nearest thing around it that has one."""
+        """The line of a value, or of the nearest enclosing value whose line is known."""
         for end in range(len(place), -1, -1):
-            found = self._lines.get(place[:end])
-            if found is not None:
-                return found
+            line = self._lines.get(place[:end])
+            if line is not None:
+                return line
         return None
 
     def _compose(self, text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Takes a declarative configuration apart into entries, each checked by itself and put into Kong's flat form."""
+"""Splits a declarative configuration into entries in Kong's flat form, and checks each entry by itself."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from kong_pdk.gateway.declarative.core_schema import (
     FIELDS,
     FOREIGN,
     FORMATS,
+    IGNORED,
     META,
     NESTED,
     NOT_OPEN_SOURCE,
     OTHER_ENTITIES,
-    PASSED_OVER,
     SKIPPED,
     Field,
     route_faults,
@@ -28,42 +28,45 @@ from kong_pdk.gateway.declarative.core_schema import (
 )
 from kong_pdk.gateway.declarative.document import Place
 from kong_pdk.gateway.routing import GRPC, compile_regex
-from kong_pdk.gateway.stream.routes import place_faults, unserved
+from kong_pdk.gateway.stream.routes import place_faults, unserved_protocols
 from kong_pdk.gateway.vaults import ENV
 from kong_pdk.plugin import bundled
 from kong_pdk.schema.config_values import validate_config
 
 _HOST = re.compile(r"[A-Za-z0-9*_.\[\]:-]+")
-# A path of format 1.1 or 2.1 with anything else in it was a regular expression.
-_FIXED_PATH = re.compile(r"[a-zA-Z0-9.\-_~/%]*")
+# In formats 1.1 and 2.1, a path with any other character is a regular expression.
+_PLAIN_PATH = re.compile(r"[a-zA-Z0-9.\-_~/%]*")
 
 
 _NO_GRPC = "the embedded gateway has neither gRPC nor HTTP/2"
-_BUNDLED = "it is one of Kong's own: add it, or the word bundled, to KONG_PLUGINS"
+_BUNDLED_HINT = "it is one of Kong's own: add it, or the word bundled, to KONG_PLUGINS"
 
 
-class About(Enum):
-    """What a notice is about, where that matters to who reads it."""
+class NoticeKind(Enum):
+    """Kinds of notices that callers treat differently."""
 
-    SKIPPED = "what the embedded gateway does not serve"
-    REFUSED = "what the open-source Kong refuses"
+    SKIPPED = "the embedded gateway does not serve it"
+    REFUSED = "the open-source Kong refuses it"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong, or to be said, at a place of the document; ``whole`` where the message says all of it."""
+    """A fault or a notice at a place of the document.
+
+    ``is_complete`` is whether ``message`` stands alone; otherwise it is printed after its place.
+    """
 
     place: Place
     message: str
     hint: str | None = None
     plugin: str | None = None
-    whole: bool = False
-    about: About | None = None
+    is_complete: bool = False
+    notice_kind: NoticeKind | None = None
 
 
 @dataclass
 class Entry:
-    """One entity. ``values`` have their defaults; ``references`` are as they were written."""
+    """One entity. ``values`` has all defaults; ``references`` has the values as written in the file."""
 
     kind: str
     place: Place
@@ -75,9 +78,9 @@ class Entry:
 
 
 class Entries:
-    """Collects ``all`` entries of a document, with the ``faults`` found in them.
+    """Collects ``all`` entries of a document, with their ``faults`` and ``notices``.
 
-    ``broken`` are plugins that do not load; why is said elsewhere.
+    ``broken`` are plugins that do not load, for a reason that was reported before.
     """
 
     def __init__(self, schemas: Mapping[str, Iterable[Field] | None], broken: Collection[str] = ()) -> None:
@@ -85,50 +88,52 @@ class Entries:
         self._broken = broken
         self._old_paths = False
         self._certificates: set[object] = set()
-        self._skipped: dict[str, dict[str, Place]] = {}
+        self._skipped_fields: dict[str, dict[str, Place]] = {}
         self.all: list[Entry] = []
         self.faults: list[Fault] = []
         self.notices: list[Fault] = []
 
     def collect(self, document: Any) -> None:
-        """Take a whole document apart."""
+        """Collect the entries of a document."""
         if not isinstance(document, dict):
             self.faults.append(Fault((), "expected a record", "begin the file with _format_version"))
             return
-        self._meta(document)
+        self._check_metadata(document)
         self._certificates = _ids(document.get("certificates"))
         for kind, value in document.items():
             if kind in FIELDS:
-                self._list(kind, value, (kind,), {})
+                self._collect_list(kind, value, (kind,), {})
             elif kind in OTHER_ENTITIES:
                 if value:
-                    self._skip((kind,), f"{kind} are skipped: the embedded gateway does not have them")
+                    self._add_skipped((kind,), f"{kind} are skipped: the embedded gateway does not have them")
             elif kind not in META:
                 self.faults.append(Fault((kind,), "unknown field"))
-        self._note_not_open_source("", document, ())
-        self._skip_fields()
+        self._add_refused("", document, ())
+        self._add_skipped_fields()
 
-    def _note_not_open_source(self, kind: str, fields: Mapping[str, Any], place: Place) -> None:
+    def _add_refused(self, kind: str, fields: Mapping[str, Any], place: Place) -> None:
         for name in sorted(NOT_OPEN_SOURCE.get(kind, frozenset()).intersection(fields)):
             text = f"{name} is for decK and Kong Enterprise: the open-source Kong refuses the field"
-            self._note((*place, name), text, about=About.REFUSED)
+            self._add_notice((*place, name), text, notice_kind=NoticeKind.REFUSED)
 
-    def _note(self, place: Place, text: str, plugin: str | None = None, about: About | None = None) -> None:
-        self.notices.append(Fault(place, text, plugin=plugin, whole=True, about=about))
+    def _add_notice(
+        self, place: Place, text: str, plugin: str | None = None, notice_kind: NoticeKind | None = None
+    ) -> None:
+        self.notices.append(Fault(place, text, plugin=plugin, is_complete=True, notice_kind=notice_kind))
 
-    def _skip(self, place: Place, text: str) -> None:
-        self._note(place, text, about=About.SKIPPED)
+    def _add_skipped(self, place: Place, text: str) -> None:
+        self._add_notice(place, text, notice_kind=NoticeKind.SKIPPED)
 
-    def _skip_fields(self) -> None:
-        """Name the fields of each kind of entity that have no effect, at the first place that has one."""
-        for kind, found in self._skipped.items():
-            names = sorted(found)
+    def _add_skipped_fields(self) -> None:
+        """Add a notice for each kind of entity with the fields that have no effect, at the first place of one."""
+        for kind, places in self._skipped_fields.items():
+            names = sorted(places)
             listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-            are, them = ("is", "it") if len(names) == 1 and not names[0].endswith("s") else ("are", "them")
-            text = f"{listed} of {kind} {are} skipped: the embedded gateway does not have {them}"
-            self._skip(next(iter(found.values())), text)
+            verb, pronoun = ("is", "it") if len(names) == 1 and not names[0].endswith("s") else ("are", "them")
+            text = f"{listed} of {kind} {verb} skipped: the embedded gateway does not have {pronoun}"
+            self._add_skipped(next(iter(places.values())), text)
 
-    def _meta(self, document: dict[str, Any]) -> None:
+    def _check_metadata(self, document: dict[str, Any]) -> None:
         version = document.get("_format_version")
         if version is None:
             self.faults.append(Fault((), "in _format_version: required field missing", 'add _format_version: "3.0"'))
@@ -140,43 +145,43 @@ class Entries:
         if not isinstance(document.get("_transform", True), bool):
             self.faults.append(Fault(("_transform",), "expected a boolean"))
 
-    def _list(self, kind: str, value: Any, place: Place, parents: dict[str, Entry]) -> None:
+    def _collect_list(self, kind: str, value: Any, place: Place, parents: dict[str, Entry]) -> None:
         if value is None or value == {}:
             return
         if not isinstance(value, list):
             self.faults.append(Fault(place, "expected an array"))
             return
         for index, each in enumerate(value):
-            self._entry(kind, each, (*place, index), parents)
+            self._collect_entry(kind, each, (*place, index), parents)
 
-    def _entry(self, kind: str, value: Any, place: Place, parents: dict[str, Entry]) -> None:
+    def _collect_entry(self, kind: str, value: Any, place: Place, parents: dict[str, Entry]) -> None:
         if kind == "targets" and isinstance(value, str):
             value = {"target": value}
         if not isinstance(value, dict):
             self.faults.append(Fault(place, "expected a record"))
             return
         nested, foreign = NESTED.get(kind, {}), FOREIGN.get(kind, {})
-        passed_over = PASSED_OVER.get(kind, frozenset())
-        aside = {*nested, *foreign, *passed_over, *ANNOTATIONS}
-        own = {name: each for name, each in value.items() if name not in aside}
+        ignored = IGNORED.get(kind, frozenset())
+        checked_elsewhere = {*nested, *foreign, *ignored, *ANNOTATIONS}
+        values = {name: member for name, member in value.items() if name not in checked_elsewhere}
         entry = Entry(kind, place, {}, parents)
         entry.references = {name: value[name] for name in foreign if value.get(name) is not None}
-        self._shorthand(kind, own, place)
-        entry.values, errors = validate_config(FIELDS[kind], own)
+        self._expand_url(kind, values, place)
+        entry.values, errors = validate_config(FIELDS[kind], values)
         self.faults.extend(_faults(errors, place))
         entry.has_own_id = isinstance(entry.values.get("id"), str)
-        self._checks(entry, value)
+        self._check(entry, value)
         self._client_certificate(entry, value.get("client_certificate"))
-        self._note_not_open_source(kind, value, place)
-        for name in SKIPPED.get(kind, frozenset()).intersection(name for name, each in value.items() if each):
-            self._skipped.setdefault(kind, {}).setdefault(name, (*place, name))
+        self._add_refused(kind, value, place)
+        for name in SKIPPED.get(kind, frozenset()).intersection(name for name, member in value.items() if member):
+            self._skipped_fields.setdefault(kind, {}).setdefault(name, (*place, name))
         self.all.append(entry)
         for name, field_name in nested.items():
-            self._list(name, value.get(name), (*place, name), {**_inherited(name, parents), field_name: entry})
+            self._collect_list(name, value.get(name), (*place, name), {**_inherited(name, parents), field_name: entry})
 
-    def _shorthand(self, kind: str, own: dict[str, Any], place: Place) -> None:
-        """A service's ``url`` stands for protocol, host, port and path."""
-        url = own.pop("url", None) if kind == "services" else None
+    def _expand_url(self, kind: str, values: dict[str, Any], place: Place) -> None:
+        """Replace a service's ``url`` by protocol, host, port and path."""
+        url = values.pop("url", None) if kind == "services" else None
         if url is None:
             return
         try:
@@ -188,26 +193,29 @@ class Entries:
             port = parts.port
         except ValueError as error:
             self.faults.append(Fault((*place, "url"), str(error)))
-            own.setdefault("host", "invalid")
+            values.setdefault("host", "invalid")
             return
         default = 443 if parts.scheme in {"https", "grpcs", "tls"} else 80
-        own["protocol"], own["host"] = parts.scheme, parts.hostname
-        own["port"] = default if port is None else port
+        values["protocol"], values["host"] = parts.scheme, parts.hostname
+        values["port"] = default if port is None else port
         if parts.path:
-            own["path"] = parts.path
+            values["path"] = parts.path
 
-    def _checks(self, entry: Entry, written: dict[str, Any]) -> None:
+    def _check(self, entry: Entry, written: dict[str, Any]) -> None:
         if entry.kind == "routes":
             self.faults.extend(_route_faults(entry, written, self._old_paths))
-            for text in (*_unserved_grpc(entry.values.get("protocols")), *unserved(entry.values.get("protocols"))):
-                self._skip(entry.place, text)
+            for text in (
+                *_unserved_grpc(entry.values.get("protocols")),
+                *unserved_protocols(entry.values.get("protocols")),
+            ):
+                self._add_skipped(entry.place, text)
             if entry.values.get("snis"):
-                self._skip(entry.place, "snis of a route are skipped: the embedded gateway does not match them")
+                self._add_skipped(entry.place, "snis of a route are skipped: the embedded gateway does not match them")
         elif entry.kind == "services":
-            for way, fault, hint in service_faults(entry.values, written):
-                self.faults.append(Fault((*entry.place, *way), fault, hint))
+            for path, fault, hint in service_faults(entry.values, written):
+                self.faults.append(Fault((*entry.place, *path), fault, hint))
             if entry.values.get("protocol") in GRPC:
-                self._skip(entry.place, f"services for {entry.values['protocol']} are not served: {_NO_GRPC}")
+                self._add_skipped(entry.place, f"services for {entry.values['protocol']} are not served: {_NO_GRPC}")
         elif entry.kind == "vaults":
             self._vault(entry, written.get("config"))
         elif entry.kind == "consumers" and not (entry.values.get("username") or entry.values.get("custom_id")):
@@ -220,14 +228,14 @@ class Entries:
             self._plugin(entry, written.get("config"))
 
     def _client_certificate(self, entry: Entry, written: Any) -> None:
-        if written is None or "client_certificate" not in PASSED_OVER.get(entry.kind, frozenset()):
+        if written is None or "client_certificate" not in IGNORED.get(entry.kind, frozenset()):
             return
         place = (*entry.place, "client_certificate")
-        wanted = written.get("id") if isinstance(written, dict) else written
-        if not isinstance(wanted, str):
+        certificate = written.get("id") if isinstance(written, dict) else written
+        if not isinstance(certificate, str):
             self.faults.append(Fault(place, "expected a string or a record with an id"))
-        elif wanted not in self._certificates:
-            message = f"invalid reference 'client_certificate: {wanted}' (no such entry in 'certificates')"
+        elif certificate not in self._certificates:
+            message = f"invalid reference 'client_certificate: {certificate}' (no such entry in 'certificates')"
             self.faults.append(Fault(place, message))
 
     def _plugin(self, entry: Entry, config: Any) -> None:
@@ -235,12 +243,12 @@ class Entries:
         if not isinstance(name, str):
             return
         if name not in self._schemas and name in self._broken:
-            message = f"plugin '{name}' does not load, for the reason that is named above"
+            message = f"plugin '{name}' does not load, for the reason above"
             self.faults.append(Fault((*entry.place, "name"), message))
             return
         if name not in self._schemas:
             message = f"plugin '{name}' not enabled; add it to the 'plugins' configuration property"
-            self.faults.append(Fault((*entry.place, "name"), message, _BUNDLED if name in bundled() else None))
+            self.faults.append(Fault((*entry.place, "name"), message, _BUNDLED_HINT if name in bundled() else None))
             return
         place = (*entry.place, "config")
         if config is not None and not isinstance(config, dict) and config != []:
@@ -249,7 +257,7 @@ class Entries:
         fields = self._schemas[name]
         if fields is None:
             text = f"the configuration of plugin {name} is not checked: its schema is not known here"
-            self._note(place, text, plugin=name)
+            self._add_notice(place, text, plugin=name)
             entry.config = config if isinstance(config, dict) else {}
             return
         entry.config, errors = validate_config(fields, config or {})
@@ -261,7 +269,7 @@ class Entries:
         name = group if isinstance(group, str) else json.dumps(group, sort_keys=True, default=str)
         entry.values["consumer_group"] = name
         scope = f"plugin {entry.values.get('name')} for consumer group {name}"
-        self._skip(entry.place, f"{scope} is skipped: the embedded gateway does not have them")
+        self._add_skipped(entry.place, f"{scope} is skipped: the embedded gateway does not have them")
 
     def _vault(self, entry: Entry, config: Any) -> None:
         kind, prefix = entry.values.get("name"), entry.values.get("prefix")
@@ -273,20 +281,20 @@ class Entries:
         if not isinstance(entry.config.get("prefix", ""), str):
             self.faults.append(Fault((*place, "prefix"), "expected a string"))
         if isinstance(kind, str) and kind != ENV:
-            self._skip(
+            self._add_skipped(
                 entry.place,
                 f"vault {prefix} is skipped: the embedded gateway has no vault of the kind {kind}, only {ENV}",
             )
 
 
 def _ids(entities: Any) -> set[object]:
-    """The ids that are written in a list of entities."""
-    listed = entities if isinstance(entities, list) else ()
-    return {each["id"] for each in listed if isinstance(each, dict) and isinstance(each.get("id"), str)}
+    """The ids in a list of entities."""
+    entries = entities if isinstance(entities, list) else ()
+    return {entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)}
 
 
 def _inherited(kind: str, parents: dict[str, Entry]) -> dict[str, Entry]:
-    """A plugin of a route inside a service is the route's alone."""
+    """The outer entities that apply to a nested entity: for a plugin of a route inside a service, only the route."""
     return {} if kind == "plugins" else parents
 
 
@@ -308,14 +316,14 @@ def _route_faults(entry: Entry, written_route: Mapping[str, Any], old_paths: boo
     values = entry.values
     protocols = values.get("protocols")
     if isinstance(protocols, list) and all(isinstance(protocol, str) for protocol in protocols):
-        for way, fault, hint in route_faults(written_route, protocols):
-            yield Fault((*entry.place, *way), fault, hint)
+        for path, fault, hint in route_faults(written_route, protocols):
+            yield Fault((*entry.place, *path), fault, hint)
     for place, fault in place_faults(values):
         yield Fault((*entry.place, *place), fault)
-    written = values.get("paths")
-    if isinstance(written, list):
-        values["paths"] = written = [_modern(path) if old_paths else path for path in written]
-        for index, path in enumerate(written):
+    written_paths = values.get("paths")
+    if isinstance(written_paths, list):
+        values["paths"] = written_paths = [_path_in_format_3(path) if old_paths else path for path in written_paths]
+        for index, path in enumerate(written_paths):
             yield from _path_faults(path, (*entry.place, "paths", index))
     hosts = values.get("hosts")
     for index, host in enumerate(hosts if isinstance(hosts, list) else ()):
@@ -345,9 +353,9 @@ def _host_fault(host: Any) -> str | None:
     return None
 
 
-def _modern(path: Any) -> Any:
-    """A path of format 1.1 or 2.1 as 3.0 writes it."""
-    return f"~{path}" if isinstance(path, str) and not _FIXED_PATH.fullmatch(path) else path
+def _path_in_format_3(path: Any) -> Any:
+    """A path of format 1.1 or 2.1 in format 3.0."""
+    return f"~{path}" if isinstance(path, str) and not _PLAIN_PATH.fullmatch(path) else path
 
 
 def _path_faults(path: Any, place: Place) -> Iterator[Fault]:
@@ -357,9 +365,9 @@ def _path_faults(path: Any, place: Place) -> Iterator[Fault]:
         yield from _regex_faults(path[1:], place)
     elif path.startswith("/"):
         raw = path.encode()
-        normal = paths.normalize(raw).decode("utf-8", "surrogateescape")
-        if normal != path and "//" not in path:
-            yield Fault(place, f"non-normalized path, consider use '{normal}' instead")
+        normalized = paths.normalize(raw).decode("utf-8", "surrogateescape")
+        if normalized != path and "//" not in path:
+            yield Fault(place, f"non-normalized path, consider use '{normalized}' instead")
 
 
 def _regex_faults(pattern: str, place: Place) -> Iterator[Fault]:
@@ -376,7 +384,7 @@ def _target_faults(entry: Entry) -> Iterator[Fault]:
 
 
 def split_target(target: str) -> tuple[str, int] | None:
-    """Host and port of a target; port 8000 where it has none. None if it is no address."""
+    """Host and port of a target, with 8000 as the default port; None if it is not an address."""
     try:
         parts = urlsplit(f"//{target}")
         host, port = parts.hostname, parts.port

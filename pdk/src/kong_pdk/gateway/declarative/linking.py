@@ -1,6 +1,6 @@
-"""Connects the entries of a declarative configuration and makes the gateway's entities of them.
+"""Resolves references between the entries of a declarative configuration, and builds the gateway's entities.
 
-Identities, references, and what may be there only once are checked first.
+Ids, references and unique fields are checked first.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ _ALSO_UNIQUE = {"consumers": ("custom_id",)}
 
 
 def resolve(entries: list[Entry]) -> Iterator[Fault]:
-    """Give every entry its ``id``, and for each reference ``<field>_id``; yield what does not fit together."""
-    _identify(entries)
+    """Set every entry's ``id``, and ``<field>_id`` for each of its references; yield faults."""
+    _assign_ids(entries)
     index = _index(entries)
     for entry in entries:
         yield from _references(entry, index)
     yield from _duplicates(entries)
 
 
-def _identify(entries: Iterable[Entry]) -> None:
-    """The same file gives the same ids, as in DB-less Kong."""
+def _assign_ids(entries: Iterable[Entry]) -> None:
+    """Set the ids of entries without one. As in a DB-less Kong, the same file always gets the same ids."""
     for entry in entries:
         if entry.has_own_id:
             continue
         parents = [f"{name}={parent.values['id']}" for name, parent in sorted(entry.parents.items())]
-        own = entry.values.get(NAMES.get(entry.kind, "target"))
+        key = entry.values.get(NAMES.get(entry.kind, "target"))
         if entry.kind == "plugins":
-            own = f"{entry.values.get('name')} {own} {entry.references}"
+            key = f"{entry.values.get('name')} {key} {entry.references}"
             if group := entry.values.get("consumer_group"):
-                own += f" {group}"
-        elif own is None:
-            own = entry.place
-        entry.values["id"] = str(uuid.uuid5(_NAMESPACE, f"{entry.kind}:{':'.join(parents)}:{own}"))
+                key += f" {group}"
+        elif key is None:
+            key = entry.place
+        entry.values["id"] = str(uuid.uuid5(_NAMESPACE, f"{entry.kind}:{':'.join(parents)}:{key}"))
 
 
 def _index(entries: Iterable[Entry]) -> dict[tuple[str, str], str]:
@@ -84,25 +84,25 @@ def _references(entry: Entry, index: dict[tuple[str, str], str]) -> Iterator[Fau
         entry.values[f"{name}_id"] = parent.values["id"]
     for name, written in entry.references.items():
         kind = FOREIGN[entry.kind][name]
-        wanted = _wanted(written)
-        if wanted is None:
+        target = _referenced_key(written)
+        if target is None:
             yield Fault((*entry.place, name), "expected a string or a record with an id")
             continue
-        found = index.get((kind, wanted))
-        if found is None:
+        target_id = index.get((kind, target))
+        if target_id is None:
             yield Fault(
                 (*entry.place, name),
-                f"invalid reference '{name}: {wanted}' (no such entry in '{kind}')",
+                f"invalid reference '{name}: {target}' (no such entry in '{kind}')",
             )
         else:
-            entry.values[f"{name}_id"] = found
+            entry.values[f"{name}_id"] = target_id
     if entry.kind in {"targets", "keyauth_credentials"}:
-        needed = next(iter(FOREIGN[entry.kind]))
-        if f"{needed}_id" not in entry.values and needed not in entry.references:
-            yield Fault((*entry.place, needed), "required field missing")
+        required = next(iter(FOREIGN[entry.kind]))
+        if f"{required}_id" not in entry.values and required not in entry.references:
+            yield Fault((*entry.place, required), "required field missing")
 
 
-def _wanted(written: Any) -> str | None:
+def _referenced_key(written: Any) -> str | None:
     if isinstance(written, dict):
         written = next((written[key] for key in ("id", "name", "username") if key in written), None)
     return written if isinstance(written, str) else None
@@ -111,13 +111,15 @@ def _wanted(written: Any) -> str | None:
 def _duplicates(entries: Iterable[Entry]) -> Iterator[Fault]:
     seen: set[tuple[object, ...]] = set()
     for entry in entries:
-        for what, key in _keys(entry):
-            if (entry.kind, what, key) in seen:
-                yield Fault(entry.place, f"uniqueness violation: '{entry.kind}' entity with {what} already declared")
-            seen.add((entry.kind, what, key))
+        for description, key in _unique_keys(entry):
+            if (entry.kind, description, key) in seen:
+                yield Fault(
+                    entry.place, f"uniqueness violation: '{entry.kind}' entity with {description} already declared"
+                )
+            seen.add((entry.kind, description, key))
 
 
-def _keys(entry: Entry) -> Iterator[tuple[str, object]]:
+def _unique_keys(entry: Entry) -> Iterator[tuple[str, object]]:
     values = entry.values
     if entry.has_own_id:
         yield f"primary key set to '{values['id']}'", None
@@ -133,12 +135,15 @@ def _keys(entry: Entry) -> Iterator[tuple[str, object]]:
 
 _Entity = TypeVar("_Entity", Service, Route, Consumer, Upstream, PluginConfig, Vault)
 
-# Differs between two loads of a configuration, in this process.
+# Differs between two loads of a configuration in this process.
 _sequences = itertools.count(1)
 
 
 def build(file: Path, entries: Iterable[Entry], lines: Callable[[Place], int | None]) -> Config:
-    """The configuration that resolved entries without faults mean. ``lines`` gives the line of a place of the file."""
+    """Build the configuration from resolved entries without faults.
+
+    :param lines: returns the line of a place in the file.
+    """
     by_kind: dict[str, list[dict[str, Any]]] = {}
     now = int(time.time())
     sequence = next(_sequences)
@@ -176,13 +181,13 @@ def _frozen(value: Any) -> Any:
 
 
 def _entity(kind: type[_Entity], values: dict[str, Any]) -> _Entity:
-    """An entity from the values that it has fields for."""
+    """An entity from values by field name; values without a field are ignored."""
     known = {field.name for field in fields(kind)}
-    given = {name: value if name == "config" else _frozen(value) for name, value in values.items() if name in known}
+    arguments = {name: value if name == "config" else _frozen(value) for name, value in values.items() if name in known}
     for name in ("name", "service_id"):
         if name in known and kind is not PluginConfig:
-            given.setdefault(name, None)
-    return kind(**given)
+            arguments.setdefault(name, None)
+    return kind(**arguments)
 
 
 def _by_id(kind: type[_Entity], all_values: Iterable[dict[str, Any]]) -> dict[str, _Entity]:
@@ -190,14 +195,14 @@ def _by_id(kind: type[_Entity], all_values: Iterable[dict[str, Any]]) -> dict[st
 
 
 def _upstreams(upstreams: Iterable[dict[str, Any]], targets: Iterable[dict[str, Any]]) -> dict[str, Upstream]:
-    of_upstream: dict[str, list[Target]] = {}
+    by_upstream: dict[str, list[Target]] = {}
     for values in targets:
         address = split_target(values["target"])
         assert address is not None
         target = Target(values["id"], *address, values["weight"], _frozen(values.get("tags")))
-        of_upstream.setdefault(values["upstream_id"], []).append(target)
+        by_upstream.setdefault(values["upstream_id"], []).append(target)
     return {
-        values["id"]: _entity(Upstream, {**values, "targets": of_upstream.get(values["id"], [])})
+        values["id"]: _entity(Upstream, {**values, "targets": by_upstream.get(values["id"], [])})
         for values in upstreams
     }
 

@@ -1,4 +1,4 @@
-"""The PDK as Kong's Lua side has it: functions by dotted name that read and change an exchange."""
+"""The PDK as in Kong's Lua code: functions by dotted name that read and change an exchange."""
 
 from kong_pdk.gateway.pdk import (
     kong_client,

@@ -1,4 +1,4 @@
-"""How a PDK call finds its function, and what is checked before it runs."""
+"""The registry of PDK functions, and the checks before each call."""
 
 from __future__ import annotations
 
@@ -11,51 +11,52 @@ from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.exchange import Exchange, Refused
 from kong_pdk.wire.pdk_functions import allowed, phases_of
 
-# They need a request over HTTP, which neither a TCP connection nor a TLS handshake is.
-_HTTP_ALONE = (
+# Functions that need an HTTP request, which neither a TCP connection nor a TLS handshake has.
+_HTTP_ONLY = (
     "kong.client.tls.",
     "kong.request.",
     "kong.response.",
     "kong.service.request.",
     "kong.service.response.",
 )
-# They work when there is a route and a client that may be known, and are over when the session is.
-_ACCESS_ALONE = ("kong.client.authenticate", "kong.service.")
+# Functions of Kong's phase `access`, which the stream subsystem does not have.
+_ACCESS_ONLY = ("kong.client.authenticate", "kong.service.")
+# Functions that Kong allows from `access` on; of the stream subsystem's phases, only in `log`.
 _FROM_ACCESS_ON = ("kong.client.get_credential", "kong.client.load_consumer", "kong.log.set_serialize_value")
-_PREREAD_TOO = frozenset(
+_ALSO_IN_PREREAD = frozenset(
     {"kong.service.request.disable_tls", "kong.service.set_tls_verify", "kong.service.set_tls_verify_depth"}
 )
-# A handshake has neither a route nor a client with a name.
-_BEFORE_REQUESTS = ("kong.client.", "kong.log.serialize", "kong.log.set_serialize_value", "kong.router.")
+# Functions that need a route or an authenticated client, which a TLS handshake does not have.
+_NOT_IN_CERTIFICATE = ("kong.client.", "kong.log.serialize", "kong.log.set_serialize_value", "kong.router.")
 
 
 def refused(method: str, phase: str, subsystem: str) -> bool:
-    """Whether Kong refuses a call in a phase of its own (``certificate``) or of the stream subsystem."""
+    """Whether Kong refuses a call in ``certificate`` or in a phase of the stream subsystem."""
     if phase == "certificate":
-        return method.startswith((*_HTTP_ALONE, *_BEFORE_REQUESTS, *_ACCESS_ALONE))
+        return method.startswith((*_HTTP_ONLY, *_NOT_IN_CERTIFICATE, *_ACCESS_ONLY))
     if subsystem == "http":
         return False
     if phase == "preread":
-        return method not in _PREREAD_TOO and method.startswith((*_HTTP_ALONE, *_ACCESS_ALONE, *_FROM_ACCESS_ON))
-    return method.startswith((*_HTTP_ALONE, *_ACCESS_ALONE))
+        return method not in _ALSO_IN_PREREAD and method.startswith((*_HTTP_ONLY, *_ACCESS_ONLY, *_FROM_ACCESS_ON))
+    return method.startswith((*_HTTP_ONLY, *_ACCESS_ONLY))
 
 
 MSGPACK = "MsgPack:1"
 
-_Any = TypeVar("_Any", bound=Callable[..., Any])
+_PdkFunction = TypeVar("_PdkFunction", bound=Callable[..., Any])
 
 
 class UnknownFunction(Exception):
-    """The embedded gateway has no such PDK function."""
+    """The embedded gateway does not have this PDK function."""
 
     def __init__(self, method: str) -> None:
-        super().__init__(f"PDK function {method} is not there: the embedded gateway does not have it")
+        super().__init__(f"the embedded gateway does not have the PDK function {method}")
         self.method = method
 
 
 @dataclass(frozen=True)
 class Event:
-    """One phase of one request, run by one configured plugin over one protocol."""
+    """One phase of one exchange for one configured plugin, over one plugin protocol."""
 
     exchange: Exchange
     plugin: PluginConfig
@@ -63,30 +64,30 @@ class Event:
     protocol: str = MSGPACK
 
     def log(self, level: str, message: str) -> None:
-        """Write to Kong's error log, with the plugin and the request, as nginx does."""
-        self.exchange.node.log.write(level, f"[{self.plugin.name}] {message}, {self.exchange.described()}")
+        """Write to Kong's error log, with the plugin and the request."""
+        self.exchange.node.log.write(level, f"[{self.plugin.name}] {message}, {self.exchange.log_context()}")
 
 
 @dataclass(frozen=True)
 class _Function:
     run: Callable[..., Any]
-    # None: takes any number of arguments
+    # None: any number of arguments
     parameters: int | None
-    # False: gives no value at all, which Lua tells from nil
+    # False: returns no value, which in Lua is not the same as nil
     returns: bool
 
 
-# Annotations are texts here; a function that may give None for nil says so in its own ("str | None"). One of these
-# texts is that of a function whose None is no value at all.
+# Return annotations (which are texts here) of functions whose None is no value. A function that may return None for nil
+# has another one, such as "str | None".
 _NO_VALUE = ("None", "NoReturn", "Literal[True] | None")
 
 FUNCTIONS: dict[str, _Function] = {}
 
 
-def function(name: str) -> Callable[[_Any], _Any]:
-    """Register a PDK function under its dotted name. It gets the event and the arguments, None for nil."""
+def function(name: str) -> Callable[[_PdkFunction], _PdkFunction]:
+    """Register a PDK function under its dotted name. It gets the event and the arguments, with None for nil."""
 
-    def register(run: _Any) -> _Any:
+    def register(run: _PdkFunction) -> _PdkFunction:
         kinds = [parameter.kind for parameter in inspect.signature(run).parameters.values()]
         variadic = inspect.Parameter.VAR_POSITIONAL in kinds
         returns = inspect.get_annotations(run).get("return") not in _NO_VALUE
@@ -97,43 +98,45 @@ def function(name: str) -> Callable[[_Any], _Any]:
 
 
 def gives_nothing(method: str) -> bool:
-    """Whether this function returns no value, not even nil: a result that must have one cannot be made of it."""
-    found = FUNCTIONS.get(method)
-    return found is not None and not found.returns
+    """Whether this function returns no value, not even nil, so that no result message can be made of it."""
+    entry = FUNCTIONS.get(method)
+    return entry is not None and not entry.returns
 
 
 def _allowed(method: str, event: Event) -> bool:
     subsystem = event.exchange.subsystem
-    measured = allowed(method, event.phase, subsystem)
-    return not refused(method, event.phase, subsystem) if measured is None else measured
+    recorded = allowed(method, event.phase, subsystem)
+    return not refused(method, event.phase, subsystem) if recorded is None else recorded
 
 
 async def call(event: Event, method: str, args: list[Any]) -> Any:
-    """Make a PDK call and give its first result (None for nil).
+    """Make a PDK call and return its first result, with None for nil.
 
-    Raises Refused where Kong's Lua raises, Exit from ``kong.response.exit`` and ``.error``, and
+    Raises Refused where Kong's Lua code raises an error, Exit for ``kong.response.exit`` and ``.error``, and
     :class:`UnknownFunction`.
     """
     if not _allowed(method, event):
         phases = ", ".join(phases_of(method, event.exchange.subsystem)) or "none of this gateway's"
         raise Refused(f"{method} cannot be called in {event.phase} phase (only in: {phases})")
-    found = FUNCTIONS.get(method)
-    if found is None:
+    function_entry = FUNCTIONS.get(method)
+    if function_entry is None:
         if any(name.startswith(f"{method}.") for name in FUNCTIONS):
             raise Refused(f"{method}: attempt to call a table value")
         raise UnknownFunction(method)
-    if found.parameters is not None:
-        args = [*args, *[None] * found.parameters][: found.parameters]
-    result = found.run(event, *args)
+    if function_entry.parameters is not None:
+        args = [*args, *[None] * function_entry.parameters][: function_entry.parameters]
+    result = function_entry.run(event, *args)
     return await result if inspect.isawaitable(result) else result
 
 
-_PHASES = {
+# Functions that work only in phases that plugin servers do not have.
+_LUA_ONLY_PHASES = {
     "kong.client.tls.disable_http2_alpn": "client_hello",
     "kong.response.set_raw_body": "body_filter",
     "kong.response.get_raw_body": "body_filter",
 }
-_ARGUMENTS = {
+# Functions with an argument that only Lua code can pass, and Kong's error for any other value.
+_LUA_ONLY_ARGUMENTS = {
     "kong.service.set_target_retry_callback": "retry_callback must be a function",
     "kong.service.set_tls_cert_key": "chain must be a parsed cdata object",
     "kong.service.set_tls_verify_store": "store must be a table of X.509 certificates that Lua has read",
@@ -141,14 +144,14 @@ _ARGUMENTS = {
 }
 
 
-def _refuser(reason: str) -> Any:
+def _refusing(reason: str) -> Any:
     def refuse(event: Event, *args: object) -> NoReturn:
         raise Refused(reason.format(phase=event.phase))
 
     return refuse
 
 
-for _name, _phase in _PHASES.items():
-    function(_name)(_refuser(f"{_name} cannot be called in {{phase}} phase (only in: {_phase})"))
-for _name, _reason in _ARGUMENTS.items():
-    function(_name)(_refuser(f"{_name}: {_reason}"))
+for _name, _phase in _LUA_ONLY_PHASES.items():
+    function(_name)(_refusing(f"{_name} cannot be called in {{phase}} phase (only in: {_phase})"))
+for _name, _reason in _LUA_ONLY_ARGUMENTS.items():
+    function(_name)(_refusing(f"{_name}: {_reason}"))

@@ -1,4 +1,4 @@
-"""Argument checks of the PDK: what is not right is refused, as Kong's Lua raises an error."""
+"""Checks of PDK arguments, which raise Refused where Kong's Lua code raises an error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAXIMUM_LIMIT = 1000
 
 
 def lua_type(value: object) -> str:
-    """The name that Lua has for a value's type."""
+    """The name of a value's type in Lua."""
     if value is None:
         return "nil"
     if isinstance(value, bool):
@@ -23,39 +23,39 @@ def lua_type(value: object) -> str:
 
 
 def string(name: str, value: object) -> str:
-    """``value``, a string. Raises Refused."""
+    """``value``, which must be a string. Raises Refused."""
     if not isinstance(value, str):
         raise Refused(f"{name} must be a string, got {lua_type(value)}")
     return value
 
 
 def number(name: str, value: object) -> int | float:
-    """``value``, a number. Raises Refused."""
+    """``value``, which must be a number. Raises Refused."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Refused(f"{name} must be a number, got {lua_type(value)}")
     return value
 
 
 def integer(name: str, value: object, least: int, most: int) -> int:
-    """``value``, an integral number between two bounds, both included. Raises Refused."""
-    given = number(name, value)
-    if not math.isfinite(given) or given != int(given):
-        raise Refused(f"{name} must be an integer, got {given}")
-    if not least <= given <= most:
-        raise Refused(f"{name} must be an integer between {least} and {most}: given {given}")
-    return int(given)
+    """``value``, which must be an integral number from ``least`` to ``most``. Raises Refused."""
+    checked = number(name, value)
+    if not math.isfinite(checked) or checked != int(checked):
+        raise Refused(f"{name} must be an integer, got {checked}")
+    if not least <= checked <= most:
+        raise Refused(f"{name} must be an integer between {least} and {most}: given {checked}")
+    return int(checked)
 
 
 def status(value: object, least: int) -> int:
-    """``value``, the status of a response from ``least`` to 599; of a fraction, its whole part. Raises Refused."""
-    given = number("code", value)
-    if not least <= given <= 599:  # NaN neither
+    """``value`` without its fraction, which must be a status from ``least`` to 599. Raises Refused."""
+    code = number("code", value)
+    if not least <= code <= 599:  # also False for NaN
         raise Refused(f"code must be a number between {least} and 599")
-    return int(given)
+    return int(code)
 
 
 def table(name: str, value: object) -> dict[str, Any]:
-    """``value``, a table with names (an empty list is an empty table). Raises Refused."""
+    """``value``, which must be a table with string keys; an empty list counts as one. Raises Refused."""
     if value == []:
         return {}
     if not isinstance(value, dict):
@@ -64,12 +64,12 @@ def table(name: str, value: object) -> dict[str, Any]:
 
 
 def maximum(name: str, value: object) -> int:
-    """How many headers or arguments are wanted: 1 to 1000, 100 where nothing is said. Raises Refused."""
+    """The maximal number of headers or arguments to return: 1 to 1000, by default 100. Raises Refused."""
     if value is None:
         return MAXIMUM_DEFAULT
-    given = number(name, value)
-    if given < 1:
+    count = number(name, value)
+    if count < 1:
         raise Refused(f"{name} must be >= 1")
-    if given > MAXIMUM_LIMIT:
+    if count > MAXIMUM_LIMIT:
         raise Refused(f"{name} must be <= {MAXIMUM_LIMIT}")
-    return int(given)
+    return int(count)

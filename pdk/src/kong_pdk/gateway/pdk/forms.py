@@ -1,4 +1,4 @@
-"""Query strings and forms, read and written as nginx does, and ``multipart/form-data`` as far as Kong reads it."""
+"""Reads and writes query strings and forms like nginx, and ``multipart/form-data`` like Kong."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ Arguments = dict[str, "str | bool | list[str | bool]"]
 
 
 def unescape(text: bytes) -> str:
-    """Decode ``%XX`` and ``+``; what is no escape stays as it is."""
-    return decode(_ESCAPE.sub(lambda found: bytes((int(found[1], 16),)), text.replace(b"+", b" ")))
+    """Decode ``%XX`` and ``+``. An invalid escape stays unchanged."""
+    return decode(_ESCAPE.sub(lambda match: bytes((int(match[1], 16),)), text.replace(b"+", b" ")))
 
 
 def pairs(raw: bytes, maximum: int | None = None) -> list[tuple[str, str | bool]]:
-    """The arguments in order; True is the value of one without ``=``. Those without a name are left out."""
-    found: list[tuple[str, str | bool]] = []
+    """The arguments in order. An argument without ``=`` has the value True; one without a name is skipped."""
+    arguments: list[tuple[str, str | bool]] = []
     for part in raw.split(b"&"):
-        if maximum is not None and len(found) >= maximum:
+        if maximum is not None and len(arguments) >= maximum:
             break
         name, equals, value = part.partition(b"=")
         if name:
-            found.append((unescape(name), unescape(value) if equals else True))
-    return found
+            arguments.append((unescape(name), unescape(value) if equals else True))
+    return arguments
 
 
 def parse(raw: bytes, maximum: int | None = None) -> Arguments:
-    """The first ``maximum`` arguments by name; one that comes more than once has a list."""
+    """The first ``maximum`` arguments by name. A repeated argument has a list of values."""
     return by_name(pairs(raw, maximum))
 
 
@@ -42,7 +42,7 @@ def _escape(text: str) -> str:
 
 
 def build(arguments: dict[str, object]) -> bytes:
-    """A query string of a table: names sorted, True as a name alone, False left out. Raises Refused."""
+    """A query string with sorted names. True is written as the name only, False is skipped. Raises Refused."""
     parts: list[str] = []
     for name in sorted(arguments, key=tostring):
         value = arguments[name]
@@ -57,7 +57,7 @@ def build(arguments: dict[str, object]) -> bytes:
 
 
 def without(raw: bytes, name: str) -> bytes:
-    """A query string without an argument; the rest is encoded anew, as Kong does."""
+    """A query string without one argument. As in Kong, the others are encoded again."""
     kept = (
         f"{quote_plus(encode(key))}={'' if value is True else quote_plus(encode(str(value)))}"
         for key, value in pairs(raw)
@@ -71,9 +71,9 @@ _NAME = re.compile(rb'name="([^"]*)"')
 
 
 def boundary(content_type: str) -> str | None:
-    """The boundary that a Content-Type names."""
-    found = _BOUNDARY.search(content_type)
-    return found[1] if found else None
+    """The boundary in a Content-Type, if there is one."""
+    match = _BOUNDARY.search(content_type)
+    return match[1] if match else None
 
 
 def parse_multipart(content_type: str, content: bytes) -> dict[str, str] | None:
@@ -91,7 +91,7 @@ def parse_multipart(content_type: str, content: bytes) -> dict[str, str] | None:
 
 
 def build_multipart(fields: dict[str, object], mark: str | None) -> tuple[str, bytes]:
-    """The boundary and the body of a form of ``fields``; ``mark`` is the boundary to use, if there is one."""
+    """The boundary and the body of a multipart form. ``mark`` is the boundary to use; None makes a new one."""
     mark = mark or secrets.token_hex(16)
     parts = [
         f'--{mark}\r\nContent-Disposition: form-data; name="{tostring(name)}"\r\n\r\n{tostring(fields[name])}\r\n'

@@ -1,4 +1,4 @@
-"""Headers as Lua sees them: names without case, ``_`` for ``-``, one value or several."""
+"""Headers as in Lua: names are case-insensitive, ``_`` stands for ``-``, and there are one or more values."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from kong_pdk.wire.text import decode, encode
 
 def get(headers: RawHeaders, name: str) -> str | None:
     """The first value of a header, or None."""
-    wanted = encode(name).lower().replace(b"_", b"-")
+    lowered = encode(name).lower().replace(b"_", b"-")
     for key, value in headers:
-        if key.lower() == wanted:
+        if key.lower() == lowered:
             return decode(value)
     return None
 
 
 def get_all(headers: RawHeaders, maximum: int) -> dict[str, str | list[str]]:
-    """The first ``maximum`` headers by lower-cased name; a name that comes more than once has a list."""
+    """The first ``maximum`` headers by name in lower case. A repeated header has a list of values."""
     return by_name((decode(key.lower()), decode(value)) for key, value in headers[:maximum])
 
 
 def values(name: str, value: object) -> list[bytes]:
-    """The values of a header that a plugin sets. Raises Refused for what is no string, number or boolean."""
+    """The values of a header that a plugin sets: strings, numbers or booleans. Raises Refused for others."""
     items = value if isinstance(value, list) else [value]
     for item in items:
         if item is None or isinstance(item, (dict, list)):
@@ -33,29 +33,31 @@ def values(name: str, value: object) -> list[bytes]:
                 f"invalid value for {name!r}: must be a string, number, boolean or array of strings, "
                 f"got {lua_type(item)}"
             )
-    return [_safe(tostring(item)) for item in items]
+    return [_escaped(tostring(item)) for item in items]
 
 
-def _safe(text: str) -> bytes:
-    # nginx escapes what would end the header
+def _escaped(text: str) -> bytes:
+    # nginx escapes characters that would end the header.
     return encode(text).replace(b"\r", b"%0D").replace(b"\n", b"%0A").replace(b"\0", b"%00")
 
 
 def put(headers: RawHeaders, name: str, new: list[bytes]) -> None:
-    """Replace all values of a header, in the place of the first. An empty name does nothing, as in nginx."""
+    """Replace all values of a header, at the index of the first. As in nginx, an empty name does nothing."""
     if not name:
         return
-    key = _safe(name)
-    at = next((index for index, (known, _) in enumerate(headers) if known.lower() == key.lower()), None)
+    key = _escaped(name)
+    first = next(
+        (index for index, (key_of_entry, _) in enumerate(headers) if key_of_entry.lower() == key.lower()), None
+    )
     remove(headers, name)
-    place = len(headers) if at is None else at
-    headers[place:place] = [(key, value) for value in new]
+    index = len(headers) if first is None else first
+    headers[index:index] = [(key, value) for value in new]
 
 
 def append(headers: RawHeaders, name: str, new: list[bytes]) -> None:
-    """Add values to those that a header has."""
+    """Add values to a header. As in nginx, an empty name does nothing."""
     if name:
-        headers.extend((_safe(name), value) for value in new)
+        headers.extend((_escaped(name), value) for value in new)
 
 
 def remove(headers: RawHeaders, name: str) -> None:
@@ -65,7 +67,7 @@ def remove(headers: RawHeaders, name: str) -> None:
 
 
 def checked(table: dict[str, Any]) -> list[tuple[str, list[bytes]]]:
-    """The headers of a table that a plugin gave, all checked before any is set. Raises Refused."""
+    """The headers in a plugin's table, checked. Raises Refused."""
     for name in table:
         if not isinstance(name, str):
             raise Refused(f"invalid header name {name!r}: got {lua_type(name)}, expected string")

@@ -1,4 +1,4 @@
-"""``kong.client`` and ``kong.client.tls``: who sent the request."""
+"""``kong.client`` and ``kong.client.tls``: the client's address, certificate, consumer and credential."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kong_pdk.gateway.pdk.kong_request import current_headers, from_trusted
 
 
 def _address(text: str) -> tuple[str, int | None] | None:
-    """An address of a forwarding header, with its port if it names one; None when it is none."""
+    """An address in a forwarding header, and its port if it has one; None if the text is not an IP address."""
     text = text.strip()
     host, port = text, ""
     if text.startswith("["):
@@ -31,20 +31,20 @@ def _address(text: str) -> tuple[str, int | None] | None:
 
 
 def _forwarded(exchange: Exchange) -> tuple[str, int | None] | None:
-    """The client behind trusted proxies, as nginx's realip module finds it; None: nobody is behind."""
-    settings, client = exchange.node.settings, exchange.request.client_ip
-    if not settings.trusted(client):
+    """The client behind trusted proxies, by the rules of nginx's realip module; None if there is none."""
+    settings, peer = exchange.node.settings, exchange.request.client_ip
+    if not settings.trusted(peer):
         return None
-    given = headers.get(current_headers(exchange), settings.real_ip_header)
-    found: tuple[str, int | None] | None = None
-    for text in reversed((given or "").split(",")):
+    header = headers.get(current_headers(exchange), settings.real_ip_header)
+    client: tuple[str, int | None] | None = None
+    for text in reversed((header or "").split(",")):
         address = _address(text)
         if address is None:
             break
-        found = address
+        client = address
         if not (settings.real_ip_recursive and settings.trusted(address[0])):
             break
-    return found
+    return client
 
 
 @function("kong.client.get_ip")
@@ -54,8 +54,8 @@ def get_ip(event: Event) -> str:
 
 @function("kong.client.get_forwarded_ip")
 def get_forwarded_ip(event: Event) -> str:
-    found = _forwarded(event.exchange)
-    return found[0] if found else get_ip(event)
+    client = _forwarded(event.exchange)
+    return client[0] if client else get_ip(event)
 
 
 @function("kong.client.get_port")
@@ -65,9 +65,9 @@ def get_port(event: Event) -> int:
 
 @function("kong.client.get_forwarded_port")
 def get_forwarded_port(event: Event) -> int | None:
-    """The client's port; None when a proxy named its address alone."""
-    found = _forwarded(event.exchange)
-    return found[1] if found else get_port(event)
+    """The client's port; None if a proxy sends only its address."""
+    client = _forwarded(event.exchange)
+    return client[1] if client else get_port(event)
 
 
 @function("kong.client.get_credential")
@@ -84,17 +84,17 @@ def get_consumer(event: Event) -> dict[str, object] | None:
 
 @function("kong.client.load_consumer")
 def load_consumer(event: Event, consumer_id: object = None, by_username: object = None) -> dict[str, object] | None:
-    """A consumer by id, or by username too when asked; None when there is none."""
+    """A consumer by id, or also by username; None if it does not exist."""
     name = string("consumer_id", consumer_id)
     if not name:
         raise Refused("consumer_id must not be an empty string")
-    found = event.exchange.node.config.consumer(name, by_username not in (None, False))
-    return None if found is None else found.to_dict()
+    consumer = event.exchange.node.config.consumer(name, by_username not in (None, False))
+    return None if consumer is None else consumer.to_dict()
 
 
 @function("kong.client.authenticate")
 def authenticate(event: Event, consumer: object = None, credential: object = None) -> None:
-    """Say who the client is. Raises Refused when neither a consumer nor a credential is given."""
+    """Set consumer and credential. Raises Refused if both are nil."""
     if consumer is None and credential is None:
         raise Refused("either credential or consumer must be provided")
     for name, value in (("consumer", consumer), ("credential", credential)):
@@ -129,15 +129,15 @@ def _credential(table: Mapping[str, Any]) -> Credential:
 
 @function("kong.client.get_protocol")
 def get_protocol(event: Event, allow_terminated: object = None) -> str | None:
-    """The protocol by which the route was reached; None without a route."""
+    """The protocol by which the client reached the route; None without a route."""
     exchange = event.exchange
     if exchange.route is None:
         return None
     if len(exchange.route.protocols) == 1:
         return exchange.route.protocols[0]
     if allow_terminated not in (None, False):
-        given = from_trusted(exchange, "x-forwarded-proto")
-        if given is not None and given.lower() == "https":
+        scheme = from_trusted(exchange, "x-forwarded-proto")
+        if scheme is not None and scheme.lower() == "https":
             return "https"
     return exchange.request.scheme
 
@@ -164,7 +164,7 @@ def get_full_client_certificate_chain(event: Event) -> str | None:
 
 @function("kong.client.tls.set_client_verify")
 def set_client_verify(event: Event, verdict: object = None) -> None:
-    """Kong refuses it in every phase that plugin servers have; a verdict is one of nginx's three."""
+    """Check the argument. In every phase that plugin servers have, Kong refuses the call."""
     if not isinstance(verdict, str):
         raise Refused(f"verdict must be a string, got {lua_type(verdict)}")
     if verdict not in _VERDICTS and not verdict.startswith("FAILED:"):

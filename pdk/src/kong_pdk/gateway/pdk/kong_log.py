@@ -1,4 +1,4 @@
-"""``kong.log``: lines in Kong's error log, and the record of a finished request that log plugins send."""
+"""``kong.log``: lines in Kong's error log, and the record of a request for log plugins."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from kong_pdk.gateway.pdk.lua_values import tostring
 from kong_pdk.gateway.stream.session import Session
 from kong_pdk.wire.text import decode
 
-_ALL = 1000
-_CRLF = 2
+_MAX_HEADERS = 1000
+_CRLF_BYTES = 2
 
 
 def serialized(exchange: Exchange) -> dict[str, Any]:
-    """The record of a request or of a stream's session, with what plugins have set in it."""
+    """The record of a request or of a TCP session, with the values that plugins have set in it."""
     record = stream_values.record(exchange) if isinstance(exchange, Session) else _record(exchange)
     record.update(_entities(exchange))
     _apply(record, list(exchange.serialize_values.values()))
@@ -34,7 +34,7 @@ def _record(exchange: Exchange) -> dict[str, Any]:
         "request": _request(exchange),
         "response": {
             "status": exchange.response.status,
-            "headers": headers.get_all(with_connection(exchange), _ALL),
+            "headers": headers.get_all(with_connection(exchange), _MAX_HEADERS),
             "size": _response_size(exchange),
         },
         "latencies": _latencies(exchange),
@@ -50,16 +50,16 @@ def _record(exchange: Exchange) -> dict[str, Any]:
 
 
 def _entities(exchange: Exchange) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    entities: dict[str, Any] = {}
     if exchange.route is not None:
-        found["route"] = exchange.route.to_dict()
+        entities["route"] = exchange.route.to_dict()
     if exchange.service is not None:
-        found["service"] = exchange.service.to_dict()
+        entities["service"] = exchange.service.to_dict()
     if exchange.consumer is not None:
-        found["consumer"] = exchange.consumer.to_dict()
+        entities["consumer"] = exchange.consumer.to_dict()
     if exchange.credential is not None:
-        found["authenticated_entity"] = {"id": exchange.credential.id}
-    return found
+        entities["authenticated_entity"] = {"id": exchange.credential.id}
+    return entities
 
 
 def _request(exchange: Exchange) -> dict[str, Any]:
@@ -71,14 +71,14 @@ def _request(exchange: Exchange) -> dict[str, Any]:
         "uri": uri,
         "url": f"{request.scheme}://{request.host}:{request.port}{uri}",
         "querystring": forms.parse(exchange.upstream.raw_query),
-        "headers": headers.get_all(exchange.upstream.headers, _ALL),
+        "headers": headers.get_all(exchange.upstream.headers, _MAX_HEADERS),
         "size": _request_size(exchange),
     }
 
 
-def _lines(fields: RawHeaders) -> int:
-    """Bytes of a header block: ``name: value`` and the line's end, and the empty line."""
-    return sum(len(name) + len(value) + 2 + _CRLF for name, value in fields) + _CRLF
+def _block_size(fields: RawHeaders) -> int:
+    """Bytes of a header block: lines ``name: value`` and an empty line."""
+    return sum(len(name) + len(value) + 2 + _CRLF_BYTES for name, value in fields) + _CRLF_BYTES
 
 
 def _length(fields: RawHeaders) -> int:
@@ -89,24 +89,24 @@ def _length(fields: RawHeaders) -> int:
 def _request_size(exchange: Exchange) -> int:
     request = exchange.request
     target = len(request.raw_path) + (len(request.raw_query) + 1 if request.raw_query else 0)
-    line = len(request.method) + 1 + target + len(f" HTTP/{request.http_version}") + _CRLF
-    return line + _lines(request.headers) + _length(request.headers)
+    line = len(request.method) + 1 + target + len(f" HTTP/{request.http_version}") + _CRLF_BYTES
+    return line + _block_size(request.headers) + _length(request.headers)
 
 
 def _response_size(exchange: Exchange) -> int:
     response = exchange.response
     body = len(response.body) if response.body is not None else _length(response.headers)
-    return len("HTTP/1.1 200 OK") + _CRLF + _lines(response.headers) + body
+    return len("HTTP/1.1 200 OK") + _CRLF_BYTES + _block_size(response.headers) + body
 
 
 def _latencies(exchange: Exchange) -> dict[str, int]:
-    """In milliseconds: in all, in the gateway, and waiting for the service (-1: it was not asked)."""
+    """Milliseconds in total, in the gateway, waiting for the service (-1 if it got no request), and receiving."""
     total = max(0, int((time.time() - exchange.start_time) * 1000))
     proxy = exchange.upstream_latency
     if proxy is None:
         return {"request": total, "kong": total, "proxy": -1, "receive": 0}
-    own = exchange.proxy_latency or 0
-    return {"request": total, "kong": own, "proxy": proxy, "receive": max(0, total - own - proxy)}
+    gateway = exchange.proxy_latency or 0
+    return {"request": total, "kong": gateway, "proxy": proxy, "receive": max(0, total - gateway - proxy)}
 
 
 def _upstream_uri(exchange: Exchange) -> str:
@@ -119,18 +119,18 @@ def _upstream_uri(exchange: Exchange) -> str:
 def _apply(record: dict[str, Any], changes: list[Any]) -> None:
     for mode, key, value in changes:
         *path, last = key.split(".")
-        place = record
+        table = record
         for part in path:
-            inner = place.get(part)
+            inner = table.get(part)
             if not isinstance(inner, dict):
-                inner = place[part] = {}
-            place = inner
-        present = last in place
-        if mode == "set" or present == (mode == "replace"):
+                inner = table[part] = {}
+            table = inner
+        exists = last in table
+        if mode == "set" or exists == (mode == "replace"):
             if value is None:
-                place.pop(last, None)
+                table.pop(last, None)
             else:
-                place[last] = value
+                table[last] = value
 
 
 _LEVELS = {
@@ -145,7 +145,7 @@ _LEVELS = {
 }
 
 
-def _writer(level: str) -> Any:
+def _log_writer(level: str) -> Any:
     def write(event: Event, *args: object) -> None:
         event.log(level, "".join(tostring(item) for item in args))
 
@@ -153,36 +153,36 @@ def _writer(level: str) -> Any:
 
 
 for _name, _level in _LEVELS.items():
-    function(_name)(_writer(_level))
+    function(_name)(_log_writer(_level))
 
 
 @function("kong.log.inspect")
 def inspect(event: Event, *args: object) -> None:
-    """Show values; ``kong.log.inspect.off`` stops it, ``kong.log.inspect.on`` begins again."""
-    if event.exchange.node.inspection.on:
+    """Log values. ``kong.log.inspect.off`` turns it off, ``kong.log.inspect.on`` on again."""
+    if event.exchange.node.inspect_switch.on:
         event.log("notice", " ".join(json.dumps(item, ensure_ascii=False) for item in args))
 
 
 @function("kong.log.inspect.on")
 def inspect_on(event: Event) -> None:
-    event.exchange.node.inspection.on = True
+    event.exchange.node.inspect_switch.on = True
 
 
 @function("kong.log.inspect.off")
 def inspect_off(event: Event) -> None:
-    event.exchange.node.inspection.on = False
+    event.exchange.node.inspect_switch.on = False
 
 
 @function("kong.log.deprecation")
 def deprecation(event: Event, *args: object) -> None:
-    """Warn of something old; a table at the end says since when, and is not for the log."""
+    """Log a deprecation. A table as the last argument has versions, and is not logged."""
     shown = args[:-1] if args and isinstance(args[-1], dict) else args
     event.log("warn", "".join(tostring(item) for item in shown))
 
 
 @function("kong.log.set_serialize_value")
 def set_serialize_value(event: Event, key: object = None, value: object = None, options: object = None) -> None:
-    """Set, add or replace a value of the serialized log; dots in the key are levels of it."""
+    """Set, add or replace a value in the record. Dots in the key separate levels of the record."""
     name = string("key", key)
     mode = options.get("mode", "set") if isinstance(options, dict) else "set"
     if mode not in {"set", "add", "replace"}:

@@ -1,4 +1,4 @@
-"""``kong.nginx`` and ``kong.ctx``: what plugins may know of nginx, and values that they keep for a request."""
+"""``kong.nginx`` and ``kong.ctx``: nginx's variables and statistics, and values that plugins keep for a request."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def get_tls1_version_str(event: Event) -> str | None:
 
 @function("kong.nginx.get_statistics")
 def get_statistics(event: Event) -> dict[str, int]:
-    counted = event.exchange.node.statistics
+    statistics = event.exchange.node.statistics
     return {
-        "connections_active": counted.connections_active,
-        "connections_reading": counted.reading,
-        "connections_writing": counted.writing,
-        "connections_waiting": counted.waiting,
-        "connections_accepted": counted.connections_accepted,
-        "connections_handled": counted.connections_handled,
-        "total_requests": counted.requests,
+        "connections_active": statistics.connections_active,
+        "connections_reading": statistics.reading,
+        "connections_writing": statistics.writing,
+        "connections_waiting": statistics.waiting,
+        "connections_accepted": statistics.connections_accepted,
+        "connections_handled": statistics.connections_handled,
+        "total_requests": statistics.requests,
     }
 
 
@@ -96,16 +96,16 @@ _VARIABLES: dict[str, Callable[[Event], str | None]] = {
 
 @function("kong.nginx.get_var")
 def get_var(event: Event, name: object = None) -> str | None:
-    """One of nginx's variables; None for those that this gateway does not have."""
+    """A variable of nginx; None if this gateway does not have it."""
     variable = string("name", name)
     if isinstance(event.exchange, Session):
         return stream_values.variable(event.exchange, variable)
-    known = _VARIABLES.get(variable)
-    return known(event) if known is not None else _of_family(event.exchange, variable)
+    getter = _VARIABLES.get(variable)
+    return getter(event) if getter is not None else _header_or_argument(event.exchange, variable)
 
 
-def _of_family(exchange: Exchange, variable: str) -> str | None:
-    """A variable whose name holds that of a header or an argument."""
+def _header_or_argument(exchange: Exchange, variable: str) -> str | None:
+    """A variable whose name contains the name of a header or an argument."""
     if variable.startswith("http_"):
         return headers.get(current_headers(exchange), variable[5:])
     if variable.startswith("sent_http_"):
@@ -118,7 +118,7 @@ def _of_family(exchange: Exchange, variable: str) -> str | None:
 
 
 def _argument(raw: bytes, name: str) -> str | None:
-    """nginx's ``$arg_name``: the first one, not decoded."""
+    """nginx's ``$arg_name``: the first value, not decoded."""
     for part in raw.split(b"&"):
         key, equals, value = part.partition(b"=")
         if equals and key.lower() == encode(name).lower():

@@ -24,7 +24,7 @@ def get_hostname(event: Event) -> str:
 
 @function("kong.node.get_memory_stats")
 def get_memory_stats(event: Event, unit: object = None, scale: object = None) -> dict[str, object]:
-    """Memory of this process, in the place where Kong has that of its Lua VMs; there are no shared dicts."""
+    """The memory of this process in place of Lua VMs. There are no shared dicts."""
     name = string("unit", "b" if unit is None else unit).lower()
     if name not in _UNITS:
         raise Refused(f"invalid unit '{unit}' (expected 'k/K', 'm/M', or 'g/G')")
@@ -63,7 +63,7 @@ def telemetry_log(
     message_type: object = None,
     *rest: object,
 ) -> None:
-    """Check what would go to OpenTelemetry, which this gateway does not have."""
+    """Check the arguments. This gateway has no OpenTelemetry."""
     string("plugin_name", plugin_name)
     table("plugin_config", [] if plugin_config is None else plugin_config)
     string("message_type", message_type)

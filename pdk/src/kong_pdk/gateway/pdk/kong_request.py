@@ -1,4 +1,4 @@
-"""``kong.request``: what the client asked for, as far as plugins have not changed it, and its body as a table."""
+"""``kong.request``: the client's request with the changes that plugins have made, and its body as a table."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from kong_pdk.wire.text import decode, encode
 
 
 def current_headers(exchange: Exchange) -> RawHeaders:
-    """The client's headers with what plugins have changed in them."""
+    """The client's headers with the changes that plugins have made."""
     return exchange.upstream.headers
 
 
 def from_trusted(exchange: Exchange, name: str) -> str | None:
-    """A forwarding header, if the client is one of the trusted proxies."""
+    """A forwarding header, if the client is a trusted proxy."""
     if not exchange.node.settings.trusted(exchange.request.client_ip):
         return None
     return headers.get(current_headers(exchange), name)
@@ -44,40 +44,40 @@ def get_port(event: Event) -> int:
 
 @function("kong.request.get_forwarded_scheme")
 def get_forwarded_scheme(event: Event) -> str:
-    given = from_trusted(event.exchange, "x-forwarded-proto")
-    return given.lower() if given is not None else get_scheme(event)
+    forwarded = from_trusted(event.exchange, "x-forwarded-proto")
+    return forwarded.lower() if forwarded is not None else get_scheme(event)
 
 
 @function("kong.request.get_forwarded_host")
 def get_forwarded_host(event: Event) -> str:
-    given = from_trusted(event.exchange, "x-forwarded-host")
-    if given is None:
+    forwarded = from_trusted(event.exchange, "x-forwarded-host")
+    if forwarded is None:
         return get_host(event)
-    return given.rpartition("@")[2].partition(":")[0].lower()
+    return forwarded.rpartition("@")[2].partition(":")[0].lower()
 
 
 @function("kong.request.get_forwarded_port")
 def get_forwarded_port(event: Event) -> int:
-    given = from_trusted(event.exchange, "x-forwarded-port")
-    if given is None:
-        given = (from_trusted(event.exchange, "x-forwarded-host") or "").rpartition(":")[2]
-    if given.isascii() and given.isdigit() and 1 <= int(given) <= 65535:
-        return int(given)
+    forwarded = from_trusted(event.exchange, "x-forwarded-port")
+    if forwarded is None:
+        forwarded = (from_trusted(event.exchange, "x-forwarded-host") or "").rpartition(":")[2]
+    if forwarded.isascii() and forwarded.isdigit() and 1 <= int(forwarded) <= 65535:
+        return int(forwarded)
     return get_port(event)
 
 
 @function("kong.request.get_forwarded_path")
 def get_forwarded_path(event: Event) -> str:
-    given = from_trusted(event.exchange, "x-forwarded-path")
-    return get_path(event) if given is None else given
+    forwarded = from_trusted(event.exchange, "x-forwarded-path")
+    return get_path(event) if forwarded is None else forwarded
 
 
 @function("kong.request.get_forwarded_prefix")
 def get_forwarded_prefix(event: Event) -> str | None:
-    given = from_trusted(event.exchange, "x-forwarded-prefix")
-    if given is not None:
-        return given
-    # Before there is a route Kong's variable is set and empty.
+    forwarded = from_trusted(event.exchange, "x-forwarded-prefix")
+    if forwarded is not None:
+        return forwarded
+    # Kong's variable is empty before the route is known.
     return "" if event.phase == "rewrite" else event.exchange.stripped_prefix
 
 
@@ -103,7 +103,7 @@ def get_raw_path(event: Event) -> str:
 
 @function("kong.request.get_path_with_query")
 def get_path_with_query(event: Event) -> str:
-    """As the client sent it: a query that a plugin has set does not show here."""
+    """The path and the query as the client sent them, without changes by plugins."""
     request = event.exchange.request
     return decode(request.raw_path + (b"?" + request.raw_query if request.raw_query else b""))
 
@@ -115,8 +115,8 @@ def get_raw_query(event: Event) -> str:
 
 @function("kong.request.get_query_arg")
 def get_query_arg(event: Event, name: object = None) -> str | bool | None:
-    wanted = string("query argument name", name)
-    value = forms.parse(event.exchange.upstream.raw_query, MAXIMUM_DEFAULT).get(wanted)
+    argument = string("query argument name", name)
+    value = forms.parse(event.exchange.upstream.raw_query, MAXIMUM_DEFAULT).get(argument)
     return value[0] if isinstance(value, list) else value
 
 
@@ -137,7 +137,7 @@ def get_headers(event: Event, max_headers: object = None) -> dict[str, str | lis
 
 @function("kong.request.get_uri_captures")
 def get_uri_captures(event: Event) -> dict[str, object]:
-    """The groups of a regex path; group 0, the whole of it, is there when any other is."""
+    """The groups of a regex path. Group 0 is included if there are other groups."""
     exchange = event.exchange
     unnamed = list(exchange.unnamed_captures)
     return {
@@ -152,7 +152,7 @@ def get_start_time(event: Event) -> int:
 
 
 def seconds_since(event: Event) -> float:
-    """How long the request has been here."""
+    """The time since the request began."""
     return time.time() - event.exchange.start_time
 
 
@@ -166,7 +166,7 @@ async def _body(event: Event) -> Body:
 
 @function("kong.request.get_raw_body")
 async def get_raw_body(event: Event) -> bytes | RawBody | None:
-    """The body; of one that is in a file, its path over ProtoBuf:1 and nothing over MsgPack:1."""
+    """The body. If it is in a file: the file's path over ProtoBuf:1, and nil over MsgPack:1."""
     body = await _body(event)
     if body.file is None:
         return body.content
@@ -175,7 +175,7 @@ async def get_raw_body(event: Event) -> bytes | RawBody | None:
 
 @function("kong.request.get_body")
 async def get_body(event: Event, mimetype: object = None, max_args: object = None, max_file_size: object = None) -> Any:
-    """The body as a table, or None: of another type, not well-formed, or too large to be in memory."""
+    """The body as a table; None if its type is unknown, it is malformed, or it is in a file that is too large."""
     kind = headers.get(current_headers(event.exchange), "content-type")
     if mimetype is not None:
         kind = string("mimetype", mimetype)
@@ -194,7 +194,7 @@ async def get_body(event: Event, mimetype: object = None, max_args: object = Non
 
 
 def parse(kind: str, content: bytes, max_args: int) -> Any:
-    """A body of a Content-Type as a table; None where Kong gives an error."""
+    """A body as a table, by its Content-Type ``kind``; None where Kong returns an error."""
     name = kind.partition(";")[0].strip().lower()
     if name == "application/x-www-form-urlencoded":
         return forms.parse(content, max_args)
@@ -206,7 +206,7 @@ def parse(kind: str, content: bytes, max_args: int) -> Any:
 
 
 def _json(content: bytes) -> Any:
-    """A JSON table; None for what is none, half a surrogate pair in it included, which no Lua string can hold."""
+    """A JSON object or array; None for other text, and for lone surrogates, which a Lua string cannot hold."""
     try:
         value = json.loads(decode(content), parse_int=_lua_number)
         encode(json.dumps(value, ensure_ascii=False))
@@ -216,5 +216,5 @@ def _json(content: bytes) -> Any:
 
 
 def _lua_number(text: str) -> int | float:
-    """Lua's numbers are doubles: what has more digits than those loses some."""
+    """An integer as Lua reads it: as a double, which does not keep more than 15 digits."""
     return int(text) if len(text) <= _EXACT_DIGITS else float(text)

@@ -1,4 +1,4 @@
-"""``kong.response``: the answer to the client."""
+"""``kong.response``: the response to the client."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _CHARSET_TYPES = frozenset(
         b"application/rss+xml",
     }
 )
-# What is set by the gateway alone.
-_OWN = ("transfer-encoding",)
+# Headers that only the gateway sets.
+_RESERVED = ("transfer-encoding",)
 
 
 def with_connection(exchange: Exchange) -> RawHeaders:
     """The response's headers and the ``Connection`` that nginx adds when it sends them."""
-    asked = (headers.get(exchange.request.headers, "connection") or "").lower()
-    keeps = asked == "keep-alive" if exchange.request.http_version == "1.0" else asked != "close"
-    return [*exchange.response.headers, (b"connection", b"keep-alive" if keeps else b"close")]
+    connection = (headers.get(exchange.request.headers, "connection") or "").lower()
+    keeps_alive = connection == "keep-alive" if exchange.request.http_version == "1.0" else connection != "close"
+    return [*exchange.response.headers, (b"connection", b"keep-alive" if keeps_alive else b"close")]
 
 
 @function("kong.response.get_status")
@@ -85,28 +85,28 @@ def clear_header(event: Event, name: object = None) -> None:
 
 
 @function("kong.response.set_headers")
-def set_headers(event: Event, given: object = None) -> None:
-    for name, new in headers.checked(table("headers", given)):
+def set_headers(event: Event, headers_table: object = None) -> None:
+    for name, new in headers.checked(table("headers", headers_table)):
         if not _reserved(event, name):
             headers.put(event.exchange.response.headers, name, new)
 
 
 def _reserved(event: Event, name: str) -> bool:
-    if name.lower() not in _OWN:
+    if name.lower() not in _RESERVED:
         return False
     event.log("warn", f"manually setting {name}. Ignored.")
     return True
 
 
 @function("kong.response.exit")
-def exit_(event: Event, status: object = None, body: object = None, given: object = None) -> NoReturn:
-    """Answer the client. Over MsgPack:1 an answer without a body gets nginx's own page."""
+def exit_(event: Event, status: object = None, body: object = None, headers_table: object = None) -> NoReturn:
+    """Respond to the client. Over MsgPack:1, a response without a body gets nginx's own page."""
     code = checked_status(status, 100)
-    fields = _headers(event, code, given)
-    of_grpc = _is_grpc(fields)
-    fields += _of_grpc(code, fields)
-    content: bytes | None = b"" if event.protocol != MSGPACK or of_grpc else None
-    if of_grpc and isinstance(body, (dict, list)):
+    fields = _headers(event, code, headers_table)
+    is_grpc = _is_grpc(fields)
+    fields += _grpc_headers(code, fields)
+    content: bytes | None = b"" if event.protocol != MSGPACK or is_grpc else None
+    if is_grpc and isinstance(body, (dict, list)):
         raise Refused("body must be a nil or a string where the Content-Type is gRPC's, got table")
     if isinstance(body, (dict, list)):
         content = encode(_json(body))
@@ -120,44 +120,44 @@ def exit_(event: Event, status: object = None, body: object = None, given: objec
 
 
 @function("kong.response.error")
-def error(event: Event, status: object = None, message: object = None, given: object = None) -> NoReturn:
-    """Answer the client with one of Kong's errors; without a message, with that of the status.
+def error(event: Event, status: object = None, message: object = None, headers_table: object = None) -> NoReturn:
+    """Respond to the client with an error; the default message is that of the status.
 
-    A table as message is sent as JSON inside of the form. The form is that of the Content-Type among the headers,
-    by just this name, else the one that the client accepts.
+    A table as message is written as JSON into the error. The format is that of the header ``Content-Type`` (with
+    exactly these capitals), or else one that the client accepts.
     """
     code = checked_status(status, 400)
-    fields = _headers(event, code, given)
-    kind = _form(given.get("Content-Type") if isinstance(given, dict) else None)
+    fields = _headers(event, code, headers_table)
+    kind = _error_form(headers_table.get("Content-Type") if isinstance(headers_table, dict) else None)
     if isinstance(message, (dict, list)):
         message = _json(message)
     elif message is not None and not isinstance(message, str):
         raise Refused(f"message must be a nil, a string or a table, got {lua_type(message)}")
     elif message is None and status != code:
-        message = f"The upstream server responded with {code}"  # Kong has no words for a fraction
+        message = f"The upstream server responded with {code}"  # Kong has no message for a status with a fraction
     answer = error_exit(event.exchange, code, message, content_type=kind)
     answer.headers = [(name, with_charset(value) if kind else value) for name, value in answer.headers] + [
         entry for entry in fields if entry[0].lower() != b"content-type"
     ]
-    answer.headers += _of_grpc(code, answer.headers)
+    answer.headers += _grpc_headers(code, answer.headers)
     raise answer
 
 
-def _of_grpc(status: int, fields: RawHeaders) -> RawHeaders:
-    """The headers that Kong adds to those of an answer if they name gRPC's Content-Type; what is written stays."""
+def _grpc_headers(status: int, fields: RawHeaders) -> RawHeaders:
+    """The headers that Kong adds to a response with a gRPC Content-Type, without those that it has already."""
     if not _is_grpc(fields):
         return []
-    written = {name.lower() for name, _ in fields}
-    return [pair for pair in grpc_headers(status) if pair[0] not in written]
+    names = {name.lower() for name, _ in fields}
+    return [pair for pair in grpc_headers(status) if pair[0] not in names]
 
 
 def _is_grpc(fields: RawHeaders) -> bool:
     return any(name.lower() == b"content-type" and value.startswith(b"application/grpc") for name, value in fields)
 
 
-def _form(given: object) -> str | None:
-    """The Content-Type of an error, None where none is given; Kong fails on one that it has no form for."""
-    kind = next(iter(given), None) if isinstance(given, list) else given
+def _error_form(content_type: object) -> str | None:
+    """The Content-Type for an error, None if there is none. Kong fails on a type that it has no format for."""
+    kind = next(iter(content_type), None) if isinstance(content_type, list) else content_type
     if kind is None or (isinstance(kind, str) and kind in FORMS):
         return kind
     raise Refused(f"no form of an error for the Content-Type {kind!r}, only for {', '.join(FORMS)}")
@@ -167,11 +167,11 @@ def _json(value: dict[str, Any] | list[Any]) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def _headers(event: Event, status: int, given: Any) -> RawHeaders:
-    """The headers of ``exit`` and ``error``. The length of a body is the gateway's to say, where there is one."""
+def _headers(event: Event, status: int, headers_table: Any) -> RawHeaders:
+    """The headers of ``exit`` and ``error``. If there is a body, the gateway sets its length itself."""
     fields: RawHeaders = []
     has_body = event.exchange.request.method != "HEAD" and may_have_body(status)
-    for name, new in headers.checked({} if given is None else table("headers", given)):
+    for name, new in headers.checked({} if headers_table is None else table("headers", headers_table)):
         if _reserved(event, name):
             continue
         if name.lower() == "content-length":
@@ -180,13 +180,13 @@ def _headers(event: Event, status: int, given: Any) -> RawHeaders:
             if has_body:
                 continue
             new = new[-1:]  # noqa: PLW2901 - of several, Kong takes the last
-        typed = name.lower() == "content-type"
-        headers.put(fields, name, [with_charset(value) for value in new] if typed else new)
+        is_content_type = name.lower() == "content-type"
+        headers.put(fields, name, [with_charset(value) for value in new] if is_content_type else new)
     return fields
 
 
 def with_charset(value: bytes) -> bytes:
-    """A Content-Type with nginx's charset, if it is of a text type and names none."""
+    """A Content-Type with nginx's charset, if it is a text type without a charset."""
     kind = decode(value).partition(";")[0].strip().lower()
     if kind.encode("utf-8", "surrogateescape") in _CHARSET_TYPES and b"charset=" not in value.lower():
         return value + b"; charset=UTF-8"

@@ -1,4 +1,4 @@
-"""``kong.service``, ``kong.service.request`` and ``kong.service.response``: the upstream's request and answer."""
+"""``kong.service``, ``kong.service.request`` and ``kong.service.response``: the upstream's request and response."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from kong_pdk.gateway.pdk.checks import integer, lua_type, maximum, string, tabl
 from kong_pdk.gateway.pdk.kong_request import parse
 from kong_pdk.wire.text import decode, encode
 
-_LONGEST = 2**31 - 2  # milliseconds
+_MAX_TIMEOUT = 2**31 - 2  # milliseconds
 
 
 @function("kong.service.set_upstream")
 def set_upstream(event: Event, host: object = None) -> bool | None:
-    """Send the request to an upstream, as for a service whose host is its name; None when there is none of it.
+    """Send the request to an upstream, as if its name were the service's host; None if it does not exist.
 
-    The Host header is that of the target, or the upstream's own.
+    The Host header is the target's host, or the upstream's ``host_header``.
     """
     name = string("host", host)
     exchange = event.exchange
@@ -47,10 +47,10 @@ def set_retries(event: Event, retries: object = None) -> None:
 
 @function("kong.service.set_timeouts")
 def set_timeouts(event: Event, connect: object = None, write: object = None, read: object = None) -> None:
-    """Set the three time-outs, in milliseconds."""
+    """Set the three timeouts in milliseconds."""
     upstream = event.exchange.upstream
-    given = (("connect_timeout", connect), ("write_timeout", write), ("read_timeout", read))
-    seconds = [integer(name, value, 1, _LONGEST) / 1000 for name, value in given]
+    timeouts = (("connect_timeout", connect), ("write_timeout", write), ("read_timeout", read))
+    seconds = [integer(name, value, 1, _MAX_TIMEOUT) / 1000 for name, value in timeouts]
     upstream.connect_timeout, upstream.write_timeout, upstream.read_timeout = seconds
 
 
@@ -156,8 +156,8 @@ def clear_header(event: Event, name: object = None) -> None:
 
 
 @function("kong.service.request.set_headers")
-def set_headers(event: Event, given: object = None) -> None:
-    for name, new in headers.checked(table("headers", given)):
+def set_headers(event: Event, headers_table: object = None) -> None:
+    for name, new in headers.checked(table("headers", headers_table)):
         _put(event, name, new)
 
 
@@ -166,7 +166,7 @@ def _put(event: Event, name: str, new: list[bytes]) -> None:
     if name.lower() == "host" and new:
         upstream.host_header = decode(new[0])
         if event.phase == "rewrite":
-            # nginx's $host follows the header, and X-Forwarded-Host is made of it when the route is found.
+            # nginx's $host changes with the header, and X-Forwarded-Host is set from it when the route is found.
             event.exchange.request.host = upstream.host_header.partition(":")[0].lower()
     headers.put(upstream.headers, name, new)
 
@@ -184,7 +184,7 @@ def _set_body(upstream: UpstreamRequest, content: bytes) -> None:
 
 @function("kong.service.request.set_body")
 def set_body(event: Event, args: object = None, mimetype: object = None) -> bool | None:
-    """Encode a table as the body; None when neither an argument nor a header says how."""
+    """Encode a table as the body; None if neither the argument nor a header has a Content-Type."""
     fields = table("args", args)
     upstream = event.exchange.upstream
     kind = headers.get(upstream.headers, "content-type") if mimetype is None else string("mimetype", mimetype)
@@ -203,14 +203,14 @@ def _encoded(name: str, kind: str, fields: dict[str, Any], keep: bool) -> tuple[
     if name == _JSON:
         return name, encode(json.dumps(fields, separators=(",", ":"), ensure_ascii=False))
     if name == _MULTIPART:
-        mark, content = forms.build_multipart(fields, forms.boundary(kind) if keep else None)
-        return f"{name}; boundary={mark}", content
+        boundary, content = forms.build_multipart(fields, forms.boundary(kind) if keep else None)
+        return f"{name}; boundary={boundary}", content
     raise Refused(f"unsupported content type {name}")
 
 
 @function("kong.service.request.disable_tls")
 def disable_tls(event: Event) -> Literal[True] | None:
-    """Over HTTP there is nothing that it could switch off, and Kong says nothing."""
+    """Turn off TLS to the service. In HTTP phases it does nothing and returns no value, as in Kong."""
     return True if event.exchange.subsystem == "stream" else None
 
 
@@ -222,14 +222,14 @@ def get_status(event: Event) -> int | None:
 
 @function("kong.service.response.get_header")
 def get_header(event: Event, name: object = None) -> str | None:
-    wanted = string("header name", name)
+    header = string("header name", name)
     answer = event.exchange.service_response
-    return None if answer is None else headers.get(answer.headers, wanted)
+    return None if answer is None else headers.get(answer.headers, header)
 
 
 @function("kong.service.response.get_headers")
 def get_headers(event: Event, max_headers: object = None) -> dict[str, str | list[str]]:
-    """Headers that Kong has buffered are behind a metatable: the encoders see an empty table."""
+    """The headers of the response; none if it is buffered, since Kong's encoders do not read their metatable."""
     most = maximum("max_headers", max_headers)
     answer = event.exchange.service_response
     if answer is None or answer.body is not None:
@@ -239,7 +239,7 @@ def get_headers(event: Event, max_headers: object = None) -> dict[str, str | lis
 
 @function("kong.service.response.get_raw_body")
 def get_raw_body(event: Event) -> bytes | None:
-    """The body of a buffered response; empty when none was buffered."""
+    """The body of a buffered response; empty without buffering."""
     answer = event.exchange.service_response
     return b"" if answer is None or answer.body is None else answer.body
 

@@ -1,4 +1,4 @@
-"""``kong.vault``: references to secrets. The embedded gateway has one kind of vault, that of environment variables."""
+"""``kong.vault``: references to secrets. The embedded gateway has only the vault ``env``."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def is_reference(event: Event, reference: object = None) -> bool:
 
 @function("kong.vault.parse_reference")
 def parse_reference(event: Event, reference: object = None) -> dict[str, Any] | None:
-    """The parts of a reference; None where it is none, or names no resource."""
-    found = Reference.parse(reference) if isinstance(reference, str) else None
-    if found is None:
+    """The parts of a reference; None if it is not one, or names no resource."""
+    parsed = Reference.parse(reference) if isinstance(reference, str) else None
+    if parsed is None:
         return None
-    parts = {"key": found.key, "config": found.config or None, "version": found.version}
+    parts = {"key": parsed.key, "config": parsed.config or None, "version": parsed.version}
     present = {name: part for name, part in parts.items() if part is not None}
-    return {"name": found.vault, "resource": found.resource, **present}
+    return {"name": parsed.vault, "resource": parsed.resource, **present}
 
 
 @function("kong.vault.get")
 def get(event: Event, reference: object = None) -> str | None:
-    """The secret behind a reference; None where there is none, or the vault is of another kind than ``env``."""
+    """The secret of a reference; None if there is none, or the vault is not of the kind ``env``."""
     return _secret(event, reference) if isinstance(reference, str) else None
 
 
@@ -42,14 +42,14 @@ def _secret(event: Event, reference: str) -> str | None:
 
 @function("kong.vault.update")
 def update(event: Event, options: object = None) -> dict[str, Any]:
-    """A table with the secrets to which its ``$refs`` refer; what has none keeps its value."""
-    given = table("options", options)
-    references = given.get(vaults.REFERENCES)
-    found = {name: _secret(event, text) for name, text in _texts(references).items()}
-    return {**given, **{name: secret for name, secret in found.items() if secret is not None}}
+    """A table with the secrets of the references in its ``$refs``; unresolved fields keep their value."""
+    options_table = table("options", options)
+    references = options_table.get(vaults.REFERENCES)
+    secrets = {name: _secret(event, text) for name, text in _string_references(references).items()}
+    return {**options_table, **{name: secret for name, secret in secrets.items() if secret is not None}}
 
 
-def _texts(references: object) -> dict[str, str]:
+def _string_references(references: object) -> dict[str, str]:
     if not isinstance(references, dict):
         return {}
     return {name: text for name, text in references.items() if isinstance(text, str)}
@@ -57,12 +57,12 @@ def _texts(references: object) -> dict[str, str]:
 
 @function("kong.vault.warmup")
 def warmup(event: Event, options: object = None) -> None:
-    """Kong reads the secrets of a table ahead; a variable of the environment needs no such thing."""
+    """Check the argument. Kong caches the secrets of the table; environment variables need no cache."""
     if not isinstance(options, (dict, list)):
         raise Refused(f"options must be a table, got {lua_type(options)}")
 
 
 @function("kong.vault.flush")
 def flush(event: Event) -> None:
-    """Kong forgets the secrets that it has read; none are kept here."""
+    """Do nothing: Kong clears its cache of secrets, and this gateway has none."""
     return

@@ -1,4 +1,4 @@
-"""What Lua and Kong's two encodings do to values on their way in and out."""
+"""Converts PDK values like Lua and Kong's two encodings do."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from kong_pdk.wire.pdk_functions import Method
 from kong_pdk.wire.pdk_values.protobuf_results import RawBody, encode_result
 from kong_pdk.wire.text import decode, encode
 
-# In these messages Kong's decoder turns null into a text and false into nil.
-_LOSSY = frozenset({"KV", "ListValue", "Struct"})
-_NULL = "NULL_VALUE"
-# Larger integers have no double of their own, and Lua has no other numbers.
-_EXACT = 2**53
+# In these messages Kong's decoder turns null into the text NULL_VALUE, and false into nil.
+_LOSSY_MESSAGES = frozenset({"KV", "ListValue", "Struct"})
+_NULL_TEXT = "NULL_VALUE"
+# Lua's numbers are doubles, which do not represent all larger integers.
+_LARGEST_EXACT = 2**53
 
 
 _Value = TypeVar("_Value", str, "str | bool")
 
 
 def by_name(pairs: Iterable[tuple[str, _Value]]) -> dict[str, _Value | list[_Value]]:
-    """A table of headers or arguments; a name that comes more than once has a list."""
-    found: dict[str, _Value | list[_Value]] = {}
+    """A table of headers or arguments. A repeated name has a list of values."""
+    table: dict[str, _Value | list[_Value]] = {}
     for name, value in pairs:
-        known = found.get(name)
-        if known is None:
-            found[name] = value
-        elif isinstance(known, list):
-            known.append(value)
+        present = table.get(name)
+        if present is None:
+            table[name] = value
+        elif isinstance(present, list):
+            present.append(value)
         else:
-            found[name] = [known, value]
-    return found
+            table[name] = [present, value]
+    return table
 
 
 def tostring(value: object) -> str:
-    """Lua's tostring for what can travel."""
+    """Lua's ``tostring`` of a PDK value."""
     if value is None:
         return "nil"
     if isinstance(value, bool):
@@ -50,28 +50,28 @@ def tostring(value: object) -> str:
 
 
 def from_msgpack(args: list[Any]) -> list[Any]:
-    """Arguments as Lua unpacks them: a nil ends the list."""
-    plain: list[Any] = _strings(args)
+    """Arguments as Lua unpacks them: the list ends before the first nil."""
+    plain: list[Any] = _lua_strings(args)
     return plain[: plain.index(None)] if None in plain else plain
 
 
-def _strings(value: Any) -> Any:
-    """Lua has one kind of string: binary ones become text that keeps its bytes."""
+def _lua_strings(value: Any) -> Any:
+    """A value as in Lua, which has only one kind of string: binary ones become text that keeps its bytes."""
     if isinstance(value, (bytes, bytearray)):
         return decode(bytes(value))
     if isinstance(value, dict):
-        pairs = ((_strings(name), _strings(item)) for name, item in value.items())
+        pairs = ((_lua_strings(name), _lua_strings(item)) for name, item in value.items())
         table = {name: item for name, item in pairs if item is not None}
         return list(map(table.get, range(1, len(table) + 1))) if _is_sequence(table) else table
     if isinstance(value, (list, tuple)):
-        return [_strings(item) for item in value]
-    if isinstance(value, int) and abs(value) > _EXACT:
+        return [_lua_strings(item) for item in value]
+    if isinstance(value, int) and abs(value) > _LARGEST_EXACT:
         return int(float(value))
     return value
 
 
 def _is_sequence(table: dict[Any, Any]) -> bool:
-    """Whether Lua takes a table for a list: its names are the numbers from 1 on."""
+    """Whether a table is a list in Lua: its keys are the numbers from 1 on."""
     return bool(table) and all(type(name) is int and 0 < name <= len(table) for name in table)
 
 
@@ -103,11 +103,11 @@ def _packed(value: Any) -> Any:
 
 
 def from_protobuf(message: str, args: list[Any]) -> list[Any]:
-    """Arguments of an input message as Kong's decoder leaves them to Lua."""
+    """Arguments of an input message as Kong's decoder passes them to Lua."""
     plain: list[Any] = _strings_with_nulls(args)
     if message == "ListValue":
         return _list_with_holes(plain)
-    if message in _LOSSY:
+    if message in _LOSSY_MESSAGES:
         return [_lossy(item) for item in plain]
     return plain
 
@@ -124,7 +124,7 @@ def _strings_with_nulls(value: Any) -> Any:
 
 def _lossy(value: Any) -> Any:
     if value is None:
-        return _NULL
+        return _NULL_TEXT
     if value is False:
         return None
     if isinstance(value, dict):
@@ -139,22 +139,22 @@ def _list_with_holes(items: list[Any]) -> list[Any]:
 
 
 def to_protobuf(method: Method, value: Any) -> bytes:
-    """The result message that Kong's encoder makes of a value. Raises TypeError and ValueError where it cannot."""
+    """The result message of Kong's encoder for a value. Raises TypeError and ValueError if Kong's encoder fails."""
     if method.output == "RawBodyResult":
         value = value if isinstance(value, RawBody) else RawBody(content=value)
     elif isinstance(value, RawBody):
-        value = value.content  # of a body in a file Lua has nil
+        value = value.content  # in Lua, a body in a file is nil
     if method.function == "kong.request.get_uri_captures":
         value = _captures(value, method.output)
     if method.output != "Value" or value is None:
         return encode_result(method, value)
     message = message_class("Value")()
-    _fill(message, value)
+    _fill_value(message, value)
     return bytes(message.SerializeToString())
 
 
 def _captures(value: dict[str, Any], message: str) -> dict[str, Any]:
-    """Group 0 is no part of the list that begins with group 1; one that matched nothing is a hole in it."""
+    """Captures without group 0, since Kong's encoder begins at index 1. A group that matched nothing is nil there."""
     groups = value["unnamed"][1:]
     if message == "UriCapturesResult":
         groups = [group or "" for group in groups]
@@ -163,8 +163,8 @@ def _captures(value: dict[str, Any], message: str) -> dict[str, Any]:
     return {"unnamed": groups, "named": value["named"]}
 
 
-def _fill(message: Any, value: Any) -> None:
-    """Fill a ``Value``: JSON's null in a table has no kind, an empty table is one with names, a mixed one a list."""
+def _fill_value(message: Any, value: Any) -> None:
+    """Fill a ``Value``. Null in a table gets no kind, an empty table becomes a struct, a table with index 1 a list."""
     if isinstance(value, bool):
         message.bool = value
     elif isinstance(value, (int, float)):
@@ -175,16 +175,16 @@ def _fill(message: Any, value: Any) -> None:
         items = _items(value)
         (message.list if items else message.struct).SetInParent()
         for item in items:
-            _fill(message.list.values.add(), item)
+            _fill_value(message.list.values.add(), item)
         for name, item in value.items() if isinstance(value, dict) and not items else ():
             if isinstance(name, str):
-                _fill(message.struct.fields.add(key=encode(name)).value, item)
+                _fill_value(message.struct.fields.add(key=encode(name)).value, item)
     elif value is not None:
         raise TypeError(f"a value of type {type(value).__name__} cannot be sent to a plugin server")
 
 
 def _items(value: dict[Any, Any] | list[Any]) -> list[Any]:
-    """The list part of a table, up to the first hole."""
+    """The items of a table at the indexes from 1 up to the first missing one."""
     if isinstance(value, list):
         return value
     return [value[place] for place in itertools.takewhile(value.__contains__, itertools.count(1))]

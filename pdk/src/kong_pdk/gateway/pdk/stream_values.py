@@ -1,4 +1,4 @@
-"""What the PDK gives in the stream subsystem where that differs from a request: nginx's variables, the log's record."""
+"""Values of the PDK that differ in the stream subsystem: nginx's variables and the log's record."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _VARIABLES: dict[str, Callable[[Session], str]] = {
 
 
 def variable(session: Session, name: str) -> str | None:
-    """One of nginx's variables of a session; None for those that this gateway does not have."""
-    known = _VARIABLES.get(name)
-    return None if known is None else known(session)
+    """A variable of nginx in a session; None if this gateway does not have it."""
+    getter = _VARIABLES.get(name)
+    return None if getter is None else getter(session)
 
 
 def record(session: Session) -> dict[str, Any]:
-    """What the serialized log has of a session, beside its route, service and consumer. Times are in ms."""
+    """The log's record of a session without route, service and consumer. Times are in milliseconds."""
     return {
         "session": {
             "status": session.status,

@@ -1,1 +1,1 @@
-"""The stream subsystem: TCP connections that are passed on as they are, with the phases ``preread`` and ``log``."""
+"""The stream subsystem: proxies TCP connections, with the phases ``preread`` and ``log``."""

@@ -1,4 +1,4 @@
-"""Takes a client's TCP connection through Kong's phases and carries its bytes to the service and back."""
+"""Proxies a client's TCP connection: runs Kong's phases and carries bytes to the service and back."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from kong_pdk.gateway.access_log import StreamAccessLog
 from kong_pdk.gateway.app import Generation
 from kong_pdk.gateway.balancer import Address, Balancer, NoPeer
 from kong_pdk.gateway.entities import Service
-from kong_pdk.gateway.exchange import Ends, Exit, ends_of
+from kong_pdk.gateway.exchange import Endpoints, Exit, endpoints_of
 from kong_pdk.gateway.phases import run_log, run_phase
 from kong_pdk.gateway.stream.relay import Relay
 from kong_pdk.gateway.stream.routes import StreamRouter
 from kong_pdk.gateway.stream.session import BAD_GATEWAY, INTERNAL_ERROR, Session, session_of
 
 
-class Unconnected(Exception):
-    """No connection to the service was to be had; ``status`` is what nginx ends the session with."""
+class ConnectFailed(Exception):
+    """All tries to connect to the service failed. ``status`` is nginx's status of the session."""
 
     status = BAD_GATEWAY
 
 
 async def connect(session: Session, balancer: Balancer) -> socket.socket:
-    """A connection to the service. Raises :class:`Unconnected` when the last try has failed."""
+    """A connection to the service. Raises :class:`ConnectFailed` when the last try has failed."""
     upstream = session.upstream
     session.proxy_latency = int((time.time() - session.start_time) * 1000)
     for remaining in range(upstream.retries, -1, -1):
@@ -41,9 +41,9 @@ async def connect(session: Session, balancer: Balancer) -> socket.socket:
             reason = getattr(error, "strerror", None) or str(error) or "timed out"
             session.tries[-1] |= {"state": "failed", "code": BAD_GATEWAY}
             message = f"connect() to {address.host}:{address.port} failed ({reason})"
-            session.node.log.write("error", f"{message}, {session.described()}")
+            session.node.log.write("error", f"{message}, {session.log_context()}")
             if not remaining:
-                raise Unconnected(message) from error
+                raise ConnectFailed(message) from error
     raise AssertionError("the last try either connects or raises")
 
 
@@ -52,18 +52,18 @@ def _next_address(session: Session, balancer: Balancer) -> Address:
         return balancer.next_try(session)
     except NoPeer:
         message = "failure to get a peer from the ring-balancer"
-        session.node.log.write("error", f"{message}, {session.described()}")
-        raise Unconnected(message) from None
+        session.node.log.write("error", f"{message}, {session.log_context()}")
+        raise ConnectFailed(message) from None
 
 
 async def _open(address: Address) -> socket.socket:
     failure: OSError | None = None
-    for family, where in await _resolved(address):
+    for family, socket_address in await _resolve(address):
         connection = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await asyncio.get_running_loop().sock_connect(connection, where)
+            await asyncio.get_running_loop().sock_connect(connection, socket_address)
         except OSError as error:
             connection.close()
             failure = error
@@ -75,21 +75,21 @@ async def _open(address: Address) -> socket.socket:
     raise failure or OSError("name resolution failed")
 
 
-async def _resolved(address: Address) -> list[tuple[int, Any]]:
+async def _resolve(address: Address) -> list[tuple[int, Any]]:
     try:
         version = ipaddress.ip_address(address.host).version
     except ValueError:
-        found = await asyncio.get_running_loop().getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-        return [(family, where) for family, _, _, _, where in found]
+        addresses = await asyncio.get_running_loop().getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        return [(family, address_info) for family, _, _, _, address_info in addresses]
     return [(socket.AF_INET6 if version == 6 else socket.AF_INET, (address.host, address.port))]
 
 
-# How long a client may go on sending to a session that is over, in seconds.
-_LINGER = 2.0
+# Time for the client to close its connection after the end of the session, in seconds.
+_LINGER_SECONDS = 2.0
 
 
-class _Ended(Exception):
-    """The session ends before any byte was carried, with this status of nginx's."""
+class _SessionEnded(Exception):
+    """The session ends before any byte was carried, with this status in nginx."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -97,19 +97,19 @@ class _Ended(Exception):
 
 
 class StreamProxy:
-    """Serves connections; each keeps the configuration that it began with. ``current`` gives the one in force."""
+    """Serves connections, each with one configuration to its end. ``current`` returns the current configuration."""
 
     def __init__(self, current: Callable[[], Generation], access_log: StreamAccessLog) -> None:
         self._current = current
         self._access_log = access_log
 
     async def serve(self, client: socket.socket) -> None:
-        """Serve one connection to its end, and close it. A cancelled session is cut off."""
+        """Serve one connection to its end, and close it. A cancelled session ends with a TCP reset."""
         generation = self._current()
         try:
-            session = session_of(generation.node, ends_of(client))
+            session = session_of(generation.node, endpoints_of(client))
         except OSError:
-            client.close()  # it was gone again before it was served
+            client.close()  # the client has closed it already
             return
         statistics = generation.node.statistics
         statistics.connections_accepted += 1
@@ -119,54 +119,56 @@ class StreamProxy:
         try:
             await self._serve(generation, session, client)
         finally:
-            reset(client)  # does nothing to one that is closed
+            reset(client)  # does nothing if it is closed
             statistics.connections_active -= 1
             generation.leave()
 
     async def _serve(self, generation: Generation, session: Session, client: socket.socket) -> None:
         try:
-            await self._carry(generation, session, client)
-        except (_Ended, Unconnected) as error:
+            await self._proxy(generation, session, client)
+        except (_SessionEnded, ConnectFailed) as error:
             session.status = error.status
-            reset(client)  # an end without a word would look like that of a whole session
-        except Exception as error:  # noqa: BLE001 - whatever it is, this session alone ends
+            reset(client)  # a normal close would look like the end of a successful session
+        except Exception as error:  # noqa: BLE001 - any error ends only this session
             text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-            session.node.log.write("error", f"unexpected {text}{session.described()}")
+            session.node.log.write("error", f"unexpected {text}{session.log_context()}")
             session.status = INTERNAL_ERROR
             reset(client)
         session.duration = session.seconds()
         self._access_log.write(session)
-        over = [self._log(generation, session)]
+        tasks = [self._log(generation, session)]
         if client.fileno() >= 0:
-            over.append(close_after_last_byte(client, _LINGER))
-        await asyncio.gather(*over)
+            tasks.append(close_after_last_byte(client, _LINGER_SECONDS))
+        await asyncio.gather(*tasks)
 
     async def _log(self, generation: Generation, session: Session) -> None:
-        """Run ``log``; where no route or no service was found Kong does not come to the plugins."""
+        """Run ``log``. As in Kong, no plugin runs if there is no route or no service."""
         if session.route is not None and generation.stream is not None:
             await run_log(session, generation.stream.registry)
 
-    async def _carry(self, generation: Generation, session: Session, client: socket.socket) -> None:
-        side = generation.stream
-        if side is None:  # streams were taken out of the settings by a reload; the listener stays until a restart
-            raise _Ended(INTERNAL_ERROR, "no stream_listen")
-        _route(session, side.router)
+    async def _proxy(self, generation: Generation, session: Session, client: socket.socket) -> None:
+        subsystem = generation.stream
+        if subsystem is None:  # a reload removed stream_listen, and the listener stays open until a restart
+            raise _SessionEnded(INTERNAL_ERROR, "no stream_listen")
+        _set_route(session, subsystem.router)
         try:
-            await run_phase(session, "preread", side.registry)
+            await run_phase(session, "preread", subsystem.registry)
         except Exit as answer:
-            raise _Ended(answer.status, "a plugin ended it") from None
+            raise _SessionEnded(answer.status, "a plugin ended it") from None
         with contextlib.closing(await connect(session, generation.balancer)) as upstream:
             half_close = generation.node.settings.stream_half_close
             relay = Relay(session, client, upstream, session.upstream.read_timeout, half_close)
             ended_by = await relay.run()
         if ended_by is not None:
-            session.node.log.write("info", f"{ended_by} while proxying connection, {session.described()}")
+            session.node.log.write("info", f"{ended_by} while proxying connection, {session.log_context()}")
 
 
-def _route(session: Session, router: StreamRouter) -> None:
-    """Fill in route, service and the address to connect to; raise _Ended where there is none."""
-    ends = Ends(session.request.client_ip, session.request.client_port, session.server_ip, session.server_port)
-    match = router.match(ends)
+def _set_route(session: Session, router: StreamRouter) -> None:
+    """Set route, service and the address to connect to. Raises _SessionEnded if there is none."""
+    endpoints = Endpoints(
+        session.request.client_ip, session.request.client_port, session.server_ip, session.server_port
+    )
+    match = router.match(endpoints)
     if match is None:
         raise _refusal(session, "no Route found with those values")
     service = match.service
@@ -175,14 +177,14 @@ def _route(session: Session, router: StreamRouter) -> None:
     if service.protocol != "tcp":
         raise _refusal(
             session,
-            f"service {service.name or service.id}: protocol {service.protocol} is not one of this gateway's for "
-            "streams, which is tcp",
+            f"service {service.name or service.id}: protocol {service.protocol} is not supported on streams "
+            "by this gateway, which has tcp",
         )
     session.route, session.service = match.route, service
-    _address(session, service)
+    _set_upstream(session, service)
 
 
-def _address(session: Session, service: Service) -> None:
+def _set_upstream(session: Session, service: Service) -> None:
     upstream = session.upstream
     upstream.scheme, upstream.host, upstream.port = service.protocol, service.host, service.port
     upstream.retries = service.retries
@@ -191,6 +193,6 @@ def _address(session: Session, service: Service) -> None:
     upstream.read_timeout = service.read_timeout / 1000
 
 
-def _refusal(session: Session, message: str) -> _Ended:
-    session.node.log.write("error", f"{message}, {session.described()}")
-    return _Ended(INTERNAL_ERROR, message)
+def _refusal(session: Session, message: str) -> _SessionEnded:
+    session.node.log.write("error", f"{message}, {session.log_context()}")
+    return _SessionEnded(INTERNAL_ERROR, message)

@@ -1,4 +1,4 @@
-"""One TCP connection on its way through the stream subsystem."""
+"""One client connection in the stream subsystem."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kong_pdk.gateway.exchange import Ends, Exchange, Node, bare_request
+from kong_pdk.gateway.exchange import Endpoints, Exchange, Node, bare_request
 
-# What nginx calls the end of a session; these are not sent to anybody.
+# nginx's statuses of a session, for logs; they are not sent to the client.
 OK = 200
 INTERNAL_ERROR = 500
 BAD_GATEWAY = 502
@@ -16,11 +16,11 @@ BAD_GATEWAY = 502
 
 @dataclass
 class Session(Exchange):
-    """A client's connection, its routing and its ends, in the place that an HTTP request has in its subsystem.
+    """A client's TCP connection as an exchange.
 
-    The request is empty but for the client's address: the functions that read more of it are refused before they
-    look. Counts are in bytes; ``received`` and ``sent`` are the client's side. ``duration`` is in seconds, and is set
-    when the session is over.
+    Only the addresses of its request are set; PDK functions that read more of it are refused in this subsystem.
+    Counts are in bytes; ``received`` and ``sent`` are those of the client's connection. ``duration`` is in seconds,
+    and set at the end of the session.
     """
 
     subsystem: ClassVar[str] = "stream"
@@ -34,22 +34,22 @@ class Session(Exchange):
     upstream_sent: int = 0
     duration: float | None = None
 
-    def described(self) -> str:
-        """What nginx adds to a line of the error log: whose connection, and where it has arrived."""
+    def log_context(self) -> str:
+        """The client and the listener as nginx adds them to a line of its error log."""
         return f"client: {self.request.client_ip}, server: {self.server_ip}:{self.server_port}"
 
     def seconds(self) -> float:
-        """How long the session has lasted, or lasts."""
+        """The duration of the session, so far or in total."""
         return max(0.0, time.time() - self.start_time) if self.duration is None else self.duration
 
 
-def session_of(node: Node, ends: Ends) -> Session:
-    """The session of a connection that has just been made."""
+def session_of(node: Node, endpoints: Endpoints) -> Session:
+    """The session of a new connection."""
     return Session(
         node=node,
-        request=bare_request(ends, "tcp"),
+        request=bare_request(endpoints, "tcp"),
         request_id="",
         phase="preread",
-        server_ip=ends.destination_ip,
-        server_port=ends.destination_port,
+        server_ip=endpoints.destination_ip,
+        server_port=endpoints.destination_port,
     )
