@@ -26,8 +26,8 @@ from kong_pdk.wire.msgpack_codec import encode_response
 from kong_pdk.wire.pdk_functions import METHODS, functions
 from kong_pdk.wire.pdk_values.protobuf_results import encode_result
 from unit.fuzz.strategies import damaged, json_values, msgpack_values, raw_text, unicode_text
-from unit.gateway_pdk.exchanges import Scene, scene
-from unit.gateway_pdk.scripted_servers import MsgPackServer, ProtoBufServer, Streams, returned, serving
+from unit.gateway.pdk.exchanges import Scene, scene
+from unit.gateway.servers.scripted_servers import MsgPackServer, ProtoBufServer, Streams, returned, serving
 
 FEW = settings(max_examples=max(10, settings.default.max_examples // 4))
 EXPECTED = (PluginFailed, Refused, Exit)

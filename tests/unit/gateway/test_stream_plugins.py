@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kong_pdk.wire.calls import HandleEvent, StartInstance
 from local_servers import tcp_service
-from unit.gateway_pdk.scripted_servers import ProtoBufServer, serving
+from unit.gateway.servers.scripted_servers import ProtoBufServer, serving
 
 from .conftest import Loop, Serve, wait_until
 from .tcp import connect, once

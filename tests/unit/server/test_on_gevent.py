@@ -12,7 +12,7 @@ MODULES = [
     "test_events",
     "test_connections",
     "test_instances",
-    "test_contents",
+    "test_instance_store",
     "test_values",
     "test_interruptions",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from kong_pdk.gateway.exchange import Refused
-from unit.gateway_pdk.exchanges import scene
+from unit.gateway.pdk.exchanges import scene
 
 
 def parse(reference: str) -> Any:

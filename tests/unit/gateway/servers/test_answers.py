@@ -15,7 +15,7 @@ from kong_pdk.wire.interface import EXTENDED, Interface, read
 from kong_pdk.wire.pdk_functions import Method
 from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
 from kong_pdk.wire.pdk_values.protobuf_results import decode_result
-from unit.gateway_pdk.exchanges import Scene, scene
+from unit.gateway.pdk.exchanges import Scene, scene
 
 HEADER = Method("kong/request/get_header", "ListValue", "Value")
 CAPTURES = Method("kong/request/get_uri_captures", "ListValue", "Value")

@@ -10,7 +10,7 @@ import pytest
 from kong_pdk.commands.list_settings import main, markdown
 from kong_pdk.settings import PREFIX, VARIABLES
 
-OPERATOR = Path(__file__).parents[2] / "docs" / "operator.md"
+OPERATOR = Path(__file__).parents[3] / "docs" / "operator.md"
 
 
 @pytest.fixture(autouse=True)

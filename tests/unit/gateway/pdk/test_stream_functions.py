@@ -12,7 +12,7 @@ from kong_pdk.gateway.handshake import Handshake
 from kong_pdk.gateway.pdk.calls import FUNCTIONS
 from kong_pdk.gateway.stream.session import session_of
 from kong_pdk.wire.pdk_functions import allowed, functions
-from unit.gateway_pdk.exchanges import Scene, scene
+from unit.gateway.pdk.exchanges import Scene, scene
 
 ENDS = Endpoints("127.0.0.1", 4711, "127.0.0.1", 9100)
 # What a call must be given where it is not refused.

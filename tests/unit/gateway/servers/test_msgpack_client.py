@@ -15,8 +15,8 @@ from kong_pdk.gateway.servers.failures import PluginFailed
 from kong_pdk.gateway.servers.msgpack_client import MsgPackClient
 from kong_pdk.gateway.servers.pool import Pool
 from kong_pdk.wire import msgpack_codec
-from unit.gateway_pdk.exchanges import PLUGIN, Scene, scene
-from unit.gateway_pdk.scripted_servers import MsgPackServer, serving
+from unit.gateway.pdk.exchanges import PLUGIN, Scene, scene
+from unit.gateway.servers.scripted_servers import MsgPackServer, serving
 
 STARTED = (None, {"Name": "probe", "Id": 7})
 DONE = (None, {"Data": "ret", "EventId": 1})

@@ -21,7 +21,7 @@ from kong_pdk.cli import main
 from kong_pdk.wire.interface import STOCK, as_text
 
 DEADLINE = 60
-PY_HELLO = Path(__file__).parents[2] / "plugins" / "py-hello.py"
+PY_HELLO = Path(__file__).parents[3] / "plugins" / "py-hello.py"
 SERVING = re.compile(r"serving \S+ on (https?)://127\.0\.0\.1:(\d+)")
 
 

@@ -17,8 +17,8 @@ from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, StartInstance
 from kong_pdk.wire.interface import STOCK
 from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
-from unit.gateway_pdk.exchanges import PLUGIN, Scene, scene
-from unit.gateway_pdk.scripted_servers import ProtoBufServer, Streams, frame_of, serving
+from unit.gateway.pdk.exchanges import PLUGIN, Scene, scene
+from unit.gateway.servers.scripted_servers import ProtoBufServer, Streams, frame_of, serving
 
 
 def run(path: Path, server: Streams, work: Callable[[ProtoBufClient], Awaitable[None]], timeout: float = 20.0) -> None:

@@ -16,7 +16,7 @@ from kong_pdk.gateway.pdk.calls import FUNCTIONS, gives_nothing
 from kong_pdk.wire.interface import STOCK
 from kong_pdk.wire.pdk_functions import allowed
 from kong_pdk.wire.pdk_values.protobuf_results import RawBody
-from unit.gateway_pdk.exchanges import Scene, scene
+from unit.gateway.pdk.exchanges import Scene, scene
 
 PROXIED = [(b"Host", b"here.test"), (b"X-Forwarded-Proto", b"HTTPS"), (b"X-Forwarded-Host", b"u@Out.test:444")]
 

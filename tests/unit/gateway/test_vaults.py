@@ -16,7 +16,7 @@ from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
 from kong_pdk.gateway.servers.started_instances import configuration
 from kong_pdk.gateway.vaults import Resolver, Vaults
 from kong_pdk.schema.config_values import validate_config
-from unit.gateway_pdk.scripted_servers import MsgPackServer, serving
+from unit.gateway.servers.scripted_servers import MsgPackServer, serving
 
 SECRET: dict[str, Any] = {"type": "string", "referenceable": True}
 FIELDS: tuple[dict[str, Any], ...] = (

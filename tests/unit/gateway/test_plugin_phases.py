@@ -11,7 +11,7 @@ from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.exchange import Exchange, Exit, Refused
 from kong_pdk.gateway.phases import Registry, run_log, run_phase
 from kong_pdk.gateway.servers.failures import PluginFailed
-from unit.gateway_pdk.exchanges import scene
+from unit.gateway.pdk.exchanges import scene
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 from kong_pdk.gateway.servers import pool as module
 from kong_pdk.gateway.servers.failures import Closed, Unreachable
 from kong_pdk.gateway.servers.pool import Pool
-from unit.gateway_pdk.scripted_servers import DEADLINE, Streams, serving
+from unit.gateway.servers.scripted_servers import DEADLINE, Streams, serving
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
