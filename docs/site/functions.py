@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from kong_pdk.gateway.pdk.calls import FUNCTIONS as IN_THE_GATEWAY
+from kong_pdk.gateway.pdk.dispatch import FUNCTIONS as IN_THE_GATEWAY
 from kong_pdk.pdk.kong import kong, values
 from kong_pdk.pdk.kong.namespace import Namespace, Part
 from kong_pdk.wire import pdk_functions

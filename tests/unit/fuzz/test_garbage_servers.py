@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kong_pdk.gateway.exchange import Body, Exit, Refused
-from kong_pdk.gateway.pdk.calls import FUNCTIONS
+from kong_pdk.gateway.pdk.dispatch import FUNCTIONS
 from kong_pdk.gateway.pdk.lua_values import from_msgpack, to_msgpack, to_protobuf
 from kong_pdk.gateway.servers import failures
 from kong_pdk.gateway.servers.failures import PluginFailed

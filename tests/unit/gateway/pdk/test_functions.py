@@ -12,7 +12,7 @@ import pytest
 from kong_pdk.gateway.entities import Config, Consumer, Credential, Route, Service, Upstream
 from kong_pdk.gateway.exchange import Body, Exit, Refused, ServiceResponse
 from kong_pdk.gateway.pdk import UnknownFunction
-from kong_pdk.gateway.pdk.calls import FUNCTIONS, gives_nothing
+from kong_pdk.gateway.pdk.dispatch import FUNCTIONS, gives_nothing
 from kong_pdk.wire.interface import STOCK
 from kong_pdk.wire.pdk_functions import allowed
 from kong_pdk.wire.pdk_values.protobuf_results import RawBody

@@ -9,7 +9,7 @@ import pytest
 from kong_pdk.gateway.entities import Route, Service
 from kong_pdk.gateway.exchange import Endpoints, Exchange, Exit, Refused, bare_request
 from kong_pdk.gateway.handshake import Handshake
-from kong_pdk.gateway.pdk.calls import FUNCTIONS
+from kong_pdk.gateway.pdk.dispatch import FUNCTIONS
 from kong_pdk.gateway.stream.session import session_of
 from kong_pdk.wire.pdk_functions import allowed, functions
 from unit.gateway.pdk.exchanges import Scene, scene

@@ -10,7 +10,7 @@ from kong_pdk.gateway.pdk import (
     kong_service,
     kong_vault,
 )
-from kong_pdk.gateway.pdk.calls import Event, UnknownFunction, call
+from kong_pdk.gateway.pdk.dispatch import Event, UnknownFunction, call
 
 __all__ = [
     "Event",

@@ -9,8 +9,8 @@ from typing import Any
 from kong_pdk.gateway.entities import Consumer, Credential
 from kong_pdk.gateway.exchange import Exchange, Refused
 from kong_pdk.gateway.pdk import headers
-from kong_pdk.gateway.pdk.calls import Event, function
 from kong_pdk.gateway.pdk.checks import lua_type, string
+from kong_pdk.gateway.pdk.dispatch import Event, function
 from kong_pdk.gateway.pdk.kong_request import current_headers, from_trusted
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from kong_pdk.gateway.entities import WORKSPACE_ID
 from kong_pdk.gateway.exchange import Exchange, RawHeaders, Refused
 from kong_pdk.gateway.pdk import forms, headers, stream_values
-from kong_pdk.gateway.pdk.calls import Event, function
 from kong_pdk.gateway.pdk.checks import lua_type, string
+from kong_pdk.gateway.pdk.dispatch import Event, function
 from kong_pdk.gateway.pdk.kong_response import with_connection
 from kong_pdk.gateway.pdk.lua_values import tostring
 from kong_pdk.gateway.stream.session import Session

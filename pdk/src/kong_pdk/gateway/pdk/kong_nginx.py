@@ -9,8 +9,8 @@ from collections.abc import Callable
 from kong_pdk.gateway import paths
 from kong_pdk.gateway.exchange import Exchange, Refused
 from kong_pdk.gateway.pdk import headers, stream_values
-from kong_pdk.gateway.pdk.calls import Event, function
 from kong_pdk.gateway.pdk.checks import string
+from kong_pdk.gateway.pdk.dispatch import Event, function
 from kong_pdk.gateway.pdk.kong_client import get_forwarded_ip, get_forwarded_port
 from kong_pdk.gateway.pdk.kong_request import current_headers, get_path_with_query, seconds_since
 from kong_pdk.gateway.pdk.lua_values import tostring

@@ -6,8 +6,8 @@ import os
 import resource
 
 from kong_pdk.gateway.exchange import Refused
-from kong_pdk.gateway.pdk.calls import Event, function
 from kong_pdk.gateway.pdk.checks import integer, string, table
+from kong_pdk.gateway.pdk.dispatch import Event, function
 
 _UNITS = {"b": 0, "k": 1, "m": 2, "g": 3}
 

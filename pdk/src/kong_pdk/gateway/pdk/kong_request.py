@@ -9,8 +9,8 @@ from typing import Any
 from kong_pdk.gateway import paths
 from kong_pdk.gateway.exchange import Body, Exchange, RawHeaders
 from kong_pdk.gateway.pdk import forms, headers
-from kong_pdk.gateway.pdk.calls import MSGPACK, Event, function
 from kong_pdk.gateway.pdk.checks import MAXIMUM_DEFAULT, integer, maximum, string
+from kong_pdk.gateway.pdk.dispatch import MSGPACK, Event, function
 from kong_pdk.wire.pdk_values.protobuf_results import RawBody
 from kong_pdk.wire.text import decode, encode
 

@@ -9,9 +9,9 @@ from kong_pdk.error_page import FORMS
 from kong_pdk.gateway.error_responses import error_exit, grpc_headers
 from kong_pdk.gateway.exchange import Exchange, Exit, RawHeaders, Refused
 from kong_pdk.gateway.pdk import headers
-from kong_pdk.gateway.pdk.calls import MSGPACK, Event, function
 from kong_pdk.gateway.pdk.checks import lua_type, maximum, string, table
 from kong_pdk.gateway.pdk.checks import status as checked_status
+from kong_pdk.gateway.pdk.dispatch import MSGPACK, Event, function
 from kong_pdk.gateway.response_headers import may_have_body
 from kong_pdk.wire.text import decode, encode
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from kong_pdk.gateway import paths
 from kong_pdk.gateway.exchange import Refused, UpstreamRequest
 from kong_pdk.gateway.pdk import forms, headers
-from kong_pdk.gateway.pdk.calls import Event, function
 from kong_pdk.gateway.pdk.checks import integer, lua_type, maximum, string, table
+from kong_pdk.gateway.pdk.dispatch import Event, function
 from kong_pdk.gateway.pdk.kong_request import parse
 from kong_pdk.wire.text import decode, encode
 

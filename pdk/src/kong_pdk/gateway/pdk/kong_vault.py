@@ -6,8 +6,8 @@ from typing import Any
 
 from kong_pdk.gateway import vaults
 from kong_pdk.gateway.exchange import Refused
-from kong_pdk.gateway.pdk.calls import Event, function
 from kong_pdk.gateway.pdk.checks import lua_type, table
+from kong_pdk.gateway.pdk.dispatch import Event, function
 from kong_pdk.gateway.vaults import Reference, Unresolved, Vaults
 
 

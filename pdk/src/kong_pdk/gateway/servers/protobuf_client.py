@@ -7,7 +7,7 @@ from typing import Any
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.exchange import Exit, Refused
 from kong_pdk.gateway.pdk import Event, UnknownFunction, call
-from kong_pdk.gateway.pdk.calls import gives_nothing
+from kong_pdk.gateway.pdk.dispatch import gives_nothing
 from kong_pdk.gateway.pdk.lua_values import from_protobuf, to_protobuf
 from kong_pdk.gateway.servers.failures import Closed, PluginFailed, Retries, Unreachable
 from kong_pdk.gateway.servers.pool import Connection, Pool
