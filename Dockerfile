@@ -51,7 +51,7 @@ CMD ["kong", "docker-start"]
 
 # The dependencies in a layer of their own: a change of our code does not fetch them again. All of them are
 # wheels; no compiler is needed. pip trusts the system's certificates and not its own: those that the base brings,
-# or those of the building machine.
+# or those of the building machine. Their own tests and the sources of their compiled modules are left out.
 COPY pdk/pyproject.toml pdk/README.md /tmp/pdk/
 RUN set -eu; \
     host=/tmp/docker/host system=/etc/ssl/certs/ca-certificates.crt; \
@@ -63,8 +63,11 @@ RUN set -eu; \
     export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1; \
     pip install --only-binary :all: /tmp/pdk; \
     pip uninstall --yes kong-python; \
+    packages=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+    find "$packages" -depth -type d '(' -name tests -o -name testing ')' -exec rm -r {} ';'; \
+    find "$packages" -type f -name '*.[ch]' -o -type f -name '*.p[xy][dx]' | xargs rm; \
     # What our own package is built with in the next step, which then needs no network.
-    pip install 'setuptools>=77'; \
+    pip download --no-deps --only-binary :all: --dest /tmp/build 'setuptools>=77'; \
     rm -rf /tmp/pdk; \
     pip check
 
@@ -73,9 +76,9 @@ ARG INTERFACE=extended
 
 COPY pdk/ /tmp/pdk/
 RUN set -eu; \
-    pip install --quiet --no-cache-dir --disable-pip-version-check --no-index --no-deps --no-build-isolation /tmp/pdk; \
+    pip install --quiet --no-cache-dir --disable-pip-version-check --no-index --find-links /tmp/build --no-deps /tmp/pdk; \
     mv /opt/kong-python/kong /opt/kong-python/supervisorctl /opt/kong-python/bin/; \
-    rm -rf /tmp/pdk /tmp/docker; \
+    rm -rf /tmp/pdk /tmp/docker /tmp/build; \
     pip check; \
     kong-python --version; \
     # A base may have a python3 of its own beside PYTHON: that one cannot load what is compiled for another version.

@@ -143,8 +143,15 @@ def _upstream(argv: Sequence[str]) -> int:
 
 
 def _dev(argv: Sequence[str]) -> int:
-    from kong_pdk.dev import main
-
+    try:
+        from kong_pdk.dev import main
+    except ModuleNotFoundError as error:
+        print(
+            f"kong-python dev: the package {error.name}, which the embedded gateway uses, is not installed; "
+            "pip install 'kong-python[dev]' (in a checkout: pip install './pdk[dev]') brings all that it uses",
+            file=sys.stderr,
+        )
+        return 1
     return main(argv)
 
 

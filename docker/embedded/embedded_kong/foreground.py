@@ -11,9 +11,9 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from kong_pdk.gateway.command import configuration
-from kong_pdk.gateway.command.errors import CommandError
-from kong_pdk.gateway.command.prefix import pid_file
+from embedded_kong import kong_conf
+from embedded_kong.console import CommandError
+from embedded_kong.kong_prefix import pid_file
 from kong_pdk.gateway.gateway import Gateway, GatewayError
 from kong_pdk.gateway.logs import ErrorLog, open_stream
 from kong_pdk.gateway.settings import Settings
@@ -67,7 +67,7 @@ class Node:
 
     def _read_settings(self) -> Settings:
         # The environment is in the file already: `kong prepare` and `kong reload` put it there.
-        return configuration.check({**configuration.read_kong_env(self._prefix), "prefix": str(self._prefix)})
+        return kong_conf.check({**kong_conf.read_kong_env(self._prefix), "prefix": str(self._prefix)})
 
     def _open_log(self, settings: Settings) -> None:
         self._log_is_a_file = (self._prefix / settings.proxy_error_log).is_file()
@@ -176,7 +176,7 @@ def _bind(path: Path) -> socket.socket:
 def main(arguments: Sequence[str]) -> int:
     """Run the node of a prefix that ``kong prepare`` has made."""
     parser = ArgumentParser(prog="kong-embedded-gateway", allow_abbrev=False)
-    parser.add_argument("-p", "--prefix", type=Path, default=Path(configuration.DEFAULT_PREFIX))
+    parser.add_argument("-p", "--prefix", type=Path, default=Path(kong_conf.DEFAULT_PREFIX))
     return asyncio.run(Node(parser.parse_args(arguments).prefix.absolute()).run())
 
 

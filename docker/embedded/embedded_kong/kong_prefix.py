@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from kong_pdk.gateway.command.configuration import prefix_of, write_kong_env
-from kong_pdk.gateway.command.errors import CommandError
+from embedded_kong.kong_conf import prefix_of, write_kong_env
+from embedded_kong.console import CommandError
 
 _DIRECTORIES = ("logs", "pids", "sockets")
 # Kong makes these at once; the entrypoint of the image turns the first three into links.

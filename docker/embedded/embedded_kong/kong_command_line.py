@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from kong_pdk.gateway.command.console import Console
-from kong_pdk.gateway.command.errors import CommandError, UsageError
-from kong_pdk.gateway.command.identity import KONG_VERSION
+from kong_pdk import __version__
+
+from embedded_kong.console import CommandError, Console, UsageError
+
+KONG_VERSION = "3.9.3"
 
 Run = Callable[[Namespace, Console], int]
 
@@ -113,9 +115,9 @@ def _add_subcommand(parser: _Parser, name: str) -> None:
         parser.add_argument("command", choices=("init", "parse", "db_import"))
         parser.add_argument("file", nargs="?", type=Path, help="declarative configuration")
     if name == "migrations":
-        from kong_pdk.gateway.command.database import COMMANDS
+        from embedded_kong.kong_commands import MIGRATIONS
 
-        parser.add_argument("command", choices=COMMANDS)
+        parser.add_argument("command", choices=MIGRATIONS)
         parser.add_argument("-y", "--yes", action="store_true", help='assume "yes" to prompts')
         parser.add_argument("-q", "--quiet", action="store_true", help="suppress all output")
         parser.add_argument("-f", "--force", action="store_true", help="taken, and of no effect here")
@@ -123,27 +125,26 @@ def _add_subcommand(parser: _Parser, name: str) -> None:
 
 
 def _command(name: str) -> Run:
-    """The function behind a command. Imported here: ``kong version`` reads no configuration."""
+    """Find the function of a command. Imported here: ``kong version`` reads no configuration."""
     if name == "version":
         return _version
-    if name == "config":
-        from kong_pdk.gateway.command.declarative import config
+    from embedded_kong import kong_commands
 
-        return config
-    if name == "migrations":
-        from kong_pdk.gateway.command.database import migrations
-
-        return migrations
-    from kong_pdk.gateway.command import lifecycle
-
-    found: Run = lifecycle.quit_gracefully if name == "quit" else getattr(lifecycle, name)
+    found: Run = kong_commands.quit_gracefully if name == "quit" else getattr(kong_commands, name)
     return found
 
 
 def _version(arguments: Namespace, console: Console) -> int:
-    from kong_pdk.gateway.command.identity import version_line
-
     console.say(version_line())
     if arguments.all:
         console.say(f"Python: {sys.version.split()[0]}")
     return 0
+
+
+def version_line() -> str:
+    """Give the version as ``kong version`` prints it: Kong's number first, since scripts read it, and then what this is."""
+    return f"{KONG_VERSION} (kong-python embedded gateway {__version__}: development and test stand-in, not Kong)"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

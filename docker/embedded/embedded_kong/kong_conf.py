@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from kong_pdk.gateway.command.errors import CommandError
+from embedded_kong.console import CommandError
 from kong_pdk.gateway.settings import Settings, SettingsError
 
 DEFAULT_PREFIX = "/usr/local/kong"
