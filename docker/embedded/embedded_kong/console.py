@@ -29,7 +29,7 @@ class Console:
         return self._level > 0
 
     def say(self, text: str) -> None:
-        """A result, for people and for scripts. Kong's carries time and level only when it is verbose."""
+        """Print a result, for people and scripts. As in Kong, it has time and level only in verbose mode."""
         if self._level:
             self._write(sys.stdout, "info", text)
         else:

@@ -1,4 +1,4 @@
-"""The ``kong`` command line: which commands there are, and what each one takes."""
+"""The command line of ``kong``: its commands and their options."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Parser(ArgumentParser):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; its exit code. What goes wrong is a sentence on standard error and exit code 1."""
+    """Run one command; its exit code. An error is a message on standard error and exit code 1."""
     if not arguments or arguments[0] in {"--help", "-h", "help"}:
         print(_usage(), end="", file=sys.stdout if arguments else sys.stderr)
         return 0 if arguments else 1
@@ -89,7 +89,7 @@ def _parser(name: str) -> _Parser:
     parser.add_argument("--v", dest="verbose", action="store_true", help="verbose")
     parser.add_argument("--vv", dest="debug", action="store_true", help="debug")
     if name == "version":
-        parser.add_argument("-a", "--all", action="store_true", help="versions of what it stands on, too")
+        parser.add_argument("-a", "--all", action="store_true", help="also the version of Python")
         return parser
     if name == "check":
         parser.add_argument("file", nargs="?", type=Path, default=Path("/etc/kong/kong.conf"))
@@ -99,14 +99,13 @@ def _parser(name: str) -> _Parser:
     if name not in {"health", "quit", "stop"}:
         parser.add_argument("-c", "--conf", type=Path, help="configuration file")
     if name in {"prepare", "start", "restart", "reload"}:
-        # Only nginx has a use for it.
-        parser.add_argument("--nginx-conf", type=Path, help="taken, and of no effect here")
+        parser.add_argument("--nginx-conf", type=Path, help="accepted, without effect")
     if name == "quit":
         parser.add_argument("-t", "--timeout", type=float, default=10, help="seconds before forced shutdown")
         parser.add_argument("-w", "--wait", type=float, default=0, help="seconds before the shutdown begins")
     if name == "prepare":
-        # `kong prepare -p PREFIX kong docker-start` is what the official entrypoint says.
-        parser.add_argument("words", nargs="*", help="taken, and of no effect")
+        # The official entrypoint runs `kong prepare -p PREFIX kong docker-start`.
+        parser.add_argument("words", nargs="*", help="accepted, without effect")
     return parser
 
 
@@ -120,8 +119,8 @@ def _add_subcommand(parser: _Parser, name: str) -> None:
         parser.add_argument("command", choices=MIGRATIONS)
         parser.add_argument("-y", "--yes", action="store_true", help='assume "yes" to prompts')
         parser.add_argument("-q", "--quiet", action="store_true", help="suppress all output")
-        parser.add_argument("-f", "--force", action="store_true", help="taken, and of no effect here")
-        parser.add_argument("--db-timeout", "--lock-timeout", type=float, help="taken, and of no effect here")
+        parser.add_argument("-f", "--force", action="store_true", help="accepted, without effect")
+        parser.add_argument("--db-timeout", "--lock-timeout", type=float, help="accepted, without effect")
 
 
 def _command(name: str) -> Run:
@@ -142,7 +141,7 @@ def _version(arguments: Namespace, console: Console) -> int:
 
 
 def version_line() -> str:
-    """Give the version as ``kong version`` prints it: Kong's number first, since scripts read it, and then what this is."""
+    """Give the line of ``kong version``. It begins with Kong's number: scripts read it."""
     return f"{KONG_VERSION} (kong-python embedded gateway {__version__}: development and test stand-in, not Kong)"
 
 

@@ -95,7 +95,7 @@ def restart(arguments: Namespace, console: Console) -> int:
 
 
 def reload(arguments: Namespace, console: Console) -> int:
-    """Write the configuration anew and have the node take it; the node itself judges the plugins in it."""
+    """Write the configuration and make the node load it; the node itself checks the plugins in it."""
     values = kong_conf.load_running(os.environ, arguments.prefix, arguments.conf)
     if arguments.conf is not None:
         values = kong_conf.load(os.environ, arguments.conf, kong_conf.prefix_of(values))
@@ -110,7 +110,7 @@ def reload(arguments: Namespace, console: Console) -> int:
 
 
 def health(arguments: Namespace, console: Console) -> int:
-    """Say whether the node's process is alive; whether it can serve is for its status listener to say."""
+    """Tell whether the node's process runs. Whether it can serve, its status listener tells."""
     values = kong_conf.load_running(os.environ, arguments.prefix)
     kong_conf.check(values)
     prefix = kong_conf.prefix_of(values)
@@ -124,7 +124,7 @@ def health(arguments: Namespace, console: Console) -> int:
 
 
 def check(arguments: Namespace, console: Console) -> int:
-    """Judge a configuration file (with the environment over it, as at a start)."""
+    """Check a configuration file, overridden by the environment as at a start."""
     try:
         kong_conf.check(kong_conf.load(os.environ, arguments.file))
     except CommandError as error:
@@ -166,10 +166,7 @@ def _gateway(prefix: Path) -> list[str]:
 
 
 def _start_in_background(prefix: Path) -> None:
-    """Start the node as a session of its own and wait until it serves.
-
-    Its first words go to the terminal as nginx's do; from then on it writes to its logs.
-    """
+    """Start the node in a session of its own and wait until it serves. Until then its output is kept for the error."""
     with (prefix / "logs" / "start.log").open("w+", encoding="utf-8", errors="replace") as output:
         process = subprocess.Popen(
             _gateway(prefix),
@@ -214,7 +211,7 @@ def _init() -> int:
 def _parse(settings: Settings, file: Path) -> None:
     external = [name for name in settings.plugins if name not in BUNDLED]
     if external:
-        # Kong 3.9.3 fails here in a Lua error of its own; who relies on the command must notice.
+        # Kong 3.9.3 fails here with a Lua error, and a script that relies on the command must notice.
         raise CommandError(
             f"plugin '{external[0]}' is external, and Kong 3.9.3 cannot parse a configuration with an external "
             "plugin enabled; use kong-python check"

@@ -17,11 +17,11 @@ def render(columns: Sequence[str], rows: Iterable[Sequence[object]], widths: Map
     """
     limits = [(widths or {}).get(name) for name in columns]
     cells = [[_wrapped(str(cell), limit) for cell, limit in zip(row, limits, strict=True)] for row in (columns, *rows)]
-    columns_width = [max(_width(line) for cell in column for line in cell) for column in zip(*cells, strict=True)]
+    widest = [max(_width(line) for cell in column for line in cell) for column in zip(*cells, strict=True)]
+    lines = (line for row in cells for line in zip_longest(*row, fillvalue=""))
     return "\n".join(
-        _GAP.join(line + " " * (width - _width(line)) for line, width in zip(lines, columns_width, strict=True)).rstrip()
-        for row in cells
-        for lines in zip_longest(*row, fillvalue="")
+        _GAP.join(part + " " * (width - _width(part)) for part, width in zip(line, widest, strict=True)).rstrip()
+        for line in lines
     )
 
 

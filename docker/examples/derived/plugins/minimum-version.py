@@ -1,6 +1,6 @@
-"""Turns away clients that are too old: 400, with the version that is needed.
+"""Refuses clients that are too old: 400, with the version that is needed.
 
-A client names its version in a header. One that names none, or nothing that is a version, is too old, too.
+A client names its version in a header. A client without the header, or with a value that is not a version, is refused.
 """
 
 from packaging.version import InvalidVersion, Version

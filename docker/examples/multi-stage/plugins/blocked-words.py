@@ -1,6 +1,6 @@
-"""Turns away requests that have one of many words in their path, their query or their body: 403.
+"""Refuses requests that have one of many words in their path, query or body: 403.
 
-All words are looked for at once, so that ten thousand of them cost hardly more than ten.
+One pass over the text finds all words: ten thousand cost hardly more than ten.
 """
 
 from urllib.parse import unquote_plus
@@ -23,7 +23,7 @@ class Plugin:
         path, _ = kong.request.get_path_with_query()
         body, err = kong.request.get_raw_body()
         if err:
-            # What cannot be read cannot be judged.
+            # A body that cannot be read cannot be searched.
             kong.response.exit(413, {"message": "the body cannot be read"})
         texts = (path, unquote_plus(path), body.decode("utf-8", "replace"))
         if any(map(self.is_blocked, texts)):
