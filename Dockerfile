@@ -100,13 +100,8 @@ USER kong
 
 # The labels; last, since they change with every commit and would invalidate the cache. scripts/image fills them from
 # pdk/pyproject.toml, git and the base. All are set, if only to nothing: an inherited label would describe Kong's image.
-ARG KONG_IMAGE
-ARG KONG_IMAGE_DIGEST=
-ARG VERSION=0.1.0
-ARG REVISION=
-ARG CREATED=
-# The URL of the repository, with its documentation. None is written here: a fork has its own.
-ARG SOURCE=
+# SOURCE is the URL of the repository, with its documentation. It has no default: a fork has its own.
+ARG KONG_IMAGE KONG_IMAGE_DIGEST= VERSION=0.1.0 REVISION= CREATED= SOURCE=
 LABEL maintainer="kong-python maintainers" \
       org.opencontainers.image.title="kong-python" \
       org.opencontainers.image.description="Kong Gateway in which a folder of Python files is a set of running plugins" \
