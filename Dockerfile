@@ -1,37 +1,37 @@
-# kong-python: a Kong image in which a folder of Python files is a set of running plugins.
+# kong-python: a Kong image that runs the Python files of a folder as plugins.
 #
 #   docker build -t kong-python .
 #   docker run -v "$PWD/plugins:/opt/kong/plugins:ro" kong-python
 #
-# Build arguments: KONG_IMAGE (the base), PYTHON (the apt package of the Python), INTERFACE (what ProtoBuf:1 reaches),
-# and at the end those that fill the labels; docs/operator.md tells about them.
+# Build arguments: KONG_IMAGE (the base), PYTHON (the apt package of the Python), INTERFACE (whether ProtoBuf:1 reaches
+# the whole PDK), and at the end those for the labels; docs/operator.md describes them.
 #
-# Plain enough for Docker's legacy builder: no RUN --mount, no here-documents, no COPY --chmod. Each instruction costs
-# that builder some seconds, so they are few, and what changes often comes last.
+# Docker's legacy builder can build it: no RUN --mount, no here-documents, no COPY --chmod. Each instruction costs that
+# builder some seconds, so there are few, and the ones that change often come last.
 ARG KONG_IMAGE=kong:3.9
 FROM ${KONG_IMAGE}
 
 USER root
 
-# Our wrappers, and in docker/host what makes registries reachable from here; see docker/host/README.md.
+# Our wrappers, and in docker/host the settings that reach package registries; see docker/host/README.md.
 COPY docker/ /tmp/docker/
 
-# The apt package of the Python to use: that of the base's distribution, or another that its archives have.
+# The apt package of the Python to use: the distribution's default, or another one of its archives.
 ARG PYTHON=python3
 
-# Kong's image has no Python. Its distribution's own is used, in a virtual environment: outside of one it is
-# "externally managed".
+# Kong's image has no Python. The distribution's Python is installed, and used in a virtual environment: outside of
+# one, pip refuses to install ("externally managed").
 RUN set -eu; \
     if [ -s /tmp/docker/host/apt.conf ]; then export APT_CONFIG=/tmp/docker/host/apt.conf; fi; \
     sh /tmp/docker/prepare-base "$PYTHON"; \
     install -m 0755 /tmp/docker/kong /tmp/docker/supervisorctl /opt/kong-python/; \
     ln -s /opt/kong-python/bin/kong-python /opt/kong-python/bin/kong-python-pluginserver /usr/local/bin/; \
     install -d -m 0755 /opt/kong /opt/kong/plugins; \
-    # Sticky and open to all, as /tmp is, so that any uid can run the image, with or without a tmpfs there, and
-    # can start a second time: a tmpfs takes its mode from the directory below.
+    # Sticky and writable by all, like /tmp, so that any uid can run the image and start it a second time. A tmpfs
+    # that is mounted there takes its mode from the directory.
     install -d -m 1777 /run/kong-python /run/kong; \
-    # Where plugins' packages are installed; a named volume takes owner and mode from here. Who runs the image as
-    # another user does so in group 0. Sticky: nobody can put another directory in the place of a user's own.
+    # The plugins' packages; a named volume takes owner and mode from here. Another user of the image is in group 0.
+    # Sticky: no user can replace the directory of another one.
     install -d -o kong -g 0 -m 1775 /var/lib/kong-python /var/lib/kong-python/environments; \
     /opt/kong-python/bin/pip --version
 
@@ -41,7 +41,7 @@ ENV PATH=/opt/kong-python/bin:$PATH \
 
 EXPOSE 8000 8443 8001 8444
 
-# Kong's own graceful stop; supervisord takes any of QUIT, TERM and INT the same way.
+# Kong's graceful stop; supervisord treats QUIT, TERM and INT alike.
 STOPSIGNAL SIGQUIT
 
 HEALTHCHECK --interval=10s --timeout=10s --start-period=60s --retries=3 CMD ["/opt/kong-python/bin/kong-python", "health"]
@@ -51,7 +51,7 @@ CMD ["kong", "docker-start"]
 
 # The dependencies in a layer of their own: a change of our code does not fetch them again. All of them are
 # wheels; no compiler is needed. pip trusts the system's certificates and not its own: those that the base brings,
-# or those of the building machine.
+# or those of the building machine. Their own tests and the sources of their compiled modules are left out.
 COPY pdk/pyproject.toml pdk/README.md /tmp/pdk/
 RUN set -eu; \
     host=/tmp/docker/host system=/etc/ssl/certs/ca-certificates.crt; \
@@ -63,22 +63,25 @@ RUN set -eu; \
     export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1; \
     pip install --only-binary :all: /tmp/pdk; \
     pip uninstall --yes kong-python; \
+    packages=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+    find "$packages" -depth -type d '(' -name tests -o -name testing ')' -exec rm -r {} ';'; \
+    find "$packages" -type f -name '*.[ch]' -o -type f -name '*.p[xy][dx]' | xargs rm; \
     # What our own package is built with in the next step, which then needs no network.
-    pip install 'setuptools>=77'; \
+    pip download --no-deps --only-binary :all: --dest /tmp/build 'setuptools>=77'; \
     rm -rf /tmp/pdk; \
     pip check
 
-# extended: Kong's interface file gets the methods with which ProtoBuf:1 reaches the whole PDK; stock: it stays as it is.
+# extended: Kong's interface file gets the methods that let ProtoBuf:1 reach the whole PDK; stock: it is not changed.
 ARG INTERFACE=extended
 
 COPY pdk/ /tmp/pdk/
 RUN set -eu; \
-    pip install --quiet --no-cache-dir --disable-pip-version-check --no-index --no-deps --no-build-isolation /tmp/pdk; \
+    pip install --quiet --no-cache-dir --disable-pip-version-check --no-index --find-links /tmp/build --no-deps /tmp/pdk; \
     mv /opt/kong-python/kong /opt/kong-python/supervisorctl /opt/kong-python/bin/; \
-    rm -rf /tmp/pdk /tmp/docker; \
+    rm -rf /tmp/pdk /tmp/docker /tmp/build; \
     pip check; \
     kong-python --version; \
-    # A base may have a python3 of its own beside PYTHON: that one cannot load what is compiled for another version.
+    # A base may have another python3 beside PYTHON, which cannot load modules that are compiled for PYTHON.
     if [ "$(readlink -f /usr/bin/python3)" = "$(readlink -f /usr/local/bin/python)" ]; then \
         env -i /usr/bin/env python3 -c 'import kong_pdk, google.protobuf, msgpack'; \
     fi; \
@@ -86,7 +89,7 @@ RUN set -eu; \
     case $INTERFACE in \
     stock) ;; \
     extended) kong-python extend-interface && \
-        # Whoever runs the image has to be able to read it.
+        # Every user must be able to read it.
         setpriv --reuid=65534 --regid=65534 --clear-groups kong-python extend-interface --check || \
         { echo "kong-python: INTERFACE=stock builds the image without the extension" >&2; exit 1; } ;; \
     *) echo "kong-python: INTERFACE is '$INTERFACE'; set it to extended or to stock" >&2; exit 1 ;; \
@@ -95,16 +98,10 @@ RUN set -eu; \
 
 USER kong
 
-# What the image says of itself; last, since it changes with every commit and must not spoil the cache. scripts/image
-# fills in what pdk/pyproject.toml, git and the base say. All of them are set, be it to nothing: a label of the base
-# image that was left standing would speak of Kong's image, and of Ubuntu's.
-ARG KONG_IMAGE
-ARG KONG_IMAGE_DIGEST=
-ARG VERSION=0.1.0
-ARG REVISION=
-ARG CREATED=
-# The URL of the repository, with its documentation. None is written here: a fork has its own.
-ARG SOURCE=
+# The labels; last, since they change with every commit and would invalidate the cache. scripts/image fills them from
+# pdk/pyproject.toml, git and the base. All are set, if only to nothing: an inherited label would describe Kong's image.
+# SOURCE is the URL of the repository, with its documentation. It has no default: a fork has its own.
+ARG KONG_IMAGE KONG_IMAGE_DIGEST= VERSION=0.1.0 REVISION= CREATED= SOURCE=
 LABEL maintainer="kong-python maintainers" \
       org.opencontainers.image.title="kong-python" \
       org.opencontainers.image.description="Kong Gateway in which a folder of Python files is a set of running plugins" \

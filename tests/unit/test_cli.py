@@ -132,3 +132,23 @@ def test_a_variable_without_meaning_is_a_sentence_of_a_command(monkeypatch, caps
     monkeypatch.setenv("KONG_PYTHON_LOG_FORMAT", "yaml")
     assert cli.main(["upstream", "--port", "0"]) == 78
     assert capsys.readouterr().err == "kong-python: KONG_PYTHON_LOG_FORMAT is 'yaml'; set it to text or json\n"
+
+
+def test_dev_without_its_extra_names_it(tmp_path) -> None:
+    """The packages of the embedded gateway are an extra: where one is missing, the message says what to install."""
+    code = "import sys; sys.modules['httpcore'] = None; from kong_pdk.cli import main; sys.exit(main(['dev']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("kong-python dev: the package httpcore, which the embedded gateway uses, is not inst")
+    assert "pip install 'kong-python[dev]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_check_needs_no_extra() -> None:
+    """`kong-python check` is a command of the image, which is without the embedded gateway's packages."""
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['cryptography', 'httpcore', 'uvicorn', 'h11', 'sniffio']));"
+        "from kong_pdk.cli import main; sys.exit(main(['check', '/dev/null']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What the official image's entrypoint does, for the embedded gateway: values from files, a prepared prefix
-# without sockets left behind, logs on stdout and stderr, and the gateway in the foreground.
+# Starts the embedded gateway as the official image starts Kong: values from files, a prepared prefix without sockets
+# of an earlier run, logs on stdout and stderr, and the gateway in the foreground.
 set -Eeo pipefail
 
 # The names of Kong's options, one a line; a variable of another name has no _FILE form.
 readonly KONG_OPTIONS=/usr/local/share/kong-embedded/options.txt
 
 # usage: file_env KONG_X
-# Sets KONG_X from the file that KONG_X_FILE names. Both set is a mistake, for nobody could say which one counts.
+# Sets KONG_X from the file that KONG_X_FILE names. It is an error to set both.
 file_env() {
     local variable=$1 file_variable=$1_FILE
     [[ -n ${!file_variable:-} ]] || return 0
@@ -23,7 +23,7 @@ file_env() {
     unset "$file_variable"
 }
 
-# Looks at the variables that are there: asking for every option by name would cost a hundred times as much.
+# Loops over the variables that exist: a loop over all options would take a hundred times as long.
 file_env_of_all_options() {
     local file_variable option
     while IFS= read -r file_variable; do
@@ -36,7 +36,7 @@ file_env_of_all_options() {
     done < <(compgen -e | grep -E '^KONG_[A-Z0-9_]+_FILE$' || true)
 }
 
-# A socket left by the last run keeps nginx from binding. Whose socket it is cannot be told from here.
+# A socket of an earlier run keeps nginx from binding to its path. All are deleted: their owners are unknown.
 delete_sockets() {
     local path warned=''
     for path in "$KONG_PREFIX"/* "$KONG_PREFIX"/sockets/*; do

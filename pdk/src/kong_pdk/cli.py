@@ -146,7 +146,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name == "entrypoint":
         _end_on_signals()
     module, _, function = _COMMANDS[name][0].partition(":")
-    command: Command = getattr(importlib.import_module(module), function)
+    try:
+        command: Command = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        if name != "dev":
+            raise
+        print(
+            f"kong-python dev: the package {error.name}, which the embedded gateway uses, is not installed; "
+            "pip install 'kong-python[dev]' (in a checkout: pip install './pdk[dev]') brings all that it uses",
+            file=sys.stderr,
+        )
+        return 1
     return _run("kong-python", lambda: command(arguments[1:]))
 
 

@@ -113,8 +113,9 @@ def test_without_root_it_says_so(tmp_path: Path) -> None:
 )
 def test_settings_of_pip(variable: str, value: str, passed: bool) -> None:
     """pip's settings go along, but for those that name a place on this machine."""
-    arguments = bash("pip_arguments", **{variable: value}).stdout.split()
-    assert arguments == (["--build-arg", variable] if passed else [])
+    option = variable.removeprefix("PIP_").lower().replace("_", "-")
+    expected = ["[global]", f"{option} = {value}"] if passed else ["[global]"]
+    assert bash("pip_conf", **{variable: value}).stdout.splitlines() == expected
 
 
 def test_arguments_are_refused() -> None:

@@ -90,3 +90,10 @@ def test_the_stand_in_says_what_it_is(kong_image: str, stand_in: bool, start_nod
         pytest.skip("this is not the stand-in")
     assert "not Kong" in run_once(kong_image, "kong", "version").stdout
     assert "not Kong" in start_node().logs()
+
+
+def test_it_has_no_python(kong_image: str) -> None:
+    """Kong's image has no Python: an image that is built on it installs its own."""
+    found = run_once(kong_image, "sh", "-c", "command -v python3 python", options=["--no-healthcheck"])
+
+    assert found.stdout == ""

@@ -59,7 +59,7 @@ def test_env_as_json(hello: Kong) -> None:
 
 def test_health_of_a_running_container(hello: Kong) -> None:
     """`kong-python health` ends with 0 where all is well."""
-    assert hello.exec("kong-python", "health").exit_code == 0
+    hello.wait_for(lambda: hello.exec("kong-python", "health", check=False).exit_code == 0, "health")
 
 
 def test_supervisorctl(hello: Kong) -> None:

@@ -13,7 +13,7 @@ from unit.deploy import manifests
 from unit.deploy.manifests import REPOSITORY
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text("utf-8")
-ARGUMENTS = dict(re.findall(r"^ARG ([A-Z_]+)=(.*)$", DOCKERFILE, re.MULTILINE))
+ARGUMENTS = dict(re.findall(r"([A-Z_]+)=(\S*)", " ".join(re.findall(r"^ARG (.*)$", DOCKERFILE, re.MULTILINE))))
 BUILD_ARGUMENTS = {
     "KONG_IMAGE",
     "KONG_IMAGE_DIGEST",

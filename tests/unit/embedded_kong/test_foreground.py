@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from kong_pdk.gateway.command import prefix as prefixes
-from kong_pdk.gateway.command.main import main
+from embedded_kong import kong_prefix
+from embedded_kong.kong_command_line import main
 
 Capture = pytest.CaptureFixture[str]
 DEADLINE_SECONDS = 60.0
@@ -36,7 +36,7 @@ def port(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> int:
 def node(prefix: Path) -> Iterator[subprocess.Popen[str]]:
     """The node of a prefix that is prepared, in a process of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "kong_pdk.gateway.command.foreground", "-p", str(prefix)],
+        [sys.executable, "-m", "embedded_kong.foreground", "-p", str(prefix)],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -70,7 +70,7 @@ def log_of(prefix: Path) -> str:
 def started(prefix: Path, process: subprocess.Popen[str]) -> Callable[[], bool]:
     def check() -> bool:
         assert process.poll() is None, log_of(prefix)
-        return prefixes.running(prefix) == process.pid
+        return kong_prefix.running(prefix) == process.pid
 
     return check
 
@@ -78,7 +78,7 @@ def started(prefix: Path, process: subprocess.Popen[str]) -> Callable[[], bool]:
 def kong(command: str) -> str:
     """Run a command in a process of its own, as people do; its standard output."""
     done = subprocess.run(
-        [sys.executable, "-m", "kong_pdk.gateway.command", command],
+        [sys.executable, "-m", "embedded_kong.kong_command_line", command],
         stdout=subprocess.PIPE,
         text=True,
         timeout=DEADLINE_SECONDS,
@@ -98,9 +98,9 @@ def test_start_reload_health_and_quit(prefix: Path, port: int) -> None:
         assert kong("restart") == "Kong stopped\nKong started\n"
         assert status_of(port) == 404
         assert kong("quit") == "Kong stopped (gracefully)\n"
-        assert not prefixes.pid_file(prefix).exists()
+        assert not kong_prefix.pid_file(prefix).exists()
     finally:
-        pid = prefixes.running(prefix)
+        pid = kong_prefix.running(prefix)
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
 
@@ -127,7 +127,7 @@ def test_start_says_why_it_could_not(prefix: Path, port: int, monkeypatch: pytes
     assert main(["start"]) == 1
     err = capsys.readouterr().err
     assert "on plugin 'aa': aa plugin is enabled but not installed" in err
-    assert prefixes.running(prefix) is None
+    assert kong_prefix.running(prefix) is None
 
 
 def test_a_port_in_use_is_a_sentence(prefix: Path, port: int) -> None:
@@ -154,7 +154,7 @@ def test_signals_that_end_it(prefix: Path, port: int, number: signal.Signals) ->
         process.send_signal(number)
         assert process.wait(DEADLINE_SECONDS) == 0
     assert f"signal {number.value} ({number.name}) received" in log_of(prefix)
-    assert not prefixes.pid_file(prefix).exists()
+    assert not kong_prefix.pid_file(prefix).exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH])
@@ -220,4 +220,4 @@ def test_its_own_socket_is_left_behind_by_a_kill_alone(
         wait_for((prefix / "sockets" / "we").is_socket, "the socket")
         process.send_signal(number)
         process.wait(DEADLINE_SECONDS)
-    assert [path.name for path in prefixes.delete_sockets(prefix)] == left
+    assert [path.name for path in kong_prefix.delete_sockets(prefix)] == left

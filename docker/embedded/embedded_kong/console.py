@@ -1,4 +1,4 @@
-"""What the ``kong`` command prints, in the form of Kong's own."""
+"""What the ``kong`` command prints, in the form of Kong's own command: results, and errors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ import time
 from typing import TextIO
 
 _LEVELS = ("quiet", "verbose", "debug")
+
+
+class CommandError(Exception):
+    """A message for the user; the command ends with exit code 1."""
+
+
+class UsageError(CommandError):
+    """The command line itself is wrong; its usage follows the message."""
 
 
 class Console:
@@ -21,7 +29,7 @@ class Console:
         return self._level > 0
 
     def say(self, text: str) -> None:
-        """A result, for people and for scripts. Kong's carries time and level only when it is verbose."""
+        """Print a result, for people and scripts. As in Kong, it has time and level only in verbose mode."""
         if self._level:
             self._write(sys.stdout, "info", text)
         else:

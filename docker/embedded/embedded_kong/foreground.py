@@ -1,4 +1,4 @@
-"""The node in the foreground: what ``nginx`` is in the official image, with nginx's signals and pid file."""
+"""The node in the foreground, with nginx's signals and pid file: it takes the place of nginx in the official image."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from kong_pdk.gateway.command import configuration
-from kong_pdk.gateway.command.errors import CommandError
-from kong_pdk.gateway.command.prefix import pid_file
 from kong_pdk.gateway.gateway import Gateway, GatewayError
 from kong_pdk.gateway.gateway_settings import Settings
 from kong_pdk.gateway.nginx_logs import ErrorLog, open_stream
 
+from embedded_kong import kong_conf
+from embedded_kong.console import CommandError
+from embedded_kong.kong_prefix import pid_file
+
 _GRACEFUL = (signal.SIGQUIT,)
 _FAST = (signal.SIGTERM, signal.SIGINT)
-# nginx waits without end; who sends SIGQUIT kills when it takes too long.
+# nginx has no limit; whoever sends SIGQUIT kills it when it takes too long.
 _DRAIN_SECONDS = 3600.0
-# nginx has uses for these; their default would end this process.
+# nginx uses these; their default action would end this process.
 _IGNORED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 
 
 class Node:
-    """One node: it starts, takes signals, and ends.
-
-    nginx's signals: SIGQUIT ends it when open requests have been served, SIGTERM and SIGINT at once, SIGHUP has
-    it read ``.kong_env`` again.
+    """One node, with nginx's signals: SIGQUIT ends it when open requests have been served, SIGTERM and SIGINT end it at
+    once, and SIGHUP makes it read ``.kong_env`` again.
     """
 
     def __init__(self, prefix: Path) -> None:
@@ -41,7 +40,7 @@ class Node:
         self._events: socket.socket | None = None
 
     async def run(self) -> int:
-        """Serve until a signal ends it; the exit code."""
+        """Serve until a signal ends it; give the exit code."""
         self._take_signals()
         try:
             settings = self._read_settings()
@@ -66,8 +65,8 @@ class Node:
         return 0
 
     def _read_settings(self) -> Settings:
-        # The environment is in the file already: `kong prepare` and `kong reload` put it there.
-        return configuration.check({**configuration.read_kong_env(self._prefix), "prefix": str(self._prefix)})
+        # `kong prepare` and `kong reload` have written the environment into the file.
+        return kong_conf.check({**kong_conf.read_kong_env(self._prefix), "prefix": str(self._prefix)})
 
     def _open_log(self, settings: Settings) -> None:
         self._log_is_a_file = (self._prefix / settings.proxy_error_log).is_file()
@@ -80,7 +79,7 @@ class Node:
             self._log.write("warn", warning)
 
     async def _start(self, gateway: Gateway) -> int | None:
-        """Start the gateway, unless a signal to end comes first; an exit code if it does not run."""
+        """Start the gateway, unless a signal to end comes first; give an exit code if it does not run."""
         starting = asyncio.create_task(gateway.start())
         ending = asyncio.create_task(self._next_end())
         await asyncio.wait({starting, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -105,7 +104,7 @@ class Node:
             print(f"nginx: [error] init_by_lua error: {error}", file=sys.stderr, flush=True)
 
     async def _serve(self, gateway: Gateway) -> None:
-        """Serve until a signal to end, which is heard also while a reload waits for a query command."""
+        """Serve until a signal to end, which also works while a reload waits for a query command."""
         reloads: list[asyncio.Task[None]] = []
         while (number := await self._next()) == signal.SIGHUP:
             reloads = [task for task in reloads if not task.done()]
@@ -121,7 +120,7 @@ class Node:
         return number
 
     async def _reload(self, gateway: Gateway) -> None:
-        """Take the new configuration; where it is refused, the old one goes on serving, as in nginx."""
+        """Load the new configuration; if it is refused, the old one stays in force, as in nginx."""
         try:
             await gateway.reload(self._read_settings())
         except (CommandError, GatewayError, OSError) as error:
@@ -130,7 +129,7 @@ class Node:
             self._log.write("notice", "reconfigured")
 
     async def _stop(self, gateway: Gateway, graceful: bool) -> None:
-        """Stop; a signal to end at once cuts a graceful stop short."""
+        """Stop; SIGTERM and SIGINT cut a graceful stop short."""
         stopping = asyncio.create_task(gateway.stop(_DRAIN_SECONDS, graceful))
         while graceful and not stopping.done():
             hurry = asyncio.create_task(self._next_end())
@@ -160,12 +159,12 @@ class Node:
 
 
 def events_socket(prefix: Path) -> Path:
-    """Where Kong's workers have a socket. Who stops in good order removes it; a kill leaves it for the entrypoint."""
+    """Give the path of a socket that Kong's workers have. A stop removes it; after a kill the entrypoint finds it."""
     return prefix / "sockets" / "we"
 
 
 def _bind(path: Path) -> socket.socket:
-    """Bind a socket that nothing talks through."""
+    """Bind a socket; nothing connects to it."""
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -174,9 +173,9 @@ def _bind(path: Path) -> socket.socket:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the node of a prefix that ``kong prepare`` has made."""
+    """Run the node of a prefix that ``kong prepare`` made."""
     parser = ArgumentParser(prog="kong-embedded-gateway", allow_abbrev=False)
-    parser.add_argument("-p", "--prefix", type=Path, default=Path(configuration.DEFAULT_PREFIX))
+    parser.add_argument("-p", "--prefix", type=Path, default=Path(kong_conf.DEFAULT_PREFIX))
     return asyncio.run(Node(parser.parse_args(arguments).prefix.absolute()).run())
 
 

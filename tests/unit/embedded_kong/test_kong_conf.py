@@ -5,50 +5,50 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from kong_pdk.gateway.command import configuration
-from kong_pdk.gateway.command.errors import CommandError
+from embedded_kong import kong_conf
+from embedded_kong.console import CommandError
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     conf = tmp_path / "kong.conf"
     conf.write_text("log_level = debug\nplugins = bundled  # those of Kong\n\n# a comment\n")
-    values = configuration.load({"KONG_LOG_LEVEL": "warn", "PATH": "/bin"}, conf)
+    values = kong_conf.load({"KONG_LOG_LEVEL": "warn", "PATH": "/bin"}, conf)
     assert values["log_level"] == "warn"
     assert values["plugins"] == "bundled"
     assert "path" not in values
 
 
 def test_the_prefix_option_wins_over_the_environment(tmp_path: Path) -> None:
-    values = configuration.load({"KONG_PREFIX": "/elsewhere"}, None, tmp_path)
+    values = kong_conf.load({"KONG_PREFIX": "/elsewhere"}, None, tmp_path)
     assert values["prefix"] == str(tmp_path)
 
 
 def test_the_prefix_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert configuration.load({"KONG_PREFIX": "here"})["prefix"] == str(tmp_path / "here")
+    assert kong_conf.load({"KONG_PREFIX": "here"})["prefix"] == str(tmp_path / "here")
 
 
 def test_a_hash_in_a_file_is_kept_when_escaped(tmp_path: Path) -> None:
     conf = tmp_path / "kong.conf"
     conf.write_text("pg_password = a\\#b # the rest is a comment\n")
-    assert configuration.read_file(conf) == {"pg_password": "a#b"}
+    assert kong_conf.read_file(conf) == {"pg_password": "a#b"}
 
 
 def test_a_line_without_equals_is_named_with_its_number(tmp_path: Path) -> None:
     conf = tmp_path / "kong.conf"
     conf.write_text("plugins = off\nlog_level\n")
     with pytest.raises(CommandError, match=r"kong\.conf:2: 'log_level' is no setting"):
-        configuration.read_file(conf)
+        kong_conf.read_file(conf)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"no file at: .*/absent\.conf"):
-        configuration.load({}, tmp_path / "absent.conf")
+        kong_conf.load({}, tmp_path / "absent.conf")
 
 
 def test_a_directory_in_place_of_a_file_is_an_error_not_a_traceback(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="could not read configuration file"):
-        configuration.read_file(tmp_path)
+        kong_conf.read_file(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_a_directory_in_place_of_a_file_is_an_error_not_a_traceback(tmp_path: Pa
     ],
 )
 def test_kong_env_gives_back_every_value(tmp_path: Path, value: str) -> None:
-    configuration.write_kong_env(tmp_path, {"a": "first", "declarative_config_string": value, "z": "last"})
-    assert configuration.read_kong_env(tmp_path) == {
+    kong_conf.write_kong_env(tmp_path, {"a": "first", "declarative_config_string": value, "z": "last"})
+    assert kong_conf.read_kong_env(tmp_path) == {
         "a": "first",
         "declarative_config_string": value,
         "z": "last",
@@ -74,19 +74,19 @@ def test_kong_env_gives_back_every_value(tmp_path: Path, value: str) -> None:
 
 
 def test_kong_env_is_not_readable_by_others(tmp_path: Path) -> None:
-    configuration.write_kong_env(tmp_path, {"pg_password": "secret"})
+    kong_conf.write_kong_env(tmp_path, {"pg_password": "secret"})
     assert (tmp_path / ".kong_env").stat().st_mode & 0o007 == 0
 
 
 def test_kong_env_is_read_under_the_environment(tmp_path: Path) -> None:
-    configuration.write_kong_env(tmp_path, {"plugins": "bundled,added", "log_level": "info"})
-    values = configuration.load_running({"KONG_PLUGINS": "bundled", "KONG_PREFIX": str(tmp_path)})
+    kong_conf.write_kong_env(tmp_path, {"plugins": "bundled,added", "log_level": "info"})
+    values = kong_conf.load_running({"KONG_PLUGINS": "bundled", "KONG_PREFIX": str(tmp_path)})
     assert values["plugins"] == "bundled"
     assert values["log_level"] == "info"
 
 
 def test_where_nothing_was_prepared_nothing_runs(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=f"Kong is not running at {tmp_path}"):
-        configuration.load_running({"KONG_PREFIX": str(tmp_path)})
+        kong_conf.load_running({"KONG_PREFIX": str(tmp_path)})
     with pytest.raises(CommandError, match=f"no such prefix: {tmp_path}/absent"):
-        configuration.load_running({"KONG_PREFIX": str(tmp_path / "absent")})
+        kong_conf.load_running({"KONG_PREFIX": str(tmp_path / "absent")})

@@ -1,4 +1,4 @@
-"""The ``kong`` command line: which commands there are, and what each one takes."""
+"""The command line of ``kong``: its commands and their options."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from kong_pdk.gateway.command.console import Console
-from kong_pdk.gateway.command.errors import CommandError, UsageError
-from kong_pdk.gateway.command.identity import KONG_VERSION
+from kong_pdk import __version__
+
+from embedded_kong.console import CommandError, Console, UsageError
+
+KONG_VERSION = "3.9.3"
 
 Run = Callable[[Namespace, Console], int]
 
@@ -39,7 +41,7 @@ class _Parser(ArgumentParser):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; its exit code. What goes wrong is a sentence on standard error and exit code 1."""
+    """Run one command; its exit code. An error is a message on standard error and exit code 1."""
     if not arguments or arguments[0] in {"--help", "-h", "help"}:
         print(_usage(), end="", file=sys.stdout if arguments else sys.stderr)
         return 0 if arguments else 1
@@ -87,7 +89,7 @@ def _parser(name: str) -> _Parser:
     parser.add_argument("--v", dest="verbose", action="store_true", help="verbose")
     parser.add_argument("--vv", dest="debug", action="store_true", help="debug")
     if name == "version":
-        parser.add_argument("-a", "--all", action="store_true", help="versions of what it stands on, too")
+        parser.add_argument("-a", "--all", action="store_true", help="also the version of Python")
         return parser
     if name == "check":
         parser.add_argument("file", nargs="?", type=Path, default=Path("/etc/kong/kong.conf"))
@@ -97,14 +99,13 @@ def _parser(name: str) -> _Parser:
     if name not in {"health", "quit", "stop"}:
         parser.add_argument("-c", "--conf", type=Path, help="configuration file")
     if name in {"prepare", "start", "restart", "reload"}:
-        # Only nginx has a use for it.
-        parser.add_argument("--nginx-conf", type=Path, help="taken, and of no effect here")
+        parser.add_argument("--nginx-conf", type=Path, help="accepted, without effect")
     if name == "quit":
         parser.add_argument("-t", "--timeout", type=float, default=10, help="seconds before forced shutdown")
         parser.add_argument("-w", "--wait", type=float, default=0, help="seconds before the shutdown begins")
     if name == "prepare":
-        # `kong prepare -p PREFIX kong docker-start` is what the official entrypoint says.
-        parser.add_argument("words", nargs="*", help="taken, and of no effect")
+        # The official entrypoint runs `kong prepare -p PREFIX kong docker-start`.
+        parser.add_argument("words", nargs="*", help="accepted, without effect")
     return parser
 
 
@@ -113,37 +114,36 @@ def _add_subcommand(parser: _Parser, name: str) -> None:
         parser.add_argument("command", choices=("init", "parse", "db_import"))
         parser.add_argument("file", nargs="?", type=Path, help="declarative configuration")
     if name == "migrations":
-        from kong_pdk.gateway.command.database import COMMANDS
+        from embedded_kong.kong_commands import MIGRATIONS
 
-        parser.add_argument("command", choices=COMMANDS)
+        parser.add_argument("command", choices=MIGRATIONS)
         parser.add_argument("-y", "--yes", action="store_true", help='assume "yes" to prompts')
         parser.add_argument("-q", "--quiet", action="store_true", help="suppress all output")
-        parser.add_argument("-f", "--force", action="store_true", help="taken, and of no effect here")
-        parser.add_argument("--db-timeout", "--lock-timeout", type=float, help="taken, and of no effect here")
+        parser.add_argument("-f", "--force", action="store_true", help="accepted, without effect")
+        parser.add_argument("--db-timeout", "--lock-timeout", type=float, help="accepted, without effect")
 
 
 def _command(name: str) -> Run:
-    """The function behind a command. Imported here: ``kong version`` reads no configuration."""
+    """Find the function of a command. Imported here: ``kong version`` reads no configuration."""
     if name == "version":
         return _version
-    if name == "config":
-        from kong_pdk.gateway.command.declarative import config
+    from embedded_kong import kong_commands
 
-        return config
-    if name == "migrations":
-        from kong_pdk.gateway.command.database import migrations
-
-        return migrations
-    from kong_pdk.gateway.command import lifecycle
-
-    found: Run = lifecycle.quit_gracefully if name == "quit" else getattr(lifecycle, name)
+    found: Run = kong_commands.quit_gracefully if name == "quit" else getattr(kong_commands, name)
     return found
 
 
 def _version(arguments: Namespace, console: Console) -> int:
-    from kong_pdk.gateway.command.identity import version_line
-
     console.say(version_line())
     if arguments.all:
         console.say(f"Python: {sys.version.split()[0]}")
     return 0
+
+
+def version_line() -> str:
+    """Give the line of ``kong version``. It begins with Kong's number: scripts read it."""
+    return f"{KONG_VERSION} (kong-python embedded gateway {__version__}: development and test stand-in, not Kong)"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from kong_pdk.gateway.command import prefix as prefixes
-from kong_pdk.gateway.command.main import main
+from embedded_kong import kong_prefix
+from embedded_kong.kong_command_line import main
 
 Capture = pytest.CaptureFixture[str]
 
@@ -33,7 +33,7 @@ def process_in(prefix: Path) -> Iterator[subprocess.Popen[bytes]]:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         (prefix / "pids").mkdir(parents=True, exist_ok=True)
-        prefixes.pid_file(prefix).write_text(f"{process.pid}\n")
+        kong_prefix.pid_file(prefix).write_text(f"{process.pid}\n")
         yield process
     finally:
         process.kill()
@@ -52,7 +52,7 @@ def test_version_begins_with_kongs_and_says_what_it_is(capsys: Capture) -> None:
 def test_version_reads_no_configuration() -> None:
     """It must answer on a machine with any configuration, and at once."""
     loaded = (
-        "import sys; from kong_pdk.gateway.command.main import main; main(['version'])\n"
+        "import sys; from embedded_kong.kong_command_line import main; main(['version'])\n"
         "print([name for name in sys.modules if 'settings' in name or 'asyncio' in name])"
     )
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, timeout=60, check=True)
@@ -160,7 +160,7 @@ def test_health_looks_at_the_process_only(prefix: Path, capsys: Capture) -> None
 @pytest.mark.parametrize("content", ["", "no number", "-1", "0", "9" * 40])
 def test_a_broken_pid_file_means_not_running(prefix: Path, content: str) -> None:
     assert main(["prepare"]) == 0
-    prefixes.pid_file(prefix).write_text(content)
+    kong_prefix.pid_file(prefix).write_text(content)
     assert main(["health"]) == 1
 
 
@@ -284,8 +284,8 @@ def test_sockets_are_deleted_wherever_they_came_from(prefix: Path) -> None:
     for path in (prefix / "a.sock", prefix / "sockets" / "b.sock"):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(os.fspath(path))
-    assert prefixes.delete_sockets(prefix) == [prefix / "a.sock", prefix / "sockets" / "b.sock"]
-    assert prefixes.delete_sockets(prefix) == []
+    assert kong_prefix.delete_sockets(prefix) == [prefix / "a.sock", prefix / "sockets" / "b.sock"]
+    assert kong_prefix.delete_sockets(prefix) == []
     assert (prefix / "kept.txt").exists()
 
 

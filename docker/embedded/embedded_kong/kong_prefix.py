@@ -1,4 +1,4 @@
-"""The prefix: the directory in which a node keeps its configuration, its logs and its process id."""
+"""The prefix: the directory of a node's configuration, logs and process id."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from kong_pdk.gateway.command.configuration import prefix_of, write_kong_env
-from kong_pdk.gateway.command.errors import CommandError
+from embedded_kong.console import CommandError
+from embedded_kong.kong_conf import prefix_of, write_kong_env
 
 _DIRECTORIES = ("logs", "pids", "sockets")
-# Kong makes these at once; the entrypoint of the image turns the first three into links.
+# Kong makes these files in advance; the entrypoint of the image turns the first three into links.
 _LOGS = (
     "access.log",
     "admin_access.log",
@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.05
 
 
 def prepare(values: Mapping[str, str]) -> Path:
-    """Make the prefix and write ``.kong_env`` into it. Raises :class:`CommandError`."""
+    """Make the prefix with its folders, logs and ``.kong_env``. Raises :class:`CommandError`."""
     prefix = prefix_of(values)
     try:
         prefix.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def prepare(values: Mapping[str, str]) -> Path:
 
 
 def delete_sockets(prefix: Path) -> list[Path]:
-    """Delete every unix socket in the prefix and in ``sockets``, whoever made it, and say which they were."""
+    """Delete every unix socket in the prefix and in ``sockets``; give their paths."""
     found = [
         path
         for folder in (prefix, prefix / "sockets")
@@ -61,7 +61,7 @@ def pid_file(prefix: Path) -> Path:
 
 
 def running(prefix: Path) -> int | None:
-    """The process id of the node in this prefix, or None if there is none that is alive."""
+    """Give the process id of the node in this prefix, or None if it does not run."""
     try:
         pid = int(pid_file(prefix).read_text(encoding="ascii"))
         if pid <= 0:  # to the system these are groups of processes
@@ -75,7 +75,7 @@ def running(prefix: Path) -> int | None:
 
 
 def send(prefix: Path, number: signal.Signals) -> int:
-    """Send a signal to the node in this prefix; its process id. Raises :class:`CommandError`."""
+    """Send a signal to the node in this prefix and give its process id. Raises :class:`CommandError`."""
     pid = running(prefix)
     if pid is None:
         raise CommandError(f"nginx not running in prefix: {prefix}")
@@ -87,7 +87,7 @@ def send(prefix: Path, number: signal.Signals) -> int:
 
 
 def wait(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until the condition holds, at most this long; whether it does."""
+    """Wait until the condition holds, at most this long; give whether it does."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:
@@ -97,7 +97,7 @@ def wait(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether a process has ended and nobody has asked for its exit status: process 1 of a container may not."""
+    """Give whether a process is a zombie: process 1 of a container may not collect exit statuses."""
     try:
         return (
             Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0] == "Z"
@@ -107,6 +107,6 @@ def _has_ended(pid: int) -> bool:
 
 
 def _make_log(path: Path) -> None:
-    # A link to /dev/stdout stays as it is, also where that cannot be opened.
+    # A link to /dev/stdout is kept, even if it cannot be opened.
     if not path.is_symlink():
         path.touch()

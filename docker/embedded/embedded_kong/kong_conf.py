@@ -1,4 +1,4 @@
-"""Where a command's configuration comes from: a configuration file or ``.kong_env``, under the environment."""
+"""The configuration of a command: a configuration file or ``.kong_env``, overridden by the environment."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from kong_pdk.gateway.command.errors import CommandError
 from kong_pdk.gateway.gateway_settings import Settings, SettingsError
+
+from embedded_kong.console import CommandError
 
 DEFAULT_PREFIX = "/usr/local/kong"
 DEFAULT_FILES = (Path("/etc/kong/kong.conf"), Path("/etc/kong.conf"))
 KONG_ENV = ".kong_env"
 
 _COMMENT = re.compile(r"(?<!\\)#.*")
-# A line of .kong_env: a backslash keeps what follows it, be it a newline.
+# A line of .kong_env: a backslash escapes the next character, also a newline.
 _LINE = re.compile(r"(?:[^\\\n]|\\[\s\S])+")
 _HEADER = """\
 # The configuration of the gateway that runs in this prefix, written by `kong`.
@@ -23,7 +24,7 @@ _HEADER = """\
 
 
 def load(environment: Mapping[str, str], conf: Path | None = None, prefix: Path | None = None) -> dict[str, str]:
-    """The configuration of a node that is to be started: file, environment over it, ``prefix`` over both.
+    """Read the configuration for a start: the file, overridden by the environment, overridden by ``prefix``.
 
     Keys are Kong's (``proxy_listen``). Raises :class:`CommandError` for a file that cannot be read.
     """
@@ -36,7 +37,7 @@ def load(environment: Mapping[str, str], conf: Path | None = None, prefix: Path 
 def load_running(
     environment: Mapping[str, str], prefix: Path | None = None, conf: Path | None = None
 ) -> dict[str, str]:
-    """The configuration of the node that runs in the prefix: its ``.kong_env``, the environment over it.
+    """Read the configuration of the node that runs in the prefix: ``.kong_env``, overridden by the environment.
 
     Raises :class:`CommandError` where no node has been prepared.
     """
@@ -49,7 +50,7 @@ def load_running(
 
 
 def check(values: Mapping[str, str]) -> Settings:
-    """Judge a configuration as every command does that loads one. No query command is run.
+    """Check a configuration as every command does that loads one. No query command is run.
 
     Raises :class:`CommandError` in Kong's words, for example for a plugin server without a query command.
     """
@@ -60,12 +61,12 @@ def check(values: Mapping[str, str]) -> Settings:
 
 
 def prefix_of(values: Mapping[str, str]) -> Path:
-    """The prefix that a configuration names, as an absolute path."""
+    """Give the prefix of a configuration as an absolute path."""
     return Path(values.get("prefix", "").strip() or DEFAULT_PREFIX).absolute()
 
 
 def as_environment(values: Mapping[str, str]) -> dict[str, str]:
-    """A configuration as the ``KONG_*`` variables that would give it."""
+    """Give the ``KONG_*`` variables of a configuration."""
     return {f"KONG_{name.upper()}": value for name, value in values.items()}
 
 
@@ -94,7 +95,7 @@ def read_kong_env(prefix: Path) -> dict[str, str]:
 
 
 def write_kong_env(prefix: Path, values: Mapping[str, str]) -> None:
-    """Write ``.kong_env`` at once or not at all; a reader never sees half of it. Raises OSError."""
+    """Write ``.kong_env`` atomically: a reader never sees half of it. Raises OSError."""
     lines = [f"{name} = {_escape(value)}\n" for name, value in sorted(values.items())]
     temporary = prefix / f"{KONG_ENV}.new"
     temporary.unlink(missing_ok=True)
@@ -105,7 +106,7 @@ def write_kong_env(prefix: Path, values: Mapping[str, str]) -> None:
 
 
 def _escape(value: str) -> str:
-    # As Kong does for `#`; a newline (declarative_config_string has them) and the backslash itself need it too.
+    # Kong escapes `#`; newlines (in declarative_config_string) and the backslash need it, too.
     return re.sub(r"([\\#\n])", r"\\\1", value)
 
 
