@@ -13,7 +13,7 @@ from kong_pdk.gateway.exchange import Exchange, Exit, RawHeaders, Request
 from kong_pdk.gateway.forwarding import joined
 
 GRPC = frozenset({"grpc", "grpcs"})
-_SERVED = frozenset({"http", "https", *GRPC})
+_HTTP_PROTOCOLS = frozenset({"http", "https", *GRPC})
 _NAMED_GROUP = re.compile(r"\(\?<(?![=!])")
 
 
@@ -127,7 +127,7 @@ class Router:
                 service = config.services.get(route.service_id)
                 if service is not None and not service.enabled:
                     continue
-            if _SERVED.intersection(route.protocols):
+            if _HTTP_PROTOCOLS.intersection(route.protocols):
                 rules.extend(_Rule(route, path) for path in route.paths or (None,))
         self._rules = sorted(rules, key=lambda rule: rule.rank, reverse=True)
 
@@ -157,7 +157,7 @@ def upstream_path(match: Match, path: bytes) -> bytes:
     return paths.escape(paths.join(base.encode(), path, matched, route.strip_path, route.path_handling))
 
 
-_SERVED = frozenset({"http", "https"})
+_SERVED_PROTOCOLS = frozenset({"http", "https"})
 _NOT_FOUND = "404 Not Found will be returned for the current request"
 _NO_ROUTE = "no Route matched with those values"
 
@@ -219,7 +219,7 @@ def _set_route(exchange: Exchange, match: Match) -> None:
 
 
 def _require_http(exchange: Exchange, service: Service) -> None:
-    if service.protocol not in _SERVED:
+    if service.protocol not in _SERVED_PROTOCOLS:
         exchange.node.log.write(
             "error",
             f"service {service.name or service.id}: protocol {service.protocol} is not supported by this gateway, "
@@ -262,7 +262,7 @@ def _require_https(exchange: Exchange, matched: Route) -> None:
     if exchange.node.settings.trusted(request.client_ip):
         forwarded = joined(request.headers, b"x-forwarded-proto")
         scheme = forwarded.decode("latin-1").lower() if forwarded else scheme
-    if scheme != "http" or _SERVED.intersection(matched.protocols) != {"https"}:
+    if scheme != "http" or _SERVED_PROTOCOLS.intersection(matched.protocols) != {"https"}:
         return
     status = matched.https_redirect_status_code
     if status == 426:
