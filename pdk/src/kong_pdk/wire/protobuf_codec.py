@@ -43,10 +43,7 @@ def first_message(received: Sequence[bytes]) -> tuple[bytes, deque[bytes]] | Non
     if total < _LENGTH.size:
         return None
     head = received[0] if len(received[0]) >= _LENGTH.size else b"".join(islice(received, _LENGTH.size))
-    (length,) = _LENGTH.unpack_from(head)
-    if length > MAX_FRAME:
-        raise WireError(f"a message of {length} bytes is announced, the limit is {MAX_FRAME}")
-    end = _LENGTH.size + length
+    end = _LENGTH.size + _length(head)
     if total < end:
         return None
     whole = received[0] if len(received) == 1 else b"".join(received)
@@ -54,10 +51,10 @@ def first_message(received: Sequence[bytes]) -> tuple[bytes, deque[bytes]] | Non
 
 
 class Frames:
-    """Cuts a stream of bytes into messages."""
+    """Cuts a stream of bytes into messages, in time that grows with the bytes and not with the pieces."""
 
     def __init__(self) -> None:
-        self._received: deque[bytes] = deque()
+        self._received = bytearray()
 
     @property
     def partial(self) -> bool:
@@ -69,13 +66,22 @@ class Frames:
 
         :raises WireError: a message is longer than :data:`MAX_FRAME`.
         """
-        if data:
-            self._received.append(data)
+        self._received += data
         messages: list[bytes] = []
-        while (message_and_rest := first_message(self._received)) is not None:
-            message, self._received = message_and_rest
-            messages.append(message)
+        while len(self._received) >= _LENGTH.size:
+            end = _LENGTH.size + _length(self._received)
+            if len(self._received) < end:
+                break
+            messages.append(bytes(self._received[_LENGTH.size : end]))
+            del self._received[:end]
         return messages
+
+
+def _length(head: bytes | bytearray) -> int:
+    (length,) = _LENGTH.unpack_from(head)
+    if length > MAX_FRAME:
+        raise WireError(f"a message of {length} bytes is announced, the limit is {MAX_FRAME}")
+    return int(length)
 
 
 def parse(name: str, payload: bytes) -> Any:
