@@ -70,7 +70,7 @@ class Case:
         return [result for result in self.results if result["phase"] == phase]
 
     def failed_result(self, phase: str) -> int | None:
-        """The number of the order in a phase that the recording server could not send or whose answer it could not read."""
+        """The number of the order in a phase that the recording server did not send, or did not read the answer of."""
         errors = [result.get("error", "") for result in self.results_of(phase)]
         failed = (number for number, error in enumerate(errors) if _NOT_SENT in error)
         return next(failed, None) if self.reference_server_failed else None
