@@ -1,7 +1,7 @@
-"""What a container's log may hold: lines that name their time, level and program, and no trouble but what is listed.
+"""Checks of a container's log: lines have their time, level and program, and only listed warnings and errors.
 
-Every container test fails on a line at warn level or above that nobody expects. What is expected stands here and
-nowhere else, with its reason.
+Every container test fails on an unexpected line at warn level or above. Expected lines are only listed here, each
+with its reason.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Expected:
-    """A line that may stand in the log although it speaks of trouble; ``level`` may be several: ``warn|error``."""
+    """A line at warn level or above that may be in the log; ``level`` may be several: ``warn|error``."""
 
     program: str
     level: str
@@ -41,7 +41,7 @@ class Expected:
     reason: str
 
     def matches(self, line: Line) -> bool:
-        """Whether this line is meant; ``pattern`` may stand anywhere in the text."""
+        """Whether this line is expected; ``pattern`` may match anywhere in the text."""
         same = self.program == line.program and line.level in self.level.split("|")
         return same and bool(re.search(self.pattern, line.text))
 
@@ -136,14 +136,14 @@ KILLED_KONG = Expected("supervisord", "error", r"Kong ended with status 137", "t
 
 
 def raised_by(program: str) -> Expected:
-    """The report of a handler that raises because the test told it to: a sentence and a traceback."""
+    """The report of a handler that raises on the test's request: a message and a traceback."""
     return Expected(program, "error", r"", "its handler raises because the test asks it to")
 
 
 def parse(log: str) -> list[Line]:
-    """Read a log. A line that does not name its time, level and program is an AssertionError.
+    """Read a log. A line without its time, level and program is an AssertionError.
 
-    Where the first line is a JSON object, all have to be.
+    If the first line is a JSON object, all lines must be.
     """
     if log.startswith("{"):
         return [_read_object(text) for text in log.splitlines()]
@@ -166,6 +166,6 @@ def _read_object(text: str) -> Line:
 
 
 def trouble(lines: Iterable[Line], expected: Iterable[Expected] = ()) -> list[Line]:
-    """The lines at warn level or above that are not expected."""
+    """Give the unexpected lines at warn level or above."""
     known = (*ALWAYS, *expected)
     return [line for line in lines if line.level in TROUBLE and not any(entry.matches(line) for entry in known)]
