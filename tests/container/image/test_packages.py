@@ -122,7 +122,7 @@ def test_few_rights(kong: Launcher) -> None:
 
 
 def test_a_volume_of_two_users(kong: Launcher) -> None:
-    """Users who share a volume install their own packages: nobody runs packages that another user could have changed."""
+    """Users who share a volume install their own packages: nobody runs packages that another user may have changed."""
     volume = f"--volume={kong.volume()}:{PACKAGES}"
     plugins = kong.folder(ONE)
     options = [*WITHOUT_RIGHTS, volume, with_wheels(kong)]
