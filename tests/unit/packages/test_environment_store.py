@@ -1,4 +1,4 @@
-"""Whose packages are used: this user's own and root's, where nobody else could have written them."""
+"""Which installed packages are used: this user's own and root's, if no other user could have changed them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_without_an_install_the_message_names_the_directory(folder: Path, locate
 
 
 @pytest.mark.parametrize(("mode", "shared"), [(0o777, 0o1777), (0o2775, 0o3775), (0o1775, 0o1775), (0o755, 0o755)])
-def test_a_shared_directory_stays_one_and_gets_the_sticky_bit(
+def test_a_shared_directory_stays_shared_and_gets_the_sticky_bit(
     mode: int, shared: int, installed: Install, data: Path
 ) -> None:
     data.mkdir()
@@ -112,7 +112,7 @@ def test_a_shared_directory_stays_one_and_gets_the_sticky_bit(
 
 
 @AS_ROOT
-def test_where_users_share_a_volume_each_has_its_own(
+def test_users_who_share_a_volume_have_their_own_environments(
     located: Locate, installed: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [made] = installed().directories("one")
@@ -138,7 +138,7 @@ def test_where_users_share_a_volume_each_has_its_own(
 def test_the_owner_counts_and_not_the_name_of_the_folder(
     located: Locate, installed: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``COPY --chown=kong`` takes what root has installed in an earlier stage to another user."""
+    """``COPY --chown=kong`` gives packages that root has installed in an earlier stage to another user."""
     [made] = installed().directories("one")
     for path in (made.parent, *made.parent.rglob("*")):
         os.chown(path, STRANGER, 0)
@@ -147,7 +147,7 @@ def test_the_owner_counts_and_not_the_name_of_the_folder(
 
 
 @AS_ROOT
-def test_a_strangers_folder_in_the_way_is_named() -> None:
+def test_a_folder_of_another_user_is_named() -> None:
     with tempfile.TemporaryDirectory() as data:
         shared = [Path(data), Path(data) / "environments"]
         theirs = shared[1] / str(STRANGER + 1)
@@ -204,7 +204,7 @@ def test_packages_of_root_are_used_by_every_user(
     [made] = installed().directories("one")
     for path in (made, *made.rglob("*")):
         assert (path.stat().st_uid, path.stat().st_mode & 0o444) == (0, 0o444)
-    # The user whom the data directory belongs to can go on installing.
+    # The owner of the data directory can continue to install.
     assert ((data / "environments").stat().st_uid, (data / "environments").stat().st_mode & 0o1777) == (
         STRANGER,
         0o1775,

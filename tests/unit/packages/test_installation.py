@@ -1,4 +1,4 @@
-"""Which packages are installed, where they are kept, and what the log and the problems say; pip is a fake."""
+"""Which packages are installed, where they are kept, and the messages in the log and the problems; pip is a fake."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_leftovers_of_a_killed_start_are_removed(one: None, installed: Install, 
     assert [entry.name for entry in data.iterdir()] == ["environments"]
 
 
-def test_environments_without_use_for_a_month_are_removed(one: None, installed: Install, data: Path) -> None:
+def test_environments_that_were_unused_for_a_month_are_removed(one: None, installed: Install, data: Path) -> None:
     long_ago = time.time() - MONTH_SECONDS
     mine = data / "environments" / str(os.geteuid())
     for path in (mine / "all-unused", mine / "all-used", mine / "all-recent", mine.with_name("all-of-an-old-version")):
