@@ -1,4 +1,4 @@
-"""WebSocket upgrades: passed on to the service, and carried both ways once it agrees."""
+"""WebSocket upgrades: passed on to the service, and carried in both directions after it agrees."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def echoes(seen: Seen, connection: socket.socket) -> None:
 
 
 def agreed(connection: socket.socket) -> dict[str, str]:
-    """Read exactly the head of a 101; returns its headers."""
+    """Read exactly the head of a 101; return its headers."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         piece = connection.recv(1)
@@ -67,7 +67,7 @@ def asked(gateway: Running, then: bytes = b"") -> Iterator[socket.socket]:
 
 
 class Phases(PythonPlugin):
-    """A plugin that notes its phases with the status of the response, and may answer in ``access``."""
+    """A plugin that records its phases with the status of the response, and may answer in ``access``."""
 
     def __init__(self, answer: Exit | None = None) -> None:
         self.ran: list[tuple[str, int | None]] = []
@@ -123,7 +123,7 @@ def test_bytes_go_both_ways_and_access_and_log_run(gateway: Running, upstream: U
     assert "[error]" not in gateway.errors.getvalue()
 
 
-def test_what_the_client_sends_too_early_is_not_lost(gateway: Running) -> None:
+def test_early_bytes_of_the_client_are_kept(gateway: Running) -> None:
     with asked(gateway, b"early") as connection:
         agreed(connection)
         assert exactly(connection, 5) == b"early"
@@ -146,7 +146,7 @@ def test_over_tls(serve: Serve, upstream: Upstream) -> None:
         assert exactly(connection, 100_000) == b"x" * 100_000
 
 
-def test_the_end_of_the_service_is_the_client_s(gateway: Running, upstream: Upstream) -> None:
+def test_the_end_of_the_service_ends_the_client_s_side(gateway: Running, upstream: Upstream) -> None:
     def one_word(seen: Seen, connection: socket.socket) -> None:
         connection.sendall(AGREED + b"bye")
         connection.shutdown(socket.SHUT_WR)
@@ -161,7 +161,7 @@ def test_the_end_of_the_service_is_the_client_s(gateway: Running, upstream: Upst
     assert phases.phases_of_request()[-1] == ("log", 101)
 
 
-def test_the_end_of_the_client_is_the_service_s(gateway: Running, upstream: Upstream) -> None:
+def test_the_end_of_the_client_ends_the_service_s_side(gateway: Running, upstream: Upstream) -> None:
     received: list[bytes] = []
     ended = threading.Event()
 
@@ -218,7 +218,7 @@ def test_another_upgrade_is_not_passed_on(gateway: Running, upstream: Upstream, 
     assert ("response", 200) in phases.phases_of_request()
 
 
-def test_silence_ends_it_as_the_service_s_read_timeout_says(serve: Serve, upstream: Upstream) -> None:
+def test_silence_ends_it_after_the_service_s_read_timeout(serve: Serve, upstream: Upstream) -> None:
     upstream.answer = echoes
     gateway = serve(CONFIGURATION.format(port=upstream.port, read_timeout=200))
     with asked(gateway) as connection:

@@ -95,7 +95,7 @@ def test_server_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch, 
     asyncio.run(run())
 
 
-def test_command_that_is_not_there_is_said_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_command_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RESTART_SECONDS", 0.01)
     server, written = managed("/nowhere/at/all")
 
@@ -127,7 +127,7 @@ def test_stop_does_not_wait_for_a_grandchild_that_holds_the_output(
     asyncio.run(run())
 
 
-def test_stop_right_after_start_leaves_nothing_behind() -> None:
+def test_stop_right_after_start_leaves_no_process() -> None:
     server, _ = managed("/usr/bin/tail -f /dev/null")
 
     async def run() -> None:
