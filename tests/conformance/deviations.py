@@ -37,20 +37,20 @@ def other_call(
     :param call: the function and its arguments; recorded: the recorded call in its place; last: the one before.
     """
     function, args = call
-    wanted = recorded.function if recorded else None
+    recorded_function = recorded.function if recorded else None
     if function == "kong.nginx.get_subsystem" and phase == "log":
         # Whether Kong refuses some calls in log depends on the kind of request.
         return OtherCall("stream" if case.kind == STREAM else "http")
     if phase == "log" and last and function == last.method + "s" and last.answer == b"":
         # The stock message cannot tell an empty header from an absent one.
         return OtherCall(_headers(case, function))
-    if recorded and wanted == _QUERY_ARG and case.protocol == "ProtoBuf:1":
+    if recorded and recorded_function == _QUERY_ARG and case.protocol == "ProtoBuf:1":
         # Over the stock messages a client could make Kong raise by an argument without a value.
         values = _query(case, recorded)
         if function == "kong.request.get_query":
             return OtherCall(values, instead=True)
         return OtherCall(True, instead=True) if recorded.refused and args and values.get(args[0]) is True else None
-    if wanted == _RAW_BODY and function == "kong.request.get_body" and case.protocol == "MsgPack:1":
+    if recorded_function == _RAW_BODY and function == "kong.request.get_body" and case.protocol == "MsgPack:1":
         # Kong raises on a body that is in a file, and then never answers: this call asks first.
         return OtherCall(NOTHING, instead=True) if len(case.body) > BODY_BUFFER else OtherCall({})
     return None
@@ -88,9 +88,9 @@ def _query(case: Case, recorded: PdkCall) -> dict[str, Any]:
     """Give the query arguments as a Lua table, or one argument, as Kong gave them."""
     found: dict[str, Any] = {}
     for part in case.recorded["request"]["path"].partition("?")[2].split("&"):
-        name, given, text = part.partition("=")
+        name, equals, text = part.partition("=")
         if name:
-            found.setdefault(_unquoted(name), []).append(_unquoted(text) if given else True)
+            found.setdefault(_unquoted(name), []).append(_unquoted(text) if equals else True)
     values = {name: items if len(items) > 1 else items[0] for name, items in found.items()}
     method = recorded_methods()[recorded.method]
     if isinstance(recorded.answer, bytes) and (value := decode_result(method, recorded.answer)):

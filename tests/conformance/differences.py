@@ -115,7 +115,7 @@ class Comparable:
 
     def __init__(self, ports: dict[int, int]) -> None:
         self._ports = ports
-        self._texts = {f":{ours}": f":{recorded}" for ours, recorded in ports.items()}
+        self._texts = {f":{port}": f":{recorded}" for port, recorded in ports.items()}
 
     def result(self, method: str, value: Any) -> Any:
         """A result of a PDK call."""
@@ -155,8 +155,8 @@ class Comparable:
         value = _ID.sub(lambda id: id[0] if id[0] in _given_ids() else "<id>", value)
         if value.isdigit() and int(value) in self._ports:
             return str(self._ports[int(value)])
-        for ours, recorded in self._texts.items():
-            value = value.replace(ours, recorded)
+        for port, recorded in self._texts.items():
+            value = value.replace(port, recorded)
         return value
 
     def headers(self, headers: list[list[str]]) -> list[tuple[str, str]]:
@@ -176,8 +176,8 @@ class Comparable:
 
     def echo(self, content: dict[str, Any]) -> dict[str, Any]:
         """The request as the upstream received it. The body's length is taken from the recording."""
-        kept = [pair for pair in content["headers"] if pair[0] == "content-length"]
-        return {**content, "headers": self.headers(content["headers"]), "lengths": kept}
+        lengths = [pair for pair in content["headers"] if pair[0] == "content-length"]
+        return {**content, "headers": self.headers(content["headers"]), "lengths": lengths}
 
 
 def _is_request_id(value: Any) -> bool:

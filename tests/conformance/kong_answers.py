@@ -52,13 +52,13 @@ class KongAnswers:
         """Answer a call by a message, or CLOSED."""
         if self._is_over():
             return CLOSED
-        ours = self._method(name)
-        args = arguments(ours, payload)
+        our_method = self._method(name)
+        args = arguments(our_method, payload)
         recorded = self._next
-        same = recorded and ours.function == recorded.function and typed(args) == typed(arguments_of(recorded))
-        if recorded and same and not (recorded.refused and self._allowed(ours.function, args)):
-            return self._answer(ours, self._take())
-        return encode_result(ours, self._other(ours.function, args).answer)
+        same = recorded and our_method.function == recorded.function and typed(args) == typed(arguments_of(recorded))
+        if recorded and same and not (recorded.refused and self._allowed(our_method.function, args)):
+            return self._answer(our_method, self._take())
+        return encode_result(our_method, self._other(our_method.function, args).answer)
 
     def end(self) -> None:
         """Take the end of the handler.
@@ -111,16 +111,16 @@ class KongAnswers:
             self._beyond = self._take().refused  # Kong's handler stopped here.
         return other
 
-    def _answer(self, ours: Method, recorded: PdkCall) -> bytes | NoAnswer:
+    def _answer(self, our_method: Method, recorded: PdkCall) -> bytes | NoAnswer:
         if not isinstance(recorded.answer, bytes):
             self.cut = recorded.answer is UNREADABLE
             return CLOSED
-        answer = convert(exact_twin(self._event, recorded) or recorded, ours)
-        if ours.output != "RawBodyResult" or decode_result(ours, answer).path is None:
+        answer = convert(exact_twin(self._event, recorded) or recorded, our_method)
+        if our_method.output != "RawBodyResult" or decode_result(our_method, answer).path is None:
             return answer
         file = self._folder / "body"  # The path of a large body must be a file that exists.
         file.write_bytes(self._case.body)
-        return encode_result(ours, RawBody(path=str(file)))
+        return encode_result(our_method, RawBody(path=str(file)))
 
 
 def _described(call: PdkCall) -> str:

@@ -24,10 +24,10 @@ _DEFAULTS: dict[str, list[Any]] = {
 
 def arguments(method: Method, payload: bytes) -> list[Any]:
     """Give the arguments of Kong's function that a message contains."""
-    given = list(decode_arguments(method, payload))
-    while given and given[-1] is None:
-        given.pop()
-    return given or list(_DEFAULTS.get(method.function, []))
+    values = list(decode_arguments(method, payload))
+    while values and values[-1] is None:
+        values.pop()
+    return values or list(_DEFAULTS.get(method.function, []))
 
 
 def arguments_of(call: PdkCall) -> list[Any]:
@@ -85,16 +85,16 @@ def exact_twin(event: Sent, call: PdkCall) -> PdkCall | None:
     return None
 
 
-def convert(call: PdkCall, ours: Method) -> bytes:
+def convert(call: PdkCall, our_method: Method) -> bytes:
     """Give Kong's answer in the message of another method for the same function. An empty message counts as nil."""
     recorded = recorded_methods()[call.method]
-    if recorded.output == ours.output:
+    if recorded.output == our_method.output:
         return bytes(call.answer)
     if recorded.output == "String" and not call.answer:
-        return encode_result(ours, None)
+        return encode_result(our_method, None)
     plain = decode_result(recorded, call.answer)
-    if ours.output == "RawBodyResult":
+    if our_method.output == "RawBodyResult":
         plain = RawBody(content=plain if isinstance(plain, bytes) else str(plain).encode("utf-8", "surrogateescape"))
-    if ours.output == "UriCapturesResult":
+    if our_method.output == "UriCapturesResult":
         plain = {"unnamed": list((plain or {}).get("unnamed") or []), "named": (plain or {}).get("named") or {}}
-    return encode_result(ours, plain)
+    return encode_result(our_method, plain)

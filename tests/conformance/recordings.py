@@ -138,8 +138,8 @@ class Recording:
         if not self.extended:
             return text
         rows = [(row["rpc"], row["wire_name"], _short(row["input"]), _short(row["output"])) for row in _extension()]
-        ours = {name for name in self.answered_methods if name in METHODS and METHODS[name].extended}
-        more = [METHODS[name] for name in sorted(ours - {row[1] for row in rows})]
+        extension_methods = {name for name in self.answered_methods if name in METHODS and METHODS[name].extended}
+        more = [METHODS[name] for name in sorted(extension_methods - {row[1] for row in rows})]
         rows += [(rpc_name(method), method.name, method.input, method.output) for method in more]
         end = text.rindex("}")
         return text[:end] + "".join(f"    {_line(*row)}\n" for row in rows) + text[end:]

@@ -56,10 +56,10 @@ class Replay(ABC):
         except BaseException:
             self.close()
             raise
-        wanted = expected(case)
-        noted = self._results.of(case, len(wanted.noted))
-        if wanted.differs(noted):
-            ours, theirs = ("".join(f"\n  {note}" for note in notes) for notes in (noted, wanted.noted))
+        expected_results = expected(case)
+        noted = self._results.of(case, len(expected_results.noted))
+        if expected_results.differs(noted):
+            ours, theirs = ("".join(f"\n  {note}" for note in notes) for notes in (noted, expected_results.noted))
             raise Difference(f"{case.name}: the handler got {ours}\n\nbut the recorded one {theirs}")
 
     def close(self) -> None:

@@ -123,18 +123,18 @@ class Setups:
 def with_ports(stream_yml: str, ports: dict[int, int], services: dict[int, int]) -> str:
     """Give the recorded configuration of streams with this run's ports."""
 
-    def here(value: Any, name: str = "") -> Any:
+    def with_port(value: Any, name: str = "") -> Any:
         if isinstance(value, dict):
-            return {key: here(item, key) for key, item in value.items()}
+            return {key: with_port(item, key) for key, item in value.items()}
         if isinstance(value, list):
-            return [here(item) for item in value]
+            return [with_port(item) for item in value]
         if name == "port":
             return {**ports, **services}.get(value, value)
         if isinstance(value, str):
             return re.sub(r"\b\d+\b", lambda found: str(services.get(int(found[0]), found[0])), value)
         return value
 
-    return json.dumps(here(yaml.safe_load(stream_yml)))
+    return json.dumps(with_port(yaml.safe_load(stream_yml)))
 
 
 def globally_applied(port: int, note: str) -> str:
@@ -220,8 +220,8 @@ def compare_calls(case: Case, setup: Setup) -> None:
                 not recorded.refused
             ):  # The recording server also noted a value for calls whose answer it did not wait for.
                 values = (as_recorded_result(call), result["value"])
-                got, wanted = (author_value(case, call.method, value) for value in values)
-                assert comparable.result(call.function, got) == comparable.result(call.function, wanted)
+                got, expected = (author_value(case, call.method, value) for value in values)
+                assert comparable.result(call.function, got) == comparable.result(call.function, expected)
     started = case.recording.start_of(case.events[0].instance, case) if case.events else None
     if started is not None and case.kind != HTTP:
         assert configuration(setup, observed.config) == configuration(setup, json.loads(started.call.config))

@@ -65,17 +65,17 @@ METHOD = ("kong.request.get_method", [], "GET")
 
 @pytest.mark.parametrize("protocol", BOTH)
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("calls", "why"),
     [
         ([PATH, METHOD], r"get_method\(\) was called, no call was recorded"),
         ([METHOD], r"get_method\(\) was called, kong.request.get_path\(\) was recorded"),
         ([], r"the handler ended, kong.request.get_path\(\) was recorded"),
     ],
 )
-def test_wrong_calls(protocol: str, given: list[written_cases.Written], why: str, play: Any) -> None:
+def test_wrong_calls(protocol: str, calls: list[written_cases.Written], why: str, play: Any) -> None:
     """An additional, a different and a missing call are reported."""
     with pytest.raises(Difference, match=why):
-        play(_with_orders(written_cases.case(protocol, "rewrite", [PATH], ["/strip"]), given))
+        play(_with_orders(written_cases.case(protocol, "rewrite", [PATH], ["/strip"]), calls))
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -93,9 +93,9 @@ def test_wrong_value(protocol: str, value: Any, play: Any) -> None:
         play(written_cases.case(protocol, "rewrite", [HEADER], [value]))
 
 
-def _with_orders(case: Case, given: list[written_cases.Written]) -> Case:
+def _with_orders(case: Case, calls: list[written_cases.Written]) -> Case:
     """Give a case whose orders for our probe differ from the recorded ones."""
-    other = written_cases.case(case.protocol, "rewrite", given, [])
+    other = written_cases.case(case.protocol, "rewrite", calls, [])
     case.events[0].pdk_calls[0].answer = other.events[0].pdk_calls[0].answer
     return case
 

@@ -111,14 +111,14 @@ def together(decisive: set[str]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("way", "name"), together(ENDS))
 def test_handlers_get_the_same(outcome, kongs, way, name):
-    here, there = (Compared(kongs[each], outcome(each, name)) for each in (way, MSGPACK))
-    assert set(here.outcome.got) == set(there.outcome.got)
+    ours, reference = (Compared(kongs[each], outcome(each, name)) for each in (way, MSGPACK))
+    assert set(ours.outcome.got) == set(reference.outcome.got)
     for phase, calls in SCENARIOS[name].orders().items():
-        pairs = zip(calls, here.outcome.got.get(phase, []), there.outcome.got.get(phase, []), strict=False)
+        pairs = zip(calls, ours.outcome.got.get(phase, []), reference.outcome.got.get(phase, []), strict=False)
         for call, got, expected in pairs:
             if name == LARGE and call[0] == "kong.request.get_raw_body":
                 continue  # It has its own test.
-            compare(way, call, here.value(call, got), there.value(call, expected), f"{phase}: {call}")
+            compare(way, call, ours.value(call, got), reference.value(call, expected), f"{phase}: {call}")
 
 
 class Compared:
@@ -173,12 +173,12 @@ def assert_part(got: Any, expected: Any, what: str) -> None:
 
 @pytest.mark.parametrize(("way", "name"), together(WRITES))
 def test_clients_and_services_get_the_same(outcome, kongs, way, name):
-    here, there = (Compared(kongs[each], outcome(each, name)).response() for each in (way, MSGPACK))
+    ours, reference = (Compared(kongs[each], outcome(each, name)).response() for each in (way, MSGPACK))
     if name in OTHER_ANSWERS:
-        assert here[0] == there[0]
-        assert (here[-1], there[-1][:6]) == (b"", b"<html>")
+        assert ours[0] == reference[0]
+        assert (ours[-1], reference[-1][:6]) == (b"", b"<html>")
     else:
-        assert here == there
+        assert ours == reference
 
 
 def test_a_large_body_is_read_from_its_file_or_reported(outcome):

@@ -58,8 +58,8 @@ def _msgpack(phase: str, made: Sequence[Written]) -> Iterator[Frame]:
             yield {"conn": number % 2, "from": side, "hex": message.hex()}
 
     yield from exchange("plugin.StartInstance", {"Name": "probe", "Config": '{"__seq__": 1}'}, {"Id": 1})
-    wanted: list[Any] = [{"Method": method, "Args": args} for method, args, _ in made]
-    outputs = iter([{"Data": data, "EventId": 5} for data in [*wanted, "ret"]])
+    calls_made: list[Any] = [{"Method": method, "Args": args} for method, args, _ in made]
+    outputs = iter([{"Data": data, "EventId": 5} for data in [*calls_made, "ret"]])
     yield from exchange("plugin.HandleEvent", {"InstanceId": 1, "EventName": phase}, next(outputs))
     for method, _, value in itertools.takewhile(lambda each: each[2] is not NOTHING, made):
         step = {"EventId": 5} if value is None else {"EventId": 5, "Data": value}
@@ -67,8 +67,8 @@ def _msgpack(phase: str, made: Sequence[Written]) -> Iterator[Frame]:
 
 
 def _protobuf(phase: str, made: Sequence[Written]) -> Iterator[Frame]:
-    def frame(side: str, message: bytes, **words: Any) -> Frame:
-        return {"conn": 1, "from": side, "hex": message.hex(), **words}
+    def frame(side: str, message: bytes, **fields: Any) -> Frame:
+        return {"conn": 1, "from": side, "hex": message.hex(), **fields}
 
     yield frame("kong", protobuf_codec.encode_call(1, calls.StartInstance("probe", b'{"__seq__": 1}')))
     yield frame("server", protobuf_codec.encode_return(1, calls.InstanceStatus("probe", 1)))
