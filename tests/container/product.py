@@ -217,8 +217,8 @@ class Launcher:
     def derive(self, dockerfile: str, files: Mapping[str, Content], **arguments: str) -> str:
         """Build an image from a Dockerfile, the files that it copies and build arguments; its id."""
         context = self.folder({"Dockerfile": dockerfile, **files})
-        given = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-        built = docker("build", "--quiet", "--label", LABEL, *given, str(context), timeout=BUILD_SECONDS)
+        build_args = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+        built = docker("build", "--quiet", "--label", LABEL, *build_args, str(context), timeout=BUILD_SECONDS)
         self._images.append(built.stdout.split()[-1])
         return self._images[-1]
 

@@ -136,7 +136,7 @@ def test_an_image_that_is_up_to_date_is_one_line(stand_in: bool, tmp_path: Path)
     """A second build with the same inputs, or two at once, changes nothing and says so in one line."""
     if not stand_in:
         pytest.skip("the base image under test is not the stand-in, and building that needs root and an archive")
-    # A copy, so that nobody edits it during the test.
+    # A copy, so that no edit disturbs the test.
     for part in ("docker/embedded", "pdk"):
         shutil.copytree(REPOSITORY / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "build"))
     shutil.copy2(BUILD, tmp_path / "docker" / "embedded")

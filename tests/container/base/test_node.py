@@ -128,13 +128,13 @@ def test_reload_queries_the_servers_again(start_node: StartNode) -> None:
     servers["KONG_PLUGINSERVER_AA_QUERY_CMD"] = f"echo asked >> /tmp/asked; {query}"
     node = start_node(env=servers)
 
-    def asked() -> int:
+    def queries() -> int:
         return node.exec("cat", "/tmp/asked").stdout.count("asked")
 
-    before = asked()
+    before = queries()
     assert before >= 1
     node.exec("kong", "reload")
-    node.wait_for(lambda: asked() > before, "asked again")
+    node.wait_for(lambda: queries() > before, "another query")
 
 
 @pytest.mark.parametrize("name", ["SIGQUIT", "SIGTERM"])

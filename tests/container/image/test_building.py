@@ -130,11 +130,11 @@ def test_the_labels(image: str, kong_image: str) -> None:
 
 def test_no_label_of_the_base_is_left(image: str, kong_image: str) -> None:
     """Labels that describe the base, as Kong's or Ubuntu's image, are not on this image."""
-    ours = labels(image)
+    image_labels = labels(image)
     inherited = [
         name
         for name, value in labels(kong_image).items()
-        if (name == "maintainer" or name.startswith(OCI)) and value and ours[name] == value
+        if (name == "maintainer" or name.startswith(OCI)) and value and image_labels[name] == value
     ]
 
     assert inherited in ([], [f"{OCI}licenses"])

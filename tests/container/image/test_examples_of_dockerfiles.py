@@ -44,11 +44,11 @@ def multi_stage(serving: Callable[[str], Kong]) -> Kong:
 
 
 @pytest.mark.parametrize(
-    ("given", "status"), [("2.4", 200), ("10.0.1", 200), ("2.3.9", 400), ("new", 400), (None, 400)]
+    ("version", "status"), [("2.4", 200), ("10.0.1", 200), ("2.3.9", 400), ("new", 400), (None, 400)]
 )
-def test_the_derived_image(derived: Kong, given: str | None, status: int) -> None:
+def test_the_derived_image(derived: Kong, version: str | None, status: int) -> None:
     """Its plugin compares versions with the package that requirements.txt names."""
-    answer = derived.request(headers={} if given is None else {"x-client-version": given})
+    answer = derived.request(headers={} if version is None else {"x-client-version": version})
 
     assert answer.status == status
     if status == 400:

@@ -28,7 +28,7 @@ MISTAKES: dict[str, tuple[Mapping[str, str], str, tuple[str, ...]]] = {
         "broken.py:2",
         ("no_such_package_anywhere", "not installed", f"add no_such_package_anywhere to {PLUGINS}/requirements.txt"),
     ),
-    "Schema is no list": (
+    "Schema is not a list": (
         {"broken.py": f"Schema = 'message'\n\n{WORKS}"},
         "broken.py:1",
         ("Schema", "not a list or a tuple", "write it"),
@@ -48,7 +48,7 @@ MISTAKES: dict[str, tuple[Mapping[str, str], str, tuple[str, ...]]] = {
         "broken.py:1",
         ("requird", 'did you mean "required"'),
     ),
-    "priority is no integer": (
+    "priority is not an integer": (
         {"broken.py": f"version = '1.0.0'\npriority = 1.5\n\n{WORKS}"},
         "broken.py:2",
         ("priority", "1.5", "integer", "write priority = "),

@@ -46,7 +46,7 @@ NOT_INSTALLED = Expected(
     "kong-python",
     "error",
     r"cannot be installed: |KONG_PYTHON_ON_BROKEN_PLUGIN=skip",
-    "the test asks for a package that there is none of, and starts without the plugin",
+    "the test asks for a package that does not exist, and starts without the plugin",
 )
 
 
@@ -122,7 +122,7 @@ def test_few_rights(kong: Launcher) -> None:
 
 
 def test_a_volume_of_two_users(kong: Launcher) -> None:
-    """Users who share a volume install their own packages: nobody runs packages that another user may have changed."""
+    """Users who share a volume install their own packages: no user runs packages that another user could change."""
     volume = f"--volume={kong.volume()}:{PACKAGES}"
     plugins = kong.folder(ONE)
     options = [*WITHOUT_RIGHTS, volume, with_wheels(kong)]
@@ -207,9 +207,9 @@ def test_a_failed_install_is_named(kong: Launcher) -> None:
     """
     broken = {"requirements.txt": "alpha\nnowhere\n", "own/requirements.txt": "# as the docs say\nbeta\nalpha>=2\n"}
 
-    in_vain, own, for_all = sorted(start_failures(kong, {**FILES, **broken}))
+    dependent, own, for_all = sorted(start_failures(kong, {**FILES, **broken}))
 
-    assert in_vain.startswith(f"{PLUGINS}/for-all.py:2: ") and f"fix {PLUGINS}/req" in in_vain
+    assert dependent.startswith(f"{PLUGINS}/for-all.py:2: ") and f"fix {PLUGINS}/req" in dependent
     assert for_all.startswith(f"{PLUGINS}/requirements.txt:2: the packages of all plugins cannot be installed: ")
     assert "requirement nowhere (from versions: none)" in for_all and "fix the name" in for_all
     assert re.match(rf"{PLUGINS}/own/requirements\.txt:\d: the packages of plugin own cannot be installed: ", own)
@@ -262,11 +262,11 @@ BUILT = {
 
 def test_only_wheels_are_installed(kong: Launcher) -> None:
     """Nothing is built unless KONG_PYTHON_INSTALL=on: the message names the line and the variable."""
-    [failure, in_vain] = sorted(start_failures(kong, BUILT), key=lambda text: "for-all.py" in text)
+    [failure, dependent] = sorted(start_failures(kong, BUILT), key=lambda text: "for-all.py" in text)
 
     assert failure.startswith(f"{PLUGINS}/requirements.txt:1: ") and "./lib has to be built from source" in failure
     assert "KONG_PYTHON_INSTALL=on" in failure
-    assert f"fix {PLUGINS}/requirements.txt" in in_vain
+    assert f"fix {PLUGINS}/requirements.txt" in dependent
 
 
 def test_a_build_sees_no_password(kong: Launcher) -> None:

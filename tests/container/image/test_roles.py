@@ -37,7 +37,7 @@ def test_a_control_plane_starts_no_server(kong: Launcher) -> None:
 
 
 def test_the_role_in_kong_conf(kong: Launcher) -> None:
-    """The role may stand in kong.conf."""
+    """The role may be set in kong.conf."""
     conf = kong.file("role = control_plane\n")
     container = kong.start(
         plugins=kong.folder({"py-hello.py": PY_HELLO}),
