@@ -41,19 +41,19 @@ def test_every_build_argument_is_documented() -> None:
 
 def test_compose_passes_existing_arguments() -> None:
     compose: Any = manifests.read(REPOSITORY / "compose.yaml")
-    given = compose["x-hardened"]["build"]["args"]
+    build_args = compose["x-hardened"]["build"]["args"]
     # By default, both are the Dockerfile's.
-    assert given == {"KONG_IMAGE": "${KONG_IMAGE:-kong:3.9}", "PYTHON": "${IMAGE_PYTHON:-python3}"}
+    assert build_args == {"KONG_IMAGE": "${KONG_IMAGE:-kong:3.9}", "PYTHON": "${IMAGE_PYTHON:-python3}"}
     assert (ARGUMENTS["KONG_IMAGE"], ARGUMENTS["PYTHON"]) == ("kong:3.9", "python3")
 
 
 @pytest.mark.parametrize("name", ["derived", "multi-stage"])
 def test_an_example_overrides_the_labels_of_its_base(name: str) -> None:
     dockerfile = (REPOSITORY / "docker" / "examples" / name / "Dockerfile").read_text("utf-8")
-    ours, theirs = (
+    image_labels, example_labels = (
         set(re.findall(r"(org\.opencontainers\.image\.[a-z.]+)=", text)) for text in (DOCKERFILE, dockerfile)
     )
-    assert ours - theirs == {"org.opencontainers.image.ref.name"}
+    assert image_labels - example_labels == {"org.opencontainers.image.ref.name"}
 
 
 def test_scripts_image_passes_existing_arguments() -> None:
@@ -115,8 +115,8 @@ def repository(tmp_path: Path) -> Path:
     for file in ("docker/kong", "docker/host/pip.conf", "docker/kong.yml"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("one\n")
-    who = ["-c", "user.name=Nobody", "-c", "user.email=nobody@example.org"]
-    for command in (["init", "--quiet"], ["add", "."], [*who, "commit", "--quiet", "--message=one"]):
+    identity = ["-c", "user.name=Nobody", "-c", "user.email=nobody@example.org"]
+    for command in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "--message=one"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True, timeout=60)
     return tmp_path
 
