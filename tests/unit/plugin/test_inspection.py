@@ -55,7 +55,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     deadline = time.monotonic() + 30
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -168,14 +168,14 @@ def test_threads_and_processes_of_an_import_are_not_waited_for(tmp_path, write):
     )
     write("hello.py", text + PLUGIN)
     assert [plugin.name for plugin in inspect(tmp_path).plugins] == ["hello"]
-    assert gone(int(pid.read_text()))
+    assert has_ended(int(pid.read_text()))
 
 
 def test_a_process_that_keeps_the_pipe_open_is_not_waited_for(tmp_path, write):
     write("hello.py", "import os, time\nif os.fork() == 0:\n    time.sleep(3600)\n" + PLUGIN)
-    begun = time.monotonic()
+    started = time.monotonic()
     assert [plugin.name for plugin in inspect(tmp_path, timeout=600).plugins] == ["hello"]
-    assert time.monotonic() - begun < 300
+    assert time.monotonic() - started < 300
 
 
 def test_no_child_and_no_file_is_left(tmp_path, write):
@@ -289,11 +289,11 @@ def test_a_plugin_that_prints_without_end_exceeds_the_time(tmp_path):
     (tmp_path / "chatty.py").write_text("import os\nwhile True:\n    os.write(1, b'x' * 1000)\n" + PLUGIN)
     taken = 0
 
-    def take(name: str, data: bytes) -> None:
+    def count(name: str, data: bytes) -> None:
         nonlocal taken
         taken += len(data)
 
-    found = inspect(tmp_path, timeout=1.0, printed=take)
+    found = inspect(tmp_path, timeout=1.0, printed=count)
 
     assert "did not end within 1 s" in messages(found, tmp_path)[0]
     assert taken > 1000
