@@ -90,18 +90,18 @@ def test_an_index_that_cannot_be_reached_is_named(one: None, installed: Install)
 def test_no_password_gets_into_the_log(
     place: str, index: str, write: Write, installed: Install, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given = {**NO_WHEELS, "no_proxy": "*"}
+    variables = {**NO_WHEELS, "no_proxy": "*"}
     write("one.py")
     if place == "variable":
-        given["PIP_INDEX_URL"] = index
+        variables["PIP_INDEX_URL"] = index
         write("requirements.txt", "alpha\n")
     elif place == "file":
         write("requirements.txt", f"--index-url {index}\nalpha\n")
     else:
-        given["SECRET"] = index.removeprefix("http://").partition("@127")[0]
-        write("requirements.txt", f"--index-url {index.replace(given['SECRET'], '${SECRET}')}\nalpha\n")
+        variables["SECRET"] = index.removeprefix("http://").partition("@127")[0]
+        write("requirements.txt", f"--index-url {index.replace(variables['SECRET'], '${SECRET}')}\nalpha\n")
     with caplog.at_level(logging.INFO):
-        [problem] = installed(**given).problems
+        [problem] = installed(**variables).problems
     text = f"{problem}\n{caplog.text}"
     assert "pip: " in text or "%2F for /" in text
     assert "s3cr3t" not in text
@@ -163,8 +163,8 @@ def test_a_build_sees_only_the_variables_that_pip_needs(
     assert not SECRETS.keys() & seen.keys()
     assert not {name for name in seen if name.startswith("KONG_")}
     assert seen["PATH"].endswith(environ["PATH"])  # pip prepends its own folder.
-    wanted = {"HOME": environ["HOME"], **known, **named}
-    assert {name: seen.get(name) for name in wanted} == wanted
+    expected = {"HOME": environ["HOME"], **known, **named}
+    assert {name: seen.get(name) for name in expected} == expected
 
 
 @pytest.fixture
@@ -220,9 +220,9 @@ def test_a_package_that_needs_a_compiler_is_named(one: None, write: Write, insta
 
 def test_settings_for_other_targets_are_ignored(one: None, write: Write, installed: Install, tmp_path: Path) -> None:
     write("logging.py", "raise RuntimeError('pip must not import modules beside the requirements')\n")
-    elsewhere = {"PIP_USER": "1", "PIP_PREFIX": str(tmp_path / "elsewhere"), "PIP_REQUIRE_VIRTUALENV": "1"}
+    target_settings = {"PIP_USER": "1", "PIP_PREFIX": str(tmp_path / "elsewhere"), "PIP_REQUIRE_VIRTUALENV": "1"}
     (tmp_path / "pip.conf").write_text("[install]\nuser = true\n")
-    packages = installed(**elsewhere, PIP_CONFIG_FILE=str(tmp_path / "pip.conf"), PIP_CERT="")
+    packages = installed(**target_settings, PIP_CONFIG_FILE=str(tmp_path / "pip.conf"), PIP_CERT="")
     assert packages.failed == {}
     assert [(directory / "alpha.py").exists() for directory in packages.directories("one")] == [True]
 
