@@ -82,8 +82,8 @@ def plain(body: bytes = b"hello", status: str = "200 OK", *headers: str) -> byte
 
 def echo(seen: Seen, connection: socket.socket) -> None:
     method, path, _ = seen.line.decode("latin-1").split(" ")
-    told = {"method": method, "path": path, "size": seen.size}
-    connection.sendall(plain(json.dumps(told).encode(), "200 OK", "Content-Type: application/json", "X-Up: yes"))
+    description = {"method": method, "path": path, "size": seen.size}
+    connection.sendall(plain(json.dumps(description).encode(), "200 OK", "Content-Type: application/json", "X-Up: yes"))
 
 
 class Upstream:

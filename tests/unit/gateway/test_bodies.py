@@ -160,10 +160,10 @@ def test_expect_100_continue(simple: Running, upstream: Upstream) -> None:
 
 
 def test_a_client_that_leaves_before_its_answer_frees_the_upstream(simple: Running, upstream: Upstream) -> None:
-    asked, left = threading.Event(), threading.Event()
+    requested, left = threading.Event(), threading.Event()
 
     def answer(seen: Seen, connection: socket.socket) -> None:
-        asked.set()
+        requested.set()
         # The gateway closes its connection when its client is gone.
         if connection.recv(1) == b"":
             left.set()
@@ -177,7 +177,7 @@ def test_a_client_that_leaves_before_its_answer_frees_the_upstream(simple: Runni
     simple.use(PythonPlugin("p", {"log": log}))
     with simple.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert asked.wait(DEADLINE)
+        assert requested.wait(DEADLINE)
     assert left.wait(DEADLINE)
     wait_until(lambda: statuses == [499])
     assert '" 499 0 "' in simple.access_log()

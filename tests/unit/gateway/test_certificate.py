@@ -167,12 +167,12 @@ def test_a_client_that_leaves_before_its_hello_is_whole(running: Running) -> Non
 
 
 def test_a_slow_handshake_delays_no_other_client(running: Running) -> None:
-    go_on, begun = threading.Event(), threading.Event()
+    go_on, started = threading.Event(), threading.Event()
 
     async def certificate(exchange: Exchange) -> None:
         assert isinstance(exchange, Handshake)
         if exchange.server_name == "slow.test":
-            begun.set()
+            started.set()
             while not go_on.is_set():
                 await asyncio.sleep(0.01)
 
@@ -180,7 +180,7 @@ def test_a_slow_handshake_delays_no_other_client(running: Running) -> None:
     statuses: list[int] = []
     slow = threading.Thread(target=lambda: statuses.append(get(running, "slow.test").status))
     slow.start()
-    assert begun.wait(DEADLINE)
+    assert started.wait(DEADLINE)
     assert get(running, "fast.test").status == 200
     assert not statuses
     go_on.set()
@@ -203,9 +203,9 @@ def test_keep_alive_requests_of_one_handshake_each_have_their_own_log(running: R
     logged: list[tuple[bytes, list[bytes], int | None]] = []
 
     async def log(exchange: Exchange) -> None:
-        asked = [value for name, value in exchange.request.headers if name.lower() == b"x-n"]
+        numbers = [value for name, value in exchange.request.headers if name.lower() == b"x-n"]
         await asyncio.sleep(0.01)  # The next request comes meanwhile.
-        logged.append((exchange.request.raw_path, asked, exchange.response.status))
+        logged.append((exchange.request.raw_path, numbers, exchange.response.status))
 
     plugin = Certificate()
     running.use(plugin.plugin, PythonPlugin("log", {"log": log}))

@@ -137,9 +137,9 @@ def test_entities_look_as_the_pdk_gives_them(tmp_path: Path) -> None:
     config = load(
         tmp_path, HEAD + "services:\n- {id: 3bbb2a3e-0000-4000-8000-000000000001, name: s, url: 'http://u:1/b'}\n"
     )
-    told = config.services["3bbb2a3e-0000-4000-8000-000000000001"].to_dict()
-    assert told.pop("created_at") == told.pop("updated_at")
-    assert told == {
+    fields = config.services["3bbb2a3e-0000-4000-8000-000000000001"].to_dict()
+    assert fields.pop("created_at") == fields.pop("updated_at")
+    assert fields == {
         "id": "3bbb2a3e-0000-4000-8000-000000000001",
         "ws_id": "0dc6f45b-8f8d-40d2-a504-473544ee190b",
         "name": "s",

@@ -152,7 +152,7 @@ def test_a_wrong_reload_leaves_the_old_configuration(serve: Serve) -> None:
 
 
 def test_a_request_in_flight_keeps_its_configuration(simple: Running, upstream: Upstream) -> None:
-    asked, go_on = threading.Event(), threading.Event()
+    requested, go_on = threading.Event(), threading.Event()
     seen_routes: list[str | None] = []
     over = threading.Event()
 
@@ -162,7 +162,7 @@ def test_a_request_in_flight_keeps_its_configuration(simple: Running, upstream: 
         over.set()
 
     def answer(seen: Seen, connection: socket.socket) -> None:
-        asked.set()
+        requested.set()
         assert go_on.wait(DEADLINE)
         connection.sendall(plain(b"old"))
 
@@ -170,7 +170,7 @@ def test_a_request_in_flight_keeps_its_configuration(simple: Running, upstream: 
     simple.use(PythonPlugin("p", {"log": log}))
     with simple.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert asked.wait(DEADLINE)
+        assert requested.wait(DEADLINE)
         simple.loop.run(simple.gateway.reload(settings(simple.prefix.parent)))
         assert simple.request("GET", "/").status == 404
         go_on.set()
@@ -180,17 +180,17 @@ def test_a_request_in_flight_keeps_its_configuration(simple: Running, upstream: 
 
 
 def test_stop_lets_requests_finish(simple: Running, upstream: Upstream) -> None:
-    asked, go_on = threading.Event(), threading.Event()
+    requested, go_on = threading.Event(), threading.Event()
 
     def answer(seen: Seen, connection: socket.socket) -> None:
-        asked.set()
+        requested.set()
         assert go_on.wait(DEADLINE)
         connection.sendall(plain(b"done"))
 
     upstream.answer = answer
     with simple.connect() as connection, simple.connect() as idle:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert asked.wait(DEADLINE)
+        assert requested.wait(DEADLINE)
         port = simple.port
         stopping = simple.loop.start(simple.gateway.stop(DEADLINE))
         # When the idle connection is closed, the listener is closed, too.
@@ -203,16 +203,16 @@ def test_stop_lets_requests_finish(simple: Running, upstream: Upstream) -> None:
 
 
 def test_a_fast_stop_ends_a_graceful_stop(simple: Running, upstream: Upstream) -> None:
-    asked, go_on = threading.Event(), threading.Event()
+    requested, go_on = threading.Event(), threading.Event()
 
     def answer(seen: Seen, connection: socket.socket) -> None:
-        asked.set()
+        requested.set()
         go_on.wait(DEADLINE)
 
     upstream.answer = answer
     with simple.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert asked.wait(DEADLINE)
+        assert requested.wait(DEADLINE)
         patient = simple.loop.start(simple.gateway.stop(600))
         simple.loop.run(simple.gateway.stop(graceful=False))
         patient.result(DEADLINE)
@@ -238,9 +238,9 @@ def status(running: Running, path: str, method: str = "GET") -> tuple[int, dict[
 def test_status(serve: Serve) -> None:
     running = serve(answering("a"), status_listen="127.0.0.1:0")
     running.request("GET", "/")
-    code, told = status(running, "/status")
+    code, document = status(running, "/status")
     assert code == 200
-    server = told["server"]
+    server = document["server"]
     assert isinstance(server, dict)
     assert (server["total_requests"], server["connections_accepted"]) == (1, 1)
     assert status(running, "/status/ready") == (200, {"message": "ready"})
@@ -253,8 +253,8 @@ def test_the_status_listener_only_serves_status(serve: Serve, method: str, path:
 
 
 def test_without_a_configuration_it_is_not_ready(serve: Serve) -> None:
-    code, told = status(serve(EMPTY, status_listen="127.0.0.1:0"), "/status/ready")
-    assert (code, told) == (503, {"message": "no configuration available (empty configuration present)"})
+    code, document = status(serve(EMPTY, status_listen="127.0.0.1:0"), "/status/ready")
+    assert (code, document) == (503, {"message": "no configuration available (empty configuration present)"})
 
 
 def test_a_log_file_that_cannot_be_opened(tmp_path: Path, loop: Loop) -> None:

@@ -113,7 +113,7 @@ def test_hop_by_hop_headers_are_removed(simple: Running, upstream: Upstream) -> 
 
 
 def test_forwarded_headers_of_a_trusted_client_are_kept(serve: Serve, upstream: Upstream) -> None:
-    told = (
+    headers = (
         "Host: in.test",
         "X-Forwarded-For: 203.0.113.9",
         "X-Forwarded-Proto: https",
@@ -123,7 +123,7 @@ def test_forwarded_headers_of_a_trusted_client_are_kept(serve: Serve, upstream: 
         "X-Forwarded-Prefix: /ext",
         "X-Real-IP: 203.0.113.9",
     )
-    serve(configuration(upstream.port), trusted_ips="127.0.0.0/8").request("GET", "/strip/f", *told)
+    serve(configuration(upstream.port), trusted_ips="127.0.0.0/8").request("GET", "/strip/f", *headers)
     seen = {name.lower(): value for name, value in upstream.seen[0].headers}
     assert seen[b"x-forwarded-for"] == b"203.0.113.9, 127.0.0.1"
     assert seen[b"x-forwarded-proto"] == b"https"
@@ -135,8 +135,8 @@ def test_forwarded_headers_of_a_trusted_client_are_kept(serve: Serve, upstream: 
 
 
 def test_forwarded_headers_of_an_untrusted_client_are_replaced(serve: Serve, upstream: Upstream) -> None:
-    told = ("Host: in.test", "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Host: out.test", "X-Real-IP: 203.0.113.9")
-    serve(configuration(upstream.port)).request("GET", "/strip", *told)
+    headers = ("Host: in.test", "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Host: out.test", "X-Real-IP: 203.0.113.9")
+    serve(configuration(upstream.port)).request("GET", "/strip", *headers)
     seen = upstream.seen[0]
     assert seen.values("x-forwarded-for") == [b"203.0.113.9, 127.0.0.1"]
     assert seen.values("x-forwarded-host") == [b"in.test"]
@@ -471,8 +471,8 @@ def test_kong_s_own_headers_can_be_left_out(serve: Serve, upstream: Upstream, se
     gateway = serve(configuration(upstream.port), headers=setting, headers_upstream=setting)
     reply = gateway.request("GET", "/strip")
     assert OWN_HEADERS & {name.lower() for name, _ in reply.headers} == expected
-    told = upstream.seen[0].values("x-kong-request-id")
-    assert len(told) == ("x-kong-request-id" in expected)
+    request_ids = upstream.seen[0].values("x-kong-request-id")
+    assert len(request_ids) == ("x-kong-request-id" in expected)
 
 
 @pytest.mark.parametrize("phase", ["access", "response"])

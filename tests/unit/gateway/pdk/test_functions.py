@@ -90,11 +90,11 @@ def test_query_is_read_as_nginx_reads_it() -> None:
     assert given.call("kong.request.get_query_arg", "b") is True
 
 
-@pytest.mark.parametrize("wanted", [0, 1001, "x", True])
-def test_maximum_out_of_bounds_is_refused(wanted: object) -> None:
+@pytest.mark.parametrize("maximum", [0, 1001, "x", True])
+def test_maximum_out_of_bounds_is_refused(maximum: object) -> None:
     for name in ("kong.request.get_query", "kong.request.get_headers"):
         with pytest.raises(Refused):
-            scene().call(name, wanted)
+            scene().call(name, maximum)
 
 
 def test_at_most_a_hundred_headers_are_given() -> None:

@@ -134,11 +134,11 @@ def test_command_is_killed_when_the_gateway_is_told_to_stop(tmp_path: Path) -> N
     async def run() -> None:
         asking = asyncio.create_task(query(server, {"PATH": "/usr/bin:/bin"}, log()[0]))
 
-        async def begun() -> None:
+        async def command_started() -> None:
             while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
                 await asyncio.sleep(0.01)
 
-        await asyncio.wait_for(begun(), 20.0)
+        await asyncio.wait_for(command_started(), 20.0)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
 
