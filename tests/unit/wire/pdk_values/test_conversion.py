@@ -139,7 +139,7 @@ ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"),
+    ("value", "expected"),
     [
         (http.HTTPStatus.FORBIDDEN, 403),
         (Flag.A, 4),
@@ -197,9 +197,9 @@ ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_converted_values(value, wanted):
+def test_converted_values(value, expected):
     (got,) = converted("kong.f", [value])
-    assert got == wanted
+    assert got == expected
     _assert_exact(got)
 
 
@@ -311,7 +311,7 @@ class Wordless:
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"),
+    ("value", "expected"),
     [
         ("text", "text"),
         (b"\xff", b"\xff"),
@@ -337,9 +337,9 @@ class Wordless:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_line_of_the_log(value, wanted):
+def test_a_line_of_the_log(value, expected):
     got = log_argument(value)
-    assert got == wanted and type(got) is type(wanted)
+    assert got == expected and type(got) is type(expected)
 
 
 @pytest.mark.parametrize(
@@ -362,15 +362,15 @@ def test_a_line_of_the_log_is_never_refused_and_never_very_long(value):
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"),
+    ("value", "expected"),
     [
         ({"a": [1, None, ValueError("no")], 2: (True,)}, {"a": [1, "nil", "no"], "2": [True]}),
         ("text", "text"),
         (None, "nil"),
     ],
 )
-def test_inspect_shows_tables(value, wanted):
-    assert inspect_argument(value) == wanted
+def test_inspect_shows_tables(value, expected):
+    assert inspect_argument(value) == expected
 
 
 def test_inspect_is_bounded():
