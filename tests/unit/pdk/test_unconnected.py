@@ -134,14 +134,14 @@ def test_the_place_of_a_call_on_the_class_is_logged_once(caplog):
     for _ in range(3):
         PDK.log.warn("no configuration file")
     PDK.request.get_path()
-    here = inspect.currentframe()
-    assert here is not None
+    frame = inspect.currentframe()
+    assert frame is not None
     line = test_the_place_of_a_call_on_the_class_is_logged_once.__code__.co_firstlineno
-    given = "is not called on the handler's kong argument, so it has no effect and returns None"
+    no_effect = "is not called on the handler's kong argument, so it has no effect and returns None"
     call = "call it on the argument of the handler"
     assert [record.getMessage() for record in caplog.records] == [
-        f"{__file__}:{line + 2}: kong.log.warn {given}; {call}; elsewhere use Python's logging",
-        f"{__file__}:{line + 3}: kong.request.get_path {given}; {call}",
+        f"{__file__}:{line + 2}: kong.log.warn {no_effect}; {call}; elsewhere use Python's logging",
+        f"{__file__}:{line + 3}: kong.request.get_path {no_effect}; {call}",
     ]
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
@@ -159,13 +159,13 @@ def test_an_author_s_object_warns_only_where_plugins_are_served(caplog, monkeypa
 def test_a_call_on_the_imported_modules_has_a_hint(part):
     module: Any = importlib.import_module(f"kong_pdk.pdk.kong.{part}")
     assert module is getattr(face, part)
-    elsewhere = "use Python's logging" if part == "log" else "there is no Kong to ask"
+    other_way = "use Python's logging" if part == "log" else "there is no Kong to ask"
     for function, call in ((f"kong.{part}.get", lambda: module.get("x")), (f"kong.{part}", lambda: module("x"))):
         with pytest.raises(AttributeError) as raised:
             call()
         assert str(raised.value) == (
             f"{function} cannot be called on the import, which holds types and no values: call it on the argument of "
-            f"the handler, and hand that on to other functions; in __init__ and at import {elsewhere}"
+            f"the handler, and hand that on to other functions; in __init__ and at import {other_way}"
         )
     assert not hasattr(module, "err")
     assert getattr(module, part) is getattr(face.kong, part).kind  # kong-pdk's name of the class.
