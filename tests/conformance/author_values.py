@@ -1,7 +1,7 @@
-"""From a value as the recording server noted it to the value that an author's handler is to get.
+"""Convert a value as the recording server noted it to the value that an author's handler must get.
 
-The recordings' shape depends on the protocol, the author's does not. Nothing here is taken from the plugin server:
-the two are to agree.
+The shape of the recordings depends on the protocol, the author's value does not. No code of the plugin server is used
+here: the two are compared.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _EXACT = 2**53
 
 
 def author_value(case: Case, method: str, recorded: Any) -> Any:
-    """The author's value for one of a case's ``results``.
+    """Give the author's value for one of a case's ``results``.
 
     :param method: its name on the wire.
     """
@@ -30,7 +30,7 @@ def author_value(case: Case, method: str, recorded: Any) -> Any:
 
 
 def _plain(recorded: Any) -> Any:
-    """The value itself, without the words that say what kind of value it is."""
+    """Give the value itself, without the words that name its kind."""
     if isinstance(recorded, dict):
         if "$bytes" in recorded:
             return bytes.fromhex(recorded["$bytes"])
@@ -38,9 +38,9 @@ def _plain(recorded: Any) -> Any:
             return _of_message(recorded["$message"], recorded["fields"])
         return {name: _plain(item) for name, item in recorded.items()}
     if isinstance(recorded, list):
-        return [_plain(item) for item in recorded] or {}  # Lua has one empty table
+        return [_plain(item) for item in recorded] or {}  # Lua has only one kind of empty table.
     if isinstance(recorded, float) and recorded.is_integer() and abs(recorded) <= _EXACT:
-        return int(recorded)  # Lua has one kind of numbers
+        return int(recorded)  # Lua has only one kind of numbers.
     return recorded
 
 
@@ -52,7 +52,7 @@ def _of_message(name: str, fields: Any) -> Any:
 
 
 def _entity(value: Any, name: str = "") -> Any:
-    """The dict that a message stands for: JSON writes its 64-bit integers as strings, and so did the recording."""
+    """Give the dict for a message: JSON and the recording write its 64-bit integers as strings."""
     if isinstance(value, dict):
         return {key: _entity(item, key) for key, item in value.items()}
     if isinstance(value, list):
@@ -73,7 +73,7 @@ def _long_integers() -> frozenset[str]:
 
 
 def _text(value: Any) -> Any:
-    """Text for what the recording server could only note as bytes: those that are not UTF-8 are escaped."""
+    """Give the text of a value that the recording server noted as bytes: bytes that are not UTF-8 are escaped."""
     if isinstance(value, dict):
         return {_text(name): _text(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -82,17 +82,17 @@ def _text(value: Any) -> Any:
 
 
 def _multi_map(case: Case, value: Any) -> Any:
-    """A list of values for each name; an argument without a value is True."""
-    if not value:  # an empty table of Lua is an empty list
+    """Give the list of values of each name; an argument without a value is True."""
+    if not value:  # An empty table of Lua stands for an empty list.
         return {}
     return {
-        name: items if isinstance(items, list) else [True] if items == {} else [items]  # an empty list is {} by now
+        name: items if isinstance(items, list) else [True] if items == {} else [items]  # An empty list has become {}.
         for name, items in value.items()
     }
 
 
 def _captures(case: Case, value: Any) -> Any:
-    """Unnamed groups by their numbers, which Lua counts from 1; the whole match, 0, comes over MsgPack:1 alone."""
+    """Give unnamed groups by their numbers, which Lua counts from 1; only MsgPack:1 has the whole match, 0."""
     value = value or {}
     unnamed = value.get("unnamed") or {}
     if isinstance(unnamed, list):
@@ -102,21 +102,21 @@ def _captures(case: Case, value: Any) -> Any:
 
 
 def _request_body(case: Case, value: Any) -> Any:
-    """The bytes of the body, from wherever they come: Kong gives the path of a file for a large one."""
+    """Give the bytes of the body. Kong gives the path of a file for a large one."""
     if not isinstance(value, dict):
         return value or b""
     return case.body if "body_filepath" in value else value.get("content", b"")
 
 
 def _entity_lists(case: Case, value: Any) -> Any:
-    """Fields of entities that are lists are lists when they are empty, too."""
+    """Make the list fields of entities lists when they are empty, too."""
     if not isinstance(value, dict):
         return value
     return {name: [] if name in _LISTS and item == {} else item for name, item in value.items()}
 
 
 def _none_when_empty(case: Case, value: Any) -> Any:
-    """What only plugin servers have is a message without nil in Kong."""
+    """Functions that only plugin servers have give a message, which cannot say nil."""
     return value or None
 
 
@@ -146,8 +146,8 @@ _SHAPES: dict[str, Callable[[Case, Any], Any]] = {
     "kong.service.response.get_raw_body": _bytes,
 }
 
-# The recording server noted None where a message of the stock interface had its empty value, which stands for Lua's
-# nil as well. These functions never give nil.
+# For an empty value in a message of the stock interface the recording server noted None, since an empty value also
+# stands for Lua's nil. These functions never give nil.
 _NEVER_NIL: dict[str, Any] = {
     "kong.ip.is_trusted": False,
     "kong.request.get_path": "",

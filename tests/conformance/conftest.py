@@ -1,4 +1,4 @@
-"""The report of the conformance tests: how many cases of each direction agree, and which do not, and why."""
+"""Report how many cases of each direction agree with the recordings, which do not, and why."""
 
 from __future__ import annotations
 

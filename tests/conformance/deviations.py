@@ -1,6 +1,6 @@
-"""Where our plugin server asks Kong something else than the recorded one did, each with its reason.
+"""Calls and results in which our plugin server differs from the recorded one on purpose, each with its reason.
 
-The values that the handler gets must be the same, or better where the recorded ones are Kong's known faults.
+The handler must get the same values, or better ones where the recorded values show a known fault of Kong.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _RAW_BODY = "kong.request.get_raw_body"
 
 @dataclass(frozen=True)
 class OtherCall:
-    """What Kong would have answered, and whether the call stands for the recorded one or came besides."""
+    """Kong's answer to another call, and whether the call replaces the recorded one or is an additional one."""
 
     answer: Any
     instead: bool = False
@@ -32,32 +32,32 @@ class OtherCall:
 def other_call(
     case: Case, phase: str, call: tuple[str, list[Any]], recorded: PdkCall | None, last: PdkCall | None
 ) -> OtherCall | None:
-    """Kong's answer to a call that was not recorded, where our server may make it.
+    """Give Kong's answer to a call that was not recorded, where our server may make it.
 
     :param call: the function and its arguments; recorded: the recorded call in its place; last: the one before.
     """
     function, args = call
-    wanted = recorded.function if recorded else None
+    recorded_function = recorded.function if recorded else None
     if function == "kong.nginx.get_subsystem" and phase == "log":
-        # Whether Kong refuses some calls in log depends on whose log it is.
+        # Whether Kong refuses some calls in log depends on the kind of request.
         return OtherCall("stream" if case.kind == STREAM else "http")
     if phase == "log" and last and function == last.method + "s" and last.answer == b"":
-        # The stock message does not tell an empty header from one that is not there.
+        # The stock message cannot tell an empty header from an absent one.
         return OtherCall(_headers(case, function))
-    if recorded and wanted == _QUERY_ARG and case.protocol == "ProtoBuf:1":
-        # Over the stock messages any client could make Kong raise, by an argument without a value.
+    if recorded and recorded_function == _QUERY_ARG and case.protocol == "ProtoBuf:1":
+        # Over the stock messages a client could make Kong raise by an argument without a value.
         values = _query(case, recorded)
         if function == "kong.request.get_query":
             return OtherCall(values, instead=True)
         return OtherCall(True, instead=True) if recorded.refused and args and values.get(args[0]) is True else None
-    if wanted == _RAW_BODY and function == "kong.request.get_body" and case.protocol == "MsgPack:1":
-        # Kong raises on a body that it has in a file, and then never answers: this is how to ask first.
+    if recorded_function == _RAW_BODY and function == "kong.request.get_body" and case.protocol == "MsgPack:1":
+        # Kong raises on a body that is in a file, and then never answers: this call asks first.
         return OtherCall(NOTHING, instead=True) if len(case.body) > BODY_BUFFER else OtherCall({})
     return None
 
 
 def other_result(case: Case, args: list[Any], call: PdkCall, noted: Any) -> tuple[Any, str | None] | None:
-    """What the handler gets, where the recorded one got something else: a value, or None and a part of the error.
+    """Give the handler's result where it differs from the recorded one: a value, or None and a part of the error.
 
     :param noted: the recorded value.
     :return: None where it gets the same.
@@ -85,12 +85,12 @@ def _is_nil(noted: Any) -> bool:
 
 
 def _query(case: Case, recorded: PdkCall) -> dict[str, Any]:
-    """The arguments of the request, as Lua's table of them; the one that was asked for as Kong gave it."""
+    """Give the query arguments as a Lua table, or one argument, as Kong gave them."""
     found: dict[str, Any] = {}
     for part in case.recorded["request"]["path"].partition("?")[2].split("&"):
-        name, given, text = part.partition("=")
+        name, equals, text = part.partition("=")
         if name:
-            found.setdefault(_unquoted(name), []).append(_unquoted(text) if given else True)
+            found.setdefault(_unquoted(name), []).append(_unquoted(text) if equals else True)
     values = {name: items if len(items) > 1 else items[0] for name, items in found.items()}
     method = recorded_methods()[recorded.method]
     if isinstance(recorded.answer, bytes) and (value := decode_result(method, recorded.answer)):
@@ -99,7 +99,7 @@ def _query(case: Case, recorded: PdkCall) -> dict[str, Any]:
 
 
 def _headers(case: Case, function: str) -> dict[str, Any]:
-    """The headers that a function gives, as Lua's table of them."""
+    """Give the headers that a function returns, as a Lua table."""
     message = case.recorded["request" if function.startswith("kong.request.") else "response"]
     found: dict[str, list[str]] = {}
     for name, text in message["headers"]:

@@ -1,4 +1,4 @@
-"""What differs from run to run, and is compared by shape: one table, which both directions go by."""
+"""The table of values that differ from run to run and are compared by shape, for both directions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conformance.recordings import FOLDER, node_id
 from kong_pdk.gateway.entities import WORKSPACE_ID
 from kong_pdk.wire.pdk_values.protobuf_results import RawBody
 
-# Values under these names, wherever they are.
+# Values under these names, at any depth.
 NAMES = {
     "__seq__": "counts the configurations that were loaded",
     "created_at": "when the configuration was loaded",
@@ -30,7 +30,7 @@ NAMES = {
     "balancer_latency_ns": "measured",
 }
 
-# Of those that are times the number of digits must do: seconds are no milliseconds.
+# Times must have the same number of digits: seconds are not milliseconds.
 TIMES = {
     "created_at",
     "updated_at",
@@ -41,7 +41,7 @@ TIMES = {
     "kong.request.get_start_time",
 }
 
-# Results of these functions as a whole.
+# Results of these functions are compared by shape as a whole.
 RESULTS = {
     "kong.client.get_port": "the client's port",
     "kong.client.get_forwarded_port": "the client's port, unless there is none",
@@ -51,7 +51,7 @@ RESULTS = {
     "kong.nginx.get_statistics": "counted",
 }
 
-# Results of these functions in part, by the method of Comparable that says in which.
+# Results of these functions are compared by shape in part, by a method of Comparable.
 PARTS = {
     "kong.node.get_memory_stats": (
         "memory",
@@ -77,9 +77,9 @@ UNRECORDED = {
     "x-kong-response-latency",
 }
 
-# Besides: ports of this run stand for the recorded ones; ids that neither the configurations nor the node's settings
-# give were made up, by Kong and by us in different ways; 32 hexadecimal digits under "id" and "request_id" are those
-# of a request; instance ids, event ids, message ids and sequence numbers are mapped (run_ids.py); names in maps have no
+# Besides: ports of this run replace the recorded ones. Kong and our gateway generate ids differently, unless the
+# configuration or the node's settings give them; 32 hexadecimal digits under "id" and "request_id" are a request's
+# id. Instance ids, event ids, message ids and sequence numbers are mapped (run_ids.py). Names in maps have no
 # order.
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -87,7 +87,7 @@ _REQUEST_ID = re.compile(r'("request_id":"|"id":")[0-9a-f]{32}"')
 
 
 def shape(value: Any) -> Any:
-    """A value's types, its lists and its names, without what is in them."""
+    """Give a value's types, lists and names, without the contents."""
     if isinstance(value, dict):
         return {name: shape(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -98,7 +98,7 @@ def shape(value: Any) -> Any:
 
 
 def _mask(name: str, value: Any) -> Any:
-    """What is compared of a value under one of these names."""
+    """Give the compared part of a value under one of these names."""
     if name in TIMES and isinstance(value, (int, float)):
         return f"<a time of {len(str(int(value)))} digits>"
     return shape(value)
@@ -115,10 +115,10 @@ class Comparable:
 
     def __init__(self, ports: dict[int, int]) -> None:
         self._ports = ports
-        self._texts = {f":{ours}": f":{recorded}" for ours, recorded in ports.items()}
+        self._texts = {f":{port}": f":{recorded}" for port, recorded in ports.items()}
 
     def result(self, method: str, value: Any) -> Any:
-        """A PDK call's result."""
+        """A result of a PDK call."""
         if method in RESULTS and value:
             return _mask(method, value)
         part, _ = PARTS.get(method, (None, ""))
@@ -129,7 +129,7 @@ class Comparable:
         return {"workers_lua_vms": shape(value["workers_lua_vms"])}
 
     def spooled(self, value: Any) -> Any:
-        """A body, or the path of the file that it is in."""
+        """A body, or the path of its file."""
         if isinstance(value, RawBody) and value.path:
             return RawBody(path="<the file that holds the body>")
         return value
@@ -151,16 +151,16 @@ class Comparable:
         return self.text(value) if isinstance(value, str) else value
 
     def text(self, value: str) -> str:
-        """A text with this run's ports replaced, and without ids that were made up."""
+        """A text with this run's ports replaced and generated ids removed."""
         value = _ID.sub(lambda id: id[0] if id[0] in _given_ids() else "<id>", value)
         if value.isdigit() and int(value) in self._ports:
             return str(self._ports[int(value)])
-        for ours, recorded in self._texts.items():
-            value = value.replace(ours, recorded)
+        for port, recorded in self._texts.items():
+            value = value.replace(port, recorded)
         return value
 
     def headers(self, headers: list[list[str]]) -> list[tuple[str, str]]:
-        """Headers in the order of their names; values of one name keep theirs."""
+        """Headers in the order of their names; the values of one name keep their order."""
         pairs = [(name.lower(), "<text>" if name.lower() in NAMES else self.text(value)) for name, value in headers]
         return sorted(pairs, key=lambda pair: pair[0])
 
@@ -175,9 +175,9 @@ class Comparable:
         return _REQUEST_ID.sub(r'\1<text>"', body.decode())
 
     def echo(self, content: dict[str, Any]) -> dict[str, Any]:
-        """What reached the upstream. A body's length there is that of the recording."""
-        kept = [pair for pair in content["headers"] if pair[0] == "content-length"]
-        return {**content, "headers": self.headers(content["headers"]), "lengths": kept}
+        """The request as the upstream received it. The body's length is taken from the recording."""
+        lengths = [pair for pair in content["headers"] if pair[0] == "content-length"]
+        return {**content, "headers": self.headers(content["headers"]), "lengths": lengths}
 
 
 def _is_request_id(value: Any) -> bool:

@@ -1,6 +1,6 @@
-"""The frames of a case, as what Kong did: calls of plugin life with the PDK calls made in them, and hang-ups.
+"""The frames of a case, read as steps of Kong: calls of the plugin's life with their PDK calls, and closed connections.
 
-Kong's bytes are kept, since a replay sends them again; the recording server's are read for their meaning alone.
+Kong's bytes are kept, since a replay sends them again; the recording server's bytes are only decoded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Frame = dict[str, Any]
 
 
 class NoAnswer(Enum):
-    """What stands for an answer that is not there."""
+    """Marker for a missing answer."""
 
     NOTHING = "Kong refused the call or ended the request (MsgPack:1); in a step: Lua gave nil"
     CLOSED = "the same over ProtoBuf:1: Kong closed the connection"
@@ -30,7 +30,7 @@ NOTHING, CLOSED, UNREADABLE = NoAnswer
 
 @dataclass(frozen=True)
 class Step:
-    """Kong's answer to a PDK call over MsgPack:1: by which method, and with which data (NOTHING: none)."""
+    """Kong's answer to a PDK call over MsgPack:1: its method and data (NOTHING: none)."""
 
     method: str
     data: Any
@@ -57,7 +57,7 @@ class PdkCall:
 
     @property
     def answered(self) -> bool:
-        """Whether there is an answer to compare."""
+        """Whether an answer exists that can be compared."""
         return isinstance(self.answer, bytes) or (isinstance(self.answer, Step) and self.answer.data is not NOTHING)
 
     @property
@@ -68,7 +68,7 @@ class PdkCall:
 
 @dataclass
 class Sent:
-    """What Kong sent on a connection: a call, or None where it closed the connection.
+    """A call that Kong sent on a connection, or None where it closed the connection.
 
     ``instance`` is the id that the call names or, for StartInstance, is answered with. For an event, ``pdk_calls`` are
     those made in it, and ``finished`` says that the handler came to its end.
@@ -89,15 +89,15 @@ class Sent:
 
 def is_msgpack(frames: list[Frame]) -> bool:
     """Tell the protocols apart by Kong's first bytes: a MessagePack-RPC request is an array of four that begins
-    with 0, which no message of ProtoBuf:1 begins with."""
+    with 0; no message of ProtoBuf:1 begins with 0."""
     first = next((frame["hex"] for frame in frames if frame["from"] == "kong" and frame.get("hex")), "")
     return str(first).startswith("9400")
 
 
 def read_frames(frames: list[Frame]) -> list[Sent]:
-    """What Kong sent, in its order.
+    """Give the calls that Kong sent, in order.
 
-    :raises ValueError, KeyError, TypeError: a frame that is not as the recordings' README says.
+    :raises ValueError, KeyError, TypeError: a frame that the recordings' README does not describe.
     """
     return list((_read_msgpack if is_msgpack(frames) else _read_protobuf)(frames))
 
@@ -128,7 +128,7 @@ def _read_msgpack(frames: list[Frame]) -> Iterator[Sent]:
 
 
 def _answer(sent: Sent, error: Any, result: Any) -> bool:
-    """Take what the recording server answered; whether it was an answer to an event or a step of one."""
+    """Record an answer of the recording server; whether it answers an event or a step of one."""
     if error is not None:
         raise ValueError(f"the recording server answered with an error: {error}")
     if isinstance(sent.call, StartInstance):
@@ -153,7 +153,7 @@ def _call(method: str, argument: Any) -> Call:
 
 
 def _cut(data: bytes) -> tuple[list[tuple[list[Any], bytes]], bytes]:
-    """The whole messages, each with its bytes, and the rest. Raw strings are surrogate escapes: nothing is lost."""
+    """Give the whole messages, each with its bytes, and the rest. Raw strings become surrogate escapes."""
     unpacker = Unpacker(raw=False, unicode_errors="surrogateescape", strict_map_key=False, max_buffer_size=0)
     unpacker.feed(data)
     found, taken = [], 0

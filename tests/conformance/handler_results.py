@@ -1,4 +1,4 @@
-"""What the handler of the probe got from its calls, and what it should have got: the recorded ``results``."""
+"""The results that the probe's handler got from its calls, and the expected ones: the recorded ``results``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EXITS = ("kong.response.exit", "kong.response.error")
 
 @dataclass
 class Result:
-    """What came of one order: a value, a refusal, or the end of the handler."""
+    """The result of one order: a value, a refusal, or the end of the handler."""
 
     phase: str
     number: int
@@ -32,7 +32,7 @@ class Result:
 
 
 class _PartOfError(str):
-    """Equals each error that it is a part of."""
+    """Equals each error that contains this text."""
 
     __hash__ = str.__hash__
 
@@ -41,7 +41,7 @@ class _PartOfError(str):
 
 
 class Results:
-    """The file in which the probe of one server writes."""
+    """The file into which the probe of one server writes."""
 
     def __init__(self, path: Path) -> None:
         path.touch()
@@ -49,12 +49,12 @@ class Results:
         self._rest = ""
 
     def of(self, case: Case, number: int) -> list[Result]:
-        """Wait until so many calls of a case are noted, and give all that are."""
+        """Wait until this number of calls of a case is noted, and give all calls of the case."""
         deadline = time.monotonic() + DEADLINE
         found: list[Result] = []
         while True:
             *lines, self._rest = (self._rest + self._file.read()).split("\n")
-            # those of other cases are of handlers that gave up waiting
+            # Notes of other cases come from handlers that gave up waiting.
             found += [Result(**line) for line in map(json.loads, lines) if line.pop("case") == case.id]
             if len(found) >= number or time.monotonic() > deadline:
                 return found
@@ -66,7 +66,7 @@ class Results:
 
 @dataclass
 class Expected:
-    """What is to be noted of a case, and the phases of which more may be: the recorded handler came no further."""
+    """The expected results of a case, and the phases that may have more: the recorded handler stopped earlier."""
 
     noted: list[Result] = field(default_factory=list)
     open_ended: set[str] = field(default_factory=set)
@@ -78,7 +78,7 @@ class Expected:
 
 
 def expected(case: Case) -> Expected:
-    """What the probe of a plugin server is to note: the recorded ``results`` as an author gets them."""
+    """Give the results that the probe of a plugin server must note: the recorded ``results`` as an author gets them."""
     found = Expected()
     for event in case.events:
         results = case.results_of(event.phase)
@@ -98,12 +98,12 @@ def expected(case: Case) -> Expected:
 
 
 def _result(case: Case, event: Sent, number: int, call: PdkCall, recorded: Any) -> Result | None:
-    """What is noted of one order; None where the server waits for an answer that does not come."""
+    """Give the expected result of one order; None where the server waits for an answer that does not come."""
     better = other_result(case, case.orders[event.phase][number][1], call, recorded)
     if better is not None:
         value, reason = better
         return Result(event.phase, number, VALUE, typed(value), reason and _PartOfError(reason))
-    if not call.refused:  # the recording server noted a value where it did not wait for one, too
+    if not call.refused:  # The recording server also noted a value for calls whose answer it did not wait for.
         twin = exact_twin(event, call) if case.recording.extended else None
         value = author_value(case, call.method, as_recorded_result(twin) if twin else recorded)
         return Result(event.phase, number, VALUE, typed(value))
@@ -113,4 +113,4 @@ def _result(case: Case, event: Sent, number: int, call: PdkCall, recorded: Any) 
         return Result(event.phase, number, UNKNOWN)
     if call.function in _EXITS or case.protocol == "ProtoBuf:1":
         return Result(event.phase, number, ENDED)
-    return None  # over MsgPack:1 nothing tells the server
+    return None  # Over MsgPack:1 nothing tells the server that the call failed.

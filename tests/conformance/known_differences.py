@@ -1,6 +1,6 @@
-"""The cases in which we are not as recorded, each with its reason: every one of them must really differ.
+"""The cases that differ from the recordings, each with its reason. A listed case that agrees fails.
 
-A rule says by what a case does, not by its number, so that it holds for other recordings.
+A rule describes the contents of a case, not its number, so that it holds for other recordings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PROPERTY = "conformance"
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule: in which direction, which cases, why, and by what words of the difference it is known."""
+    """A rule: its direction, its cases, its reason, and a pattern of the difference."""
 
     direction: str
     reason: str
@@ -31,12 +31,12 @@ class Rule:
 
 
 def rule_for(direction: str, case: Case) -> Rule | None:
-    """The rule by which a case differs; None for those that must agree."""
+    """Find the rule of a case; None for a case that must agree."""
     return next((rule for rule in RULES if rule.direction == direction and rule.applies(case)), None)
 
 
 def judge(case: Case, direction: str, mode: str, run: Callable[[], None], request: pytest.FixtureRequest) -> None:
-    """Run a case, which must agree with the recording; a known difference must be there.
+    """Run a case. It must agree with the recording, or differ as its rule says.
 
     :param run: raises an AssertionError where something differs.
     """
@@ -50,7 +50,7 @@ def judge(case: Case, direction: str, mode: str, run: Callable[[], None], reques
 
 
 def _orders(case: Case, *functions: str) -> Iterator[list[Any]]:
-    """The arguments of the calls of these functions."""
+    """Give the arguments of the calls of these functions."""
     for phase in case.orders.values():
         for method, args in phase:
             if method.replace("/", ".") in functions:

@@ -1,4 +1,4 @@
-"""Kong's part in one event: the recorded answers, one after another, to the calls that our server makes."""
+"""Kong's part in one event: the recorded answers, in order, to the calls of our server."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from kong_pdk.wire.msgpack_codec import step_method
 from kong_pdk.wire.pdk_functions import METHODS, Method
 from kong_pdk.wire.pdk_values.protobuf_results import RawBody, decode_result, encode_result
 
-# In log Kong answers these from what it has saved of the request, under their dotted names alone.
+# In log Kong answers these from its copy of the request, only by their dotted names.
 _NOT_IN_LOG = ("kong/request/", "kong/response/", "kong/service/response/")
 
 
 class Difference(AssertionError):
-    """Our server did something else than the recorded one."""
+    """Our server did something that the recorded one did not do."""
 
 
 class KongAnswers:
-    """The answers to the calls of one event. ``cut`` is set where the recording is of no use from there on."""
+    """The answers to the calls of one event. ``cut`` is set where the rest of the recording cannot be used."""
 
     def __init__(self, case: Case, event: Sent, folder: Path) -> None:
-        """:param folder: where a large body may be put for our server to read."""
+        """:param folder: for the file of a large body that our server reads."""
         self._case = case
         self._folder = folder
         self._event = event
@@ -39,7 +39,7 @@ class KongAnswers:
         self.cut = False
 
     def over_msgpack(self, method: str, args: list[Any]) -> Step | NoAnswer:
-        """Kong's answer to a call."""
+        """Answer a call."""
         if self._is_over():
             return NOTHING
         recorded = self._next
@@ -49,21 +49,21 @@ class KongAnswers:
         return Step(step_method(method), self._other(method, args).answer, self._event.conn)
 
     def over_protobuf(self, name: str, payload: bytes) -> bytes | NoAnswer:
-        """Kong's answer to a call: a message, or CLOSED."""
+        """Answer a call by a message, or CLOSED."""
         if self._is_over():
             return CLOSED
-        ours = self._method(name)
-        args = arguments(ours, payload)
+        our_method = self._method(name)
+        args = arguments(our_method, payload)
         recorded = self._next
-        same = recorded and ours.function == recorded.function and typed(args) == typed(arguments_of(recorded))
-        if recorded and same and not (recorded.refused and self._allowed(ours.function, args)):
-            return self._answer(ours, self._take())
-        return encode_result(ours, self._other(ours.function, args).answer)
+        same = recorded and our_method.function == recorded.function and typed(args) == typed(arguments_of(recorded))
+        if recorded and same and not (recorded.refused and self._allowed(our_method.function, args)):
+            return self._answer(our_method, self._take())
+        return encode_result(our_method, self._other(our_method.function, args).answer)
 
     def end(self) -> None:
-        """The handler came to its end.
+        """Take the end of the handler.
 
-        :raises Difference: it should have made more calls. A call that Kong refused may be missing: the probe notes
+        :raises Difference: a recorded call is missing. A call that Kong refused may be missing: the probe notes
             that it was refused before it was sent.
         """
         if self._usable == 0:
@@ -80,7 +80,7 @@ class KongAnswers:
         return f"{self._case.name}, {self._event.phase}"
 
     def _method(self, name: str) -> Method:
-        """A method that a Kong with this interface would answer in this phase, from the right request."""
+        """Check that a Kong with this interface answers this method in this phase."""
         method = METHODS.get(name)
         if method is None or (method.extended and not self._case.recording.extended):
             raise Difference(f"{self._where}: {name} is no method of this Kong's interface file")
@@ -89,7 +89,7 @@ class KongAnswers:
         return method
 
     def _is_over(self) -> bool:
-        """Whether the recording tells nothing of what comes now."""
+        """Whether the recording has nothing more for this event."""
         self.cut = self.cut or self._usable == 0
         return self.cut or self._beyond
 
@@ -108,19 +108,19 @@ class KongAnswers:
             recorded = _described(self._next) if self._next else "no call"
             raise Difference(f"{self._where}: {function}{tuple(args)} was called, {recorded} was recorded")
         if other.instead:
-            self._beyond = self._take().refused  # Kong's handler came no further
+            self._beyond = self._take().refused  # Kong's handler stopped here.
         return other
 
-    def _answer(self, ours: Method, recorded: PdkCall) -> bytes | NoAnswer:
+    def _answer(self, our_method: Method, recorded: PdkCall) -> bytes | NoAnswer:
         if not isinstance(recorded.answer, bytes):
             self.cut = recorded.answer is UNREADABLE
             return CLOSED
-        answer = convert(exact_twin(self._event, recorded) or recorded, ours)
-        if ours.output != "RawBodyResult" or decode_result(ours, answer).path is None:
+        answer = convert(exact_twin(self._event, recorded) or recorded, our_method)
+        if our_method.output != "RawBodyResult" or decode_result(our_method, answer).path is None:
             return answer
-        file = self._folder / "body"  # the path of a large body is that of a file that is there
+        file = self._folder / "body"  # The path of a large body must be a file that exists.
         file.write_bytes(self._case.body)
-        return encode_result(ours, RawBody(path=str(file)))
+        return encode_result(our_method, RawBody(path=str(file)))
 
 
 def _described(call: PdkCall) -> str:

@@ -1,4 +1,4 @@
-"""The messages of recorded PDK calls, by the types that the recordings' schema gives their methods."""
+"""The messages of recorded PDK calls, by the types that the recordings' schema gives to their methods."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _DEFAULTS: dict[str, list[Any]] = {
 
 
 def arguments(method: Method, payload: bytes) -> list[Any]:
-    """The arguments that a message brings Kong's function."""
-    given = list(decode_arguments(method, payload))
-    while given and given[-1] is None:
-        given.pop()
-    return given or list(_DEFAULTS.get(method.function, []))
+    """Give the arguments of Kong's function that a message contains."""
+    values = list(decode_arguments(method, payload))
+    while values and values[-1] is None:
+        values.pop()
+    return values or list(_DEFAULTS.get(method.function, []))
 
 
 def arguments_of(call: PdkCall) -> list[Any]:
-    """Those of a recorded call, over either protocol."""
+    """Give the arguments of a recorded call, over either protocol."""
     if isinstance(call.arguments, list):
         return call.arguments
     return arguments(recorded_methods()[call.method], call.arguments)
 
 
 def meaning(call: PdkCall) -> Any:
-    """What an answer of Kong says. A Value tells Lua's nil from JSON's null, so both have a word here."""
+    """Give the meaning of an answer of Kong. A Value tells Lua's nil from JSON's null, so both have a word here."""
     if isinstance(call.answer, Step):
         return repr(NOTHING) if call.answer.data is NOTHING else call.answer.data
     if not isinstance(call.answer, bytes):
@@ -61,7 +61,7 @@ def _value(message: Any) -> Any:
 
 
 def as_recorded_result(call: PdkCall) -> Any:
-    """An answer of Kong as the recording server would have noted it in ``results``."""
+    """Give an answer of Kong as the recording server would note it in ``results``."""
     if isinstance(call.answer, Step):
         return None if call.answer.data is NOTHING else call.answer.data
     method = recorded_methods()[call.method]
@@ -72,7 +72,7 @@ def as_recorded_result(call: PdkCall) -> Any:
 
 
 def exact_twin(event: Sent, call: PdkCall) -> PdkCall | None:
-    """A call of the same event that asked the same by an exact message, where an empty one is all there is.
+    """Find a call of the same event that asks for the same by an exact message, for an answer that is an empty message.
 
     The stock messages do not tell nil from an empty text.
     """
@@ -85,16 +85,16 @@ def exact_twin(event: Sent, call: PdkCall) -> PdkCall | None:
     return None
 
 
-def convert(call: PdkCall, ours: Method) -> bytes:
-    """Kong's answer in the message of another method for the same function. An empty one is taken for nil."""
+def convert(call: PdkCall, our_method: Method) -> bytes:
+    """Give Kong's answer in the message of another method for the same function. An empty message counts as nil."""
     recorded = recorded_methods()[call.method]
-    if recorded.output == ours.output:
+    if recorded.output == our_method.output:
         return bytes(call.answer)
     if recorded.output == "String" and not call.answer:
-        return encode_result(ours, None)
+        return encode_result(our_method, None)
     plain = decode_result(recorded, call.answer)
-    if ours.output == "RawBodyResult":
+    if our_method.output == "RawBodyResult":
         plain = RawBody(content=plain if isinstance(plain, bytes) else str(plain).encode("utf-8", "surrogateescape"))
-    if ours.output == "UriCapturesResult":
+    if our_method.output == "UriCapturesResult":
         plain = {"unnamed": list((plain or {}).get("unnamed") or []), "named": (plain or {}).get("named") or {}}
-    return encode_result(ours, plain)
+    return encode_result(our_method, plain)

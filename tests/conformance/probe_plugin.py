@@ -1,7 +1,7 @@
-"""The probe that took its orders from Kong when the recordings were made, as a plugin of ours.
+"""The probe that made the calls when the recordings were made, as a plugin of ours.
 
-Its orders are in its configuration's ``note`` (streams and handshakes) or in the request's header ``x-probe``. What
-it gets is noted in a file, a line a call, since the tests are another process.
+Its orders are in its configuration's ``note`` (streams and handshakes) or in the request's header ``x-probe``. The
+results are written to a file, one line a call, since the tests are another process.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def probe(notes: Path) -> type[Any]:
                     return
 
         def _call(self, kong: Any, function: str, args: list[Any], about: dict[str, Any]) -> bool:
-            """Make one call; whether the next one is to follow."""
+            """Make one call; whether the next call may follow."""
             try:
                 value, error = attrgetter(function.partition(".")[2])(kong)(*args)
             except Exception as error:
                 _note(**about, what=_REFUSALS.get(type(error), RAISED), text=f"{type(error).__name__}: {error}")
                 return False
-            except BaseException:  # Kong answers no more; the exception unwinds the handler
+            except BaseException:  # Kong does not answer any more; the exception unwinds the handler.
                 _note(**about, what=ENDED)
                 raise
             _note(**about, what=VALUE, value=typed(value), error=error)
@@ -78,7 +78,7 @@ def _argument(value: Any) -> Any:
 
 
 def typed(value: Any) -> Any:
-    """A value with its types, as JSON can hold it: by this, values are compared."""
+    """Give a value with its types as JSON, for comparison."""
     if isinstance(value, dict):
         items = [[typed(key), typed(item)] for key, item in value.items()]
         return {"dict": sorted(items, key=lambda item: json.dumps(item[0]))}

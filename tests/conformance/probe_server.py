@@ -1,4 +1,4 @@
-"""A plugin server that makes the PDK calls of recorded cases, and notes what the gateway answers."""
+"""A plugin server that makes the PDK calls of recorded cases and notes the gateway's answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PHASES = {
 
 @dataclass
 class Event:
-    """An event, with the calls that are made in it and Kong's answers, as a recording has them."""
+    """An event with its calls and Kong's answers, as in a recording."""
 
     phase: str
     pdk_calls: list[PdkCall] = field(default_factory=list)
@@ -37,14 +37,14 @@ class Event:
 
 @dataclass
 class Observed:
-    """What came to the probe for one case: the configuration, and the events with their calls."""
+    """What the probe received for one case: the configuration, and the events with their calls."""
 
     config: dict[str, Any]
     events: list[Event] = field(default_factory=list)
 
 
 class ProbeServer:
-    """Serves plugin ``probe``, whose configuration or whose test says which case's calls it makes.
+    """Serves plugin ``probe``. Its configuration or the test names the case whose calls it makes.
 
     ``ports`` maps the recorded ports of services to those of this run.
     """
@@ -65,19 +65,19 @@ class ProbeServer:
         return unix_service(self.path, serve)
 
     def dump(self, kind: str) -> str:
-        """What the query command prints."""
+        """Give the output of the query command."""
         fields = [{"config": {"type": "record", "fields": [{"note": {"type": "string"}}]}}]
         plugin = {"Name": "probe", "Version": "1.0.0", "Priority": 500, "Phases": PHASES[kind]}
         plugin["Schema"] = {"name": "probe", "fields": fields}
         return json.dumps({"Protocol": self._recording.protocol, "Plugins": [plugin]})
 
     def play(self, case: Case) -> None:
-        """From now on make this case's calls, where the configuration does not name a case."""
+        """Make this case's calls from now on, where the configuration does not name a case."""
         self._current = case
         self._observed.pop(case.id, None)
 
     def observed(self, case: Case) -> Observed:
-        """Wait until as many calls are made and answered as were recorded, and give what came."""
+        """Wait until all recorded calls are made and answered, and give the observations."""
 
         def counted(events: list[Event] | list[Sent]) -> list[tuple[str, int, int]]:
             return [(each.phase, len(each.pdk_calls), sum(call.refused for call in each.pdk_calls)) for each in events]
@@ -94,7 +94,7 @@ class ProbeServer:
         return len(self.started)
 
     def _begin(self, instance: int, phase: str) -> tuple[Event, Iterator[PdkCall]]:
-        """An event begins: where to note its calls, and the calls to make."""
+        """Begin an event: where to note its calls, and the calls to make."""
         config, event = self.started[instance - 1], Event(phase)
         case = self._case(config)
         with self._changed:
@@ -111,7 +111,7 @@ class ProbeServer:
         return self._current
 
     def _here(self, call: PdkCall) -> PdkCall:
-        """A call that is not answered yet, with this run's port in it."""
+        """Give a call that is not answered yet, with this run's port in it."""
         arguments = call.arguments
         if call.method == "kong.service.set_target":
             method = recorded_methods()[call.method]
@@ -122,7 +122,7 @@ class ProbeServer:
         return PdkCall(call.method, arguments, CLOSED if isinstance(arguments, bytes) else NOTHING)
 
     def _note(self, event: Event, made: PdkCall | None = None, answer: Any = None) -> None:
-        """Note that a call was made, or the answer to the last one."""
+        """Note a call, or the answer to the last one."""
         with self._changed:
             if made is not None:
                 event.pdk_calls.append(made)
@@ -186,7 +186,7 @@ class FrameStream:
         self._received: list[bytes] = []
 
     def next(self) -> bytes:
-        """Wait for the next frame. Raises EOFError when there is none."""
+        """Wait for the next frame. Raises EOFError at the end."""
         while not self._received:
             data = self._connection.recv(65536)
             if not data:

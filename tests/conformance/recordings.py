@@ -1,4 +1,4 @@
-"""The recordings of a real Kong, found in the folder that KONG_RECORDINGS names: each file of cases in it."""
+"""The recordings of a real Kong in the folder that KONG_RECORDINGS names: files of cases."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _NOT_SENT = "not sendable or not decodable"
 
 
 class RecordingError(Exception):
-    """A file that does not hold recordings; the message names the file and the line."""
+    """A file without valid recordings; the message names the file and the line."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One recorded request, stream or handshake, by ``kind``; ``sent`` is what Kong sent to the plugin server."""
+    """One recorded request, stream or handshake, by ``kind``; ``sent`` holds Kong's calls to the plugin server."""
 
     recording: Recording
     index: int
@@ -48,13 +48,13 @@ class Case:
 
     @property
     def name(self) -> str:
-        """For the test: the file, the id, and what is called first."""
+        """The test's name: the file, the id, and the first calls."""
         methods = [order[0].removeprefix("kong.").replace("/", ".") for made in self.orders.values() for order in made]
         return f"{self.recording.name}-{self.id}-{'+'.join(self.orders)}-{methods[0] if methods else 'nothing'}"
 
     @property
     def body(self) -> bytes:
-        """That of the request."""
+        """The body of the request."""
         return bytes.fromhex(self.recorded.get("request", {}).get("body_hex") or "")
 
     @cached_property
@@ -63,20 +63,20 @@ class Case:
 
     @property
     def orders_come_first(self) -> int:
-        """The number of calls by which the probe asks for its orders: over HTTP they are in a header."""
+        """The number of calls by which the probe asks for its orders; over HTTP the orders are in a header."""
         return int(self.kind == HTTP)
 
     def results_of(self, phase: str) -> list[dict[str, Any]]:
         return [result for result in self.results if result["phase"] == phase]
 
     def failed_result(self, phase: str) -> int | None:
-        """The number of the order in a phase that the recording server could not send, or not read the answer of."""
+        """The number of the order in a phase that the recording server did not send, or did not read the answer of."""
         errors = [result.get("error", "") for result in self.results_of(phase)]
         failed = (number for number, error in enumerate(errors) if _NOT_SENT in error)
         return next(failed, None) if self.reference_server_failed else None
 
     def raw_request(self) -> bytes:
-        """The request as it was really sent."""
+        """The request's bytes as they were sent."""
         request = self.recorded["request"]
         orders = json.dumps({**self.orders, "case": self.id})
         lines = [f"{request['method']} {request['path']} HTTP/1.1".encode()]
@@ -96,7 +96,7 @@ def _header(name: str, value: str) -> bytes:
 
 @dataclass
 class Recording:
-    """A file of cases that were recorded over one protocol, with one interface file."""
+    """A file of cases, recorded over one protocol with one interface file."""
 
     path: Path
     protocol: str = ""
@@ -108,38 +108,38 @@ class Recording:
 
     @cached_property
     def answered_methods(self) -> frozenset[str]:
-        """The methods that Kong's interface file had, as far as the cases tell."""
+        """The methods of Kong's interface file, as far as the cases show."""
         calls = [call for case in self.cases for event in case.events for call in event.pdk_calls]
         return frozenset(call.method for call in calls if not call.refused)
 
     @cached_property
     def extended(self) -> bool:
-        """Whether the interface file of that Kong was extended."""
+        """Whether that Kong's interface file was extended."""
         return self.protocol == "ProtoBuf:1" and not self.answered_methods <= stock_methods()
 
     def of_kind(self, *kinds: str) -> list[Case]:
         return [case for case in self.cases if case.kind in kinds]
 
     def starts(self, last: Case | None = None) -> list[Sent]:
-        """The StartInstance calls up to a case."""
+        """Give the StartInstance calls before the end of a case."""
         cases = self.cases[: last.index + 1] if last else self.cases
         return [sent for case in cases for sent in case.sent if isinstance(sent.call, StartInstance)]
 
     def start_of(self, instance: int | None, case: Case) -> Sent | None:
-        """The last StartInstance before a case that was answered with this id."""
+        """Find the last StartInstance before a case that was answered with this id."""
         return next((sent for sent in reversed(self.starts(case)) if sent.instance == instance), None)
 
     def interface_file(self) -> str:
-        """The interface file of that Kong: with the lines that were appended to it.
+        """Give that Kong's interface file, with the lines that were appended to it.
 
-        Methods that it answered, and that the recordings' schema does not name, are those of our extension.
+        Answered methods that the recordings' schema does not name belong to our extension.
         """
         text = STOCK_INTERFACE.read_text("utf-8")
         if not self.extended:
             return text
         rows = [(row["rpc"], row["wire_name"], _short(row["input"]), _short(row["output"])) for row in _extension()]
-        ours = {name for name in self.answered_methods if name in METHODS and METHODS[name].extended}
-        more = [METHODS[name] for name in sorted(ours - {row[1] for row in rows})]
+        extension_methods = {name for name in self.answered_methods if name in METHODS and METHODS[name].extended}
+        more = [METHODS[name] for name in sorted(extension_methods - {row[1] for row in rows})]
         rows += [(rpc_name(method), method.name, method.input, method.output) for method in more]
         end = text.rindex("}")
         return text[:end] + "".join(f"    {_line(*row)}\n" for row in rows) + text[end:]
@@ -169,13 +169,13 @@ def stock_methods() -> frozenset[str]:
 
 
 def _extension() -> list[dict[str, Any]]:
-    """The methods that were appended to that Kong's interface file."""
+    """Give the methods that were appended to that Kong's interface file."""
     return next((rows for key, rows in schema().items() if key.startswith("extension")), [])
 
 
 @cache
 def recorded_methods() -> dict[str, Method]:
-    """The methods of the Kong that was recorded, by their names on the wire; ours where the schema lacks one."""
+    """Give the methods of the recorded Kong by their names on the wire; our methods where the schema lacks one."""
     rows = [*schema()["methods"], *_extension()]
     named = [Method(row["wire_name"], _short(row["input"]), _short(row["output"])) for row in rows]
     return {**METHODS, **{method.name: method for method in named}}
@@ -187,7 +187,7 @@ def _short(type_name: str) -> str:
 
 @cache
 def functions_refused_in(phase: str, kind: str) -> frozenset[str]:
-    """The functions that Kong was measured to refuse in a phase: by our own copy where the recordings have no table."""
+    """Give the functions that Kong refused in a phase, from our own copy where the recordings have no table."""
     column = "log (stream)" if phase == "log" and kind == STREAM else phase
     measured = FOLDER / "pdk-phases.tsv"
     copy = resources.files("kong_pdk.wire").joinpath("phases.tsv")
@@ -198,7 +198,7 @@ def functions_refused_in(phase: str, kind: str) -> frozenset[str]:
 
 @cache
 def node_id() -> str:
-    """The id of the node that was recorded, as far as a case tells it."""
+    """Give the id of the recorded node, as far as a case shows it."""
     results = (result for case in cases() for result in case.results)
     found = (result.get("value") for result in results if result["method"].replace("/", ".") == "kong.node.get_id")
     return next((id for id in found if isinstance(id, str)), "00000000-0000-4000-8000-000000000000")
@@ -206,7 +206,7 @@ def node_id() -> str:
 
 @cache
 def recordings() -> list[Recording]:
-    """All recordings in the folder; none where it is missing, which a test of its own reports.
+    """Read all recordings in the folder; none where it is missing, which another test reports.
 
     :raises RecordingError: a line that is not a case.
     """
@@ -214,7 +214,7 @@ def recordings() -> list[Recording]:
 
 
 def cases(*kinds: str) -> list[Case]:
-    """The cases of these kinds (``http``, ``stream``, ``certificate``) of all recordings; without kinds, all."""
+    """Give the cases of these kinds (``http``, ``stream``, ``certificate``) of all recordings; without kinds, all."""
     return [case for recording in recordings() for case in recording.cases if not kinds or case.kind in kinds]
 
 

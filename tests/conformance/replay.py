@@ -1,7 +1,7 @@
 """Kong's side of a recording, played to a plugin server: the same bytes on as many connections, in the same order.
 
-The ids that our server makes up, of instances and events, stand in place of the recorded ones. Everything else of
-Kong's bytes stays as it was recorded.
+The ids that our server gives to instances and events replace the recorded ones. All other bytes of Kong stay as
+recorded.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Replay(ABC):
     kind: type[Any]
 
     def __init__(self, recording: Recording, server: Path, results: Results) -> None:
-        """:param server: its socket; results: what its probe writes."""
+        """:param server: its socket; results: the file that its probe writes."""
         self._recording = recording
         self._server = server
         self._results = results
@@ -43,7 +43,7 @@ class Replay(ABC):
     def play(self, case: Case) -> None:
         """Play a case.
 
-        :raises Difference: the server did, or its handler got, something else than was recorded.
+        :raises Difference: the server's calls or its handler's results differ from the recording.
         """
         try:
             for sent in case.sent:
@@ -56,14 +56,14 @@ class Replay(ABC):
         except BaseException:
             self.close()
             raise
-        wanted = expected(case)
-        noted = self._results.of(case, len(wanted.noted))
-        if wanted.differs(noted):
-            ours, theirs = ("".join(f"\n  {note}" for note in notes) for notes in (noted, wanted.noted))
+        expected_results = expected(case)
+        noted = self._results.of(case, len(expected_results.noted))
+        if expected_results.differs(noted):
+            ours, theirs = ("".join(f"\n  {note}" for note in notes) for notes in (noted, expected_results.noted))
             raise Difference(f"{case.name}: the handler got {ours}\n\nbut the recorded one {theirs}")
 
     def close(self) -> None:
-        """Close all connections, as a Kong does that ends."""
+        """Close all connections, as an ending Kong does."""
         for conn in list(self._connections):
             self.hang_up(conn)
 
@@ -73,13 +73,13 @@ class Replay(ABC):
             self._connections.pop(conn).close()
 
     def kong(self, conn: int) -> Any:
-        """The connection that stands for a recorded one."""
+        """Give the connection that stands for a recorded one."""
         if conn not in self._connections:
             self._connections[conn] = self.kind(self._server)
         return self._connections[conn]
 
     def _play(self, case: Case, sent: Sent) -> bool:
-        """Play one thing that Kong did; whether the rest of the case is of no use."""
+        """Play one step of Kong; whether the rest of the case cannot be used."""
         if sent.call is None:
             self.hang_up(sent.conn)
         elif isinstance(sent.call, StartInstance):
@@ -99,7 +99,7 @@ class Replay(ABC):
         return self._instances[recorded]
 
     def _start_for(self, case: Case, recorded: int | None) -> Sent:
-        """A StartInstance for cases that were recorded after it."""
+        """Find a StartInstance for cases that were recorded after it."""
         note = json.dumps({"case": case.id, **case.orders}) if case.kind != HTTP else ""
         call = StartInstance(PROBE, json.dumps({"note": note, "__seq__": 1}).encode())
         return Sent(case.sent[0].conn, self._raw(call), call, recorded)
@@ -123,12 +123,10 @@ class Replay(ABC):
 
     @abstractmethod
     def _event(self, sent: Sent, instance: int, answers: KongAnswers) -> bool:
-        """Whether the handler came to its end."""
+        """Play an event; whether the handler ended."""
 
 
 class MsgpackReplay(Replay):
-    """Over MsgPack:1."""
-
     kind = MsgpackKong
 
     def _raw(self, call: StartInstance) -> bytes:
@@ -167,7 +165,7 @@ def _raw_step(step: Step) -> bytes:
 
 
 def with_id(raw: bytes, key: str, id: object) -> bytes:
-    """A recorded request with an id of this run; every other byte is as Kong wrote it."""
+    """Give a recorded request with an id of this run; every other byte is as Kong wrote it."""
     (argument,) = unpackb(raw, unicode_errors="surrogateescape", strict_map_key=False)[3]
     recorded = packb(key) + packb(argument[key])
     assert raw.count(recorded) == 1, (raw, key)
@@ -175,8 +173,6 @@ def with_id(raw: bytes, key: str, id: object) -> bytes:
 
 
 class ProtobufReplay(Replay):
-    """Over ProtoBuf:1."""
-
     kind = ProtobufKong
 
     def _raw(self, call: StartInstance) -> bytes:
@@ -193,18 +189,18 @@ class ProtobufReplay(Replay):
 
     def _event(self, sent: Sent, instance: int, answers: KongAnswers) -> bool:
         kong = self._send(sent.conn, with_instance(sent.raw, instance))
-        while isinstance(said := kong.next(), PdkCall):
-            answer = answers.over_protobuf(said.method, said.arguments)
+        while isinstance(call := kong.next(), PdkCall):
+            answer = answers.over_protobuf(call.method, call.arguments)
             if not isinstance(answer, bytes):
                 self._end_of_request(sent.conn, kong)
                 return False
             kong.reply(answer)
-        if said.answer is not None:
+        if call.answer is not None:
             raise Difference("an event was answered by more than its sequence number")
         return True
 
     def _end_of_request(self, conn: int, kong: ProtobufKong) -> None:
-        """Kong closes the connection; nothing more is to come, and the server closes it too."""
+        """Close the connection as Kong does; the server must send nothing more and close it too."""
         kong.socket.shutdown(socket.SHUT_WR)
         while data := kong.socket.recv(65536):
             kong.side.feed(data)
@@ -220,12 +216,12 @@ class ProtobufReplay(Replay):
 
 
 def with_instance(raw: bytes, instance: int) -> bytes:
-    """A recorded HandleEvent or CloseInstance for an instance of this run, its fields in Kong's order."""
+    """Give a recorded HandleEvent or CloseInstance for an instance of this run, with its fields in Kong's order."""
     sequence, call = protobuf_codec.decode_call(raw)
     assert isinstance(call, HandleEvent | CloseInstance)
     number = _message("RpcCall", sequence=sequence)
     command = raw.removeprefix(number) if raw.startswith(number) else raw.removesuffix(number)
-    tag, content = command[:2], command[3:]  # these commands are short: their length is one byte
+    tag, content = command[:2], command[3:]  # These commands are short: their length is one byte.
     old, new = (_message("CmdHandleEvent", instance_id=id) for id in (call.instance_id, instance))
     content = new + content.removeprefix(old) if content.startswith(old) else content.removesuffix(old) + new
     command = tag + bytes([len(content)]) + content

@@ -22,7 +22,7 @@ Plugin = probe(Path({notes!r}))
 
 
 class Servers:
-    """The servers of one mode: one for each recording, so that results which are noted late are not another's."""
+    """The servers of one mode, one for each recording: late results do not mix with those of another recording."""
 
     def __init__(self, mode: str, folder: Path, stack: ExitStack) -> None:
         self.mode = mode
@@ -32,7 +32,7 @@ class Servers:
         self._replays: dict[str, Replay] = {}
 
     def replay(self, case: Case) -> Replay:
-        """The replay of a case's recording, which goes on where the last case ended."""
+        """Give the replay of a case's recording, which continues after the last case."""
         name = case.recording.name
         if name not in self._replays:
             self._replays[name] = self.new_replay(case)
@@ -40,14 +40,14 @@ class Servers:
         return self._replays[name]
 
     def new_replay(self, case: Case) -> Replay:
-        """A replay that has played nothing yet."""
+        """Give a replay that has not played anything."""
         recording = case.recording
         if recording.name not in self._servers:
             self._servers[recording.name] = self._serve(recording)
         return REPLAYS[case.protocol](recording, *self._servers[recording.name])
 
     def _serve(self, recording: Recording) -> tuple[Path, Results]:
-        folder = self._folder / str(len(self._servers))  # short: a socket's path may have some 100 bytes
+        folder = self._folder / str(len(self._servers))  # Short: the path of a socket is limited to about 100 bytes.
         folder.mkdir()
         notes, interface = folder / "notes", folder / "pluginsocket.proto"
         stock = STOCK_INTERFACE.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""The embedded gateway and a plugin server of ours, over one protocol and with one interface file."""
+"""The embedded gateway and our plugin server, over one protocol and with one interface file."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ plugins:
 
 @dataclass
 class Outcome:
-    """What came of a scenario over one protocol: what the handlers got, and what the client did."""
+    """The outcome of a scenario over one protocol: the handlers' results and the client's response."""
 
     got: dict[str, list[tuple[Any, ...]]]
     status: int
@@ -104,7 +104,7 @@ class Kong:
 
 @contextmanager
 def running(way: str, folder: Path, upstream_port: int) -> Iterator[Kong]:
-    """Start a server and a gateway that speak one way."""
+    """Start a server and a gateway that use one protocol."""
     interface = folder / "pluginsocket.proto"
     interface.write_text(as_text(WAYS[way]))
     (folder / "orders").write_bytes(pickle.dumps({name: each.orders() for name, each in SCENARIOS.items()}))

@@ -1,4 +1,4 @@
-"""What the handlers of ``test_same_values`` do: requests, and every PDK call with sensible arguments."""
+"""The scenarios of ``test_same_values``: requests, and every PDK call with sensible arguments."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ KNOWN: list[Call] = [
 
 @dataclass(frozen=True)
 class Scenario:
-    """A request, and the calls that the handlers make; each in all phases where it works."""
+    """A request and the calls that the handlers make, each in all phases where it works."""
 
     calls: list[Call]
     path: str = "/strip/x"
@@ -159,7 +159,7 @@ class Scenario:
 
 
 def of(stock: bool, calls: list[Call]) -> list[Call]:
-    """The calls that the stock interface has, or those that it has not."""
+    """Give the calls that the stock interface has, or those that it lacks."""
     return [call for call in calls if (call[0] in STOCK_FUNCTIONS) == stock]
 
 

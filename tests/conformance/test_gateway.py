@@ -1,4 +1,4 @@
-"""The embedded gateway does to plugin servers, clients and services what a real Kong 3.9.3 did."""
+"""The embedded gateway treats plugin servers, clients and services as a real Kong 3.9.3 does."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UPSTREAM_PORT, A_PORT, B_PORT = 18090, 18091, 18092
 
 @dataclass(frozen=True)
 class Setup:
-    """A gateway with the probe behind it, as it stood beside a recording; ``ports`` are recorded ones to this run's."""
+    """A gateway with the probe behind it, set up as for a recording; ``ports`` maps recorded ports to this run's."""
 
     gateway: RunningGateway
     probe: ProbeServer
@@ -42,7 +42,7 @@ class Setup:
 
 
 class Setups:
-    """One for each recording and kind of case, made when the first case needs it."""
+    """One setup for each recording and kind of case, made when the first case needs it."""
 
     def __init__(self, stack: ExitStack, folders: pytest.TempPathFactory) -> None:
         self._stack = stack
@@ -104,14 +104,14 @@ class Setups:
         return Setup(self._stack.enter_context(gateway), probe, ports)
 
     def _reserved_port(self) -> int:
-        """A port that is ours: the gateway can listen on it, and nobody else is given it."""
+        """Reserve a port: the gateway can listen on it, and no other process gets it."""
         reserved = self._stack.enter_context(closing(socket.socket()))
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind(("127.0.0.1", 0))
         return int(reserved.getsockname()[1])
 
     def _stream_service(self, prefix: bytes) -> int:
-        """A service that answers with ``prefix`` and what it got; its port."""
+        """Start a service that answers with ``prefix`` and the received bytes; give its port."""
 
         def answer(connection: socket.socket) -> None:
             while data := connection.recv(65536):
@@ -121,24 +121,24 @@ class Setups:
 
 
 def with_ports(stream_yml: str, ports: dict[int, int], services: dict[int, int]) -> str:
-    """The recorded configuration of streams, with this run's ports in it."""
+    """Give the recorded configuration of streams with this run's ports."""
 
-    def here(value: Any, name: str = "") -> Any:
+    def with_port(value: Any, name: str = "") -> Any:
         if isinstance(value, dict):
-            return {key: here(item, key) for key, item in value.items()}
+            return {key: with_port(item, key) for key, item in value.items()}
         if isinstance(value, list):
-            return [here(item) for item in value]
+            return [with_port(item) for item in value]
         if name == "port":
             return {**ports, **services}.get(value, value)
         if isinstance(value, str):
             return re.sub(r"\b\d+\b", lambda found: str(services.get(int(found[0]), found[0])), value)
         return value
 
-    return json.dumps(here(yaml.safe_load(stream_yml)))
+    return json.dumps(with_port(yaml.safe_load(stream_yml)))
 
 
 def globally_applied(port: int, note: str) -> str:
-    """The configuration of one certificate case."""
+    """Give the configuration of one certificate case."""
     service = {"name": "echo", "url": f"http://127.0.0.1:{port}", "routes": [{"name": "all", "paths": ["/"]}]}
     plugin = {"name": "probe", "config": {"note": note}}
     return json.dumps({"_format_version": "3.0", "services": [service], "plugins": [plugin]})
@@ -152,7 +152,7 @@ def setups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setups]:
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 def test_case(case: Case, setups: Setups, request: pytest.FixtureRequest) -> None:
-    """The plugin server sees what Kong's showed it, the client and the service get what they got from Kong."""
+    """The plugin server, the client and the service receive from the gateway what they received from Kong."""
     play = {HTTP: play_http, STREAM: play_stream, CERTIFICATE: play_certificate}[case.kind]
     judge(case, GATEWAY, case.kind, lambda: play(case, setups.of(case)), request)
 
@@ -166,7 +166,7 @@ def play_http(case: Case, setup: Setup) -> None:
 
 
 def play_stream(case: Case, setup: Setup) -> None:
-    """The client sees what comes first, or how it is refused, which may be as soon as it connects."""
+    """The client sees the first bytes, or a refusal, possibly as soon as it connects."""
     try:
         with socket.create_connection(("127.0.0.1", setup.ports[case.id]), DEADLINE) as client:
             client.sendall(case.recorded["send"].encode())
@@ -178,7 +178,7 @@ def play_stream(case: Case, setup: Setup) -> None:
 
 
 def play_certificate(case: Case, setup: Setup) -> None:
-    """The client sees the status line, or how the handshake fails."""
+    """The client sees the status line or the handshake's failure."""
     note = json.dumps({"case": case.id, **case.orders})
     (setup.probe.path.parent / "kong.yml").write_text(globally_applied(setup.ports[UPSTREAM_PORT], note))
     setup.gateway.reload()
@@ -199,7 +199,7 @@ def play_certificate(case: Case, setup: Setup) -> None:
 
 
 def compare_calls(case: Case, setup: Setup) -> None:
-    """Compare Kong's answers to all calls, and the values that an author's handler would get of them."""
+    """Compare Kong's answers to all calls, and the values that an author's handler would get from them."""
     comparable, observed = setup.comparable, setup.probe.observed(case)
     for ours, theirs in zip(observed.events, case.events, strict=False):
         for call, recorded in zip(ours.pdk_calls, theirs.pdk_calls, strict=False):
@@ -216,21 +216,23 @@ def compare_calls(case: Case, setup: Setup) -> None:
         made = zip(case.results_of(ours.phase), ours.pdk_calls[first:], theirs.pdk_calls[first:], strict=False)
         for result, call, recorded in made:
             assert result["method"] == call.method
-            if not recorded.refused:  # the recording server noted a value where it did not wait for one, too
+            if (
+                not recorded.refused
+            ):  # The recording server also noted a value for calls whose answer it did not wait for.
                 values = (as_recorded_result(call), result["value"])
-                got, wanted = (author_value(case, call.method, value) for value in values)
-                assert comparable.result(call.function, got) == comparable.result(call.function, wanted)
+                got, expected = (author_value(case, call.method, value) for value in values)
+                assert comparable.result(call.function, got) == comparable.result(call.function, expected)
     started = case.recording.start_of(case.events[0].instance, case) if case.events else None
     if started is not None and case.kind != HTTP:
         assert configuration(setup, observed.config) == configuration(setup, json.loads(started.call.config))
 
 
 def answers(comparable: Comparable, event: Event | Sent) -> Any:
-    """The answers of an event, in a shape that is the same in every run."""
+    """Give the answers of an event in a shape that is the same in every run."""
 
     def answer(call: PdkCall) -> Any:
-        said = comparable.result(call.function, meaning(call)) if call.answered else meaning(call)
-        return (call.method, call.answer.method, said) if isinstance(call.answer, Step) else (call.method, said)
+        result = comparable.result(call.function, meaning(call)) if call.answered else meaning(call)
+        return (call.method, call.answer.method, result) if isinstance(call.answer, Step) else (call.method, result)
 
     return event.phase, [answer(call) for call in event.pdk_calls]
 

@@ -1,4 +1,4 @@
-"""There are recordings, they say what their README says, and what is left out of them is little."""
+"""The recordings exist and are as their README describes them, and few cases are known differences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kong_pdk.wire import msgpack_codec
 
 
 def test_there_are_recordings() -> None:
-    """An empty run is no success."""
+    """A run without cases is a failure."""
     assert cases(), (
         f"no recordings in {FOLDER}: set KONG_RECORDINGS to the folder with the *.jsonl of a real Kong, "
         "rpc-schema.json and kong.yml"
@@ -21,13 +21,13 @@ def test_there_are_recordings() -> None:
 
 
 def test_every_line_is_a_case() -> None:
-    """Nothing of a file is skipped."""
+    """No line of a file is skipped."""
     lines = sum(bool(line.strip()) for path in FOLDER.glob("*.jsonl") for line in path.read_bytes().split(b"\n"))
     assert len(cases()) == len(cases(HTTP)) + len(cases(STREAM)) + len(cases(CERTIFICATE)) == lines
 
 
 def test_a_call_without_an_answer_is_the_last_of_its_event() -> None:
-    """What the replay relies on."""
+    """The replay relies on it."""
     for case in cases():
         for event in case.events:
             assert not any(call.refused for call in event.pdk_calls[:-1]), case.name
@@ -36,7 +36,7 @@ def test_a_call_without_an_answer_is_the_last_of_its_event() -> None:
 
 @pytest.mark.parametrize("direction", [SERVER, GATEWAY])
 def test_known_differences_are_few(direction: str) -> None:
-    """At most 2 % of the cases."""
+    """At most 2 % of the cases are known differences."""
     listed = [case.name for case in cases() if rule_for(direction, case)]
     assert len(listed) <= MOST * len(cases()), listed
 
@@ -55,7 +55,7 @@ def test_known_differences_are_few(direction: str) -> None:
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, line: str, why: str) -> None:
-    """By file and line, with what is wrong."""
+    """The error names the file, the line and the fault."""
     event = msgpack_codec.encode_request(2, "plugin.HandleEvent", [{"InstanceId": 1, "EventName": "log"}])
     frame = {"conn": 1, "from": "kong", "hex": event.hex()}
     good = {"id": 0, "calls": {}, "results": [], "request": {}, "frames": [frame]}
@@ -69,7 +69,7 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str, why: str) -> None:
 def test_frames_of_several_connections_are_one_event() -> None:
     """Over MsgPack:1 the steps of an event may come on any connection, and a chunk may hold any part of a message."""
     call = {"Method": "kong.request.get_path", "Args": []}
-    said = [
+    messages = [
         (1, "kong", msgpack_codec.encode_request(2, "plugin.HandleEvent", [{"InstanceId": 1, "EventName": "log"}])),
         (1, "server", msgpack_codec.encode_response(2, None, {"Data": call, "EventId": 9})),
         (7, "kong", msgpack_codec.encode_request(2, "plugin.Step", [{"EventId": 9, "Data": "/"}])),
@@ -77,7 +77,7 @@ def test_frames_of_several_connections_are_one_event() -> None:
     ]
     torn = [
         {"conn": conn, "from": side, "hex": part.hex()}
-        for conn, side, message in said
+        for conn, side, message in messages
         for part in (message[:6], message[6:])
     ]
     [event] = read_frames(torn)

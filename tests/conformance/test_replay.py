@@ -1,4 +1,4 @@
-"""The replay tells a plugin server that does right from one that does wrong, in cases that were not recorded."""
+"""The replay tells a correct plugin server from a wrong one, in cases that were not recorded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture
 def play(servers: Servers) -> Any:
-    """Play a case that no other has to do with."""
+    """Play a case with a replay of its own."""
 
     def play(case: Case) -> None:
         replay = servers.new_replay(case)
@@ -53,8 +53,8 @@ def play(servers: Servers) -> Any:
         pytest.param([("kong.client.get_protocol", [], NOTHING)], [], id="Kong refuses the phase"),
     ],
 )
-def test_what_is_right(protocol: str, made: list[written_cases.Written], results: list[Any], play: Any) -> None:
-    """The same calls, the same values."""
+def test_correct_calls(protocol: str, made: list[written_cases.Written], results: list[Any], play: Any) -> None:
+    """Correct calls and values pass."""
     play(written_cases.case(protocol, "rewrite", made, results))
 
 
@@ -65,44 +65,44 @@ METHOD = ("kong.request.get_method", [], "GET")
 
 @pytest.mark.parametrize("protocol", BOTH)
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("calls", "why"),
     [
         ([PATH, METHOD], r"get_method\(\) was called, no call was recorded"),
         ([METHOD], r"get_method\(\) was called, kong.request.get_path\(\) was recorded"),
         ([], r"the handler ended, kong.request.get_path\(\) was recorded"),
     ],
 )
-def test_other_calls(protocol: str, given: list[written_cases.Written], why: str, play: Any) -> None:
-    """A call too many, another one, one too few."""
+def test_wrong_calls(protocol: str, calls: list[written_cases.Written], why: str, play: Any) -> None:
+    """An additional, a different and a missing call are reported."""
     with pytest.raises(Difference, match=why):
-        play(_with_orders(written_cases.case(protocol, "rewrite", [PATH], ["/strip"]), given))
+        play(_with_orders(written_cases.case(protocol, "rewrite", [PATH], ["/strip"]), calls))
 
 
 @pytest.mark.parametrize("protocol", BOTH)
-def test_another_argument(protocol: str, play: Any) -> None:
-    """The function alone is not enough."""
+def test_wrong_argument(protocol: str, play: Any) -> None:
+    """A different argument is reported."""
     with pytest.raises(Difference, match="'y'"):
         play(_with_orders(written_cases.case(protocol, "rewrite", [HEADER], ["1"]), [OTHER_HEADER]))
 
 
 @pytest.mark.parametrize("protocol", BOTH)
 @pytest.mark.parametrize("value", ["2", 1, None])
-def test_another_value(protocol: str, value: Any, play: Any) -> None:
-    """In its type, too."""
+def test_wrong_value(protocol: str, value: Any, play: Any) -> None:
+    """A different value is reported, also if only its type differs."""
     with pytest.raises(Difference, match="but the recorded one"):
         play(written_cases.case(protocol, "rewrite", [HEADER], [value]))
 
 
-def _with_orders(case: Case, given: list[written_cases.Written]) -> Case:
-    """A case in which our probe is told to do something else than was recorded."""
-    other = written_cases.case(case.protocol, "rewrite", given, [])
+def _with_orders(case: Case, calls: list[written_cases.Written]) -> Case:
+    """Give a case whose orders for our probe differ from the recorded ones."""
+    other = written_cases.case(case.protocol, "rewrite", calls, [])
     case.events[0].pdk_calls[0].answer = other.events[0].pdk_calls[0].answer
     return case
 
 
 @pytest.mark.parametrize("args", [["flag"], ["a"], ["none"]])
 def test_query_arguments_by_stock_messages(args: list[Any], play: Any) -> None:
-    """Kong raises on an argument without a value, and the recorded handler came no further; ours does."""
+    """Kong raises on an argument without a value and the recorded handler stopped; ours continues."""
     answer = {"flag": NOTHING, "a": "1", "none": None}[args[0]]
     results = [] if answer is NOTHING else [answer, "/strip"]
     play(written_cases.case("ProtoBuf:1", "access", [("kong.request.get_query_arg", args, answer), PATH], results))
@@ -110,13 +110,13 @@ def test_query_arguments_by_stock_messages(args: list[Any], play: Any) -> None:
 
 @pytest.mark.parametrize("name", ["x-empty", "x-none"])
 def test_empty_headers_in_log_by_stock_messages(name: str, play: Any) -> None:
-    """No message tells them from those that are not there: our server looks among all of them."""
+    """No message tells empty headers from absent ones: our server searches all headers."""
     status = ("kong.response.get_status", [], 200)
     play(written_cases.case("ProtoBuf:1", "log", [("kong.response.get_header", [name], None), status], [None, 200]))
 
 
 def test_large_body_over_msgpack(play: Any) -> None:
-    """Kong would raise, and say nothing: our server asks first, and its handler goes on."""
+    """Kong would raise without an answer: our server asks first, and its handler continues."""
     made = [("kong.request.get_raw_body", [], NOTHING), PATH]
     play(written_cases.case("MsgPack:1", "access", made, [], body=b"x" * 9000))
 
@@ -138,7 +138,7 @@ def _of(protocol: str) -> list[Recording]:
 
 @pytest.mark.parametrize("recording", _of("ProtoBuf:1"), ids=lambda recording: recording.name)
 def test_protobuf_calls_keep_every_byte(recording: Recording) -> None:
-    """With the recorded ids in them they are what was recorded, the order of their fields too."""
+    """With the recorded ids, the bytes are as recorded, with the fields in the same order."""
     for sent in (sent for case in recording.cases for sent in case.sent):
         if isinstance(sent.call, HandleEvent | CloseInstance):
             assert with_instance(sent.raw, sent.call.instance_id) == sent.raw
@@ -150,7 +150,7 @@ def test_protobuf_calls_keep_every_byte(recording: Recording) -> None:
 
 @pytest.mark.parametrize("recording", _of("MsgPack:1"), ids=lambda recording: recording.name)
 def test_msgpack_requests_keep_every_byte(recording: Recording) -> None:
-    """All but the id is in its place."""
+    """Every byte but the id's is as recorded."""
     for event in (event for case in recording.cases for event in case.events):
         steps = [(call.answer.raw, "EventId") for call in event.pdk_calls if isinstance(call.answer, Step)]
         for raw, key in [(event.raw, "InstanceId"), *steps]:

@@ -1,8 +1,8 @@
 """A plugin gets the same values over MsgPack:1, over ProtoBuf:1, and over ProtoBuf:1 with the extended interface.
 
-End to end: the embedded gateway and a plugin server of ours, a handler that makes every call in every phase in which
-it works, and a comparison of what it got: the same values of the same types. MsgPack:1, which has messages for
-everything, is what the others are held against; what they cannot tell or carry is in two tables.
+End to end: the embedded gateway, our plugin server, and a handler that makes every call in every phase in which it
+works. The values and types that it gets are compared. MsgPack:1, which has messages for everything, is the
+reference; two tables list what the other protocols cannot express or carry.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from kong_pdk.wire.interface import EXTENDED
 from local_servers import http_service
 from running_gateway import recorded_upstream
 
-# What the methods of stock ProtoBuf:1 cannot tell, and why; what they do tell must be the same. In `log` there are no
-# others, with our extension either: Kong has copies there for the functions by their own names.
+# Values that the methods of stock ProtoBuf:1 lack, and why; the other values must be the same. In `log` only these
+# methods work, with our extension too: Kong has copies there for the functions by their own names.
 LESS_OVER_STOCK = {
-    "kong.client.get_consumer": "the message Consumer has not all fields of a consumer",
-    "kong.client.get_credential": "the message AuthenticatedCredential has an id and a consumer's id alone",
-    "kong.client.load_consumer": "the message Consumer has not all fields of a consumer",
-    "kong.node.get_memory_stats": "the message MemoryStats has not all that is measured",
-    "kong.router.get_route": "the message Route has not all fields of a route, and neither false nor 0",
-    "kong.router.get_service": "the message Service has not all fields of a service, and neither false nor 0",
+    "kong.client.get_consumer": "the message Consumer lacks some fields of a consumer",
+    "kong.client.get_credential": "the message AuthenticatedCredential has only an id and a consumer's id",
+    "kong.client.load_consumer": "the message Consumer lacks some fields of a consumer",
+    "kong.node.get_memory_stats": "the message MemoryStats lacks some measured values",
+    "kong.router.get_route": "the message Route lacks some fields of a route, and cannot hold false or 0",
+    "kong.router.get_service": "the message Service lacks some fields of a service, and cannot hold false or 0",
     "kong.request.get_header": "the message String cannot tell an empty header from none",
     "kong.response.get_header": "the message String cannot tell an empty header from none",
     "kong.service.response.get_header": "the message String cannot tell an empty header from none",
 }
 
-# In `log` an empty header is looked for among all headers.
+# In `log` an empty header is searched among all headers.
 HEADERS = {function for function in LESS_OVER_STOCK if function.endswith(".get_header")}
 
-# What a protocol cannot carry, and why: it is refused by name before anything is sent.
+# Calls that a protocol cannot carry, and why: they are refused by name before anything is sent.
 NOT_CARRIED = {
     "kong.ctx.shared.set": "over ProtoBuf:1 Kong makes nil of False, and a text of None",
     "kong.nginx.set_ctx": "over ProtoBuf:1 Kong makes nil of False, and a text of None",
-    "kong.client.authenticate": "over MsgPack:1 Kong loses what stands behind a None",
+    "kong.client.authenticate": "over MsgPack:1 Kong loses the arguments after a None",
 }
 
-# What the client gets is another thing, and why.
+# Scenarios with different responses for the client, and why.
 OTHER_ANSWERS = {"exit-0": "exit without a body is nginx's own page over MsgPack:1, and nothing over ProtoBuf:1"}
 
-# They belong to TLS handshakes, and no handler of a request may call them.
+# Functions of TLS handshakes: no handler of a request may call them.
 OF_HANDSHAKES = {
     "kong.client.tls.disable_session_reuse",
     "kong.client.tls.request_client_certificate",
@@ -58,7 +58,7 @@ WRITES = ENDS | {method.function for method in EXTENDED if method.function.start
 
 MEASURED = {"x-kong-response-latency", "x-kong-upstream-latency", "x-kong-proxy-latency"}
 
-# Another gateway, another value.
+# Values that differ from gateway to gateway.
 OF_THE_GATEWAY = {"kong.cluster.get_id", "kong.node.get_id"}
 
 
@@ -72,7 +72,7 @@ def kongs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Kong]]
 
 @pytest.fixture(scope="module")
 def outcome(kongs: dict[str, Kong]) -> Callable[[str, str], Outcome]:
-    """Give what came of a scenario over a protocol, run once."""
+    """Give the outcome of a scenario over a protocol, run once."""
     known: dict[tuple[str, str], Outcome] = {}
 
     def give(way: str, name: str) -> Outcome:
@@ -90,7 +90,7 @@ def test_every_function_is_called():
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_all_calls_are_made(outcome, name):
-    """Without this, handlers that got nothing would agree."""
+    """Without this test, handlers without results would agree."""
     scenario = SCENARIOS[name]
     got = outcome(MSGPACK, name).got
     if not ENDS & {function for function, _ in scenario.calls}:
@@ -100,7 +100,7 @@ def test_all_calls_are_made(outcome, name):
 
 
 def together(decisive: set[str]) -> list[tuple[str, str]]:
-    """Scenarios, and the ways that can be compared: stock ProtoBuf:1 where it can make all decisive calls."""
+    """Give the scenarios and the protocols that can be compared: stock ProtoBuf:1 where it has all deciding calls."""
     return [
         (way, name)
         for name, scenario in SCENARIOS.items()
@@ -111,18 +111,18 @@ def together(decisive: set[str]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("way", "name"), together(ENDS))
 def test_handlers_get_the_same(outcome, kongs, way, name):
-    here, there = (Compared(kongs[each], outcome(each, name)) for each in (way, MSGPACK))
-    assert set(here.outcome.got) == set(there.outcome.got)
+    ours, reference = (Compared(kongs[each], outcome(each, name)) for each in (way, MSGPACK))
+    assert set(ours.outcome.got) == set(reference.outcome.got)
     for phase, calls in SCENARIOS[name].orders().items():
-        pairs = zip(calls, here.outcome.got.get(phase, []), there.outcome.got.get(phase, []), strict=False)
+        pairs = zip(calls, ours.outcome.got.get(phase, []), reference.outcome.got.get(phase, []), strict=False)
         for call, got, expected in pairs:
             if name == LARGE and call[0] == "kong.request.get_raw_body":
-                continue  # a test of its own
-            compare(way, call, here.value(call, got), there.value(call, expected), f"{phase}: {call}")
+                continue  # It has its own test.
+            compare(way, call, ours.value(call, got), reference.value(call, expected), f"{phase}: {call}")
 
 
 class Compared:
-    """An outcome, without what differs from gateway to gateway."""
+    """An outcome, without values that differ from gateway to gateway."""
 
     def __init__(self, kong: Kong, outcome: Outcome) -> None:
         self.outcome = outcome
@@ -163,7 +163,7 @@ def has_none_or_false(value: Any) -> bool:
 
 
 def assert_part(got: Any, expected: Any, what: str) -> None:
-    """All that is there is the same; the rest may be missing where it is."""
+    """Each value of ``got`` is the expected one; values may be missing."""
     if isinstance(expected, dict) and got is not None:
         for name, value in got.items():
             assert_part(value, expected.get(name), f"{what}: {name}")
@@ -173,16 +173,16 @@ def assert_part(got: Any, expected: Any, what: str) -> None:
 
 @pytest.mark.parametrize(("way", "name"), together(WRITES))
 def test_clients_and_services_get_the_same(outcome, kongs, way, name):
-    here, there = (Compared(kongs[each], outcome(each, name)).response() for each in (way, MSGPACK))
+    ours, reference = (Compared(kongs[each], outcome(each, name)).response() for each in (way, MSGPACK))
     if name in OTHER_ANSWERS:
-        assert here[0] == there[0]
-        assert (here[-1], there[-1][:6]) == (b"", b"<html>")
+        assert ours[0] == reference[0]
+        assert (ours[-1], reference[-1][:6]) == (b"", b"<html>")
     else:
-        assert here == there
+        assert ours == reference
 
 
-def test_a_large_body_is_read_from_its_file_or_said_to_be_there(outcome):
-    """Over MsgPack:1 Kong cannot send it; the handler is told so, and the event goes on."""
+def test_a_large_body_is_read_from_its_file_or_reported(outcome):
+    """Over MsgPack:1 Kong cannot send it; the handler gets an error, and the event goes on."""
     for phase in ("rewrite", "access", "response"):
         for way in (PROTOBUF, PROTOBUF_EXTENDED):
             assert outcome(way, LARGE).got[phase][0] == ("gave", SCENARIOS[LARGE].body, None)

@@ -1,7 +1,7 @@
-"""The plugin server makes the PDK calls that the recorded one made, and its handler gets what that one's got.
+"""The plugin server makes the recorded PDK calls, and its handler gets the recorded values.
 
-Kong's own bytes are replayed to it, connection by connection. Where Kong refused a call for its phase, ours does not
-leave the server: the handler sees a PhaseError.
+Kong's own bytes are replayed to it, connection by connection. Where Kong refused a call for its phase, our server
+does not send the call: the handler gets a PhaseError.
 """
 
 from __future__ import annotations
@@ -23,5 +23,5 @@ def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 def test_case(case: Case, servers: Servers, request: pytest.FixtureRequest) -> None:
-    """Each event of a case brings the same calls, and each call the same value."""
+    """Each event of a case makes the same calls, and each call gets the same value."""
     judge(case, SERVER, servers.mode, lambda: servers.replay(case).play(case), request)

@@ -1,4 +1,4 @@
-"""Cases that were not recorded, written as a recording has them, for what the recordings at hand do not show."""
+"""Cases that were not recorded, written like recordings, for behaviour that the recordings do not show."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Written = tuple[str, list[Any], Any]
 def case(protocol: str, phase: str, made: Sequence[Written], results: Sequence[Any], body: bytes = b"") -> Case:
     """A request in which a handler makes calls. Over MsgPack:1 the steps come on two connections in turn.
 
-    :param results: the values as the recording server would have noted them, of the calls that were answered.
+    :param results: the values of the answered calls, as the recording server would note them.
     """
     id = next(_IDS)
     orders = {phase: [[method, args] for method, args, _ in made]}
@@ -51,15 +51,15 @@ def _msgpack(phase: str, made: Sequence[Written]) -> Iterator[Frame]:
 
     def exchange(method: str, argument: Any, result: Any) -> Iterator[Frame]:
         number = next(numbers)
-        for side, said in (
+        for side, message in (
             ("kong", msgpack_codec.encode_request(number, method, [argument])),
             ("server", msgpack_codec.encode_response(number, None, result)),
         ):
-            yield {"conn": number % 2, "from": side, "hex": said.hex()}
+            yield {"conn": number % 2, "from": side, "hex": message.hex()}
 
     yield from exchange("plugin.StartInstance", {"Name": "probe", "Config": '{"__seq__": 1}'}, {"Id": 1})
-    wanted: list[Any] = [{"Method": method, "Args": args} for method, args, _ in made]
-    outputs = iter([{"Data": data, "EventId": 5} for data in [*wanted, "ret"]])
+    calls_made: list[Any] = [{"Method": method, "Args": args} for method, args, _ in made]
+    outputs = iter([{"Data": data, "EventId": 5} for data in [*calls_made, "ret"]])
     yield from exchange("plugin.HandleEvent", {"InstanceId": 1, "EventName": phase}, next(outputs))
     for method, _, value in itertools.takewhile(lambda each: each[2] is not NOTHING, made):
         step = {"EventId": 5} if value is None else {"EventId": 5, "Data": value}
@@ -67,8 +67,8 @@ def _msgpack(phase: str, made: Sequence[Written]) -> Iterator[Frame]:
 
 
 def _protobuf(phase: str, made: Sequence[Written]) -> Iterator[Frame]:
-    def frame(side: str, said: bytes, **words: Any) -> Frame:
-        return {"conn": 1, "from": side, "hex": said.hex(), **words}
+    def frame(side: str, message: bytes, **fields: Any) -> Frame:
+        return {"conn": 1, "from": side, "hex": message.hex(), **fields}
 
     yield frame("kong", protobuf_codec.encode_call(1, calls.StartInstance("probe", b'{"__seq__": 1}')))
     yield frame("server", protobuf_codec.encode_return(1, calls.InstanceStatus("probe", 1)))

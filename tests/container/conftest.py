@@ -18,7 +18,7 @@ BUILD_SECONDS = 1800.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the test that comes first, whichever that is, the time to build the images that are not given."""
+    """Give the first test the time to build the images that are not given."""
     if os.environ.get("KONG_IMAGE") and os.environ.get("KONG_PYTHON_IMAGE"):
         return
     for item in items:
@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def engine() -> None:
-    """Skips where there is no container engine."""
+    """Skip the tests where no container engine is available."""
     if shutil.which("docker") is None:
         pytest.skip("docker is not installed")
     if docker("version", check=False).exit_code != 0:
@@ -58,7 +58,7 @@ def stand_in(kong_image: str) -> bool:
 
 @pytest.fixture
 def start(engine: None) -> Iterator[Start]:
-    """Starts containers that are removed when the test ends."""
+    """Start containers that are removed when the test ends."""
     with ExitStack() as stack:
 
         def begin(image: str, *command: str, **options: object) -> TrackedContainer:
@@ -69,7 +69,7 @@ def start(engine: None) -> Iterator[Start]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a folder of files that a container's user can read: ``folder(**{"kong.yml": "..."})``."""
+    """Make a folder of files that a container's user can read: ``folder(**{"kong.yml": "..."})``."""
 
     def make(files: dict[str, str], name: str = "mounted") -> Path:
         target = tmp_path / name

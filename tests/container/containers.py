@@ -1,6 +1,6 @@
-"""Real containers for tests: started with a random name, waited for by condition, always removed.
+"""Real containers for tests: started with a random name, waited for by a condition, always removed.
 
-A run that was killed leaves its containers behind; they carry a label:
+A run that is killed leaves its containers; they have a label:
 ``docker rm -f $(docker ps -aq --filter label=kong-python.tests)``.
 """
 
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 LABEL = "kong-python.tests"
-# Generous: several tests run at once, and the machine may be busy. A test that passes never waits this long.
+# Generous, since several tests run at once and the machine may be busy. A passing test never waits this long.
 DEADLINE_SECONDS = 150.0
-# A condition often runs the docker command, which costs a tenth of a second of a core.
+# A condition often runs the docker command, which takes a tenth of a second of CPU time.
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.1, 0.5
 _ALIVE_SECONDS = 2.0
 
@@ -28,7 +28,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command or a container that has ended left."""
+    """The result of a command or a container that has ended."""
 
     exit_code: int
     stdout: str
@@ -52,7 +52,7 @@ class Answer:
 
 
 def docker(*arguments: str, check: bool = True, timeout: float = 120.0) -> Finished:
-    """Run the docker command. With ``check``, a failure is an AssertionError that shows its words."""
+    """Run the docker command. With ``check``, a failure is an AssertionError with its output."""
     done = subprocess.run(
         ["docker", *arguments],
         capture_output=True,
@@ -74,7 +74,7 @@ def run_once(
     options: Sequence[str] = (),
     timeout: float = DEADLINE_SECONDS,
 ) -> Finished:
-    """Run a container to its end and remove it. One that does not end in time fails the test."""
+    """Run a container to its end and remove it. A container that exceeds the time fails the test."""
     with started(image, *command, env=env, options=options, ports=()) as container:
         exit_code = container.wait_exit(timeout)
         streams = docker("logs", container.id)
@@ -89,7 +89,7 @@ def started(
     options: Sequence[str] = (),
     ports: Sequence[int] = (8000,),
 ) -> Iterator[TrackedContainer]:
-    """A container that is removed at the end of the block, whatever happened."""
+    """Start a container that is removed at the end of the block."""
     container = TrackedContainer.run(image, *command, env=env, options=options, ports=ports)
     try:
         yield container
@@ -133,7 +133,7 @@ class TrackedContainer:
             raise
         return container
 
-    # --- what it is doing
+    # --- its state
 
     def inspect(self) -> Any:
         return json.loads(docker("inspect", self.id).stdout)[0]
@@ -165,9 +165,9 @@ class TrackedContainer:
     def wait_for(
         self, condition: Callable[[], Value], what: str, seconds: float = DEADLINE_SECONDS, alive: bool = True
     ) -> Value:
-        """Wait until the condition gives something true, and give that.
+        """Wait until the condition returns a true value, and return it.
 
-        A condition that raises OSError (refused, reset) or HTTPException counts as not yet.
+        A condition that raises OSError (refused, reset) or HTTPException counts as false.
         With ``alive``, a container that has ended fails at once. A failure shows the container's log.
         """
         began = looked = time.monotonic()
@@ -190,7 +190,7 @@ class TrackedContainer:
             pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
 
     def wait_for_log(self, text: str, times: int = 1, seconds: float = DEADLINE_SECONDS) -> None:
-        """Wait until the log has this text, so many times."""
+        """Wait until the log has this text this number of times."""
         self.wait_for(lambda: self.logs().count(text) >= times, f"{times} x {text!r} in the log", seconds)
 
     def wait_until_it_answers(self, path: str = "/", port: int = 8000, seconds: float = DEADLINE_SECONDS) -> Answer:
@@ -201,16 +201,16 @@ class TrackedContainer:
         self.wait_for(lambda: self.health == "healthy", "healthy", seconds)
 
     def wait_exit(self, seconds: float = DEADLINE_SECONDS) -> int:
-        """Wait until the container has ended; its exit code."""
+        """Wait until the container has ended; return its exit code."""
         self.wait_for(lambda: not self.running, "ended", seconds, alive=False)
         return int(self.inspect()["State"]["ExitCode"])
 
-    # --- doing something to it
+    # --- actions on it
 
     def exec(
         self, *command: str, env: Mapping[str, str] | None = None, user: str | None = None, check: bool = True
     ) -> Finished:
-        """Run a command in it, as its own user unless another is named."""
+        """Run a command in it, as its own user unless another is given."""
         options = [f"--env={key}={value}" for key, value in (env or {}).items()]
         if user is not None:
             options.append(f"--user={user}")
@@ -220,7 +220,7 @@ class TrackedContainer:
         docker("kill", "--signal", name, self.id)
 
     def stop(self, seconds: int = 10) -> int:
-        """``docker stop``: the image's stop signal, a kill after this many seconds; the exit code."""
+        """``docker stop``: the image's stop signal, and a kill after this number of seconds; return the exit code."""
         docker("stop", "--time", str(seconds), self.id, timeout=seconds + 60)
         return int(self.inspect()["State"]["ExitCode"])
 
@@ -232,10 +232,10 @@ class TrackedContainer:
     def remove(self) -> None:
         docker("rm", "--force", "--volumes", self.id, check=False)
 
-    # --- talking to it
+    # --- requests to it
 
     def address(self, port: int = 8000) -> tuple[str, int]:
-        """Where a published port of it is on this machine. Raises OSError when it has ended."""
+        """Give the address of a published port on this machine. Raises OSError when the container has ended."""
         if port not in self._addresses:
             published = docker("port", self.id, str(port), check=False)
             if published.exit_code != 0:
@@ -254,7 +254,7 @@ class TrackedContainer:
         port: int = 8000,
         timeout: float = 30.0,
     ) -> Answer:
-        """One HTTP request on a connection of its own. Raises OSError where nobody answers."""
+        """Send one HTTP request on its own connection. Raises OSError if the connection fails."""
         host, number = self.address(port)
         connection = http.client.HTTPConnection(host, number, timeout=timeout)
         try:
@@ -263,7 +263,7 @@ class TrackedContainer:
             found = {name.lower(): value for name, value in response.getheaders()}
             return Answer(response.status, found, response.read())
         except OSError:
-            self._addresses.clear()  # the engine chooses another port when a container starts again
+            self._addresses.clear()  # The engine chooses another port when a container starts again.
             raise
         finally:
             connection.close()

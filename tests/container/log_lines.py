@@ -1,7 +1,7 @@
-"""What a container's log may hold: lines that name their time, level and program, and no trouble but what is listed.
+"""Checks of a container's log: lines have their time, level and program, and only listed warnings and errors.
 
-Every container test fails on a line at warn level or above that nobody expects. What is expected stands here and
-nowhere else, with its reason.
+Every container test fails on an unexpected line at warn level or above. Expected lines are only listed here, each
+with its reason.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Expected:
-    """A line that may stand in the log although it speaks of trouble; ``level`` may be several: ``warn|error``."""
+    """A line at warn level or above that may be in the log; ``level`` may be several: ``warn|error``."""
 
     program: str
     level: str
@@ -41,7 +41,7 @@ class Expected:
     reason: str
 
     def matches(self, line: Line) -> bool:
-        """Whether this line is meant; ``pattern`` may stand anywhere in the text."""
+        """Whether this line is expected; ``pattern`` may match anywhere in the text."""
         same = self.program == line.program and line.level in self.level.split("|")
         return same and bool(re.search(self.pattern, line.text))
 
@@ -51,40 +51,40 @@ ALWAYS = (
         "kong",
         "warn",
         r"start_command undefined for pluginserver [a-z0-9_-]+; assuming external process management",
-        "Kong says this of every plugin server that it does not start itself: supervisord starts ours",
+        "Kong logs this for every plugin server that it does not start itself: supervisord starts ours",
     ),
     Expected(
         "kong",
         "warn",
         r'the "user" directive makes sense only if the master process runs with super-user privileges',
-        "nginx says this wherever Kong does not run as root, in the official image too",
+        "nginx logs this when Kong does not run as root, also in the official image",
     ),
     Expected(
         "kong",
         "warn",
         r'ulimit is currently set to "\d+"\. For better performance set it to at least "4096"',
-        "`kong prepare` says this where the engine gives a container few file descriptors",
+        "`kong prepare` logs this if the engine gives a container few file descriptors",
     ),
     Expected(
         "kong",
         "error",
         r"communicate\(\): event worker failed: .*closed|run\(\): event broker failed: .*closed",
-        "Kong's workers talk to each other, and end one after another at a reload or a stop (lua-resty-events#43)",
+        "Kong's workers are connected, and end one after another at a reload or a stop (lua-resty-events#43)",
     ),
     Expected(
         "kong",
         "warn",
         r"a client request body is buffered to a temporary file \S+/client_body_temp/\S+",
-        "nginx says this of each request whose body is larger than its buffer",
+        "nginx logs this for each request whose body is larger than its buffer",
     ),
 )
-"""Lines of a healthy start, of requests that are served well, of a reload and of a stop."""
+"""Lines of a healthy start, of successful requests, of a reload and of a stop."""
 
 DANGLING_SOCKETS = Expected(
     "kong",
     "warn",
     r"dangling unix sockets in the prefix directory",
-    "Kong's entrypoint says this when its prefix outlived an earlier run",
+    "Kong's entrypoint logs this when its prefix has sockets of an earlier run",
 )
 BROKEN_PLUGIN = Expected(
     "kong-python",
@@ -102,10 +102,10 @@ REFUSED_PACKAGES = Expected(
     "kong-python",
     "warn",
     r"/var/lib/kong-python/environments/\d+/\S+ is not used: ",
-    "the test has packages on the volume that another user has installed, or could have written",
+    "the volume has packages that another user has installed or could have changed",
 )
 KONG_REFUSES_TO_START = (
-    Expected("kong", "error", r"", "Kong says why it does not take the configuration that the test gives it"),
+    Expected("kong", "error", r"", "Kong logs why it refuses the test's configuration"),
     Expected("supervisord", "error", r"Kong ended with status", "Kong refused to start"),
 )
 KILLED_SERVER = Expected(
@@ -124,26 +124,26 @@ CALL_OF_KILLED_SERVER = Expected(
     "kong",
     "warn|error",
     r"py-hello|(pb|mp)_rpc\.lua",
-    "the connection to the server that the test killed is gone: Kong tries again, or says why it is a 500",
+    "the test killed the server of the connection: Kong tries again, or logs the reason of the 500",
 )
 KONG_WAITS_FOR_ITS_SERVER = Expected(
     "supervisord",
     "warn",
     r"Kong still runs after 7 s",
-    "nginx's worker looks every 10 s only whether it is to stop reading what a server that Kong started prints",
+    "nginx's worker reads the output of a server that Kong started, and checks only every 10 s whether to stop",
 )
 KILLED_KONG = Expected("supervisord", "error", r"Kong ended with status 137", "the test killed Kong itself")
 
 
 def raised_by(program: str) -> Expected:
-    """The report of a handler that raises because the test told it to: a sentence and a traceback."""
+    """The report of a handler that raises on the test's request: a message and a traceback."""
     return Expected(program, "error", r"", "its handler raises because the test asks it to")
 
 
 def parse(log: str) -> list[Line]:
-    """Read a log. A line that does not name its time, level and program is an AssertionError.
+    """Read a log. A line without its time, level and program is an AssertionError.
 
-    Where the first line is a JSON object, all have to be.
+    If the first line is a JSON object, all lines must be.
     """
     if log.startswith("{"):
         return [_read_object(text) for text in log.splitlines()]
@@ -166,6 +166,6 @@ def _read_object(text: str) -> Line:
 
 
 def trouble(lines: Iterable[Line], expected: Iterable[Expected] = ()) -> list[Line]:
-    """The lines at warn level or above that are not expected."""
+    """Give the unexpected lines at warn level or above."""
     known = (*ALWAYS, *expected)
     return [line for line in lines if line.level in TROUBLE and not any(entry.matches(line) for entry in known)]

@@ -1,4 +1,4 @@
-"""Containers of the product image: started as a user starts them, their logs read to the end, always removed."""
+"""Containers of the product image: started as users start them, their logs checked, always removed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PY_HELLO = REPOSITORY / "plugins" / "py-hello.py"
 TEST_PLUGINS = REPOSITORY / "tests" / "container" / "plugins"
 
-# In the image.
+# Paths in the image.
 PLUGINS = "/opt/kong/plugins"
 DECLARATIVE = "/opt/kong/kong.yml"
 
 PACKAGES = "/var/lib/kong-python"
 
-# What scripts/image has laid out so that pip reaches an index from here as this machine does.
+# Settings that scripts/image copies here, so that pip reaches an index in the container as on this machine.
 HOST = REPOSITORY / "docker" / "host"
 _HOST = "/opt/kong/host"
 
@@ -32,14 +32,14 @@ UPSTREAM = "http://upstream:9000"
 DB_LESS = {"KONG_DATABASE": "off", "KONG_DECLARATIVE_CONFIG": DECLARATIVE}
 BUILD_SECONDS = 1800.0
 
-# A check of the engine starts two Pythons, in each container that runs: tests ask when they want to know.
+# Off: a check of the engine starts two Pythons in each running container; tests run the check when they need it.
 NO_HEALTH_CHECKS = "--health-interval=24h"
 
 Content = str | bytes | Path
 
 
 def declarative(*plugins: str | Mapping[str, Any], **more: Any) -> str:
-    """A kong.yml (JSON is YAML) with one route for everything and plugins on all of it.
+    """Give a kong.yml (JSON is YAML) with one route for all requests and plugins on it.
 
     :param plugins: each a name, or an entry with ``name`` and ``config``.
     :param more: other lists of entities, such as ``consumers``.
@@ -56,7 +56,7 @@ def _bytes(content: Content) -> bytes:
 
 
 def index_settings() -> dict[str, str]:
-    """The variables that let pip in a container use what is in ``HOST``, which is mounted there."""
+    """Give the variables with which pip in a container uses the files of ``HOST``, which is mounted there."""
     certificates = {"PIP_CERT": f"{_HOST}/ca-certificates.crt"} if (HOST / "ca-certificates.crt").exists() else {}
     return {"PIP_CONFIG_FILE": f"{_HOST}/pip.conf", **certificates}
 
@@ -68,9 +68,9 @@ class Kong(TrackedContainer):
     _lines_checked = 0
 
     def check_log(self) -> None:
-        """Fail on a line that has not the form of all lines, and on trouble that is not expected.
+        """Fail on a line without the form of all lines, and on unexpected warnings and errors.
 
-        Each line is judged once: of a container that tests share, each test sees its own.
+        Each line is checked once: in a container that tests share, each test checks its own lines.
         """
         lines = log_lines.parse(self.logs())
         new, self._lines_checked = lines[self._lines_checked :], len(lines)
@@ -78,11 +78,11 @@ class Kong(TrackedContainer):
         assert not found, "unexpected in the log:\n" + "\n".join(map(str, found)) + f"\n\nall of it:\n{self.logs()}"
 
     def expect(self, *lines: Expected) -> None:
-        """Expect lines of trouble from now on."""
+        """Expect these lines from now on."""
         self.expected += lines
 
     def lines(self, program: str, *levels: str) -> list[Line]:
-        """The log's lines of one program, of these levels or of all."""
+        """Give the log's lines of one program, of these levels or of all."""
         found = log_lines.parse(self.logs())
         return [line for line in found if line.program == program and (not levels or line.level in levels)]
 
@@ -103,7 +103,7 @@ class Kong(TrackedContainer):
         return self.wait_for(attempt, f"status {status} for {path}")  # type: ignore[return-value]
 
     def https(self, path: str = "/", port: int = 8443) -> Answer:
-        """One HTTPS request; Kong's own certificate is nobody's to verify."""
+        """Make one HTTPS request; Kong's own certificate cannot be verified."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         connection = HTTPSConnection(*self.address(port), timeout=30, context=context)
@@ -115,7 +115,7 @@ class Kong(TrackedContainer):
             connection.close()
 
     def pids_of_server(self, plugin: str) -> list[int]:
-        """The processes of a plugin's server, as the container numbers them: its master, then its workers."""
+        """The processes of a plugin's server, by their numbers in the container: its master, then its workers."""
         script = (
             "import pathlib, sys\n"
             "for file in pathlib.Path('/proc').glob('[0-9]*/cmdline'):\n"
@@ -123,7 +123,7 @@ class Kong(TrackedContainer):
             "    except OSError: continue\n"
             "    if b'--plugin' in words and sys.argv[1].encode() in words: print(file.parent.name)\n"
         )
-        # The script itself names the plugin too, but not after --plugin.
+        # This script has the plugin's name in its command line, too, but not after --plugin.
         return sorted(int(pid) for pid in self.exec("python3", "-c", script, plugin).stdout.split())
 
     def kill(self, name: str, *pids: int) -> None:
@@ -135,7 +135,7 @@ class Launcher:
     """Starts containers of one image with the options that its tests share."""
 
     def __init__(self, image: str, network: str, folder: Path) -> None:
-        """:param network: where the upstream answers; :param folder: for files to mount."""
+        """:param network: the network of the upstream; :param folder: for files to mount."""
         self.image = image
         self._network = network
         self._folder = folder
@@ -157,9 +157,9 @@ class Launcher:
     ) -> Kong:
         """Start Kong without a database.
 
-        :param plugins: a folder to mount read-only where plugins are.
+        :param plugins: a folder to mount read-only as the plugin folder.
         :param config: the content of its kong.yml.
-        :param expected: trouble that its log may speak of.
+        :param expected: warnings and errors that its log may have.
         :param index: let pip in it reach a package index as this machine does.
         """
         mounts = [] if plugins is None else [f"--volume={plugins}:{PLUGINS}:ro"]
@@ -187,7 +187,7 @@ class Launcher:
         env: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
     ) -> Finished:
-        """Run a container to its end. Its log is the output of a command, and the test's own to judge."""
+        """Run a container to its end. The test checks its output itself."""
         container = self.start(*command, plugins=plugins, config=config, env=env, options=options, ports=())
         exit_code = container.wait_exit()
         streams = docker("logs", container.id)
@@ -217,24 +217,24 @@ class Launcher:
     def derive(self, dockerfile: str, files: Mapping[str, Content], **arguments: str) -> str:
         """Build an image from a Dockerfile, the files that it copies and build arguments; its id."""
         context = self.folder({"Dockerfile": dockerfile, **files})
-        given = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-        built = docker("build", "--quiet", "--label", LABEL, *given, str(context), timeout=BUILD_SECONDS)
+        build_args = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+        built = docker("build", "--quiet", "--label", LABEL, *build_args, str(context), timeout=BUILD_SECONDS)
         self._images.append(built.stdout.split()[-1])
         return self._images[-1]
 
     def volume(self) -> str:
-        """A named volume, empty, that is removed at the end."""
+        """Make an empty named volume that is removed at the end."""
         name = docker("volume", "create", "--label", LABEL).stdout.strip()
         self._volumes.append(name)
         return name
 
     def check_logs(self) -> None:
-        """Fail on unexpected trouble in the log of a container that is still there."""
+        """Fail on unexpected warnings and errors in the log of a container that is still there."""
         for container in self._started:
             container.check_log()
 
     def close(self) -> None:
-        """Check the logs; remove everything, even then."""
+        """Check the logs, and remove everything also if a check fails."""
         try:
             self.check_logs()
         finally:
@@ -246,7 +246,7 @@ class Launcher:
                 docker("volume", "rm", "--force", volume, check=False)
 
     def forget(self, container: Kong) -> None:
-        """Remove a container now; its log was judged by the test itself."""
+        """Remove a container now; the test has checked its log itself."""
         self._remove(container)
 
     def _remove(self, container: Kong) -> None:

@@ -11,7 +11,7 @@ from container.containers import Start, TrackedContainer
 
 @pytest.fixture
 def start_node(kong_image: str, start: Start) -> StartNode:
-    """Starts a node that serves the small configuration and, unless told not to, waits until it answers."""
+    """Start a node with the small configuration and, unless told otherwise, wait until it answers."""
 
     def begin(
         *command: str, env: Mapping[str, str] | None = None, options: Sequence[str] = (), wait: bool = True
@@ -28,5 +28,5 @@ def start_node(kong_image: str, start: Start) -> StartNode:
 
 @pytest.fixture
 def environment() -> dict[str, str]:
-    """The environment of such a node, for containers that do something else."""
+    """The environment of such a node, for containers that run another command."""
     return dict(ENVIRONMENT)

@@ -1,4 +1,4 @@
-"""The node that the tests of the base image start: what it serves, and with which settings."""
+"""The node that the tests of the base image start: its configuration and settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from container.containers import TrackedContainer, run_once
 
 STATUS = 8100
-# One route, to the node's own status listener: an upstream that is there in every container.
+# One route, to the node's own status listener: an upstream that exists in every container.
 CONFIGURATION = {
     "_format_version": "3.0",
     "services": [
@@ -35,7 +35,7 @@ class StartNode(Protocol):
 
 
 def plugin_server(name: str, **dump: object) -> dict[str, str]:
-    """The settings for a plugin server that somebody else runs; its dump, with these changes, is printed."""
+    """Give the settings for a plugin server that Kong does not start; its query command prints this changed dump."""
     plugin = {
         "Name": name,
         "Version": "1.0.0",
@@ -55,14 +55,14 @@ def plugin_server(name: str, **dump: object) -> dict[str, str]:
 
 
 def kong_env(node: TrackedContainer, prefix: str = "/usr/local/kong") -> list[str]:
-    """The lines of ``.kong_env``: the configuration of the running node."""
+    """Give the lines of ``.kong_env``: the configuration of the running node."""
     return node.exec("cat", f"{prefix}/.kong_env").stdout.splitlines()
 
 
 def environment_of_kong(image: str, env: Mapping[str, str] | None = None, options: Sequence[str] = ()) -> list[str]:
-    """``NAME=VALUE`` for each variable that the entrypoint gives to `kong`: the test's own, which prints them.
+    """Give ``NAME=VALUE`` for each variable that the entrypoint passes to `kong`: a test program prints them.
 
-    What /proc tells of a running node is nothing: nginx writes the titles of its processes over it.
+    /proc does not show them for a running node: nginx overwrites them with the titles of its processes.
     """
     script = (
         "mkdir /tmp/bin && printf '#!/bin/sh\nexec env\n' >/tmp/bin/kong && chmod +x /tmp/bin/kong && "

@@ -1,4 +1,4 @@
-"""The ``kong`` command in the image: what it reads, what it refuses, and what it never runs."""
+"""The ``kong`` command in the image: what it reads, what it refuses, and the programs that it never runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Folder = Callable[..., Path]
 
 
 def test_reload_reads_kong_env_under_the_environment(start_node: StartNode) -> None:
-    """What an entrypoint added is kept by `docker exec kong reload`, unless docker run had set that variable."""
+    """`docker exec kong reload` keeps a setting that an entrypoint added, unless docker run set that variable."""
     node = start_node(
         "bash",
         "-c",
@@ -26,8 +26,8 @@ def test_reload_reads_kong_env_under_the_environment(start_node: StartNode) -> N
     assert {"log_level = warn", "real_ip_header = X-Forwarded-For"} <= set(kong_env(node))
 
 
-def test_health_is_the_process_alone(start_node: StartNode) -> None:
-    """`kong health` says that nginx runs; whether it can serve is what /status/ready says."""
+def test_health_checks_only_the_process(start_node: StartNode) -> None:
+    """`kong health` only says that nginx runs; /status/ready says whether it can serve."""
     node = start_node(env={"KONG_DECLARATIVE_CONFIG_STRING": ""})
     healthy = node.exec("kong", "health")
     assert "running" in healthy.stdout
@@ -36,14 +36,14 @@ def test_health_is_the_process_alone(start_node: StartNode) -> None:
 
 
 def test_ready_with_a_configuration(start_node: StartNode) -> None:
-    """A node with a configuration is ready, and the engine comes to see it as healthy."""
+    """A node with a configuration is ready, and the engine reports it as healthy."""
     node = start_node()
     node.wait_for(lambda: node.request("/status/ready", port=8100).status == 200, "ready")
     node.wait_until_healthy()
 
 
 def test_health_of_a_prefix_without_a_node(kong_image: str, environment: dict[str, str]) -> None:
-    """Where nothing runs, `kong health` fails and says where it looked."""
+    """Without a running node, `kong health` fails and names the prefix."""
     done = run_once(kong_image, "bash", "-c", "kong prepare && kong health", env=environment)
     assert done.exit_code == 1
     assert "Kong is not running at /usr/local/kong" in done.output
@@ -53,7 +53,7 @@ def test_health_of_a_prefix_without_a_node(kong_image: str, environment: dict[st
 def test_a_server_without_a_query_command_fails_every_command(
     kong_image: str, environment: dict[str, str], command: str
 ) -> None:
-    """A name in KONG_PLUGINSERVER_NAMES that no query command belongs to is an error wherever it is read."""
+    """A name in KONG_PLUGINSERVER_NAMES without a query command is an error in every command that reads it."""
     script = f"KONG_PLUGINSERVER_NAMES= kong prepare && /docker-entrypoint.sh kong {command}"
     done = run_once(kong_image, "bash", "-c", script, env={**environment, "KONG_PLUGINSERVER_NAMES": "nowhere"})
     assert done.exit_code != 0
@@ -88,7 +88,7 @@ def test_config_parse_works_without_external_plugins(kong_image: str, folder: Fo
 
 
 def test_config_parse_fails_with_an_external_plugin(kong_image: str, folder: Folder) -> None:
-    """In 3.9 the command cannot be used with an external plugin enabled: our own `kong-python check` can."""
+    """In 3.9 the command does not work with an external plugin enabled; our own `kong-python check` does."""
     files = folder({"good.yml": json.dumps(CONFIGURATION)})
     done = run_once(
         kong_image,
@@ -103,7 +103,7 @@ def test_config_parse_fails_with_an_external_plugin(kong_image: str, folder: Fol
 
 
 def test_unknown_command(kong_image: str) -> None:
-    """A command that Kong does not have is refused with the list of those it has."""
+    """A command that Kong does not have is refused with a list of Kong's commands."""
     done = run_once(kong_image, "kong", "begin")
     assert done.exit_code == 1
     assert "No such command: begin" in done.output

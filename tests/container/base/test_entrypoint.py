@@ -1,4 +1,4 @@
-"""What the entrypoint does before Kong runs: values from files, leftover sockets, the prefix, the logs."""
+"""The entrypoint's work before Kong runs: values from files, leftover sockets, the prefix, the logs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_an_option_can_come_from_a_file(start_node: StartNode, folder: Folder) -
 
 
 def test_the_password_of_the_first_admin_can_come_from_a_file(kong_image: str, folder: Folder) -> None:
-    """KONG_PASSWORD is no option of Kong's, but `kong migrations bootstrap` reads it: it has a _FILE form, too."""
+    """KONG_PASSWORD is not an option of Kong, but `kong migrations bootstrap` reads it: it has a _FILE form, too."""
     secrets = folder({"password": "hush\n"})
     env, options = {"KONG_PASSWORD_FILE": "/secrets/password"}, ["--volume", f"{secrets}:/secrets:ro"]
     found = environment_of_kong(kong_image, env, options)
@@ -30,7 +30,7 @@ def test_the_password_of_the_first_admin_can_come_from_a_file(kong_image: str, f
 
 
 def test_a_value_and_a_file_for_it_are_an_error(kong_image: str, folder: Folder) -> None:
-    """Both set: the container ends with 1 instead of choosing one."""
+    """If both are set, the container ends with 1."""
     secrets = folder({"level": "info\n"})
     done = run_once(
         kong_image,
@@ -44,15 +44,15 @@ def test_a_value_and_a_file_for_it_are_an_error(kong_image: str, folder: Folder)
     assert "KONG_LOG_LEVEL_FILE" in done.output
 
 
-def test_a_missing_file_is_only_a_line(start_node: StartNode) -> None:
-    """A file that is not there is said, and the start goes on."""
-    # Of an option that may be empty: that is what the official entrypoint makes of it.
+def test_a_missing_file_is_only_reported(start_node: StartNode) -> None:
+    """A missing file is reported, and the start continues."""
+    # The official entrypoint leaves such an option empty; this one may be empty.
     node = start_node(env={"KONG_PG_PASSWORD_FILE": "/secrets/absent"})
     assert "/secrets/absent" in node.logs()
 
 
 def test_settings_of_a_plugin_server_have_no_file_form(kong_image: str, folder: Folder) -> None:
-    """Only Kong's own options can come from files; pluginserver_NAME_* are not among them."""
+    """Only Kong's own options can come from files; pluginserver_NAME_* cannot."""
     secrets = folder({"names": "aa\n", "socket": "/tmp/aa.sock\n"})
     found = environment_of_kong(
         kong_image,
@@ -64,7 +64,7 @@ def test_settings_of_a_plugin_server_have_no_file_form(kong_image: str, folder: 
 
 
 def test_sockets_in_the_prefix_are_deleted(start_node: StartNode) -> None:
-    """Every unix socket in the prefix and in its folder `sockets` is deleted with a warning, whoever made it."""
+    """Every unix socket in the prefix and in its folder `sockets` is deleted with a warning."""
     command = (
         "mkdir -p /usr/local/kong/sockets && "
         + _LISTEN
@@ -78,8 +78,8 @@ def test_sockets_in_the_prefix_are_deleted(start_node: StartNode) -> None:
     assert node.exec("test", "-S", "/tmp/outside.sock", check=False).exit_code == 0
 
 
-def test_a_prefix_that_outlives_a_node_that_was_killed_gives_the_warning(start_node: StartNode) -> None:
-    """The node's own sockets of the first run are dangling at the second; a node that was stopped leaves none."""
+def test_sockets_of_a_killed_node_give_the_warning(start_node: StartNode) -> None:
+    """A node that was killed leaves its sockets for the second run; a stopped node leaves none."""
     node = start_node()
     node.stop(seconds=60)
     node.start()
@@ -93,7 +93,7 @@ def test_a_prefix_that_outlives_a_node_that_was_killed_gives_the_warning(start_n
 
 
 def test_logs_go_to_the_streams(start_node: StartNode) -> None:
-    """Requests are on standard output, errors on standard error; the status and GUI logs stay files."""
+    """Requests are on standard output, errors on standard error; the status and GUI logs remain files."""
     node = start_node()
     links = {
         name: node.exec("readlink", f"/usr/local/kong/logs/{name}").stdout.strip()
@@ -111,7 +111,7 @@ def test_logs_go_to_the_streams(start_node: StartNode) -> None:
 
 
 def test_kong_replaces_the_entrypoint(start_node: StartNode) -> None:
-    """Process 1 is the node itself: it gets the signals of docker stop."""
+    """Process 1 is the node itself: it receives the signals of docker stop."""
     assert "docker-entrypoint" not in start_node().exec("cat", "/proc/1/cmdline").stdout
 
 
@@ -132,7 +132,7 @@ def test_read_only_root(start_node: StartNode) -> None:
 
 
 def test_any_user(start_node: StartNode) -> None:
-    """Another uid serves too, when the prefix is where it can write."""
+    """Another uid can serve, too, if it can write to the prefix."""
     node = start_node(
         env={"KONG_PREFIX": "/var/run/kong"}, options=["--user=12345:0", "--tmpfs=/var/run/kong", "--tmpfs=/tmp"]
     )

@@ -1,4 +1,4 @@
-"""What the image promises before anything runs in it, and to commands that are not Kong."""
+"""The image's configuration, and commands other than Kong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def configuration(kong_image: str) -> dict[str, object]:
 
 
 def test_entrypoint_and_command(configuration: dict[str, object]) -> None:
-    """A derived image can rely on the entrypoint's place and on what runs by default."""
+    """A derived image can rely on the entrypoint's path and on the default command."""
     assert configuration["Entrypoint"] == ["/docker-entrypoint.sh"]
     assert configuration["Cmd"] == ["kong", "docker-start"]
 
@@ -29,7 +29,7 @@ def test_docker_stop_is_graceful(configuration: dict[str, object]) -> None:
 
 
 def test_health_check_is_kong_health(configuration: dict[str, object]) -> None:
-    """The engine asks `kong health` every 10 s and takes ten failures for unhealthy."""
+    """The engine runs `kong health` every 10 s; ten failures make the container unhealthy."""
     check = configuration["Healthcheck"]
     assert isinstance(check, dict)
     assert check["Test"] == ["CMD-SHELL", "kong health"]
@@ -51,14 +51,14 @@ def test_user_is_unprivileged(configuration: dict[str, object], start_node: Star
     assert "Uid:\t0" not in node.exec("cat", "/proc/1/status").stdout
 
 
-def test_another_command_is_run_as_it_is(kong_image: str) -> None:
-    """A command that is not kong gets its arguments untouched, and its exit code is the container's."""
+def test_another_command_is_run_unchanged(kong_image: str) -> None:
+    """A command other than kong gets its arguments unchanged, and its exit code is the container's."""
     done = run_once(kong_image, "sh", "-c", 'echo "$1"; exit 7', "sh", "two  words")
     assert (done.exit_code, done.stdout) == (7, "two  words\n")
 
 
-def test_every_command_learns_that_nginx_stays_in_the_foreground(kong_image: str) -> None:
-    """KONG_NGINX_DAEMON is off for every command, and what the user set is kept."""
+def test_every_command_has_nginx_in_the_foreground(kong_image: str) -> None:
+    """KONG_NGINX_DAEMON is off for every command, and the user's settings are kept."""
     assert run_once(kong_image, "printenv", "KONG_NGINX_DAEMON").stdout == "off\n"
     kept = run_once(kong_image, "printenv", "KONG_NGINX_DAEMON", env={"KONG_NGINX_DAEMON": "on"})
     assert kept.stdout == "on\n"
@@ -72,7 +72,7 @@ def test_version_begins_with_the_number(kong_image: str) -> None:
 
 
 def test_interface_file_is_there_wherever_the_prefix_is(kong_image: str) -> None:
-    """An image can extend the interface of ProtoBuf:1 at its place below Kong's installation."""
+    """An image can extend ProtoBuf:1's interface file, which is in Kong's installation."""
     done = run_once(
         kong_image,
         "cat",
@@ -84,8 +84,8 @@ def test_interface_file_is_there_wherever_the_prefix_is(kong_image: str) -> None
     assert done.stdout.rstrip().endswith("}")
 
 
-def test_the_stand_in_says_what_it_is(kong_image: str, stand_in: bool, start_node: StartNode) -> None:
-    """Nobody takes the embedded gateway for Kong: its version and its log say what it is."""
+def test_the_stand_in_says_that_it_is_not_kong(kong_image: str, stand_in: bool, start_node: StartNode) -> None:
+    """The version and the log of the embedded gateway say that it is not Kong."""
     if not stand_in:
         pytest.skip("this is not the stand-in")
     assert "not Kong" in run_once(kong_image, "kong", "version").stdout
@@ -93,7 +93,7 @@ def test_the_stand_in_says_what_it_is(kong_image: str, stand_in: bool, start_nod
 
 
 def test_it_has_no_python(kong_image: str) -> None:
-    """Kong's image has no Python: an image that is built on it installs its own."""
+    """Kong's image has no Python: an image that is based on it installs its own."""
     found = run_once(kong_image, "sh", "-c", "command -v python3 python", options=["--no-healthcheck"])
 
     assert found.stdout == ""

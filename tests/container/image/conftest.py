@@ -1,4 +1,4 @@
-"""Fixtures for tests of the product image: the image itself, something behind Kong, and containers of it."""
+"""Fixtures for tests of the product image: the image, a service behind Kong, and containers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def upstream(image: str, network: str) -> Iterator[None]:
 
 @pytest.fixture
 def kong(image: str, network: str, upstream: None, tmp_path: Path) -> Iterator[Launcher]:
-    """Starts containers for one test; their logs are checked and they are removed when it ends."""
+    """Start containers for one test; at its end their logs are checked and they are removed."""
     launcher = Launcher(image, network, tmp_path)
     yield launcher
     launcher.close()
@@ -59,7 +59,7 @@ def kong(image: str, network: str, upstream: None, tmp_path: Path) -> Iterator[L
 
 @pytest.fixture(scope="module")
 def shared(image: str, network: str, upstream: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
-    """Starts containers that the tests of a module only look at, for fixtures of module scope."""
+    """Start containers that the tests of a module share, for fixtures of module scope."""
     launcher = Launcher(image, network, tmp_path_factory.mktemp("shared"))
     yield launcher
     launcher.close()

@@ -1,4 +1,4 @@
-"""The Dockerfile: which bases and which Pythons it takes, what it refuses, and what the image says of itself."""
+"""The Dockerfile: the bases and Pythons that it accepts, its error messages, and the image's labels."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Build = Callable[..., tuple[Finished, str]]
 OCI = "org.opencontainers.image."
 CONFIG = declarative("py-hello")
 
-# Kong's entrypoint as Kong 3.4 documents it, for the builds of Kong Inc., which have it as /entrypoint.sh: it deletes
-# the sockets in the prefix itself and none below. And a python3 that is another than the one asked for, and stays so
-# when the base has no Python yet and the build installs one: dpkg puts the distribution's aside. What its packages
-# run with it while they are installed works.
+# An entrypoint as Kong 3.4 documents it, at /entrypoint.sh as in the images of Kong Inc.: it deletes the sockets in the
+# prefix itself and not those in folders. A python3 of another version than PYTHON, which stays the default when the
+# base has no Python and the build installs one: dpkg moves the distribution's python3 aside. The scripts that its
+# packages run during their installation work with it.
 OLDER_BASE = """
 FROM {base}
 USER root
@@ -67,7 +67,7 @@ USER root
 RUN rm -f /docker-entrypoint.sh /entrypoint.sh
 """
 
-# An archive whose Python is too old: apt finds and installs nothing, and what is there calls itself 3.9.
+# An archive whose Python is too old: apt finds and installs nothing, and the base's Python says that it is 3.9.
 WITH_OLD_PYTHON = """
 FROM {base}
 USER root
@@ -82,7 +82,7 @@ USER kong
 
 @pytest.fixture
 def build(kong_image: str) -> Iterator[Build]:
-    """Builds the image by the script that people use; images are removed when the test ends."""
+    """Build the image by the script that people use; images are removed when the test ends."""
     tags = []
 
     def begin(base: str = kong_image, **env: str) -> tuple[Finished, str]:
@@ -109,39 +109,39 @@ def labels(image: str) -> dict[str, str]:
 
 
 def refusal(done: Finished) -> str:
-    """The sentence that a build ended with."""
+    """The error message of a build."""
     assert done.exit_code != 0, done.output
-    [sentence] = set(re.findall(r"kong-python: .+", done.stderr))
-    return sentence
+    [message] = set(re.findall(r"kong-python: .+", done.stderr))
+    return message
 
 
 def test_the_labels(image: str, kong_image: str) -> None:
     """The image names its title, version, licence, base, day and commit in the labels of the OCI."""
     found = labels(image)
-    said = run_once(image, "kong-python", "--version", options=["--no-healthcheck"])
+    version = run_once(image, "kong-python", "--version", options=["--no-healthcheck"])
 
     assert found[f"{OCI}title"] == "kong-python"
     assert found[f"{OCI}description"]
     assert found[f"{OCI}licenses"] == "Apache-2.0"
-    assert said.stdout.split() == ["kong-python", found[f"{OCI}version"]]
+    assert version.stdout.split() == ["kong-python", found[f"{OCI}version"]]
     assert found[f"{OCI}base.name"] == kong_image
     assert datetime.fromisoformat(found[f"{OCI}created"].replace("Z", "+00:00")).tzinfo is not None
 
 
 def test_no_label_of_the_base_is_left(image: str, kong_image: str) -> None:
-    """What the base says of itself, as Kong's or Ubuntu's image, is not said of this one."""
-    ours = labels(image)
+    """Labels that describe the base, as Kong's or Ubuntu's image, are not on this image."""
+    image_labels = labels(image)
     inherited = [
         name
         for name, value in labels(kong_image).items()
-        if (name == "maintainer" or name.startswith(OCI)) and value and ours[name] == value
+        if (name == "maintainer" or name.startswith(OCI)) and value and image_labels[name] == value
     ]
 
     assert inherited in ([], [f"{OCI}licenses"])
 
 
 def test_the_commit(build: Build, image: str) -> None:
-    """The revision is the commit, marked -dirty where what goes into the image differs from it."""
+    """The revision is the commit, marked -dirty if the image's files differ from it."""
     parts = ["Dockerfile", "docker/kong", "docker/prepare-base", "docker/supervisorctl", "pdk/README.md"]
     commit = git("rev-parse", "HEAD")
     differs = git("status", "--porcelain", "--", *parts, "pdk/pyproject.toml", "pdk/src")
@@ -163,7 +163,7 @@ def git(*arguments: str) -> str:
 
 
 def test_an_older_base_and_another_python(shared: Launcher, kong: Launcher, kong_image: str, build: Build) -> None:
-    """PYTHON names the Python; a base with an older Kong's entrypoint at its other path, and a python3 of its own."""
+    """PYTHON names the Python; the base has an older Kong's entrypoint at its other path, and its own python3."""
     python = run_once(shared.image, "python", "-c", "import sys; print('python%d.%d' % sys.version_info[:2])")
     name = python.stdout.strip()
     base = shared.derive(OLDER_BASE.format(base=kong_image, python=name), {"entrypoint.sh": OLDER_ENTRYPOINT})
@@ -174,7 +174,7 @@ def test_an_older_base_and_another_python(shared: Launcher, kong: Launcher, kong
     assert "x-hello-from-python" in container.wait_until_serving().headers
     container.wait_until_healthy()
     assert container.exec("readlink", "-f", "/opt/kong-python/bin/python3").stdout.strip() == f"/usr/bin/{name}"
-    # What has no PATH at all, as the servers that Kong starts itself.
+    # Programs without a PATH, such as the servers that Kong starts itself.
     bare = container.exec("env", "-i", "sh", "-c", "python -c 'import kong_pdk, msgpack; print(kong_pdk.__version__)'")
     assert bare.stdout.strip() == labels(tag)[f"{OCI}version"]
     assert "another python" in container.exec("/usr/bin/python3", check=False).output
@@ -182,7 +182,7 @@ def test_an_older_base_and_another_python(shared: Launcher, kong: Launcher, kong
 
 
 def test_a_base_without_apt_is_refused(shared: Launcher, kong_image: str, build: Build) -> None:
-    """A base that is neither Debian nor Ubuntu ends the build with what it is and what to use."""
+    """A base that is neither Debian nor Ubuntu ends the build with its name and a hint."""
     done, _ = build(shared.derive(WITHOUT_APT.format(base=kong_image), {}))
 
     assert refusal(done) == (
@@ -191,32 +191,32 @@ def test_a_base_without_apt_is_refused(shared: Launcher, kong_image: str, build:
 
 
 def test_a_base_without_kong_is_refused(shared: Launcher, kong_image: str, build: Build) -> None:
-    """A base that is no Kong image ends the build with the file that is missing."""
-    sentence = refusal(build(shared.derive(NO_KONG.format(base=kong_image), {}))[0])
+    """A base without Kong ends the build with the name of the missing file."""
+    message = refusal(build(shared.derive(NO_KONG.format(base=kong_image), {}))[0])
 
-    assert sentence.endswith("has no /docker-entrypoint.sh; use a Kong image, such as kong:3.9")
+    assert message.endswith("has no /docker-entrypoint.sh; use a Kong image, such as kong:3.9")
 
 
 def test_an_old_python_is_refused(shared: Launcher, kong_image: str, build: Build) -> None:
     """A Python below 3.10 ends the build with its version and the hint."""
     base = shared.derive(WITH_OLD_PYTHON.format(base=kong_image), {})
-    sentence = refusal(build(base, IMAGE_PYTHON="python3.9")[0])
+    message = refusal(build(base, IMAGE_PYTHON="python3.9")[0])
 
-    assert "python3.9 of this base image (" in sentence
-    assert "is Python 3.9, 3.10 is the least; use a newer base image, or name a newer Python" in sentence
+    assert "python3.9 of this base image (" in message
+    assert "is Python 3.9, 3.10 is the least; use a newer base image, or name a newer Python" in message
 
 
-def test_a_python_that_the_archive_has_not_is_refused(build: Build) -> None:
-    """The name of a package that is not there ends the build with the names of those that are."""
-    sentence = refusal(build(IMAGE_PYTHON="python3.99")[0])
+def test_a_python_that_the_archive_lacks_is_refused(build: Build) -> None:
+    """The name of a missing package ends the build with the names of available packages."""
+    message = refusal(build(IMAGE_PYTHON="python3.99")[0])
 
-    assert "have no package python3.99; leave PYTHON out for python3, or name one of those they have: " in sentence
-    assert "python3.1" in sentence.rpartition(": ")[2]
+    assert "have no package python3.99; leave PYTHON out for python3, or name one of those they have: " in message
+    assert "python3.1" in message.rpartition(": ")[2]
 
 
 @pytest.mark.parametrize("name", ["pypy3", "python", "python3; id"])
-def test_what_is_no_python_is_refused(name: str, build: Build) -> None:
-    """A name that cannot be that of a Python's package ends the build before anything is installed."""
+def test_a_name_that_is_not_a_python_is_refused(name: str, build: Build) -> None:
+    """A name that is not a Python package's ends the build before anything is installed."""
     assert refusal(build(IMAGE_PYTHON=name)[0]) == (
         f"kong-python: PYTHON is '{name}'; set it to the apt package of a Python, such as python3 or python3.12"
     )

@@ -1,4 +1,4 @@
-"""compose.yaml runs the image with ./plugins mounted, with the Docker Compose that is there."""
+"""compose.yaml runs the image with ./plugins mounted, with the Docker Compose of this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from container.containers import docker
 from container.product import REPOSITORY, Kong, index_settings
 
-# Without it, Docker Compose would build the image again.
+# Without this setting, Docker Compose would build the image again.
 UP = ("up", "--detach", "--no-build")
 SECONDS = 240.0
 # The first start installs the packages of all example plugins.
@@ -21,7 +21,7 @@ INSTALL_SECONDS = 300.0
 
 
 class Project:
-    """The project of compose.yaml under a name and with ports of its own."""
+    """The project of compose.yaml under its own name and with its own ports."""
 
     def __init__(self, command: list[str], image: str) -> None:
         self.name = f"kong-python-test-{secrets.token_hex(6)}"
@@ -37,7 +37,7 @@ class Project:
         }
 
     def run(self, *arguments: str) -> str:
-        """Run a command of Docker Compose; its standard output."""
+        """Run a command of Docker Compose; return its standard output."""
         done = subprocess.run(
             [*self._command, *arguments],
             env=self._env,
@@ -56,7 +56,7 @@ class Project:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
+    """Find free ports of 127.0.0.1."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -110,19 +110,19 @@ def test_py_hello_answers(kong: Kong, project: Project) -> None:
 
 
 def test_tls(kong: Kong, project: Project) -> None:
-    """HTTPS is on the second port, on 127.0.0.1 alone."""
+    """HTTPS is on the second port, only on 127.0.0.1."""
     assert kong.address(8443) == ("127.0.0.1", project.tls_port)
     assert kong.https().status == 200
 
 
-def test_the_upstream_to_play_with(kong: Kong, project: Project) -> None:
-    """Behind Kong stands a service of the same image that shows what arrives."""
+def test_the_upstream_shows_the_request(kong: Kong, project: Project) -> None:
+    """The service behind Kong, of the same image, shows the request that it receives."""
     assert kong.request("/some/path").json()["path"] == "/some/path"
     assert project.container("upstream").health == "healthy"
 
 
 def test_entries_of_the_access_log_arrive(kong: Kong, project: Project) -> None:
-    """The service behind Kong stands for a collector: it writes what py-access-log sends into its log."""
+    """The service behind Kong stands for a collector: it logs the entries of py-access-log."""
     kong.request("/seen?token=secret")
 
     project.container("upstream").wait_for_log('"uri":"/seen?token=REDACTED"')
@@ -139,7 +139,7 @@ def test_it_is_hardened(kong: Kong, project: Project) -> None:
 
 
 def test_the_plugins_are_mounted_read_only(kong: Kong) -> None:
-    """./plugins is mounted where the image looks, and the container cannot write to it."""
+    """./plugins is mounted where the image expects it, and the container cannot write to it."""
     mounts = {mount["Destination"]: mount for mount in kong.inspect()["Mounts"]}
 
     assert mounts["/opt/kong/plugins"]["Source"] == str(REPOSITORY / "plugins")
@@ -147,7 +147,7 @@ def test_the_plugins_are_mounted_read_only(kong: Kong) -> None:
 
 
 def test_stop_and_up_again(kong: Kong, project: Project) -> None:
-    """`stop` ends Kong in good order, and `up` brings it back."""
+    """`stop` ends Kong in good order, and `up` starts it again."""
     project.run("stop")
     assert kong.inspect()["State"]["ExitCode"] == 0
     project.run(*UP)

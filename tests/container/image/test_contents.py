@@ -1,4 +1,4 @@
-"""What the image adds to its base: how much, and which Python packages."""
+"""The size and the Python packages that the image adds to its base."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from container.containers import docker, run_once
 
 MOST_ADDED = 90 * 1024 * 1024
 
-# Each with the reason why the image has it.
+# Each package with the reason why the image has it.
 PACKAGES = {
     "kong-python": "this project",
     "gevent": "the engine that runs handlers on greenlets",
@@ -40,7 +40,7 @@ def test_the_image_is_small(image: str, kong_image: str) -> None:
 
 
 def test_every_python_package_has_a_reason(image: str) -> None:
-    """The image's environment holds the packages of the list above, and no other."""
+    """The image's environment holds only the packages of the list above."""
     listed = run_once(image, "python", "-c", LIST, options=["--no-healthcheck"])
 
     assert json.loads(listed.stdout) == sorted(PACKAGES)

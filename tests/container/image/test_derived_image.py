@@ -1,4 +1,4 @@
-"""Plugins can be part of an image: FROM, COPY, and pip install for what they import."""
+"""Plugins can be part of an image: FROM, COPY, and pip install for their packages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ABOUT = {
 
 
 def wheel() -> bytes:
-    """A package without a registry: a zip file with a module and a few lines about itself."""
+    """A package without a registry: a zip file with a module and metadata."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("greetings.py", "WORD = 'good morning'\n")
@@ -64,12 +64,12 @@ def test_plugins_of_a_derived_image_run(derived: Kong) -> None:
 
 
 def test_a_derived_image_installs_packages_with_pip(derived: Kong) -> None:
-    """RUN pip install, with no word about environments, puts a package where plugins import it."""
+    """RUN pip install, without naming an environment, puts a package where plugins import it."""
     assert derived.request().headers["x-greeting"] == "good morning"
 
 
 def test_a_derived_image_inherits_the_rest(derived: Kong) -> None:
-    """The health check is inherited, as are the user and the signal that stops it."""
+    """The health check, the user and the stop signal are inherited."""
     config = derived.inspect()["Config"]
 
     assert config["Healthcheck"]["Test"][0] == "CMD"

@@ -1,4 +1,4 @@
-"""The plugins of ./plugins do what docker/kong.yml shows, with their packages installed at the start."""
+"""The plugins of ./plugins behave as docker/kong.yml shows, with their packages installed at the start."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLLECTOR_PORT = 9880
 
 @pytest.fixture(scope="module")
 def packages(shared: Launcher) -> str:
-    """The option that keeps packages from one container of this module to the next."""
+    """The option that keeps packages between the containers of this module."""
     return f"--volume={shared.volume()}:{PACKAGES}"
 
 
@@ -59,14 +59,14 @@ def test_py_hello_greets_on_every_route(examples: Kong) -> None:
 
 
 def shown(route: str) -> str:
-    """The command that docker/kong.yml shows for a route."""
+    """Give the command that docker/kong.yml shows for a route."""
     config = (REPOSITORY / "docker" / "kong.yml").read_text(encoding="utf-8")
     [command] = re.findall(rf"#\s+(curl .* http://127\.0\.0\.1:8000{route})\n", config)
     return str(command)
 
 
 def test_py_json_schema_names_the_place_of_an_error(examples: Kong) -> None:
-    """A body that does not fit is a 400 with a JSON Pointer; one that fits reaches the service, 100 KiB of it too."""
+    """A body that does not fit is a 400 with a JSON Pointer; one that fits, also of 100 KiB, reaches the service."""
     [sent] = re.findall(r"-d '(.*?)'", shown("/validate"))
     headers = {"Content-Type": "application/json"}
     refused = examples.request("/validate", method="POST", headers=headers, body=sent.encode())
@@ -79,7 +79,7 @@ def test_py_json_schema_names_the_place_of_an_error(examples: Kong) -> None:
 
 
 def test_py_bearer_token_sets_the_consumer(examples: Kong) -> None:
-    """Without a valid token it is a 401 with a challenge; with one, the service learns who asks, from Kong alone."""
+    """Without a valid token the answer is a 401 with a challenge; with one, Kong tells the service the consumer."""
     for without in ({}, {"Authorization": "Bearer x.y.z"}):
         refused = examples.request("/token", headers=without)
         assert (refused.status, refused.json()) == (401, {"message": "Unauthorized"})
@@ -94,7 +94,7 @@ def test_py_bearer_token_sets_the_consumer(examples: Kong) -> None:
 
 
 def test_py_response_rewrite_hides_credentials(examples: Kong) -> None:
-    """What a rule masks does not reach the client; the rest of the answer does, and its length fits."""
+    """A masked value does not reach the client; the rest of the response does, and its length is right."""
     credentials = base64.b64encode(b"ada:lovelace").decode()
     headers = {"Authorization": f"Basic {credentials}", "Accept-Encoding": "br, gzip"}
     answer = examples.request("/rewrite?a=1", headers=headers)
@@ -109,8 +109,8 @@ def test_py_response_rewrite_hides_credentials(examples: Kong) -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_py_response_rewrite_refuses_what_it_would_not_see(examples: Kong) -> None:
-    """Kong shows plugins no response to a request for WebSocket, so there is none."""
+def test_py_response_rewrite_refuses_websocket_requests(examples: Kong) -> None:
+    """Kong shows plugins no response to a WebSocket request, so the plugin refuses the request."""
     answer = examples.request("/rewrite", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
 
     assert answer.status == 400
@@ -144,7 +144,7 @@ def test_py_access_log_loses_nothing_at_a_stop(
 
 
 def ask(container: Kong, path: str, times: int) -> list[int]:
-    """Make requests on one connection; their statuses."""
+    """Make requests on one connection; return their statuses."""
     connection = http.client.HTTPConnection(*container.address(), timeout=60)
     try:
         statuses = []

@@ -1,4 +1,4 @@
-"""docker/examples: each is an image of its own, with packages that its plugins import."""
+"""docker/examples: each is an image with packages that its plugins import."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TITLE = '{{index .Config.Labels "org.opencontainers.image.title"}}'
 
 @pytest.fixture(scope="module")
 def serving(shared: Launcher) -> Iterator[Callable[[str], Kong]]:
-    """Builds an example on the image under test and starts it with nothing but its own content."""
+    """Build an example on the image under test and start it only with its own content."""
 
     def begin(name: str) -> Kong:
         example = EXAMPLES / name
@@ -25,7 +25,7 @@ def serving(shared: Launcher) -> Iterator[Callable[[str], Kong]]:
         dockerfile = files.pop("Dockerfile").read_text("utf-8")
         image = shared.derive(dockerfile, files, KONG_PYTHON_IMAGE=shared.image)
         assert docker("image", "inspect", "--format", TITLE, image).stdout.strip() == "gateway"
-        # No index is asked at a start: there is none.
+        # There is no index: a start must not ask for one.
         container = shared.start(image=image, env={"PIP_INDEX_URL": "http://127.0.0.1:9/"})
         container.wait_until_it_answers()
         return container
@@ -44,11 +44,11 @@ def multi_stage(serving: Callable[[str], Kong]) -> Kong:
 
 
 @pytest.mark.parametrize(
-    ("given", "status"), [("2.4", 200), ("10.0.1", 200), ("2.3.9", 400), ("new", 400), (None, 400)]
+    ("version", "status"), [("2.4", 200), ("10.0.1", 200), ("2.3.9", 400), ("new", 400), (None, 400)]
 )
-def test_the_derived_image(derived: Kong, given: str | None, status: int) -> None:
-    """Its plugin judges versions with the package that requirements.txt names."""
-    answer = derived.request(headers={} if given is None else {"x-client-version": given})
+def test_the_derived_image(derived: Kong, version: str | None, status: int) -> None:
+    """Its plugin compares versions with the package that requirements.txt names."""
+    answer = derived.request(headers={} if version is None else {"x-client-version": version})
 
     assert answer.status == status
     if status == 400:
@@ -66,12 +66,12 @@ def test_the_derived_image(derived: Kong, given: str | None, status: int) -> Non
     ],
 )
 def test_the_multi_stage_image(multi_stage: Kong, path: str, body: bytes | None, status: int) -> None:
-    """Its plugin finds words with the package that was compiled in the first stage."""
+    """Its plugin searches words with the package that was compiled in the first stage."""
     assert multi_stage.request(path, method="POST", body=body).status == status
 
 
 def test_the_multi_stage_image_has_no_compiler(multi_stage: Kong) -> None:
-    """What compiled the package is not in the image that runs; what it compiled is."""
+    """The compiler is not in the final image; the compiled package is."""
     assert multi_stage.exec("sh", "-c", "command -v gcc cc", check=False).exit_code != 0
     found = multi_stage.exec("sh", "-c", "find /var/lib/kong-python -name 'ahocorasick*.so'").stdout.split()
     assert [Path(path).suffix for path in found] == [".so"]
@@ -79,5 +79,5 @@ def test_the_multi_stage_image_has_no_compiler(multi_stage: Kong) -> None:
 
 @pytest.mark.parametrize("name", ["derived", "multi_stage"])
 def test_they_become_healthy_and_stop(name: str, request: pytest.FixtureRequest) -> None:
-    """The health check passes, as in the image below."""
+    """The health check passes, as in the image that they extend."""
     request.getfixturevalue(name).wait_until_healthy()

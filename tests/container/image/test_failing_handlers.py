@@ -1,4 +1,4 @@
-"""A handler that raises is a 500 in Kong's form, at once, and hurts no other request."""
+"""A handler that raises gives a 500 in Kong's form, at once, and affects no other request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def raising(shared: Launcher, request: pytest.FixtureRequest) -> Iterator[Kong]:
 
 
 def test_the_client_gets_500_in_kongs_form(raising: Kong) -> None:
-    """The client gets Kong's own error page, as for an error in a Lua plugin, and nothing of the traceback."""
+    """The client gets Kong's own error page, as for an error in a Lua plugin, without the traceback."""
     answer = raising.request(headers={"x-raise": "an error"})
 
     assert answer.status == 500
@@ -34,7 +34,7 @@ def test_the_client_gets_500_in_kongs_form(raising: Kong) -> None:
 
 
 def test_the_request_ends_there(raising: Kong) -> None:
-    """Neither plugins behind the one that failed nor the upstream see the request."""
+    """Neither plugins after the failed one nor the upstream receive the request."""
     answer = raising.request(headers={"x-raise": "an error"})
 
     assert answer.status == 500
@@ -43,7 +43,7 @@ def test_the_request_ends_there(raising: Kong) -> None:
 
 
 def test_the_next_request_is_fine(raising: Kong) -> None:
-    """A failure is one request's alone: ten others in between are answered."""
+    """A failure concerns one request only: ten other requests are answered."""
     for _ in range(10):
         assert raising.request(headers={"x-raise": "an error"}).status == 500
         answer = raising.request()
@@ -51,7 +51,7 @@ def test_the_next_request_is_fine(raising: Kong) -> None:
 
 
 def test_the_log_has_the_traceback(raising: Kong) -> None:
-    """The log shows the plugin, the phase, the file and the line, at error level, every line under its name."""
+    """The log shows the plugin, the phase, the file and the line, at error level, each line with the plugin's name."""
     raising.request(headers={"x-raise": "this very text"})
     raising.wait_for_log("this very text")
     text = "\n".join(line.text for line in raising.lines("raises", "error"))

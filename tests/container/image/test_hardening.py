@@ -1,4 +1,4 @@
-"""The image runs with as few rights as a cluster's policy leaves it."""
+"""The image runs with the few rights that a cluster's policy allows."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def serves(container: Kong) -> None:
 
 
 def test_read_only_root(kong: Launcher) -> None:
-    """With a read-only root, tmpfs where it writes, no capabilities and no-new-privileges, all of it works.
+    """With a read-only root, tmpfs for its files, no capabilities and no-new-privileges, everything works.
 
-    It works a second time after docker stop, when each tmpfs is new.
+    It works again after docker stop, when each tmpfs is empty.
     """
     container = kong.start(
         plugins=kong.folder({"py-hello.py": PY_HELLO}),
@@ -40,7 +40,7 @@ def test_read_only_root(kong: Launcher) -> None:
 
 
 def test_read_only_root_with_one_tmpfs(kong: Launcher) -> None:
-    """The prefix and /tmp are all that must be writable: the image's own files go to /tmp then."""
+    """Only the prefix and /tmp must be writable: the image's own files are in /tmp then."""
     container = kong.start(
         plugins=kong.folder({"py-hello.py": PY_HELLO}),
         config=CONFIG,
@@ -53,7 +53,7 @@ def test_read_only_root_with_one_tmpfs(kong: Launcher) -> None:
 
 
 def test_nowhere_to_write(kong: Launcher) -> None:
-    """A read-only root without any tmpfs is a sentence with the hint, not a traceback."""
+    """A read-only root without any tmpfs gives a message with a hint, not a traceback."""
     done = kong.run(plugins=kong.folder({"py-hello.py": PY_HELLO}), config=CONFIG, options=["--read-only"])
 
     assert done.exit_code == 78
@@ -76,7 +76,7 @@ def test_another_uid(kong: Launcher) -> None:
 
 
 def test_the_user_is_not_root(kong: Launcher) -> None:
-    """Without any option, nothing in the container runs as root."""
+    """Without any option, no process in the container runs as root."""
     container = kong.start(plugins=kong.folder({"py-hello.py": PY_HELLO}), config=CONFIG)
     serves(container)
     users = container.exec("sh", "-c", "stat -c %U /proc/[0-9]*", check=False).stdout.split()
@@ -85,7 +85,7 @@ def test_the_user_is_not_root(kong: Launcher) -> None:
 
 
 def test_root(kong: Launcher) -> None:
-    """Run as root, where the workers of a real Kong change to the user kong, plugins are served all the same."""
+    """Run as root, where the workers of a real Kong change to the user kong, the plugins work, too."""
     container = kong.start(plugins=kong.folder({"py-hello.py": PY_HELLO}), config=CONFIG, options=["--user=root"])
     serves(container)
     container.wait_until_healthy()
@@ -95,8 +95,8 @@ def test_root(kong: Launcher) -> None:
     assert container.stop() == 0
 
 
-def test_the_sockets_are_its_users_alone(kong: Launcher) -> None:
-    """Nobody else in the container can reach the plugin servers' sockets."""
+def test_only_its_user_can_use_the_sockets(kong: Launcher) -> None:
+    """No other user in the container can connect to the plugin servers' sockets."""
     container = kong.start(plugins=kong.folder({"py-hello.py": PY_HELLO}), config=CONFIG)
     serves(container)
     socket = container.exec("sh", "-c", "find /run/kong-python -name py-hello.sock").stdout.strip()

@@ -1,4 +1,4 @@
-"""The health check sees Kong and every plugin server, and servers that die come back."""
+"""The health check covers Kong and every plugin server, and a server that dies is restarted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def last_report(container: Kong) -> str:
 
 
 def test_a_stopped_server_makes_the_container_unhealthy(kong: Launcher) -> None:
-    """A plugin server that does not answer makes the container unhealthy, by name; when it answers, it is healthy."""
+    """A plugin server that does not answer makes the container unhealthy and is named; later it is healthy again."""
     container = start(kong, *CHECKED_BY_THE_ENGINE)
     container.wait_for(lambda: container.health == "healthy", "healthy")
     pids = container.pids_of_server("py-hello")
@@ -50,7 +50,7 @@ def test_a_killed_server_comes_back(kong: Launcher) -> None:
 
 
 def test_a_killed_worker_comes_back(kong: Launcher) -> None:
-    """A worker of a plugin server that is killed is replaced at once; the server itself goes on, its socket too."""
+    """A killed worker of a plugin server is replaced at once; the server and its socket stay."""
     container = start(kong)
     master, worker = container.pids_of_server("py-hello")
     container.expect(KILLED_WORKER, CALL_OF_KILLED_SERVER)
@@ -63,7 +63,7 @@ def test_a_killed_worker_comes_back(kong: Launcher) -> None:
 
 
 def test_a_killed_server_is_seen(kong: Launcher) -> None:
-    """`supervisorctl` shows and steers the servers: one that is stopped by hand is unhealthy until it is started."""
+    """`supervisorctl` shows and controls the servers: a server that is stopped by hand is unhealthy until its start."""
     container = start(kong)
     container.exec("supervisorctl", "stop", "plugins:py-hello")
     report = container.exec("kong-python", "health", check=False)
@@ -75,7 +75,7 @@ def test_a_killed_server_is_seen(kong: Launcher) -> None:
 
 
 def test_health_where_kong_does_not_run(kong: Launcher) -> None:
-    """`kong-python health` in a container without Kong says so in a line and ends with 1."""
+    """In a container without Kong, `kong-python health` prints one line and ends with 1."""
     done = kong.run("kong-python", "health", plugins=kong.folder({"py-hello.py": PY_HELLO}))
 
     assert done.exit_code == 1

@@ -22,7 +22,7 @@ USER kong
 
 @pytest.fixture(scope="module")
 def reaches(shared: Launcher) -> Kong:
-    """A container with a plugin that uses the extension, over the image's own choice of protocol."""
+    """A container with a plugin that uses the extension, over the image's default protocol."""
     plugins = shared.folder({"reaches.py": TEST_PLUGINS / "reaches.py"})
     env = {"REACHES_SECRET": "from the environment"}
     container = shared.start(plugins=plugins, config=declarative("reaches"), env=env)
@@ -38,7 +38,7 @@ def seen(container: Kong, **request: Any) -> dict[str, Any]:
 
 
 def test_a_plugin_over_protobuf_reaches_the_whole_pdk(reaches: Kong) -> None:
-    """Bodies as values, secrets, arguments without a value, and all fields of a route are there over ProtoBuf:1."""
+    """Bodies as values, secrets, arguments without a value, and all fields of a route work over ProtoBuf:1."""
     dump = reaches.exec("kong-python", "plugins", "--json").stdout
     assert json.loads(dump)[0]["name"] == "reaches"
     found = seen(
@@ -60,7 +60,7 @@ def test_a_plugin_over_protobuf_reaches_the_whole_pdk(reaches: Kong) -> None:
     reaches.wait_for_log("reaches: |demo")
 
 
-def test_an_error_of_kong_has_the_plugin_s_words(reaches: Kong) -> None:
+def test_an_error_of_kong_has_the_plugin_s_message(reaches: Kong) -> None:
     """kong.response.error answers over ProtoBuf:1."""
     answer = reaches.request("/?error=1")
     assert (answer.status, answer.headers["x-reaches"]) == (404, "error")
@@ -68,7 +68,7 @@ def test_an_error_of_kong_has_the_plugin_s_words(reaches: Kong) -> None:
 
 
 def test_the_original_stands_beside_the_extended_file(shared: Launcher, kong_image: str) -> None:
-    """What the base had is FILE.orig; whoever runs the image can read both, and see what is new."""
+    """The base's file is FILE.orig; the container's user can read both and compare them."""
     script = f"kong-python extend-interface --check && cat {FILE}.orig"
     user = ["--user=12345:0", "--entrypoint=sh"]
     extended = run_once(shared.image, "-c", script, options=user)
@@ -82,7 +82,7 @@ def test_the_original_stands_beside_the_extended_file(shared: Launcher, kong_ima
 
 @pytest.mark.timeout(BUILD_SECONDS)
 def test_a_base_without_the_file_is_refused(shared: Launcher, kong_image: str) -> None:
-    """A base whose interface file is not where Kong 3.9 has it ends the build, before anything is installed."""
+    """A base without an interface file at Kong 3.9's path ends the build before anything is installed."""
     base = shared.derive(WITHOUT_FILE.format(base=kong_image), {})
     done = subprocess.run(
         [REPOSITORY / "scripts" / "image", f"kong-python-test-{secrets.token_hex(6)}", base],

@@ -1,4 +1,4 @@
-"""KONG_PYTHON_LOG_FORMAT=json: docker logs is one JSON object a line, from the first line to the last."""
+"""KONG_PYTHON_LOG_FORMAT=json: each line of docker logs is a JSON object, from the first to the last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def start(kong: Launcher, *plugins: str, **env: str) -> Kong:
 
 
 def test_a_whole_life(kong: Launcher) -> None:
-    """Every program's lines are objects with time, level, program and message, and the last one too."""
+    """The lines of every program are objects with time, level, program and message, also the last line."""
     container = start(kong, "speaks")
     container.request("/this/path")
     container.wait_for_log("speaks: through Kong")
@@ -42,7 +42,7 @@ def test_a_whole_life(kong: Launcher) -> None:
     ],
 )
 def test_a_handler_that_raises(kong: Launcher, variable: str, value: str) -> None:
-    """The sentence and the traceback of a handler that raises are one object, in every mode."""
+    """The message and the traceback of a handler that raises are one object, in every mode."""
     container = start(kong, "raises", **{variable: value})
     container.expect(raised_by("raises"))
     assert container.request(headers={"x-raise": "this very text"}).status == 500
@@ -52,8 +52,8 @@ def test_a_handler_that_raises(kong: Launcher, variable: str, value: str) -> Non
     assert re.search(r"Traceback \(most recent call last\):\n(.*\n)+ValueError: the request asked for this", line.text)
 
 
-def test_bytes_of_a_client_that_are_no_text(kong: Launcher) -> None:
-    """What a client sends does not break an object. In a header: Kong has no route for a path of such bytes."""
+def test_bytes_of_a_client_that_are_not_text(kong: Launcher) -> None:
+    """Bytes from a client cannot break an object. They are in a header: Kong has no route for a path of such bytes."""
     container = start(kong, "raises")
     container.expect(raised_by("raises"))
     assert container.request(headers={"x-raise": "caf\xe9"}).status == 500
@@ -63,7 +63,7 @@ def test_bytes_of_a_client_that_are_no_text(kong: Launcher) -> None:
 
 
 def test_a_server_that_is_killed(kong: Launcher) -> None:
-    """What supervisord says has the form, too."""
+    """Messages of supervisord have the form, too."""
     container = start(kong, "speaks")
     container.expect(
         Expected("supervisord", "warn", r"exited: speaks \(", "the test killed this plugin server"),
@@ -78,7 +78,7 @@ def test_a_server_that_is_killed(kong: Launcher) -> None:
 
 
 def test_a_mistake(kong: Launcher) -> None:
-    """What keeps Kong from starting is an object of level error for each thing."""
+    """Each problem that keeps Kong from starting is an object of level error."""
     done = kong.run(plugins=kong.folder({"broken.py": "class Plugin:\n    def access(self, kong)\n"}), env=JSON)
 
     assert done.exit_code == 78
@@ -87,8 +87,8 @@ def test_a_mistake(kong: Launcher) -> None:
     assert any("broken.py:2" in line.text for line in lines)
 
 
-def test_a_form_that_there_is_not(kong: Launcher) -> None:
-    """Another form is refused in a sentence, as text."""
+def test_an_unknown_format(kong: Launcher) -> None:
+    """Another format is refused by a text message."""
     done = kong.run(plugins=kong.folder({}), env={"KONG_PYTHON_LOG_FORMAT": "yaml"})
 
     assert done.exit_code == 78

@@ -1,4 +1,4 @@
-"""The image runs as the manifests of deploy/kubernetes say: their user, rights, variables, volumes and probes."""
+"""The image runs with the manifests of deploy/kubernetes: their user, rights, variables, volumes and probes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from unit.deploy.manifests import KUBERNETES
 STOPPED_SERVER = Expected(
     "kong", "warn|error", r"greet|(pb|mp)_rpc\.lua", "the test stopped this plugin's server under Kong"
 )
-# A version of a ConfigMap, as the kubelet names the folder that holds it.
+# A version of a ConfigMap, as the kubelet names its folder.
 REVISION = "..2026_11_23_08_00_00.123456789"
 
 
 def config_map(launcher: Launcher, name: str) -> Path:
-    """What the kubelet makes of a ConfigMap of kustomization.yaml: a link for each key, to another link."""
+    """Lay out a ConfigMap of kustomization.yaml as the kubelet does: each key is a link to another link."""
     [generator] = [each for each in manifests.kustomization()["configMapGenerator"] if each["name"] == name]
     return linked(launcher, *(KUBERNETES / file for file in generator["files"]))
 
@@ -34,7 +34,7 @@ def linked(launcher: Launcher, *files: Path) -> Path:
 
 
 def volume_options(launcher: Launcher) -> list[str]:
-    """The volumes as options of docker run. An emptyDir is open to all and may run programs."""
+    """The volumes as options of docker run. Every user can write to an emptyDir and run programs from it."""
     options = []
     for path, volume in manifests.mounts().items():
         if "configMap" in volume:
@@ -46,7 +46,7 @@ def volume_options(launcher: Launcher) -> list[str]:
 
 
 def security_options() -> list[str]:
-    """The security context. The engine's own seccomp profile is what Kubernetes calls RuntimeDefault."""
+    """The security context. Kubernetes's RuntimeDefault is the engine's own seccomp profile."""
     pod, container = manifests.pod()["securityContext"], manifests.container()["securityContext"]
     assert container["readOnlyRootFilesystem"] and not container["allowPrivilegeEscalation"]
     return [
@@ -69,10 +69,10 @@ def probe(kong: Kong, name: str) -> Finished:
 
 @pytest.fixture
 def pod(kong: Launcher) -> Kong:
-    """A container that is what the Deployment's pod would hold, started."""
+    """Start a container with the settings of the Deployment's pod."""
     manifest = manifests.container()
     assert not {"command", "args"} & {*manifest}, "the image's own command is run"
-    # In KiB, MiB, GiB Docker leaves out the i.
+    # Docker writes KiB, MiB and GiB without the i.
     memory = manifest["resources"]["limits"]["memory"].removesuffix("i").lower()
     return kong.start(
         env=manifests.environment(),
@@ -94,7 +94,7 @@ def is_alive(kong: Kong) -> bool:
 
 
 def test_the_pod_of_the_manifests(pod: Kong) -> None:
-    """As the manifests have it, the pod becomes ready, and serves the ConfigMap's plugin over HTTP and TLS."""
+    """With the manifests' settings, the pod becomes ready, and serves the ConfigMap's plugin over HTTP and TLS."""
     becomes_ready(pod)
 
     assert is_alive(pod)
@@ -103,7 +103,7 @@ def test_the_pod_of_the_manifests(pod: Kong) -> None:
 
 
 def test_a_pod_without_a_plugin_server_gets_no_requests(pod: Kong) -> None:
-    """While a plugin server is away, the readiness probe fails and says which; the pod is not killed for it."""
+    """While a plugin server is down, the readiness probe fails and names it; the pod is not killed."""
     becomes_ready(pod)
     pod.exec("supervisorctl", "stop", "plugins:greet")
     done = probe(pod, "readinessProbe")
@@ -123,8 +123,8 @@ def test_a_pod_ends_in_its_time(pod: Kong) -> None:
     assert pod.stop(manifests.pod()["terminationGracePeriodSeconds"]) == 0
 
 
-# What Kong's chart puts into the container beside the values' own ``env``; its release is called kong-python, so that
-# variables of its Services begin with KONG_PYTHON_, too.
+# Variables that Kong's chart adds to the values' own ``env``. Its release is called kong-python, so variables of its
+# Services begin with KONG_PYTHON_, too.
 CHARTS_ENVIRONMENT = {
     "KONG_PREFIX": "/kong_prefix/",
     "KONG_DECLARATIVE_CONFIG": "/kong_dbless/kong.yml",
@@ -143,7 +143,7 @@ CHARTS_RIGHTS = ("--user=1000", "--cap-drop=ALL", "--security-opt=no-new-privile
 
 
 def start_as_the_chart_does(launcher: Launcher, values: Any, plugin: str) -> Kong:
-    """A container with the values' variables and volumes, and what the chart adds: a folder for each plugin."""
+    """Start a container with the values' variables and volumes, and the chart's additions: a folder for each plugin."""
     written = ["/kong_prefix", "/tmp", *(each["mountPath"] for each in values["deployment"]["userDefinedVolumeMounts"])]
     source = linked(launcher, KUBERNETES / "plugins" / f"{plugin}.py")
     config = linked(launcher, KUBERNETES / "kong.yml")
@@ -163,7 +163,7 @@ def start_as_the_chart_does(launcher: Launcher, values: Any, plugin: str) -> Kon
 
 
 def test_the_pod_of_kongs_helm_chart(kong: Launcher) -> None:
-    """A pod as Kong's chart makes it of our values becomes ready and serves, and ends by the chart's preStop."""
+    """A pod that Kong's chart makes from our values becomes ready, serves, and is stopped by the chart's preStop."""
     values = manifests.read(KUBERNETES / "helm" / "db-less.yaml")
     [plugin] = values["plugins"]["configMaps"]
     container = start_as_the_chart_does(kong, values, plugin["pluginName"])
@@ -171,6 +171,6 @@ def test_the_pod_of_kongs_helm_chart(kong: Launcher) -> None:
     container.wait_for(lambda: container.exec(*command, check=False).exit_code == 0, "ready")
 
     assert container.wait_until_serving().headers["x-greeting"] == "hello from Kubernetes"
-    # It ends Kong, and with Kong the container.
+    # The command ends Kong, and with Kong the container.
     container.exec("kong", "quit", "--wait=1", check=False)
     assert container.wait_exit() == 0

@@ -1,4 +1,4 @@
-"""docker logs is the one place to look: every line has its time, its level and its program, from the first on."""
+"""docker logs holds everything: every line has its time, level and program, from the first on."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def speaking(shared: Launcher) -> Kong:
 
 
 def test_every_line_names_time_level_and_program(speaking: Kong) -> None:
-    """Kong's lines, the servers' and the image's own have one form, the first line included."""
+    """Lines of Kong, the servers and the image have one form, also the first line."""
     lines = log_lines.parse(speaking.logs())
 
     assert {line.program for line in lines} >= {"kong-python", "kong", "speaks"}
 
 
 def test_what_a_plugin_prints(speaking: Kong) -> None:
-    """What a handler prints is in the log under the plugin's name, as soon as it is printed."""
+    """Output of a handler is in the log under the plugin's name, as soon as it is printed."""
     speaking.wait_for_log("speaks: on standard output")
     speaking.wait_for_log("speaks: on standard error")
-    said = [line.text for line in speaking.lines("speaks")]
+    texts = [line.text for line in speaking.lines("speaks")]
 
-    assert any("on standard output" in text for text in said)
-    assert any("on standard error" in text for text in said)
+    assert any("on standard output" in text for text in texts)
+    assert any("on standard error" in text for text in texts)
 
 
 def test_what_a_plugin_logs_through_kong(speaking: Kong) -> None:
@@ -48,8 +48,8 @@ def test_requests_are_logged(speaking: Kong) -> None:
 
 
 def test_nothing_goes_to_files(speaking: Kong) -> None:
-    """No program of the image's own writes a log file that would grow in the container."""
+    """No program of the image writes a log file that would grow in the container."""
     find = ("find", "/run/kong-python", "/tmp", "-name", "*.log*")
 
-    # The `kong health` of a real Kong has a log file of its own for the second that it runs.
+    # The `kong health` of a real Kong writes a log file during the second that it runs.
     speaking.wait_for(lambda: speaking.exec(*find, check=False).stdout == "", "no log file in the container")

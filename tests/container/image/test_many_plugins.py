@@ -1,4 +1,4 @@
-"""Twenty plugins are no different from one."""
+"""Twenty plugins work like one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_all_of_them_take_part(twenty: Kong) -> None:
 
 
 def test_each_has_a_server_that_answers(twenty: Kong) -> None:
-    """Each plugin has a server of its own, and all of them are running."""
+    """Each plugin has its own server, and all servers are running."""
     rows = json.loads(twenty.exec("kong-python", "plugins", "--json").stdout)
 
     assert [(row["name"], row["state"]) for row in rows] == [(name, "running") for name in NAMES]

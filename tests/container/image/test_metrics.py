@@ -13,7 +13,7 @@ PORT = 9542
 
 
 def sample(container: Kong, name: str, **labels: str) -> float | None:
-    """The value of a sample at this moment; its name goes without the prefix."""
+    """Give the current value of a sample; its name is given without the prefix."""
     text = container.request("/metrics", port=PORT).body.decode()
     for family in text_string_to_metric_families(text):
         for found in family.samples:
@@ -24,7 +24,7 @@ def sample(container: Kong, name: str, **labels: str) -> float | None:
 
 @pytest.fixture
 def measured(kong: Launcher) -> Iterator[Kong]:
-    """A container with metrics, py-hello and a plugin that raises where it is asked to."""
+    """A container with metrics, py-hello and a plugin that raises on request."""
     container = kong.start(
         plugins=kong.folder({"py-hello.py": PY_HELLO, "raises.py": TEST_PLUGINS / "raises.py"}),
         config=declarative("py-hello", "raises"),
@@ -46,7 +46,7 @@ def test_requests_are_counted(measured: Kong) -> None:
         assert measured.request(headers={"x-raise": "an error"}).status == 500
 
     def counted() -> bool:
-        # More than five of py-hello: there were requests to see whether it serves.
+        # py-hello has more than five: the fixture sent requests until it served.
         errors = sample(measured, "events_total", **raises, outcome="error")
         return errors == 3 and (sample(measured, "events_total", **hello, outcome="ok") or 0) > 5
 
@@ -63,7 +63,7 @@ def test_requests_are_counted(measured: Kong) -> None:
 
 
 def test_servers_and_their_memory_are_shown(measured: Kong) -> None:
-    """Each plugin's server is up, with a worker, and the memory of its processes is known."""
+    """Each plugin's server is up, with a worker, and the memory of its processes is shown."""
     for plugin in ("py-hello", "raises"):
         assert sample(measured, "server_up", plugin=plugin) == 1
         assert sample(measured, "workers", plugin=plugin) == 1
@@ -74,7 +74,7 @@ def test_servers_and_their_memory_are_shown(measured: Kong) -> None:
 
 
 def test_a_killed_server_is_counted_and_its_counters_go_on(measured: Kong) -> None:
-    """A plugin server that is killed shows as a restart, and what it counted before is not lost."""
+    """A killed plugin server is counted as a restart, and its earlier counts are kept."""
     hello = {"plugin": "py-hello", "phase": "access"}
     measured.wait_for(lambda: sample(measured, "events_total", **hello, outcome="ok"), "the first request")
     before = sample(measured, "events_total", **hello, outcome="ok") or 0
@@ -94,7 +94,7 @@ def test_it_stops_in_good_order(measured: Kong) -> None:
 
 
 def test_without_the_setting_no_port_is_open(kong: Launcher) -> None:
-    """Metrics are off unless they are asked for: nothing listens on a port."""
+    """Metrics are off by default: no port is open."""
     container = kong.start(plugins=kong.folder({"py-hello.py": PY_HELLO}), config=declarative("py-hello"))
     container.wait_until_serving()
     script = "import socket; print(socket.socket().connect_ex(('127.0.0.1', 9542)) != 0)"

@@ -1,4 +1,4 @@
-"""A plugin that cannot work keeps Kong from starting, with a sentence that says where and what to do.
+"""A broken plugin keeps Kong from starting, with a message that has the place and a hint.
 
 Each mistake ends the container with exit code 78 (EX_CONFIG).
 """
@@ -16,7 +16,7 @@ from container.product import PLUGINS, PY_HELLO, Launcher, declarative
 EX_CONFIG = 78
 WORKS = "class Plugin:\n    def __init__(self, config):\n        pass\n\n    def access(self, kong):\n        pass\n"
 
-# What is in the folder, where the sentence points to, and words that it has.
+# The folder's files, the place in the message, and words of the message.
 MISTAKES: dict[str, tuple[Mapping[str, str], str, tuple[str, ...]]] = {
     "syntax error": (
         {"broken.py": "class Plugin:\n    def access(self, kong)\n        pass\n"},
@@ -28,7 +28,7 @@ MISTAKES: dict[str, tuple[Mapping[str, str], str, tuple[str, ...]]] = {
         "broken.py:2",
         ("no_such_package_anywhere", "not installed", f"add no_such_package_anywhere to {PLUGINS}/requirements.txt"),
     ),
-    "Schema is no list": (
+    "Schema is not a list": (
         {"broken.py": f"Schema = 'message'\n\n{WORKS}"},
         "broken.py:1",
         ("Schema", "not a list or a tuple", "write it"),
@@ -48,7 +48,7 @@ MISTAKES: dict[str, tuple[Mapping[str, str], str, tuple[str, ...]]] = {
         "broken.py:1",
         ("requird", 'did you mean "required"'),
     ),
-    "priority is no integer": (
+    "priority is not an integer": (
         {"broken.py": f"version = '1.0.0'\npriority = 1.5\n\n{WORKS}"},
         "broken.py:2",
         ("priority", "1.5", "integer", "write priority = "),
@@ -86,37 +86,37 @@ MISTAKES: dict[str, tuple[Mapping[str, str], str, tuple[str, ...]]] = {
 }
 
 
-def complaints(kong: Launcher, folder: Path, env: Mapping[str, str] | None = None) -> list[str]:
-    """Start Kong with a folder; the sentences that it refuses to start with."""
+def start_failures(kong: Launcher, folder: Path, env: Mapping[str, str] | None = None) -> list[str]:
+    """Start Kong with a folder; give the messages with which the start fails."""
     done = kong.run(plugins=folder, config=declarative(), env=env)
     assert done.exit_code == EX_CONFIG, done.output
     lines = log_lines.parse(done.output)
     assert {line.program for line in lines} == {"kong-python"}, "Kong was started"
-    *sentences, last = [line.text for line in log_lines.trouble(lines)]
+    *messages, last = [line.text for line in log_lines.trouble(lines)]
     assert "Kong is not started" in last
     assert "Traceback" not in done.output
-    return sentences
+    return messages
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_sentence_with_file_line_and_hint(kong: Launcher, mistake: str) -> None:
-    """Kong does not start, exit code 78, and one sentence names the file, the line, what is wrong and the hint."""
+def test_a_mistake_is_one_message_with_file_line_and_hint(kong: Launcher, mistake: str) -> None:
+    """Kong does not start, exit code 78, and one message has the file, the line, the mistake and the hint."""
     files, place, words = MISTAKES[mistake]
 
-    [sentence] = complaints(kong, kong.folder(files))
+    [message] = start_failures(kong, kong.folder(files))
 
-    assert sentence.startswith(f"{PLUGINS}/{place}: "), sentence
-    assert all(word in sentence for word in words), sentence
+    assert message.startswith(f"{PLUGINS}/{place}: "), message
+    assert all(word in message for word in words), message
 
 
 def test_names_that_collide(kong: Launcher) -> None:
-    """Two plugins whose names Kong's keys cannot tell apart are both named, each with the other."""
-    sentences = complaints(kong, kong.folder({"my-plugin.py": WORKS, "my_plugin.py": WORKS, "other.py": WORKS}))
+    """Two plugins whose names are equal in Kong's keys are both named, each with the other."""
+    messages = start_failures(kong, kong.folder({"my-plugin.py": WORKS, "my_plugin.py": WORKS, "other.py": WORKS}))
 
-    assert len(sentences) == 2
-    for sentence in sentences:
-        assert "my-plugin.py" in sentence and "my_plugin.py" in sentence and "collides" in sentence
-        assert "rename one of them" in sentence
+    assert len(messages) == 2
+    for message in messages:
+        assert "my-plugin.py" in message and "my_plugin.py" in message and "collides" in message
+        assert "rename one of them" in message
 
 
 def test_a_folder_that_cannot_be_read(kong: Launcher) -> None:
@@ -124,11 +124,11 @@ def test_a_folder_that_cannot_be_read(kong: Launcher) -> None:
     folder = kong.folder({"py-hello.py": PY_HELLO})
     folder.chmod(0o000)
     try:
-        [sentence] = complaints(kong, folder)
+        [message] = start_failures(kong, folder)
     finally:
         folder.chmod(0o755)
 
-    assert sentence.startswith(f"{PLUGINS}: ") and "cannot be read" in sentence and "chmod" in sentence
+    assert message.startswith(f"{PLUGINS}: ") and "cannot be read" in message and "chmod" in message
 
 
 def test_a_file_that_cannot_be_read(kong: Launcher) -> None:
@@ -136,45 +136,45 @@ def test_a_file_that_cannot_be_read(kong: Launcher) -> None:
     folder = kong.folder({"py-hello.py": PY_HELLO})
     (folder / "py-hello.py").chmod(0o000)
 
-    [sentence] = complaints(kong, folder)
+    [message] = start_failures(kong, folder)
 
-    assert sentence.startswith(f"{PLUGINS}/py-hello.py: ") and "cannot be read" in sentence and "chmod" in sentence
+    assert message.startswith(f"{PLUGINS}/py-hello.py: ") and "cannot be read" in message and "chmod" in message
 
 
 def test_a_folder_that_does_not_exist(kong: Launcher) -> None:
-    """A KONG_PYTHON_PLUGINS_DIR that is not there is named, with the hint."""
-    [sentence] = complaints(kong, kong.folder({}), {"KONG_PYTHON_PLUGINS_DIR": "/nowhere"})
+    """If the folder of KONG_PYTHON_PLUGINS_DIR does not exist, it is named, with the hint."""
+    [message] = start_failures(kong, kong.folder({}), {"KONG_PYTHON_PLUGINS_DIR": "/nowhere"})
 
-    assert sentence.startswith("/nowhere: ") and "does not exist" in sentence and "mount" in sentence
+    assert message.startswith("/nowhere: ") and "does not exist" in message and "mount" in message
 
 
 def test_all_mistakes_are_listed_at_once(kong: Launcher) -> None:
-    """One start shows everything that is wrong, so that one edit can mend it."""
+    """One start shows all mistakes, so that one edit can fix them."""
     files = {"py-hello.py": PY_HELLO.read_text("utf-8")}
     for number, (mistake, _, _) in enumerate(MISTAKES.values()):
         for name, content in mistake.items():
             files[name.replace("broken", f"broken-{number:02}")] = content
 
-    sentences = complaints(kong, kong.folder(files))
+    messages = start_failures(kong, kong.folder(files))
 
-    named = {re.match(rf"{PLUGINS}/([^:]+\.py)", sentence)[1] for sentence in sentences}  # type: ignore[index]
+    named = {re.match(rf"{PLUGINS}/([^:]+\.py)", message)[1] for message in messages}  # type: ignore[index]
     assert named == set(files) - {"py-hello.py"}
 
 
 def test_two_mistakes_in_one_file(kong: Launcher) -> None:
-    """Each mistake of a file has a sentence of its own."""
+    """Each mistake of a file has its own message."""
     text = "version = 1\npriority = 'high'\n\n" + WORKS
 
-    sentences = complaints(kong, kong.folder({"broken.py": text}))
+    messages = start_failures(kong, kong.folder({"broken.py": text}))
 
-    assert [sentence.split(" ")[0] for sentence in sentences] == [
+    assert [message.split(" ")[0] for message in messages] == [
         f"{PLUGINS}/broken.py:1:",
         f"{PLUGINS}/broken.py:2:",
     ]
 
 
-def test_a_variable_that_means_nothing(kong: Launcher) -> None:
-    """A KONG_PYTHON_ variable with a value that is none of its own is a mistake, too, and the choices are named."""
+def test_an_invalid_value_of_a_variable(kong: Launcher) -> None:
+    """An invalid value of a KONG_PYTHON_ variable is a mistake, too, and the choices are named."""
     done = kong.run(plugins=kong.folder({}), env={"KONG_PYTHON_PROTOCOL": "grpc"})
 
     assert done.exit_code == EX_CONFIG
@@ -182,8 +182,8 @@ def test_a_variable_that_means_nothing(kong: Launcher) -> None:
     assert all(word in line.text for word in ("KONG_PYTHON_PROTOCOL", "grpc", "protobuf", "msgpack"))
 
 
-def test_a_variable_that_nobody_knows(kong: Launcher) -> None:
-    """A KONG_PYTHON_ variable that there is none of is a slip of the pen: it is named, with what was meant."""
+def test_an_unknown_variable(kong: Launcher) -> None:
+    """An unknown KONG_PYTHON_ variable is named, with the variable that was probably meant."""
     done = kong.run(plugins=kong.folder({}), env={"KONG_PYTHON_PLUGIN_DIR": "/srv"})
 
     assert done.exit_code == EX_CONFIG
@@ -193,7 +193,7 @@ def test_a_variable_that_nobody_knows(kong: Launcher) -> None:
 
 
 def test_a_variable_that_kubernetes_sets(kong: Launcher) -> None:
-    """A Service called kong-python gives variables of that prefix to every container beside it; they mean nothing."""
+    """A Service called kong-python gives variables of that prefix to every container beside it; they are ignored."""
     folder = kong.folder({"py-hello.py": PY_HELLO})
     env = {"KONG_PYTHON_SERVICE_HOST": "10.0.0.1", "KONG_PYTHON_PORT_8000_TCP_ADDR": "10.0.0.1"}
     container = kong.start(plugins=folder, config=declarative("py-hello"), env=env)

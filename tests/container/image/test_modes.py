@@ -1,4 +1,4 @@
-"""Engines and numbers of workers: the same plugins behind Kong, whichever is chosen."""
+"""Engines and numbers of workers: the same plugins behind Kong in each mode."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def start(kong: Launcher, **env: str) -> Kong:
 
 
 def answers(container: Kong) -> list[tuple[int, str]]:
-    """Requests at once, so that Kong needs connections to all workers: status and the worker's process."""
+    """Send requests at once, so that Kong needs connections to all workers; give status and worker process of each."""
     with ThreadPoolExecutor(AT_ONCE) as threads:
         found = list(threads.map(lambda _: container.request(), range(AT_ONCE)))
     return [(answer.status, answer.headers.get("x-python-pid", "")) for answer in found]
@@ -31,7 +31,7 @@ def answers(container: Kong) -> list[tuple[int, str]]:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("handlers", ENGINES)
 def test_two_workers_serve_a_plugin(kong: Launcher, handlers: str, protocol: str) -> None:
-    """KONG_PYTHON_ENGINE and KONG_PYTHON_WORKERS hold for every plugin; both workers answer, and docker stop is 0."""
+    """KONG_PYTHON_ENGINE and KONG_PYTHON_WORKERS apply to every plugin; both workers answer; docker stop gives 0."""
     container = start(kong, KONG_PYTHON_WORKERS="2", KONG_PYTHON_PROTOCOL=protocol, **ENGINES[handlers])
     (row,) = json.loads(container.exec("kong-python", "plugins", "--json").stdout)
     assert row["mode"] == f"{handlers}, 2 workers"
@@ -51,8 +51,8 @@ def test_two_workers_serve_a_plugin(kong: Launcher, handlers: str, protocol: str
     assert "SIGKILL" not in container.logs()
 
 
-def test_a_plugin_says_its_mode_itself(kong: Launcher) -> None:
-    """`engine` and `workers` in a plugin's module win over the variables, for this plugin."""
+def test_a_plugin_sets_its_own_mode(kong: Launcher) -> None:
+    """`engine` and `workers` in a plugin's module override the variables, for this plugin."""
     text = PY_HELLO.read_text(encoding="utf-8") + "\nengine = 'gevent'\nworkers = 2\n"
     plugins = kong.folder({"py-hello.py": PY_HELLO, "py-other.py": text})
     container = kong.start(plugins=plugins, config=declarative("py-hello", "py-other"))
@@ -65,7 +65,7 @@ def test_a_plugin_says_its_mode_itself(kong: Launcher) -> None:
 
 
 def test_a_worker_that_is_killed_is_replaced_while_the_other_one_answers(kong: Launcher) -> None:
-    """Of two workers one is killed: the server stays, the other worker answers, and soon there are two again."""
+    """When one of two workers is killed, the server stays, the other worker answers, and soon there are two again."""
     container = start(kong, KONG_PYTHON_WORKERS="2")
     master, killed, other = container.pids_of_server("py-hello")
     container.expect(KILLED_WORKER, CALL_OF_KILLED_SERVER)

@@ -20,7 +20,7 @@ def hello(shared: Launcher) -> Kong:
 
 
 def test_a_plugin_of_the_mounted_folder_takes_part_in_requests(hello: Kong) -> None:
-    """A file NAME.py in the folder that is mounted is the plugin NAME, with the configuration of kong.yml."""
+    """A file NAME.py in the mounted folder is the plugin NAME, with the configuration of kong.yml."""
     answer = hello.request(headers={"Host": "some.host"})
 
     assert answer.status == 200
@@ -35,10 +35,10 @@ def test_the_request_reaches_the_upstream(hello: Kong) -> None:
 
 
 def test_the_image_says_which_plugins_it_runs(hello: Kong) -> None:
-    """The log names the folder and the plugins that were found in it."""
-    said = [line.text for line in hello.lines("kong-python")]
+    """The log names the folder and its plugins."""
+    texts = [line.text for line in hello.lines("kong-python")]
 
-    assert any(PLUGINS in text and "py-hello" in text for text in said), said
+    assert any(PLUGINS in text and "py-hello" in text for text in texts), texts
 
 
 def test_the_container_becomes_healthy(hello: Kong) -> None:
@@ -55,7 +55,7 @@ def test_tls_on_8443(hello: Kong) -> None:
 
 
 def test_a_plugin_may_be_a_folder(kong: Launcher) -> None:
-    """A folder with plugin.py, with modules of its own beside it, is a plugin too; other files are passed over."""
+    """A folder with plugin.py and its own modules is a plugin, too; other files are skipped."""
     plugin = (
         "from .words import WORD\n\n\n"
         "class Plugin:\n"
@@ -80,7 +80,7 @@ def test_a_plugin_may_be_a_folder(kong: Launcher) -> None:
 
 
 def test_a_kubernetes_config_map(kong: Launcher) -> None:
-    """A folder that Kubernetes mounts from a ConfigMap, which is made of links, holds each plugin once."""
+    """A ConfigMap folder of Kubernetes, which consists of links, has each plugin once."""
     folder = kong.folder({"..2026_11_23_04_40_51.1234567/py-hello.py": PY_HELLO})
     (folder / "..data").symlink_to("..2026_11_23_04_40_51.1234567")
     (folder / "py-hello.py").symlink_to(Path("..data") / "py-hello.py")
@@ -104,7 +104,7 @@ def test_another_folder(kong: Launcher) -> None:
 
 
 def test_an_edit_is_served_after_a_restart(kong: Launcher) -> None:
-    """What was edited in the mounted folder runs after docker restart."""
+    """A file that was edited in the mounted folder runs after docker restart."""
     folder = kong.folder({"py-hello.py": PY_HELLO})
     container = kong.start(plugins=folder, config=CONFIG, expected=[DANGLING_SOCKETS])
     container.wait_until_serving()

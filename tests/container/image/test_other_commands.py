@@ -1,4 +1,4 @@
-"""The image runs any command that Kong's own image runs, with the plugins in its environment and no servers."""
+"""The image runs any command that Kong's image runs, with the plugins in its environment and without servers."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def run(kong: Launcher, *command: str, **env: str) -> Finished:
 
 
 def test_kong_version(kong: Launcher) -> None:
-    """`docker run IMAGE kong version` prints Kong's version and nothing else on standard output."""
+    """`docker run IMAGE kong version` prints only Kong's version on standard output."""
     done = run(kong, "kong", "version")
 
     assert done.exit_code == 0, done.output
     [line] = done.stdout.splitlines()
     assert re.match(r"(Kong Enterprise )?\d+\.\d+", line)
-    # A real one may speak of the settings that it loads first.
+    # A real Kong may first report the settings that it loads.
     assert [
         line for line in done.stderr.splitlines() if not any(re.search(known.pattern, line) for known in ALWAYS)
     ] == []
 
 
 def test_bash(kong: Launcher) -> None:
-    """`docker run IMAGE bash` finds in its environment what makes Kong know the plugins."""
+    """`docker run IMAGE bash` has the variables in its environment that tell Kong the plugins."""
     done = run(kong, "bash", "-c", "env")
 
     assert done.exit_code == 0, done.output
@@ -42,7 +42,7 @@ def test_bash(kong: Launcher) -> None:
 
 
 def test_the_query_command(kong: Launcher) -> None:
-    """The query command prints JSON alone: what Kong needs to know of the plugin."""
+    """The query command prints only JSON: Kong's description of the plugin."""
     done = run(kong, "bash", "-c", QUERY)
 
     dump = json.loads(done.stdout)
@@ -52,17 +52,17 @@ def test_the_query_command(kong: Launcher) -> None:
 
 
 def test_the_exit_status_is_the_commands(kong: Launcher) -> None:
-    """The status of a command is the container's."""
+    """A command's status is the container's."""
     assert run(kong, "bash", "-c", "exit 7").exit_code == 7
 
 
 def test_a_command_that_does_not_exist(kong: Launcher) -> None:
-    """A command that is not there ends with the status that a shell gives it, 127."""
+    """A missing command ends with 127, as in a shell."""
     assert run(kong, "no-such-command").exit_code == 127
 
 
 def test_kong_check(kong: Launcher) -> None:
-    """Kong's own commands load the configuration with the plugins in it."""
+    """Kong's own commands load the configuration with its plugins."""
     conf = kong.file("database = off\n")
     done = kong.run(
         "kong",
@@ -78,7 +78,7 @@ def test_kong_check(kong: Launcher) -> None:
 
 @pytest.mark.parametrize("command", [("kong", "version"), ("bash", "-c", "true")])
 def test_broken_plugins_only_warn(kong: Launcher, command: tuple[str, ...]) -> None:
-    """A broken plugin does not keep another command from running: it may be there to look into it."""
+    """A broken plugin does not stop another command, which may be needed to inspect it."""
     done = kong.run(*command, plugins=kong.folder({"broken.py": BROKEN}))
 
     assert done.exit_code == 0, done.output

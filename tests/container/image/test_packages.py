@@ -1,4 +1,4 @@
-"""Plugins get the packages that requirements.txt asks for: all plugins alike, or one of them its own."""
+"""Plugins get the packages of requirements.txt: one file for all plugins, or a plugin's own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Plugin:
         kong.response.set_header("x-{name}", {module}.VERSION)
 """
 
-# One library in two versions, one that needs the first of them, and nothing else.
+# A library in two versions, a package that needs the first of them, and no other package.
 WHEELS = dict([wheel("alpha", "1.0"), wheel("alpha", "2.0"), wheel("beta", "1.0", needs=("alpha<2",))])
 FOR_ALL = PLUGIN.format(module="alpha", name="for-all")
 OWN = PLUGIN.format(module="alpha", name="own").replace("import alpha", "import alpha\nimport beta")
@@ -46,7 +46,7 @@ NOT_INSTALLED = Expected(
     "kong-python",
     "error",
     r"cannot be installed: |KONG_PYTHON_ON_BROKEN_PLUGIN=skip",
-    "the test asks for a package that there is none of, and starts without the plugin",
+    "the test asks for a package that does not exist, and starts without the plugin",
 )
 
 
@@ -62,27 +62,27 @@ def serves(container: Kong) -> None:
 
 
 def notices(container: Kong, words: str) -> list[str]:
-    """What the image says with these words."""
+    """The image's notices with these words."""
     return [line.text for line in container.lines("kong-python", "notice") if words in line.text]
 
 
-def complaints(kong: Launcher, files: Mapping[str, str], *options: str, **env: str) -> list[str]:
-    """Start Kong with a folder; the sentences that it refuses to start with."""
+def start_failures(kong: Launcher, files: Mapping[str, str], *options: str, **env: str) -> list[str]:
+    """Start Kong with a folder; give the messages with which the start fails."""
     folder = kong.folder(files)
     done = kong.run(
         plugins=folder, config=declarative(), env={**NO_INDEX, **env}, options=[with_wheels(kong), *options]
     )
     assert done.exit_code == EX_CONFIG, done.output
     assert "Traceback" not in done.output
-    *sentences, last = [line.text for line in log_lines.trouble(log_lines.parse(done.output))]
+    *messages, last = [line.text for line in log_lines.trouble(log_lines.parse(done.output))]
     assert "Kong is not started" in last
-    return sentences
+    return messages
 
 
 def test_a_mounted_folder(kong: Launcher) -> None:
     """requirements.txt in the folder is for all plugins, one in a plugin's folder for that plugin, at the start.
 
-    A restart of the container takes no run of pip, and so needs no index.
+    A restart of the container does not run pip, and so needs no index.
     """
     options = [with_wheels(kong)]
     container = kong.start(
@@ -99,7 +99,7 @@ def test_a_mounted_folder(kong: Launcher) -> None:
 
 
 def test_a_named_volume(kong: Launcher) -> None:
-    """A named volume on /var/lib/kong-python keeps the packages for the next container, also with no index."""
+    """A named volume on /var/lib/kong-python keeps the packages for the next container, also without an index."""
     volume = f"--volume={kong.volume()}:{PACKAGES}"
     plugins = kong.folder(FILES)
     first = kong.start(plugins=plugins, config=CONFIG, env=NO_INDEX, options=[volume, with_wheels(kong)])
@@ -122,7 +122,7 @@ def test_few_rights(kong: Launcher) -> None:
 
 
 def test_a_volume_of_two_users(kong: Launcher) -> None:
-    """Users who share a volume install their own packages: nobody runs what another user could have written."""
+    """Users who share a volume install their own packages: no user runs packages that another user could change."""
     volume = f"--volume={kong.volume()}:{PACKAGES}"
     plugins = kong.folder(ONE)
     options = [*WITHOUT_RIGHTS, volume, with_wheels(kong)]
@@ -133,9 +133,9 @@ def test_a_volume_of_two_users(kong: Launcher) -> None:
         plugins=plugins, config=declarative("for-all"), env=env, options=options, expected=[REFUSED_PACKAGES]
     )
     assert second.wait_until_serving().headers["x-for-all"] == "2.0"
-    [said] = [line.text for line in second.lines("kong-python", "warn")]
-    assert "its folder belongs to uid 123456, and uid " in said
-    # The first one's are still there, and still its own.
+    [warning] = [line.text for line in second.lines("kong-python", "warn")]
+    assert "its folder belongs to uid 123456, and uid " in warning
+    # The first user's packages are unchanged.
     again = kong.start(
         plugins=plugins,
         config=declarative("for-all"),
@@ -145,8 +145,8 @@ def test_a_volume_of_two_users(kong: Launcher) -> None:
     assert again.wait_until_serving().headers["x-for-all"] == "2.0"
 
 
-def test_packages_that_others_can_write_to(kong: Launcher) -> None:
-    """Packages that somebody else could have written are not used: the log says so, and they are installed again."""
+def test_packages_that_other_users_can_write_to(kong: Launcher) -> None:
+    """Packages that another user could have changed are not used: the log says so, and they are installed again."""
     volume = f"--volume={kong.volume()}:{PACKAGES}"
     plugins = kong.folder(ONE)
     first = kong.start(
@@ -170,7 +170,7 @@ def test_packages_that_others_can_write_to(kong: Launcher) -> None:
 
 
 def test_a_tmpfs(kong: Launcher) -> None:
-    """With a read-only root and no volume, a tmpfs serves, for any user and group."""
+    """With a read-only root and no volume, a tmpfs works, for any user and group."""
     container = kong.start(
         plugins=kong.folder(FILES),
         config=CONFIG,
@@ -182,41 +182,41 @@ def test_a_tmpfs(kong: Launcher) -> None:
 
 
 def test_a_tmpfs_without_exec(kong: Launcher) -> None:
-    """Where nothing can be executed, nothing is installed, and the sentence has the option that helps."""
-    sentences = complaints(kong, FILES, f"--tmpfs={PACKAGES}")
+    """On a tmpfs with noexec nothing is installed, and the message has the option that helps."""
+    messages = start_failures(kong, FILES, f"--tmpfs={PACKAGES}")
     uid = run_once(kong.image, "id", "-u", options=["--no-healthcheck"]).stdout.strip()
 
-    said = [text for text in sentences if "requirements.txt: " in text]
-    assert len(said) == 2, sentences
-    assert all("noexec" in text and f"--tmpfs {PACKAGES}:exec,uid={uid}" in text for text in said), said
+    failures = [text for text in messages if "requirements.txt: " in text]
+    assert len(failures) == 2, messages
+    assert all("noexec" in text and f"--tmpfs {PACKAGES}:exec,uid={uid}" in text for text in failures), failures
 
 
 def test_nowhere_to_install(kong: Launcher) -> None:
-    """A read-only root without a volume is a sentence with what helps."""
-    sentences = complaints(kong, FILES, *WITHOUT_RIGHTS, KONG_PREFIX="/run/kong")
+    """A read-only root without a volume gives a message with a hint."""
+    messages = start_failures(kong, FILES, *WITHOUT_RIGHTS, KONG_PREFIX="/run/kong")
 
-    said = [text for text in sentences if "requirements.txt: " in text]
-    assert len(said) == 2, sentences
-    assert all("cannot be written to" in text and "RUN kong-python install" in text for text in said), said
+    failures = [text for text in messages if "requirements.txt: " in text]
+    assert len(failures) == 2, messages
+    assert all("cannot be written to" in text and "RUN kong-python install" in text for text in failures), failures
 
 
-def test_what_cannot_be_installed_is_named(kong: Launcher) -> None:
-    """Kong does not start, exit code 78, and one sentence for each names plugin, file, line, pip's reason and hint.
+def test_a_failed_install_is_named(kong: Launcher) -> None:
+    """Kong does not start, exit code 78, and each message has the plugin, file, line, pip's reason and a hint.
 
-    A plugin that misses what is for all plugins is named, too.
+    A plugin that lacks a package of the file for all plugins is named, too.
     """
     broken = {"requirements.txt": "alpha\nnowhere\n", "own/requirements.txt": "# as the docs say\nbeta\nalpha>=2\n"}
 
-    in_vain, own, for_all = sorted(complaints(kong, {**FILES, **broken}))
+    dependent, own, for_all = sorted(start_failures(kong, {**FILES, **broken}))
 
-    assert in_vain.startswith(f"{PLUGINS}/for-all.py:2: ") and f"fix {PLUGINS}/req" in in_vain
+    assert dependent.startswith(f"{PLUGINS}/for-all.py:2: ") and f"fix {PLUGINS}/req" in dependent
     assert for_all.startswith(f"{PLUGINS}/requirements.txt:2: the packages of all plugins cannot be installed: ")
     assert "requirement nowhere (from versions: none)" in for_all and "fix the name" in for_all
     assert re.match(rf"{PLUGINS}/own/requirements\.txt:\d: the packages of plugin own cannot be installed: ", own)
     assert "beta 1.0 depends on alpha<2" in own
 
 
-def test_starting_without_what_cannot_be_installed(kong: Launcher) -> None:
+def test_starting_without_plugins_whose_install_failed(kong: Launcher) -> None:
     """With KONG_PYTHON_ON_BROKEN_PLUGIN=skip the other plugins are served."""
     container = kong.start(
         plugins=kong.folder({**FILES, "own/requirements.txt": "nowhere\n"}),
@@ -232,9 +232,9 @@ def test_starting_without_what_cannot_be_installed(kong: Launcher) -> None:
     assert any("plugin own cannot be installed" in line.text for line in container.lines("kong-python", "error"))
 
 
-def test_installing_may_be_forbidden(kong: Launcher) -> None:
-    """With KONG_PYTHON_INSTALL=off nothing is installed, and a plugin that misses a package says that this is why."""
-    [for_all, own] = complaints(kong, FILES, KONG_PYTHON_INSTALL="off")
+def test_installing_can_be_switched_off(kong: Launcher) -> None:
+    """With KONG_PYTHON_INSTALL=off nothing is installed, and the message for a missing package says so."""
+    [for_all, own] = start_failures(kong, FILES, KONG_PYTHON_INSTALL="off")
 
     assert for_all.startswith(f"{PLUGINS}/for-all.py:2: ") and own.startswith(f"{PLUGINS}/own/plugin.py:2: ")
     assert all("KONG_PYTHON_INSTALL=wheels" in text and "requirements.txt" in text for text in (for_all, own))
@@ -260,17 +260,17 @@ BUILT = {
 }
 
 
-def test_wheels_alone(kong: Launcher) -> None:
-    """Nothing is built unless KONG_PYTHON_INSTALL=on says so: the message names the line, and what to set."""
-    [said, in_vain] = sorted(complaints(kong, BUILT), key=lambda text: "for-all.py" in text)
+def test_only_wheels_are_installed(kong: Launcher) -> None:
+    """Nothing is built unless KONG_PYTHON_INSTALL=on: the message names the line and the variable."""
+    [failure, dependent] = sorted(start_failures(kong, BUILT), key=lambda text: "for-all.py" in text)
 
-    assert said.startswith(f"{PLUGINS}/requirements.txt:1: ") and "./lib has to be built from source" in said
-    assert "KONG_PYTHON_INSTALL=on" in said
-    assert f"fix {PLUGINS}/requirements.txt" in in_vain
+    assert failure.startswith(f"{PLUGINS}/requirements.txt:1: ") and "./lib has to be built from source" in failure
+    assert "KONG_PYTHON_INSTALL=on" in failure
+    assert f"fix {PLUGINS}/requirements.txt" in dependent
 
 
 def test_a_build_sees_no_password(kong: Launcher) -> None:
-    """What a build sees of the environment is what pip needs: no setting of Kong's, and no password."""
+    """A build gets only the variables that pip needs: no setting of Kong, and no password."""
     env = {**NO_INDEX, "KONG_PYTHON_INSTALL": "on", "KONG_PG_PASSWORD": "secret", "AWS_SECRET_ACCESS_KEY": "secret"}
     container = kong.start(plugins=kong.folder(BUILT), config=declarative("for-all"), env=env)
     seen = container.wait_until_serving().headers["x-for-all"].split()
@@ -300,7 +300,7 @@ RUN PIP_NO_INDEX=1 PIP_FIND_LINKS=/opt/wheels kong-python install
 
 @pytest.mark.parametrize("user", ["", "USER root\n"], ids=["as kong", "as root"])
 def test_a_derived_image(kong: Launcher, user: str) -> None:
-    """RUN kong-python install puts the packages into an image of one's own, which then needs no index at its start."""
+    """RUN kong-python install puts the packages into a derived image, which needs no index at its start."""
     dockerfile = DOCKERFILE.format(image=kong.image, plugins=PLUGINS).replace("RUN ", f"{user}RUN ")
     files = {f"plugins/{name}": content for name, content in FILES.items()}
     image = kong.derive(
@@ -318,7 +318,7 @@ def test_a_derived_image(kong: Launcher, user: str) -> None:
 
 
 def test_a_real_index(kong: Launcher) -> None:
-    """Packages come from the index that pip is told of, by its own settings and the machine's certificates."""
+    """Packages come from the index of pip's settings, with the machine's certificates."""
     plugin = "import semver\n" + PLUGIN.format(module="sys", name="real").replace(
         "sys.VERSION", "str(semver.Version.parse('1.2.3').bump_minor())"
     )
@@ -330,5 +330,5 @@ def test_a_real_index(kong: Launcher) -> None:
     )
 
     assert container.wait_until_serving().headers["x-real"] == "1.3.0"
-    [said] = [line.text for line in container.lines("kong-python", "warn")]
-    assert re.search(r"other versions of semver>=3,<4 \(line 1\); pin them: semver==3\.\S+$", said)
+    [warning] = [line.text for line in container.lines("kong-python", "warn")]
+    assert re.search(r"other versions of semver>=3,<4 \(line 1\); pin them: semver==3\.\S+$", warning)

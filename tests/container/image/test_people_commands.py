@@ -1,4 +1,4 @@
-"""What `kong-python` shows to people, in a running container and without one."""
+"""The commands of `kong-python` for people, in a running container and in a new one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_plugins_of_a_running_container(hello: Kong) -> None:
 
 
 def test_plugins_before_kong_is_started(kong: Launcher) -> None:
-    """`docker run IMAGE kong-python plugins` shows the folder, what is broken with its sentence, and ends with 78."""
+    """`docker run IMAGE kong-python plugins` shows the folder, a message for each broken plugin, and ends with 78."""
     folder = kong.folder({"py-hello.py": PY_HELLO, "broken.py": BROKEN})
     done = kong.run("kong-python", "plugins", plugins=folder)
 
@@ -39,7 +39,7 @@ def test_plugins_before_kong_is_started(kong: Launcher) -> None:
 
 
 def test_env(hello: Kong) -> None:
-    """`kong-python env` prints what Kong is told, as lines for a shell."""
+    """`kong-python env` prints the variables for Kong as lines for a shell."""
     lines = hello.exec("kong-python", "env").stdout.splitlines()
 
     assert "KONG_PLUGINS=bundled,py-hello" in lines
@@ -58,7 +58,7 @@ def test_env_as_json(hello: Kong) -> None:
 
 
 def test_health_of_a_running_container(hello: Kong) -> None:
-    """`kong-python health` ends with 0 where all is well."""
+    """`kong-python health` of a healthy container ends with 0."""
     hello.wait_for(lambda: hello.exec("kong-python", "health", check=False).exit_code == 0, "health")
 
 
@@ -79,14 +79,14 @@ def check(kong: Launcher, config: str) -> Finished:
 
 
 def test_check_of_a_good_file(kong: Launcher) -> None:
-    """`kong-python check` of a file that Kong would take ends with 0."""
+    """`kong-python check` of a valid file ends with 0."""
     done = check(kong, declarative({"name": "py-hello", "config": {"message": "hi"}}))
 
     assert done.exit_code == 0, done.output
 
 
 def test_check_of_a_wrong_type(kong: Launcher) -> None:
-    """A plugin's configuration that its Schema refuses is refused with the field and Kong's words."""
+    """A plugin's configuration that does not fit its Schema is refused with the field and Kong's message."""
     done = check(kong, declarative({"name": "py-hello", "config": {"message": 42}}))
 
     assert done.exit_code not in (0, 127), done.output
@@ -96,7 +96,7 @@ def test_check_of_a_wrong_type(kong: Launcher) -> None:
 
 
 def test_check_of_an_unknown_plugin(kong: Launcher) -> None:
-    """A plugin that nobody has is named."""
+    """A plugin that is not installed is named."""
     done = check(kong, declarative("py-helo"))
 
     assert done.exit_code not in (0, 127), done.output

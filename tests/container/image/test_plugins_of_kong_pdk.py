@@ -1,4 +1,4 @@
-"""Plugins written for kong-pdk run in the image as they are: mounted, or as servers that the user set up."""
+"""Plugins written for kong-pdk run in the image unchanged: mounted, or as servers that the user sets up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OWN = "/srv/own/plain-values.py"
 
 @pytest.fixture(scope="module", params=["protobuf", "msgpack"])
 def container(shared: Launcher, request: pytest.FixtureRequest) -> Iterator[Container]:
-    """All of them in one container; one that was written for ``--no-lua-style`` has a server that Kong starts."""
+    """All plugins in one container; the one written for ``--no-lua-style`` has a server that Kong starts."""
     plugins = shared.folder({f"{name}.py": PLUGINS / f"{name}.py" for name in names(PLUGINS)})
     own = shared.folder({"plain-values.py": PLAIN_PLUGINS / "plain-values.py"})
     container = shared.start(
@@ -50,12 +50,12 @@ def kong(container: Container) -> Kong:
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_it_does_what_its_author_meant(kong: Kong, check: Callable[[Kong], None]) -> None:
-    """Unchanged, and over both protocols, a plugin written for kong-pdk does what its author meant."""
+    """Over both protocols, an unchanged plugin for kong-pdk does what its author meant."""
     check(kong)
 
 
 def test_plain_values(container: Container) -> None:
-    """A plugin written for --no-lua-style has a server with that option, which Kong starts and the image lets be."""
+    """A plugin for --no-lua-style has a server with that option, which Kong starts and the image leaves alone."""
     container.wait_for(
         lambda: container.exec("test", "-S", "/usr/local/kong/plain-values.socket", check=False).exit_code == 0,
         "the server that Kong starts listens",

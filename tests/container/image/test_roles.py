@@ -1,7 +1,7 @@
-"""Hybrid mode: a control plane knows the plugins and runs none; a data plane runs them.
+"""Hybrid mode: a control plane loads the plugins' schemas and runs no plugin; a data plane runs the plugins.
 
-Neither role comes to serve here: a control plane wants a database, a data plane a control plane, and the stand-in has
-no hybrid mode. What the image does until Kong itself is started is the same.
+Neither role serves here: a control plane needs a database, a data plane a control plane, and the stand-in has no
+hybrid mode. The image's work before Kong's start is the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ CONTROL_PLANE = {"KONG_ROLE": "control_plane"}
 
 
 def ended(kong: Launcher, *command: str, **env: str) -> Kong:
-    """Start Kong with a role that it refuses or cannot live with, and wait until it has ended."""
+    """Start Kong with a role that fails here, and wait until it has ended."""
     container = kong.start(
         *command,
         plugins=kong.folder({"py-hello.py": PY_HELLO}),
@@ -27,7 +27,7 @@ def ended(kong: Launcher, *command: str, **env: str) -> Kong:
 
 
 def test_a_control_plane_starts_no_server(kong: Launcher) -> None:
-    """With KONG_ROLE=control_plane Kong is started without plugin servers, and the log says so once."""
+    """With KONG_ROLE=control_plane Kong starts without plugin servers, and the log says so once."""
     container = ended(kong, **CONTROL_PLANE)
 
     notices = [line.text for line in container.lines("kong-python", "notice")]
@@ -37,7 +37,7 @@ def test_a_control_plane_starts_no_server(kong: Launcher) -> None:
 
 
 def test_the_role_in_kong_conf(kong: Launcher) -> None:
-    """The role may stand in kong.conf."""
+    """The role may be set in kong.conf."""
     conf = kong.file("role = control_plane\n")
     container = kong.start(
         plugins=kong.folder({"py-hello.py": PY_HELLO}),
@@ -72,7 +72,7 @@ def test_a_control_plane_knows_the_schemas(kong: Launcher) -> None:
 
 @pytest.mark.parametrize(("role", "state"), [("control_plane", "schema only"), ("data_plane", "ok")])
 def test_plugins_of_a_role(kong: Launcher, role: str, state: str) -> None:
-    """`kong-python plugins` says that a control plane needs the schema only."""
+    """`kong-python plugins` says that a control plane only needs the schema."""
     folder = kong.folder({"py-hello.py": PY_HELLO})
     done = kong.run("kong-python", "plugins", plugins=folder, env={"KONG_ROLE": role})
 

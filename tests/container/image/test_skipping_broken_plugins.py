@@ -1,4 +1,4 @@
-"""KONG_PYTHON_ON_BROKEN_PLUGIN=skip: Kong starts without the plugins that cannot work, and says so."""
+"""KONG_PYTHON_ON_BROKEN_PLUGIN=skip: Kong starts without the broken plugins, and the log names them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ SKIP = {"KONG_PYTHON_ON_BROKEN_PLUGIN": "skip"}
 BROKEN = "import no_such_package_anywhere\n\n\nclass Plugin:\n    pass\n"
 
 
-def test_the_others_run(kong: Launcher) -> None:
-    """The plugins that work are served; what is broken stands in the log at error level, with file and line."""
+def test_the_other_plugins_run(kong: Launcher) -> None:
+    """Working plugins are served; broken ones are in the log at error level, with file and line."""
     folder = kong.folder({"py-hello.py": PY_HELLO, "broken.py": BROKEN})
     container = kong.start(plugins=folder, config=declarative("py-hello"), env=SKIP, expected=[BROKEN_PLUGIN])
 
@@ -23,7 +23,7 @@ def test_the_others_run(kong: Launcher) -> None:
 
 
 def test_a_broken_plugin_that_is_configured_stops_the_start(kong: Launcher) -> None:
-    """A broken plugin that kong.yml applies to requests is not left out in silence: Kong refuses to start."""
+    """A broken plugin that kong.yml applies to requests is not silently skipped: Kong refuses to start."""
     folder = kong.folder({"py-hello.py": PY_HELLO, "broken.py": BROKEN})
     container = kong.start(
         plugins=folder,
@@ -34,5 +34,5 @@ def test_a_broken_plugin_that_is_configured_stops_the_start(kong: Launcher) -> N
     )
 
     assert container.wait_exit() not in (0, 137)
-    said = [line.text for line in container.lines("kong") if line.level in log_lines.TROUBLE]
-    assert any("broken" in text for text in said), said
+    texts = [line.text for line in container.lines("kong") if line.level in log_lines.TROUBLE]
+    assert any("broken" in text for text in texts), texts

@@ -1,4 +1,4 @@
-"""A container that was stopped or killed starts again, whatever the last run left in its file system."""
+"""A container that was stopped or killed starts again, with the files of its last run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def serves(container: Kong) -> None:
 
 
 def test_after_docker_kill(kong: Launcher) -> None:
-    """docker kill leaves sockets and pid files behind; docker start of the same container works."""
+    """docker kill leaves sockets and pid files; docker start of the same container works."""
     container = kong.start(plugins=kong.folder({"py-hello.py": PY_HELLO}), config=CONFIG, expected=[DANGLING_SOCKETS])
     serves(container)
     container.signal("KILL")
@@ -36,7 +36,7 @@ def test_after_docker_stop(kong: Launcher) -> None:
 
 
 def test_a_plugin_that_was_removed_is_gone(kong: Launcher) -> None:
-    """What an earlier start generated for a plugin that is no longer there does no harm."""
+    """Files that an earlier start generated for a removed plugin do no harm."""
     folder = kong.folder({"py-hello.py": PY_HELLO, "old.py": PY_HELLO})
     container = kong.start(plugins=folder, config=CONFIG, expected=[DANGLING_SOCKETS])
     serves(container)

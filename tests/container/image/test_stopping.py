@@ -1,4 +1,4 @@
-"""The container stops in good order: requests are answered, nothing is killed, and Kong's status is the container's."""
+"""The container stops in good order: requests are answered, no process is killed, and its status is Kong's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def start(kong: Launcher, *names: str) -> Kong:
 
 
 def test_docker_stop(kong: Launcher) -> None:
-    """docker stop ends the container with exit code 0 within Docker's ten seconds, and the log tells of no kill."""
+    """docker stop ends the container with exit code 0 within Docker's ten seconds, and the log has no kill."""
     container = start(kong)
 
     assert container.stop() == 0
@@ -34,7 +34,7 @@ def test_a_signal(kong: Launcher, name: str) -> None:
 
 
 def test_an_open_request_is_answered(kong: Launcher) -> None:
-    """A request that a Python handler works on when the container is told to stop gets its answer."""
+    """A request that a Python handler processes when the container must stop gets its answer."""
     container = start(kong, "waits")
     with ThreadPoolExecutor(2) as threads:
         request = threads.submit(container.request, "/wait")
@@ -50,7 +50,7 @@ def test_an_open_request_is_answered(kong: Launcher) -> None:
 
 
 def test_stopped_while_it_starts(kong: Launcher) -> None:
-    """A container that is told to stop before Kong runs ends at once, without a kill."""
+    """A container that must stop before Kong runs ends at once, without a kill."""
     container = kong.start(plugins=kong.folder({"py-hello.py": PY_HELLO}), config=declarative("py-hello"))
     container.wait_for_log("kong-python: plugins from")
 
@@ -59,7 +59,7 @@ def test_stopped_while_it_starts(kong: Launcher) -> None:
 
 @pytest.mark.parametrize(("name", "status"), [("QUIT", 0), ("KILL", 137)])
 def test_the_container_ends_when_kong_ends(kong: Launcher, name: str, status: int) -> None:
-    """When Kong itself ends, by whatever, the container ends with Kong's status for its restart policy to see."""
+    """When Kong itself ends, for any reason, the container ends with Kong's status for its restart policy."""
     container = start(kong)
     container.expect(KILLED_KONG)
     container.kill(name, int(container.exec("supervisorctl", "pid", "kong").stdout))

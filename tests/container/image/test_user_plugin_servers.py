@@ -1,4 +1,4 @@
-"""A plugin server that the user configures, as Kong's documentation shows it, runs beside those of the image."""
+"""A plugin server that the user configures, as in Kong's documentation, runs beside those of the image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PREFIX = "/usr/local/kong"
 
 
 def wait_for_socket(container: Kong) -> None:
-    """Kong starts its own servers while it already takes requests; before their socket is there, these are 500."""
+    """Kong serves requests while it starts its own servers; until their socket exists, the answer is 500."""
     socket = f"{PREFIX}/py-other.socket"
     container.wait_for(lambda: container.exec("test", "-S", socket, check=False).exit_code == 0, f"{socket} is there")
 
@@ -24,7 +24,7 @@ def serves_both(container: Kong) -> None:
 
 
 def test_a_server_that_kong_starts(kong: Launcher) -> None:
-    """START_CMD and QUERY_CMD of a server of the user's stay: Kong starts it, with Kong's default socket."""
+    """START_CMD and QUERY_CMD of the user's server stay: Kong starts it, with Kong's default socket."""
     other = kong.folder({"py-other.py": TEST_PLUGINS / "py-other.py"})
     container = kong.start(
         plugins=kong.folder({"py-hello.py": PY_HELLO}),
@@ -44,7 +44,7 @@ def test_a_server_that_kong_starts(kong: Launcher) -> None:
 
 
 def test_a_server_in_kongs_default_place(kong: Launcher) -> None:
-    """A file /usr/local/bin/NAME needs no other setting than its name: Kong starts it and asks it for its dump."""
+    """A file /usr/local/bin/NAME only needs its name in the settings: Kong starts it and queries it."""
     other = kong.file((TEST_PLUGINS / "py-other.py").read_text("utf-8"), mode=0o755)
     container = kong.start(
         plugins=kong.folder({"py-hello.py": PY_HELLO}),
@@ -57,7 +57,7 @@ def test_a_server_in_kongs_default_place(kong: Launcher) -> None:
 
 
 def test_a_server_for_a_plugin_of_the_folder(kong: Launcher) -> None:
-    """Who configures a server for a plugin that is in the folder, too, gets the server: what the user set wins."""
+    """A server that the user configures for a plugin of the folder overrides the image's."""
     folder = kong.folder({"py-other.py": TEST_PLUGINS / "py-other.py", "py-hello.py": PY_HELLO})
     container = kong.start(
         plugins=folder,

@@ -1,4 +1,4 @@
-"""What the user set for Kong is kept, and merged with what the image adds."""
+"""The user's settings for Kong are kept, and merged with those of the image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONFIG = declarative("key-auth", "py-hello", **KEY_AUTH)
 
 
 def variables(kong: Launcher, env: dict[str, str], options: tuple[str, ...] = ()) -> dict[str, str]:
-    """What a command in the container finds in its environment."""
+    """The variables in the environment of a command in the container."""
     folder = kong.folder({"py-hello.py": PY_HELLO, "a-plugin.py": TEST_PLUGINS / "speaks.py"})
     done = kong.run("bash", "-c", "env -0", plugins=folder, env=env, options=options)
     assert done.exit_code == 0, done.output
@@ -29,7 +29,7 @@ def serves_key_auth_and_py_hello(container: Kong) -> None:
 
 
 def test_without_kong_plugins(kong: Launcher) -> None:
-    """The plugins that were found are added to Kong's bundled ones."""
+    """The folder's plugins are added to Kong's bundled ones."""
     found = variables(kong, {})
 
     assert found["KONG_PLUGINS"] == "bundled,a-plugin,py-hello"
@@ -37,14 +37,14 @@ def test_without_kong_plugins(kong: Launcher) -> None:
 
 
 def test_kong_plugins_keeps_its_order(kong: Launcher) -> None:
-    """KONG_PLUGINS is kept as it is, in its order; what was found and is not in it comes behind."""
+    """KONG_PLUGINS keeps its order; the folder's other plugins are appended."""
     found = variables(kong, {"KONG_PLUGINS": "py-hello, key-auth ,cors"})
 
     assert found["KONG_PLUGINS"] == "py-hello,key-auth,cors,a-plugin"
 
 
 def test_kong_plugins(kong: Launcher) -> None:
-    """A Kong with only the plugins that the user names runs those, and the Python ones beside them."""
+    """A Kong with only the plugins that the user names runs these and the Python plugins."""
     folder = kong.folder({"py-hello.py": PY_HELLO})
     container = kong.start(plugins=folder, config=CONFIG, env={"KONG_PLUGINS": "key-auth"})
 
@@ -52,7 +52,7 @@ def test_kong_plugins(kong: Launcher) -> None:
 
 
 def test_plugins_are_off(kong: Launcher) -> None:
-    """KONG_PLUGINS=off stays off, and the log says which plugins that concerns."""
+    """KONG_PLUGINS=off stays off, and the log names the plugins that do not run."""
     folder = kong.folder({"py-hello.py": PY_HELLO})
     done = kong.run("bash", "-c", "env", plugins=folder, env={"KONG_PLUGINS": "off"})
 
@@ -77,7 +77,7 @@ def test_kong_plugins_file(kong: Launcher) -> None:
 
 
 def test_kong_plugins_twice(kong: Launcher) -> None:
-    """KONG_PLUGINS and KONG_PLUGINS_FILE together are refused as Kong refuses them: one of them must go."""
+    """KONG_PLUGINS and KONG_PLUGINS_FILE together are refused, as in Kong: one of them must be removed."""
     env = {"KONG_PLUGINS": "bundled", "KONG_PLUGINS_FILE": "/run/secrets/plugins"}
     done = kong.run(plugins=kong.folder({"py-hello.py": PY_HELLO}), env=env)
 
@@ -104,7 +104,7 @@ def test_another_option_from_a_file(kong: Launcher) -> None:
 
 @pytest.mark.parametrize("protocol", ["protobuf", "msgpack"])
 def test_the_protocol(kong: Launcher, protocol: str) -> None:
-    """KONG_PYTHON_PROTOCOL chooses how Kong and the plugin servers speak; plugins do not notice."""
+    """KONG_PYTHON_PROTOCOL chooses the protocol between Kong and the plugin servers; plugins do not notice."""
     folder = kong.folder({"py-hello.py": PY_HELLO})
     container = kong.start(plugins=folder, config=declarative("py-hello"), env={"KONG_PYTHON_PROTOCOL": protocol})
 

@@ -1,4 +1,4 @@
-"""Fails where the request asks it to."""
+"""Fails if the request asks for it."""
 
 import kong_pdk.pdk.kong as kong
 

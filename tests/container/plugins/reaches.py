@@ -1,4 +1,4 @@
-"""Answers with what it is told by functions that Kong's own interface file does not name, or names less exactly."""
+"""Answers with the results of functions that Kong's own interface file lacks, or has with less exact messages."""
 
 import kong_pdk.pdk.kong as kong
 

@@ -1,4 +1,4 @@
-"""Answers a request to /wait when the file /tmp/go is there."""
+"""Answers a request to /wait when the file /tmp/go exists."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The files of deploy/kubernetes, read."""
+"""Reads the files of deploy/kubernetes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KONG_OPTIONS = (
 
 
 def read(path: Path) -> Any:
-    """The one document of a YAML file."""
+    """Give the one document of a YAML file."""
     return yaml.safe_load(path.read_text("utf-8"))
 
 
@@ -26,12 +26,12 @@ def kustomization() -> Any:
 
 
 def resources() -> list[Any]:
-    """What kustomization.yaml lists, in its order."""
+    """Give the resources that kustomization.yaml lists, in order."""
     return [read(KUBERNETES / name) for name in kustomization()["resources"]]
 
 
 def resource(kind: str) -> Any:
-    """The one of this kind."""
+    """Give the resource of this kind."""
     [found] = [each for each in resources() if each["kind"] == kind]
     return found
 
@@ -51,6 +51,6 @@ def environment() -> dict[str, str]:
 
 
 def mounts() -> dict[str, Any]:
-    """The container's volumes by the path where each is mounted."""
+    """Give the container's volumes by their mount paths."""
     volumes = {volume["name"]: volume for volume in pod()["volumes"]}
     return {mount["mountPath"]: volumes[mount["name"]] for mount in container()["volumeMounts"]}

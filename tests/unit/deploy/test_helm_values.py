@@ -11,7 +11,7 @@ from unit.deploy import manifests
 from unit.deploy.manifests import HELM, KONG_OPTIONS, KUBERNETES
 
 ROLES = {"control-plane.yaml": "control_plane", "data-plane.yaml": "data_plane", "db-less.yaml": "traditional"}
-# Where the chart puts things; its own README says so.
+# The chart's paths, as its own README gives them.
 DATA_DIR = "/var/lib/kong-python"
 CHARTS_PLUGINS, CHARTS_SECRETS = "/opt/kong/plugins", "/etc/secrets"
 
@@ -20,7 +20,7 @@ def named(name: str) -> Any:
     return manifests.read(KUBERNETES / "helm" / name)
 
 
-def test_there_is_one_for_each_role() -> None:
+def test_each_role_has_values() -> None:
     assert {path.name for path in HELM} == {*ROLES}
 
 
@@ -36,12 +36,12 @@ def values(path: Path) -> Any:
 
 def test_the_image(values: Any) -> None:
     assert (values["image"]["repository"], values["image"]["tag"]) == ("kong-python", __version__)
-    # Without it, the chart would take our version for Kong's.
+    # Without the setting, the chart would take our version for Kong's.
     assert values["image"]["effectiveSemver"].startswith("3.")
 
 
 def test_the_variables_are_known(path: Path, values: Any) -> None:
-    """The chart makes KONG_NAME of each name in ``env``."""
+    """The chart makes KONG_NAME from each name in ``env``."""
     environ = {f"KONG_{name.upper()}": str(value) for name, value in values["env"].items()}
     assert settings.check(environ) == []
     for name in environ:
@@ -49,13 +49,13 @@ def test_the_variables_are_known(path: Path, values: Any) -> None:
     assert environ.get("KONG_ROLE", "traditional") == ROLES[path.name]
 
 
-def test_the_plugins_are_where_the_image_looks(values: Any) -> None:
+def test_the_plugins_are_at_the_image_s_path(values: Any) -> None:
     assert settings.PLUGINS_DIR.default == CHARTS_PLUGINS
     names = [plugin["pluginName"] for plugin in values["plugins"]["configMaps"]]
     assert names == [file.stem for file in (KUBERNETES / "plugins").iterdir()]
 
 
-def test_what_the_image_writes_is_mounted(values: Any) -> None:
+def test_the_folders_that_the_image_writes_to_are_mounted(values: Any) -> None:
     """The chart makes the root file system read-only."""
     volumes = {volume["name"]: volume for volume in values["deployment"]["userDefinedVolumes"]}
     mounts = {mount["mountPath"]: mount["name"] for mount in values["deployment"]["userDefinedVolumeMounts"]}
@@ -70,16 +70,16 @@ def test_the_certificates_are_mounted(values: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["data-plane.yaml", "db-less.yaml"])
-def test_who_serves_is_ready_with_its_plugins(name: str) -> None:
+def test_a_serving_node_is_ready_with_its_plugins(name: str) -> None:
     values = named(name)
     probe = values["readinessProbe"]
     assert probe["exec"]["command"] == ["kong-python", "health", "--ready"]
-    # A probe with two ways of asking is refused, and the chart's default has this one.
+    # Kubernetes refuses a probe with two methods, and the chart's default has this one.
     assert "httpGet" in probe
     assert probe["httpGet"] is None
     startup = values["startupProbe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] >= settings.START_SECONDS.read({}) * 2
-    # preStop's 15 seconds, kong quit's 10, and 7 for the plugin servers.
+    # 15 seconds of preStop, 10 of kong quit, and 7 for the plugin servers.
     assert values["terminationGracePeriodSeconds"] >= 15 + 10 + 7
 
 

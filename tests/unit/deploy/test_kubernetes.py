@@ -13,20 +13,20 @@ from kong_pdk.commands import check
 from unit.deploy import manifests
 from unit.deploy.manifests import KONG_OPTIONS, KUBERNETES
 
-# The oldest that the page names, and the newest whose schemas are known.
+# The oldest version that the page names, and the newest whose schemas are known.
 VERSIONS = ("1.28", kubernetes_validate.latest_version())
-# What operator.md asks for beside the drain: for a Kong, and for servers, that do not end by themselves.
+# The seconds that operator.md adds to the drain, for a Kong and for servers that do not end by themselves.
 AFTER_DRAIN_SECONDS = 7
 DATA_DIR = "/var/lib/kong-python"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("resource", manifests.resources(), ids=lambda resource: resource["kind"])
-def test_kubernetes_takes_it(resource: Any, version: str) -> None:
+def test_kubernetes_accepts_each_resource(resource: Any, version: str) -> None:
     kubernetes_validate.validate(resource, version, strict=True)
 
 
-def test_a_field_that_kubernetes_has_not_would_be_found() -> None:
+def test_a_field_that_kubernetes_lacks_is_refused() -> None:
     wrong = copy.deepcopy(manifests.resource("Deployment"))
     wrong["spec"]["template"]["spec"]["containers"][0]["redinessProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError, match="redinessProbe"):
@@ -42,7 +42,7 @@ def test_the_kustomization_names_every_file() -> None:
     assert files == {"kong.yml", *(f"plugins/{path.name}" for path in (KUBERNETES / "plugins").iterdir())}
 
 
-def test_the_pod_has_the_config_maps_that_are_made() -> None:
+def test_the_pod_mounts_the_generated_config_maps() -> None:
     made = {generator["name"] for generator in manifests.kustomization()["configMapGenerator"]}
     assert {volume["configMap"]["name"] for volume in manifests.pod()["volumes"] if "configMap" in volume} == made
 
@@ -64,12 +64,12 @@ def test_every_variable_is_known_and_has_a_meaning() -> None:
         assert name.startswith(settings.PREFIX) or name.removeprefix("KONG_").lower() in KONG_OPTIONS, name
 
 
-def test_the_mounts_are_where_the_image_looks() -> None:
+def test_the_mounts_are_at_the_image_s_paths() -> None:
     mounts, environ = manifests.mounts(), manifests.environment()
     assert mounts[settings.PLUGINS_DIR.default]["configMap"]
     assert mounts[str(PurePosixPath(environ["KONG_DECLARATIVE_CONFIG"]).parent)]["configMap"]
     for path in (environ["KONG_PREFIX"], settings.RUN_DIR.default, DATA_DIR, "/tmp"):
-        # In memory it would count as the container's, and be mounted as the node likes it.
+        # In memory it would count as the container's memory, and have the node's mount options.
         assert set(mounts[path]["emptyDir"]) == {"sizeLimit"}
     assert len(mounts) == len(manifests.pod()["volumes"]) == 6
 
@@ -87,7 +87,7 @@ def test_the_pod_has_time_to_end() -> None:
     assert manifests.pod()["terminationGracePeriodSeconds"] >= int(command[1]) + drain + AFTER_DRAIN_SECONDS
 
 
-def test_a_start_has_its_time() -> None:
+def test_a_start_has_enough_time() -> None:
     probe = manifests.container()["startupProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] >= settings.START_SECONDS.read({}) * 2
 
@@ -113,7 +113,7 @@ def test_the_service_finds_the_pods() -> None:
 
 
 def test_the_pod_meets_the_restricted_standard() -> None:
-    """What the Pod Security Standard "restricted" asks for, and a read-only root file system."""
+    """The Pod Security Standard "restricted", and a read-only root file system."""
     pod, container = manifests.pod()["securityContext"], manifests.container()["securityContext"]
     assert pod["runAsNonRoot"] and pod["runAsUser"] > 0
     assert pod["seccompProfile"] == {"type": "RuntimeDefault"}

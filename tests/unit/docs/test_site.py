@@ -1,4 +1,4 @@
-"""The documentation site: it is built without a warning, asks nothing of the network, and has every function."""
+"""The documentation site: it builds without a warning, needs no network, and has every function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kong_pdk import wire
 from kong_pdk.wire.pdk_functions import METHODS
 
 SITE = Path(__file__).parents[3] / "docs" / "site"
-# Elements whose addresses a browser fetches by itself; those of <a> it does not.
+# Elements whose addresses a browser fetches by itself; it does not fetch those of <a>.
 FETCHED = re.compile(r'<(?:script|link|img|iframe|source|video|audio|object|embed)\b[^>]*?(?:src|href|data)="([^"]*)"')
 FETCHED_BY_STYLE = re.compile(r"(?:@import\s+|url\()\s*[\"']?([^\"')\s]+)")
 ELSEWHERE = re.compile(r"(?:[a-z]+:)?//")
@@ -40,7 +40,7 @@ def table(name: str) -> list[dict[str, str]]:
 
 
 def rows(site: Path) -> dict[str, list[str]]:
-    """The table of functions: the cells behind each function's name."""
+    """Give the table of functions: the cells behind each function's name."""
     page = (site / "docs" / "reference" / "functions.html").read_text("utf-8")
     found = {}
     for row in re.findall(r"<tr\b.*?</tr>", page, re.DOTALL):
@@ -52,7 +52,7 @@ def rows(site: Path) -> dict[str, list[str]]:
 
 
 def test_every_function_has_an_entry(site):
-    """Those that Kong's interface file or our extension names, and those that were seen to work in some phase."""
+    """Every function of Kong's interface file, of our extension and of the table of phases."""
     reached = {method.function for method in METHODS.values()}
     reached |= {row.pop("function") for row in table("phases.tsv") if "ok" in row.values()}
     pages = (site / "docs" / "reference").glob("kong.*.html")
@@ -61,7 +61,7 @@ def test_every_function_has_an_entry(site):
     assert reached - rows(site).keys() == set()
 
 
-def test_the_table_says_where_kong_takes_a_call(site):
+def test_the_table_has_the_phases_of_each_call(site):
     shown = rows(site)
     header = shown["function"]
     signs = {"ok": "✓", "refused": "refused", "": "?"}
@@ -73,7 +73,7 @@ def test_the_table_says_where_kong_takes_a_call(site):
             }, name
 
 
-def test_the_table_says_over_which_protocol(site):
+def test_the_table_has_the_protocols_of_each_call(site):
     shown = rows(site)
     stock, extended = (shown["function"].index(column) for column in ("stock", "extended"))
     for row in table("methods.tsv"):
@@ -84,14 +84,14 @@ def test_the_table_says_over_which_protocol(site):
     assert (shown["kong.request.get_body"][stock], shown["kong.request.get_body"][extended]) == ("no", "✓")
 
 
-def test_an_entry_says_what_its_docstring_says(site):
+def test_an_entry_has_its_docstring(site):
     page = unescape(re.sub(r"<[^>]+>", "", (site / "docs" / "reference" / "kong.response.html").read_text("utf-8")))
     entry = page[page.index("kong.response.exit(") :]
     for words in ("status", "Parameters:", "Phases:", "rewrite, access, response, preread", "Protocols:"):
         assert words in entry
 
 
-def test_the_types_of_an_entry_lead_to_their_description(site):
+def test_the_types_of_an_entry_link_to_their_description(site):
     reference = site / "docs" / "reference"
     entry = (reference / "kong.response.html").read_text("utf-8")
     (target,) = set(re.findall(r'href="values\.html#([^"]*HeaderValue)"', entry))
@@ -107,7 +107,7 @@ def test_a_browser_fetches_nothing_from_elsewhere(site):
     assert [address for address in addresses if ELSEWHERE.match(address)] == []
 
 
-def test_pages_lead_to_each_other(site):
+def test_pages_link_to_each_other(site):
     front = (site / "index.html").read_text("utf-8")
     for page in ("docs/plugin-author.html", "docs/reference/index.html", "docs/operator.html"):
         assert f'href="{page}"' in front
@@ -145,7 +145,7 @@ def test_images_of_pages_are_copied(pages, tmp_path):
     assert (tmp_path / "site" / "docs" / "flow.svg").read_text() == "<svg/>"
 
 
-def test_a_link_to_nowhere_is_named(pages, tmp_path):
+def test_a_broken_link_is_named(pages, tmp_path):
     (tmp_path / "README.md").write_text("[a](docs/a.md)\n")
     with pytest.raises(pages.BrokenLink, match=r"README\.md links to docs/a\.md"):
         pages.copy(tmp_path, tmp_path / "site", "")

@@ -1,4 +1,4 @@
-"""How much is tried: a bounded, repeatable run; as much as HYPOTHESIS_PROFILE=long names by hand (``make fuzz``)."""
+"""The number of examples: a bounded, repeatable run, or a long one with HYPOTHESIS_PROFILE=long (``make fuzz``)."""
 
 from __future__ import annotations
 

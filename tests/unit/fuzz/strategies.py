@@ -1,4 +1,4 @@
-"""What peers may send: any value that a protocol can carry, any bytes, in any pieces."""
+"""Input from peers: any value that a protocol can carry, any bytes, in any pieces."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ doubles = st.floats(allow_nan=False).map(
 
 
 def json_values(text: st.SearchStrategy[str], most: int = 20) -> st.SearchStrategy[Any]:
-    """Any value of JSON, with strings of a kind."""
+    """Any value of JSON, with strings from a strategy."""
     leaves = st.one_of(st.none(), st.booleans(), st.integers(-EXACT, EXACT), doubles, text)
     return st.recursive(
         leaves,
@@ -33,7 +33,7 @@ def json_values(text: st.SearchStrategy[str], most: int = 20) -> st.SearchStrate
 
 
 def msgpack_values(text: st.SearchStrategy[str], most: int = 20) -> st.SearchStrategy[Any]:
-    """Any value that MessagePack can carry without extensions; keys may be of any simple kind."""
+    """Any value that MessagePack can carry without extensions; keys may be of any simple type."""
     integers = st.integers(-(2**63), 2**64 - 1)
     keys = st.one_of(st.none(), st.booleans(), integers, st.floats(allow_nan=False), text, st.binary(max_size=20))
     leaves = st.one_of(keys, st.binary(max_size=300))
@@ -46,14 +46,14 @@ def msgpack_values(text: st.SearchStrategy[str], most: int = 20) -> st.SearchStr
 
 @st.composite
 def pieces(draw: Callable[..., Any], stream: bytes) -> list[bytes]:
-    """Cut a stream anywhere, also into pieces of nothing."""
+    """Cut a stream anywhere, also into empty pieces."""
     cuts = sorted(draw(st.lists(st.integers(0, len(stream)), max_size=12)))
     return [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
 
 
 @st.composite
 def damaged(draw: Callable[..., Any], stream: bytes) -> bytes:
-    """Change some bytes of a stream, or leave some out, or put some in."""
+    """Change, remove or insert some bytes of a stream."""
     changed = bytearray(stream)
     for _ in range(draw(st.integers(1, 4))):
         at, length = draw(st.integers(0, len(changed))), draw(st.integers(0, 4))

@@ -1,4 +1,4 @@
-"""The frames of ProtoBuf:1: cut as they were put together, whatever the pieces."""
+"""The frames of ProtoBuf:1, encoded and decoded in pieces of any size."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def test_frames_survive_the_wire_in_any_pieces(sent, data):
 
 
 @given(payloads, st.data())
-def test_frames_are_what_the_protocol_says(sent, data):
-    """Read by a second reader, made of the protocol's own words: four bytes, native order, and as many bytes."""
+def test_frames_have_the_protocol_s_form(sent, data):
+    """A second reader follows the protocol's description: four bytes, native order, and as many bytes."""
     stream, found = b"".join(frame(payload) for payload in sent), []
     while stream:
         (length,) = struct.unpack("=I", stream[:4])
@@ -34,7 +34,7 @@ def test_frames_are_what_the_protocol_says(sent, data):
 
 
 @given(st.binary(max_size=300), st.data())
-def test_a_frame_that_is_not_whole_is_waited_for(payload, data):
+def test_the_rest_of_a_frame_is_waited_for(payload, data):
     whole = frame(payload)
     cut = data.draw(st.integers(0, len(whole) - 1))
     frames = Frames()
@@ -55,6 +55,6 @@ def test_any_bytes_are_frames_or_refused(garbage, data):
 
 
 @given(st.integers(MAX_FRAME + 1, 2**32 - 1), st.binary(max_size=20))
-def test_a_length_that_no_frame_has_is_refused_at_once(length, behind):
+def test_an_invalid_length_is_refused_at_once(length, behind):
     with pytest.raises(WireError, match=str(length)):
         Frames().feed(struct.pack("=I", length) + behind)

@@ -1,4 +1,4 @@
-"""A peer of the plugin server that sends garbage loses its connection, in one line of the log, and nobody else does."""
+"""A peer of the plugin server that sends garbage loses its connection with one line of the log; no other peer does."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SHORT_SECONDS = 0.2
 
 @pytest.fixture(scope="module", params=MODES)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A plugin server that all tests of a mode share: what one of them breaks, the next ones see."""
+    """A plugin server that all tests of a mode share: a damage by one test shows in the next tests."""
     starting = serving(tmp_path_factory.mktemp("served"), request.param)
     yield next(starting)(PLUGIN)
     next(starting, None)
@@ -50,16 +50,16 @@ def connect(served: Served) -> socket.socket:
 
 
 def rest(connection: socket.socket) -> bytes:
-    """What still comes, up to the end of the connection, which must come."""
+    """Read up to the end of the connection, which must come."""
     received = b""
-    with contextlib.suppress(ConnectionError):  # closed with unread bytes is a reset
+    with contextlib.suppress(ConnectionError):  # Closing with unread bytes is a reset.
         while data := connection.recv(65536):
             received += data
     return received
 
 
 def is_served(served: Served) -> None:
-    """Both protocols work on new connections."""
+    """Check that both protocols work on new connections."""
     for kind in (ProtobufKong, MsgpackKong):
         kong = kind(served.socket)
         assert kong.event(kong.start("probe"), "access", {"kong.request.get_headers": {}})
@@ -139,7 +139,7 @@ ANSWERED: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("sent", REFUSED.values(), ids=REFUSED)
-def test_what_is_not_of_the_protocol_closes_the_connection(served, sent):
+def test_bytes_outside_the_protocol_close_the_connection(served, sent):
     before = len(served.said())
 
     def errors() -> list[str]:
@@ -155,7 +155,7 @@ def test_what_is_not_of_the_protocol_closes_the_connection(served, sent):
 
 
 @pytest.mark.parametrize("sent", ANSWERED.values(), ids=ANSWERED)
-def test_what_makes_no_sense_ends_no_other_connection(served, sent):
+def test_a_senseless_message_ends_no_other_connection(served, sent):
     before = len(served.said())
     with connect(served) as other, connect(served) as peer:
         peer.sendall(sent)
@@ -171,7 +171,7 @@ def test_what_makes_no_sense_ends_no_other_connection(served, sent):
 @pytest.mark.parametrize(
     "sent", [b"", b"\x94\x00\x01", b"\x94\x00\x01\xb0plugin.Get", struct.pack("=I", 2**20) + b"\x08"]
 )
-def test_a_peer_that_falls_silent_keeps_nobody_waiting(served, sent):
+def test_a_silent_peer_delays_no_other_peer(served, sent):
     with connect(served) as peer:
         peer.sendall(sent)
         is_served(served)
@@ -180,7 +180,7 @@ def test_a_peer_that_falls_silent_keeps_nobody_waiting(served, sent):
             peer.recv(1)
 
 
-def test_an_event_name_that_is_no_text_is_a_failure_in_good_order(served):
+def test_an_event_name_that_is_not_text_is_an_ordinary_failure(served):
     kong = MsgpackKong(served.socket)
     instance = kong.start("probe")
     kong.socket.sendall(
@@ -217,8 +217,8 @@ def test_garbage_in_place_of_a_reply_ends_the_event_and_the_connection(served, r
     assert "Traceback" not in served.said()[len(before) :]
 
 
-def test_a_reply_that_is_no_message_fails_the_handler_and_the_request(served):
-    """Kong's frames are whole: closing would have it try without end, so the request ends with 500."""
+def test_a_reply_that_is_not_a_message_fails_the_handler_and_the_request(served):
+    """Kong's frames are whole: Kong would retry a closed connection without end, so the request ends with 500."""
     kong = ProtobufKong(served.socket)
     kong.send(HandleEvent(kong.start("probe"), "access"))
     kong.read(), kong.read()
@@ -238,7 +238,7 @@ def test_a_reply_that_is_no_message_fails_the_handler_and_the_request(served):
 
 @settings(max_examples=settings.default.max_examples // 2)
 @given(data=st.data())
-def test_damaged_conversations_end_nobody_else_s(served, data):
+def test_damaged_conversations_end_no_other_conversation(served, data):
     kind = data.draw(st.sampled_from([ProtobufKong, MsgpackKong]))
     with contextlib.closing(kind(served.socket)) as first:
         instance = first.start("probe")
@@ -263,13 +263,13 @@ def send_damaged(served: Served, kind: type, instance: int, data: st.DataObject)
 
 
 def counted(pid: int) -> tuple[int, int, int]:
-    """Descriptors, threads and resident KiB of a process."""
+    """The number of descriptors and threads, and the resident KiB, of a process."""
     status = Path(f"/proc/{pid}/status").read_text("ascii")
     found = dict(re.findall(r"^(Threads|VmRSS):\s+(\d+)", status, re.MULTILINE))
     return len(list(Path(f"/proc/{pid}/fd").iterdir())), int(found["Threads"]), int(found["VmRSS"])
 
 
-def test_nothing_is_left_of_many_peers(served):
+def test_many_peers_leave_no_resources_open(served):
     def send_all() -> None:
         for sent in [*REFUSED.values(), *ANSWERED.values()]:
             with connect(served) as peer, contextlib.suppress(ConnectionError):
@@ -288,8 +288,8 @@ def test_nothing_is_left_of_many_peers(served):
     pids = served.pids()
     for _ in range(3):
         send_all()
-    # A worker makes some things when it first needs them, a thread for handlers or its line to another worker, and
-    # which worker gets which peer is chance. What is left of each peer is left of those of the next rounds, too.
+    # A worker makes some objects when it first needs them: a thread for handlers, or its control channel to another
+    # worker. Chance decides which worker gets which peer. A leak of each peer shows in the next rounds, too.
     for _ in range(3):
         before = {pid: counted(pid) for pid in pids}
         if nothing_is_left():

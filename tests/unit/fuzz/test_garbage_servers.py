@@ -1,4 +1,4 @@
-"""A plugin server that sends garbage to the embedded gateway: the request ends as in Kong, the gateway lives."""
+"""A plugin server that sends garbage to the embedded gateway: the request ends as in Kong, and the gateway stays up."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def handle(folder: Path, server: Streams, kind: Any, phase: str) -> None:
-    """Run an event against a server, and another one: whatever the first did to the connections."""
+    """Run an event against a server, and another one after any damage to the connections."""
 
     async def inner() -> None:
         pool = Pool(folder / "s", timeout=0.5)
@@ -190,10 +190,10 @@ types = [b"application/json", b"application/x-www-form-urlencoded", b"multipart/
     phase=phases,
 )
 def test_any_call_of_any_request(name, request, args, phase):
-    """What Kong's Lua would raise on is refused, and each value there is can be sent; nothing else comes of it."""
+    """Kong's Lua raises on invalid arguments, so they are refused; every result can be sent. No other error occurs."""
     with suppress(*EXPECTED):
         value = request.call(name, *from_msgpack(args), phase=phase)
         encode_response(1, None, to_msgpack(name, value))
         if name in METHODS:
-            with suppress(TypeError, ValueError):  # what has no place in the message is refused
+            with suppress(TypeError, ValueError):  # A value that does not fit the message is refused.
                 to_protobuf(METHODS[name], value)

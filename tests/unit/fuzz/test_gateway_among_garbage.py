@@ -1,4 +1,4 @@
-"""The embedded gateway, end to end: a plugin server that sends garbage fails its own requests, and those alone."""
+"""The embedded gateway, end to end: a plugin server that sends garbage only fails its own requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOTHING = b""
 
 
 class Server:
-    """A plugin server that knows what to answer to StartInstance, and answers events with given bytes."""
+    """A plugin server that answers StartInstance properly, and events with given bytes."""
 
     def __init__(self, protocol: str) -> None:
         self.protocol = protocol
@@ -119,7 +119,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
-def test_garbage_is_a_500_of_its_own_request_alone(setup, garbage):
+def test_garbage_is_a_500_only_of_its_own_request(setup, garbage):
     setup.bad.events = garbage
     assert setup.status("/bad") == 500
     assert setup.status("/good") == 200
@@ -134,7 +134,7 @@ def test_a_server_that_closes_its_connections_is_a_500_or_skipped(setup, monkeyp
     assert setup.status("/good") == 200
 
 
-def test_nothing_is_left_of_many_failures(setup):
+def test_many_failures_leave_no_resources_open(setup):
     def descriptors() -> int:
         return len(list(Path(f"/proc/{os.getpid()}/fd").iterdir()))
 

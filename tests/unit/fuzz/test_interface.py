@@ -1,4 +1,4 @@
-"""Interface files of any content."""
+"""Interface files with any content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOKENS = [
 
 
 @given(st.lists(st.sampled_from(TOKENS), max_size=30).map(" ".join))
-def test_whatever_stands_in_a_file_is_read_or_refused(text):
+def test_any_file_is_read_or_refused(text):
     for use in (read, extend):
         with contextlib.suppress(InterfaceError):
             use(text)

@@ -1,4 +1,4 @@
-"""Every message of ProtoBuf:1: fields in any order, as Kong writes them, and bytes that are no message."""
+"""Every message of ProtoBuf:1: fields in any order, as Kong writes them, and bytes that are not a message."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ answers = st.one_of(
 
 
 def varint(number: int) -> bytes:
-    """A number as protobuf's documentation has it: seven bits a byte, the lowest first."""
+    """Encode a number as protobuf's documentation describes: seven bits a byte, the lowest first."""
     number %= 2**64
     written = bytearray()
     while number > 0x7F:
@@ -66,7 +66,7 @@ Field = tuple[str, Any, bytes]
 
 @st.composite
 def written_fields(draw: Callable[..., Any], descriptor: Descriptor, depth: int = _DEPTH) -> list[Field]:
-    """Some fields of a message: name, value and bytes, each written by hand."""
+    """Some fields of a message: name, value and bytes, each encoded by hand."""
     found = []
     for field in descriptor.fields:
         if field.message_type is not None and not depth:
@@ -100,7 +100,7 @@ def written_value(draw: Callable[..., Any], field: FieldDescriptor, depth: int) 
 @pytest.mark.parametrize("name", NAMES)
 @given(data=st.data())
 def test_fields_are_read_in_any_order(name, data):
-    """What a second writer wrote by hand has the value of the last one of each field, and all of a list."""
+    """Bytes encoded by hand have the value of the last occurrence of each field, and all items of a list."""
     descriptor = message_class(name).DESCRIPTOR
     fields = data.draw(st.permutations(data.draw(written_fields(descriptor))))
     message = parse(name, b"".join(written for _, _, written in fields))
@@ -146,9 +146,9 @@ def test_a_damaged_call_or_answer_is_one_or_refused(decode, sequence, call, answ
         return
 
 
-def test_nesting_without_end_is_refused():
+def test_endless_nesting_is_refused():
     nested = b""
     for _ in range(10_000):
-        nested = delimited(1, delimited(6, nested))  # a list in a value, in a list...
+        nested = delimited(1, delimited(6, nested))  # A list in a value, in a list...
     with pytest.raises(WireError):
         parse("ListValue", nested)

@@ -1,4 +1,4 @@
-"""Every PDK method of ProtoBuf:1: its arguments and results, whatever an author, a client or a peer puts in."""
+"""Every PDK method of ProtoBuf:1: its arguments and results, with any values from an author, a client or a peer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EVERY = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
 
 def without_losses(text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
-    """Values that Kong's reader leaves as they are: false and null it does not."""
+    """Values that Kong's reader does not change; it drops false and null."""
     leaves = st.one_of(st.just(True), st.integers(-(2**53), 2**53), doubles, text)
     return st.recursive(
         leaves,
@@ -59,7 +59,7 @@ FITTING: dict[str, st.SearchStrategy[list[Any]]] = {
     "Target": st.tuples(raw_text, int32).map(list),
 }
 
-# Kong leaves out an argument without a value, and so do we.
+# Kong leaves out an argument without a value, and so does our code.
 _argument = st.one_of(st.just(True), int32, raw_text)
 queries = st.tuples(
     st.dictionaries(raw_text, st.one_of(_argument, st.lists(_argument, min_size=1, max_size=3)), max_size=4)
@@ -162,13 +162,13 @@ def endless() -> list[Any]:
 
 @pytest.mark.parametrize("make", [lambda: nested(5000), endless, lambda: {"a": endless()}])
 @pytest.mark.parametrize("name", ["kong.ctx.shared.set", "kong.log.err", "kong.vault.update", "kong.response.exit"])
-def test_what_is_nested_without_end_is_refused_by_name(name, make):
+def test_endless_nesting_is_refused_by_name(name, make):
     args = {"kong.ctx.shared.set": ["k", make()], "kong.response.exit": [200, "", {"x": make()}]}.get(name, [make()])
     with pytest.raises(ArgumentError, match=name):
         encode_arguments(METHODS[name], args)
 
 
-# The library's own messages have the same fields: a second reader and writer.
+# The library's own messages have the same fields: it is a second reader and writer.
 ANOTHER: dict[str, Callable[[Any], Any]] = {
     "String": lambda value: wrappers_pb2.BytesValue(value=encode(value)),
     "ByteString": lambda value: wrappers_pb2.BytesValue(value=value),

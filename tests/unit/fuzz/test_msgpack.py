@@ -1,4 +1,4 @@
-"""MsgPack:1: whatever is sent arrives; whatever arrives is a message or refused."""
+"""MsgPack:1: every value arrives as it was sent; received bytes are a message or are refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def packed(message: Message) -> bytes:
 
 
 def read(data: bytes) -> list[Message]:
-    """What comes of bytes; what is no message must be refused as such."""
+    """Decode bytes; bytes that are not a message must be refused as such."""
     try:
         return Messages().feed(data)
     except WireError:
@@ -51,7 +51,7 @@ def read(data: bytes) -> list[Message]:
 
 
 def as_raw(value: Any) -> Any:
-    """A value as one who knows only bytes has it."""
+    """Give a value as a reader that only knows bytes decodes it."""
     if isinstance(value, str):
         return encode(value)
     if isinstance(value, list):
@@ -69,13 +69,13 @@ def test_messages_survive_the_wire_in_any_pieces(sent, data):
 
 
 @given(values)
-def test_strings_are_on_the_wire_as_the_bytes_they_stand_for(value):
+def test_strings_are_on_the_wire_as_their_bytes(value):
     read_by_another = msgpack.unpackb(encode_response(1, None, value), raw=True, strict_map_key=False)
     assert read_by_another == [1, 1, None, as_raw(value)]
 
 
 @given(st.lists(st.binary(max_size=60), max_size=6))
-def test_raw_bytes_in_strings_arrive_as_text_that_keeps_them(strings):
+def test_raw_bytes_in_strings_are_kept_in_text(strings):
     by_another = msgpack.packb([0, 1, "m", strings], use_bin_type=False)
     (request,) = Messages().feed(by_another)
     assert isinstance(request, Request)
@@ -85,7 +85,7 @@ def test_raw_bytes_in_strings_arrive_as_text_that_keeps_them(strings):
 
 
 @given(messages, st.data())
-def test_a_message_that_is_not_whole_is_waited_for(message, data):
+def test_the_rest_of_a_message_is_waited_for(message, data):
     whole = packed(message)
     cut = data.draw(st.integers(0, len(whole) - 1))
     receiver = Messages()
@@ -104,7 +104,7 @@ def test_damaged_messages_are_messages_or_refused(message, data):
 
 
 @given(msgpack_values(raw_text), st.data())
-def test_any_value_that_is_no_message_is_refused(value, data):
+def test_any_value_that_is_not_a_message_is_refused(value, data):
     packed_value = msgpack.packb(value, unicode_errors="surrogateescape")
     (found,) = read(packed_value) or [None]
     assert found is None or isinstance(value, list)
@@ -120,7 +120,7 @@ ANNOUNCED = {
 
 
 @pytest.mark.parametrize("kind", ANNOUNCED)
-def test_an_announced_length_takes_no_memory(kind):
+def test_an_announced_length_allocates_no_memory(kind):
     tracemalloc.start()
     try:
         assert read(b"\x94\x00\x01\xa1m" + ANNOUNCED[kind]) == []
@@ -133,7 +133,7 @@ def test_an_announced_length_takes_no_memory(kind):
 @pytest.mark.parametrize(
     "opening", [b"\x91", b"\x81\x01", b"\xdc\xff\xff", b"\xdd\x00\x00\xff\xff", b"\xdd\x0f\xff\xff\xff"]
 )
-def test_nesting_without_end_is_refused(opening):
+def test_endless_nesting_is_refused(opening):
     tracemalloc.start()
     try:
         with pytest.raises(WireError):

@@ -1,4 +1,4 @@
-"""The messages Value, Struct and ListValue, against protobuf's own: google.protobuf.struct_pb2."""
+"""The messages Value, Struct and ListValue, compared with protobuf's own: google.protobuf.struct_pb2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gateway on real sockets of 127.0.0.1, an upstream to stand behind it, and a client that sends bytes."""
+"""A gateway on real sockets of 127.0.0.1, an upstream behind it, and a client that sends bytes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 class Loop:
-    """An event loop in a thread; tests hand it work and wait for the result."""
+    """An event loop in a thread; tests run coroutines on it and wait for the result."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -58,7 +58,7 @@ class Loop:
 
 @dataclass
 class Seen:
-    """A request as the upstream saw it."""
+    """A request as the upstream received it."""
 
     line: bytes
     headers: list[tuple[bytes, bytes]]
@@ -82,12 +82,12 @@ def plain(body: bytes = b"hello", status: str = "200 OK", *headers: str) -> byte
 
 def echo(seen: Seen, connection: socket.socket) -> None:
     method, path, _ = seen.line.decode("latin-1").split(" ")
-    told = {"method": method, "path": path, "size": seen.size}
-    connection.sendall(plain(json.dumps(told).encode(), "200 OK", "Content-Type: application/json", "X-Up: yes"))
+    description = {"method": method, "path": path, "size": seen.size}
+    connection.sendall(plain(json.dumps(description).encode(), "200 OK", "Content-Type: application/json", "X-Up: yes"))
 
 
 class Upstream:
-    """Answers every request with ``answer``, and keeps what it has seen. ``keep`` bounds the body it keeps."""
+    """Answers every request with ``answer``, and keeps the requests. ``keep`` is the most bytes kept of a body."""
 
     def __init__(self) -> None:
         self.answer: Answering = echo
@@ -101,7 +101,7 @@ class Upstream:
 
     @property
     def connections(self) -> int:
-        """How many were made."""
+        """The number of accepted connections."""
         return len(self._server.connections)
 
     def _serve(self, connection: socket.socket) -> None:
@@ -182,7 +182,7 @@ class PythonPlugin:
 
 @dataclass
 class Running:
-    """A gateway that runs, and the text of its two logs."""
+    """A running gateway and the text of its two logs."""
 
     gateway: Gateway
     loop: Loop
@@ -215,7 +215,7 @@ class Running:
         return self.send(raw + body, method)
 
     def use(self, *plugins: PythonPlugin) -> None:
-        """Run these plugins, globally, instead of the configured ones."""
+        """Run these plugins globally instead of the configured ones."""
         configured = [PluginConfig(plugin.name, plugin.name, {}) for plugin in plugins]
         application = self.gateway._application
         assert application is not None
@@ -223,7 +223,7 @@ class Running:
 
     @property
     def idle_connections(self) -> int:
-        """Connections to upstreams that wait for a request."""
+        """The number of idle connections to upstreams."""
         return sum(len(each) for each in self.gateway._connections._idle.values())
 
     def access_log(self) -> str:
@@ -275,7 +275,7 @@ def serve(tmp_path: Path, loop: Loop) -> Iterator[Serve]:
 
 @pytest.fixture
 def simple(serve: Serve, upstream: Upstream) -> Running:
-    """One service with one route for everything."""
+    """One service with one route for all requests."""
     return serve(
         f"""
 _format_version: "3.0"

@@ -1,4 +1,4 @@
-"""A TCP service for the stream proxy to stand in front of, clients for it, and plugins of the stream subsystem."""
+"""A TCP service behind the stream proxy, its clients, and plugins of the stream subsystem."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Talk = Callable[[socket.socket], None]
 
 
 def echo(connection: socket.socket) -> None:
-    """Answer each piece with itself."""
+    """Send each piece back."""
     while data := connection.recv(65536):
         connection.sendall(b"A:" + data)
 
 
 def after_the_end(connection: socket.socket) -> None:
-    """Answer once the client has ended its side."""
+    """Answer after the client has ended its side."""
     received = b""
     while data := connection.recv(65536):
         received += data
@@ -56,7 +56,7 @@ services:
 
 
 def connect(running: Running) -> socket.socket:
-    """A client's connection to the stream listener."""
+    """Connect a client to the stream listener."""
     connection = socket.create_connection(("127.0.0.1", running.gateway.stream_addresses[0].port), DEADLINE)
     connection.settimeout(DEADLINE)
     return connection
@@ -71,7 +71,7 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 
 def use(running: Running, *plugins: PythonPlugin) -> None:
-    """Run these plugins of the stream subsystem, globally."""
+    """Run these plugins of the stream subsystem globally."""
     configured = [PluginConfig(plugin.name, plugin.name, {}, protocols=("tcp",)) for plugin in plugins]
     application = running.gateway._application
     assert application is not None

@@ -1,4 +1,4 @@
-"""Bodies of requests and responses: streamed in bounded memory, read for plugins, never left behind."""
+"""Bodies of requests and responses: streamed in bounded memory, read for plugins, and always removed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .conftest import DEADLINE, PythonPlugin, Running, Seen, Serve, Upstream, re
 
 LARGE = 50 * 1024 * 1024
 PIECE = b"x" * 65536
-# Sockets' buffers on the way, and what two event loops hold: far less than the body.
+# The buffers of sockets and of two event loops: far less than the body.
 IN_FLIGHT = 16 * 1024 * 1024
 
 
@@ -28,7 +28,7 @@ def head(length: int, *more: str) -> bytes:
 
 
 def test_a_large_request_streams_in_bounded_memory(simple: Running, upstream: Upstream) -> None:
-    """The upstream stops reading: the client soon cannot send more, since the body is not buffered."""
+    """The upstream stops reading: soon the client cannot send more, since the body is not buffered."""
     go_on = threading.Event()
     upstream.keep = 0
 
@@ -54,7 +54,7 @@ def test_a_large_request_streams_in_bounded_memory(simple: Running, upstream: Up
 
 
 def test_a_large_response_streams_in_bounded_memory(simple: Running, upstream: Upstream) -> None:
-    """The client stops reading: the upstream soon cannot send more."""
+    """The client stops reading: soon the upstream cannot send more."""
     sent = 0
     stalled = threading.Event()
 
@@ -160,11 +160,11 @@ def test_expect_100_continue(simple: Running, upstream: Upstream) -> None:
 
 
 def test_a_client_that_leaves_before_its_answer_frees_the_upstream(simple: Running, upstream: Upstream) -> None:
-    asked, left = threading.Event(), threading.Event()
+    requested, left = threading.Event(), threading.Event()
 
     def answer(seen: Seen, connection: socket.socket) -> None:
-        asked.set()
-        # The gateway closes its connection when its client has gone.
+        requested.set()
+        # The gateway closes its connection when its client is gone.
         if connection.recv(1) == b"":
             left.set()
 
@@ -177,13 +177,13 @@ def test_a_client_that_leaves_before_its_answer_frees_the_upstream(simple: Runni
     simple.use(PythonPlugin("p", {"log": log}))
     with simple.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert asked.wait(DEADLINE)
+        assert requested.wait(DEADLINE)
     assert left.wait(DEADLINE)
     wait_until(lambda: statuses == [499])
     assert '" 499 0 "' in simple.access_log()
 
 
-def test_a_client_that_leaves_in_its_upload_leaves_nothing_behind(simple: Running, upstream: Upstream) -> None:
+def test_a_client_that_leaves_in_its_upload_leaves_no_file_or_connection(simple: Running, upstream: Upstream) -> None:
     async def access(exchange: Exchange) -> None:
         await exchange.request.read_body()
 
@@ -220,7 +220,7 @@ def test_a_client_that_leaves_while_it_downloads(simple: Running, upstream: Upst
     assert broken.wait(DEADLINE)
 
 
-def test_an_upstream_that_breaks_off_is_not_taken_for_whole(simple: Running, upstream: Upstream) -> None:
+def test_an_incomplete_answer_is_not_completed(simple: Running, upstream: Upstream) -> None:
     def answer(seen: Seen, connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
         connection.shutdown(socket.SHUT_RDWR)
@@ -259,7 +259,7 @@ def test_an_unread_body_does_not_spoil_the_next_request(serve: Serve, upstream: 
 
 
 def test_a_client_that_left_before_its_request_went_on(simple: Running, upstream: Upstream) -> None:
-    """nginx checks the client before it talks to the upstream, and sends no request for a client that is gone."""
+    """nginx checks the client before it connects to the upstream, and sends no request for a client that is gone."""
     began, go_on = threading.Event(), threading.Event()
     statuses: list[int | None] = []
 
@@ -282,7 +282,7 @@ def test_a_client_that_left_before_its_request_went_on(simple: Running, upstream
     assert not upstream.seen
 
 
-def test_a_client_that_takes_nothing_is_cut_off(
+def test_a_client_that_does_not_read_is_disconnected(
     simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_side, "_SEND_TIMEOUT", 0.2)
@@ -302,9 +302,7 @@ def test_a_client_that_takes_nothing_is_cut_off(
         assert broken.wait(DEADLINE)
 
 
-def test_a_client_that_sends_nothing_of_its_body(
-    simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_client_that_sends_no_body(simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kong_pdk.gateway.client_side._TIMEOUT", 0.1)
     with simple.connect() as connection:
         connection.sendall(head(10, "Accept: */*"))
@@ -320,7 +318,7 @@ def test_a_client_that_sends_no_head(simple: Running, monkeypatch: pytest.Monkey
 
 
 def test_a_response_phase_ends_though_the_client_has_left(simple: Running) -> None:
-    """Plugins are calling their servers at this time; Kong lets them finish."""
+    """Plugins call their servers at this time; Kong lets them finish."""
     began, go_on, over = threading.Event(), threading.Event(), threading.Event()
 
     async def response(exchange: Exchange) -> None:

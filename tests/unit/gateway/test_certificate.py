@@ -1,4 +1,4 @@
-"""The phase ``certificate``: plugins let a TLS handshake go on or fail, and no client can hold it up for others."""
+"""The phase ``certificate``: plugins let a TLS handshake continue or fail, and no client can delay others in it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def get(running: Running, name: str | None = "a.test") -> Reply:
 
 
 class Certificate:
-    """A plugin that notes the handshakes it took part in, and raises ``raised`` if there is any."""
+    """A plugin that records its handshakes, and raises ``raised`` if given."""
 
     def __init__(self, raised: BaseException | None = None) -> None:
         self.seen: list[Handshake] = []
@@ -65,7 +65,7 @@ def running(serve: Serve, upstream: Upstream) -> Running:
 
 
 @pytest.mark.parametrize("name", ["a.test", None])
-def test_a_handshake_that_may_go_on(running: Running, name: str | None) -> None:
+def test_an_accepted_handshake(running: Running, name: str | None) -> None:
     plugin = Certificate()
     running.use(plugin.plugin)
     assert get(running, name).status == 200
@@ -76,7 +76,7 @@ def test_a_handshake_that_may_go_on(running: Running, name: str | None) -> None:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_the_version_that_is_about_to_be_spoken(running: Running, version: ssl.TLSVersion) -> None:
+def test_the_negotiated_version(running: Running, version: ssl.TLSVersion) -> None:
     plugin = Certificate()
     running.use(plugin.plugin)
     context = insecure()
@@ -98,7 +98,7 @@ def test_a_handshake_that_a_plugin_fails(running: Running, upstream: Upstream, r
         assert isinstance(raised, KeyError) or 'server name: "a.test"' in running.errors.getvalue()
 
 
-def test_what_is_shared_in_the_handshake_is_not_seen_by_the_request(running: Running) -> None:
+def test_shared_values_of_the_handshake_are_not_the_request_s(running: Running) -> None:
     shared: list[dict[str, object]] = []
 
     async def access(exchange: Exchange) -> None:
@@ -109,7 +109,7 @@ def test_what_is_shared_in_the_handshake_is_not_seen_by_the_request(running: Run
     assert shared == [{}]
 
 
-def test_without_a_plugin_for_the_phase_nothing_is_looked_at(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_plugin_for_the_phase_no_bytes_are_read(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     def peek(connection: socket.socket) -> None:
         raise AssertionError("a connection was looked at")
 
@@ -117,7 +117,7 @@ def test_without_a_plugin_for_the_phase_nothing_is_looked_at(running: Running, m
     assert get(running).status == 200
 
 
-def test_a_hello_that_comes_byte_by_byte(running: Running) -> None:
+def test_a_hello_in_single_bytes(running: Running) -> None:
     plugin = Certificate(Refused("no"))
     running.use(plugin.plugin)
     with running.connect() as connection:
@@ -129,7 +129,7 @@ def test_a_hello_that_comes_byte_by_byte(running: Running) -> None:
     assert [seen.server_name for seen in plugin.seen] == ["a.test"]
 
 
-def test_what_is_no_tls_reaches_no_plugin(running: Running) -> None:
+def test_other_bytes_than_tls_reach_no_plugin(running: Running) -> None:
     plugin = Certificate()
     running.use(plugin.plugin)
     with running.connect() as connection:
@@ -141,7 +141,7 @@ def test_what_is_no_tls_reaches_no_plugin(running: Running) -> None:
     assert len(plugin.seen) == 1
 
 
-def test_a_client_that_says_nothing_is_left_after_a_while(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_client_is_disconnected(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handshake, "HANDSHAKE_TIMEOUT", 0.05)
     plugin = Certificate()
     running.use(plugin.plugin)
@@ -166,13 +166,13 @@ def test_a_client_that_leaves_before_its_hello_is_whole(running: Running) -> Non
     assert len(plugin.seen) == 1
 
 
-def test_a_handshake_that_takes_long_holds_up_nobody(running: Running) -> None:
-    go_on, begun = threading.Event(), threading.Event()
+def test_a_slow_handshake_delays_no_other_client(running: Running) -> None:
+    go_on, started = threading.Event(), threading.Event()
 
     async def certificate(exchange: Exchange) -> None:
         assert isinstance(exchange, Handshake)
         if exchange.server_name == "slow.test":
-            begun.set()
+            started.set()
             while not go_on.is_set():
                 await asyncio.sleep(0.01)
 
@@ -180,7 +180,7 @@ def test_a_handshake_that_takes_long_holds_up_nobody(running: Running) -> None:
     statuses: list[int] = []
     slow = threading.Thread(target=lambda: statuses.append(get(running, "slow.test").status))
     slow.start()
-    assert begun.wait(DEADLINE)
+    assert started.wait(DEADLINE)
     assert get(running, "fast.test").status == 200
     assert not statuses
     go_on.set()
@@ -203,9 +203,9 @@ def test_keep_alive_requests_of_one_handshake_each_have_their_own_log(running: R
     logged: list[tuple[bytes, list[bytes], int | None]] = []
 
     async def log(exchange: Exchange) -> None:
-        asked = [value for name, value in exchange.request.headers if name.lower() == b"x-n"]
-        await asyncio.sleep(0.01)  # the next request comes meanwhile
-        logged.append((exchange.request.raw_path, asked, exchange.response.status))
+        numbers = [value for name, value in exchange.request.headers if name.lower() == b"x-n"]
+        await asyncio.sleep(0.01)  # The next request comes meanwhile.
+        logged.append((exchange.request.raw_path, numbers, exchange.response.status))
 
     plugin = Certificate()
     running.use(plugin.plugin, PythonPlugin("log", {"log": log}))

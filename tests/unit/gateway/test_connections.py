@@ -8,7 +8,7 @@ from kong_pdk.gateway.exchange import Exchange
 from .conftest import PythonPlugin, Running, Upstream, wait_until
 
 
-def test_connections_to_peers_that_nobody_asks_for_again_are_closed(
+def test_connections_to_unused_peers_are_closed(
     simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A plugin may send each request to another name of the upstream."""
@@ -32,7 +32,9 @@ def test_a_connection_is_used_again(simple: Running, upstream: Upstream) -> None
     assert upstream.connections == 1
 
 
-def test_no_more_than_some_are_kept(simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_kept_connections_is_limited(
+    simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("kong_pdk.gateway.upstream._IDLE_CONNECTIONS", 0)
     for _ in range(3):
         assert simple.request("GET", "/").status == 200

@@ -26,7 +26,7 @@ def load(folder: Path, text: str, name: str = "kong.yml") -> Config:
 
 
 def faults(folder: Path, text: str, name: str = "kong.yml") -> list[str]:
-    """The problems, each as ``LINE: MESSAGE``."""
+    """Give the problems as ``LINE: MESSAGE``."""
     with pytest.raises(DeclarativeError) as caught:
         load(folder, text, name)
     return [f"{problem.line}: {problem.message}" for problem in caught.value.problems]
@@ -95,7 +95,7 @@ upstreams: [{name: up.test}]
 
 
 @pytest.mark.parametrize("text", [NESTED, FLAT], ids=["nested", "flat"])
-def test_both_ways_of_writing_mean_the_same(tmp_path: Path, text: str) -> None:
+def test_nested_and_flat_entities_are_equal(tmp_path: Path, text: str) -> None:
     config = load(tmp_path, text)
     service = next(iter(config.services.values()))
     assert (service.protocol, service.host, service.port, service.path) == ("https", "up.test", 443, "/base")
@@ -120,7 +120,7 @@ def test_both_ways_of_writing_mean_the_same(tmp_path: Path, text: str) -> None:
     assert filled == {"one": {"message": "hi", "level": 1}}
 
 
-def test_json_too(tmp_path: Path) -> None:
+def test_json(tmp_path: Path) -> None:
     text = json.dumps({"_format_version": "3.0", "services": [{"host": "x", "name": "s"}]}, indent="\t")
     assert [service.name for service in load(tmp_path, text, "kong.json").services.values()] == ["s"]
 
@@ -137,9 +137,9 @@ def test_entities_look_as_the_pdk_gives_them(tmp_path: Path) -> None:
     config = load(
         tmp_path, HEAD + "services:\n- {id: 3bbb2a3e-0000-4000-8000-000000000001, name: s, url: 'http://u:1/b'}\n"
     )
-    told = config.services["3bbb2a3e-0000-4000-8000-000000000001"].to_dict()
-    assert told.pop("created_at") == told.pop("updated_at")
-    assert told == {
+    fields = config.services["3bbb2a3e-0000-4000-8000-000000000001"].to_dict()
+    assert fields.pop("created_at") == fields.pop("updated_at")
+    assert fields == {
         "id": "3bbb2a3e-0000-4000-8000-000000000001",
         "ws_id": "0dc6f45b-8f8d-40d2-a504-473544ee190b",
         "name": "s",
@@ -160,7 +160,7 @@ def test_old_formats_write_regexes_without_a_mark(tmp_path: Path) -> None:
     assert [route.paths for route in load(tmp_path, text).routes.values()] == [("~/a/\\d+", "/plain")]
 
 
-def test_what_the_gateway_has_not_is_said(tmp_path: Path) -> None:
+def test_settings_that_the_gateway_lacks_are_named(tmp_path: Path) -> None:
     config = load(
         tmp_path,
         HEAD
@@ -196,7 +196,7 @@ def test_a_vault_of_the_environment(tmp_path: Path) -> None:
     assert (vault.prefix, vault.name, vault.config) == ("my-env", "env", {"prefix": "SAFE_"})
 
 
-# As users have it: from `deck`, with entities and plugins of Kong's own beside the Python one.
+# A user's file: from `deck`, with entities and plugins of Kong beside the Python plugin.
 EXPORTED = """_format_version: "3.0"
 _transform: true
 _comment: exported
@@ -243,7 +243,7 @@ plugins:
 SKIPPED = ("cors", "jwt", "prometheus", "rate-limiting")
 
 
-def test_the_file_of_a_user_is_taken_and_its_bundled_plugins_are_named_at_once(tmp_path: Path) -> None:
+def test_a_user_s_file_is_accepted_and_its_bundled_plugins_are_named_together(tmp_path: Path) -> None:
     file = tmp_path / "kong.yml"
     file.write_text(EXPORTED)
     config = load_declarative(file, {**dict.fromkeys(SKIPPED), **SCHEMAS})
@@ -389,7 +389,7 @@ def test_anchors_and_merges(tmp_path: Path) -> None:
         ("a: &x [*x]\n", ["1: an alias that contains itself; correct the YAML"]),
     ],
 )
-def test_what_is_wrong(tmp_path: Path, text: str, expected: list[str]) -> None:
+def test_invalid_configurations(tmp_path: Path, text: str, expected: list[str]) -> None:
     assert faults(tmp_path, text) == expected
 
 
@@ -406,8 +406,8 @@ TLS_FIELDS = {
 
 @pytest.mark.parametrize("name", TLS_FIELDS)
 @pytest.mark.parametrize("protocol", ["http", "https", "tcp", "tls", "udp", "grpc", "grpcs", "tls_passthrough"])
-def test_a_service_has_the_fields_of_tls_for_https_and_tls_alone(tmp_path: Path, protocol: str, name: str) -> None:
-    """As measured on Kong 3.9.3, which refuses ``false`` and an empty list too."""
+def test_a_service_has_the_fields_of_tls_only_for_https_and_tls(tmp_path: Path, protocol: str, name: str) -> None:
+    """As measured on Kong 3.9.3, which refuses ``false`` and an empty list, too."""
     text = f"{HEAD}{CERTIFICATES}services:\n- host: h\n  protocol: {protocol}\n  {name}: {TLS_FIELDS[name]}\n"
     if protocol in {"https", "tls"}:
         assert len(load(tmp_path, text).services) == 1
@@ -416,7 +416,7 @@ def test_a_service_has_the_fields_of_tls_for_https_and_tls_alone(tmp_path: Path,
     assert load(tmp_path, text.replace(TLS_FIELDS[name], "null")).services
 
 
-def test_a_service_is_for_http_unless_it_says_otherwise(tmp_path: Path) -> None:
+def test_a_service_is_for_http_by_default(tmp_path: Path) -> None:
     text = HEAD + "services:\n- url: http://h\n  tls_verify: true\n- host: h\n  tls_verify: true\n"
     assert faults(tmp_path, text) == [
         f"4: in services 1: in tls_verify: {NULL}",
@@ -507,7 +507,7 @@ def test_all_mistakes_are_listed_by_line(tmp_path: Path) -> None:
     assert [fault.partition(":")[0] for fault in faults(tmp_path, text)] == ["3", "6", "8"]
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DeclarativeError, match=r"kong\.yml: No such file or directory; give a file that can be read"):
         load_declarative(tmp_path / "kong.yml", SCHEMAS)
 
@@ -531,13 +531,13 @@ def test_a_configuration_in_the_settings() -> None:
         load_settings(Settings(declarative_config_string="a: b: c"), {})
 
 
-def test_a_plugin_whose_fields_nobody_knows_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_plugin_with_an_unknown_schema_is_accepted(tmp_path: Path) -> None:
     file = tmp_path / "kong.yml"
     file.write_text(HEAD + "plugins: [{name: elsewhere, config: {any: [1]}}]\n")
     assert load_declarative(file, {"elsewhere": None}).plugins[0].config == {"any": [1]}
 
 
-def test_a_bundled_plugin_that_is_not_enabled_is_refused_with_what_enables_it(tmp_path: Path) -> None:
+def test_a_bundled_plugin_that_is_not_enabled_is_refused_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(
         DeclarativeError, match=r"plugin 'rate-limiting' not enabled.* the word bundled, to KONG_PLUGINS"
     ):

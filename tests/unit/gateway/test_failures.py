@@ -11,7 +11,7 @@ from kong_pdk.gateway.exchange import Exchange
 
 from .conftest import DEADLINE, PythonPlugin, Running, Seen, Serve, Upstream, plain
 
-REFUSED = 1  # tcpmux: nobody listens there, and no unprivileged process can
+REFUSED = 1  # tcpmux: no server listens there, and an unprivileged process cannot.
 
 
 def service(address: str, more: str = "") -> str:
@@ -36,17 +36,17 @@ def message(reply_json: dict[str, str]) -> str:
     return reply_json["message"]
 
 
-def test_nobody_listens(serve: Serve) -> None:
+def test_a_closed_port(serve: Serve) -> None:
     gateway = serve(service(f"127.0.0.1:{REFUSED}"))
     reply = gateway.request("GET", "/", "Accept: */*")
     assert reply.status == 502
     assert message(reply.json()) == "An invalid response was received from the upstream server"
     assert reply.json()["request_id"] == reply.value("x-kong-request-id")
-    # The first try and five more, as a service without "retries" has them.
+    # The first try and five retries, the default of "retries".
     assert gateway.errors.getvalue().count(f"127.0.0.1:{REFUSED}") == 6
 
 
-def test_a_name_that_nobody_knows(serve: Serve) -> None:
+def test_an_unknown_name(serve: Serve) -> None:
     reply = serve(service("no-such-host.invalid", "retries: 0")).request("GET", "/", "Accept: */*")
     assert (reply.status, message(reply.json())) == (503, "name resolution failed")
 
@@ -85,7 +85,7 @@ def test_only_idempotent_requests_are_sent_again(serve: Serve, upstream: Upstrea
     assert (reply.status, len(upstream.seen)) == (502, tries)
 
 
-def test_an_answer_that_is_no_http(simple: Running, upstream: Upstream) -> None:
+def test_an_answer_that_is_not_http(simple: Running, upstream: Upstream) -> None:
     upstream.answer = lambda seen, connection: connection.sendall(b"SSH-2.0-OpenSSH\r\n\r\n")
     assert simple.request("POST", "/").status == 502
 
@@ -111,7 +111,9 @@ def test_an_idle_connection_that_the_upstream_has_closed_is_not_used(simple: Run
         (None, "text/plain; charset=utf-8", "An invalid response was received"),
     ],
 )
-def test_error_pages_are_what_the_client_accepts(serve: Serve, accept: str | None, kind: str, start: str) -> None:
+def test_error_pages_have_a_type_that_the_client_accepts(
+    serve: Serve, accept: str | None, kind: str, start: str
+) -> None:
     gateway = serve(service(f"127.0.0.1:{REFUSED}", "retries: 0"))
     reply = gateway.request("GET", "/", *([f"Accept: {accept}"] if accept else []))
     assert reply.value("content-type") == kind
@@ -172,7 +174,7 @@ def test_targets_take_turns_by_weight(serve: Serve, upstream: Upstream) -> None:
     assert hosts == {f"127.0.0.1:{upstream.port}".encode(): 6, f"localhost:{upstream.port}".encode(): 2}
 
 
-def test_tries_are_there_for_the_log(serve: Serve, upstream: Upstream) -> None:
+def test_tries_are_in_the_log(serve: Serve, upstream: Upstream) -> None:
     tries: list[list[dict[str, object]]] = []
     noted = threading.Event()
 

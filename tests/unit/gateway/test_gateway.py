@@ -25,7 +25,7 @@ EMPTY = '_format_version: "3.0"\n'
 
 
 def answering(text: str) -> str:
-    """A configuration whose route answers; another one answers with another status."""
+    """A configuration with a route for ``/text``; requests for other paths get another status."""
     return f'_format_version: "3.0"\nroutes:\n- paths: [/{text}]\n'
 
 
@@ -69,8 +69,8 @@ def test_a_wrong_configuration_stops_the_start(tmp_path: Path, loop: Loop) -> No
         loop.run(gateway.start())
 
 
-def test_an_interface_file_that_is_none_stops_the_start(tmp_path: Path, loop: Loop) -> None:
-    """Kong reads the file at each start and cannot speak ProtoBuf:1 without it."""
+def test_an_invalid_interface_file_stops_the_start(tmp_path: Path, loop: Loop) -> None:
+    """Kong reads the file at each start and cannot use ProtoBuf:1 without it."""
     file, prefix = tmp_path / "pluginsocket.proto", tmp_path / "prefix"
     file.write_text("message None {}")
     wrong = replace(settings(prefix), interface_file=file)
@@ -88,14 +88,14 @@ def test_an_interface_file_that_is_broken_later_leaves_the_old_configuration(ser
     assert running.request("GET", "/a").status == 503
 
 
-def test_several_listeners_serve_the_same(serve: Serve, upstream: Upstream) -> None:
+def test_several_listeners_serve_the_same_routes(serve: Serve, upstream: Upstream) -> None:
     running = serve(EMPTY, proxy_listen="127.0.0.1:0, 127.0.0.1:0 ssl")
     first, second = running.gateway.addresses
     assert (first.ssl, second.ssl) == (False, True)
     assert running.request("GET", "/").status == 404
 
 
-def test_tls_with_a_certificate_that_signs_itself(simple: Running, serve: Serve, upstream: Upstream) -> None:
+def test_tls_with_a_self_signed_certificate(simple: Running, serve: Serve, upstream: Upstream) -> None:
     running = serve(
         f'_format_version: "3.0"\nservices:\n- url: http://127.0.0.1:{upstream.port}\n  routes:\n  - paths: [/]\n',
         proxy_listen="127.0.0.1:0 ssl",
@@ -115,7 +115,7 @@ def test_tls_with_a_certificate_that_signs_itself(simple: Running, serve: Serve,
     assert certificate.read_bytes() == before
 
 
-def test_a_certificate_that_is_not_there(tmp_path: Path, loop: Loop) -> None:
+def test_a_missing_certificate(tmp_path: Path, loop: Loop) -> None:
     wrong = settings(tmp_path, proxy_listen="127.0.0.1:0 ssl", ssl_cert="/none.crt", ssl_cert_key="/none.key")
     with pytest.raises(GatewayError, match=r"ssl_cert: no such file at /none\.crt; correct KONG_SSL_CERT"):
         loop.run(Gateway(wrong, environment={}).start())
@@ -152,7 +152,7 @@ def test_a_wrong_reload_leaves_the_old_configuration(serve: Serve) -> None:
 
 
 def test_a_request_in_flight_keeps_its_configuration(simple: Running, upstream: Upstream) -> None:
-    asked, go_on = threading.Event(), threading.Event()
+    requested, go_on = threading.Event(), threading.Event()
     seen_routes: list[str | None] = []
     over = threading.Event()
 
@@ -162,7 +162,7 @@ def test_a_request_in_flight_keeps_its_configuration(simple: Running, upstream: 
         over.set()
 
     def answer(seen: Seen, connection: socket.socket) -> None:
-        asked.set()
+        requested.set()
         assert go_on.wait(DEADLINE)
         connection.sendall(plain(b"old"))
 
@@ -170,7 +170,7 @@ def test_a_request_in_flight_keeps_its_configuration(simple: Running, upstream: 
     simple.use(PythonPlugin("p", {"log": log}))
     with simple.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert asked.wait(DEADLINE)
+        assert requested.wait(DEADLINE)
         simple.loop.run(simple.gateway.reload(settings(simple.prefix.parent)))
         assert simple.request("GET", "/").status == 404
         go_on.set()
@@ -180,20 +180,20 @@ def test_a_request_in_flight_keeps_its_configuration(simple: Running, upstream: 
 
 
 def test_stop_lets_requests_finish(simple: Running, upstream: Upstream) -> None:
-    asked, go_on = threading.Event(), threading.Event()
+    requested, go_on = threading.Event(), threading.Event()
 
     def answer(seen: Seen, connection: socket.socket) -> None:
-        asked.set()
+        requested.set()
         assert go_on.wait(DEADLINE)
         connection.sendall(plain(b"done"))
 
     upstream.answer = answer
     with simple.connect() as connection, simple.connect() as idle:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert asked.wait(DEADLINE)
+        assert requested.wait(DEADLINE)
         port = simple.port
         stopping = simple.loop.start(simple.gateway.stop(DEADLINE))
-        # An idle connection is closed at once; then the listener is closed too.
+        # When the idle connection is closed, the listener is closed, too.
         assert idle.recv(1) == b""
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), 1.0).close()
@@ -202,17 +202,17 @@ def test_stop_lets_requests_finish(simple: Running, upstream: Upstream) -> None:
         stopping.result(DEADLINE)
 
 
-def test_a_stop_that_is_not_graceful_cuts_a_graceful_one_short(simple: Running, upstream: Upstream) -> None:
-    asked, go_on = threading.Event(), threading.Event()
+def test_a_fast_stop_ends_a_graceful_stop(simple: Running, upstream: Upstream) -> None:
+    requested, go_on = threading.Event(), threading.Event()
 
     def answer(seen: Seen, connection: socket.socket) -> None:
-        asked.set()
+        requested.set()
         go_on.wait(DEADLINE)
 
     upstream.answer = answer
     with simple.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert asked.wait(DEADLINE)
+        assert requested.wait(DEADLINE)
         patient = simple.loop.start(simple.gateway.stop(600))
         simple.loop.run(simple.gateway.stop(graceful=False))
         patient.result(DEADLINE)
@@ -238,23 +238,23 @@ def status(running: Running, path: str, method: str = "GET") -> tuple[int, dict[
 def test_status(serve: Serve) -> None:
     running = serve(answering("a"), status_listen="127.0.0.1:0")
     running.request("GET", "/")
-    code, told = status(running, "/status")
+    code, document = status(running, "/status")
     assert code == 200
-    server = told["server"]
+    server = document["server"]
     assert isinstance(server, dict)
     assert (server["total_requests"], server["connections_accepted"]) == (1, 1)
     assert status(running, "/status/ready") == (200, {"message": "ready"})
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/services"), ("POST", "/status")])
-def test_status_is_all_there_is(serve: Serve, method: str, path: str) -> None:
+def test_the_status_listener_only_serves_status(serve: Serve, method: str, path: str) -> None:
     running = serve(answering("a"), status_listen="127.0.0.1:0")
     assert status(running, path, method) == (404, {"message": "Not found"})
 
 
 def test_without_a_configuration_it_is_not_ready(serve: Serve) -> None:
-    code, told = status(serve(EMPTY, status_listen="127.0.0.1:0"), "/status/ready")
-    assert (code, told) == (503, {"message": "no configuration available (empty configuration present)"})
+    code, document = status(serve(EMPTY, status_listen="127.0.0.1:0"), "/status/ready")
+    assert (code, document) == (503, {"message": "no configuration available (empty configuration present)"})
 
 
 def test_a_log_file_that_cannot_be_opened(tmp_path: Path, loop: Loop) -> None:
@@ -264,7 +264,7 @@ def test_a_log_file_that_cannot_be_opened(tmp_path: Path, loop: Loop) -> None:
         loop.run(Gateway(settings(tmp_path), environment={}).start())
 
 
-def test_a_log_that_nobody_reads_does_no_harm() -> None:
+def test_a_closed_log_does_no_harm() -> None:
     class Gone:
         def write(self, text: str) -> int:
             raise BrokenPipeError
@@ -274,7 +274,7 @@ def test_a_log_that_nobody_reads_does_no_harm() -> None:
     ErrorLog(Stream(Gone()), "info").write("error", "x")  # type: ignore[arg-type]
 
 
-def test_the_error_log_holds_its_level_and_gives_each_line_its_form() -> None:
+def test_the_error_log_has_its_level_and_form() -> None:
     text = io.StringIO()
     log = ErrorLog(Stream(text), "warn")
     log.write("notice", "too low")
@@ -285,7 +285,7 @@ def test_the_error_log_holds_its_level_and_gives_each_line_its_form() -> None:
     assert lines == ["error] kong: one", "error] kong: two \\udcff", "info] kong: three"]
 
 
-def test_reload_takes_a_new_certificate_and_says_what_stays(serve: Serve, tmp_path: Path) -> None:
+def test_reload_takes_a_new_certificate_and_names_unchanged_settings(serve: Serve, tmp_path: Path) -> None:
     running = serve(EMPTY, proxy_listen="127.0.0.1:0 ssl")
     certificate, key = default_certificate(tmp_path / "other")
     assert served_certificate(running.port) == (running.prefix / "ssl" / "kong-default.crt").read_text()
@@ -306,7 +306,7 @@ def served_certificate(port: int) -> str:
         context.wrap_socket(connection) as secured,
     ):
         found = secured.getpeercert(binary_form=True)
-        # A handshake that is cut off is another matter.
+        # A request, so that the handshake is not cut off.
         secured.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert read_reply(secured).status == 404
     assert found is not None

@@ -24,7 +24,7 @@ def test_defaults_are_kong_s() -> None:
     assert (settings.log_level, settings.plugins, settings.real_ip_header) == ("notice", ("key-auth",), "X-Real-IP")
 
 
-def test_what_kong_knows_and_this_gateway_does_not_need_is_passed_over() -> None:
+def test_settings_of_kong_that_the_gateway_does_not_need_are_ignored() -> None:
     assert read(nginx_worker_processes="2", dns_order="A", lua_package_path="x", nginx_daemon="off") == read()
 
 
@@ -54,12 +54,12 @@ def test_stream_listeners() -> None:
         ("9000", "stream_listen must be of form"),
     ],
 )
-def test_stream_listeners_that_cannot_be(value: str, message: str) -> None:
+def test_invalid_stream_listeners(value: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         read(stream_listen=value)
 
 
-def test_udp_is_no_word_for_http() -> None:
+def test_udp_is_refused_for_http() -> None:
     with pytest.raises(SettingsError, match="proxy_listen must be of form"):
         read(proxy_listen="0.0.0.0:9000 udp")
 

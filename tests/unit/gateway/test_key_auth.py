@@ -1,4 +1,4 @@
-"""key-auth, as Kong's: who may pass, the headers for the upstream, the response for the client."""
+"""key-auth as in Kong: valid credentials, the headers for the upstream, the response for the client."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_key_in_the_query(keyed: Running) -> None:
         (["apikey: alice-key", "apikey: alice-key"], "Duplicate API key found"),
     ],
 )
-def test_no_way_in(keyed: Running, upstream: Upstream, headers: list[str], message: str) -> None:
+def test_missing_and_unknown_keys(keyed: Running, upstream: Upstream, headers: list[str], message: str) -> None:
     reply = keyed.request("GET", "/keyed", *headers)
     assert (reply.status, reply.json()["message"]) == (401, message)
     assert reply.value("www-authenticate") == "Key"
@@ -84,7 +84,7 @@ def test_an_anonymous_consumer(serve: Serve, upstream: Upstream) -> None:
     assert seen.values("x-credential-identifier") == []
 
 
-def test_an_anonymous_consumer_that_is_not_there(serve: Serve, upstream: Upstream) -> None:
+def test_a_missing_anonymous_consumer(serve: Serve, upstream: Upstream) -> None:
     assert serve(KEYED % (upstream.port, "anonymous: ghost")).request("GET", "/keyed").status == 500
 
 

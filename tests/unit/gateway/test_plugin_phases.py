@@ -1,4 +1,4 @@
-"""Phases run the plugins in their order; one that fails is Kong's 500, except in log."""
+"""Phases run the plugins in their order; a failed plugin is Kong's 500, except in log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unit.gateway.pdk.exchanges import scene
 
 @dataclass
 class Recorder:
-    """A plugin that notes when it runs, and then fails if configured so."""
+    """A plugin that records its runs, and fails if configured so."""
 
     name: str
     priority: int
@@ -70,7 +70,7 @@ def test_failed_plugin_is_kongs_500(failure: Exception) -> None:
 
 
 @pytest.mark.parametrize("failure", [Refused("wrong phase"), PluginFailed("down"), RuntimeError("bug"), Exit(1, b"")])
-def test_in_log_every_plugin_runs_whatever_the_others_do(failure: BaseException) -> None:
+def test_in_log_every_plugin_runs_despite_failures(failure: BaseException) -> None:
     ran: list[str] = []
     given = scene()
     ended: list[str] = []

@@ -1,4 +1,4 @@
-"""Which configuration of a plugin applies to a request: Kong's precedence."""
+"""The configuration of a plugin that applies to a request: Kong's precedence."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_more_specific_configuration_wins(winner: str, loser: str) -> None:
 
 
 @pytest.mark.parametrize("scope", [scope for scope in SCOPES if scope != "global"])
-def test_a_configuration_for_somebody_else_does_not_apply(scope: str) -> None:
+def test_a_configuration_for_another_entity_does_not_apply(scope: str) -> None:
     registry = Registry([PluginConfig("1", "p", {}, **SCOPES[scope])], {"p": plugin("p", "access")})
     assert not registry.has(exchange("other", "other", "other"), "access")
     assert not registry.has(exchange(None, None, None), "access")
@@ -74,6 +74,6 @@ def test_a_plugin_sees_the_consumer_that_an_earlier_one_has_set() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"enabled": False}, {"protocols": ("tcp",)}])
-def test_what_is_off_or_for_streams_does_not_run(fields: dict[str, Any]) -> None:
+def test_plugins_that_are_off_or_for_streams_do_not_run(fields: dict[str, Any]) -> None:
     registry = Registry([PluginConfig("1", "p", {}, **fields)], {"p": plugin("p", "log")})
     assert not registry.has(exchange(), "log")

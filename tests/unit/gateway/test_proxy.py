@@ -73,7 +73,7 @@ def test_the_client_is_told_about_the_upstream(simple: Running, upstream: Upstre
     assert len(reply.values("date")) == 1
 
 
-def test_bytes_of_headers_are_not_touched(simple: Running, upstream: Upstream) -> None:
+def test_bytes_of_headers_are_not_changed(simple: Running, upstream: Upstream) -> None:
     upstream.answer = lambda seen, connection: connection.sendall(
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Back: caf\xe9 \xe2\x98\x83\r\n\r\n"
     )
@@ -100,7 +100,7 @@ def test_a_request_line_that_comes_in_two_pieces(simple: Running, upstream: Upst
     assert upstream.seen[0].line == b"GET /%C3%A9 HTTP/1.1"
 
 
-def test_headers_for_this_hop_stay_here(simple: Running, upstream: Upstream) -> None:
+def test_hop_by_hop_headers_are_removed(simple: Running, upstream: Upstream) -> None:
     simple.send(
         b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nTE: gzip\r\n"
         b"Proxy-Connection: keep-alive\r\nProxy: http://evil\r\nUpgrade: h2c\r\nX-End: 1\r\n\r\n"
@@ -113,7 +113,7 @@ def test_headers_for_this_hop_stay_here(simple: Running, upstream: Upstream) -> 
 
 
 def test_forwarded_headers_of_a_trusted_client_are_kept(serve: Serve, upstream: Upstream) -> None:
-    told = (
+    headers = (
         "Host: in.test",
         "X-Forwarded-For: 203.0.113.9",
         "X-Forwarded-Proto: https",
@@ -123,7 +123,7 @@ def test_forwarded_headers_of_a_trusted_client_are_kept(serve: Serve, upstream: 
         "X-Forwarded-Prefix: /ext",
         "X-Real-IP: 203.0.113.9",
     )
-    serve(configuration(upstream.port), trusted_ips="127.0.0.0/8").request("GET", "/strip/f", *told)
+    serve(configuration(upstream.port), trusted_ips="127.0.0.0/8").request("GET", "/strip/f", *headers)
     seen = {name.lower(): value for name, value in upstream.seen[0].headers}
     assert seen[b"x-forwarded-for"] == b"203.0.113.9, 127.0.0.1"
     assert seen[b"x-forwarded-proto"] == b"https"
@@ -134,9 +134,9 @@ def test_forwarded_headers_of_a_trusted_client_are_kept(serve: Serve, upstream: 
     assert seen[b"x-real-ip"] == b"203.0.113.9"
 
 
-def test_forwarded_headers_of_a_stranger_are_not_believed(serve: Serve, upstream: Upstream) -> None:
-    told = ("Host: in.test", "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Host: out.test", "X-Real-IP: 203.0.113.9")
-    serve(configuration(upstream.port)).request("GET", "/strip", *told)
+def test_forwarded_headers_of_an_untrusted_client_are_replaced(serve: Serve, upstream: Upstream) -> None:
+    headers = ("Host: in.test", "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Host: out.test", "X-Real-IP: 203.0.113.9")
+    serve(configuration(upstream.port)).request("GET", "/strip", *headers)
     seen = upstream.seen[0]
     assert seen.values("x-forwarded-for") == [b"203.0.113.9, 127.0.0.1"]
     assert seen.values("x-forwarded-host") == [b"in.test"]
@@ -149,7 +149,7 @@ def test_preserve_host(serve: Serve, upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE"])
-def test_methods_go_through(simple: Running, method: str) -> None:
+def test_methods_are_passed_on(simple: Running, method: str) -> None:
     assert simple.request(method, "/m").json()["method"] == method
 
 
@@ -220,7 +220,7 @@ def test_an_absolute_target_names_the_host(serve: Serve, upstream: Upstream) -> 
     assert gateway.send(raw).json()["path"] == "/base/x"
 
 
-def test_what_is_no_http_is_a_400(simple: Running) -> None:
+def test_bytes_that_are_not_http_are_a_400(simple: Running) -> None:
     reply = simple.send(b"GARBAGE\r\n\r\n")
     assert reply.status == 400
     assert reply.json()["message"] == "Bad request"
@@ -471,13 +471,13 @@ def test_kong_s_own_headers_can_be_left_out(serve: Serve, upstream: Upstream, se
     gateway = serve(configuration(upstream.port), headers=setting, headers_upstream=setting)
     reply = gateway.request("GET", "/strip")
     assert OWN_HEADERS & {name.lower() for name, _ in reply.headers} == expected
-    told = upstream.seen[0].values("x-kong-request-id")
-    assert len(told) == ("x-kong-request-id" in expected)
+    request_ids = upstream.seen[0].values("x-kong-request-id")
+    assert len(request_ids) == ("x-kong-request-id" in expected)
 
 
 @pytest.mark.parametrize("phase", ["access", "response"])
 @pytest.mark.parametrize("ends", [True, False])
-def test_the_upstream_s_status_can_be_told_whatever_becomes_of_it(
+def test_the_upstream_s_status_can_be_shown_for_any_response(
     serve: Serve, upstream: Upstream, phase: str, ends: bool
 ) -> None:
     async def run(exchange: Exchange) -> None:
@@ -508,7 +508,7 @@ def test_the_upstream_s_status_can_be_told_whatever_becomes_of_it(
         ("/caf\xe9/", "invalid utf-8 sequence of 1 bytes from index 4"),
     ],
 )
-def test_a_path_that_is_no_utf_8_has_no_route(simple: Running, upstream: Upstream, path: str, reason: str) -> None:
+def test_a_path_that_is_not_utf_8_has_no_route(simple: Running, upstream: Upstream, path: str, reason: str) -> None:
     reply = simple.request("GET", path, "Accept: */*")
     assert (reply.status, reply.json()["message"]) == (404, "no Route matched with those values")
     assert not upstream.seen

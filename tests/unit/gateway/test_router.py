@@ -1,4 +1,4 @@
-"""The route that a request takes and the path that the upstream gets: Kong's rules as a table."""
+"""The route of a request and the path for the upstream: Kong's rules as a table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kong_pdk.gateway.routing import Match, Router, Target, upstream_path
 
 
 def match(routes: list[dict[str, Any]], path: str = "/", **request: Any) -> Match | None:
-    """Route a request among routes that are named in their order: a, b, c, ..."""
+    """Route a request among routes that are named by their order: a, b, c, ..."""
     service = Service(id="s", name="s", host="up.test")
     made = {
         name: Route(id=name, name=name, service_id="s", order=order, **fields)
@@ -100,7 +100,7 @@ def test_captures_of_a_regex_path() -> None:
     assert (found.matched, found.unnamed, found.named) == ("/probe/42/word", ("42", "word", ""), {"id": "42"})
 
 
-def test_a_route_of_a_disabled_service_is_not_there() -> None:
+def test_a_route_of_a_disabled_service_is_ignored() -> None:
     service = Service(id="s", name="s", host="up.test", enabled=False)
     route = Route(id="r", name="r", service_id="s", paths=("/",))
     target = Target("GET", "http", "x.test", 80, "/", [])
@@ -167,8 +167,8 @@ def test_a_path_is_escaped_for_the_upstream() -> None:
 
 
 @pytest.mark.timeout(20)
-def test_a_long_path_takes_no_long_time() -> None:
-    """No client may keep the gateway busy with a path."""
+def test_a_long_path_is_handled_in_time() -> None:
+    """A path from a client must not keep the gateway busy."""
     long = b"/" + b"a" * 100_000
     assert paths.normalize(long + b"%20") == long + b" "
     assert paths.normalize(long + b"/b") == long + b"/b"

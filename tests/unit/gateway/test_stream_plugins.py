@@ -1,4 +1,4 @@
-"""Plugins behind a plugin server in both subsystems: each asks, starts instances and connects for itself."""
+"""Plugins behind a plugin server in both subsystems: each queries, starts instances and connects separately."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def server(tmp_path: Path, loop: Loop) -> Iterator[ProtoBufServer]:
 
 
 def settings(folder: Path) -> dict[str, str]:
-    """A query command that notes each time it runs, and a plugin for both subsystems."""
+    """A query command that records each run, and a plugin for both subsystems."""
     (folder / "dump.json").write_text(json.dumps({"Protocol": "ProtoBuf:1", "Plugins": [PLUGIN]}))
     asked, dump = (shlex.quote(str(folder / name)) for name in ("asked", "dump.json"))
     return {
@@ -55,7 +55,7 @@ plugins: [{{name: p, protocols: [http, tcp]}}]
 """
 
 
-def test_each_subsystem_has_its_own(serve: Serve, server: ProtoBufServer, tmp_path: Path) -> None:
+def test_each_subsystem_has_its_own_instances(serve: Serve, server: ProtoBufServer, tmp_path: Path) -> None:
     with tcp_service(once(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")) as port:
         running = serve(text(port), **settings(tmp_path), stream_listen="127.0.0.1:0")
         assert (tmp_path / "asked").read_text() == "once\nonce\n"
@@ -76,6 +76,6 @@ def test_each_subsystem_has_its_own(serve: Serve, server: ProtoBufServer, tmp_pa
     assert by_instance == {1: {"access", "log"}, 2: {"preread", "log"}}
 
 
-def test_without_a_stream_listener_there_is_one_question(serve: Serve, server: ProtoBufServer, tmp_path: Path) -> None:
+def test_without_a_stream_listener_there_is_one_query(serve: Serve, server: ProtoBufServer, tmp_path: Path) -> None:
     serve(text(1), **settings(tmp_path))
     assert (tmp_path / "asked").read_text() == "once\n"

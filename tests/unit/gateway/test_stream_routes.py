@@ -1,4 +1,4 @@
-"""The route that a TCP connection takes, and Kong's messages about invalid routes."""
+"""The route of a TCP connection, and Kong's messages about invalid routes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLIENT = Endpoints("10.1.2.3", 40000, "192.168.0.1", 9100)
 
 
 def chosen(folder: Path, *routes: str, ends: Endpoints = CLIENT, service: str = "") -> str | None:
-    """The name of the route that a connection takes; each route is written without its braces."""
+    """Give the name of the route of a connection; each route is written without its braces."""
     listed = ", ".join(f"{{protocols: [tcp], {route}}}" for route in routes)
     text = f'{{_format_version: "3.0", services: [{{name: s, url: "tcp://up:1", {service} routes: [{listed}]}}]}}'
     match = StreamRouter(load(folder, text)).match(ends)
@@ -41,7 +41,7 @@ def test_conditions(tmp_path: Path, route: str, matches: bool) -> None:
     assert chosen(tmp_path, f"name: r, {route}") == ("r" if matches else None)
 
 
-def test_addresses_of_version_6(tmp_path: Path) -> None:
+def test_ipv6_addresses(tmp_path: Path) -> None:
     ends = Endpoints("fe80::1%eth0", 1, "::1", 9100)
     assert chosen(tmp_path, 'name: r, sources: [{ip: "fe80::/10"}], destinations: [{ip: "::1"}]', ends=ends) == "r"
 
@@ -60,12 +60,12 @@ def test_the_more_specific_route_wins(tmp_path: Path, less: str, more: str) -> N
     assert chosen(tmp_path, f"name: more, {more}", f"name: less, {less}") == "more"
 
 
-def test_of_two_alike_the_first_wins(tmp_path: Path) -> None:
+def test_of_two_equal_routes_the_first_wins(tmp_path: Path) -> None:
     routes = [f"name: {name}, destinations: [{{port: 9100}}]" for name in ("b", "a")]
     assert chosen(tmp_path, *routes) == "b"
 
 
-def test_the_routes_of_a_disabled_service_are_not_there(tmp_path: Path) -> None:
+def test_the_routes_of_a_disabled_service_are_ignored(tmp_path: Path) -> None:
     assert chosen(tmp_path, "name: r, destinations: [{port: 9100}]", service="enabled: false,") is None
 
 
@@ -73,7 +73,7 @@ def test_routes_for_http_take_no_streams(tmp_path: Path) -> None:
     assert chosen(tmp_path, "name: r, protocols: [http], paths: [/]") is None
 
 
-def test_entities_carry_what_was_written(tmp_path: Path) -> None:
+def test_entities_have_the_written_fields(tmp_path: Path) -> None:
     text = """
 _format_version: "3.0"
 routes: [{name: r, protocols: [tcp], sources: [{ip: 10.0.0.0/8}], destinations: [{port: 9100}]}]
@@ -103,11 +103,11 @@ routes: [{name: r, protocols: [tcp], sources: [{ip: 10.0.0.0/8}], destinations: 
         ),
     ],
 )
-def test_what_kong_refuses(tmp_path: Path, route: str, message: str) -> None:
+def test_invalid_routes(tmp_path: Path, route: str, message: str) -> None:
     assert faults(tmp_path, f'{{_format_version: "3.0", routes: [{{{route}}}]}}') == [f"1: {message}"]
 
 
-def test_protocols_that_this_gateway_lacks_are_said(tmp_path: Path) -> None:
+def test_protocols_that_this_gateway_lacks_are_named(tmp_path: Path) -> None:
     config = load(tmp_path, '{_format_version: "3.0", routes: [{protocols: [tcp, tls, udp], sources: [{port: 1}]}]}')
     assert tuple(notice.message for notice in config.notices) == (
         "routes for tls are not served: the embedded gateway's streams are plain TCP",

@@ -1,4 +1,4 @@
-"""TCP streams: carried whole, both ways, through ``preread`` and ``log``, and ended on both sides."""
+"""TCP streams: carried completely in both directions, through ``preread`` and ``log``, and ended on both sides."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEGABYTE = 1 << 20
 
 
 class Logged:
-    """A plugin that keeps the sessions whose ``log`` it has run."""
+    """A plugin that keeps the sessions of its ``log`` calls."""
 
     def __init__(self) -> None:
         self.sessions: list[Session] = []
@@ -75,7 +75,7 @@ def test_preread_chooses_the_target_and_log_sees_the_session(serve: Serve) -> No
 
 @pytest.mark.parametrize("raised", [Exit(403, None), Refused("not in preread"), KeyError("a bug")], ids=repr)
 def test_a_plugin_ends_a_stream_with_a_reset(serve: Serve, raised: BaseException) -> None:
-    """The client sees a reset, not an empty answer; ``log`` runs nevertheless."""
+    """The client sees a reset, not an empty answer; ``log`` still runs."""
     logged = Logged()
 
     async def preread(exchange: Exchange) -> None:
@@ -151,7 +151,7 @@ def test_an_upstream_without_targets_ends_the_stream(serve: Serve) -> None:
     assert "failure to get a peer from the ring-balancer" in running.errors.getvalue()
 
 
-def test_a_name_that_nobody_has_ends_the_stream(serve: Serve) -> None:
+def test_an_unknown_name_ends_the_stream(serve: Serve) -> None:
     running = serve(configuration(1).replace("127.0.0.1:1", "nobody.invalid:1"), **STREAMS)
     with pytest.raises(ConnectionResetError):
         talk(running)
@@ -176,7 +176,7 @@ def test_much_data_goes_both_ways_at_once(serve: Serve) -> None:
         sender.join(DEADLINE)
 
 
-def test_no_more_is_taken_from_a_service_than_the_client_reads(serve: Serve) -> None:
+def test_a_service_is_only_read_as_fast_as_the_client_reads(serve: Serve) -> None:
     sent: list[int] = []
     content = b"x" * 64 * MEGABYTE
 
@@ -192,7 +192,7 @@ def test_no_more_is_taken_from_a_service_than_the_client_reads(serve: Serve) -> 
         with connect(running) as client:
             wait_until(lambda: bool(sent))
             settled = -1
-            while settled != sum(sent):  # what the systems' buffers hold is all that leaves the service
+            while settled != sum(sent):  # Only as much as the systems' buffers hold leaves the service.
                 settled = sum(sent)
                 threading.Event().wait(0.2)
             assert settled < len(content)
@@ -200,7 +200,7 @@ def test_no_more_is_taken_from_a_service_than_the_client_reads(serve: Serve) -> 
 
 
 def test_the_end_of_the_client_ends_the_session_as_in_nginx(serve: Serve) -> None:
-    """proxy_half_close is off by default: the service gets all bytes of the client, its answer is not awaited."""
+    """proxy_half_close is off by default: the service gets all bytes of the client, and its answer is not awaited."""
     received: list[bytes] = []
 
     def note(connection: socket.socket) -> None:
@@ -215,7 +215,7 @@ def test_the_end_of_the_client_ends_the_session_as_in_nginx(serve: Serve) -> Non
 
 
 @pytest.mark.parametrize("setting", ["nginx_sproxy_proxy_half_close", "nginx_stream_proxy_half_close"])
-def test_half_closed_streams_go_on_where_that_is_set(serve: Serve, setting: str) -> None:
+def test_half_closed_streams_go_on_if_configured(serve: Serve, setting: str) -> None:
     with tcp_service(after_the_end) as port:
         running = serve(configuration(port), **STREAMS, **{setting: "on"})
         with connect(running) as client:
@@ -225,8 +225,8 @@ def test_half_closed_streams_go_on_where_that_is_set(serve: Serve, setting: str)
         wait_until(lambda: connections(running) == 0)
 
 
-def test_an_answer_is_whole_though_the_client_sends_on(serve: Serve) -> None:
-    """The service ends while bytes of the client are on their way: closing with them unread would cut the answer."""
+def test_an_answer_is_complete_though_the_client_keeps_sending(serve: Serve) -> None:
+    """The service ends while bytes of the client are on their way: a close with unread bytes would cut the answer."""
     answer = b"y" * 4 * MEGABYTE
 
     with tcp_service(once(answer)) as port, connect(serve(configuration(port), **STREAMS)) as client:
@@ -259,7 +259,7 @@ def test_a_silent_stream_ends_after_the_service_s_read_timeout(serve: Serve) -> 
     assert "[info] kong: connection timed out: nothing was sent for 0.05 s while proxying" in running.errors.getvalue()
 
 
-def test_a_slow_log_handler_holds_no_client(serve: Serve) -> None:
+def test_a_slow_log_handler_delays_no_client(serve: Serve) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     async def log(exchange: Exchange) -> None:
@@ -301,7 +301,7 @@ def _refused(running: Running) -> bool:
     return False
 
 
-def test_a_stop_without_patience_cuts_open_streams(serve: Serve) -> None:
+def test_a_fast_stop_cuts_open_streams(serve: Serve) -> None:
     with tcp_service(echo) as port:
         running = serve(configuration(port), **STREAMS)
         with connect(running) as client:
@@ -313,7 +313,7 @@ def test_a_stop_without_patience_cuts_open_streams(serve: Serve) -> None:
     assert "[notice] kong: 1 open TCP connections were cut off" in running.errors.getvalue()
 
 
-def test_a_reload_leaves_open_streams_alone(serve: Serve, tmp_path: Path) -> None:
+def test_a_reload_keeps_open_streams(serve: Serve, tmp_path: Path) -> None:
     with tcp_service(echo) as port, tcp_service(lambda connection: connection.sendall(b"new")) as other:
         running = serve(configuration(port), **STREAMS)
         with connect(running) as client:
@@ -354,6 +354,6 @@ def test_a_port_that_is_taken_is_named_with_the_hint(serve: Serve) -> None:
         serve(configuration(port), stream_listen=f"127.0.0.1:{port}")
 
 
-def test_routes_for_tcp_without_a_listener_are_said(serve: Serve) -> None:
+def test_routes_for_tcp_without_a_listener_are_named(serve: Serve) -> None:
     running = serve(configuration(1))
     assert "routes for tcp are not served; set KONG_STREAM_LISTEN to an address" in running.errors.getvalue()

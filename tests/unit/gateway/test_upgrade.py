@@ -1,4 +1,4 @@
-"""WebSocket upgrades: passed on to the service, and carried both ways once it agrees."""
+"""WebSocket upgrades: passed on to the service, and carried in both directions after it agrees."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def echoes(seen: Seen, connection: socket.socket) -> None:
 
 
 def agreed(connection: socket.socket) -> dict[str, str]:
-    """Read exactly the head of a 101; returns its headers."""
+    """Read exactly the head of a 101; return its headers."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         piece = connection.recv(1)
@@ -60,14 +60,14 @@ def exactly(connection: socket.socket, size: int) -> bytes:
 
 
 @contextlib.contextmanager
-def asked(gateway: Running, then: bytes = b"") -> Iterator[socket.socket]:
+def upgrade_requested(gateway: Running, then: bytes = b"") -> Iterator[socket.socket]:
     with gateway.connect() as connection:
         connection.sendall(ASK + then)
         yield connection
 
 
 class Phases(PythonPlugin):
-    """A plugin that notes its phases with the status of the response, and may answer in ``access``."""
+    """A plugin that records its phases with the status of the response, and may answer in ``access``."""
 
     def __init__(self, answer: Exit | None = None) -> None:
         self.ran: list[tuple[str, int | None]] = []
@@ -99,8 +99,8 @@ def gateway(serve: Serve, upstream: Upstream) -> Running:
 def test_bytes_go_both_ways_and_access_and_log_run(gateway: Running, upstream: Upstream) -> None:
     phases = Phases()
     gateway.use(phases)
-    with asked(gateway) as connection:
-        told = agreed(connection)
+    with upgrade_requested(gateway) as connection:
+        headers = agreed(connection)
         for message in (b"one", b"\x00\xff" * 300_000, b"two"):
             sender = threading.Thread(target=connection.sendall, args=(message,))
             sender.start()
@@ -109,11 +109,11 @@ def test_bytes_go_both_ways_and_access_and_log_run(gateway: Running, upstream: U
         assert [phase for phase, _ in phases.ran] == ["rewrite", "access"]
     assert phases.phases_of_request() == [("rewrite", None), ("access", None), ("log", 101)]
 
-    assert told["upgrade"] == "websocket"
-    assert told["connection"] == "upgrade"
-    assert (told["sec-websocket-accept"], told["x-up"], told["x-plugin"]) == ("zz", "yes", "2")
-    assert not {"content-length", "date"} & told.keys()
-    assert {"via", "x-kong-upstream-latency", "x-kong-proxy-latency", "x-kong-request-id"} <= told.keys()
+    assert headers["upgrade"] == "websocket"
+    assert headers["connection"] == "upgrade"
+    assert (headers["sec-websocket-accept"], headers["x-up"], headers["x-plugin"]) == ("zz", "yes", "2")
+    assert not {"content-length", "date"} & headers.keys()
+    assert {"via", "x-kong-upstream-latency", "x-kong-proxy-latency", "x-kong-request-id"} <= headers.keys()
     (seen,) = upstream.seen
     assert seen.line == b"GET /chat?x=1 HTTP/1.1"
     assert (seen.values("connection"), seen.values("upgrade")) == ([b"keep-alive, Upgrade"], [b"websocket"])
@@ -123,15 +123,15 @@ def test_bytes_go_both_ways_and_access_and_log_run(gateway: Running, upstream: U
     assert "[error]" not in gateway.errors.getvalue()
 
 
-def test_what_the_client_sends_too_early_is_not_lost(gateway: Running) -> None:
-    with asked(gateway, b"early") as connection:
+def test_early_bytes_of_the_client_are_kept(gateway: Running) -> None:
+    with upgrade_requested(gateway, b"early") as connection:
         agreed(connection)
         assert exactly(connection, 5) == b"early"
 
 
 def test_the_service_s_first_bytes_may_come_with_its_answer(gateway: Running, upstream: Upstream) -> None:
     upstream.answer = lambda seen, connection: connection.sendall(AGREED + b"welcome")
-    with asked(gateway) as connection:
+    with upgrade_requested(gateway) as connection:
         agreed(connection)
         assert exactly(connection, 7) == b"welcome"
 
@@ -146,7 +146,7 @@ def test_over_tls(serve: Serve, upstream: Upstream) -> None:
         assert exactly(connection, 100_000) == b"x" * 100_000
 
 
-def test_the_end_of_the_service_is_the_client_s(gateway: Running, upstream: Upstream) -> None:
+def test_the_end_of_the_service_ends_the_client_s_side(gateway: Running, upstream: Upstream) -> None:
     def one_word(seen: Seen, connection: socket.socket) -> None:
         connection.sendall(AGREED + b"bye")
         connection.shutdown(socket.SHUT_WR)
@@ -154,14 +154,14 @@ def test_the_end_of_the_service_is_the_client_s(gateway: Running, upstream: Upst
     upstream.answer = one_word
     phases = Phases()
     gateway.use(phases)
-    with asked(gateway) as connection:
+    with upgrade_requested(gateway) as connection:
         agreed(connection)
         assert exactly(connection, 3) == b"bye"
         assert connection.recv(1) == b""
     assert phases.phases_of_request()[-1] == ("log", 101)
 
 
-def test_the_end_of_the_client_is_the_service_s(gateway: Running, upstream: Upstream) -> None:
+def test_the_end_of_the_client_ends_the_service_s_side(gateway: Running, upstream: Upstream) -> None:
     received: list[bytes] = []
     ended = threading.Event()
 
@@ -174,7 +174,7 @@ def test_the_end_of_the_client_is_the_service_s(gateway: Running, upstream: Upst
     upstream.answer = listens
     phases = Phases()
     gateway.use(phases)
-    with asked(gateway) as connection:
+    with upgrade_requested(gateway) as connection:
         agreed(connection)
         connection.sendall(b"last words")
     assert ended.wait(DEADLINE)
@@ -218,10 +218,10 @@ def test_another_upgrade_is_not_passed_on(gateway: Running, upstream: Upstream, 
     assert ("response", 200) in phases.phases_of_request()
 
 
-def test_silence_ends_it_as_the_service_s_read_timeout_says(serve: Serve, upstream: Upstream) -> None:
+def test_silence_ends_it_after_the_service_s_read_timeout(serve: Serve, upstream: Upstream) -> None:
     upstream.answer = echoes
     gateway = serve(CONFIGURATION.format(port=upstream.port, read_timeout=200))
-    with asked(gateway) as connection:
+    with upgrade_requested(gateway) as connection:
         agreed(connection)
         connection.sendall(b"one")
         assert exactly(connection, 3) == b"one"
@@ -233,7 +233,7 @@ def test_silence_ends_it_as_the_service_s_read_timeout_says(serve: Serve, upstre
 def test_the_end_of_the_gateway_ends_it(gateway: Running) -> None:
     phases = Phases()
     gateway.use(phases)
-    with asked(gateway) as connection:
+    with upgrade_requested(gateway) as connection:
         agreed(connection)
         gateway.loop.run(gateway.gateway.stop(grace=0))
         with contextlib.suppress(ConnectionError):

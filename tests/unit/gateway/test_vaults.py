@@ -1,4 +1,4 @@
-"""References in a plugin's configuration: what the plugin gets, and how Kong keeps the references."""
+"""References in a plugin's configuration: the values that the plugin gets, and Kong's rules for references."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def resolve(config: dict[str, Any], *vaults: Vault) -> tuple[dict[str, Any], lis
     ],
 )
 def test_fields_that_are_referenceable_hold_the_secret(config: dict[str, Any], expected: dict[str, Any]) -> None:
-    # A record in the schema is there with its fields, as in Kong, and holds nothing here.
+    # As in Kong, the result has the schema's record also without configuration; it is empty here.
     config = {"auth": {}, **config}
     resolved, warnings = resolve(config)
     assert resolved == {"auth": {}, **expected}
@@ -119,7 +119,7 @@ def test_a_vault_is_named_by_its_prefix_and_gives_names_one(reference: str, secr
 @pytest.mark.parametrize(
     "scope", [{}, {"route_id": "r"}, {"service_id": "s", "consumer_id": "c", "instance_name": "i"}]
 )
-def test_fields_with_the_names_of_kong_s_keys_hold_kong_s_values_or_are_not_there(scope: dict[str, str]) -> None:
+def test_fields_with_the_names_of_kong_s_keys_hold_kong_s_values_or_are_absent(scope: dict[str, str]) -> None:
     names = (
         "route_id",
         "service_id",
@@ -153,7 +153,7 @@ services:
 
 
 def test_start_instance_carries_the_secrets_and_the_references(tmp_path: Path) -> None:
-    """From kong.yml to the wire, with what the gateway says of a secret that is not there."""
+    """From kong.yml to the wire, with the gateway's messages about a missing secret."""
     (tmp_path / "kong.yml").write_text(DECLARATIVE)
     schema = {"name": "probe", "fields": [{"config": {"type": "record", "fields": list(FIELDS)}}]}
     described = {"Name": "probe", "Priority": 1, "Version": "1", "Phases": ["access"], "Schema": schema}

@@ -1,4 +1,4 @@
-"""A folder of plugins, a data directory, and a folder of wheels in place of an index: no test here has a network."""
+"""A folder of plugins, a data directory, and a folder of wheels as the index: no test here uses a network."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ NOT_FOUND = (
 
 
 class Write(Protocol):
-    """Writes a file below the folder of plugins."""
+    """Write a file below the folder of plugins."""
 
     def __call__(self, name: str, text: str = PLUGIN) -> Path: ...
 
 
 class Install(Protocol):
-    """Installs what the folder of plugins asks for, with further variables in the environment."""
+    """Install the packages of the folder of plugins, with additional variables in the environment."""
 
     def __call__(self, **variables: str) -> Packages: ...
 
@@ -81,10 +81,10 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment(data: Path, index: Path, home: Path) -> dict[str, str]:
-    """Give an environment in which pip knows the wheels of a folder and nothing else."""
+    """Give an environment in which pip only finds the wheels of a folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("KONG_", "PIP_"))}
     paths = {"KONG_PYTHON_DATA_DIR": str(data), "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": os.devnull}
-    # With a PIP_CERT, pip is not asked for the one of pip.conf, which takes as long as an install.
+    # Without a PIP_CERT, the tests would run pip to read its setting, which takes as long as an install.
     return {**kept, **paths, "PIP_NO_INDEX": "1", "PIP_CERT": os.devnull, "HOME": str(home)}
 
 
@@ -109,7 +109,7 @@ def located(folder: Path, environ: Mapping[str, str]) -> Callable[[], Packages]:
 
 @pytest.fixture
 def fake_pip(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unpack the last wheel that a line's name fits, without dependencies: a run of pip takes a second."""
+    """Unpack the last wheel that matches a line's name, without dependencies: a run of pip takes a second."""
 
     def unpack(file: Path, work: Path, environ: Mapping[str, str], seconds: float, building: bool) -> Outcome:
         read = requirements.read(file, None)

@@ -30,7 +30,7 @@ def directory(place: Path, **modules: str) -> Path:
     return place
 
 
-def test_the_first_one_wins_and_the_pdks_own_comes_last(tmp_path: Path) -> None:
+def test_the_first_directory_wins_and_the_pdk_s_is_the_last(tmp_path: Path) -> None:
     own = directory(tmp_path / "own", one="X = 'own'", msgpack="X = 'own'")
     for_all = directory(tmp_path / "all", one="X = 'all'", two="X = 'all'")
     script = "import one, two, msgpack, yaml; print(one.X, two.X, msgpack.X, len(yaml.__name__))"
@@ -42,8 +42,8 @@ def test_the_standard_library_cannot_be_replaced(tmp_path: Path) -> None:
     assert after("import asyncio, dataclasses; print(dataclasses.fields.__name__)", own) == ["fields"]
 
 
-def test_imported_modules_stay_and_the_pdk_with_them(tmp_path: Path) -> None:
-    """The package kong-pdk, which many a requirements.txt has, is kong_pdk too."""
+def test_imported_modules_and_the_pdk_stay(tmp_path: Path) -> None:
+    """kong-pdk, which many requirements.txt files have, also contains a package kong_pdk."""
     own = directory(tmp_path / "own")
     (own / "kong_pdk" / "pdk" / "kong").mkdir(parents=True)
     for folder in ("kong_pdk", "kong_pdk/pdk", "kong_pdk/pdk/kong"):
@@ -51,7 +51,7 @@ def test_imported_modules_stay_and_the_pdk_with_them(tmp_path: Path) -> None:
     assert after("import kong_pdk.pdk.kong as kong; print(kong.kong.__name__)", own) == ["kong"]
 
 
-def test_pth_files_count(tmp_path: Path) -> None:
+def test_pth_files_are_read(tmp_path: Path) -> None:
     own = directory(tmp_path / "own")
     directory(own / "inner", one="X = 'inner'")
     (own / "some.pth").write_text("inner\nimport sys; sys.seen = 'yes'\n")
@@ -66,7 +66,7 @@ def test_metadata_is_found(tmp_path: Path) -> None:
     assert after("from importlib.metadata import version; print(version('alpha'))", own) == ["1.0"]
 
 
-def test_twice_is_once(tmp_path: Path) -> None:
+def test_a_directory_is_activated_once(tmp_path: Path) -> None:
     own = directory(tmp_path / "own")
     assert after("activate([Path(sys.argv[2])]); print(sys.path.count(sys.argv[2]))", own) == ["1"]
 

@@ -1,4 +1,4 @@
-"""Whose packages are used: this user's own and root's, where nobody else could have written them."""
+"""Which installed packages are used: this user's own and root's, if no other user could have changed them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_an_environment_that_others_could_have_written_is_not_used(  # noqa: PLR
     tamper(made.parent if what == ".." else made / what)
     packages = located()
     assert packages.directories("one") == []
-    [refused] = [each for wanted in packages.missing for each in packages.store.refused(wanted)]
+    [refused] = [each for missing in packages.missing for each in packages.store.refused(missing)]
     assert f"{made} is not used: " in str(refused)
     assert reason in str(refused)
     assert ("chown -R" if tamper is given_away else "chmod -R go-w") in refused.hint
@@ -100,7 +100,7 @@ def test_without_an_install_the_message_names_the_directory(folder: Path, locate
 
 
 @pytest.mark.parametrize(("mode", "shared"), [(0o777, 0o1777), (0o2775, 0o3775), (0o1775, 0o1775), (0o755, 0o755)])
-def test_a_shared_directory_stays_one_and_gets_the_sticky_bit(
+def test_a_shared_directory_stays_shared_and_gets_the_sticky_bit(
     mode: int, shared: int, installed: Install, data: Path
 ) -> None:
     data.mkdir()
@@ -112,13 +112,13 @@ def test_a_shared_directory_stays_one_and_gets_the_sticky_bit(
 
 
 @AS_ROOT
-def test_where_users_share_a_volume_each_has_its_own(
+def test_users_who_share_a_volume_have_their_own_environments(
     located: Locate, installed: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [made] = installed().directories("one")
     for path in (made.parent, *made.parent.rglob("*")):
         os.chown(path, STRANGER, 0)
-    theirs = made.parent.rename(made.parent.with_name(str(STRANGER)))
+    other_folder = made.parent.rename(made.parent.with_name(str(STRANGER)))
 
     packages = located()
     assert packages.directories("one") == []
@@ -126,10 +126,10 @@ def test_where_users_share_a_volume_each_has_its_own(
     assert str(refused).endswith(f"its folder belongs to uid {STRANGER}, and uid 0 uses its own and root's alone")
     [own] = installed().directories("one")
     assert own.parent.name == "0"
-    assert (theirs / own.name).is_dir()
+    assert (other_folder / own.name).is_dir()
 
     monkeypatch.setattr("os.geteuid", lambda: STRANGER)
-    assert located().directories("one") == [theirs / own.name]
+    assert located().directories("one") == [other_folder / own.name]
     monkeypatch.setattr("os.geteuid", lambda: STRANGER + 1)
     assert located().directories("one") == [own]
 
@@ -138,7 +138,7 @@ def test_where_users_share_a_volume_each_has_its_own(
 def test_the_owner_counts_and_not_the_name_of_the_folder(
     located: Locate, installed: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``COPY --chown=kong`` takes what root has installed in an earlier stage to another user."""
+    """``COPY --chown=kong`` gives packages that root has installed in an earlier stage to another user."""
     [made] = installed().directories("one")
     for path in (made.parent, *made.parent.rglob("*")):
         os.chown(path, STRANGER, 0)
@@ -147,23 +147,23 @@ def test_the_owner_counts_and_not_the_name_of_the_folder(
 
 
 @AS_ROOT
-def test_a_strangers_folder_in_the_way_is_named() -> None:
+def test_a_folder_of_another_user_is_named() -> None:
     with tempfile.TemporaryDirectory() as data:
         shared = [Path(data), Path(data) / "environments"]
-        theirs = shared[1] / str(STRANGER + 1)
-        theirs.mkdir(parents=True)
-        os.chown(theirs, STRANGER, STRANGER)
+        other_folder = shared[1] / str(STRANGER + 1)
+        other_folder.mkdir(parents=True)
+        os.chown(other_folder, STRANGER, STRANGER)
         for path in shared:
             path.chmod(0o1777)
         os.seteuid(STRANGER + 1)
         try:
-            mine = Store(Path(data))
-            with mine.workspace() as work, pytest.raises(StoreError) as raised:
+            store = Store(Path(data))
+            with store.workspace() as work, pytest.raises(StoreError) as raised:
                 (work / "environment").mkdir()
-                mine.accept(work / "environment", Requirements(Path("requirements.txt"), None, "0"))
+                store.accept(work / "environment", Requirements(Path("requirements.txt"), None, "0"))
         finally:
             os.seteuid(0)
-    assert str(raised.value) == f"{theirs} is of uid {STRANGER}, and in the way"
+    assert str(raised.value) == f"{other_folder} is of uid {STRANGER}, and in the way"
     assert "remove it, or name another KONG_PYTHON_DATA_DIR" in raised.value.hint
 
 
@@ -204,7 +204,7 @@ def test_packages_of_root_are_used_by_every_user(
     [made] = installed().directories("one")
     for path in (made, *made.rglob("*")):
         assert (path.stat().st_uid, path.stat().st_mode & 0o444) == (0, 0o444)
-    # The user whom the data directory belongs to can go on installing.
+    # The owner of the data directory can continue to install.
     assert ((data / "environments").stat().st_uid, (data / "environments").stat().st_mode & 0o1777) == (
         STRANGER,
         0o1775,

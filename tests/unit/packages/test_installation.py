@@ -1,4 +1,4 @@
-"""Which packages are installed, where they are kept, and what the log and the problems say; pip is a fake."""
+"""Which packages are installed, where they are kept, and the messages in the log and the problems; pip is a fake."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_crash_of_pip_is_one_line_without_a_password(
     one: None, installed: Install, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crash = "ERROR: Exception:\nTraceback (most recent call last):\n  File 'x'\n    f('s3c/r@t')\nKeyError: 's3c/r@t'\n"
-    monkeypatch.setattr("kong_pdk.packages.pip.install", lambda *given: Outcome(2, crash, ""))
+    monkeypatch.setattr("kong_pdk.packages.pip.install", lambda *args: Outcome(2, crash, ""))
     with caplog.at_level(logging.INFO):
         [problem] = installed(PIP_INDEX_URL="https://bob:s3c%2Fr%40t@index.invalid/").problems
     assert problem.message.endswith("cannot be installed: pip crashed: KeyError: ****")
@@ -166,7 +166,7 @@ def test_a_password_is_masked_before_a_line_is_cut(
     one: None, installed: Install, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = f"ERROR: {'x' * 480} https://me:{'s3cr3t' * 9}@index.invalid/\n"
-    monkeypatch.setattr("kong_pdk.packages.pip.install", lambda *given: Outcome(1, output, ""))
+    monkeypatch.setattr("kong_pdk.packages.pip.install", lambda *args: Outcome(1, output, ""))
     with caplog.at_level(logging.INFO):
         [problem] = installed().problems
     assert "x" * 480 in problem.message
@@ -250,20 +250,25 @@ def test_leftovers_of_a_killed_start_are_removed(one: None, installed: Install, 
     assert [entry.name for entry in data.iterdir()] == ["environments"]
 
 
-def test_environments_without_use_for_a_month_are_removed(one: None, installed: Install, data: Path) -> None:
+def test_environments_that_were_unused_for_a_month_are_removed(one: None, installed: Install, data: Path) -> None:
     long_ago = time.time() - MONTH_SECONDS
-    mine = data / "environments" / str(os.geteuid())
-    for path in (mine / "all-unused", mine / "all-used", mine / "all-recent", mine.with_name("all-of-an-old-version")):
+    user_folder = data / "environments" / str(os.geteuid())
+    for path in (
+        user_folder / "all-unused",
+        user_folder / "all-used",
+        user_folder / "all-recent",
+        user_folder.with_name("all-of-an-old-version"),
+    ):
         path.mkdir(parents=True)
         os.utime(path, (long_ago, long_ago) if path.name != "all-recent" else None)
-    used = os.open(mine / "all-used", os.O_RDONLY)
+    used = os.open(user_folder / "all-used", os.O_RDONLY)
     try:
         fcntl.flock(used, fcntl.LOCK_SH)
         [own] = installed().directories("one")
     finally:
         os.close(used)
-    assert {entry.name for entry in mine.parent.iterdir()} == {mine.name}
-    assert {entry.name for entry in mine.iterdir()} == {"all-used", "all-recent", own.name}
+    assert {entry.name for entry in user_folder.parent.iterdir()} == {user_folder.name}
+    assert {entry.name for entry in user_folder.iterdir()} == {"all-used", "all-recent", own.name}
 
 
 def test_the_wait_for_another_start_ends(one: None, installed: Install, data: Path) -> None:

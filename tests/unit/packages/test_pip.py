@@ -1,4 +1,4 @@
-"""Runs of pip itself: what it installs, what it sees, what it writes, and how it ends."""
+"""Runs of pip itself: what it installs, sees and writes, and how it ends."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_pip_installs_dependencies_and_writes_nowhere_else(
 ) -> None:
     write("one.py")
     write("requirements.txt", "beta\n")
-    # Without a rustc in PATH: pip asks for its version, and rustup's writes to the home directory.
+    # Without a rustc in PATH: pip asks for its version, and rustup's rustc writes to the home directory.
     packages = installed(PATH=os.defpath)
     [made] = packages.directories("one")
     assert {path.name for path in made.glob("*.py")} == {"alpha.py", "beta.py"}
@@ -90,18 +90,18 @@ def test_an_index_that_cannot_be_reached_is_named(one: None, installed: Install)
 def test_no_password_gets_into_the_log(
     place: str, index: str, write: Write, installed: Install, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given = {**NO_WHEELS, "no_proxy": "*"}
+    variables = {**NO_WHEELS, "no_proxy": "*"}
     write("one.py")
     if place == "variable":
-        given["PIP_INDEX_URL"] = index
+        variables["PIP_INDEX_URL"] = index
         write("requirements.txt", "alpha\n")
     elif place == "file":
         write("requirements.txt", f"--index-url {index}\nalpha\n")
     else:
-        given["SECRET"] = index.removeprefix("http://").partition("@127")[0]
-        write("requirements.txt", f"--index-url {index.replace(given['SECRET'], '${SECRET}')}\nalpha\n")
+        variables["SECRET"] = index.removeprefix("http://").partition("@127")[0]
+        write("requirements.txt", f"--index-url {index.replace(variables['SECRET'], '${SECRET}')}\nalpha\n")
     with caplog.at_level(logging.INFO):
-        [problem] = installed(**given).problems
+        [problem] = installed(**variables).problems
     text = f"{problem}\n{caplog.text}"
     assert "pip: " in text or "%2F for /" in text
     assert "s3cr3t" not in text
@@ -116,7 +116,7 @@ def test_a_password_that_may_be_a_path_is_named_after_pip_has_failed(
     assert "the password in the URL here holds a character that ends it" in problem.message
 
 
-# A build that needs no other package, and so no index. It writes its environment into a file.
+# A build that needs no other package, and so no index. It writes its environment to a file.
 BACKEND = """
 import json, os, pathlib, zipfile
 
@@ -136,7 +136,7 @@ SECRETS = {"KONG_PG_PASSWORD": "x", "AWS_SECRET_ACCESS_KEY": "x", "DATABASE_URL"
 
 @pytest.fixture
 def build_environment(tmp_path: Path, write: Write) -> Path:
-    """Write a package, ./native, and give the file into which its build writes its environment."""
+    """Write a package, ./native, and give the file to which its build writes its environment."""
     file = tmp_path / "environment.json"
     write("native/backend.py", BACKEND.format(str(file)))
     write("native/pyproject.toml", PROJECT)
@@ -162,14 +162,14 @@ def test_a_build_sees_only_the_variables_that_pip_needs(
     seen = json.loads(build_environment.read_text())
     assert not SECRETS.keys() & seen.keys()
     assert not {name for name in seen if name.startswith("KONG_")}
-    assert seen["PATH"].endswith(environ["PATH"])  # pip puts a folder of its own before it
-    wanted = {"HOME": environ["HOME"], **known, **named}
-    assert {name: seen.get(name) for name in wanted} == wanted
+    assert seen["PATH"].endswith(environ["PATH"])  # pip prepends its own folder.
+    expected = {"HOME": environ["HOME"], **known, **named}
+    assert {name: seen.get(name) for name in expected} == expected
 
 
 @pytest.fixture
 def archives(folder: Path, build_environment: Path, tmp_path: Path) -> Path:
-    """Put that package into a source archive, in a folder for ``PIP_FIND_LINKS``."""
+    """Put the package into a source archive, in a folder for ``PIP_FIND_LINKS``."""
     (folder / "native").rename(tmp_path / "native-1.0")
     (tmp_path / "native-1.0" / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: native\nVersion: 1.0\n")
     links = tmp_path / "sources"
@@ -179,7 +179,7 @@ def archives(folder: Path, build_environment: Path, tmp_path: Path) -> Path:
     return links
 
 
-def test_a_package_that_has_only_its_source(
+def test_a_package_without_a_wheel(
     folder: Path, write: Write, installed: Install, build_environment: Path, archives: Path
 ) -> None:
     write("requirements.txt", "native==1.0\n")
@@ -218,11 +218,11 @@ def test_a_package_that_needs_a_compiler_is_named(one: None, write: Write, insta
     assert problem.hint and "compiler" in problem.hint
 
 
-def test_settings_of_where_to_install_are_ignored(one: None, write: Write, installed: Install, tmp_path: Path) -> None:
+def test_settings_for_other_targets_are_ignored(one: None, write: Write, installed: Install, tmp_path: Path) -> None:
     write("logging.py", "raise RuntimeError('pip must not import modules beside the requirements')\n")
-    elsewhere = {"PIP_USER": "1", "PIP_PREFIX": str(tmp_path / "elsewhere"), "PIP_REQUIRE_VIRTUALENV": "1"}
+    target_settings = {"PIP_USER": "1", "PIP_PREFIX": str(tmp_path / "elsewhere"), "PIP_REQUIRE_VIRTUALENV": "1"}
     (tmp_path / "pip.conf").write_text("[install]\nuser = true\n")
-    packages = installed(**elsewhere, PIP_CONFIG_FILE=str(tmp_path / "pip.conf"), PIP_CERT="")
+    packages = installed(**target_settings, PIP_CONFIG_FILE=str(tmp_path / "pip.conf"), PIP_CERT="")
     assert packages.failed == {}
     assert [(directory / "alpha.py").exists() for directory in packages.directories("one")] == [True]
 
@@ -245,7 +245,7 @@ time.sleep(600)
 
 
 def has_ended(pid: str) -> bool:
-    """Wait until a process has ended; a zombie that nobody has reaped has."""
+    """Wait until a process has ended; an unreaped zombie has ended."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
@@ -311,7 +311,7 @@ print(*{name for top in tops for name in known.get(top, ()) if top != "google"})
 
 
 def test_the_imports_of_a_plugin_server_have_constraints() -> None:
-    """A library that the server comes to import has to be in IMPORTED, or plugins could break it."""
+    """A library that the server imports later must be in IMPORTED; otherwise plugins could break it."""
     done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True)
     imported = {normalized(name) for name in done.stdout.split()} - {"kong-python"}
     named = {normalized(re.split(r"[^\w.-]", line)[0]) for line in constraints().splitlines()}

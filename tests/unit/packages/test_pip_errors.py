@@ -1,4 +1,4 @@
-"""One message of pip's output, as recorded from the pip of Ubuntu 22.04, of Ubuntu 24.04 and of the index."""
+"""Messages from pip's output, as recorded from the pip of Ubuntu 22.04, of Ubuntu 24.04 and of the index."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE = Path("/plugins/requirements.txt")
 
 WHEEL = "alpha @ https://files.invalid/alpha-1.0-py3-none-any.whl"
 
-# The requirements file, the line that is named, and what the message and the hint have.
+# The requirements file, the named line, and parts of the message and the hint.
 REASONS: dict[str, tuple[str, int | None, str, str]] = {
     "no-such-package": ("alpha\nnowhere\n", 2, r"^Could not find a version .* nowhere \(from versions: none\)$", "fix"),
     "no-such-version": ("alpha==9\n", 1, r"^Could not find .* alpha==9 \(from versions: 1\.0, 2\.0\)$", "Python 3."),
@@ -68,7 +68,7 @@ REASONS: dict[str, tuple[str, int | None, str, str]] = {
     ),
     "disk-full": ("big\n", None, r"\[Errno 28\] No space left on device$", "KONG_PYTHON_DATA_DIR"),
 }
-# This pip does not say which line a file or directory is for.
+# This pip does not name the line for a file or directory.
 WITHOUT_LINE = {("build-refused", "pip-22.0.2"), ("build", "pip-22.0.2")}
 
 
@@ -114,7 +114,7 @@ SKIPPED = """  Skipping link: No sources permitted for alpha: https://index.inva
         ("beta", "none", False),
     ],
 )
-def test_only_the_source_of_the_version_asked_for_counts(asked: str, wheels: str, only_source: bool) -> None:
+def test_only_the_source_of_the_requested_version_counts(asked: str, wheels: str, only_source: bool) -> None:
     output = f"ERROR: Could not find a version that satisfies the requirement {asked} (from versions: {wheels})\n"
     reason = explain(Outcome(1, output, SKIPPED, building=False))
     assert ("the index has only its source" in reason.hint) is only_source
@@ -175,7 +175,7 @@ def test_the_file_that_pip_names_counts() -> None:
     assert reason.file == Path("/plugins/my files/more.txt")
 
 
-def test_the_address_of_a_repository_that_is_not_there_is_to_be_fixed() -> None:
+def test_a_missing_repository_has_the_hint_to_fix_its_address() -> None:
     outcome = recorded("pip-24.0", "git")
     log = outcome.log.replace("Failed to connect", "repository not found")
     assert "fix the address" in explain(replace(outcome, log=log)).hint

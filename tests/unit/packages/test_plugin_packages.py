@@ -28,7 +28,7 @@ PLUGINS = {
 
 @pytest.fixture
 def plugins(folder: Path, write: Write) -> Path:
-    """A plugin that needs alpha, and one that needs another version of it."""
+    """A plugin that needs alpha, and a plugin that needs another version of it."""
     for name, text in PLUGINS.items():
         write(name, text)
     return folder
@@ -36,13 +36,13 @@ def plugins(folder: Path, write: Write) -> Path:
 
 @pytest.fixture
 def place(plugins: Path, environ: Mapping[str, str], tmp_path: Path) -> Mapping[str, str]:
-    """The environment of a container with that folder."""
+    """The environment of a container with this folder."""
     return container_environment(environ, plugins, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def installed_place(tmp_path_factory: pytest.TempPathFactory, index: Path) -> Mapping[str, str]:
-    """The same, in which the packages are installed."""
+    """The same environment, with the packages installed."""
     root = tmp_path_factory.mktemp("installed")
     for name, text in PLUGINS.items():
         file = root / "plugins" / name
@@ -68,13 +68,13 @@ def versions(dumped: str) -> dict[str, str]:
 
 @pytest.fixture
 def start(tmp_path: Path, place: Mapping[str, str]) -> Iterator[Container]:
-    """Start the entrypoint; what it starts is ended after the test."""
+    """Start the entrypoint; its processes are ended after the test."""
     container = Container(tmp_path, {**place, **base_image(tmp_path)}, ())
     yield container
     container.kill()
 
 
-def test_the_start_installs_and_each_server_gets_its_own(start: Container, tmp_path: Path) -> None:
+def test_the_start_installs_and_each_server_gets_its_packages(start: Container, tmp_path: Path) -> None:
     start.wait_for("GET / 200")
     assert "installed 1 package for all plugins" in start.log
     assert "plugins from" in start.log
@@ -90,7 +90,7 @@ def test_the_server_of_a_folder_finds_installed_packages(installed_place: Mappin
     assert versions(done.stdout) == {"for-all": "2.0.0", "own": "1.0.0"}
 
 
-def test_directories_can_be_named(place: Mapping[str, str], plugins: Path, tmp_path: Path) -> None:
+def test_directories_can_be_given(place: Mapping[str, str], plugins: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "alpha.py").write_text("VERSION = '7.0'\n")
     done = run(place, *SERVER, "-d", str(plugins), "--dump-plugin-info", "own", "--packages", str(tmp_path / "mine"))
@@ -134,7 +134,7 @@ def test_commands_of_kong_get_packages_too(
     assert data.exists() is installs
 
 
-def test_installing_may_be_forbidden(place: Mapping[str, str], data: Path, tmp_path: Path) -> None:
+def test_installing_can_be_switched_off(place: Mapping[str, str], data: Path, tmp_path: Path) -> None:
     then = {**place, **base_image(tmp_path), "KONG_PYTHON_INSTALL": "off"}
     done = run(then, sys.executable, "-c", MAIN, "entrypoint")
     assert done.returncode == 78
@@ -150,7 +150,7 @@ def test_a_folder_without_requirements_has_nothing_to_install(
     assert (done.returncode, done.stderr.rstrip().endswith(f"{folder}: nothing to install")) == (0, True)
 
 
-def test_a_folder_that_is_not_there(environ: Mapping[str, str], folder: Path) -> None:
+def test_a_missing_folder(environ: Mapping[str, str], folder: Path) -> None:
     done = run(environ, sys.executable, "-c", MAIN, "install", str(folder / "none"))
     assert done.returncode == 78
     assert "there is no such folder" in done.stderr

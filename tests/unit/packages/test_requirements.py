@@ -1,4 +1,4 @@
-"""The content of requirements files, and the changes of their digest."""
+"""The content of requirements files, and their digest."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REFERENCES = [
 
 
 @pytest.mark.parametrize(("text", "edited"), REFERENCES)
-def test_an_edit_of_a_referred_file_changes_the_digest(text: str, edited: str, folder: Path, write: Write) -> None:
+def test_an_edit_of_an_included_file_changes_the_digest(text: str, edited: str, folder: Path, write: Write) -> None:
     write("more.txt", "alpha\n")
     write("limits.txt", "alpha<2\n")
     write("inner/a.txt", "-r b.txt\n-r ../requirements.txt\n")
@@ -113,7 +113,7 @@ def test_lines_that_need_a_build(line: str, built: bool, folder: Path, write: Wr
         ("delta", False),
     ],
 )
-def test_lines_that_are_pinned(line: str, pinned: bool, folder: Path, write: Write) -> None:
+def test_pinned_lines(line: str, pinned: bool, folder: Path, write: Write) -> None:
     for name, text in LIBRARY.items():
         write(name, text)
     write("limits.txt", "-r more-limits.txt\ndelta<2\n")
@@ -124,13 +124,13 @@ def test_lines_that_are_pinned(line: str, pinned: bool, folder: Path, write: Wri
     assert [each.number for each in read.unpinned] == ([] if pinned else [1])
 
 
-def test_constraints_alone_ask_for_nothing(folder: Path, write: Write) -> None:
+def test_constraints_alone_install_nothing(folder: Path, write: Write) -> None:
     write("limits.txt", "alpha==1.0\n")
     assert requirements.read(write("requirements.txt", "-c limits.txt\n"), None) is None
     assert requirements.read(write("requirements.txt", "-c limits.txt\n-r limits.txt\n"), None) is not None
 
 
-def test_variables_and_urls_that_it_refers_to(folder: Path, write: Write) -> None:
+def test_variables_and_urls_of_a_file(folder: Path, write: Write) -> None:
     line = "--index-url https://me:${TOKEN_1}@index.invalid/simple"
     read = requirements.read(write("requirements.txt", f"{line}\nalpha==1 # ${{NOT_THIS}} $NOR_THIS\n"), None)
     assert read is not None
@@ -165,7 +165,7 @@ def test_python_and_pdk_change_the_digest(
 
 
 @pytest.mark.parametrize("text", ["", "# alpha\n", "\n  \n", "--index-url https://index.invalid\n", "\ufeff# alpha\n"])
-def test_nothing_asked_for(text: str, folder: Path, write: Write) -> None:
+def test_empty_requirements(text: str, folder: Path, write: Write) -> None:
     assert requirements.read(write("requirements.txt", text), None) is None
 
 
@@ -181,11 +181,11 @@ def test_a_file_that_cannot_be_read(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("line", [f"./{'x' * 300}", f"-r {'x' * 300}.txt"])
-def test_a_path_that_cannot_be_looked_at(line: str, folder: Path) -> None:
+def test_a_path_that_cannot_be_examined(line: str, folder: Path) -> None:
     (folder / "requirements.txt").write_text(f"alpha\n{line}\n")
     try:
         requirements.read(folder / "requirements.txt", None)
-    except PluginError as error:  # newer Pythons take such a name for one that is not there
+    except PluginError as error:  # Newer Pythons treat such a name as one of a missing file.
         assert re.search(r"requirements\.txt:2: (the path here cannot be read|there is no file)", str(error))
 
 

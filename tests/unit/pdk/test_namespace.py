@@ -1,4 +1,4 @@
-"""From a method of the PDK to a call."""
+"""Calls of PDK methods: from the method's name and arguments to the call on the wire."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_result_is_that_of_the_call(pdk):
 
 
 @pytest.mark.parametrize("args", [(), ("a",), (None,), ("a", None), (b"\xff", [1, {}], None, 5)])
-def test_arguments_by_position_are_kongs_to_judge(pdk, made, args):
+def test_arguments_by_position_are_checked_by_kong(pdk, made, args):
     pdk.request.get_header(*args)
     assert made == [("kong.request.get_header", list(args))]
 
@@ -63,7 +63,7 @@ def test_a_wrong_name_is_an_error_of_the_function_and_nothing_is_sent(pdk, made,
     assert made == []
 
 
-def test_a_part_that_can_be_called_has_functions_of_its_own(pdk, made):
+def test_a_part_that_can_be_called_has_its_own_functions(pdk, made):
     pdk.log("a", None)
     pdk.log.inspect({"a": 1})
     pdk.log.inspect.off()
@@ -73,7 +73,7 @@ def test_a_part_that_can_be_called_has_functions_of_its_own(pdk, made):
 @pytest.mark.parametrize(
     ("path", "args"), [("request", []), ("nosuch.function", [1]), ("request.of_a_newer_kong", ["a"]), ("a.b.c.d", [])]
 )
-def test_a_name_that_is_not_known_here_may_be_known_to_kong(pdk, made, path, args):
+def test_an_unknown_name_may_be_known_to_kong(pdk, made, path, args):
     part = pdk
     for name in path.split("."):
         part = getattr(part, name)
@@ -87,13 +87,13 @@ def test_a_part_is_made_once(pdk):
     assert vars(pdk).keys() == {"_call", "_path", "service"}
 
 
-def test_one_events_parts_are_not_anothers(pdk):
+def test_events_do_not_share_parts(pdk):
     other = kong(lambda method, args: ("other", None), "kong")
     assert other.request.get_method() == ("other", None)
     assert pdk.request.get_method() == ("value 1", None)
 
 
-def test_parts_say_what_they_are(pdk):
+def test_the_repr_of_a_part(pdk):
     assert repr(pdk) == "<kong>"
     assert repr(pdk.client.tls) == "<kong.client.tls>"
     assert repr(pdk.request.nosuch) == "<kong.request.nosuch>"
@@ -102,15 +102,15 @@ def test_parts_say_what_they_are(pdk):
     assert "Give a header of the request." in pdk.request.get_header.__doc__
 
 
-def test_pythons_own_protocols_are_no_calls(pdk, made):
+def test_pythons_own_protocols_make_no_calls(pdk, made):
     assert not hasattr(pdk, "__len__")
     assert not hasattr(pdk.request, "_private")
     assert copy.copy(pdk.request).get_path() == ("value 1", None)
     assert made == [("kong.request.get_path", [])]
 
 
-def test_values_that_plugins_share_are_no_attributes(pdk, made):
-    """As in Lua they would be true where nothing is set, and lost where something is."""
+def test_shared_values_are_not_attributes(pdk, made):
+    """As in Lua, the attributes would always be true, and values set on them would be lost."""
     with pytest.raises(AttributeError, match=r"call kong\.ctx\.shared\.get\('user'\)"):
         assert pdk.ctx.shared.user
     with pytest.raises(AttributeError, match=r"call kong\.ctx\.shared\.set\('user', value\)"):

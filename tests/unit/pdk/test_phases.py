@@ -1,4 +1,4 @@
-"""Every cell of the table of phases: the server sends a call exactly where Kong accepts it."""
+"""Every cell of the table of phases: the server sends a call only where Kong accepts it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 RECORDED = Path(os.environ.get("KONG_RECORDINGS", ROOT.parent / "shared/kong-3.9.3")) / "pdk-phases.tsv"
 TABLE = resources.files("kong_pdk.wire").joinpath("phases.tsv").read_text("utf-8")
 ROWS = {row["function"]: row for row in csv.DictReader(TABLE.splitlines(), delimiter="\t")}
-# A column, and the phase and the subsystem for which it stands.
+# A column, and its phase and subsystem.
 COLUMNS = {
     "certificate": ("certificate", "http"),
     "rewrite": ("rewrite", "http"),
@@ -31,12 +31,12 @@ COLUMNS = {
 }
 SUBSYSTEM = "kong.nginx.get_subsystem"
 CELLS = [(function, column, row[column]) for function, row in ROWS.items() for column in COLUMNS]
-# A cell of the stream's log that was not measured goes by the one of a request's.
+# An unmeasured cell of the stream's log has the value of a request's log.
 NOT_MEASURED = [cell[:2] for cell in CELLS if not cell[2] and cell[1] != "log (stream)"]
 
 
 class Channel:
-    """Notes what would be sent."""
+    """Records the calls that would be sent."""
 
     interrupted = False
     unanswered = None
@@ -65,7 +65,7 @@ def _function(kong: Any, path: str) -> Any:
 
 
 def _call(bridge: Bridge, path: str) -> None:
-    """Call a function, with an argument that tells it from the bridge's own question."""
+    """Call a function, with an argument that tells the call from the bridge's own query."""
     try:
         _function(bridge.kong, path)("argument")
     except EventEnded:
@@ -77,7 +77,7 @@ def _works(path: str, subsystem: str) -> tuple[str, ...]:
     return tuple(phase for phase in PHASES if row[phase] == "ok")
 
 
-def test_the_table_is_what_was_measured():
+def test_the_table_has_the_measured_results():
     if not RECORDED.exists():
         pytest.skip(f"{RECORDED} is not there")
     assert RECORDED.read_text("utf-8") == TABLE
@@ -90,7 +90,7 @@ def test_the_table_has_the_columns_of_all_phases():
 
 @pytest.mark.parametrize("lua_style", [True, False], ids=["lua style", "plain"])
 @pytest.mark.parametrize(("path", "column"), [cell[:2] for cell in CELLS if cell[2] == "ok"])
-def test_a_call_that_kong_makes_is_sent(path, column, lua_style):
+def test_a_call_that_kong_accepts_is_sent(path, column, lua_style):
     phase, subsystem = COLUMNS[column]
     channel = Channel(subsystem)
     _call(Bridge(channel, phase, lua_style), path)
@@ -108,19 +108,19 @@ def test_a_call_that_kong_refuses_is_not_sent(path, column, lua_style):
     works = _works(path, "stream" if channel.asked and subsystem == "stream" else "http")
     assert (raised.value.method, raised.value.phase, raised.value.phases) == (path, phase, works)
     assert phase not in works
-    said = f"it works in {', '.join(works)}" if works else "no phase of a plugin server can call it"
-    said += f"; {REFUSED[path]}" if path in REFUSED else ""
-    assert str(raised.value) == f"{path} cannot be called in the {phase} phase; {said}"
+    allowed = f"it works in {', '.join(works)}" if works else "no phase of a plugin server can call it"
+    allowed += f"; {REFUSED[path]}" if path in REFUSED else ""
+    assert str(raised.value) == f"{path} cannot be called in the {phase} phase; {allowed}"
 
 
 @pytest.mark.parametrize(("path", "column"), NOT_MEASURED)
-def test_a_call_that_was_not_measured_is_kongs_to_judge(path, column):
+def test_an_unmeasured_call_is_checked_by_kong(path, column):
     phase, subsystem = COLUMNS[column]
     channel = Channel(subsystem)
     _call(Bridge(channel, phase), path)
     assert channel.sent == [path]
 
 
-def test_every_cell_was_looked_at():
+def test_every_cell_is_tested():
     assert {cell[2] for cell in CELLS} == {"ok", "refused", ""}
     assert len(CELLS) == len(ROWS) * 7

@@ -27,7 +27,7 @@ FILES = (
     "msgpack",
     "stream-and-certificate-msgpack",
 )
-# Neither is ever answered.
+# Kong never answers these calls.
 UNANSWERED = {"kong.response.exit", "kong.response.error"}
 
 
@@ -41,7 +41,7 @@ def _over_protobuf(file: str) -> Iterator[tuple[str, Any, str | None]]:
         method = METHODS.get(frame.get("reply_to", ""))
         if method is not None:
             reply = decode_result(method, bytes.fromhex(frame["hex"]))
-            if getattr(reply, "path", None):  # a file that Kong has long removed
+            if getattr(reply, "path", None):  # Kong has removed the file.
                 continue
             yield method.function, *from_protobuf(method, reply)
 
@@ -63,7 +63,7 @@ def _over_msgpack(file: str) -> Iterator[tuple[str, Any, str | None]]:
 
 @cache
 def _values() -> dict[str, list[tuple[str, Any, str | None]]]:
-    """Give all recorded values, with the file and the error of each, by function."""
+    """Give all recorded values by function, with the file and the error of each."""
     values: dict[str, list[tuple[str, Any, str | None]]] = {}
     for file in FILES:
         for function, value, error in (_over_msgpack if "msgpack" in file else _over_protobuf)(file):
@@ -80,7 +80,7 @@ def _functions(kind: type = face.kong, path: str = "kong") -> Iterator[tuple[str
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Say whether a value is of a type, as far as the PDK's types go."""
+    """Whether a value is of a type, as far as the PDK's types go."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         return any(_fits(value, each) for each in inner)
@@ -93,7 +93,7 @@ def _fits(value: Any, hint: Any) -> bool:
         )
     if typing.is_typeddict(hint):
         return _fits_fields(value, hint)
-    # An integer is a float for type checkers, and True is an integer for Python alone.
+    # For type checkers an integer is a float; only in Python True is an integer.
     kinds = (int, float) if hint is float else hint
     return hint is Any or (isinstance(value, kinds) and (not isinstance(value, bool) or hint is bool))
 
@@ -127,7 +127,7 @@ def test_a_value_that_does_not_fit_is_found(value, hint, fits):
 
 @pytest.mark.skipif(not RECORDINGS.exists(), reason=f"{RECORDINGS} is not there")
 @pytest.mark.parametrize(("name", "function"), [each for each in _functions() if each[0] not in UNANSWERED])
-def test_what_kong_gave_is_of_the_type_that_is_promised(name, function):
+def test_recorded_values_have_the_declared_types(name, function):
     value_type, error_type = typing.get_args(typing.get_type_hints(function)["return"])
     for file, value, error in _values().get(name, ()):
         assert _fits(value, value_type), f"{file}: {value!r} is no {value_type}"

@@ -1,4 +1,4 @@
-"""The PDK as authors import it: every function that a plugin server can reach, documented, and nothing else."""
+"""The PDK that authors import: every function that a plugin server can call, documented, and no other name."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ OTHER_PARAMETERS = {
     "kong.log.inspect": "the table lacks the values",
     "kong.request.get_query_arg": "the table lacks the name",
     "kong.vault.warmup": "the table lacks the options",
-    # Kong takes these without what the table does not mark as left out.
+    # Kong accepts calls without these arguments, which the table does not mark as optional.
     "kong.log.set_serialize_value": "the options may be left out",
     "kong.telemetry.log": "the attributes may be left out",
 }
 
 
 def _documented() -> Iterator[tuple[str, Any]]:
-    """Give each function by the path on which an author reaches it."""
+    """Give each function by the path that authors write."""
 
     def below(kind: type, path: str) -> Iterator[tuple[str, Any]]:
         for name, member in vars(kind).items():
@@ -106,13 +106,13 @@ def test_every_function_of_kongs_documentation_can_be_called():
     assert known - set(FUNCTIONS) == set(NOT_REACHED)
 
 
-def test_nothing_can_be_called_that_kong_has_not():
+def test_no_function_can_be_called_that_kong_lacks():
     known = {row["function"] for row in _table("pdk-functions.tsv")} | set(functions())
     assert set(FUNCTIONS) - known == set()
 
 
 @pytest.mark.parametrize("path", FUNCTIONS)
-def test_a_function_calls_what_its_path_says(path):
+def test_a_function_calls_its_path(path):
     made = []
     kong = face.kong(lambda method, args: made.append((method, list(args))), "kong")
     part: Any = kong
@@ -148,7 +148,7 @@ def test_a_function_is_documented(path):
 
 
 def _phases(path: str) -> str:
-    """Name the phases as the docstrings do."""
+    """Give the phases by the docstrings' names."""
     if path not in functions():
         return "not measured"
     named = [phase for phase in PHASES if phase != "log" and allowed(path, phase)]

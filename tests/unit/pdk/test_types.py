@@ -1,4 +1,4 @@
-"""Type checkers on uses of the PDK: the files of tests/typing, the example plugins, the plugins on the pages."""
+"""Type checkers on uses of the PDK: the files of tests/typing, the example plugins, and the plugins of the pages."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Place = tuple[Path, int]
 
 
 def _mypy(files: list[Path], folder: Path) -> dict[Place, str]:
-    """Give the errors that mypy finds, by file and line."""
+    """Give mypy's errors by file and line."""
     found: dict[Place, str] = {}
-    # Plugins in folders of their own are all called plugin.py: each such file is checked by itself.
+    # Plugins in their own folders are all called plugin.py: each such file is checked separately.
     alone = [[file] for file in files if file.name == "plugin.py"]
     for together in [[file for file in files if file.name != "plugin.py"], *alone]:
         command = [
@@ -39,7 +39,7 @@ def _mypy(files: list[Path], folder: Path) -> dict[Place, str]:
 
 
 def _pyright(files: list[Path], folder: Path) -> dict[Place, str]:
-    """Give the errors that pyright finds, by file and line."""
+    """Give pyright's errors by file and line."""
     project = folder / "pyrightconfig.json"
     # The defaults of Microsoft's pyright; a package without types is nothing that this is about.
     options = {"typeCheckingMode": "standard", "pythonVersion": "3.10", "reportMissingModuleSource": "none"}
@@ -61,7 +61,7 @@ def _run(command: list[str]) -> str:
 
 
 def _on_pages(folder: Path) -> list[Path]:
-    """Write the plugins that pages show, where they import the types, into files."""
+    """Write the plugins of the pages that import the types into files."""
     files = []
     for page in PAGES:
         for number, text in enumerate(re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)):
@@ -79,7 +79,7 @@ def errors(request, tmp_path_factory) -> dict[Place, str]:
 
 
 @pytest.mark.parametrize("file", CHECKED, ids=lambda file: str(file.relative_to(ROOT)))
-def test_a_type_checker_refuses_what_is_marked_and_nothing_else(file, errors):
+def test_a_type_checker_refuses_only_the_marked_lines(file, errors):
     marked = {number for number, line in enumerate(file.read_text().splitlines(), 1) if line.endswith(MARK)}
     found = {line: message for (where, line), message in errors.items() if where == file}
     assert set(found) == marked, {line: found.get(line, "passes") for line in set(found) ^ marked}
@@ -90,6 +90,6 @@ def test_the_plugins_on_the_pages_have_no_mistakes(errors, tmp_path):
     assert {place: message for place, message in errors.items() if place[0] not in CHECKED} == {}
 
 
-def test_there_are_uses_of_both_styles_that_must_be_refused():
+def test_both_styles_have_uses_that_must_be_refused():
     marks = Counter(file.name for file in USES for line in file.read_text().splitlines() if line.endswith(MARK))
     assert set(marks) == {"lua_style.py", "plain_style.py"}

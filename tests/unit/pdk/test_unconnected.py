@@ -1,4 +1,4 @@
-"""The PDK where there is no Kong: what plugins for kong-pdk import, unit tests that make a ``kong``, and mistakes."""
+"""The PDK without Kong: imports of plugins for kong-pdk, unit tests that make a ``kong``, and mistakes."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ PDK: Any = face.kong
 
 
 @pytest.fixture(autouse=True)
-def nothing_said(monkeypatch):
+def nothing_warned_yet(monkeypatch):
     monkeypatch.setattr(unconnected, "_warned", set())
 
 
 @pytest.mark.parametrize("statement", [row["statement"] for row in NAMES])
-def test_what_public_plugins_import_is_here(statement):
-    """The list is of all names that were found in public plugins, their tests and their wrappers."""
+def test_imports_of_public_plugins_work(statement):
+    """The list has all names that were found in public plugins, their tests and their wrappers."""
     done = subprocess.run([sys.executable, "-W", "error", "-c", statement], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
     assert "Traceback" not in done.stderr
@@ -79,7 +79,7 @@ def test_a_function_of_the_class_has_the_methods_text_and_parameters():
         PDK.request("x")
 
 
-def test_an_object_of_a_unit_test_takes_parts_of_the_tests_own():
+def test_an_object_of_a_unit_test_accepts_the_test_s_parts():
     class Request:
         def get_method(self) -> str:
             return "POST"
@@ -130,23 +130,23 @@ def test_a_mock_with_a_spec_refuses_what_the_class_does_not_have(make):
         kong.response.exit(200, "", {}, "more")
 
 
-def test_the_place_of_a_call_on_the_class_is_said_once(caplog):
+def test_the_place_of_a_call_on_the_class_is_logged_once(caplog):
     for _ in range(3):
         PDK.log.warn("no configuration file")
     PDK.request.get_path()
-    here = inspect.currentframe()
-    assert here is not None
-    line = test_the_place_of_a_call_on_the_class_is_said_once.__code__.co_firstlineno
-    given = "is not called on the handler's kong argument, so it has no effect and returns None"
+    frame = inspect.currentframe()
+    assert frame is not None
+    line = test_the_place_of_a_call_on_the_class_is_logged_once.__code__.co_firstlineno
+    no_effect = "is not called on the handler's kong argument, so it has no effect and returns None"
     call = "call it on the argument of the handler"
     assert [record.getMessage() for record in caplog.records] == [
-        f"{__file__}:{line + 2}: kong.log.warn {given}; {call}; elsewhere use Python's logging",
-        f"{__file__}:{line + 3}: kong.request.get_path {given}; {call}",
+        f"{__file__}:{line + 2}: kong.log.warn {no_effect}; {call}; elsewhere use Python's logging",
+        f"{__file__}:{line + 3}: kong.request.get_path {no_effect}; {call}",
     ]
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
-def test_an_object_of_ones_own_is_silent_in_unit_tests_and_not_where_plugins_are_served(caplog, monkeypatch):
+def test_an_author_s_object_warns_only_where_plugins_are_served(caplog, monkeypatch):
     monkeypatch.setattr(unconnected, "_SERVERS", frozenset({"no_such_module"}))
     face.kong().log.err("x")
     assert caplog.records == []
@@ -156,30 +156,30 @@ def test_an_object_of_ones_own_is_silent_in_unit_tests_and_not_where_plugins_are
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_call_on_the_modules_of_the_import_says_how_it_is_done(part):
+def test_a_call_on_the_imported_modules_has_a_hint(part):
     module: Any = importlib.import_module(f"kong_pdk.pdk.kong.{part}")
     assert module is getattr(face, part)
-    elsewhere = "use Python's logging" if part == "log" else "there is no Kong to ask"
+    other_way = "use Python's logging" if part == "log" else "there is no Kong to ask"
     for function, call in ((f"kong.{part}.get", lambda: module.get("x")), (f"kong.{part}", lambda: module("x"))):
         with pytest.raises(AttributeError) as raised:
             call()
         assert str(raised.value) == (
             f"{function} cannot be called on the import, which holds types and no values: call it on the argument of "
-            f"the handler, and hand that on to other functions; in __init__ and at import {elsewhere}"
+            f"the handler, and hand that on to other functions; in __init__ and at import {other_way}"
         )
     assert not hasattr(module, "err")
-    assert getattr(module, part) is getattr(face.kong, part).kind  # kong-pdk's name of the class
+    assert getattr(module, part) is getattr(face.kong, part).kind  # kong-pdk's name of the class.
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_call_on_the_import_without_lua_style_says_how_it_is_done(part):
+def test_a_call_on_the_import_without_lua_style_has_a_hint(part):
     with pytest.raises(AttributeError, match=rf"kong\.{part} cannot be called on the import"):
         getattr(plain, part)
     with pytest.raises(AttributeError, match="has no attribute 'nosuch'"):
         getattr(plain, "nosuch")  # noqa: B009
 
 
-def test_pythons_own_questions_about_the_modules_have_pythons_answers():
+def test_pythons_own_attributes_of_the_modules_work():
     for name in ("__wrapped__", "_private"):
         with pytest.raises(AttributeError, match="has no attribute"):
             getattr(face.log, name)  # type: ignore[attr-defined]

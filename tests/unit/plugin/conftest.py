@@ -1,4 +1,4 @@
-"""Plugin folders on disk, and a way to look at them as an unprivileged user."""
+"""Plugin folders on disk, and calls as an unprivileged user."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write a file below the plugin folder: ``write("hello.py", "text")``; without text it is a sound plugin."""
+    """Write a file below the plugin folder: ``write("hello.py", "text")``; without text it is a valid plugin."""
 
     def write(name: str, text: str | bytes = PLUGIN) -> Path:
         file = tmp_path / name
@@ -38,7 +38,7 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that every user can enter."""
+    """A folder that every user can read."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -47,7 +47,7 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def unprivileged() -> Callable[[Callable[[], list[str]]], list[str]]:
-    """Call a function as a user whom file modes hold back, in a forked process."""
+    """Call a function in a forked process as a user without root's rights on files."""
 
     def call(function: Callable[[], list[str]]) -> list[str]:
         reading, writing = os.pipe()

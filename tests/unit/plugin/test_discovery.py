@@ -33,13 +33,13 @@ def test_files_and_folders(tmp_path, write):
     }
 
 
-def test_requirements_alone_make_no_plugin(tmp_path, write):
+def test_requirements_are_not_a_plugin(tmp_path, write):
     write("lib/requirements.txt", "alpha\n")
     write("requirements.txt", "alpha\n")
     assert find(tmp_path) == ([], [])
 
 
-def test_first_file_of_a_folder_that_has_plugin(tmp_path, write):
+def test_first_file_of_a_folder_with_plugin(tmp_path, write):
     write("first/first.py", "x = 1\n")
     write("first/plugin.py")
     write("first/__init__.py")
@@ -64,7 +64,7 @@ def test_first_file_of_a_folder_that_has_plugin(tmp_path, write):
         "plugin.lua",
     ],
 )
-def test_passed_over_by_name(tmp_path, write, name):
+def test_skipped_by_name(tmp_path, write, name):
     write(name)
     assert found(tmp_path) == {}
 
@@ -82,7 +82,7 @@ def test_passed_over_by_name(tmp_path, write, name):
         "import pytest\n\ndef test_plugin():\n    Plugin = 1\n",
     ],
 )
-def test_passed_over_without_plugin(tmp_path, write, text):
+def test_skipped_without_plugin(tmp_path, write, text):
     write("hello.py", text)
     assert found(tmp_path) == {}
 
@@ -119,7 +119,7 @@ def test_class_that_is_nearly_named_plugin(tmp_path, write, name):
 
 
 @pytest.mark.parametrize("name", ["TestPlugin", "Base", "PluginBase"])
-def test_class_of_another_name_is_no_plugin(tmp_path, write, name):
+def test_class_of_another_name_is_not_a_plugin(tmp_path, write, name):
     write("hello.py", f"class {name}:\n    def access(self, kong): pass\n")
     write("other.py", "class Plugins(list):\n    def names(self): pass\n")
     assert found(tmp_path) == {}
@@ -257,14 +257,14 @@ def test_sources_of_every_kind(tmp_path, write, text):
         ("off.py", "is a reserved word in Kong's option"),
     ],
 )
-def test_names_that_cannot_be(tmp_path, write, name, words):
+def test_invalid_names(tmp_path, write, name, words):
     write(name)
     [message] = messages(tmp_path)
     assert message.startswith(f"{name}: plugin name ")
     assert words in message
 
 
-def test_a_name_is_no_matter_without_plugin(tmp_path, write):
+def test_a_file_without_plugin_may_have_any_name(tmp_path, write):
     write("My Notes.py", "x = 1\n")
     write("cors.py", "x = 1\n")
     assert found(tmp_path) == {}
@@ -293,7 +293,7 @@ def test_a_name_keeps_its_capitals(tmp_path, write):
 
 
 @pytest.mark.parametrize("other", ["My-Plugin", "my_plugin", "MY_PLUGIN"])
-def test_names_that_differ_in_capitals_or_dashes_alone_collide(tmp_path, write, other):
+def test_names_that_differ_only_in_capitals_or_dashes_collide(tmp_path, write, other):
     write("my-plugin.py")
     write(f"{other}/plugin.py")
     refused = messages(tmp_path)
@@ -337,11 +337,11 @@ def test_a_folder_with_the_name_of_a_test_is_a_plugin_by_its_other_files(tmp_pat
         ("import pytest\nclass Plugin:\n    def access(self, kong): pass\n", False),
     ],
 )
-def test_a_plugin_that_is_taken_for_a_test_is_named(tmp_path, write, text, named):
+def test_a_plugin_with_the_name_of_a_test_is_named(tmp_path, write, text, named):
     file = write("ab_test.py", text)
-    said = [str(problem) for problem in skipped_tests(tmp_path)]
+    problems = [str(problem) for problem in skipped_tests(tmp_path)]
     message = "the file has a Plugin, but is skipped: it is named like a test (test_*.py, *_test.py, conftest.py)"
-    assert said == ([f"{file}:2: {message}; if it is a plugin, rename it"] if named else [])
+    assert problems == ([f"{file}:2: {message}; if it is a plugin, rename it"] if named else [])
 
 
 def test_file_and_folder_of_one_name_collide(tmp_path, write):

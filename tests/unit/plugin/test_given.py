@@ -1,4 +1,4 @@
-"""Plugins whose class is at hand, in a file that serves itself."""
+"""Plugins that are made from a class, in a file that serves itself."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Misspelt:
         pass
 
 
-def test_what_is_not_given_comes_from_the_module():
+def test_missing_arguments_come_from_the_module():
     plugin = from_class("my-plugin", Plugin, None, 5, None)
     assert (plugin.version, plugin.priority, plugin.schema) == ("3.2.1", 5, Schema)
     assert plugin.phases == ("access",)
     assert plugin.file.name == "test_given.py"
 
 
-def test_what_is_given_wins():
+def test_arguments_override_the_module():
     plugin = from_class("my-plugin", Plugin, "1.0.0", 5, [{"limit": {"type": "number"}}])
     assert (plugin.version, plugin.schema) == ("1.0.0", ({"limit": {"type": "number"}},))
 
@@ -40,7 +40,7 @@ def test_a_name_may_have_capitals():
     assert from_class("AI-Powered", Plugin, None, 5, None).name == "AI-Powered"
 
 
-def test_what_is_not_given_may_be_in_capitals(monkeypatch):
+def test_the_module_s_names_may_be_in_capitals(monkeypatch):
     home = sys.modules[__name__]
     monkeypatch.delattr(home, "version")
     monkeypatch.delattr(home, "Schema")
@@ -63,7 +63,7 @@ def test_what_is_not_given_may_be_in_capitals(monkeypatch):
         (("my-plugin", Plugin, None, 5, [5]), "Schema"),
     ],
 )
-def test_mistakes_are_those_of_a_folder(arguments, words):
+def test_mistakes_have_the_messages_of_a_folder(arguments, words):
     with pytest.raises(PluginError, match=words) as raised:
         from_class(*arguments)
     assert "test_given.py" in str(raised.value)

@@ -23,7 +23,7 @@ class Plugin:
 
 @pytest.fixture(autouse=True)
 def no_faulthandler():
-    """pytest's own would fill the output with a traceback for each crash that is meant."""
+    """pytest's own handler would print a traceback for each intended crash."""
     faulthandler.disable()
     yield
     faulthandler.enable()
@@ -35,7 +35,7 @@ def open_files() -> list[int]:
 
 
 def children() -> set[str]:
-    """The children of this process, zombies included."""
+    """Give the children of this process, zombies included."""
     return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
 
 
@@ -48,14 +48,14 @@ def is_open(number: int) -> bool:
 
 
 def alive(pid: int) -> bool:
-    """Tell whether a process runs and is no zombie."""
+    """Whether a process runs and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except FileNotFoundError:
         return False
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     deadline = time.monotonic() + 30
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -74,7 +74,7 @@ def test_twenty_plugins(tmp_path, write):
     assert [(plugin.name, plugin.priority) for plugin in inspection.plugins] == [(f"p{n:02}", n) for n in range(20)]
 
 
-def test_what_is_known_of_a_plugin(tmp_path, write):
+def test_the_description_of_a_plugin(tmp_path, write):
     file = write("hello.py", "Schema = ({'a': {'type': 'string'}},)\nversion = '1.2.3'\nlua_style = False\n" + PLUGIN)
     [plugin] = inspect(tmp_path).plugins
     assert (plugin.name, plugin.file, plugin.version) == ("hello", file, "1.2.3")
@@ -168,14 +168,14 @@ def test_threads_and_processes_of_an_import_are_not_waited_for(tmp_path, write):
     )
     write("hello.py", text + PLUGIN)
     assert [plugin.name for plugin in inspect(tmp_path).plugins] == ["hello"]
-    assert gone(int(pid.read_text()))
+    assert has_ended(int(pid.read_text()))
 
 
 def test_a_process_that_keeps_the_pipe_open_is_not_waited_for(tmp_path, write):
     write("hello.py", "import os, time\nif os.fork() == 0:\n    time.sleep(3600)\n" + PLUGIN)
-    begun = time.monotonic()
+    started = time.monotonic()
     assert [plugin.name for plugin in inspect(tmp_path, timeout=600).plugins] == ["hello"]
-    assert time.monotonic() - begun < 300
+    assert time.monotonic() - started < 300
 
 
 def test_no_child_and_no_file_is_left(tmp_path, write):
@@ -189,7 +189,7 @@ def test_no_child_and_no_file_is_left(tmp_path, write):
     assert (open_files(), children()) == before
 
 
-def test_what_is_buffered_is_written_once(tmp_path, write, capfd):
+def test_buffered_output_is_written_once(tmp_path, write, capfd):
     write("hello.py")
     with os.fdopen(os.dup(1), "w", buffering=8192) as buffered:
         before, sys.stdout = sys.stdout, buffered
@@ -201,7 +201,7 @@ def test_what_is_buffered_is_written_once(tmp_path, write, capfd):
     assert capfd.readouterr().out == "once"
 
 
-def test_signal_handlers_of_the_caller_stay_its_own(tmp_path, write):
+def test_signal_handlers_of_the_caller_are_kept(tmp_path, write):
     received: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
     try:
@@ -214,7 +214,7 @@ def test_signal_handlers_of_the_caller_stay_its_own(tmp_path, write):
 
 
 def test_a_caller_that_ignores_its_children(tmp_path, write):
-    """With SIGCHLD ignored the kernel reaps: there is no status to be had, and no error either."""
+    """With SIGCHLD ignored the kernel reaps the child: there is no status, and no error either."""
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         write("good.py")
@@ -237,7 +237,7 @@ def test_an_endless_result_is_cut(tmp_path, write):
     assert messages(inspect(tmp_path), tmp_path) == ["hello.py: the schema is too large; make it smaller"]
 
 
-def test_no_process_to_be_had(tmp_path, write, monkeypatch):
+def test_a_failed_fork(tmp_path, write, monkeypatch):
     def fork() -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
@@ -254,7 +254,7 @@ def test_no_process_to_be_had(tmp_path, write, monkeypatch):
     assert open_files() == before
 
 
-def test_no_plugin_after_all(tmp_path, write):
+def test_a_file_without_a_plugin(tmp_path, write):
     write("one/names.py", "x = 1\n")
     write("one/plugin.py", "from names import *\n")
     assert inspect(tmp_path) == Inspection([], [])
@@ -265,8 +265,8 @@ def test_missing_folder(tmp_path):
     assert message.startswith("none: plugin folder does not exist")
 
 
-def test_what_a_plugin_prints_is_handed_on_under_its_name(tmp_path, capfd):
-    """Both outputs, the last words of a plugin that ends its process too, and nothing stays open."""
+def test_output_of_a_plugin_is_passed_on_under_its_name(tmp_path, capfd):
+    """Both outputs, also the last ones of a plugin that ends its process; no file stays open."""
     head = "import os\nos.write(1, b'on output\\n')\nos.write(2, b'on error\\n')\n"
     (tmp_path / "speaks.py").write_text(head + PLUGIN)
     (tmp_path / "dies.py").write_text("import os\nos.write(1, b'last words')\nos._exit(3)\n" + PLUGIN)
@@ -285,15 +285,15 @@ def test_what_a_plugin_prints_is_handed_on_under_its_name(tmp_path, capfd):
     assert open_files() == before
 
 
-def test_a_plugin_that_prints_without_end_is_late(tmp_path):
+def test_a_plugin_that_prints_without_end_exceeds_the_time(tmp_path):
     (tmp_path / "chatty.py").write_text("import os\nwhile True:\n    os.write(1, b'x' * 1000)\n" + PLUGIN)
     taken = 0
 
-    def take(name: str, data: bytes) -> None:
+    def count(name: str, data: bytes) -> None:
         nonlocal taken
         taken += len(data)
 
-    found = inspect(tmp_path, timeout=1.0, printed=take)
+    found = inspect(tmp_path, timeout=1.0, printed=count)
 
     assert "did not end within 1 s" in messages(found, tmp_path)[0]
     assert taken > 1000

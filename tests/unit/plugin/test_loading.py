@@ -21,7 +21,7 @@ ACCESS = f"{CLASS}\n    def access(self, kong):\n        pass\n"
 
 @pytest.fixture(autouse=True)
 def path_as_before(monkeypatch):
-    """What a test adds to ``sys.path`` and ``sys.modules``, and changes of ``import``, is gone after it."""
+    """Undo a test's changes to ``sys.path``, ``sys.modules`` and ``import``."""
     modules = set(sys.modules)
     monkeypatch.setattr(builtins, "__import__", builtins.__import__)
     monkeypatch.setattr(importlib, "import_module", importlib.import_module)
@@ -44,13 +44,13 @@ def problems(file: Path) -> list[str]:
     return [str(problem).removeprefix(f"{file.parent}/") for problem in error.value.problems]
 
 
-def test_what_is_not_said_has_a_default(write):
+def test_missing_attributes_have_defaults(write):
     plugin = loaded(write("hello.py", ACCESS))
     assert (plugin.name, plugin.version, plugin.priority) == ("hello", "0.1.0", 0)
     assert (plugin.phases, plugin.schema, plugin.lua_style) == (("access",), (), True)
 
 
-def test_what_is_said(write):
+def test_attributes_of_a_plugin(write):
     text = (
         "Schema = ({'message': {'type': 'string', 'one_of': ('a', 'b')}},)\n"
         "version = '1.20.3'\npriority = -5\nlua_style = False\n" + ACCESS
@@ -80,7 +80,7 @@ def test_prints_go_to_stderr(write, capsys):
     assert (captured.out, captured.err) == ("", "a word\n")
 
 
-def test_module_is_in_sys_modules_under_a_name_of_its_own(write):
+def test_module_is_in_sys_modules_under_its_own_name(write):
     text = "import dataclasses\n@dataclasses.dataclass\nclass Data:\n    x: 'int'\n" + ACCESS
     first = loaded(write("json.py", text))
     second = loaded(write("json.py", text))
@@ -179,7 +179,7 @@ def test_loads_at_once_from_several_threads(write):
     assert sorted(words) == ["four", "one", "three", "two"]
 
 
-def test_nothing_is_left_of_a_failed_import(write):
+def test_a_failed_import_leaves_no_module(write):
     before = {*sys.modules, PACKAGE}
     problems(write("hello.py", "class Plugin: pass\n1 / 0\n"))
     assert set(sys.modules) == before
@@ -269,12 +269,12 @@ def test_attributes_of_the_module(write, text, expected):
         ("", (None, None)),
         ("engine = 'gevent'\nworkers = 4\n", ("gevent", 4)),
         ("engine = 'threads'\nworkers = 'auto'\n", ("threads", count_cores())),
-        # such names have been a plugin's own: of a database's engine, of a pool
+        # Plugins have used such names for their own objects: a database's engine, a pool.
         ("engine = object()\nworkers = []\n", (None, None)),
         ("workers = True\n", (None, None)),
     ],
 )
-def test_what_a_module_says_of_its_mode(write, text, expected):
+def test_the_mode_of_a_module(write, text, expected):
     plugin = loaded(write("hello.py", text + ACCESS))
     assert (plugin.engine, plugin.workers) == expected
     described = Description.from_dict(plugin.describe().to_dict())
@@ -375,7 +375,7 @@ def test_handlers_that_can_be_called(write, method):
         "def accessed(self, kong): pass",
     ],
 )
-def test_helpers_are_no_misspelt_phases(write, method):
+def test_helpers_are_not_misspelt_phases(write, method):
     assert loaded(write("hello.py", f"{ACCESS}    {method}\n")).phases == ("access",)
 
 
@@ -385,13 +385,13 @@ def test_everything_wrong_is_listed(write):
     assert [problem.split(":")[1] for problem in found] == ["4", "5", "1", "2", "3"]
 
 
-def test_star_import_without_plugin_is_no_plugin(write):
+def test_star_import_without_plugin_is_not_a_plugin(write):
     write("one/names.py", "x = 1\n")
     with pytest.raises(NotAPlugin):
         loaded(write("one/plugin.py", "from names import *\n"))
 
 
-def test_plugin_for_type_checkers_alone_is_no_plugin(write):
+def test_plugin_only_for_type_checkers_is_not_a_plugin(write):
     text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from x import Plugin\n"
     with pytest.raises(NotAPlugin):
         loaded(write("hello.py", text))
@@ -422,12 +422,12 @@ def test_an_object_that_can_be_called_is_a_handler(write):
         ("def __getattr__(name): raise RuntimeError('odd')\nif not __name__:\n    Plugin = 1\n", 1),
     ],
 )
-def test_attributes_that_raise_are_one_sentence(write, text, line):
+def test_attributes_that_raise_are_one_message(write, text, line):
     [problem] = problems(write("one.py", text))
     assert problem.startswith(f"one.py:{line}: the plugin's attributes cannot be read: RuntimeError: odd; let ")
 
 
-def test_an_import_that_raises_what_has_no_text(write):
+def test_an_import_that_raises_an_exception_without_text(write):
     [problem] = problems(write("one.py", f"class Odd(Exception):\n    def __str__(self): 1 / 0\nraise Odd\n{ACCESS}"))
     assert problem.startswith("one.py:3: import raises Odd: (its __str__ raises ZeroDivisionError)")
 

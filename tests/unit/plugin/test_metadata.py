@@ -1,4 +1,4 @@
-"""A plugin's metadata: accepted spellings, and messages about the others."""
+"""A plugin's metadata: accepted spellings, and messages about other spellings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def loaded(file: Path) -> Plugin:
     return load(Source(file.stem, file))
 
 
-def said(file: Path) -> list[str]:
+def warnings_of(file: Path) -> list[str]:
     return [text.removeprefix(f"{file}:") for text in loaded(file).warnings]
 
 
@@ -61,7 +61,7 @@ def test_capitals_from_another_module(write):
 
 @pytest.mark.parametrize("names", [("VERSION", "PRIORITY", "SCHEMA"), ("version", "priority", "Schema")])
 def test_attributes_of_the_class(write, names):
-    """As the table that a Lua handler is."""
+    """Like the table of a Lua handler."""
     version, priority, schema = names
     text = f'{CLASS}    {version} = "1.2.3"\n    {priority} = 1000\n    {schema} = [{{"a": {{"type": "string"}}}}]\n'
     plugin = loaded(write("hello.py", text))
@@ -76,7 +76,7 @@ def test_attributes_of_the_class(write, names):
         "SCHEMA = ['a', 'b']\nWORKERS = 8\nENGINE = object()\nLUA_STYLE = 'pretty'\n",
     ],
 )
-def test_capitals_of_the_modules_own_are_left_alone(write, text):
+def test_the_module_s_own_capitals_are_ignored(write, text):
     plugin = loaded(write("hello.py", text + CLASS))
     assert (plugin.version, plugin.priority, plugin.schema, plugin.workers) == ("0.1.0", 0, (), None)
     assert (plugin.engine, plugin.lua_style, plugin.warnings) == (None, True, ())
@@ -89,7 +89,7 @@ def test_capitals_of_the_modules_own_are_left_alone(write, text):
         "    version = property(lambda self: '1.0.0')\n    priority = True\n    def schema(self): pass\n",
     ],
 )
-def test_attributes_of_the_class_that_are_the_plugins_own_are_left_alone(write, text):
+def test_the_plugin_s_own_attributes_of_the_class_are_ignored(write, text):
     plugin = loaded(write("hello.py", CLASS + text))
     assert (plugin.version, plugin.priority, plugin.schema, plugin.warnings) == ("0.1.0", 0, (), ())
 
@@ -121,7 +121,7 @@ def test_mistakes_in_capitals_are_those_of_small_letters(write, text, expected):
 
 
 @pytest.mark.parametrize(
-    ("version", "said_of_it"),
+    ("version", "problem"),
     [
         ("version = '1.0'", "version is '1.0', not a string x.y.z; write version = \"1.0.0\""),
         (
@@ -134,17 +134,17 @@ def test_mistakes_in_capitals_are_those_of_small_letters(write, text, expected):
         ),
     ],
 )
-def test_a_wrong_version_and_a_wrong_priority_are_both_named(write, version, said_of_it):
+def test_a_wrong_version_and_a_wrong_priority_are_both_named(write, version, problem):
     file = write("hello.py", f"{version}\nPRIORITY = '900'\n{CLASS}")
     with pytest.raises(PluginError) as raised:
         loaded(file)
     assert sorted(str(raised.value).replace(f"{file}:", "").splitlines()) == [
-        f"1: {said_of_it}",
+        f"1: {problem}",
         "2: PRIORITY is '900', not an integer; write PRIORITY = 900",
     ]
 
 
-def test_a_schema_of_none_is_no_schema(write):
+def test_a_schema_of_none_is_a_missing_schema(write):
     plugin = loaded(write("hello.py", "Schema = None\n" + CLASS))
     assert (plugin.version, plugin.priority, plugin.schema, plugin.warnings) == ("0.1.0", 0, (), ())
 
@@ -163,7 +163,7 @@ def test_a_schema_of_none_is_no_schema(write):
     ],
 )
 def test_a_name_close_to_one_that_is_read(write, line, hint):
-    assert said(write("hello.py", f"\n{line}\n{CLASS}")) == [f"2: {hint}"]
+    assert warnings_of(write("hello.py", f"\n{line}\n{CLASS}")) == [f"2: {hint}"]
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,8 @@ def test_a_name_close_to_one_that_is_read(write, line, hint):
         "def main():\n    PIORITY = 1000\n",
     ],
 )
-def test_other_names_are_left_alone(write, text):
-    assert said(write("hello.py", text + CLASS)) == []
+def test_other_names_are_ignored(write, text):
+    assert warnings_of(write("hello.py", text + CLASS)) == []
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_other_names_are_left_alone(write, text):
 )
 def test_small_letters_win_and_the_difference_is_named(write, text, expected):
     file = write("hello.py", text + CLASS)
-    assert said(file) == [expected]
+    assert warnings_of(file) == [expected]
     plugin = loaded(file)
     assert (plugin.version, plugin.priority, plugin.schema) in [("1.0.0", 0, ()), ("0.1.0", 10, ()), ("0.1.0", 0, ())]
 
@@ -211,7 +211,7 @@ def test_small_letters_win_and_the_difference_is_named(write, text, expected):
 def test_the_module_wins_over_the_class(write):
     file = write("hello.py", f"priority = 10\n{CLASS}    PRIORITY = 1000\n")
     assert loaded(file).priority == 10
-    assert said(file) == ["6: PRIORITY is 1000 and priority 10, and priority counts; keep only priority"]
+    assert warnings_of(file) == ["6: PRIORITY is 1000 and priority 10, and priority counts; keep only priority"]
 
 
 MAIN = 'if __name__ == "__main__":\n'
@@ -282,8 +282,8 @@ WHERE = 'only below if __name__ == "__main__", which does not run here'
         ),
     ],
 )
-def test_what_is_set_in_the_main_block_alone_is_named(write, text, expected):
-    assert said(write("hello.py", CLASS + text)) == [expected]
+def test_an_attribute_only_in_the_main_block_is_named(write, text, expected):
+    assert warnings_of(write("hello.py", CLASS + text)) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -299,11 +299,11 @@ def test_what_is_set_in_the_main_block_alone_is_named(write, text, expected):
         f"version = '1.0.0'\n{MAIN}    {CALL.format('read_version()')}",
     ],
 )
-def test_a_main_block_that_says_nothing_new(write, text):
-    assert said(write("hello.py", CLASS + text)) == []
+def test_a_main_block_with_the_same_values(write, text):
+    assert warnings_of(write("hello.py", CLASS + text)) == []
 
 
-def test_an_inspection_brings_the_warnings(tmp_path, write):
+def test_an_inspection_gives_the_warnings(tmp_path, write):
     write("hello.py", f"PRIORITY = 1\npriority = 2\n{CLASS}")
     write("ab_test.py", CLASS)
     write("quiet.py", CLASS)

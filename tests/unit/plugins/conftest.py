@@ -56,7 +56,7 @@ def nodes() -> Iterator[Nodes]:
 
 @pytest.fixture(scope="module", params=["protobuf", "msgpack"])
 def protocol(request: pytest.FixtureRequest) -> str:
-    """The protocol of the node. pytest runs all tests of a file over one protocol, then all over the other."""
+    """Give the protocol of the node. pytest runs all tests of a file over one protocol, then all over the other."""
     return str(request.param)
 
 
@@ -91,13 +91,13 @@ def instance() -> Callable[..., Any]:
 
 @pytest.fixture
 def run_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a run directory of a short name: the path of a socket in it has room for 107 bytes."""
+    """Make a run directory with a short name: the path of a socket may have 107 bytes."""
     monkeypatch.setenv("KONG_PYTHON_RUN_DIR", str(tmp_path_factory.mktemp("r")))
 
 
 @pytest.fixture
 def snippet(tmp_path: Path, run_dir: None, capsys: pytest.CaptureFixture[str]) -> Snippet:
-    """Take the ``kong.yml`` of a plugin's page, after ``kong-python check`` has found it valid with that plugin."""
+    """Give the ``kong.yml`` of a plugin's page, after ``kong-python check`` has found it valid with that plugin."""
 
     def take(page: str, plugin: str) -> str:
         found = re.search(r"^```yaml\n(_format_version.*?)^```$", (ROOT / page).read_text(), re.S | re.M)

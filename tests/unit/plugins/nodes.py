@@ -36,7 +36,7 @@ def from_the_service(request: Request) -> Answer:
 
 @dataclass
 class Service:
-    """An HTTP service behind the gateway: keeps what it gets and answers with what ``answer`` gives."""
+    """An HTTP service behind the gateway: keeps the requests and answers with the result of ``answer``."""
 
     received: list[Request] = field(default_factory=list)
     answer: Callable[[Request], Answer] = from_the_service
@@ -47,7 +47,7 @@ class Service:
         self.close = self._server.close
 
     def begin(self) -> None:
-        """Forget the requests and the answer of the last test."""
+        """Remove the requests and the answer of the last test."""
         self.received.clear()
         self.answer = from_the_service
 
@@ -58,7 +58,7 @@ class Service:
 
 @dataclass
 class Reply:
-    """What the client got."""
+    """The response as the client got it."""
 
     status: int
     headers: Headers
@@ -111,7 +111,7 @@ class Node:
             connection.close()
 
     def wait_for_line(self, text: str) -> str:
-        """The first line of the log that has this text."""
+        """Give the first line of the log that has this text."""
         end = time.monotonic() + DEADLINE
         while True:
             for line in list(self.lines):
@@ -121,12 +121,12 @@ class Node:
             threading.Event().wait(0.02)
 
     def trouble(self) -> list[str]:
-        """New lines of level warn and above, without those of every start."""
+        """Give new lines of level warn and above, without those of every start."""
         new, self._checked = self.lines[self._checked :], len(self.lines)
         return [line for line in new if _TROUBLE.search(line) and _EXPECTED not in line]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """End it; its exit status."""
+        """End it; give its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         status = self.process.wait(DEADLINE)
@@ -151,7 +151,7 @@ class Node:
         self._serving.set()
 
     def begin(self) -> None:
-        """Read the log until it serves."""
+        """Read the log until the node serves."""
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         assert self._serving.wait(DEADLINE), self.lines

@@ -1,4 +1,4 @@
-"""The folder of example plugins as a whole: each is shown at work, and has a page that says all of it."""
+"""The folder of example plugins: each plugin is in kong.yml, and has a page with all of its fields."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def source(request: pytest.FixtureRequest) -> Source:
     return found
 
 
-def test_all_of_it_is_plugins() -> None:
+def test_every_file_is_a_plugin() -> None:
     assert PROBLEMS == []
     assert len(SOURCES) == 5
 
@@ -45,7 +45,7 @@ def test_each_has_a_page_that_the_index_names(source: Source) -> None:
     assert (ROOT / "docs" / "plugins" / f"{source.name}.md").is_file()
 
 
-def test_the_page_has_every_field_of_the_configuration(source: Source) -> None:
+def test_each_page_has_every_field_of_the_configuration(source: Source) -> None:
     page = (ROOT / "docs" / "plugins" / f"{source.name}.md").read_text(encoding="utf-8")
     table = "\n".join(line for line in page.splitlines() if line.startswith("|"))
     fields = [name for entry in load(source).schema for name in entry]

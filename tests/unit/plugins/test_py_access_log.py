@@ -61,7 +61,7 @@ def served() -> Iterator[tuple[Collector, str]]:
 
 @pytest.fixture
 def collector(served: tuple[Collector, str]) -> Collector:
-    """A collector without entries of earlier tests, sent or on their way."""
+    """Give a collector without entries of earlier tests, also of those that are sent late."""
     wait_until(lambda: senders() == [])
     served[0].begin()
     return served[0]
@@ -83,7 +83,7 @@ def config(url: str, **more: Any) -> str:
 
 
 class Kong:
-    """Kong, as the log handler sees it."""
+    """Kong's API that the log handler uses."""
 
     def __init__(self, record: Mapping[str, Any] | str) -> None:
         self.log = self
@@ -95,7 +95,7 @@ class Kong:
 
 @pytest.fixture(scope="module")
 def plugin() -> Callable[..., Any]:
-    """Makes an instance, whose configuration has the defaults of the schema."""
+    """Make an instance, whose configuration has the defaults of the schema."""
     loaded = load(Source(NAME, PLUGINS / NAME / "plugin.py"))
 
     def make(url: str, **given: Any) -> Any:
@@ -176,7 +176,7 @@ def test_requests_do_not_wait_for_the_collector(gateway: Gateway, collector: Col
         ("gevent", "2", "protobuf"),
     ],
 )
-def test_what_waits_is_sent_when_the_server_ends(
+def test_waiting_entries_are_sent_when_the_server_ends(
     gateway: Gateway, collector: Collector, url: str, engine: str, workers: str
 ) -> None:
     environment = {"KONG_PYTHON_ENGINE": engine, "KONG_PYTHON_WORKERS": workers}
@@ -200,7 +200,7 @@ def test_a_server_ends_without_its_collector(gateway: Gateway, collector: Collec
 
 
 @pytest.mark.parametrize("statuses", [[503, 500], [CLOSE], [CLOSE, 429, 408]])
-def test_a_batch_is_sent_until_it_is_taken(
+def test_a_batch_is_sent_until_it_is_accepted(
     plugin: Callable[..., Any], collector: Collector, url: str, statuses: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -223,7 +223,7 @@ def test_a_collector_that_comes_back(plugin: Callable[..., Any], collector: Coll
     log(instance, 3)
     with serving(collector, port):
         wait_until(lambda: len(collector.entries) == 3)
-    log(instance, 2, first=3)  # the connection that was kept is closed by now
+    log(instance, 2, first=3)  # The collector has closed the connection that the plugin kept.
     with serving(collector, port):
         wait_until(lambda: numbers(collector) == [0, 1, 2, 3, 4])
 
@@ -302,9 +302,7 @@ def test_batches_have_a_size_in_bytes(plugin: Callable[..., Any], collector: Col
     assert max(len(batch.entries) for batch in collector.batches) == 3
 
 
-def test_a_thread_runs_only_while_there_is_something_to_send(
-    plugin: Callable[..., Any], collector: Collector, url: str
-) -> None:
+def test_a_thread_runs_only_while_entries_wait(plugin: Callable[..., Any], collector: Collector, url: str) -> None:
     instances = [plugin(url) for _ in range(5)]
     assert senders() == []
     for instance in instances:
@@ -326,9 +324,7 @@ def test_entries_of_many_threads(plugin: Callable[..., Any], collector: Collecto
     assert sorted(numbers(collector)) == list(range(400))
 
 
-def test_an_instance_that_is_dropped_sends_what_it_has(
-    plugin: Callable[..., Any], collector: Collector, url: str
-) -> None:
+def test_a_dropped_instance_sends_its_entries(plugin: Callable[..., Any], collector: Collector, url: str) -> None:
     log(plugin(url, flush_seconds=0.3), 3)
     wait_until(lambda: numbers(collector) == [0, 1, 2])
 
@@ -345,7 +341,7 @@ def test_secrets(plugin: Callable[..., Any], collector: Collector, url: str) -> 
     assert entry["latencies"] == {"proxy": 3}
 
 
-def test_what_is_a_secret_can_be_chosen(plugin: Callable[..., Any], collector: Collector, url: str) -> None:
+def test_secret_names_can_be_configured(plugin: Callable[..., Any], collector: Collector, url: str) -> None:
     plugin(url, redact_headers=["Referer"], redact_parameters=["B"]).log(Kong(RECORD))
     wait_until(lambda: collector.entries)
 
@@ -356,9 +352,7 @@ def test_what_is_a_secret_can_be_chosen(plugin: Callable[..., Any], collector: C
 
 
 @pytest.mark.parametrize("record", [{}, {"request": None, "response": [], "upstream_uri": 5}])
-def test_a_record_with_little_in_it(
-    plugin: Callable[..., Any], collector: Collector, url: str, record: dict[str, Any]
-) -> None:
+def test_a_small_record(plugin: Callable[..., Any], collector: Collector, url: str, record: dict[str, Any]) -> None:
     """The record of a TCP connection has neither request nor response."""
     plugin(url).log(Kong(record))
     wait_until(lambda: collector.entries)
@@ -385,7 +379,7 @@ def test_fields_labels_and_gzip(plugin: Callable[..., Any], collector: Collector
         ({"ca_file": "/nowhere.pem"}, "there is no file /nowhere.pem"),
     ],
 )
-def test_a_configuration_without_meaning(plugin: Callable[..., Any], given: dict[str, Any], message: str) -> None:
+def test_an_invalid_configuration(plugin: Callable[..., Any], given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         plugin(given.pop("endpoint", "http://127.0.0.1/"), **given)
 

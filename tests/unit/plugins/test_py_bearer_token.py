@@ -1,4 +1,4 @@
-"""``plugins/py-bearer-token``: what a token must be, what the service is told, and how it can be attacked."""
+"""``plugins/py-bearer-token``: valid and invalid tokens, the headers for the service, and attacks."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def bearer(text):
 
 
 def passed(node, path, text, *headers):
-    """The request as the service got it."""
+    """Give the request as the service received it."""
     node.service.received.clear()
     reply = node.request("GET", path, [*bearer(text), *headers])
     assert (reply.status, reply.body) == (200, b"from the service"), reply
@@ -114,7 +114,7 @@ def passed(node, path, text, *headers):
 
 
 def refused(node, path, text, *headers):
-    """The description of a token that is not valid; nothing came to the service."""
+    """Give the description of an invalid token; the service received no request."""
     node.service.received.clear()
     reply = node.request("GET", path, [*bearer(text), *headers])
     assert (reply.status, reply.body) == (401, UNAUTHORIZED), reply
@@ -147,7 +147,7 @@ def test_without_a_bearer_token_the_challenge_has_no_error(node):
     assert node.service.received == []
 
 
-def test_a_header_that_is_no_good_request_is_a_400(node):
+def test_an_invalid_header_is_a_400(node):
     for headers in ([*bearer(token()), *bearer(token())], [*bearer(token()), ("Authorization", "Basic YTpi")],
                     [("Authorization", "Bearer   ")]):  # fmt: skip
         reply = node.request("GET", "/rsa", headers)
@@ -169,7 +169,7 @@ def test_times_are_checked_with_the_leeway(node):
     assert refused(node, "/loose", token(**loose, nbf=now + 90)) == "The token is not valid yet"
 
 
-def test_exp_is_required_unless_it_is_said_otherwise_and_so_are_claims_that_are_named(node):
+def test_exp_is_required_by_default_and_so_are_configured_claims(node):
     assert refused(node, "/rsa", token(exp=None)) == "The token lacks the claim exp"
     passed(node, "/loose", token(aud=None, exp=None))
     assert refused(node, "/strict", token()) == "The token lacks the claim jti"
@@ -178,7 +178,7 @@ def test_exp_is_required_unless_it_is_said_otherwise_and_so_are_claims_that_are_
 
 
 @pytest.mark.parametrize("bad", ["NaN", "Infinity", "-1", "true", '"soon"', '""', "[]", "{}", "1e400"])
-def test_an_exp_that_is_no_time_to_come_is_refused(node, bad):
+def test_an_exp_that_is_not_in_the_future_is_refused(node, bad):
     payload = json.dumps(claims(exp=None))[:-1] + f', "exp": {bad}}}'
     assert refused(node, "/secret", forged({"alg": "HS256"}, payload.encode(), SECRET.encode()))
     assert node.trouble() == []
@@ -195,7 +195,7 @@ def test_audience_and_issuer(node):
     assert refused(node, "/rsa", token(iss=None)) == "The token lacks the claim iss"
 
 
-def test_without_an_audience_a_token_for_somebody_is_not_for_us(node):
+def test_without_an_audience_a_token_with_one_is_refused(node):
     assert refused(node, "/loose", token()) == "The token is for another audience"
 
 
@@ -212,13 +212,13 @@ def test_a_key_is_found_by_its_kid_among_those_configured(node):
 
 
 @pytest.mark.parametrize("kid", ["../../etc/passwd", "/dev/null", "' OR 1=1 --", "\0", "", "\ud800", "r" * 9000])
-def test_a_kid_is_compared_and_nothing_else(node, kid):
+def test_a_kid_is_only_compared(node, kid):
     assert refused(node, "/kids", token(OTHER_RSA, "RS256", {"kid": kid}))
     assert node.trouble() == []
 
 
 @pytest.mark.parametrize("kid", [1, None, ["r"], {"r": 1}])
-def test_a_kid_that_is_no_text_is_refused(node, kid):
+def test_a_kid_that_is_not_text_is_refused(node, kid):
     _, payload, signature = token(RSA, "RS256").split(".")
     refused(node, "/kids", f"{segment({'alg': 'RS256', 'kid': kid})}.{payload}.{signature}")
 
@@ -231,12 +231,12 @@ def test_an_algorithm_that_is_not_configured_is_refused(node, path, name):
     payload = segment(claims())
     header = segment({"alg": name, "kid": "r"})
     for signature in ("", "AA", token().split(".")[2]):
-        said = refused(node, path, f"{header}.{payload}.{signature}")
-        assert said == ("The algorithm of the token is not allowed" if signature else "The token is malformed")
+        description = refused(node, path, f"{header}.{payload}.{signature}")
+        assert description == ("The algorithm of the token is not allowed" if signature else "The token is malformed")
     assert refused(node, path, f"{segment({'typ': 'JWT'})}.{payload}.AA") == "The algorithm of the token is not allowed"
 
 
-def test_a_public_key_is_no_secret_even_where_both_kinds_of_algorithms_are_configured(node):
+def test_a_public_key_is_not_used_as_a_secret_with_both_kinds_of_algorithms(node):
     for secret in (pem(RSA), pem(RSA).strip(), pem(RSA) + "\n", ""):
         forgery = forged({"alg": "HS256", "typ": "JWT"}, claims(), secret.encode())
         assert refused(node, "/mixed", forgery) == "The key of the token is not known"
@@ -272,7 +272,7 @@ def test_an_altered_token_is_refused(node):
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"x", b"null", b"[" * 5000, b'{"exp": 99999999999, "sub": 5}', b"\xff"])
-def test_claims_that_are_none_are_refused_though_they_are_signed(node, payload):
+def test_invalid_claims_are_refused_though_they_are_signed(node, payload):
     assert refused(node, "/secret", forged({"alg": "HS256"}, payload, SECRET.encode()))
     assert node.trouble() == []
 
@@ -300,7 +300,7 @@ def test_a_scope_that_is_missing_is_a_403(node):
     assert node.request("GET", "/roles", bearer(token(realm_access=["admin"]))).status == 403
 
 
-def test_claims_are_sent_as_headers_text_as_it_is_and_all_else_as_json(node):
+def test_claims_are_sent_as_headers_as_text_or_json(node):
     text = token(sub="Ren\u00e9 \u2603", age=42, realm_access={"roles": ["a,b", "\u00e9"]})
     received = passed(node, "/claims", text)
     assert received.value("x-subject").encode("latin-1").decode() == "Ren\u00e9 \u2603"
@@ -314,9 +314,9 @@ def test_claims_are_sent_as_headers_text_as_it_is_and_all_else_as_json(node):
 @pytest.mark.parametrize(
     "text", ["a\r\nX-Admin: 1", "a\nb", "a\0", " alice", "alice\t", "\u2028", "\ud800", "\u00a0alice"]
 )
-def test_a_claim_that_would_be_read_otherwise_in_a_header_is_refused(node, text):
-    said = refused(node, "/secret", forged({"alg": "HS256"}, claims(sub=text), SECRET.encode()))
-    assert said == "The claim sub cannot be sent in a header"
+def test_a_claim_that_a_header_cannot_carry_is_refused(node, text):
+    description = refused(node, "/secret", forged({"alg": "HS256"}, claims(sub=text), SECRET.encode()))
+    assert description == "The claim sub cannot be sent in a header"
     assert node.trouble() == []
 
 
@@ -325,7 +325,7 @@ FORGED = ["X-Subject", "x-subject", "X-ROLES", "X-Consumer-ID", "X-Consumer-User
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_a_client_cannot_send_the_headers_that_are_ours(node, name):
+def test_a_client_cannot_send_the_plugin_s_headers(node, name):
     received = passed(node, "/claims", token(sub=None), (name, "forged"), (name, "again"))
     assert received.values(name) == []
     received = passed(node, "/claims", token(), (name, "forged"))
@@ -355,7 +355,7 @@ def test_the_consumer_is_found_by_a_claim_and_set(node):
 
 
 @pytest.mark.parametrize("sub", ["carol", "Alice", "alice\0", "\ud800", "", " alice", ALICE, BOB, "x" * 5000, None])
-def test_a_name_that_is_no_consumer_s_is_a_403_an_id_among_them(node, sub):
+def test_a_name_or_id_without_a_consumer_is_a_403(node, sub):
     text = forged({"alg": "RS256"}, claims(sub=sub))
     reply = node.request("GET", "/consumer", bearer(token(sub=sub) if sub != "\ud800" else text))
     assert reply.status in (401, 403)
@@ -364,7 +364,7 @@ def test_a_name_that_is_no_consumer_s_is_a_403_an_id_among_them(node, sub):
 
 
 @pytest.mark.parametrize("sub", ["alice", "not-an-id", "3bbb2a3e-0000-4000-8000-0000000000ff", f"{ALICE}\n", None])
-def test_an_id_that_is_no_consumer_s_is_a_403_and_never_a_500(node, sub):
+def test_an_unknown_id_is_a_403_and_never_a_500(node, sub):
     assert node.request("GET", "/by-id", bearer(token(sub=sub))).status in (401, 403)
     assert node.service.received == []
     assert node.trouble() == []
@@ -396,7 +396,7 @@ def test_with_two_plugins_that_authenticate_one_is_enough(node):
     refused(node, "/either", token(exp=1), ("apikey", "bobs-key"))
 
 
-def test_an_anonymous_consumer_that_is_not_there_is_a_500(node):
+def test_a_missing_anonymous_consumer_is_a_500(node):
     assert node.request("GET", "/misnamed").status == 500
     assert node.service.received == []
     node.wait_for_line("there is no consumer 'not-there', which anonymous names")
@@ -451,11 +451,11 @@ KEYS = [
 ]
 
 
-@pytest.mark.parametrize(("config", "said"), KEYS)
-def test_keys_that_can_verify_nothing_are_refused_and_not_shown(instance, config, said):
+@pytest.mark.parametrize(("config", "message"), KEYS)
+def test_unusable_keys_are_refused_and_not_shown(instance, config, message):
     with pytest.raises(ValueError) as raised:
         instance("py-bearer-token", **config)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     logged = "".join(traceback.format_exception(raised.value))
     assert not any(entry["key"] in logged for entry in config.get("keys", []))
 
@@ -471,7 +471,7 @@ def test_algorithms_are_named_and_never_none(instance, name):
 @pytest.mark.parametrize(
     "uri", ["http://issuer.test/keys", "file:///etc/passwd", "https://user:word@issuer.test/", "https://a b"]
 )
-def test_keys_come_over_https_alone(instance, uri):
+def test_keys_only_come_over_https(instance, uri):
     with pytest.raises(AssertionError, match="jwks_uri"):
         instance("py-bearer-token", algorithms=["RS256"], jwks_uri=uri)
 

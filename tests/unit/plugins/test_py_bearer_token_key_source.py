@@ -1,4 +1,4 @@
-"""``plugins/py-bearer-token``: keys from a URL, fetched, kept, and gone."""
+"""``plugins/py-bearer-token``: keys from a URL, fetched, kept, and removed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Issuer:
         self._server = HttpServer(self._answer, context)
 
     def place(self, *entries: dict[str, object]) -> tuple[str, Keys]:
-        """A URL of its own with these keys."""
+        """Give a new URL with these keys."""
         path = f"/keys/{len(self.answers)}"
         answer = self.answers[path] = Keys()
         answer.keys(*entries)
@@ -103,7 +103,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def subject(instance, issuer, trusted):
-    """Make the function that gives the subject of a token, or the name of what was raised."""
+    """Make the function that gives the subject of a token, or the name of the exception."""
 
     def make(uri, **config):
         plugin = instance("py-bearer-token", jwks_uri=uri, **{**BOTH, **config})
@@ -175,7 +175,7 @@ def test_many_requests_wait_for_one_fetch(subject, issuer):
     assert answer.requests == 1
 
 
-def test_kids_that_are_not_known_do_not_make_more_fetches_than_configured(subject, issuer):
+def test_unknown_kids_make_no_more_fetches_than_configured(subject, issuer):
     uri, answer = issuer.place(jwk(RSA, "r"))
     of = subject(uri, jwks_pause=3600)
     for number in range(30):
@@ -193,7 +193,7 @@ def test_a_configured_key_without_a_kid_does_not_hide_those_of_the_url(subject, 
     assert of(token(EC, "ES256", KNOWN)) == UNKNOWN
 
 
-def test_a_slow_source_holds_up_only_who_needs_it(subject, issuer):
+def test_a_slow_source_delays_only_requests_that_need_it(subject, issuer):
     uri, answer = issuer.place(jwk(RSA, "r"))
     of = subject(uri, jwks_pause=1, jwks_timeout=60)
     assert of(token(RSA, "RS256", KNOWN)) == "alice"
@@ -203,7 +203,7 @@ def test_a_slow_source_holds_up_only_who_needs_it(subject, issuer):
     wait_until(lambda: time.monotonic() > time_to_fetch)
     with ThreadPoolExecutor(100) as pool:
         waiting = [pool.submit(of, token(EC, "ES256", {"kid": "new"})) for _ in range(100)]
-        wait_until(lambda: sum(each.done() for each in waiting) >= 36)  # 64 wait, the others are answered
+        wait_until(lambda: sum(each.done() for each in waiting) >= 36)  # 64 requests wait, the others are answered.
         for _ in range(20):
             assert of(token(RSA, "RS256", KNOWN)) == "alice"
         assert sum(each.done() for each in waiting) == 36
@@ -212,7 +212,7 @@ def test_a_slow_source_holds_up_only_who_needs_it(subject, issuer):
     assert answer.requests == 2
 
 
-def test_known_keys_are_used_while_the_source_is_down_but_not_for_ever(subject, issuer, caplog):
+def test_known_keys_are_used_for_a_time_while_the_source_is_down(subject, issuer, caplog):
     uri, answer = issuer.place(jwk(RSA, "r"))
     of = subject(uri, jwks_lifetime=1, jwks_pause=1, jwks_max_age=86400)
     assert of(token(RSA, "RS256", KNOWN)) == "alice"
@@ -230,7 +230,7 @@ def test_known_keys_are_used_while_the_source_is_down_but_not_for_ever(subject, 
     wait_until(lambda: of(token(RSA, "RS256", KNOWN)) == "NoKeys")
 
 
-def test_a_key_that_the_source_has_no_more_is_forgotten(subject, issuer):
+def test_a_key_that_the_source_has_removed_is_removed(subject, issuer):
     uri, answer = issuer.place(jwk(RSA, "r"), jwk(EC, "e"))
     of = subject(uri, jwks_lifetime=1, jwks_pause=1)
     assert of(token(EC, "ES256", {"kid": "e"})) == "alice"
@@ -246,7 +246,7 @@ def test_the_keys_outlive_a_change_of_the_configuration(subject, issuer):
     assert answer.requests == 1
 
 
-def test_a_secret_in_a_public_place_is_no_key_and_neither_is_one_for_another_use(subject, issuer):
+def test_a_public_secret_and_a_key_for_another_use_are_not_used(subject, issuer):
     secret = {"kty": "oct", "kid": "s", "k": "YSBzZWNyZXQgb2YgdGhlIHRlc3RzLCB0aGlydHktdHdvIGJ5dGVzIG9yIG1vcmU"}
     uri, _ = issuer.place(
         secret, jwk(RSA, "r"), jwk(OTHER_RSA, "e", use="enc"), {"kty": "new"}, jwk(OTHER_RSA, "a", alg="RSA-OAEP")
@@ -260,7 +260,7 @@ def test_a_secret_in_a_public_place_is_no_key_and_neither_is_one_for_another_use
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "reason"),
     [
         ({"content": b"<html>"}, "it is not a JSON object with a list of keys"),
         ({"content": b"[" * 100000}, "it is not a JSON object with a list of keys"),
@@ -273,12 +273,12 @@ def test_a_secret_in_a_public_place_is_no_key_and_neither_is_one_for_another_use
         ({"status": 404}, "HTTP Error 404"),
     ],
 )
-def test_what_is_no_set_of_keys_is_not_taken_and_the_log_says_why(subject, issuer, caplog, answer, said):
+def test_an_invalid_set_of_keys_is_refused_and_the_log_says_why(subject, issuer, caplog, answer, reason):
     uri, given = issuer.place(jwk(RSA, "r"))
     for name, value in answer.items():
         setattr(given, name, value)
     assert subject(uri)(token(RSA, "RS256", KNOWN)) == "NoKeys"
-    assert f"the keys of 127.0.0.1 could not be fetched ({said}" in caplog.text
+    assert f"the keys of 127.0.0.1 could not be fetched ({reason}" in caplog.text
     assert "there are none yet" in caplog.text
 
 
@@ -290,7 +290,7 @@ def test_a_server_without_a_valid_certificate_is_not_asked(subject, issuer, monk
     assert answer.requests == 0
 
 
-def test_the_page_s_configuration_does_what_the_page_says(gateway, issuer, snippet):
+def test_the_page_s_configuration_works_as_described(gateway, issuer, snippet):
     uri, _ = issuer.place(jwk(RSA, "r"))
     shown = snippet("docs/plugins/py-bearer-token.md", "py-bearer-token")
     node = gateway(
@@ -306,7 +306,7 @@ def test_the_page_s_configuration_does_what_the_page_says(gateway, issuer, snipp
     assert node.service.received[0].value("x-consumer-username") == "alice"
 
 
-def test_the_page_s_keys_are_taken(instance):
+def test_the_page_s_keys_are_accepted(instance):
     page = (ROOT / "docs" / "plugins" / "py-bearer-token.md").read_text()
     [shown] = re.findall(r"^```yaml\n(algorithms.*?)^```$", page, re.S | re.M)
     plugin = instance("py-bearer-token", **yaml.safe_load(shown))

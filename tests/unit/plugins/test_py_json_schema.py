@@ -92,7 +92,7 @@ def reason(reply):
     return error
 
 
-def test_a_body_that_fits_reaches_the_service_as_it_was_sent(node):
+def test_a_valid_body_reaches_the_service_unchanged(node):
     for method in ("POST", "PUT", "PATCH"):
         reply = node.request(method, "/orders", [JSON], GOOD)
         assert (reply.status, reply.body) == (200, b"from the service")
@@ -102,7 +102,7 @@ def test_a_body_that_fits_reaches_the_service_as_it_was_sent(node):
     assert node.trouble() == []
 
 
-def test_a_body_that_does_not_fit_is_a_400_with_every_place_and_reason_and_does_not_reach_the_service(node):
+def test_an_invalid_body_is_a_400_with_every_place_and_reason(node):
     body = {"id": "A1", "a/b~c": "x", "items": [{"count": 0}, {"y": 1}, {"y": 1}], "child": {"id": "a-1"}, "q": 1}
     reply = node.request("POST", "/orders", [JSON], json.dumps(body).encode())
     assert sorted(errors(reply)) == [
@@ -119,13 +119,13 @@ def test_a_body_that_does_not_fit_is_a_400_with_every_place_and_reason_and_does_
     assert node.trouble() == []
 
 
-def test_the_list_of_errors_is_as_long_as_configured_and_does_not_repeat_what_the_client_sent(node):
+def test_the_list_of_errors_has_the_configured_length_and_no_values_of_the_client(node):
     reply = node.request("POST", "/list", [JSON], json.dumps(["secret"] * 800).encode())
     assert [path for path, _, _ in errors(reply)] == ["/0", "/1"]
     assert b"secret" not in reply.body
 
 
-def test_without_verbose_response_the_client_learns_nothing_of_the_schema(node):
+def test_without_verbose_response_the_schema_is_not_shown(node):
     reply = node.request("POST", "/other", [JSON], b"[]")
     assert (reply.status, answer(reply)) == (400, {"message": "Request body does not fit the schema"})
     reply = node.request("POST", "/other", [JSON], b"[")
@@ -133,7 +133,7 @@ def test_without_verbose_response_the_client_learns_nothing_of_the_schema(node):
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "expected"),
     [
         (b'{"a": 1,\n  b}', {"line": 2, "column": 3, "reason": "Expecting property name enclosed in double quotes"}),
         (b'{"a": 1} {}', {"line": 1, "column": 10, "reason": "Extra data"}),
@@ -151,12 +151,12 @@ def test_without_verbose_response_the_client_learns_nothing_of_the_schema(node):
         (b"[" * 4000 + b"]" * 4000, None),
     ],
 )  # fmt: skip
-def test_what_is_not_strict_json_is_a_400_that_says_where(node, body, said):
+def test_a_body_that_is_not_strict_json_is_a_400_with_the_place(node, body, expected):
     reply = node.request("POST", "/orders", [JSON], body)
-    if said is None:  # what is found first, the depth or the end of the text, depends on Python's version
+    if expected is None:  # Python's version decides which is found first, the depth or the end of the text.
         assert (reply.status, node.service.received) == (400, [])
     else:
-        assert reason(reply) == said
+        assert reason(reply) == expected
     assert node.request("POST", "/orders", [JSON], GOOD).status == 200
     assert node.trouble() == []
 
@@ -166,12 +166,12 @@ def test_a_byte_order_mark_is_not_json(node):
 
 
 @pytest.mark.parametrize("text", ["a-1\n", "\na-1", "a-1\r\n", "a-\u0661"])
-def test_a_pattern_takes_neither_a_newline_at_the_end_nor_digits_of_other_scripts(node, text):
+def test_a_pattern_matches_neither_a_newline_at_the_end_nor_digits_of_other_scripts(node, text):
     body = json.dumps({"id": text, "items": []}).encode()
     assert [path for path, _, _ in errors(node.request("POST", "/orders", [JSON], body))] == ["/id"]
 
 
-def test_a_pattern_cannot_be_kept_busy_by_a_long_text(node):
+def test_a_pattern_is_fast_on_a_long_text(node):
     name = "x" * 6000
     found = errors(node.request("POST", "/orders", [JSON], json.dumps({"id": "a-1", "items": [{name: 1}]}).encode()))
     assert found == [
@@ -206,17 +206,19 @@ def test_a_length_that_is_too_large_is_refused_before_the_body_is_read(node):
         )  # fmt: skip
 
 
-def test_a_body_of_100_kib_is_checked_whole(node, protocol):
+def test_a_body_of_100_kib_is_checked_completely(node, protocol):
     good = json.dumps({"id": "a-1", "items": [], "note": "n" * 100 * 1024}).encode()
     bad = json.dumps({"note": "n" * 100 * 1024, "id": "a-1"}).encode()
-    if protocol == "msgpack":  # Kong gives bodies over 8 KiB over ProtoBuf:1 alone, and fails closed here
+    if (
+        protocol == "msgpack"
+    ):  # Only over ProtoBuf:1 Kong gives bodies over 8 KiB; over MsgPack:1 the plugin fails closed.
         assert node.request("POST", "/orders", [JSON], good).status == 500
         assert node.service.received == []
         return
     assert node.request("POST", "/orders", [JSON], good).status == 200
     assert [got.body for got in node.service.received] == [good]
     assert errors(node.request("POST", "/orders", [JSON], bad)) == [("", "required", 'lacks the property "items"')]
-    # nginx says so of each body that is larger than its buffer
+    # nginx logs each body that is larger than its buffer.
     assert all("a client request body is buffered to a temporary file" in line for line in node.trouble())
 
 
@@ -246,7 +248,7 @@ def test_a_type_is_compared_as_http_says(node, kind):
     assert node.request("POST", "/orders", headers, GOOD).status == 200
 
 
-def test_other_types_and_methods_are_a_matter_of_configuration(node):
+def test_other_types_and_methods_can_be_configured(node):
     merge = ("Content-Type", "application/merge-patch+json")
     assert node.request("POST", "/other", [merge], b"{}").status == 200
     assert node.request("DELETE", "/other", [merge], b"[]").status == 400
@@ -295,11 +297,11 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("schema", "said"), REFUSED)
-def test_a_schema_that_could_fail_later_is_refused_at_once(instance, schema, said):
+@pytest.mark.parametrize(("schema", "message"), REFUSED)
+def test_a_schema_that_could_fail_later_is_refused_at_once(instance, schema, message):
     with pytest.raises(ValueError) as raised:
         instance("py-json-schema", schema=schema if isinstance(schema, str) else json.dumps(schema))
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -326,7 +328,7 @@ SELF = {"type": "object", "properties": {"a": {"$ref": "#"}}}
         {"$dynamicAnchor": "any", "contains": {"$dynamicRef": "#any"}, "items": {"$dynamicRef": "#any"}},
     ],
 )  # fmt: skip
-def test_alternatives_that_double_with_each_level_of_a_body_come_to_an_end(instance, schema):
+def test_alternatives_that_double_with_each_level_are_bounded(instance, schema):
     plugin = instance("py-json-schema", schema=json.dumps(schema), max_references=1000)
     value = {} if "contains" not in schema else [0]
     for _ in range(30):
@@ -337,7 +339,7 @@ def test_alternatives_that_double_with_each_level_of_a_body_come_to_an_end(insta
 
 
 class Request:
-    """What a plugin sees of Kong where it asks for the body alone."""
+    """Kong's API where a plugin only asks for the body."""
 
     def __init__(self, body):
         self.request = self
@@ -349,7 +351,7 @@ def fits(plugin, value):
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
-def test_every_draft_has_the_bounded_keywords_behind_references_too(instance, draft):
+def test_every_draft_bounds_the_keywords_behind_references_too(instance, draft):
     schema = {
         "$schema": draft,
         "definitions": {"name": {"pattern": "^(a+)+\\u0062$"}},
@@ -394,7 +396,7 @@ def test_alternatives(instance, value, any_of, one_of):
     assert fits(instance("py-json-schema", schema=json.dumps({"oneOf": kinds})), value) is one_of
 
 
-def test_a_schema_that_repeats_itself_takes_the_deepest_body(instance):
+def test_a_recursive_schema_accepts_the_deepest_body(instance):
     tree = {"$ref": "#/$defs/node", "$defs": {"node": {"type": "object", "properties": {"next": {"allOf": [
         {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/node"}]}]}}}}}  # fmt: skip
     plugin = instance("py-json-schema", schema=json.dumps(tree))
@@ -404,7 +406,7 @@ def test_a_schema_that_repeats_itself_takes_the_deepest_body(instance):
     assert fits(plugin, value)
 
 
-def test_the_page_s_configuration_does_what_the_page_says(gateway, snippet):
+def test_the_page_s_configuration_works_as_described(gateway, snippet):
     node = gateway("py-json-schema", configuration=snippet("docs/plugins/py-json-schema.md", "py-json-schema"))
     reply = node.request("POST", "/orders", [JSON], b'{"id": "a-1", "items": [{"count": 0}]}')
     shown = 'curl -i -H \'Content-Type: application/json\' -d \'{"id": "a-1", "items": [{"count": 0}]}\''

@@ -1,4 +1,4 @@
-"""``py-response-rewrite``: JSON responses are rewritten, or refused; never passed on damaged."""
+"""``py-response-rewrite``: JSON responses are rewritten or refused, never passed on damaged."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def assert_refused(node: Node, reply: Reply, why: str) -> None:
     assert "the response is refused" in node.wait_for_line(why)
 
 
-def test_the_page_shows_what_it_does(gateway: Gateway, snippet: Snippet) -> None:
+def test_the_page_shows_the_result(gateway: Gateway, snippet: Snippet) -> None:
     node = gateway(NAME, configuration=snippet(PAGE, NAME))
     customer = {"id": 7, "uname": "ada", "password": "hunter2", "card": "4111111111111111"}
     node.service.answer = lambda received: Answer(200, (JSON, ("X-Powered-By", "old")), json.dumps(customer).encode())
@@ -115,7 +115,7 @@ def test_the_page_shows_what_it_does(gateway: Gateway, snippet: Snippet) -> None
     ],
 )
 def test_rules(node: Node, document: dict[str, Any], expected: dict[str, Any]) -> None:
-    for _ in range(2):  # a rule must not have changed itself
+    for _ in range(2):  # A rule must not have changed its own configuration.
         reply = answering(node, json.dumps(document))
 
         assert reply.status == 200
@@ -129,8 +129,8 @@ def test_members_keep_their_order(node: Node) -> None:
     assert reply.body == b'{"user":{"a":1,"username":"ada","z":2},"limits":{"daily":[2,null,false]},"last":3}'
 
 
-def test_what_no_rule_names_is_kept_exactly(node: Node) -> None:
-    """Numbers beyond a float, its zeros, and text that UTF-8 cannot carry: all as the service wrote it."""
+def test_values_without_a_rule_are_kept_exactly(node: Node) -> None:
+    """Numbers beyond a float, their zeros, and text that UTF-8 cannot carry stay as the service wrote them."""
     kept = '"n":[1.10,-0.0,1E+400,123456789012345678901234567890],"t":"caf\u00e9","half":"\\ud83d"'
     reply = answering(node, f'{{{kept},"token":1}}')
 
@@ -141,7 +141,7 @@ def test_what_no_rule_names_is_kept_exactly(node: Node) -> None:
 
 
 @pytest.mark.parametrize("body", ["[ 1, 2 ]\n", '"{\\"secret\\": 1}"', "7", "null", "[]", ""])
-def test_where_no_rule_finds_anything_the_bytes_are_the_services(node: Node, body: str) -> None:
+def test_without_a_match_the_bytes_are_unchanged(node: Node, body: str) -> None:
     reply = answering(node, body)
 
     assert (reply.status, reply.body) == (200, body.encode())
@@ -263,7 +263,7 @@ VALIDATORS = (("ETag", '"1"'), ("Last-Modified", "Mon, 23 Nov 2026 06:02:00 GMT"
 
 
 @pytest.mark.parametrize("case", [*UNREADABLE, *TOO_LARGE])
-def test_what_cannot_be_rewritten_is_refused(node: Node, case: str) -> None:
+def test_responses_that_cannot_be_rewritten_are_refused(node: Node, case: str) -> None:
     body, headers, why = {**UNREADABLE, **TOO_LARGE}[case]
     reply = answering(node, body, *headers, ("Cache-Control", "max-age=600"), *VALIDATORS)
 
@@ -271,7 +271,7 @@ def test_what_cannot_be_rewritten_is_refused(node: Node, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", [*UNREADABLE, *TOO_LARGE])
-def test_or_passes_as_it_is(lenient: Node, case: str) -> None:
+def test_responses_that_cannot_be_rewritten_can_pass(lenient: Node, case: str) -> None:
     body, headers, why = {**UNREADABLE, **TOO_LARGE}[case]
     reply = answering(lenient, body, *headers)
 
@@ -280,7 +280,7 @@ def test_or_passes_as_it_is(lenient: Node, case: str) -> None:
     assert "passed on as it is" in lenient.wait_for_line(why)
 
 
-def test_a_body_of_just_the_limit(node: Node) -> None:
+def test_a_body_of_exactly_the_limit(node: Node) -> None:
     body = b'{"token":"' + b"a" * (MOST - 12) + b'"}'
     assert len(body) == MOST
 
@@ -289,7 +289,7 @@ def test_a_body_of_just_the_limit(node: Node) -> None:
 
 
 @pytest.mark.parametrize(("tag", "sent"), [('"abc"', 'W/"abc"'), ('W/"abc"', 'W/"abc"')])
-def test_validators_are_not_those_of_other_bytes(node: Node, tag: str, sent: str) -> None:
+def test_validators_of_other_bytes_are_removed(node: Node, tag: str, sent: str) -> None:
     reply = answering(node, '{"token":1}', ("ETag", tag), ("Accept-Ranges", "bytes"), ("Content-Digest", "sha-256=:x:"))
 
     assert reply.value("etag") == sent
@@ -323,7 +323,7 @@ def test_not_modified(node: Node) -> None:
         (None, "identity"),
     ],
 )
-def test_the_service_is_asked_for_what_can_be_rewritten(node: Node, accepted: str | None, asked: str) -> None:
+def test_the_service_is_asked_for_a_body_that_can_be_rewritten(node: Node, accepted: str | None, asked: str) -> None:
     headers = [("Accept-Encoding", accepted)] if accepted else []
     node.request("GET", "/", [*headers, ("Range", "bytes=0-4"), ("If-Range", '"1"')])
 
@@ -334,7 +334,7 @@ def test_the_service_is_asked_for_what_can_be_rewritten(node: Node, accepted: st
 
 
 def test_an_upgrade_is_refused(node: Node, lenient: Node) -> None:
-    """Kong streams the answer to a request for WebSocket, and no response handler sees it."""
+    """Kong streams the answer to a WebSocket request, and calls no response handler."""
     asked = [("Connection", "Upgrade"), ("Upgrade", "WebSocket")]
     assert node.request("GET", "/", asked).status == 400
     assert node.service.received == []
@@ -343,7 +343,7 @@ def test_an_upgrade_is_refused(node: Node, lenient: Node) -> None:
 
 
 class Http2:
-    """Kong, as the access handler sees it when the client speaks HTTP/2."""
+    """Kong's API in the access handler of an HTTP/2 request."""
 
     def __init__(self) -> None:
         self.request = self.response = self
@@ -366,7 +366,7 @@ def plugin(**given: Any) -> Any:
 
 
 def test_http_2_is_refused() -> None:
-    """Kong 3.9 calls no response handler for a client that speaks HTTP/2."""
+    """Kong 3.9 calls no response handler for HTTP/2 requests."""
     kong, lenient = Http2(), Http2()
     plugin().access(kong)
     plugin(on_unbuffered="pass").access(lenient)
@@ -374,7 +374,7 @@ def test_http_2_is_refused() -> None:
     assert (kong.exits, lenient.exits) == ([505], [])
 
 
-def test_answers_of_kong_itself_are_left_alone(gateway: Gateway) -> None:
+def test_answers_of_kong_itself_are_not_rewritten(gateway: Gateway) -> None:
     rules = [{"action": "remove", "path": "$.message"}]
     node = gateway(NAME, configuration=config(f"http://127.0.0.1:{free_port()}", rules=rules))
     reply = node.request("GET", "/", [("Accept", "application/json")])
@@ -394,7 +394,7 @@ def test_answers_of_kong_itself_are_left_alone(gateway: Gateway) -> None:
         ({"action": "rename", "path": "$.a"}, 'give the new "name"'),
     ],
 )
-def test_a_rule_without_meaning(rule: dict[str, Any], message: str) -> None:
+def test_an_invalid_rule(rule: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as raised:
         plugin(rules=[rule])
 
@@ -403,13 +403,13 @@ def test_a_rule_without_meaning(rule: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize("headers", [{"remove": ["Content-Length"]}, {"set": {"content-encoding": "gzip"}}])
-def test_headers_that_are_not_to_be_rewritten(headers: dict[str, Any]) -> None:
+def test_headers_that_must_not_be_rewritten(headers: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="belongs to the form of the response"):
         plugin(headers=headers)
 
 
 def test_requests_at_once(node: Node) -> None:
-    """Handlers of one instance run at the same time: each response is its own."""
+    """Handlers of one instance run at the same time: each has its own response."""
     node.service.answer = lambda received: Answer(
         200, (JSON,), json.dumps({"path": received.path, "token": 1}).encode()
     )
@@ -432,7 +432,7 @@ def test_requests_at_once(node: Node) -> None:
         ({"headers": {"remove": ["a b"]}}, {"headers": {"remove": {1: "invalid value: a b"}}}),
     ],
 )
-def test_what_kong_refuses_in_a_configuration(given: dict[str, Any], errors: dict[str, Any]) -> None:
+def test_invalid_configurations(given: dict[str, Any], errors: dict[str, Any]) -> None:
     _, found = validate_config(load(Source(NAME, PLUGINS / NAME / "plugin.py")).schema, given)
 
     assert found == errors

@@ -1,4 +1,4 @@
-"""Keys and tokens for the tests of ``plugins/py-bearer-token``, good ones and forged ones."""
+"""Valid and forged keys and tokens for the tests of ``plugins/py-bearer-token``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ISSUER, AUDIENCE = "https://issuer.test/", "orders"
 
 
 def pem(private: Any) -> str:
-    """The public half of a key."""
+    """Give the public half of a key."""
     return private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
@@ -41,7 +41,7 @@ def private_jwk(private: rsa.RSAPrivateKey) -> dict[str, Any]:
 
 
 def certificate(private: Any) -> str:
-    """A certificate of 127.0.0.1, signed with the key itself."""
+    """Give a certificate of 127.0.0.1, signed with the key itself."""
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "issuer.test")])
     now = datetime.now(timezone.utc)
     builder = x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
@@ -52,14 +52,14 @@ def certificate(private: Any) -> str:
 
 
 def jwk(private: Any, kid: str, **more: str) -> dict[str, Any]:
-    """The public half of a key, as an entry of a JWK Set."""
+    """Give the public half of a key as an entry of a JWK Set."""
     algorithm = "RS256" if isinstance(private, rsa.RSAPrivateKey) else "ES256"
     data = jwt.get_algorithm_by_name(algorithm).to_jwk(private.public_key(), as_dict=True)
     return {**data, "kid": kid, **more}
 
 
 def claims(**more: Any) -> dict[str, Any]:
-    """Claims that are valid; None leaves one out."""
+    """Give valid claims; None omits a claim."""
     now = int(time.time())
     given = {"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "exp": now + 300, **more}
     return {name: value for name, value in given.items() if value is not None}
@@ -75,6 +75,6 @@ def segment(data: Any) -> str:
 
 
 def forged(header: Any, payload: Any, secret: bytes = b"") -> str:
-    """A token that no library would make, with an HMAC of SHA-256."""
+    """Give a token that no library would make, with an HMAC of SHA-256."""
     signed = f"{segment(header)}.{segment(payload)}"
     return f"{signed}.{segment(hmac.new(secret, signed.encode(), hashlib.sha256).digest())}"

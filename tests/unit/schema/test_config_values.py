@@ -150,7 +150,7 @@ def test_null_stays_null_despite_a_default():
 
 
 def test_defaults_inside_records():
-    """Kong takes a record for required unless it says otherwise; not so inside of lists."""
+    """Kong takes a record for required unless its definition says otherwise, except in lists."""
     inner = {"type": "record", "fields": [{"port": {"type": "integer", "default": 6379}}]}
     fields = [
         {"redis": inner},
@@ -187,7 +187,7 @@ def test_integral_numbers_arrive_as_integers():
     assert json.dumps(config({"type": "integer"}, 7.0)) == "7"
 
 
-def test_what_the_user_wrote_is_not_changed():
+def test_the_user_s_configuration_is_not_changed():
     fields = [{"r": {"type": "record", "fields": [{"a": {"type": "string", "default": "x"}}]}}, {"s": STRINGS}]
     written = {"r": {}, "s": ["a"]}
     before_fields, before = copy.deepcopy(fields), copy.deepcopy(written)
@@ -209,7 +209,7 @@ def test_nested_errors():
 
 
 @pytest.mark.parametrize("value", [["a"], "a", 5, True])
-def test_config_that_is_no_record(value):
+def test_config_that_is_not_a_record(value):
     assert validate_config([{"a": {"type": "string"}}], value) == ({}, {"@entity": ["expected a record"]})
 
 
@@ -325,7 +325,7 @@ def test_format_declarative_errors():
 
 @pytest.fixture
 def recordings() -> Path:
-    """The recordings of a real Kong; the test is skipped where they are not at hand."""
+    """The recordings of a real Kong; the test is skipped without them."""
     default = Path(__file__).parents[3].parent / "shared" / "kong-3.9.3"
     folder = Path(os.environ.get("KONG_RECORDINGS") or default)
     if not folder.is_dir():
@@ -333,8 +333,8 @@ def recordings() -> Path:
     return folder
 
 
-def test_as_a_real_kong_sent_it(recordings: Path):
-    """What the recorded Kong put into StartInstance, without its own keys, is what we make of the same file."""
+def test_values_are_those_of_a_real_kong(recordings: Path):
+    """Our configuration of the same file equals the one that the recorded Kong sent, without Kong's own keys."""
     import yaml
 
     [plugin] = yaml.safe_load((recordings / "kong.yml").read_text())["plugins"]

@@ -63,7 +63,7 @@ def test_tuples_and_enums_become_json():
 
 
 @pytest.mark.parametrize("schema", [{"x": {"type": "string"}}, "x", None, 5, {1, 2}, lambda: ()])
-def test_no_list(schema):
+def test_a_schema_that_is_not_a_list(schema):
     [fault] = check_schema(schema)[1]
     assert "not a list or a tuple" in fault.message
     assert fault.path == ()
@@ -185,7 +185,7 @@ def test_default_that_its_own_field_refuses(field, words):
         (float("inf"), "the number inf"),
     ],
 )
-def test_what_json_cannot_carry(value, words):
+def test_values_that_json_cannot_carry(value, words):
     [(path, text)] = field_faults(type="array", elements={"type": "string"}, default=[value])
     assert path == ("default", 0)
     assert f'Schema holds {words} at "x.default", which JSON cannot carry; ' in text

@@ -1,4 +1,4 @@
-"""Schemas in the words and shapes of JSON Schema and of Kong's Lua: each message leads to what Kong accepts."""
+"""Schemas in the words and forms of JSON Schema and of Kong's Lua: each message has a hint that Kong accepts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Plugin:
 
 
 def hints(field: dict[str, Any]) -> dict[int | str, str]:
-    """Give the hint for each part of a field's definition; for the definition itself by the name of the field."""
+    """Give the hint for each part of a field's definition; the hint for the definition itself has the field's name."""
     return {fault.path[-1]: str(fault.hint) for fault in check_schema([{"x": field}])[1]}
 
 
@@ -115,7 +115,7 @@ def hints(field: dict[str, Any]) -> dict[int | str, str]:
          '"elements": {"type": "string", "one_of": ["a"]}'),
     ],
 )  # fmt: skip
-def test_a_word_of_others_has_kong_s_in_its_hint(field: dict[str, Any], word: str, hint: str) -> None:
+def test_a_foreign_word_has_kong_s_word_in_its_hint(field: dict[str, Any], word: str, hint: str) -> None:
     assert hints(field)[word] == hint
 
 
@@ -143,7 +143,7 @@ def test_words_that_are_replaced_together_are_one_mistake(field: dict[str, Any],
     assert (fault.message, fault.hint) == (f'Schema field "x" {message}', hint)
 
 
-def test_a_mistake_beside_words_of_others_is_named_too() -> None:
+def test_a_mistake_beside_foreign_words_is_named_too() -> None:
     field = {"type": "map", "title": "A table", "values": {"type": "string"}, "required": "yes"}
     assert [fault.message for fault in check_schema([{"x": field}])[1]] == [
         'Schema field "x" has the unknown attribute "title"',
@@ -168,7 +168,7 @@ def test_a_mistake_beside_words_of_others_is_named_too() -> None:
         {"type": ["number", "null"], "exclusiveMinimum": 0},
     ],
 )
-def test_what_the_hints_say_is_accepted(field: dict[str, Any]) -> None:
+def test_the_hints_are_accepted(field: dict[str, Any]) -> None:
     assert check_schema([{"x": translate(field)}])[1] == []
 
 
@@ -181,7 +181,7 @@ def test_what_the_hints_say_is_accepted(field: dict[str, Any]) -> None:
         (r"\S\D", ["a b", "ab", "1", " a"]),
     ],
 )
-def test_a_regular_expression_becomes_a_pattern_that_means_the_same(regex: str, texts: list[str]) -> None:
+def test_a_regular_expression_becomes_an_equal_pattern(regex: str, texts: list[str]) -> None:
     hint = hints({"type": "string", "pattern": regex})["pattern"]
     pattern = json.loads(hint.removeprefix('write "match": ').removesuffix(", a Lua pattern"))
     for text in texts:
@@ -191,7 +191,7 @@ def test_a_regular_expression_becomes_a_pattern_that_means_the_same(regex: str, 
 @pytest.mark.parametrize(
     "regex", ["a|b", "(ab)+", "a{2}", r"\bx", r"[\W]", r"\W", ".*?x", "100%", r"\x41", "[", r"[\b]"]
 )
-def test_a_regular_expression_that_lua_has_no_pattern_for(regex: str) -> None:
+def test_a_regular_expression_without_an_equal_pattern(regex: str) -> None:
     assert "which has neither | nor {n}" in hints({"type": "string", "pattern": regex})["pattern"]
 
 
@@ -212,7 +212,7 @@ def test_a_regular_expression_that_lua_has_no_pattern_for(regex: str) -> None:
         "const",
     ],
 )
-def test_whatever_stands_there_is_a_fault_with_a_hint(word: str, value: object) -> None:
+def test_any_value_is_a_fault_with_a_hint(word: str, value: object) -> None:
     assert all(hint and hint != "None" for hint in hints({word: value}).values())
 
 
@@ -232,7 +232,7 @@ def test_whatever_stands_there_is_a_fault_with_a_hint(word: str, value: object) 
         ({f"field{n}": {"type": "string"} for n in range(20)}, 'Schema = [{"field0": {"type": "string"}}, ...]'),
     ],
 )  # fmt: skip
-def test_a_schema_in_another_shape_is_written_in_the_right_one(schema: object, hint: str) -> None:
+def test_a_schema_in_another_form_has_the_right_form_in_its_hint(schema: object, hint: str) -> None:
     [fault] = check_schema(schema)[1]
     assert fault.hint == f"write a list of one-key dicts: {hint}"
 
@@ -250,7 +250,7 @@ def test_a_schema_in_another_shape_is_written_in_the_right_one(schema: object, h
         ({"u": "whatever"}, 'write {"type": "string"}'),
     ],
 )  # fmt: skip
-def test_an_item_in_another_shape_is_written_in_the_right_one(item: object, hint: str) -> None:
+def test_an_item_in_another_form_has_the_right_form_in_its_hint(item: object, hint: str) -> None:
     [fault] = check_schema([item])[1]
     assert fault.hint == hint
 
@@ -291,7 +291,7 @@ def test_the_fields_of_a_schema_lua_are_refused_by_line(tmp_path: Path) -> None:
         '[{"inner": {"type": "record", "fields": [{"route_id": {"type": "string"}}]}}]',
     ],
 )
-def test_fields_of_the_author_s_own_may_have_such_names(schema: str, tmp_path: Path) -> None:
+def test_the_author_s_fields_may_have_such_names(schema: str, tmp_path: Path) -> None:
     assert messages(tmp_path, schema) == []
 
 
@@ -304,7 +304,7 @@ def test_a_field_that_kong_overwrites_is_refused_by_line(name: str, tmp_path: Pa
     )
 
 
-def test_the_fields_of_a_schema_lua_are_refused_beside_others(tmp_path: Path) -> None:
+def test_the_fields_of_a_schema_lua_are_refused_beside_other_fields(tmp_path: Path) -> None:
     schema = """[
     {"url": {"type": "string"}},
     {"consumer": {"type": "foreign", "reference": "consumers"}},
@@ -341,7 +341,7 @@ def test_checks_among_the_fields_of_a_record(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_field_that_is_rather_meant_for_the_entry_is_warned_of(field: str, warning: str, tmp_path: Path) -> None:
+def test_a_field_that_belongs_to_the_plugin_s_entry_gives_a_warning(field: str, warning: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(f'Schema = [\n    {{"url": {{"type": "string"}}}},\n    {field},\n]\n{PLUGIN}')
     assert load(Source("mine", file)).warnings == (f"{file}:3: {warning}",)

@@ -1,4 +1,4 @@
-"""The interface file: what it names, and our extension of it."""
+"""The interface file: its methods, and our extension of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_kong_s_own_file_names_its_74_methods():
     assert read(STOCK_TEXT) == STOCK
 
 
-def test_the_extended_file_names_all_and_all_that_it_named_before():
+def test_the_extended_file_has_all_methods_and_keeps_its_own():
     extended = extend(STOCK_TEXT)
     assert read(extended) == EXTENDED
     assert "Appended by kong-python" in extended
@@ -34,7 +34,7 @@ def test_extending_twice_changes_nothing():
     assert extend(extended) == extended
 
 
-def test_an_older_extension_gets_what_it_lacks():
+def test_an_older_extension_gets_the_missing_methods():
     line = next(line for line in extend(STOCK_TEXT).splitlines() if "Vault_Get(" in line)
     older = extend(STOCK_TEXT).replace(f"{line}\n", "")
     assert read(older).missing() == ("kong.vault.get",)
@@ -47,8 +47,8 @@ def test_a_stock_interface_lacks_just_the_extension():
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS.values() if "/" not in method.name], ids=str)
-def test_kong_derives_the_name_that_we_mean(method):
-    """Without the option Kong makes the name of that of the rpc."""
+def test_kong_derives_the_same_name(method):
+    """Without the option, Kong derives the name from that of the rpc."""
     text = f"service Kong {{ rpc {rpc_name(method)}({method.input}) returns ({method.output}); }}"
     assert method.name in read(text)
 
@@ -66,16 +66,16 @@ def test_kong_derives_the_name_that_we_mean(method):
         "/* rpc Y(Empty) returns (String);\n } */ rpc X(Empty) returns (String);",
     ],
 )
-def test_a_file_may_be_written_in_any_way(line):
+def test_a_file_may_have_any_layout(line):
     assert list(read(f"service Kong {{ {line} \n}}")) == [Method("kong.x", "Empty", "String", True)]
 
 
-def test_a_name_may_hold_what_begins_a_comment():
+def test_a_name_may_contain_a_comment_sign():
     text = 'service Kong { rpc X(Empty) returns (String) { option (MethodName) = "kong//x"; } }'
     assert "kong//x" in read(text)
 
 
-def test_methods_with_messages_of_others_are_left_out():
+def test_methods_with_unknown_messages_are_left_out():
     assert len(read("service Kong { rpc X(Mine) returns (String); rpc Y(Empty) returns (Yours); }")) == 0
 
 
@@ -88,7 +88,7 @@ def test_methods_with_messages_of_others_are_left_out():
         ("service Kong { rpc X(Empty) returns (String);", "no end"),
     ],
 )
-def test_what_is_no_interface_file_is_refused(text, words):
+def test_other_text_is_refused(text, words):
     for use in (read, extend):
         with pytest.raises(InterfaceError, match=words):
             use(text)
@@ -109,13 +109,13 @@ def test_what_is_no_interface_file_is_refused(text, words):
          "has an rpc Vault_Get that is not kong.vault.get"),
     ],
 )  # fmt: skip
-def test_what_we_do_not_know_is_not_extended(text, words):
+def test_an_unknown_file_is_not_extended(text, words):
     with pytest.raises(InterfaceError, match=words):
         extend(text)
 
 
-def test_an_older_kong_s_file_is_extended_by_what_it_lacks_of_ours_alone():
-    """It may name less than 3.9's, or with other messages; what it does name is called as it says."""
+def test_an_older_kong_s_file_is_extended_only_by_our_methods():
+    """It may have fewer methods than 3.9's, or other messages; its methods are called as it declares them."""
     captures = "    rpc Request_GetUriCaptures(google.protobuf.Empty) returns (UriCapturesResult);\n"
     body, older_body = "Service_Request_SetRawBody(ByteString)", "Service_Request_SetRawBody(String)"
     assert captures in STOCK_TEXT and body in STOCK_TEXT
@@ -153,12 +153,12 @@ def test_a_method_that_is_not_named_is_unknown():
     ],
 )
 def test_the_more_exact_method_is_chosen(function, phase, name):
-    """In `log` Kong is asked by the names that were seen to work there: its own."""
+    """In `log` Kong is called by its own names, which were measured to work there."""
     assert EXTENDED.choose(function, phase).name == name
 
 
 @pytest.mark.parametrize("phase", ["access", "log"])
-def test_a_stock_kong_is_asked_by_dotted_names(phase):
+def test_a_stock_kong_is_called_by_dotted_names(phase):
     assert STOCK.choose("kong.request.get_header", phase).name == "kong.request.get_header"
 
 
@@ -169,17 +169,17 @@ def test_the_messages_of_a_method_are_those_of_the_file():
     assert found.missing() == ("kong.service.set_tls_verify",)
 
 
-def test_a_file_is_loaded_whatever_its_bytes(tmp_path):
+def test_a_file_with_any_bytes_is_loaded(tmp_path):
     path = tmp_path / "pluginsocket.proto"
     path.write_bytes(b"// Zo\xeb\n" + STOCK_TEXT.encode())
     assert interface_file.load(path) == STOCK
 
 
-def test_a_file_that_is_not_there_is_none(tmp_path):
+def test_a_missing_file_is_none(tmp_path):
     assert interface_file.load(tmp_path / "pluginsocket.proto") is None
 
 
-def test_a_file_of_another_kind_is_a_sentence(tmp_path):
+def test_a_file_of_another_kind_is_refused_with_a_message(tmp_path):
     path = tmp_path / "pluginsocket.proto"
     path.write_text("root:x:0:0")
     with pytest.raises(
@@ -191,17 +191,17 @@ def test_a_file_of_another_kind_is_a_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("interface", [STOCK, EXTENDED], ids=["stock", "extended"])
-def test_an_interface_can_be_written_down(interface):
+def test_an_interface_survives_as_text(interface):
     assert read(as_text(interface)) == interface
 
 
-def test_an_extended_text_is_known_as_ours():
+def test_an_extended_text_is_recognised():
     text = as_text(STOCK)
     assert not is_extended(text)
     assert is_extended(extend(text))
     assert not is_extended(as_text(EXTENDED))
 
 
-def test_what_kong_saves_for_log_is_known_by_its_dotted_name():
+def test_copies_for_log_are_found_by_their_dotted_names():
     assert saved_for_log("kong.service.response.get_header")
     assert not saved_for_log("kong.router.get_route")

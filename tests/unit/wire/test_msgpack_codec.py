@@ -32,7 +32,7 @@ def test_a_message_survives_the_wire(packed, message):
     assert Messages().feed(packed) == [message]
 
 
-def test_messages_come_out_as_they_went_in_whatever_the_pieces():
+def test_messages_in_any_pieces_come_out_unchanged():
     stream = b"".join(packed for packed, _ in MESSAGES)
     for size in (1, 2, 7, len(stream)):
         messages = Messages()
@@ -64,13 +64,13 @@ def test_a_string_that_is_not_utf8_is_sent_as_it_came():
         [3, 1, 2, 3],
     ],
 )
-def test_what_is_no_message_is_refused(item):
+def test_values_that_are_not_messages_are_refused(item):
     with pytest.raises(WireError):
         Messages().feed(msgpack.packb(item))
 
 
 @pytest.mark.parametrize("data", [b"\xc1", b"\x94\x00\xc1", b"\x81" * 2000])
-def test_what_is_no_messagepack_is_refused(data):
+def test_bytes_that_are_not_messagepack_are_refused(data):
     with pytest.raises(WireError):
         Messages().feed(data + b"\xc1")
 
@@ -84,5 +84,5 @@ def test_what_is_no_messagepack_is_refused(data):
         ("kong.router.get_route", "plugin.StepRoute"),
     ],
 )
-def test_steps_are_named_after_what_they_bring(method, step):
+def test_steps_are_named_after_their_data(method, step):
     assert step_method(method) == step

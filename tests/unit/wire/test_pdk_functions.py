@@ -19,11 +19,11 @@ from kong_pdk.wire.pdk_functions import allowed, depends_on_subsystem, phases_of
         ("kong.request.get_header", "nosuch", None),
     ],
 )
-def test_verdicts_are_those_measured(method, phase, verdict):
+def test_the_table_has_the_measured_results(method, phase, verdict):
     assert allowed(method, phase) is verdict
 
 
-def test_the_log_of_a_stream_has_verdicts_of_its_own():
+def test_the_log_of_a_stream_has_its_own_results():
     assert allowed("kong.client.get_protocol", "log", "http") is False
     assert allowed("kong.client.get_protocol", "log", "stream") is True
     assert depends_on_subsystem("kong.client.get_protocol")

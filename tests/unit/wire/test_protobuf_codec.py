@@ -45,19 +45,19 @@ def test_an_answer_survives_the_wire(answer):
 
 
 def test_the_bytes_are_those_of_a_real_kong():
-    """Two frames of the recordings: HandleEvent(1, rewrite) as Kong wrote it, and the return it understood."""
+    """Two frames of the recordings: HandleEvent(1, rewrite) as Kong wrote it, and the return that it understood."""
     assert decode_call(bytes.fromhex("0803a2020b1207726577726974650801")) == (3, calls.HandleEvent(1, "rewrite"))
     assert encode_return(3, None) == bytes.fromhex("0803")
     assert encode_return(2, calls.InstanceStatus("probe", 1)) == bytes.fromhex("08028a02090a0570726f62651001")
 
 
 @pytest.mark.parametrize("payload", [b"\xff\xff\xff", b"", b"\x08\x03", b"\x0a\x05"])
-def test_what_is_no_call_is_refused(payload):
+def test_bytes_that_are_not_a_call_are_refused(payload):
     with pytest.raises(WireError):
         decode_call(payload)
 
 
-def test_frames_come_out_as_they_went_in_whatever_the_pieces():
+def test_frames_in_any_pieces_come_out_unchanged():
     payloads = [b"", b"a", b"b" * 300, b"", b"c" * 70000]
     stream = b"".join(frame(payload) for payload in payloads)
     for size in (1, 3, 4, 5, 4096, len(stream)):
@@ -67,12 +67,12 @@ def test_frames_come_out_as_they_went_in_whatever_the_pieces():
         assert not frames.partial
 
 
-def test_a_frame_that_is_not_whole_stays():
+def test_an_incomplete_frame_is_kept():
     frames = Frames()
     assert frames.feed(frame(b"abc")[:-1]) == []
     assert frames.partial
 
 
-def test_an_announced_length_that_no_message_has_is_refused():
+def test_an_invalid_length_is_refused():
     with pytest.raises(WireError, match=str(MAX_FRAME)):
         Frames().feed(b"\xff\xff\xff\xff")

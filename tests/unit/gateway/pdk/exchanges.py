@@ -1,4 +1,4 @@
-"""Exchanges and events to call PDK functions on."""
+"""Exchanges and events for calls of PDK functions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLUGIN = PluginConfig(id="11111111-0000-4000-8000-000000000001", name="probe", c
 
 @dataclass
 class Scene:
-    """An exchange, and what was written to the error log."""
+    """An exchange, and the text of the error log."""
 
     exchange: Exchange
     written: io.StringIO = field(default_factory=io.StringIO)
@@ -40,7 +40,7 @@ def scene(
     body: Body | None = None,
     config: Config | None = None,
 ) -> Scene:
-    """A request for ``/here`` on its way."""
+    """Give a scene with a request for ``/here``."""
 
     async def read_body() -> Body:
         return body or Body()

@@ -1,4 +1,4 @@
-"""PDK functions that the recordings do not cover, or that users often get wrong."""
+"""PDK functions that the recordings do not cover, or that users often use wrongly."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from unit.gateway.pdk.exchanges import Scene, scene
 PROXIED = [(b"Host", b"here.test"), (b"X-Forwarded-Proto", b"HTTPS"), (b"X-Forwarded-Host", b"u@Out.test:444")]
 
 
-def test_every_stock_method_that_works_over_http_is_there() -> None:
+def test_every_stock_method_that_works_over_http_exists() -> None:
     phases = ("rewrite", "access", "response", "log")
     working = {each.name for each in STOCK if any(allowed(each.name, phase) is not False for phase in phases)}
     assert working <= set(FUNCTIONS)
 
 
-def test_function_that_is_not_there_is_named() -> None:
+def test_missing_function_is_named() -> None:
     with pytest.raises(UnknownFunction, match=r"kong\.request\.get_moon"):
         scene().call("kong.request.get_moon")
 
@@ -37,7 +37,7 @@ def test_table_cannot_be_called() -> None:
         scene().call("kong.request")
 
 
-def test_refusal_names_the_phases_that_work() -> None:
+def test_refusal_names_the_allowed_phases() -> None:
     with pytest.raises(Refused, match="only in: response, log"):
         scene().call("kong.response.get_status")
 
@@ -56,7 +56,7 @@ def test_forwarding_headers_count_from_trusted_proxies(trusted: bool, expected: 
 
 
 @pytest.mark.parametrize("port", [b"0", b"70000", b"x", b"\xb2"])
-def test_forwarded_port_that_is_none_is_passed_over(port: bytes) -> None:
+def test_invalid_forwarded_port_is_ignored(port: bytes) -> None:
     given = scene([(b"X-Forwarded-Port", port)], trusted=True)
     assert given.call("kong.request.get_forwarded_port") == 8000
 
@@ -90,14 +90,14 @@ def test_query_is_read_as_nginx_reads_it() -> None:
     assert given.call("kong.request.get_query_arg", "b") is True
 
 
-@pytest.mark.parametrize("wanted", [0, 1001, "x", True])
-def test_maximum_out_of_bounds_is_refused(wanted: object) -> None:
+@pytest.mark.parametrize("maximum", [0, 1001, "x", True])
+def test_maximum_out_of_bounds_is_refused(maximum: object) -> None:
     for name in ("kong.request.get_query", "kong.request.get_headers"):
         with pytest.raises(Refused):
-            scene().call(name, wanted)
+            scene().call(name, maximum)
 
 
-def test_no_more_than_a_hundred_headers_are_given() -> None:
+def test_at_most_a_hundred_headers_are_given() -> None:
     given = scene([(b"x-%d" % number, b"v") for number in range(150)])
     assert len(given.call("kong.request.get_headers")) == 100
     assert len(given.call("kong.request.get_headers", 120)) == 120
@@ -129,7 +129,7 @@ def test_set_headers_checks_all_before_it_sets_any() -> None:
     assert given.exchange.response.headers == []
 
 
-def test_transfer_encoding_is_not_for_plugins() -> None:
+def test_plugins_cannot_set_transfer_encoding() -> None:
     given = scene()
     given.call("kong.response.set_header", "Transfer-Encoding", "chunked")
     assert given.exchange.response.headers == []
@@ -235,7 +235,7 @@ def test_request_line_stays_as_it_was_sent() -> None:
     assert given.call("kong.request.get_raw_query") == "b=2"
 
 
-def test_upstream_must_be_there() -> None:
+def test_upstream_must_exist() -> None:
     given = scene(config=Config(upstreams_by_name={"up": Upstream("1", "up")}))
     assert given.call("kong.service.set_upstream", "other") is None
     assert given.exchange.upstream.upstream_name is None
@@ -297,7 +297,7 @@ def test_the_type_among_an_error_s_headers_chooses_its_form(
 
 
 @pytest.mark.parametrize("kind", ["application/problem+json", "TEXT/HTML", "text/html;charset=x", "text/*", "*/*", ""])
-def test_an_error_of_a_type_that_kong_has_no_form_for_fails_as_in_kong(kind: str) -> None:
+def test_an_error_of_a_type_without_a_form_fails_as_in_kong(kind: str) -> None:
     with pytest.raises(
         Refused, match=r"no form of an error for the Content-Type '.*', only for application/json; charset"
     ):
@@ -349,7 +349,7 @@ def test_an_exit_for_grpc_without_a_body_is_empty(status: int, number: bytes, na
     assert dict(exited(scene(), status, "", {"Content-Type": "application/grpc"}).headers)[b"grpc-message"] == name
 
 
-def test_a_table_is_no_body_for_grpc() -> None:
+def test_a_table_is_refused_as_a_body_for_grpc() -> None:
     with pytest.raises(Refused, match="body must be a nil or a string where the Content-Type is gRPC's, got table"):
         scene().call("kong.response.exit", 200, {"a": 1}, {"Content-Type": "application/grpc"})
 
@@ -362,7 +362,7 @@ def test_an_error_for_a_client_that_accepts_grpc_is_empty(accept: bytes) -> None
     assert answer.headers == [(b"Content-Type", b"text/html; charset=utf-8")]
 
 
-def test_a_status_with_a_fraction_is_its_whole_part() -> None:
+def test_a_status_loses_its_fraction() -> None:
     answer = erred(scene(), 403.5, "no")
     assert answer.status == 403
     answer = erred(scene(), 403.5)
@@ -380,7 +380,7 @@ def test_an_error_in_xml_ends_with_a_line_break() -> None:
     assert answer.body.endswith(b"</requestid>\n</error>\n")
 
 
-def test_a_length_that_is_none_fails_as_in_kong() -> None:
+def test_an_invalid_length_fails_as_in_kong() -> None:
     with pytest.raises(Refused, match="failed to set header Content-Length: 'many' is no length"):
         scene().call("kong.response.exit", 200, "four", {"Content-Length": "many"})
 
@@ -421,7 +421,7 @@ def test_a_table_as_an_error_s_message_is_json_in_the_form(message: Any, text: s
     assert f"<message>{text}</message>" in answer.body.decode()
 
 
-def test_error_speaks_the_clients_language() -> None:
+def test_error_has_the_client_s_media_type() -> None:
     given = scene([(b"Accept", b"text/plain;q=0.1, text/html")])
     with pytest.raises(Exit) as raised:
         given.call("kong.response.error", 403, "no <way>", {"x-a": "b"})
@@ -516,8 +516,8 @@ def test_memory_has_units() -> None:
     assert stats["workers_lua_vms"][0]["http_allocated_gc"].endswith(" MiB")
 
 
-def test_calls_of_several_events_do_not_wait_for_each_other() -> None:
-    """A body that is incomplete delays its own request alone."""
+def test_calls_of_several_events_run_at_once() -> None:
+    """A body that is incomplete delays only its own request."""
 
     async def run() -> None:
         from kong_pdk.gateway.pdk import call
@@ -571,22 +571,22 @@ def test_inspection_can_be_switched_off() -> None:
         ("kong.vault.try", "must be a function"),
     ],
 )
-def test_what_no_plugin_server_can_call_says_why(method: str, reason: str) -> None:
+def test_functions_that_no_plugin_server_can_call_have_a_reason(method: str, reason: str) -> None:
     with pytest.raises(Refused, match=reason):
         scene().call(method, "an argument")
 
 
-def test_verdict_on_a_client_is_one_of_nginxs() -> None:
-    """Kong refuses the call in the phases that were measured; in others it would look at the verdict."""
+def test_verification_of_a_client_has_one_of_nginx_s_results() -> None:
+    """Kong refuses the call in the measured phases; in other phases it would check the result."""
     verify = FUNCTIONS["kong.client.tls.set_client_verify"].run
-    for verdict in ("SUCCESS", "NONE", "FAILED:expired"):
-        verify(scene().event(), verdict)
-    for verdict in (True, None, "PERHAPS"):
+    for verification in ("SUCCESS", "NONE", "FAILED:expired"):
+        verify(scene().event(), verification)
+    for verification in (True, None, "PERHAPS"):
         with pytest.raises(Refused):
-            verify(scene().event(), verdict)
+            verify(scene().event(), verification)
 
 
-def test_a_function_without_a_value_is_told_from_one_that_gives_nil() -> None:
+def test_a_function_without_a_result_differs_from_one_with_nil() -> None:
     assert gives_nothing("kong.service.request.disable_tls")
     assert gives_nothing("kong.vault.flush")
     assert not gives_nothing("kong.cluster.get_id")

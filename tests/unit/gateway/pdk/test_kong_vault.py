@@ -23,13 +23,13 @@ def test_reference_has_parts() -> None:
     }
 
 
-def test_parts_that_are_not_there_are_left_out() -> None:
+def test_missing_parts_are_left_out() -> None:
     assert parse("{vault://env/my-secret}") == {"name": "env", "resource": "my-secret"}
     assert parse("{vault://hcv/path/to/a%20b/c}") == {"name": "hcv", "resource": "path/to/a b", "key": "c"}
 
 
 @pytest.mark.parametrize("text", ["", "env/home", "{vault://}", "{vault://env}", "{vault://env/}", "{vault://[/x}"])
-def test_what_is_no_reference_has_none(text: str) -> None:
+def test_other_text_has_no_parts(text: str) -> None:
     assert parse(text) is None
     assert scene().call("kong.vault.get", text) is None
 
@@ -65,18 +65,18 @@ def test_update_puts_the_secrets_into_the_table(monkeypatch: pytest.MonkeyPatch)
     assert scene().call("kong.vault.update", {"password": "old"}) == {"password": "old"}
 
 
-def test_what_kong_keeps_in_memory_needs_no_keeping_here() -> None:
+def test_functions_for_kong_s_cache_do_nothing() -> None:
     assert scene().call("kong.vault.flush") is None
     assert scene().call("kong.vault.warmup", {"password": "{vault://env/my-secret}"}) is None
 
 
-def test_what_is_no_text_is_no_reference() -> None:
+def test_other_values_are_not_references() -> None:
     for method in ("get", "parse_reference"):
         assert scene().call(f"kong.vault.{method}", 5) is None
     assert scene().call("kong.vault.is_reference", 5) is False
 
 
 @pytest.mark.parametrize("method", ["update", "warmup"])
-def test_what_is_no_table_is_refused(method: str) -> None:
+def test_other_values_than_tables_are_refused(method: str) -> None:
     with pytest.raises(Refused, match="must be a"):
         scene().call(f"kong.vault.{method}", 5)

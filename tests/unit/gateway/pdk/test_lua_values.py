@@ -1,4 +1,4 @@
-"""Values change on their way through Kong's Lua as the recordings show."""
+"""Values change in Kong's Lua as the recordings show."""
 
 from __future__ import annotations
 

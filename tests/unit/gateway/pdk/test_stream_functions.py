@@ -1,4 +1,4 @@
-"""PDK functions where there is no HTTP request: in the stream subsystem and in the TLS handshake."""
+"""PDK functions without an HTTP request: in the stream subsystem and in the TLS handshake."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kong_pdk.wire.pdk_functions import allowed, functions
 from unit.gateway.pdk.exchanges import Scene, scene
 
 ENDS = Endpoints("127.0.0.1", 4711, "127.0.0.1", 9100)
-# What a call must be given where it is not refused.
+# Arguments for calls that are not refused.
 ARGUMENTS: dict[str, list[Any]] = {
     "kong.ip.is_trusted": ["127.0.0.1"],
     "kong.log.info": ["m"],
@@ -46,18 +46,18 @@ def at(phase: str) -> Scene:
 
 
 CELLS = [
-    (method, phase, verdict)
+    (method, phase, allowed_here)
     for method in functions()
     for phase in ("certificate", "preread", "log")
-    if (verdict := allowed(method, phase, at(phase).exchange.subsystem)) is not None
+    if (allowed_here := allowed(method, phase, at(phase).exchange.subsystem)) is not None
 ]
 
 
-@pytest.mark.parametrize(("method", "phase", "verdict"), CELLS)
-def test_measured_phases(method: str, phase: str, verdict: bool) -> None:
-    """Each measured cell: Kong makes the call, or refuses it."""
+@pytest.mark.parametrize(("method", "phase", "allowed_here"), CELLS)
+def test_measured_phases(method: str, phase: str, allowed_here: bool) -> None:
+    """Kong makes or refuses each measured call."""
     given = at(phase)
-    if not verdict:
+    if not allowed_here:
         with pytest.raises(Refused, match=f"{method} cannot be called in {phase} phase"):
             given.call(method, *ARGUMENTS.get(method, []), phase=phase)
         return
@@ -93,7 +93,7 @@ def test_functions_of_a_request_are_refused_without_one(method: str, phase: str)
         ("kong.log.warn", "preread", False),
     ],
 )
-def test_phases_that_kong_s_documentation_gives(method: str, phase: str, refused: bool) -> None:
+def test_phases_of_kong_s_documentation(method: str, phase: str, refused: bool) -> None:
     if refused:
         with pytest.raises(Refused, match="cannot be called in"):
             at(phase).call(method, phase=phase)
@@ -121,7 +121,7 @@ def test_variables(name: str, value: str | None) -> None:
     assert given.call("kong.nginx.get_var", name, phase="preread") == value
 
 
-def test_the_serialized_log_has_what_plugins_set() -> None:
+def test_the_serialized_log_has_the_plugins_values() -> None:
     given = stream("log")
     given.exchange.route = Route("r", "r", "s", ("tcp",), destinations=({"port": 9100},))
     given.exchange.service = Service("s", "s", "up", 1, "tcp")
@@ -132,7 +132,7 @@ def test_the_serialized_log_has_what_plugins_set() -> None:
     assert "request" not in record
 
 
-def test_a_client_writes_no_lines_of_its_own_into_the_log() -> None:
+def test_a_client_cannot_add_lines_to_the_log() -> None:
     given = handshake()
     given.exchange.server_name = 'a"\n2026/11/23 [error] kong: all is lost'  # type: ignore[attr-defined]
     given.call("kong.log.warn", "look", phase="certificate")
@@ -140,7 +140,7 @@ def test_a_client_writes_no_lines_of_its_own_into_the_log() -> None:
 
 
 @pytest.mark.parametrize("given", [stream(), handshake()], ids=["stream", "handshake"])
-def test_a_line_of_the_log_says_whom_it_is_about(given: Scene) -> None:
+def test_a_line_of_the_log_names_the_client(given: Scene) -> None:
     exchange: Exchange = given.exchange
     given.call("kong.log.warn", "look", phase=exchange.phase)
     line = given.written.getvalue()

@@ -1,4 +1,4 @@
-"""Plugin servers that do wrong things on purpose, one function a connection."""
+"""Plugin servers that misbehave on purpose, one function a connection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TURNS = 10
 
 @asynccontextmanager
 async def serving(path: Path, serve: Streams) -> AsyncIterator[None]:
-    """Serve a unix socket as long as the block runs."""
+    """Serve a unix socket until the block ends."""
 
     tasks: set[asyncio.Task[None]] = set()
 
@@ -29,7 +29,7 @@ async def serving(path: Path, serve: Streams) -> AsyncIterator[None]:
         try:
             await serve(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            return  # the client, or the test, is done with it
+            return  # The client, or the test, has closed it.
         finally:
             tasks.discard(task)
             writer.close()
@@ -40,19 +40,19 @@ async def serving(path: Path, serve: Streams) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        # A connection whose server closes, or whose task is cancelled, before its first step is never closed: those
-        # that came last need some turns of the loop to get there.
+        # A connection whose server closes, or whose task is cancelled, before the task's first step stays open: the
+        # last connections need some turns of the loop for this step.
         for _ in range(_TURNS):
             await asyncio.sleep(0)
         server.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks)
-        await asyncio.sleep(0)  # transports close in the loop's next turn
+        await asyncio.sleep(0)  # Transports close in the loop's next turn.
 
 
 class MsgPackServer:
-    """Answers requests with what ``answers`` says: ``(error, result)`` by method, or a function of the request."""
+    """Answers requests from ``answers``: ``(error, result)`` by method, or a function of the request."""
 
     def __init__(self, **answers: Any) -> None:
         self.answers = answers
@@ -82,7 +82,7 @@ class MsgPackServer:
 
 
 class ProtoBufServer:
-    """Starts instances, and runs ``handle`` for each event; by default the event ends at once."""
+    """Starts instances, and runs ``handle`` for each event; the default handle ends the event at once."""
 
     def __init__(self, handle: Callable[..., Awaitable[bool]] | None = None) -> None:
         self.calls: list[Call] = []

@@ -1,4 +1,4 @@
-"""The gateway answers every method of its interface file with Kong's own bytes."""
+"""The gateway answers every method of its interface file with Kong's bytes."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ def test_a_list_ends_before_its_first_hole_and_an_empty_one_is_a_struct() -> Non
         ({2: "lost", "kept": 1}, "2a130a110a046b657074120911000000000000f03f"),
     ],
 )
-def test_tables_are_lists_or_have_names(stored: object, expected: str) -> None:
-    """A null of JSON is a value of no kind; a table with a list part loses the rest."""
+def test_tables_become_lists_or_structs(stored: object, expected: str) -> None:
+    """A null of JSON is a Value without a kind; a table with a list part loses its other part."""
     assert to_protobuf(SHARED, stored) == bytes.fromhex(expected)
 
 
-def test_what_is_no_value_of_lua_is_refused() -> None:
+def test_values_that_lua_lacks_are_refused() -> None:
     with pytest.raises(TypeError, match="object"):
         to_protobuf(SHARED, object())
 
@@ -101,8 +101,8 @@ def test_spooled_body_is_nil_as_bytes_and_a_path_in_its_own_message() -> None:
     assert ask(as_bytes, given=scene(body=Body(b"\x00\xff"))) == b"\x0a\x02\x00\xff"
 
 
-def test_a_value_must_be_there_where_the_message_is_a_value() -> None:
-    """Kong's Lua tells no value from nil: kong.service.request.disable_tls gives none."""
+def test_a_function_whose_message_is_a_value_must_give_one() -> None:
+    """Kong's Lua tells a missing result from nil: kong.service.request.disable_tls gives no result."""
     with pytest.raises(Refused, match="gives no value"):
         ask(Method("kong.service.request.disable_tls", "Empty", "Value"))
     assert ask(EXTENDED.method("kong.vault.flush")) == b""
@@ -121,20 +121,20 @@ def test_null_is_a_text_and_a_missing_argument_is_nil() -> None:
 @pytest.mark.parametrize(
     "function", ["kong.request.get_header", "kong.response.get_header", "kong.service.response.get_header"]
 )
-def test_what_was_saved_for_log_has_one_name(function: str) -> None:
-    """Kong's copies of headers are found under dotted names; by the second name the call is refused."""
+def test_copies_for_log_have_one_name(function: str) -> None:
+    """Kong's copies of headers have dotted names; by the second name the call is refused."""
     exact = Method(function.replace(".", "/"), "ListValue", "Value")
     with pytest.raises(Refused, match="under its dotted name alone"):
         ask(exact, "host", phase="log")
     assert ask(Method(function, "ListValue", "Value"), "nope", phase="log") == bytes.fromhex("0801")
 
 
-def test_what_is_not_saved_has_both_names_in_log() -> None:
+def test_other_functions_have_both_names_in_log() -> None:
     assert ask(EXTENDED.method("kong/router/get_route"), phase="log") == bytes.fromhex("0801")
 
 
 @pytest.mark.parametrize("function", ["kong.ctx.shared.get", "kong.nginx.get_var", "kong.log.serialize"])
-def test_what_plugin_servers_alone_have_is_found_by_its_own_name(function: str) -> None:
+def test_functions_of_plugin_servers_are_found_by_their_own_names(function: str) -> None:
     with pytest.raises(PluginFailed, match=function.replace(".", "/")):
         ask(Method(function.replace(".", "/"), "String", "Value"), "x", phase="log")
 

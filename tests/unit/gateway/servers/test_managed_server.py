@@ -18,7 +18,7 @@ from kong_pdk.gateway.servers.managed_server import ManagedServer
 DEADLINE = 20.0
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def wait_for(condition: Callable[[], bool]) -> None:
     async def poll() -> None:
         while not condition():
             await asyncio.sleep(0.01)
@@ -40,7 +40,7 @@ def test_environment_is_bare_and_output_goes_to_the_log_at_info(monkeypatch: pyt
     async def run() -> None:
         server.start()
         server.start()
-        await until(lambda: "end-of-output" in written.getvalue())
+        await wait_for(lambda: "end-of-output" in written.getvalue())
         await server.stop()
 
     asyncio.run(run())
@@ -56,7 +56,7 @@ def test_server_that_ends_is_started_again(monkeypatch: pytest.MonkeyPatch, tmp_
 
     async def run() -> None:
         server.start()
-        await until(lambda: written.getvalue().count("terminated: exited with status 3") >= 3)
+        await wait_for(lambda: written.getvalue().count("terminated: exited with status 3") >= 3)
         await server.stop()
 
     asyncio.run(run())
@@ -72,7 +72,7 @@ def test_stop_sends_sigterm_to_the_process_itself(tmp_path: Path) -> None:
 
     async def run() -> None:
         server.start()
-        await until(lambda: "ready" in written.getvalue())
+        await wait_for(lambda: "ready" in written.getvalue())
         await server.stop()
         await server.stop()
 
@@ -89,19 +89,19 @@ def test_server_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch, 
 
     async def run() -> None:
         server.start()
-        await until(lambda: "ready" in written.getvalue())
+        await wait_for(lambda: "ready" in written.getvalue())
         await asyncio.wait_for(server.stop(), DEADLINE)
 
     asyncio.run(run())
 
 
-def test_command_that_is_not_there_is_said_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_command_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RESTART_SECONDS", 0.01)
     server, written = managed("/nowhere/at/all")
 
     async def run() -> None:
         server.start()
-        await until(lambda: "exited with status 127" in written.getvalue())
+        await wait_for(lambda: "exited with status 127" in written.getvalue())
         await server.stop()
 
     asyncio.run(run())
@@ -119,7 +119,7 @@ def test_stop_does_not_wait_for_a_grandchild_that_holds_the_output(
 
     async def run() -> None:
         server.start()
-        await until(lambda: "ready" in written.getvalue())
+        await wait_for(lambda: "ready" in written.getvalue())
         await asyncio.wait_for(server.stop(), DEADLINE)
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
         await asyncio.sleep(0)
@@ -127,7 +127,7 @@ def test_stop_does_not_wait_for_a_grandchild_that_holds_the_output(
     asyncio.run(run())
 
 
-def test_stop_right_after_start_leaves_nothing_behind() -> None:
+def test_stop_right_after_start_leaves_no_process() -> None:
     server, _ = managed("/usr/bin/tail -f /dev/null")
 
     async def run() -> None:

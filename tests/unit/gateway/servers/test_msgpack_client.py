@@ -1,4 +1,4 @@
-"""Over MsgPack:1 Kong fails open: what goes wrong is logged, and the request passes."""
+"""Over MsgPack:1 Kong fails open: errors are logged, and the request passes."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ def test_unknown_function_is_logged_by_name_and_answered_without_data(tmp_path: 
     assert "kong.no.such" in given.written.getvalue()
 
 
-def test_refused_call_never_gets_its_step(tmp_path: Path) -> None:
+def test_refused_call_gets_no_step(tmp_path: Path) -> None:
     server = MsgPackServer(StartInstance=STARTED, HandleEvent=asks("kong.response.get_status"))
     with pytest.raises(Refused, match=r"kong\.response\.get_status cannot be called in access phase"):
         handle(tmp_path / "s", server)
     assert server.names() == ["StartInstance", "HandleEvent"]
 
 
-def test_exit_without_a_body_is_for_nginx_to_fill(tmp_path: Path) -> None:
+def test_exit_without_a_body_is_filled_by_nginx(tmp_path: Path) -> None:
     server = MsgPackServer(StartInstance=STARTED, HandleEvent=asks("kong.response.exit", 403, None, {"x": "y"}))
     with pytest.raises(Exit) as raised:
         handle(tmp_path / "s", server)
@@ -101,7 +101,7 @@ def test_error_of_an_event_is_logged_and_the_request_passes(tmp_path: Path) -> N
     assert "[error] kong: [probe] handler raised" in given.written.getvalue()
 
 
-def test_error_that_is_no_string_is_a_500(tmp_path: Path) -> None:
+def test_error_that_is_not_a_string_is_a_500(tmp_path: Path) -> None:
     server = MsgPackServer(StartInstance=STARTED, HandleEvent=({"message": "x"}, None))
     with pytest.raises(PluginFailed, match="no string"):
         handle(tmp_path / "s", server)
@@ -113,19 +113,19 @@ def test_error_of_start_instance_is_a_500(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("result", [5, {}, {"Data": None}, {"Data": {"Method": 5}}, {"Data": "other"}])
-def test_answer_that_is_none_is_a_500(tmp_path: Path, result: object) -> None:
+def test_invalid_answer_is_a_500(tmp_path: Path, result: object) -> None:
     with pytest.raises(PluginFailed):
         handle(tmp_path / "s", MsgPackServer(StartInstance=STARTED, HandleEvent=(None, result)))
 
 
-def test_bytes_that_are_no_messagepack_rpc_are_a_500(tmp_path: Path) -> None:
+def test_bytes_that_are_not_messagepack_rpc_are_a_500(tmp_path: Path) -> None:
     server = MsgPackServer(StartInstance=STARTED)
     server.before = [b"HTTP/1.1 400"]
     with pytest.raises(PluginFailed, match="MessagePack-RPC"):
         handle(tmp_path / "s", server)
 
 
-def test_more_than_the_answer_is_a_500(tmp_path: Path) -> None:
+def test_bytes_after_the_answer_are_a_500(tmp_path: Path) -> None:
     server = MsgPackServer(StartInstance=STARTED)
     server.before = [msgpack_codec.encode_response(1, *STARTED)]
     with pytest.raises(PluginFailed, match="in place of answer 1 alone"):
@@ -139,7 +139,7 @@ def test_unknown_instance_is_started_again(tmp_path: Path) -> None:
     assert server.names() == ["StartInstance", "HandleEvent"] * 2
 
 
-def test_retries_end_with_a_line_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_retries_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "ATTEMPTS", 5)
     server = MsgPackServer(StartInstance=STARTED, HandleEvent=("no plugin instance", None))
     with pytest.raises(PluginFailed, match="given up after 5 attempts"):
@@ -202,7 +202,7 @@ def test_server_that_does_not_answer_lets_the_request_pass_after_the_time_out(tm
     assert "timeout; the request passes" in given.written.getvalue()
 
 
-def test_steps_of_an_event_go_over_whatever_connection_is_idle(tmp_path: Path) -> None:
+def test_steps_of_an_event_go_over_any_idle_connection(tmp_path: Path) -> None:
     server = MsgPackServer(
         StartInstance=STARTED, HandleEvent=asks("kong.request.get_method"), Step=(None, {"Data": "ret"})
     )

@@ -1,4 +1,4 @@
-"""What a query command prints decides whether the gateway starts, and with which plugin."""
+"""The output of a query command decides whether the gateway starts, and with which plugin."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_list_is_msgpack() -> None:
     assert (found.protocol, found.fields) == ("MsgPack:1", ({"note": {"type": "string"}},))
 
 
-def test_object_says_its_protocol_and_only_the_first_plugin_counts() -> None:
+def test_object_has_its_protocol_and_only_the_first_plugin_counts() -> None:
     dump = {"Protocol": "ProtoBuf:1", "Plugins": [plugin(Name="one"), plugin(Name="two")]}
     found = read_dump(SERVER, json.dumps(dump).encode())
     assert found is not None
@@ -79,7 +79,7 @@ def test_absent_priority_is_not_installed() -> None:
 
 
 @pytest.mark.parametrize("output", [b"", b"loading...\n[]", b'{"Plugins": [', b"\xff"])
-def test_what_is_no_json_is_refused_in_kongs_words(output: bytes) -> None:
+def test_output_that_is_not_json_is_refused_in_kongs_words(output: bytes) -> None:
     with pytest.raises(PluginServerError, match=r"failed decoding plugin info: \[srv\]"):
         read_dump(SERVER, output)
 
@@ -121,7 +121,7 @@ def test_command_runs_in_a_shell_with_the_environment_given() -> None:
     assert "to-the-log" in written.getvalue()
 
 
-def test_command_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_that_exceeds_the_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUERY_TIMEOUT", 0.2)
     server = PluginServer("srv", Path("srv.sock"), None, "tail -f /dev/null | cat")
     with pytest.raises(PluginServerError, match="must print JSON and exit"):
@@ -134,11 +134,11 @@ def test_command_is_killed_when_the_gateway_is_told_to_stop(tmp_path: Path) -> N
     async def run() -> None:
         asking = asyncio.create_task(query(server, {"PATH": "/usr/bin:/bin"}, log()[0]))
 
-        async def begun() -> None:
+        async def command_started() -> None:
             while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
                 await asyncio.sleep(0.01)
 
-        await asyncio.wait_for(begun(), 20.0)
+        await asyncio.wait_for(command_started(), 20.0)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
 

@@ -61,7 +61,7 @@ def test_idle_connection_that_the_server_closed_is_not_taken(tmp_path: Path) -> 
     run(tmp_path / "s", work, once)
 
 
-def test_no_more_than_the_limit_stay_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_most_the_limit_stay_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_CONNECTIONS", 2)
 
     async def work(pool: Pool) -> None:
@@ -102,7 +102,7 @@ def test_connection_given_back_after_the_end_is_closed(tmp_path: Path) -> None:
     run(tmp_path / "s", work)
 
 
-def test_nobody_there_is_said_with_the_path(tmp_path: Path) -> None:
+def test_a_missing_server_is_reported_with_the_path(tmp_path: Path) -> None:
     path = tmp_path / "nobody"
     with pytest.raises(Unreachable, match=f"{path} failed"):
         asyncio.run(Pool(path).take())

@@ -1,4 +1,4 @@
-"""Over ProtoBuf:1 Kong fails closed, and begins anew when the server closes a connection."""
+"""Over ProtoBuf:1 Kong fails closed, and starts again when the server closes a connection."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def handle(path: Path, server: Streams, phase: str = "access", timeout: float = 
 
 
 async def to_the_end(client: ProtoBufClient, given: Scene, phase: str) -> None:
-    """Run an event, and then what is to be done at the request's end."""
+    """Run an event, and then the callbacks of the request's end."""
     try:
         await client.handle(given.event(phase, "ProtoBuf:1"))
     finally:
@@ -134,7 +134,7 @@ def test_method_that_the_interface_file_does_not_name_closes_the_connection(tmp_
         handle(tmp_path / "s", ProtoBufServer(asks("kong.request.get_body", b"")))
 
 
-def test_value_that_is_not_there_is_nil(tmp_path: Path) -> None:
+def test_missing_value_is_nil(tmp_path: Path) -> None:
     method = STOCK.method("kong.response.set_header")
     server = ProtoBufServer(asks(method.name, encode_arguments(method, ["x-a"])))
     with pytest.raises(Refused, match="got nil"):
@@ -149,7 +149,7 @@ def test_value_that_the_message_cannot_hold_closes_the_connection(tmp_path: Path
         run(tmp_path / "s", server, lambda client: to_the_end(client, given, "access"))
 
 
-def test_connection_that_closes_during_an_event_begins_everything_anew(tmp_path: Path) -> None:
+def test_an_event_starts_again_after_its_connection_closes(tmp_path: Path) -> None:
     outcomes = [False, False, True]
 
     async def twice_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -161,7 +161,7 @@ def test_connection_that_closes_during_an_event_begins_everything_anew(tmp_path:
     assert "the event is tried again" in given.written.getvalue()
 
 
-def test_retries_end_with_a_line_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_retries_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "ATTEMPTS", 5)
     server = ProtoBufServer(close)
     with pytest.raises(PluginFailed, match="given up after 5 attempts"):
@@ -214,7 +214,7 @@ def test_no_answer_is_a_500_after_the_time_out(tmp_path: Path) -> None:
         protobuf_codec.frame(b"") + protobuf_codec.frame(protobuf_codec.encode_return(3, None)) + b"more",
     ],
 )
-def test_bytes_that_are_no_frames_are_a_500(tmp_path: Path, sent: bytes) -> None:
+def test_bytes_that_are_not_frames_are_a_500(tmp_path: Path, sent: bytes) -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         writer.write(sent)
         await reader.read()

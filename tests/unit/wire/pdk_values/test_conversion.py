@@ -1,4 +1,4 @@
-"""Any value of an author's becomes one that the wire carries, or is refused by a message, in bounded time."""
+"""Any value of an author becomes one that the wire carries, or is refused with a message, in bounded time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from kong_pdk.wire.wire_errors import ArgumentError
 
 
 class Text(str):
-    """Text that shows itself as something else."""
+    """Text whose ``str`` is another text."""
 
     def __str__(self) -> str:
         return "something else"
@@ -65,14 +65,14 @@ class Measure:
 
 
 class Scalar:
-    """As a number of numpy's."""
+    """Like a number of numpy."""
 
     def tolist(self) -> float:
         return 1.5
 
 
 class Array:
-    """As an array of numpy's."""
+    """Like an array of numpy."""
 
     def tolist(self) -> list[Any]:
         return [[1, 2], [3, Scalar()]]
@@ -93,7 +93,7 @@ class Outer:
 
 
 class Proxy:
-    """Stands for another object, as those of werkzeug, wrapt and Django do."""
+    """A proxy for another object, like those of werkzeug, wrapt and Django."""
 
     def __init__(self, target: Any) -> None:
         object.__setattr__(self, "target", target)
@@ -139,7 +139,7 @@ ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"),
+    ("value", "expected"),
     [
         (http.HTTPStatus.FORBIDDEN, 403),
         (Flag.A, 4),
@@ -197,14 +197,14 @@ ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_converted(value, wanted):
+def test_converted_values(value, expected):
     (got,) = converted("kong.f", [value])
-    assert got == wanted
+    assert got == expected
     _assert_exact(got)
 
 
 def _assert_exact(value: Any) -> None:
-    """Python's own types alone: nothing of the author's runs later, where a lock is held."""
+    """Only Python's own types: no code of the author runs later, while a lock is held."""
     assert type(value) in (str, bytes, int, float, bool, type(None), list, dict)
     if isinstance(value, dict):
         assert all(type(key) is str for key in value)
@@ -229,7 +229,7 @@ def cycle() -> Any:
 
 
 def shared(levels: int) -> Any:
-    """Few objects that are very many values."""
+    """Few objects that stand for very many values."""
     value: Any = ["a"]
     for _ in range(levels):
         value = [value] * 10
@@ -288,7 +288,7 @@ class Endless(Mapping[str, Any]):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_refused(value, words):
+def test_refused_values(value, words):
     with pytest.raises(ArgumentError, match=rf"^kong\.f: argument 2.*{words}"):
         converted("kong.f", ["first", value])
 
@@ -297,7 +297,7 @@ def test_the_deepest_value_is_sent():
     assert converted("kong.f", [deep(MAX_DEPTH)]) == [deep(MAX_DEPTH)]
 
 
-def test_an_exception_of_an_author_s_object_is_the_author_s():
+def test_an_exception_of_an_author_s_object_is_raised():
     class Broken(Mapping[str, Any]):
         __getitem__ = __iter__ = __len__ = lambda self, *_: 1 / 0  # type: ignore[assignment]
 
@@ -311,7 +311,7 @@ class Wordless:
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"),
+    ("value", "expected"),
     [
         ("text", "text"),
         (b"\xff", b"\xff"),
@@ -337,9 +337,9 @@ class Wordless:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_line_of_the_log(value, wanted):
+def test_a_line_of_the_log(value, expected):
     got = log_argument(value)
-    assert got == wanted and type(got) is type(wanted)
+    assert got == expected and type(got) is type(expected)
 
 
 @pytest.mark.parametrize(
@@ -362,16 +362,16 @@ def test_a_line_of_the_log_is_never_refused_and_never_very_long(value):
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"),
+    ("value", "expected"),
     [
         ({"a": [1, None, ValueError("no")], 2: (True,)}, {"a": [1, "nil", "no"], "2": [True]}),
         ("text", "text"),
         (None, "nil"),
     ],
 )
-def test_inspect_shows_tables(value, wanted):
-    assert inspect_argument(value) == wanted
+def test_inspect_shows_tables(value, expected):
+    assert inspect_argument(value) == expected
 
 
-def test_inspect_has_an_end():
+def test_inspect_is_bounded():
     assert isinstance(inspect_argument(cycle()), str)

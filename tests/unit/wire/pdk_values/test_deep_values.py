@@ -14,7 +14,7 @@ from kong_pdk.wire.pdk_values.protobuf_values import read_deep
 from kong_pdk.wire.wire_errors import WireError
 
 GET_BODY = METHODS["kong.request.get_body"]
-DEPTH = 1000  # that of JSON which Kong reads
+DEPTH = 1000  # The depth of JSON that Kong reads.
 
 
 def varint(number: int) -> bytes:
@@ -77,7 +77,7 @@ def test_a_struct_is_read_too():
         span(5, b"\x0a\x7f"),
     ],
 )
-def test_what_is_no_message_is_refused(payload):
+def test_bytes_that_are_not_a_message_are_refused(payload):
     for read in (lambda: read_deep("Value", payload), lambda: decode_result(GET_BODY, payload)):
         with pytest.raises(WireError):
             read()

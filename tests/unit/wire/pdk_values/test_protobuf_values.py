@@ -110,7 +110,7 @@ def test_a_content_type_of_the_author_wins():
         ("kong.client.authenticate", [{"id": 5}]),
     ],
 )
-def test_what_has_no_place_in_the_message_is_refused_by_name(method, args):
+def test_values_that_do_not_fit_the_message_are_refused_by_name(method, args):
     with pytest.raises(ArgumentError, match=method):
         encode_arguments(METHODS[method], args)
 
@@ -160,6 +160,6 @@ def test_kong_s_nil_is_none():
     assert decode_result(METHODS["kong.ctx.shared.get"], b"\x08\x01") is None
 
 
-def test_a_result_that_is_no_message_is_refused():
+def test_a_result_that_is_not_a_message_is_refused():
     with pytest.raises(WireError):
         decode_result(METHODS["kong.request.get_headers"], b"\xff\xff")
