@@ -124,16 +124,38 @@ UNKNOWN = "InvalidToken: The key of the token is not known"
 KNOWN = {"kid": "r"}
 
 
-def test_keys_of_a_url_and_a_new_one_among_them(gateway, issuer):
+@pytest.fixture(scope="module")
+def rotated(issuer, protocol):
+    """An address, of this protocol's node alone, of keys that change."""
+    return issuer.place(jwk(RSA, "r"))
+
+
+@pytest.fixture(scope="module")
+def failing(issuer, protocol):
+    """An address, of this protocol's node alone, that has an error in place of keys."""
     uri, answer = issuer.place(jwk(RSA, "r"))
-    config = json.dumps({**BOTH, "jwks_uri": uri, "jwks_pause": 1})
-    kong = f"""{{"_format_version": "3.0", "services": [{{"name": "demo", "url": "http://upstream:9000",
-        "routes": [{{"name": "demo", "paths": ["/"]}}],
-        "plugins": [{{"name": "py-bearer-token", "config": {config}}}]}}]}}"""
-    node = gateway("py-bearer-token", configuration=kong, environment={"SSL_CERT_FILE": str(issuer.authority)})
+    answer.status = 502
+    return uri, answer
+
+
+@pytest.fixture
+def node(gateway, issuer, rotated, failing):
+    routes = [
+        {"name": name, "paths": [f"/{name}"], "plugins": [
+            {"name": "py-bearer-token", "config": {**BOTH, "jwks_uri": uri, "jwks_pause": 1}}
+        ]}
+        for name, (uri, _) in (("rotated", rotated), ("failing", failing))
+    ]  # fmt: skip
+    service = {"name": "demo", "url": "http://upstream:9000", "routes": routes}
+    configuration = json.dumps({"_format_version": "3.0", "services": [service]})
+    return gateway("py-bearer-token", configuration=configuration, environment={"SSL_CERT_FILE": str(issuer.authority)})
+
+
+def test_keys_of_a_url_and_a_new_one_among_them(node, rotated):
+    _, answer = rotated
 
     def status(text):
-        return node.request("GET", "/", [("Authorization", f"Bearer {text}")]).status
+        return node.request("GET", "/rotated", [("Authorization", f"Bearer {text}")]).status
 
     assert status(token(RSA, "RS256", KNOWN)) == 200
     assert status(token(EC, "ES256", {"kid": "new"})) == 401
@@ -145,22 +167,16 @@ def test_keys_of_a_url_and_a_new_one_among_them(gateway, issuer):
     assert status(token(RSA, "RS256", {"kid": "none"})) == 401
 
 
-def test_without_keys_it_is_a_503_until_there_are_some(gateway, issuer):
-    uri, answer = issuer.place(jwk(RSA, "r"))
-    answer.status = 502
-    config = json.dumps({**BOTH, "jwks_uri": uri, "jwks_pause": 1})
-    kong = f"""{{"_format_version": "3.0", "services": [{{"name": "demo", "url": "http://upstream:9000",
-        "routes": [{{"name": "demo", "paths": ["/"]}}],
-        "plugins": [{{"name": "py-bearer-token", "config": {config}}}]}}]}}"""
-    node = gateway("py-bearer-token", configuration=kong, environment={"SSL_CERT_FILE": str(issuer.authority)})
+def test_without_keys_it_is_a_503_until_there_are_some(node, failing):
+    _, answer = failing
     header = [("Authorization", f"Bearer {token(RSA, 'RS256', KNOWN)}")]
-    reply = node.request("GET", "/", header)
+    reply = node.request("GET", "/failing", header)
     assert (reply.status, reply.body) == (503, b'{"message":"Service Unavailable"}')
     assert (reply.values("retry-after"), reply.values("www-authenticate")) == (["5"], [])
     assert node.service.received == []
     assert "the keys of 127.0.0.1 could not be fetched (HTTP Error 502" in node.wait_for_line("could not be fetched")
     answer.status = 200
-    wait_until(lambda: node.request("GET", "/", header).status == 200)
+    wait_until(lambda: node.request("GET", "/failing", header).status == 200)
 
 
 def test_many_requests_wait_for_one_fetch(subject, issuer):
@@ -290,10 +306,10 @@ def test_a_server_without_a_valid_certificate_is_not_asked(subject, issuer, monk
     assert answer.requests == 0
 
 
-def test_the_page_s_configuration_does_what_the_page_says(gateway, issuer, snippet):
+def test_the_page_s_configuration_does_what_the_page_says(default_gateway, issuer, snippet):
     uri, _ = issuer.place(jwk(RSA, "r"))
     shown = snippet("docs/plugins/py-bearer-token.md", "py-bearer-token")
-    node = gateway(
+    node = default_gateway(
         "py-bearer-token",
         configuration=shown.replace("https://issuer.example.com/keys", uri),
         environment={"SSL_CERT_FILE": str(issuer.authority)},

@@ -404,8 +404,8 @@ def test_a_schema_that_repeats_itself_takes_the_deepest_body(instance):
     assert fits(plugin, value)
 
 
-def test_the_page_s_configuration_does_what_the_page_says(gateway, snippet):
-    node = gateway("py-json-schema", configuration=snippet("docs/plugins/py-json-schema.md", "py-json-schema"))
+def test_the_page_s_configuration_does_what_the_page_says(default_gateway, snippet):
+    node = default_gateway("py-json-schema", configuration=snippet("docs/plugins/py-json-schema.md", "py-json-schema"))
     reply = node.request("POST", "/orders", [JSON], b'{"id": "a-1", "items": [{"count": 0}]}')
     shown = 'curl -i -H \'Content-Type: application/json\' -d \'{"id": "a-1", "items": [{"count": 0}]}\''
     page = (ROOT / "docs" / "plugins" / "py-json-schema.md").read_text()
