@@ -77,31 +77,29 @@ def test_an_index_that_cannot_be_reached_is_named(one: None, installed: Install)
     assert problem.hint and "PIP_INDEX_URL" in problem.hint
 
 
+URLS = "http://me:pas-s3cr3t@x@127.0.0.1:9/simple", "http://me:pa#s-s3cr3t@127.0.0.1:9/simple"
+TOKENS = "pas-s3cr3t@127.0.0.1:9/simple", "127.0.0.1:9/simple?access_token=pas-s3cr3t"
+
+
 @pytest.mark.parametrize(
-    ("place", "index"),
+    ("variables", "lines"),
     [
-        ("variable", "http://me:pas-s3cr3t@x@127.0.0.1:9/simple"),
-        ("variable", "http://me:pa#s-s3cr3t@127.0.0.1:9/simple"),
-        ("file", "http://to/ken-pas-s3cr3t@127.0.0.1:9/simple"),
-        ("file with a variable", "http://pas-s3cr3t@127.0.0.1:9/simple"),
-        ("file with a variable", "http://127.0.0.1:9/simple?access_token=pas-s3cr3t"),
+        ({"PIP_INDEX_URL": URLS[0], "PIP_EXTRA_INDEX_URL": URLS[1]}, ""),
+        ({}, "--index-url http://to/ken-pas-s3cr3t@127.0.0.1:9/simple\n"),
+        (
+            {"SECRET": TOKENS[0].partition("@")[0], "OTHER": TOKENS[1]},
+            "--index-url http://${SECRET}@127.0.0.1:9/simple\n--extra-index-url http://${OTHER}\n",
+        ),
     ],
+    ids=["variables", "file", "file with variables"],
 )
 def test_no_password_gets_into_the_log(
-    place: str, index: str, write: Write, installed: Install, caplog: pytest.LogCaptureFixture
+    variables: Mapping[str, str], lines: str, write: Write, installed: Install, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given = {**NO_WHEELS, "no_proxy": "*"}
     write("one.py")
-    if place == "variable":
-        given["PIP_INDEX_URL"] = index
-        write("requirements.txt", "alpha\n")
-    elif place == "file":
-        write("requirements.txt", f"--index-url {index}\nalpha\n")
-    else:
-        given["SECRET"] = index.removeprefix("http://").partition("@127")[0]
-        write("requirements.txt", f"--index-url {index.replace(given['SECRET'], '${SECRET}')}\nalpha\n")
+    write("requirements.txt", f"{lines}alpha\n")
     with caplog.at_level(logging.INFO):
-        [problem] = installed(**given).problems
+        [problem] = installed(**NO_WHEELS, **variables, no_proxy="*").problems
     text = f"{problem}\n{caplog.text}"
     assert "pip: " in text or "%2F for /" in text
     assert "s3cr3t" not in text
