@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,16 @@ def one(write: Write) -> None:
     write("requirements.txt", "alpha==1.0\n")
 
 
-def test_pip_installs_dependencies_and_writes_nowhere_else(
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    """Let a program make files that everybody may write to, unless it takes care."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("no_umask")
+def test_pip_installs_dependencies_and_writes_nowhere_else_and_nobody_else_may_write(
     folder: Path, write: Write, installed: Install, tmp_path: Path, data: Path
 ) -> None:
     write("one.py")
@@ -46,6 +55,7 @@ def test_pip_installs_dependencies_and_writes_nowhere_else(
     assert (made / "alpha.py").read_text() == "VERSION = '1.0'\n"
     assert not (tmp_path / "home").exists()
     assert sorted(path.name for path in folder.iterdir()) == ["one.py", "requirements.txt"]
+    assert [path for path in (data, *data.rglob("*")) if path.lstat().st_mode & 0o022] == []
     assert [path.name for path in data.iterdir()] == ["environments"]
 
 
@@ -223,15 +233,6 @@ def test_settings_of_where_to_install_are_ignored(one: None, write: Write, insta
     packages = installed(**elsewhere, PIP_CONFIG_FILE=str(tmp_path / "pip.conf"), PIP_CERT="")
     assert packages.failed == {}
     assert [(directory / "alpha.py").exists() for directory in packages.directories("one")] == [True]
-
-
-def test_new_environments_cannot_be_written_to_by_others(one: None, installed: Install, data: Path) -> None:
-    before = os.umask(0)
-    try:
-        assert installed(KONG_PYTHON_DATA_DIR=str(data / "deep")).failed == {}
-    finally:
-        os.umask(before)
-    assert [path for path in (data, *data.rglob("*")) if path.lstat().st_mode & 0o022] == []
 
 
 FORKS_AND_WAITS = """
