@@ -24,7 +24,7 @@ DEADLINE_SECONDS = 60.0
 
 @pytest.fixture
 def port(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """A free port that the node of the prefix is to listen on."""
+    """A free port for the node of the prefix."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         number = int(free.getsockname()[1])
     monkeypatch.setenv("KONG_PROXY_LISTEN", f"127.0.0.1:{number}")
@@ -76,7 +76,7 @@ def started(prefix: Path, process: subprocess.Popen[str]) -> Callable[[], bool]:
 
 
 def kong(command: str) -> str:
-    """Run a command in a process of its own, as people do; its standard output."""
+    """Run a command in a process of its own; its standard output."""
     done = subprocess.run(
         [sys.executable, "-m", "embedded_kong.kong_command_line", command],
         stdout=subprocess.PIPE,
