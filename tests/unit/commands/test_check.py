@@ -1,4 +1,4 @@
-"""``kong-python check``: what is wrong with a declarative file, in Kong's words and with the line."""
+"""``kong-python check``: the errors of a declarative file, in Kong's words and with the line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ plugins:
 
 @pytest.fixture
 def check(tmp_path, monkeypatch, capsys):
-    """Check a file; gives the exit status and what was said."""
+    """Check a file; gives the exit status, the output and the error output."""
     folder = tmp_path / "plugins"
     folder.mkdir()
     (folder / "my-plugin.py").write_text(PLUGIN)
@@ -43,8 +43,8 @@ def check(tmp_path, monkeypatch, capsys):
         file = tmp_path / "kong.yml"
         file.write_text(text)
         status = main(["check", str(file), "--plugins", str(folder)])
-        said = capsys.readouterr()
-        return status, said.out, said.err
+        output = capsys.readouterr()
+        return status, output.out, output.err
 
     run.folder = folder
     return run
@@ -57,7 +57,7 @@ def test_a_good_file_is_counted(check):
 
 
 def test_a_schema_in_the_main_block_is_named_beside_the_unknown_field(check):
-    """The refusal alone leads nowhere."""
+    """The message of the unknown field alone does not help."""
     main = 'if __name__ == "__main__":\n    start_dedicated_server("my-plugin", Plugin, "1.0.0", 5, meta.SCHEMA)\n'
     text = PLUGIN.replace("Schema =", "OWN =") + main
     (check.folder / "my-plugin.py").write_text(text)
@@ -103,7 +103,7 @@ def test_all_mistakes_are_listed(check):
     assert "plugin 'nosuch' not enabled" in err
 
 
-def test_a_plugin_of_kong_s_own_is_said_not_to_be_checked(check):
+def test_a_bundled_plugin_is_logged_as_not_checked(check):
     status, _, err = check(KONG.replace("CONFIG", "message: hi") + "- name: rate-limiting\n  config: {minute: 5}\n")
     assert status == 0
     assert "rate-limiting is not checked" in err
@@ -116,7 +116,7 @@ def test_key_auth_is_checked(check):
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "", "_format_version: '3.0'\nservices: 5\n", "\x00"])
-def test_what_is_no_configuration_is_refused(check, text):
+def test_a_file_that_is_no_configuration_is_refused(check, text):
     status, _, err = check(text)
     assert status == 1
     assert "kong.yml" in err
@@ -129,7 +129,7 @@ def test_a_file_that_is_not_there_is_named(check, capsys):
 
 
 def test_a_wrong_setting_is_named(check, monkeypatch):
-    """The folder may be another one than was meant."""
+    """A wrong setting may name another folder."""
     monkeypatch.setenv("KONG_PYTHON_PLUGIN_DIR", "/x")
     status, out, err = check(KONG.replace("CONFIG", "message: hi"))
     assert (status, out) == (1, "")
@@ -152,7 +152,7 @@ def test_a_broken_plugin_that_the_file_uses_is_named_with_its_mistake(check):
     assert "not enabled" not in err
 
 
-def test_a_plugin_that_cannot_be_imported_is_no_plugin_to_enable(check):
+def test_a_plugin_that_cannot_be_imported_is_not_enabled(check):
     (check.folder / "broken.py").write_text("import nosuch_module\n\n\nclass Plugin:\n    pass\n")
     status, _, err = check(KONG.replace("CONFIG", "message: hi") + "- name: broken\n- name: absent\n")
     assert status == 1
@@ -162,7 +162,7 @@ def test_a_plugin_that_cannot_be_imported_is_no_plugin_to_enable(check):
     assert "plugin 'broken' not enabled" not in err
 
 
-def test_one_handler_that_kong_never_calls_is_one(check):
+def test_one_handler_that_kong_never_calls_is_in_the_singular(check):
     (check.folder / "early.py").write_text(EARLY.replace("    def certificate(self, kong): pass\n", ""))
     _, _, err = check(SCOPED.replace("  - name: late\n", ""))
     assert "Kong never calls its rewrite, which runs for global plugins only; apply the plugin globally, or" in err
@@ -201,12 +201,12 @@ def test_handlers_that_kong_never_calls_are_named_with_plugin_scope_and_line(che
     (check.folder / "late.py").write_text(EARLY.replace("rewrite", "response").replace("certificate", "log"))
     status, out, err = check(SCOPED)
     assert (status, out.count("is valid")) == (0, 1)
-    said = [line.partition("kong.yml:")[2] for line in err.splitlines() if "never calls" in line]
+    warnings = [line.partition("kong.yml:")[2] for line in err.splitlines() if "never calls" in line]
     tail = (
         ": Kong never calls its certificate and rewrite, which run for global plugins only; "
         "apply the plugin globally, or use access"
     )
-    assert said == [
+    assert warnings == [
         f"4: plugin early on consumer ada{tail}",
         f"10: plugin early on service a{tail}",
         f"15: plugin early on route 3bbb2a3e-0000-4000-8000-000000000001 and consumer ada{tail}",
@@ -214,7 +214,7 @@ def test_handlers_that_kong_never_calls_are_named_with_plugin_scope_and_line(che
     ]
 
 
-def test_what_kong_accepts_is_accepted(check):
+def test_a_configuration_that_kong_accepts_is_valid(check):
     text = (
         KONG.replace("CONFIG", "message: hi")
         + """
@@ -243,14 +243,14 @@ _info: {select_tags: [a]}
         "- {name: cors, consumer_group: gold}\n",
     ],
 )
-def test_a_file_of_deck_is_not_called_valid_without_more(check, more):
+def test_a_file_of_deck_has_a_warning(check, more):
     """The open-source Kong ends at start with such a file: unknown field."""
     status, out, err = check(KONG.replace("CONFIG", "message: hi") + more)
     assert (status, "the open-source Kong refuses the field" in err) == (0, True)
     assert " is valid for decK and Kong Enterprise, and not for the open-source Kong (see above): 1 service, " in out
 
 
-def test_credentials_of_the_open_source_kong_make_no_difference_to_the_verdict(check):
+def test_credentials_of_the_open_source_kong_are_valid(check):
     more = "consumers: [{username: ada, acls: [{group: g}], jwt_secrets: [{key: k}]}]\n"
     status, out, _ = check(KONG.replace("CONFIG", "message: hi") + more)
     assert (status, out.partition("kong.yml")[2]) == (0, " is valid: 1 service, 1 route, 1 plugin\n")

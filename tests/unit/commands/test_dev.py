@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +34,8 @@ class Dev:
     process: subprocess.Popen[str]
     lines: list[str] = field(default_factory=list)
     ports: dict[str, int] = field(default_factory=dict)
+    lines_of_start: list[str] = field(default_factory=list)
+    reader: threading.Thread | None = None
 
     def get(self, path: str = "/", scheme: str = "http", **headers: str) -> tuple[int, http.client.HTTPMessage, bytes]:
         port = self.ports[scheme]
@@ -48,50 +52,64 @@ class Dev:
             connection.close()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it; gives its exit status when all of its lines are read."""
         self.process.send_signal(number)
-        return self.process.wait(DEADLINE)
+        status = self.process.wait(DEADLINE)
+        self.reader.join(DEADLINE)
+        return status
+
+    def wait_for_line(self, *texts: str) -> None:
+        """Wait for a line that has all of these texts."""
+        end = time.monotonic() + DEADLINE
+        while not any(all(text in line for text in texts) for line in list(self.lines)):
+            assert time.monotonic() < end, f"no line with {texts}: {self.lines}"
+            threading.Event().wait(0.02)
 
 
 Start = Callable[..., Dev]
+STOPS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def running_dev(*arguments: str, **variables: str) -> Iterator[Dev]:
+    """Run ``kong-python dev`` on free ports until it serves, or ends; end it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KONG_")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from kong_pdk.cli import main; sys.exit(main())", "dev",
+         "--port", "0", "--tls-port", "0", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="backslashreplace",
+        env={**environment, **variables},
+    )  # fmt: skip
+    dev = Dev(process)
+    serving = threading.Event()
+
+    def read() -> None:
+        for line in process.stdout:
+            dev.lines.append(line)
+            if found := SERVING.search(line):
+                dev.ports[found[1]] = int(found[2])
+            if len(dev.ports) == 2:
+                serving.set()
+        serving.set()
+
+    dev.reader = threading.Thread(target=read)
+    dev.reader.start()
+    try:
+        assert serving.wait(DEADLINE), dev.lines
+        dev.lines_of_start = list(dev.lines)
+        yield dev
+    finally:
+        if process.poll() is None:
+            dev.stop()
+        dev.reader.join(DEADLINE)
+        process.stdout.close()
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Run ``kong-python dev`` on free ports until it serves, or ends."""
-    running: list[tuple[Dev, threading.Thread]] = []
-
-    def begin(*arguments: str, **variables: str) -> Dev:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("KONG_")}
-        process = subprocess.Popen(
-            [sys.executable, "-c", "import sys; from kong_pdk.cli import main; sys.exit(main())", "dev",
-             "--port", "0", "--tls-port", "0", *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="backslashreplace",
-            env={**environment, **variables},
-        )  # fmt: skip
-        dev = Dev(process)
-        serving = threading.Event()
-
-        def read() -> None:
-            for line in process.stdout:
-                dev.lines.append(line)
-                if found := SERVING.search(line):
-                    dev.ports[found[1]] = int(found[2])
-                if len(dev.ports) == 2:
-                    serving.set()
-            serving.set()
-
-        reader = threading.Thread(target=read)
-        reader.start()
-        running.append((dev, reader))
-        assert serving.wait(DEADLINE), dev.lines
-        return dev
-
-    yield begin
-    for dev, reader in running:
-        if dev.process.poll() is None:
-            dev.stop()
-        reader.join(DEADLINE)
-        dev.process.stdout.close()
+def start() -> Iterator[Start]:
+    """Give ``running_dev`` as a function; what it runs ends with the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *arguments, **variables: stack.enter_context(running_dev(*arguments, **variables))
 
 
 @pytest.fixture
@@ -120,108 +138,125 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-@pytest.mark.parametrize("protocol", ["protobuf", "msgpack"])
-def test_py_hello_answers(start, folder, protocol):
-    dev = start(str(folder), KONG_PYTHON_PROTOCOL=protocol)
+SETS_A_HEADER = """
+class Plugin:
+    def __init__(self, config): pass
+    def access(self, kong):
+        kong.response.set_header("x-ai-powered", "yes")
+"""
+RAISES = """
+class Plugin:
+    def __init__(self, config): pass
+    def access(self, kong):
+        value, _ = kong.request.get_query_arg("raise")
+        if value:
+            raise RuntimeError("on purpose")
+        kong.response.set_header("x-authchecker", "yes")
+"""
+NEEDS_CONFIGURATION = """
+Schema = ({"key": {"type": "string", "required": True}},)
+class Plugin:
+    def __init__(self, config): pass
+    def access(self, kong): kong.response.exit(418)
+"""
+WHOLE_PDK = """
+lua_style = False
+class Plugin:
+    def __init__(self, config): pass
+    def access(self, kong):
+        if flag := kong.request.get_query_arg("flag"):
+            kong.response.exit(200, {"body": kong.request.get_body(), "flag": flag})
+"""
+
+
+@pytest.fixture(scope="module", params=["protobuf", "msgpack"])
+def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """A folder of plugins on the demo route.
+
+    The environment has the image's log format and a directory for temporary files whose path is too long for sockets.
+    """
+    plugins = tmp_path_factory.mktemp("plugins")
+    (plugins / "py-hello.py").write_bytes(PY_HELLO.read_bytes())
+    written = {"AI-Powered": SETS_A_HEADER, "authChecker": RAISES, "needs": NEEDS_CONFIGURATION, "whole": WHOLE_PDK}
+    for name, text in written.items():
+        (plugins / f"{name}.py").write_text(text)
+    temporary = tmp_path_factory.mktemp("x" * 100)
+    variables = {"KONG_PYTHON_LOG_FORMAT": "json", "TMPDIR": str(temporary)}
+    with running_dev(str(plugins), KONG_PYTHON_PROTOCOL=request.param, **variables) as dev:
+        yield dev
+        assert dev.stop() == 0
+
+
+def test_py_hello_answers(demo):
     for scheme in ("http", "https"):
-        status, headers, body = dev.get("/x?a=1", scheme, host="example.test")
+        status, headers, body = demo.get("/x?a=1", scheme, host="example.test")
         assert status == 200
         assert headers["x-hello-from-python"] == "Python says hello to example.test"
         assert json.loads(body)["path"] == "/x?a=1"
-    assert dev.stop() == 0
-    assert not any(level in line for line in dev.lines for level in ("[error]", "[crit]", "Traceback"))
 
 
-@pytest.mark.parametrize("protocol", ["protobuf", "msgpack"])
-def test_names_with_capitals(start, folder, protocol):
-    text = "class Plugin:\n    def __init__(self, config): pass\n    def access(self, kong):\n        "
-    for name in ("AI-Powered", "authChecker"):
-        (folder / f"{name}.py").write_text(f"{text}kong.response.set_header('x-{name}', 'yes')\n")
-    dev = start(str(folder), KONG_PYTHON_PROTOCOL=protocol)
-    headers = dev.get("/")[1]
+def test_a_start_and_a_request_log_no_error(demo):
+    begin = len(demo.lines)
+    assert demo.get("/no-error")[0] == 200
+    demo.wait_for_line("GET /no-error")
+    lines = [*demo.lines_of_start, *demo.lines[begin:]]
+    assert not any(level in line for line in lines for level in ("[error]", "[crit]", "Traceback"))
+
+
+def test_names_with_capitals(demo):
+    headers = demo.get("/")[1]
     assert (headers["x-ai-powered"], headers["x-authchecker"]) == ("yes", "yes")
-    assert any("pluginserver ai-powered;" in line for line in dev.lines)
-    assert dev.stop() == 0
+    assert any("pluginserver ai-powered;" in line for line in demo.lines_of_start)
 
 
-@pytest.mark.parametrize("protocol", ["protobuf", "msgpack"])
-def test_a_handler_that_raises_is_kong_s_500_and_the_next_request_is_fine(start, folder, protocol):
-    (folder / "raises.py").write_text(
-        "class Plugin:\n"
-        "    def __init__(self, config): pass\n"
-        "    def access(self, kong):\n"
-        "        value, _ = kong.request.get_query_arg('raise')\n"
-        "        if value:\n"
-        "            raise RuntimeError('on purpose')\n"
-    )
-    dev = start(str(folder), KONG_PYTHON_PROTOCOL=protocol)
-    status, headers, body = dev.get("/?raise")
+def test_a_handler_that_raises_is_kong_s_500_and_the_next_request_succeeds(demo):
+    status, headers, body = demo.get("/?raise")
     assert status == 500
     assert headers["content-type"] == "application/json; charset=utf-8"
     error = json.loads(body)
     assert error == {"message": "An unexpected error occurred", "request_id": headers["x-kong-request-id"]}
-    assert dev.get("/")[0] == 200
-    assert dev.stop() == 0
-    assert any("RuntimeError: on purpose" in line and "raises.py:6" in line for line in dev.lines)
+    assert demo.get("/")[0] == 200
+    demo.wait_for_line("RuntimeError: on purpose", "authChecker.py:7")
 
 
-def test_run_again_after_an_edit_it_serves_the_edit(start, folder):
-    first = start(str(folder))
-    assert first.get()[1]["x-hello-from-python"].startswith("Python says")
-    assert first.stop() == 0
+def test_a_plugin_that_needs_configuration_is_left_off_the_demo_route_and_named(demo):
+    assert demo.get()[0] == 200
+    demo.wait_for_line("needs is not on the demo route", "config.key: required field missing")
+
+
+def test_the_log_is_text_whatever_the_format_of_the_image(demo):
+    assert demo.get()[0] == 200
+    demo.wait_for_line("py-hello: listening on")
+    assert not any(line.startswith("{") for line in demo.lines)
+
+
+def test_plugins_reach_the_whole_pdk_as_in_the_image(demo):
+    status, _, body = demo.get("/?flag")
+    assert (status, json.loads(body)) == (200, {"body": None, "flag": True})
+
+
+def test_each_signal_ends_it_with_0_and_leaves_nothing_behind_and_the_next_run_serves_an_edit(start, folder):
     file = folder / "py-hello.py"
-    file.write_text(file.read_text().replace("Python says", "Edited Python says"))
-    assert start(str(folder)).get()[1]["x-hello-from-python"].startswith("Edited Python says")
-
-
-def test_a_kong_yml_of_the_user(start, folder, tmp_path):
-    file = tmp_path / "kong.yml"
-    file.write_text(
-        '_format_version: "3.0"\nservices:\n- name: a\n  url: http://127.0.0.1:1\n  routes:\n  - name: r\n'
-        "    paths: [/only-here]\n"
-    )
-    dev = start(str(folder), "-c", str(file))
-    status, _, body = dev.get("/elsewhere")
-    assert (status, json.loads(body)["message"]) == (404, "no Route matched with those values")
-
-
-def test_a_plugin_that_needs_configuration_is_left_off_the_demo_route_and_named(start, folder):
-    (folder / "needs.py").write_text(
-        'Schema = ({"key": {"type": "string", "required": True}},)\n'
-        "class Plugin:\n    def __init__(self, config): pass\n    def access(self, kong): kong.response.exit(418)\n"
-    )
-    dev = start(str(folder))
-    assert dev.get()[0] == 200
-    assert any("needs is not on the demo route" in line and "config.key: required field missing" in line
-               for line in dev.lines)  # fmt: skip
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGHUP])
-def test_it_ends_with_0_and_leaves_nothing_behind(start, folder, number):
-    if signal.getsignal(number) == signal.SIG_IGN:
-        pytest.skip("the tests run with this signal ignored, as under nohup")
-    with tempfile.TemporaryDirectory(dir="/tmp") as temporary:  # short enough for sockets
-        dev = start(str(folder), TMPDIR=temporary)
-        assert dev.get()[0] == 200
-        assert list(Path(temporary).iterdir())
-        assert dev.stop(number) == 0
-        assert list(Path(temporary).iterdir()) == []
-
-
-def test_a_long_directory_for_temporary_files_is_no_obstacle(start, folder, tmp_path):
-    temporary = tmp_path / ("x" * 100)
-    temporary.mkdir()
-    assert start(str(folder), TMPDIR=str(temporary)).get()[0] == 200
+    text = file.read_text()
+    ignored = [number for number in STOPS if signal.getsignal(number) == signal.SIG_IGN]  # as under nohup
+    for number in (number for number in STOPS if number not in ignored):
+        file.write_text(text.replace("Python says", f"{number.name} says"))
+        with tempfile.TemporaryDirectory(dir="/tmp") as temporary:  # short enough for sockets
+            dev = start(str(folder), TMPDIR=temporary)
+            assert dev.get()[1]["x-hello-from-python"].startswith(f"{number.name} says")
+            assert list(Path(temporary).iterdir())
+            assert dev.stop(number) == 0
+            assert list(Path(temporary).iterdir()) == []
 
 
 def test_mistakes_are_listed_and_nothing_is_served(refused, folder):
     (folder / "one.py").write_text("class Plugin:\n    def acces(self, kong): pass\n")
     (folder / "two.py").write_text("import nosuchmodule\nclass Plugin: pass\n")
     lines = refused(str(folder))
-    said = "\n".join(lines)
-    assert "one.py:2" in said
-    assert "two.py:1" in said
-    assert "Traceback" not in said
+    output = "\n".join(lines)
+    assert "one.py:2" in output
+    assert "two.py:1" in output
+    assert "Traceback" not in output
 
 
 def test_wrong_settings_are_named_with_their_values(refused, folder):
@@ -231,58 +266,34 @@ def test_wrong_settings_are_named_with_their_values(refused, folder):
     assert "KONG_PYTHON_PROTOCOL is 'grpc'; set it to protobuf or msgpack" in lines[1]
 
 
-def test_its_log_is_text_whatever_the_image_s_is_to_be(start, folder):
-    dev = start(str(folder), KONG_PYTHON_LOG_FORMAT="json")
-    assert dev.get()[0] == 200
-    assert dev.stop() == 0
-    assert any("py-hello: listening on" in line for line in dev.lines)
-    assert not any(line.startswith("{") for line in dev.lines)
-
-
 def test_an_invalid_configuration_is_refused_with_its_line(refused, folder, tmp_path):
     file = tmp_path / "kong.yml"
     file.write_text('_format_version: "3.0"\nplugins:\n- name: py-hello\n  config: {message: 5}\n')
     lines = refused(str(folder), "-c", str(file))
-    said = "\n".join(lines)
-    assert "kong.yml:4" in said
-    assert "expected a string" in said
-    assert "Traceback" not in said
+    output = "\n".join(lines)
+    assert "kong.yml:4" in output
+    assert "expected a string" in output
+    assert "Traceback" not in output
 
 
-def test_a_server_that_dies_is_started_again(start, folder):
+def test_a_server_that_dies_is_restarted(start, folder):
     dev = start(str(folder))
     pid = int(dev.get()[1]["x-python-pid"])
     master = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
     os.kill(int(master), signal.SIGKILL)
-    answers = []
-    while not answers or answers[-1] in (500, pid):  # its worker may have a last answer to give
+    dev.wait_for_line("py-hello ended")
+    end = time.monotonic() + DEADLINE
+    answer = pid
+    while answer in (500, pid):  # the worker of the dead master may still answer
+        assert time.monotonic() < end, dev.lines
+        threading.Event().wait(0.02)
         status, headers, _ = dev.get()
-        answers.append(int(headers["x-python-pid"]) if status == 200 else status)
-        assert len(answers) < 10000
-    assert any("py-hello ended" in line for line in dev.lines)
-
-
-EXTENDED_PLUGIN = """
-lua_style = False
-
-class Plugin:
-    def __init__(self, config): pass
-    def access(self, kong):
-        kong.response.exit(200, {"body": kong.request.get_body(), "flag": kong.request.get_query_arg("flag")})
-"""
-
-
-def test_plugins_reach_the_whole_pdk_as_in_the_image(start, folder):
-    (folder / "reaches.py").write_text(EXTENDED_PLUGIN)
-    dev = start(str(folder), KONG_PYTHON_PROTOCOL="protobuf")
-    status, _, body = dev.get("/?flag")
-    assert (status, json.loads(body)) == (200, {"body": None, "flag": True})
-    assert dev.stop() == 0
+        answer = int(headers["x-python-pid"]) if status == 200 else status
 
 
 def test_the_interface_file_of_another_kong_is_taken(start, folder, tmp_path):
-    """What that Kong does not name raises, as it will there."""
-    (folder / "reaches.py").write_text(EXTENDED_PLUGIN)
+    """A function that its Kong does not have raises, as it does there."""
+    (folder / "whole.py").write_text(WHOLE_PDK)
     file = tmp_path / "pluginsocket.proto"
     file.write_text(as_text(STOCK))
     dev = start(str(folder), KONG_PYTHON_PROTOCOL="protobuf", KONG_PYTHON_INTERFACE_FILE=str(file))
@@ -297,7 +308,7 @@ services:
 - name: a
   url: http://127.0.0.1:1
   routes:
-  - {name: r, paths: [/], plugins: [{name: shows, config: {secret: "{vault://lab/pw}", plain: "{vault://lab/pw}"}}]}
+  - {name: r, paths: [/here], plugins: [{name: shows, config: {secret: "{vault://lab/pw}", plain: "{vault://lab/pw}"}}]}
   - {name: g, paths: [/hello.Greeter/], protocols: [grpc, grpcs]}
 plugins:
 - name: prometheus
@@ -320,35 +331,39 @@ class Plugin:
 """
 
 
-def test_what_it_skips_and_what_kong_never_runs_is_said_and_the_rest_is_served(start, folder, tmp_path):
+def test_a_kong_yml_is_served_and_its_skipped_parts_are_logged(start, folder, tmp_path):
     (folder / "shows.py").write_text(SHOWS)
     file = tmp_path / "kong.yml"
     file.write_text(USERS)
     dev = start(str(folder), "-c", str(file), LAB_PW="s3cr3t")
-    status, _, body = dev.get("/")
+    status, _, body = dev.get("/elsewhere")
+    assert (status, json.loads(body)["message"]) == (404, "no Route matched with those values")
+    status, _, body = dev.get("/here")
     assert (status, json.loads(body)) == (200, {"secret": "s3cr3t", "plain": "{vault://lab/pw}"})
     assert dev.get("/hello.Greeter/Say")[0] == 415
     assert dev.stop() == 0
 
-    def said(level: str, words: str) -> int:
+    def logged(level: str, words: str) -> int:
         return sum(f"[{level}] " in line and words in line for line in dev.lines)
 
-    assert said("warn", "gateway skips Kong's bundled plugins prometheus (line 10), file-log (line 11): it has") == 1
+    assert logged("warn", "gateway skips Kong's bundled plugins prometheus (line 10), file-log (line 11): it has") == 1
     for protocol in ("grpc", "grpcs"):
         words = f"{file}:8: routes for {protocol} are not served: the embedded gateway has neither gRPC nor HTTP/2"
-        assert said("warn", words) == 1
-    assert said("warn", f"{file}:13: acls, hmacauth_credentials and jwt_secrets of consumers are skipped: the") == 1
-    assert said("warn", f"{file}:7: plugin shows on route r: Kong never calls its rewrite, which runs for global") == 1
-    assert said("notice", f"{file}:15: _info is for decK and Kong Enterprise: the open-source Kong refuses") == 1
-    assert said("warn", "") == 7  # and of two plugin servers that no start command starts
+        assert logged("warn", words) == 1
+    assert logged("warn", f"{file}:13: acls, hmacauth_credentials and jwt_secrets of consumers are skipped: the") == 1
+    assert (
+        logged("warn", f"{file}:7: plugin shows on route r: Kong never calls its rewrite, which runs for global") == 1
+    )
+    assert logged("notice", f"{file}:15: _info is for decK and Kong Enterprise: the open-source Kong refuses") == 1
+    assert logged("warn", "") == 7  # and two: no start command for a plugin server
 
 
 def test_strict_refuses_what_it_would_skip(refused, folder, tmp_path):
     file = tmp_path / "kong.yml"
     file.write_text('_format_version: "3.0"\nplugins:\n- name: py-hello\n- name: cors\n- name: jwt\n')
     lines = refused(str(folder), "-c", str(file), "--strict")
-    (said,) = [line for line in lines if "[error]" in line]
-    assert f"{file}: the embedded gateway skips Kong's bundled plugins cors (line 4), jwt (line 5): it has" in said
+    (error,) = [line for line in lines if "[error]" in line]
+    assert f"{file}: the embedded gateway skips Kong's bundled plugins cors (line 4), jwt (line 5): it has" in error
 
 
 @pytest.mark.parametrize(
@@ -365,5 +380,5 @@ def test_strict_refuses_whatever_is_not_served(refused, folder, tmp_path, text, 
     file = tmp_path / "kong.yml"
     file.write_text(f'_format_version: "3.0"\n_info: {{select_tags: [a]}}\n{text}\n')
     lines = refused(str(folder), "-c", str(file), "--strict")
-    (said,) = [line for line in lines if "[error]" in line]
-    assert f"{file}{words}" in said
+    (error,) = [line for line in lines if "[error]" in line]
+    assert f"{file}{words}" in error

@@ -1,4 +1,4 @@
-"""The service to play with."""
+"""The echo service."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_head_has_no_body(port: int) -> None:
 
 
 @pytest.mark.parametrize("headers", [{"Content-Length": "99999999999"}, {"Transfer-Encoding": "chunked"}])
-def test_a_body_that_it_cannot_hold_is_refused(port: int, headers: dict[str, str]) -> None:
+def test_a_body_that_is_too_large_is_refused(port: int, headers: dict[str, str]) -> None:
     assert exchange(port, "POST", "/", None, headers)[0] == 413
 
 
@@ -60,12 +60,12 @@ def test_entries_of_a_log_are_shown(port: int, caplog: pytest.LogCaptureFixture)
     assert [text for text in caplog.messages if "{" in text] == ['received {"a":1}', 'received {"b":"\\xff"}']
 
 
-def test_the_check_finds_it(port: int) -> None:
+def test_the_check_succeeds_with_a_running_service(port: int) -> None:
     assert check(port) == 0
     assert main(["--check", "--port", str(port)]) == 0
 
 
-def test_the_check_finds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_check_fails_without_a_service(capsys: pytest.CaptureFixture[str]) -> None:
     free = free_port()
     assert check(free) == 1
     assert f"no answer on 127.0.0.1:{free}" in capsys.readouterr().out

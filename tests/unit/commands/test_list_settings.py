@@ -53,7 +53,7 @@ def test_json_for_programs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
-def test_what_is_wrong_is_said_beside_the_table(
+def test_wrong_settings_are_listed_beside_the_table(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KONG_PYTHON_PROTOCOL", "grpc")
@@ -68,7 +68,7 @@ def test_what_is_wrong_is_said_beside_the_table(
 
 
 def test_the_documentation_has_the_same_table() -> None:
-    """Paste what ``kong-python settings --markdown`` prints into docs/operator.md where this fails."""
+    """If it fails, paste the output of ``kong-python settings --markdown`` into docs/operator.md."""
     text = OPERATOR.read_text("utf-8")
     section = text[text.index("\n## Settings\n") :]
     start = section.index("| variable |")

@@ -1,4 +1,4 @@
-"""A prefix of one's own and an environment without anybody's KONG variables."""
+"""A prefix for each test, and an environment without KONG variables."""
 
 from __future__ import annotations
 

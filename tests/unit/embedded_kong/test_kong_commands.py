@@ -1,4 +1,4 @@
-"""The ``kong`` command line: what each command prints, its exit code, and what it refuses."""
+"""The ``kong`` command line: output, exit codes and refused arguments of each command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Capture = pytest.CaptureFixture[str]
 
 @contextmanager
 def process_in(prefix: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is taken for the node of the prefix. It prints the signals it gets."""
+    """A process in place of the node of the prefix. It prints its signals."""
     code = (
         "import signal, sys\n"
         "signal.signal(signal.SIGHUP, lambda *_: (print('HUP', flush=True)))\n"
@@ -42,7 +42,7 @@ def process_in(prefix: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.stdout.close()
 
 
-def test_version_begins_with_kongs_and_says_what_it_is(capsys: Capture) -> None:
+def test_version_begins_with_kongs_and_names_the_embedded_gateway(capsys: Capture) -> None:
     assert main(["version"]) == 0
     out = capsys.readouterr().out
     assert out.split()[0] == "3.9.3"
@@ -50,7 +50,7 @@ def test_version_begins_with_kongs_and_says_what_it_is(capsys: Capture) -> None:
 
 
 def test_version_reads_no_configuration() -> None:
-    """It must answer on a machine with any configuration, and at once."""
+    """It must answer at once, on a machine with any configuration."""
     loaded = (
         "import sys; from embedded_kong.kong_command_line import main; main(['version'])\n"
         "print([name for name in sys.modules if 'settings' in name or 'asyncio' in name])"
@@ -82,7 +82,7 @@ def test_an_unknown_option_is_refused(capsys: Capture, prefix: Path) -> None:
     assert not prefix.exists()
 
 
-def test_the_help_of_a_command_ends_well() -> None:
+def test_the_help_of_a_command_ends_with_0() -> None:
     with pytest.raises(SystemExit) as ended:
         main(["reload", "--help"])
     assert ended.value.code == 0
@@ -146,7 +146,7 @@ def test_no_command_runs_a_query_command(
     assert not (tmp_path / "run").exists()
 
 
-def test_health_looks_at_the_process_only(prefix: Path, capsys: Capture) -> None:
+def test_health_checks_the_process_only(prefix: Path, capsys: Capture) -> None:
     assert main(["prepare"]) == 0
     with process_in(prefix):
         assert main(["health"]) == 0
@@ -206,7 +206,7 @@ def test_start_refuses_a_second_node(prefix: Path, capsys: Capture) -> None:
     assert capsys.readouterr().err.startswith(f"Error: Kong is already running in {prefix}\n")
 
 
-def test_check_judges_a_file(tmp_path: Path, prefix: Path, capsys: Capture) -> None:
+def test_check_of_a_file(tmp_path: Path, prefix: Path, capsys: Capture) -> None:
     conf = tmp_path / "kong.conf"
     conf.write_text("log_level = notice\n")
     assert main(["check", str(conf)]) == 0
@@ -261,7 +261,7 @@ def test_config_refuses(prefix: Path, capsys: Capture, arguments: list[str], say
     assert capsys.readouterr().err.startswith(says)
 
 
-def test_config_parse_names_what_is_wrong(prefix: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_config_parse_names_the_error(prefix: Path, tmp_path: Path, capsys: Capture) -> None:
     file = tmp_path / "kong.yml"
     file.write_text("_format_version: '3.0'\nserrvices: []\n")
     assert main(["config", "parse", str(file)]) == 1

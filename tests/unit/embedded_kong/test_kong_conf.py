@@ -11,7 +11,7 @@ from embedded_kong.console import CommandError
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     conf = tmp_path / "kong.conf"
-    conf.write_text("log_level = debug\nplugins = bundled  # those of Kong\n\n# a comment\n")
+    conf.write_text("log_level = debug\nplugins = bundled  # bundled with Kong\n\n# a comment\n")
     values = kong_conf.load({"KONG_LOG_LEVEL": "warn", "PATH": "/bin"}, conf)
     assert values["log_level"] == "warn"
     assert values["plugins"] == "bundled"
@@ -85,7 +85,7 @@ def test_kong_env_is_read_under_the_environment(tmp_path: Path) -> None:
     assert values["log_level"] == "info"
 
 
-def test_where_nothing_was_prepared_nothing_runs(tmp_path: Path) -> None:
+def test_a_prefix_without_preparation_has_no_running_node(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=f"Kong is not running at {tmp_path}"):
         kong_conf.load_running({"KONG_PREFIX": str(tmp_path)})
     with pytest.raises(CommandError, match=f"no such prefix: {tmp_path}/absent"):

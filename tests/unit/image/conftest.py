@@ -47,6 +47,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def no_plugins(folder: Path) -> None:
+    """Remove the plugin: a container starts faster without plugin servers."""
+    (folder / "good.py").unlink()
+
+
+@pytest.fixture
 def add_broken(folder: Path) -> None:
     """Add a plugin with a syntax error."""
     (folder / "bad.py").write_text(BROKEN_PLUGIN)
@@ -78,7 +84,7 @@ def serve() -> Iterator[Callable[[Path, Answer], None]]:
 
 @pytest.fixture
 def start(tmp_path: Path, environ: Mapping[str, str]) -> Iterator[Callable[..., Container]]:
-    """Give a function that starts the entrypoint; what it starts is ended after the test."""
+    """Give a function that starts the entrypoint; it ends after the test."""
     started: list[Container] = []
 
     def start_container(*command: str, kong: Mapping[str, str] | None = None, **variables: str) -> Container:

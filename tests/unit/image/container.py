@@ -13,12 +13,12 @@ from pathlib import Path
 SECONDS = 60.0
 
 _KONG = """#!/bin/bash
-# Stands for the base image's entrypoint, with a Kong that says what it is told and ends as it is told.
+# Replaces the base image's entrypoint. Its Kong runs the given commands.
 echo "2026/11/23 04:40:51 [notice] 1#0: Kong runs as $*" >&2
 echo "GET / 200"
 trap 'echo "Kong reloads"' HUP
 trap 'echo "Kong drains"; {drain}; exit 0' QUIT
-trap 'echo "Kong is told to hurry"; exit 0' TERM
+trap 'echo "Kong is terminated"; exit 0' TERM
 {then}
 while :; do sleep 0.05; done
 """
@@ -59,7 +59,7 @@ class Container:
         return self.process.wait(SECONDS)
 
     def pid_of(self, program: str) -> int:
-        """Give the process id that supervisord last said a program has."""
+        """Give the process id that a program has, by the last line of supervisord."""
         return int(re.findall(rf"spawned: '{program}' with pid (\d+)", self.log)[-1])
 
     def kill(self) -> None:

@@ -65,7 +65,7 @@ def test_switched_off_plugins_are_mentioned(run: RunDirectory, environ: Mapping[
     assert found.notes == ("KONG_PLUGINS is off: good will not run",)
 
 
-def test_what_the_base_s_interface_file_lacks_is_said(
+def test_methods_that_the_interface_file_lacks_are_noted(
     run: RunDirectory, environ: Mapping[str, str], tmp_path: Path
 ) -> None:
     file = tmp_path / "pluginsocket.proto"
@@ -77,15 +77,13 @@ def test_what_the_base_s_interface_file_lacks_is_said(
     assert configuration.read({**told, "KONG_PYTHON_PROTOCOL": "msgpack"}, (), run).notes == ()
 
 
-def test_an_interface_file_that_is_none_is_named(run: RunDirectory, environ: Mapping[str, str], tmp_path: Path) -> None:
+def test_an_invalid_interface_file_is_named(run: RunDirectory, environ: Mapping[str, str], tmp_path: Path) -> None:
     file = tmp_path / "pluginsocket.proto"
     file.write_text("")
     (note,) = configuration.read({**environ, "KONG_PYTHON_INTERFACE_FILE": str(file)}, (), run).notes
     assert note.startswith(f"{file} is not Kong's interface file: ")
 
 
-def test_settings_of_a_broken_plugin_are_no_mistake(
-    run: RunDirectory, environ: Mapping[str, str], add_broken: None
-) -> None:
+def test_settings_of_a_broken_plugin_are_valid(run: RunDirectory, environ: Mapping[str, str], add_broken: None) -> None:
     found = configuration.read({**environ, "KONG_PLUGINSERVER_BAD_SOCKET": "/x"}, (), run)
     assert found.notes == ()

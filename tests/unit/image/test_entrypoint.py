@@ -19,6 +19,8 @@ from unit.image.container import Container
 
 Start = Callable[..., Container]
 
+Refused = Callable[..., str]
+
 FORM = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(debug|info|notice|warn|error|crit)\] [\w-]+: .+")
 RELOADING_KONG = """
 import signal, sys
@@ -28,13 +30,31 @@ print("Kong waits")
 while True: signal.pause()
 """
 
-STOPS = [signal.SIGQUIT, signal.SIGTERM, signal.SIGINT]
+
+@pytest.fixture
+def refused(environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Refused:
+    """Give a function that runs the entrypoint, in this process, where it starts nothing; it gives the log."""
+
+    def run_entrypoint(**variables: str) -> str:
+        for name in os.environ.keys() - environ.keys():
+            monkeypatch.delenv(name)
+        for name, value in {**environ, **variables}.items():
+            monkeypatch.setenv(name, value)
+        assert entrypoint.main([]) == 78
+        output = capfd.readouterr()
+        return output.out + output.err
+
+    return run_entrypoint
 
 
-@pytest.mark.parametrize("number", STOPS)
-def test_it_starts_and_stops_in_good_order(start: Start, run: RunDirectory, number: signal.Signals) -> None:
-    container = start()
+@pytest.mark.parametrize(
+    ("number", "role"), [(signal.SIGQUIT, "traditional"), (signal.SIGTERM, "data_plane"), (signal.SIGINT, "data_plane")]
+)
+def test_start_and_stop(start: Start, run: RunDirectory, number: signal.Signals, role: str) -> None:
+    then = 'echo "$KONG_PLUGINS $KONG_PLUGINSERVER_GOOD_SOCKET $SUPERVISOR_ENABLED."'
+    container = start(KONG_ROLE=role, kong={"then": then})
     container.wait_for("GET / 200")
+    container.wait_for(f"[info] kong: bundled,good {run.socket('good')} .")
     assert container.end(number) == 0
     log = container.log
     assert "[notice] kong: 1#0: Kong runs as kong docker-start" in log
@@ -47,7 +67,7 @@ def test_it_starts_and_stops_in_good_order(start: Start, run: RunDirectory, numb
     assert not run.supervisor_socket.exists()
 
 
-def test_it_can_be_stopped_while_it_looks_at_plugins(start: Start, folder: Path) -> None:
+def test_it_can_be_stopped_while_it_inspects_plugins(start: Start, folder: Path) -> None:
     (folder / "slow.py").write_text(
         'print("importing", flush=True)\nimport time\ntime.sleep(600)\nclass Plugin: pass\n'
     )
@@ -56,22 +76,30 @@ def test_it_can_be_stopped_while_it_looks_at_plugins(start: Start, folder: Path)
     assert container.end(signal.SIGQUIT) == 0
 
 
-def test_kong_gets_the_generated_environment(start: Start, run: RunDirectory) -> None:
-    container = start(kong={"then": 'echo "$KONG_PLUGINS $KONG_PLUGINSERVER_GOOD_SOCKET $SUPERVISOR_ENABLED."'})
-    container.wait_for(f"[info] kong: bundled,good {run.socket('good')} .")
-
-
-@pytest.mark.parametrize(("then", "status"), [("exit 3", 3), ("exit 0", 0), ("kill -9 $$", 137)])
+@pytest.mark.parametrize(("then", "status"), [("exit 0", 0), ("kill -9 $$", 137)])
+@pytest.mark.usefixtures("no_plugins")
 def test_the_container_ends_with_kongs_exit_status(start: Start, then: str, status: int) -> None:
     container = start(kong={"then": then})
     assert container.end() == status
     assert f"Kong ended with status {status}, so the container ends" in container.log
 
 
-def test_a_plugin_server_that_dies_is_restarted(start: Start, run: RunDirectory) -> None:
+def test_a_running_container(start: Start, environ: Mapping[str, str]) -> None:
+    """supervisorctl reaches it, the environment of the next command is written, a server that dies is restarted."""
     container = start()
     container.wait_for("success: good entered RUNNING")
     container.wait_for("listening on")
+    container.wait_for("GET / 200")
+
+    main = "import sys; from kong_pdk.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", main, "supervisorctl", "status"],
+        env=dict(environ), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert re.search(r"^kong +RUNNING", done.stdout, re.MULTILINE)
+    assert re.search(r"^plugins:good +(RUNNING|STARTING)", done.stdout, re.MULTILINE)
+    assert "KONG_PLUGINS=bundled,good" in locate(environ).environment_file.read_text()
+
     died = container.pid_of("good")
     os.kill(died, signal.SIGKILL)
     container.wait_until(lambda: container.pid_of("good") != died, "new server")
@@ -100,15 +128,18 @@ def test_sighup_reloads_kong_and_restarts_nothing(start: Start) -> None:
     assert container.log.count("spawned:") == 2
 
 
-def test_a_kong_that_does_not_drain_in_time_is_told_to_hurry(start: Start) -> None:
+@pytest.mark.usefixtures("no_plugins")
+def test_a_kong_that_does_not_drain_in_time_is_terminated(start: Start) -> None:
     drain = "for i in $(seq 600); do sleep 0.05; done"
     kong = {"drain": f'trap "echo hurried; exit 0" TERM; {drain}'}
     container = start(kong=kong, KONG_PYTHON_DRAIN_SECONDS="0")
     container.wait_for("GET / 200")
+    assert "every plugin server answers (0)" in container.log
     assert container.end(signal.SIGQUIT) == 0
     assert "[warn] supervisord: Kong still runs after 0 s" in container.log
 
 
+@pytest.mark.usefixtures("no_plugins")
 def test_a_kong_that_still_starts_does_not_use_up_the_time_to_stop(start: Start) -> None:
     # bash ignores SIGQUIT by itself, which is not seen here: the script has traps.
     preparing = f'{sys.executable} -c "import time; print(1, flush=True); time.sleep(600)"'
@@ -123,32 +154,12 @@ def test_a_kong_that_still_starts_does_not_use_up_the_time_to_stop(start: Start)
     assert "Kong starts" not in log
 
 
-def test_supervisorctl_reaches_it(start: Start, environ: Mapping[str, str]) -> None:
-    container = start()
-    container.wait_for("GET / 200")
-    main = "import sys; from kong_pdk.cli import main; sys.exit(main())"
-    done = subprocess.run(
-        [sys.executable, "-c", main, "supervisorctl", "status"],
-        env=dict(environ), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert re.search(r"^kong +RUNNING", done.stdout, re.MULTILINE)
-    assert re.search(r"^plugins:good +(RUNNING|STARTING)", done.stdout, re.MULTILINE)
-
-
-def test_wrong_settings_prevent_the_start_before_anything_else(start: Start, run: RunDirectory) -> None:
-    container = start(KONG_PYTHON_PROTOCOL="grpc", KONG_PYTHON_PLUGIN_DIR="/x")
-    assert container.end() == 78
-    assert [line.partition("[error] kong-python: ")[2] for line in container.log.splitlines()] == [
+def test_wrong_settings_prevent_the_start_before_anything_else(refused: Refused) -> None:
+    log = refused(KONG_PYTHON_PROTOCOL="grpc", KONG_PYTHON_PLUGIN_DIR="/x")
+    assert [line.partition("[error] kong-python: ")[2] for line in log.splitlines()] == [
         "there is no setting KONG_PYTHON_PLUGIN_DIR; did you mean KONG_PYTHON_PLUGINS_DIR?",
         "KONG_PYTHON_PROTOCOL is 'grpc'; set it to protobuf or msgpack",
     ]
-
-
-def test_wrong_settings_only_warn_another_command(start: Start) -> None:
-    container = start("kong", "version", KONG_PYTHON_NOSUCH="1", kong={"then": 'echo "plugins: $KONG_PLUGINS"; exit 5'})
-    assert container.end() == 5
-    assert "[warn] kong-python: there is no setting KONG_PYTHON_NOSUCH; " in container.log
-    assert "plugins: bundled,good\n" in container.log
 
 
 def test_a_wrong_value_is_logged_once_for_another_command(start: Start) -> None:
@@ -163,38 +174,39 @@ def test_a_server_of_the_user_and_a_setting_that_kong_ignores_are_logged(start: 
         kong={"then": "exit 5"},
     )
     assert container.end() == 5
+    assert "Kong ended with status 5, so the container ends" in container.log
     assert "[warn] kong-python: Kong ignores KONG_PLUGINSERVER_G-OOD_SOCKET: " in container.log
     assert "[notice] kong-python: no plugin server is started for good: KONG_PLUGINSERVER_" in container.log
 
 
-def test_json_from_the_first_line_to_the_last(start: Start, folder: Path) -> None:
+@pytest.mark.usefixtures("add_broken")
+def test_json_from_the_first_line_to_the_last_and_a_broken_plugin_is_skipped(start: Start, folder: Path) -> None:
     (folder / "prints.py").write_text('import os\nos.write(1, b"caf\\xe9\\n")\n' + (folder / "good.py").read_text())
-    container = start(KONG_PYTHON_LOG_FORMAT="json")
+    container = start(KONG_PYTHON_LOG_FORMAT="json", KONG_PYTHON_ON_BROKEN_PLUGIN="skip")
     container.wait_for("GET / 200")
     assert container.end(signal.SIGQUIT) == 0
     lines = [json.loads(line) for line in container.log.splitlines()]
     assert all(list(line) == ["time", "level", "program", "message"] for line in lines)
     assert {line["program"] for line in lines} == {"kong-python", "kong", "supervisord", "good", "prints"}
-    said = [(line["level"], line["program"], line["message"]) for line in lines]
-    assert ("info", "kong", "GET / 200") in said
-    assert ("notice", "kong", "1#0: Kong runs as kong docker-start") in said
-    # Once when it is looked at, once in its server.
-    assert [text for _, program, text in said if program == "prints" and "caf" in text] == [r"caf\xe9"] * 2
+    messages = [(line["level"], line["program"], line["message"]) for line in lines]
+    assert any("starting without the broken plugins" in text for _, _, text in messages)
+    assert ("info", "kong", "GET / 200") in messages
+    assert ("notice", "kong", "1#0: Kong runs as kong docker-start") in messages
+    # Once in the inspection, once in its server.
+    assert [text for _, program, text in messages if program == "prints" and "caf" in text] == [r"caf\xe9"] * 2
 
 
 @pytest.mark.usefixtures("add_broken")
-def test_json_of_mistakes(start: Start) -> None:
-    container = start(KONG_PYTHON_LOG_FORMAT="json")
-    assert container.end() == 78
-    lines = [json.loads(line) for line in container.log.splitlines()]
+def test_json_of_mistakes(refused: Refused) -> None:
+    log = refused(KONG_PYTHON_LOG_FORMAT="json")
+    lines = [json.loads(line) for line in log.splitlines()]
     assert {line["level"] for line in lines} == {"error"}
     assert any("bad.py:2" in line["message"] for line in lines)
 
 
-def test_an_unknown_log_format_is_logged_as_text(start: Start) -> None:
-    container = start(KONG_PYTHON_LOG_FORMAT="yaml")
-    assert container.end() == 78
-    assert container.log.endswith("[error] kong-python: KONG_PYTHON_LOG_FORMAT is 'yaml'; set it to text or json\n")
+def test_an_unknown_log_format_is_logged_as_text(refused: Refused) -> None:
+    log = refused(KONG_PYTHON_LOG_FORMAT="yaml")
+    assert log.endswith("[error] kong-python: KONG_PYTHON_LOG_FORMAT is 'yaml'; set it to text or json\n")
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -213,26 +225,18 @@ def test_a_mistake_of_our_own_has_the_form_of_all_lines(
 
 
 @pytest.mark.usefixtures("add_broken")
-def test_a_broken_plugin_prevents_the_start(start: Start) -> None:
-    container = start()
-    assert container.end() == 78
-    assert "[error] kong-python: " in container.log
-    assert "bad.py:2" in container.log
-    assert "Kong runs" not in container.log
+def test_a_broken_plugin_prevents_the_start(refused: Refused) -> None:
+    log = refused()
+    assert "[error] kong-python: " in log
+    assert "bad.py:2" in log
 
 
 @pytest.mark.usefixtures("add_broken")
-def test_a_broken_plugin_can_be_skipped(start: Start) -> None:
-    container = start(KONG_PYTHON_ON_BROKEN_PLUGIN="skip")
-    container.wait_for("GET / 200")
-    assert "starting without the broken plugins" in container.log
-    assert container.end(signal.SIGQUIT) == 0
-
-
-@pytest.mark.usefixtures("add_broken")
-def test_another_command_gets_the_environment_and_a_warning(start: Start) -> None:
-    container = start("kong", "version", kong={"then": 'echo "plugins: $KONG_PLUGINS"; exit 5'})
+def test_another_command_gets_the_environment_and_warnings(start: Start) -> None:
+    then = 'echo "plugins: $KONG_PLUGINS"; exit 5'
+    container = start("kong", "version", KONG_PYTHON_NOSUCH="1", kong={"then": then})
     assert container.end() == 5
+    assert "[warn] kong-python: there is no setting KONG_PYTHON_NOSUCH; " in container.log
     assert "Kong runs as kong version\n" in container.log
     assert "plugins: bundled,good\n" in container.log
     assert re.search(r"\[warn\] kong-python: .*bad\.py:2", container.log)
@@ -273,14 +277,6 @@ def test_a_setting_that_prevents_a_report_is_logged_once(report: Callable[..., s
     assert len([line for line in log.splitlines() if variable in line]) == 1
 
 
-def test_without_plugins_kong_starts_alone(start: Start, folder: Path) -> None:
-    (folder / "good.py").unlink()
-    container = start()
-    container.wait_for("GET / 200")
-    assert "every plugin server answers (0)" in container.log
-    assert container.end(signal.SIGQUIT) == 0
-
-
 def test_a_control_plane_starts_no_server(start: Start, run: RunDirectory) -> None:
     container = start(KONG_ROLE="control_plane", kong={"then": "$KONG_PLUGINSERVER_GOOD_QUERY_CMD"})
     container.wait_for("GET / 200")
@@ -292,28 +288,14 @@ def test_a_control_plane_starts_no_server(start: Start, run: RunDirectory) -> No
     assert container.end(signal.SIGQUIT) == 0
 
 
-def test_a_data_plane_starts_all_servers(start: Start) -> None:
-    container = start(KONG_ROLE="data_plane")
-    container.wait_for("GET / 200")
-    assert "every plugin server answers (1)" in container.log
-    assert container.end(signal.SIGQUIT) == 0
-
-
+@pytest.mark.usefixtures("no_plugins")
 def test_a_base_without_entrypoint_is_named(start: Start) -> None:
     container = start(KONG_PYTHON_BASE_ENTRYPOINT="/no/such/entrypoint")
     assert container.end() == 127
     assert "[error] kong: /no/such/entrypoint: No such file or directory; the base image has to be" in container.log
 
 
-def test_a_start_without_a_place_to_write_names_the_hint(start: Start, folder: Path) -> None:
+def test_a_start_without_a_place_to_write_has_a_hint(refused: Refused, folder: Path) -> None:
     nowhere = str(folder / "good.py" / "below")
-    container = start(KONG_PYTHON_RUN_DIR=nowhere, TMPDIR=nowhere)
-    assert container.end() == 78
-    assert "add a tmpfs: --tmpfs /run/kong-python:mode=1777" in container.log
-
-
-def test_what_the_next_start_needs_is_left(start: Start, environ: Mapping[str, str]) -> None:
-    container = start()
-    container.wait_for("GET / 200")
-    script = locate(environ).environment_file.read_text()
-    assert "KONG_PLUGINS=bundled,good" in script
+    log = refused(KONG_PYTHON_RUN_DIR=nowhere, TMPDIR=nowhere)
+    assert "add a tmpfs: --tmpfs /run/kong-python:mode=1777" in log

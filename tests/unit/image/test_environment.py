@@ -1,4 +1,4 @@
-"""The environment of Kong: the user's variables and those of the plugins found."""
+"""The environment of Kong: the user's variables and the variables of the plugins."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ GO = {"KONG_PLUGINSERVER_GO_QUERY_CMD": "/opt/go -dump", "KONG_PLUGINSERVER_NAME
         ),
     ],
 )
-def test_what_kong_ignores_is_said(environ: dict[str, str], expected: str) -> None:
+def test_variables_that_kong_ignores_are_named(environ: dict[str, str], expected: str) -> None:
     assert ignored(Settings(environ), ["py-hello"]) == [expected]
 
 
@@ -164,7 +164,7 @@ def test_what_kong_ignores_is_said(environ: dict[str, str], expected: str) -> No
         {"KONG_PLUGINSERVER_GO_PORT_80_TCP_ADDR": "10.0.0.1", "KONG_PLUGINSERVER_SERVICE_PORT_HTTP": "80"},
     ],
 )
-def test_servers_that_are_named_are_nobodys_mistake(environ: dict[str, str]) -> None:
+def test_variables_of_named_servers_are_valid(environ: dict[str, str]) -> None:
     assert ignored(Settings(environ), ["py-hello"]) == []
 
 
@@ -197,20 +197,20 @@ def test_a_server_in_kongs_default_place_needs_no_query_command(
         ("prefix", None),
     ],
 )
-def test_kong_conf_is_looked_at_too(spelled: str, expected: str | None) -> None:
-    said = ignored(Settings({}, {spelled: "/x", "pluginserver_names": "py-hello"}), ["py-hello"])
-    assert said == ([expected] if expected else [])
+def test_kong_conf_is_read_too(spelled: str, expected: str | None) -> None:
+    found = ignored(Settings({}, {spelled: "/x", "pluginserver_names": "py-hello"}), ["py-hello"])
+    assert found == ([expected] if expected else [])
 
 
 @pytest.mark.parametrize("option", ["pluginserver_py-hello_socket", "pluginserver_py_hello_start_cmd"])
-def test_a_server_of_the_user_in_kong_conf_is_the_users(option: str) -> None:
+def test_a_server_of_kong_conf_is_left_to_the_user(option: str) -> None:
     changes = merge(Settings({}, {option: "/x"}), ["py-hello"], RunDirectory(Path("/run/x")))
     assert changes.servers == ()
     assert "KONG_PLUGINSERVER_PY_HELLO_SOCKET" not in changes.variables
 
 
 @pytest.mark.parametrize("name", ["my_plugin", "MY-PLUGIN"])
-def test_a_name_that_kong_takes_for_the_same_is_not_added_twice(name: str) -> None:
+def test_a_name_with_other_capitals_is_not_added_twice(name: str) -> None:
     changes = merged({"KONG_PLUGINSERVER_NAMES": name}, "my-plugin")
     assert changes.variables["KONG_PLUGINSERVER_NAMES"] == name
 
@@ -230,7 +230,7 @@ def test_a_plugin_keeps_its_capitals_and_its_server_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "expected_texts"),
     [
         ("bundled,ai-powered", ["ai-powered"]),
         ("AI_Powered,bundled,ai-powered", ["AI_Powered", "ai-powered"]),
@@ -239,15 +239,15 @@ def test_a_plugin_keeps_its_capitals_and_its_server_has_none() -> None:
         ("", []),
     ],
 )
-def test_a_name_in_the_users_list_that_kong_would_not_find_is_named(given: str, said: list[str]) -> None:
+def test_a_name_in_the_users_list_that_kong_would_not_find_is_named(given: str, expected_texts: list[str]) -> None:
     found = lookalikes(Settings({"KONG_PLUGINS": given}), ["AI-Powered", "Key_Auth"])
-    assert [text.split('"')[1] for text in found] == said
+    assert [text.split('"')[1] for text in found] == expected_texts
     assert all('the plugin is "AI-Powered"' in text for text in found)
 
 
 @pytest.mark.parametrize("merging", [False, True])
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "expected_texts"),
     [
         ("bundled,py-helo", ['has "py-helo", and neither the folder nor Kong has', 'did you mean "py-hello"?']),
         ("bundled,pyhello", ['did you mean "py-hello"?']),
@@ -265,7 +265,7 @@ def test_a_name_in_the_users_list_that_kong_would_not_find_is_named(given: str, 
     ],
 )
 def test_a_name_that_is_like_a_plugins_is_named(
-    given: str, said: list[str], merging: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    given: str, expected_texts: list[str], merging: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """py-hell0 is the plugin of another server; py-hallo is one in Lua."""
     handler = tmp_path / "kong" / "plugins" / "py-hallo" / "handler.lua"
@@ -279,11 +279,11 @@ def test_a_name_that_is_like_a_plugins_is_named(
     if merging:  # as the entrypoint has done before `kong-python env`
         environ = merged(environ, "py-hello").apply(environ)
     found = lookalikes(Settings(environ), ["py-hello"])
-    assert len(found) == (1 if said else 0)
-    assert all(part in text for part in said for text in found)
+    assert len(found) == (1 if expected_texts else 0)
+    assert all(part in text for part in expected_texts for text in found)
 
 
-def test_a_server_that_the_user_starts_is_the_users() -> None:
+def test_a_server_that_the_user_starts_is_left_to_the_user() -> None:
     changes = merged({"KONG_PLUGINSERVER_A_START_CMD": "/a.py"}, "a", "b")
     assert changes.servers == ("b",)
     assert "KONG_PLUGINSERVER_A_SOCKET" not in changes.variables
@@ -314,7 +314,7 @@ def test_every_other_role_runs_them(role: str) -> None:
     assert (changes.servers, changes.schema_only) == (("a",), ())
 
 
-def test_merging_into_what_was_merged_changes_nothing() -> None:
+def test_merging_twice_changes_nothing() -> None:
     """`docker run IMAGE kong-python env` sees an environment that the entrypoint has changed already."""
     first = merged({"KONG_PLUGINS": "x"}, "a", "b")
     assert merged(first.apply({"KONG_PLUGINS": "x"}), "a", "b") == first
@@ -354,7 +354,7 @@ def test_the_script_repeats_the_changes_in_the_environment_of_the_start(tmp_path
     assert sourced(script, environ, "KONG_PLUGINS_FILE") == "unset"
 
 
-def test_the_script_keeps_what_was_set_on_purpose() -> None:
+def test_the_script_keeps_variables_of_the_command() -> None:
     environ = {"KONG_PLUGINS": "x"}
     script = shell_script(environ, merged(environ, "a"))
     assert sourced(script, {"KONG_PLUGINS": "only,this"}, "KONG_PLUGINS") == "only,this"

@@ -27,7 +27,7 @@ def healthy(connection: socket.socket, data: bytes) -> None:
 
 @pytest.fixture
 def container(tmp_path: Path, run: RunDirectory, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Set up a container with a plugin server ``a`` and a ``kong`` that does what the returned file says."""
+    """Set up a container with a plugin server ``a`` and a ``kong`` that runs the returned file."""
     write_servers(run, ["a"])
     command = tmp_path / "bin" / "kong"
     command.parent.mkdir()
@@ -39,7 +39,9 @@ def container(tmp_path: Path, run: RunDirectory, environ: Mapping[str, str], mon
     return command
 
 
-def test_all_is_well(container: Path, run: RunDirectory, serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_healthy_container(
+    container: Path, run: RunDirectory, serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
     serve(run.socket("a"), healthy)
     assert health.main([]) == 0
     assert capsys.readouterr() == ("", "")
@@ -61,9 +63,9 @@ def test_a_worker_that_hangs_is_noticed_beside_one_that_serves(
         [hangs, _] = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
         pause(hangs)
         assert health.main([]) == 1
-        said = capsys.readouterr().err
-        assert said.startswith("a: its plugin server has 2 workers, of which worker ")
-        assert said.endswith(f" (process {hangs}) does not answer\n")
+        message = capsys.readouterr().err
+        assert message.startswith("a: its plugin server has 2 workers, of which worker ")
+        assert message.endswith(f" (process {hangs}) does not answer\n")
         os.kill(hangs, signal.SIGCONT)
         while health.main([]) != 0:
             assert time.monotonic() < deadline
@@ -72,17 +74,17 @@ def test_a_worker_that_hangs_is_noticed_beside_one_that_serves(
         process.wait(20)
 
 
-def test_a_wrong_setting_elsewhere_is_not_its_business(
+def test_a_wrong_setting_does_not_make_it_unhealthy(
     container: Path, run: RunDirectory, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What `docker exec -e` adds by mistake does not make a container that serves unhealthy."""
+    """A mistake in `docker exec -e` does not make a container that serves unhealthy."""
     monkeypatch.setenv("KONG_PYTHON_NOSUCH", "1")
     monkeypatch.setenv("KONG_PYTHON_PROTOCOL", "x")
     serve(run.socket("a"), healthy)
     assert health.main([]) == 0
 
 
-def test_each_thing_that_is_wrong_has_a_line(container: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_fault_has_a_line(container: Path, capsys: pytest.CaptureFixture[str]) -> None:
     container.write_text('#!/bin/sh\necho "Error: Kong is not running\n  Run with --v" >&2\nexit 1\n')
     assert health.main([]) == 1
     lines = capsys.readouterr().err.splitlines()

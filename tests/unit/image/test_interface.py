@@ -1,4 +1,4 @@
-"""``kong-python extend-interface``: what it appends, what it keeps, and what it refuses."""
+"""``kong-python extend-interface``: the methods it appends, the text it keeps, the files it refuses."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def run(*arguments: object) -> int:
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The message with which the command ends."""
+    """The message of a command that fails."""
     assert run(*arguments) == 78
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("kong-python: ")
-    assert said.err.count("\n") == 1
-    return said.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("kong-python: ")
+    assert output.err.count("\n") == 1
+    return output.err
 
 
 def test_methods_are_appended_and_the_original_is_beside_it(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,8 +54,8 @@ def test_methods_are_appended_and_the_original_is_beside_it(file: Path, capsys: 
     assert sorted(path.name for path in file.parent.iterdir()) == [file.name, original(file).name]
 
 
-def test_nothing_that_stood_there_is_changed(file: Path) -> None:
-    """What is new is one block inside of the service, at its end."""
+def test_the_text_of_kong_is_not_changed(file: Path) -> None:
+    """The new text is one block at the end of the service."""
     run(file)
     text = file.read_text()
     head = TEXT.rstrip().removesuffix("}").rstrip()
@@ -72,7 +72,7 @@ def test_a_second_time_changes_nothing(file: Path, capsys: pytest.CaptureFixture
     assert (file.read_bytes(), file.stat().st_ino, original(file).stat().st_ino) == before
 
 
-def test_the_original_is_the_way_back(file: Path) -> None:
+def test_the_original_can_be_restored(file: Path) -> None:
     run(file)
     original(file).replace(file)
     assert file.read_text() == TEXT
@@ -80,7 +80,7 @@ def test_the_original_is_the_way_back(file: Path) -> None:
     assert original(file).read_text() == TEXT
 
 
-def test_a_newer_file_of_kong_is_the_original_from_then_on(file: Path) -> None:
+def test_a_newer_file_of_kong_becomes_the_original(file: Path) -> None:
     run(file)
     newer = TEXT.replace("syntax", "// newer\nsyntax", 1)
     file.write_text(newer)
@@ -88,7 +88,7 @@ def test_a_newer_file_of_kong_is_the_original_from_then_on(file: Path) -> None:
     assert original(file).read_text() == newer
 
 
-def test_what_an_older_version_of_ours_extended_is_no_original(file: Path) -> None:
+def test_a_file_that_an_older_version_extended_does_not_become_the_original(file: Path) -> None:
     run(file)
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(line for line in lines if "Vault_Get(" not in line))
@@ -117,7 +117,7 @@ def test_a_link_stays_one(file: Path, tmp_path: Path) -> None:
     assert original(file).exists()
 
 
-def test_several_at_once_do_it_once(file: Path) -> None:
+def test_several_processes_extend_it_once(file: Path) -> None:
     code = f"from kong_pdk.cli import main; raise SystemExit(main(['extend-interface', {str(file)!r}]))"
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL) for _ in range(4)]
     assert [process.wait(DEADLINE) for process in running] == [0] * 4
@@ -138,13 +138,13 @@ def test_check_tells_an_extended_file_from_another(file: Path, capsys: pytest.Ca
 def test_a_file_that_is_not_there_is_named_with_the_base_that_has_it(
     option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = refusal(capsys, *option, tmp_path / "no.proto")
-    assert f"{tmp_path / 'no.proto'} does not exist; Kong 3.9 has it at {interface_file.PATH}" in said
-    assert "such as kong:3.9" in said
+    message = refusal(capsys, *option, tmp_path / "no.proto")
+    assert f"{tmp_path / 'no.proto'} does not exist; Kong 3.9 has it at {interface_file.PATH}" in message
+    assert "such as kong:3.9" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"service Other {}", b"service Kong {"])
-def test_what_is_no_interface_file_is_left_alone(
+def test_a_file_that_is_no_interface_file_is_not_changed(
     content: bytes, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file.write_bytes(content)
@@ -153,7 +153,9 @@ def test_what_is_no_interface_file_is_left_alone(
     assert not original(file).exists()
 
 
-def test_a_method_of_ours_with_other_messages_is_left_alone(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_with_other_messages_for_one_of_our_methods_is_not_changed(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = TEXT.rstrip().removesuffix("}") + "    rpc Vault_Get(String) returns (String);\n}\n"
     file.write_text(other)
     assert "kong.vault.get" in refusal(capsys, file)
@@ -164,7 +166,7 @@ def test_a_folder_is_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "Is a directory" in refusal(capsys, tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_is_said_with_the_hint(
+def test_a_folder_that_cannot_be_written_has_a_hint(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**where: object) -> None:
@@ -175,7 +177,7 @@ def test_a_folder_that_cannot_be_written_is_said_with_the_hint(
     assert file.read_text() == TEXT
 
 
-def test_a_disk_that_is_full_leaves_everything_as_it_was(
+def test_a_full_disk_changes_nothing(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(descriptor: int) -> None:

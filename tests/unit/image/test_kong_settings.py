@@ -1,4 +1,4 @@
-"""What the user set, from the environment, from files that it names, and from kong.conf."""
+"""The user's settings, from the environment, from files that it names, and from kong.conf."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_file_gives_the_value_and_its_variable_is_known(tmp_path: Path) -> Non
     assert settings.file_variables == ("KONG_PLUGINS_FILE",)
 
 
-def test_both_forms_are_a_mistake(tmp_path: Path) -> None:
+def test_a_value_and_its_file_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="KONG_PLUGINS and KONG_PLUGINS_FILE are both set"):
         Settings({"KONG_PLUGINS_FILE": str(tmp_path), "KONG_PLUGINS": "a"})
 
@@ -70,7 +70,7 @@ def test_the_first_default_conf_that_exists_counts(tmp_path: Path) -> None:
     assert read_conf(["kong", "docker-start"], defaults) == {"plugins": "b"}
 
 
-def test_no_conf_is_fine(tmp_path: Path) -> None:
+def test_kong_conf_may_be_missing(tmp_path: Path) -> None:
     assert read_conf(["kong", "docker-start", "-c", str(tmp_path / "gone")]) == {}
 
 

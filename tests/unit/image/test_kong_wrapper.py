@@ -1,4 +1,4 @@
-"""The wrapper `kong` that keeps the plugins in sight of `docker exec ... kong reload`."""
+"""The wrapper `kong`, with which `docker exec ... kong reload` keeps the plugins."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def test_it_runs_the_real_kong_with_the_entrypoints_environment(place: Path) -> 
     assert (done.returncode, done.stdout) == (3, "ours|reload a  b *| \t\n|\n")
 
 
-def test_it_looks_where_the_run_directory_is_by_default() -> None:
+def test_the_default_run_directory_is_searched() -> None:
     assert f"${{{RUN_DIR.name}:-{RUN_DIR.default}}}/$user" in WRAPPER.read_text()
 
 
-def test_what_docker_exec_sets_wins(place: Path) -> None:
+def test_variables_of_docker_exec_win(place: Path) -> None:
     assert kong(place, "wrapper", "real", KONG_X="mine").stdout.startswith("mine|")
 
 
-def test_it_is_not_found_again_by_itself(place: Path) -> None:
+def test_it_does_not_run_itself(place: Path) -> None:
     (place / "again").symlink_to("wrapper")
     assert kong(place, "wrapper", "again", "wrapper", "real").returncode == 3
 
 
-def test_without_a_real_kong_it_says_so(place: Path) -> None:
+def test_a_missing_kong_is_named(place: Path) -> None:
     done = kong(place, "wrapper")
     assert done.returncode == 127
     assert "no other kong in PATH" in done.stderr

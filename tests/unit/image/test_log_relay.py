@@ -11,7 +11,7 @@ from kong_pdk.json_log import Entry, encode, timestamp
 
 
 class Lines:
-    """Keeps what it is given."""
+    """Keeps its input."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -35,7 +35,7 @@ class Clock:
 
 
 class Log:
-    """A relay and what came out of it."""
+    """A relay and its output."""
 
     def __init__(self, least: str = "notice", form: str = "text") -> None:
         self.out, self.err, self.clock = Lines(), Lines(), Clock()
@@ -70,7 +70,7 @@ def log() -> Log:
             "[debug] kong: prefix in use: /usr/local/kong",
         ),
         ("2026/11/23 04:40:51 [emerg] bind() failed", "[emerg] kong: bind() failed"),
-        ("2026/11/23 04:40:51 [warn] kong: said so itself", "[warn] kong: said so itself"),
+        ("2026/11/23 04:40:51 [warn] kong: has its own level", "[warn] kong: has its own level"),
         ('nginx: [warn] the "user" directive', '[warn] kong: nginx: [warn] the "user" directive'),
         ("Error: could not prepare", "[error] kong: Error: could not prepare"),
         ("WARN: found dangling unix sockets", "[warn] kong: WARN: found dangling unix sockets"),
@@ -122,7 +122,7 @@ def test_the_lines_after_an_error_belong_to_it_for_a_second(log: Log) -> None:
     assert [line.split()[0] for line in log.err.lines] == ["[error]", "[error]", "[notice]"]
 
 
-def test_a_line_without_level_is_not_taken_for_less_than_notice(log: Log) -> None:
+def test_a_line_without_level_is_at_least_notice(log: Log) -> None:
     log.relay.feed("a", "stderr", b"2026/11/23 04:40:51 [info] a: up\nwhat is this\n")
     assert log.err.lines == ["[info] a: up", "[notice] a: what is this"]
 
@@ -140,7 +140,7 @@ def test_it_is_not_cut_within_a_character(log: Log) -> None:
     assert "".join(line.removeprefix("[info] a: ") for line in log.out.lines) == "x" + "\u00fc" * MAX_LINE
 
 
-def test_bytes_that_are_no_characters_are_cut_all_the_same(log: Log) -> None:
+def test_bytes_that_are_no_characters_are_cut_too(log: Log) -> None:
     log.relay.feed("a", "stdout", b"\x80" * (2 * MAX_LINE))
     log.relay.end("a")
     assert log.out.data.count(b"\x80") == 2 * MAX_LINE
@@ -176,7 +176,7 @@ def test_json_of_lines_as_kong_writes_them(json_log: JsonLog) -> None:
     ]
 
 
-def test_json_has_the_time_of_the_line_or_that_of_its_coming(json_log: JsonLog) -> None:
+def test_json_has_the_time_of_the_line_or_of_its_arrival(json_log: JsonLog) -> None:
     json_log.relay.feed("kong", "stderr", b"2026/11/23 04:40:51 [notice] x\n2026/99/99 04:40:51 [notice] x\nx\n")
     times = [json.loads(line)["time"] for line in json_log.err.data.splitlines()]
     assert times[0].startswith("2026-11-23T04:40:51")
@@ -189,7 +189,7 @@ def test_json_of_bytes_that_are_no_text(json_log: JsonLog) -> None:
 
 
 def test_json_of_a_server_stays_one_object_with_the_name_that_the_relay_knows(json_log: JsonLog) -> None:
-    """Whatever a plugin prints, it speaks under its own name."""
+    """A plugin cannot log under the name of another."""
     entry = Entry("2026-11-23T04:40:51+00:00", "error", "kong", "failed\nTraceback\n  File x")
     json_log.relay.feed("a", "stderr", "".join(f"{line}\n" for line in encode(entry)).encode())
     assert json_log.entries == [("error", "a", "failed\nTraceback\n  File x")]
@@ -213,13 +213,13 @@ def test_json_that_is_not_ours_is_a_message(json_log: JsonLog, line: str) -> Non
     assert json_log.entries == [("info", "a", line)]
 
 
-def test_json_of_what_a_program_that_died_left(json_log: JsonLog) -> None:
+def test_json_of_the_unfinished_line_of_a_dead_program(json_log: JsonLog) -> None:
     json_log.relay.feed("a", "stderr", b'{"time":"2026-11-23T04')
     json_log.relay.end("a")
     assert json_log.entries == [("notice", "a", '{"time":"2026-11-23T04')]
 
 
-def test_json_of_our_own_words_is_one_object(json_log: JsonLog) -> None:
+def test_json_of_our_own_messages_is_one_object(json_log: JsonLog) -> None:
     json_log.relay.log("debug", "spawned")
     json_log.relay.log("error", "gave up\nfor good")
     assert json_log.entries == [("error", "supervisord", "gave up\nfor good")]

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from kong_pdk.image.run_directory import RunDirectory
 from local_servers import free_port
 from unit.image.container import Container
@@ -31,7 +32,7 @@ def start_with_metrics(start: Start, port: int, **variables: str) -> Container:
     return container
 
 
-def test_metrics_are_served_and_stop_in_good_order(start: Start) -> None:
+def test_metrics_are_served_and_stop_in_order(start: Start) -> None:
     port = free_port()
     container = start_with_metrics(start, port)
     container.wait_for(f"[notice] metrics: metrics are at http://127.0.0.1:{port}/metrics")
@@ -49,7 +50,8 @@ def test_metrics_are_served_and_stop_in_good_order(start: Start) -> None:
     assert "[error]" not in log and "[warn]" not in log
 
 
-def test_a_server_that_dies_is_counted(start: Start) -> None:
+def test_restarts_are_counted_until_the_container_ends(start: Start) -> None:
+    """Also over a restart of the metrics program itself."""
     port = free_port()
     container = start_with_metrics(start, port)
     container.wait_for("metrics are at")
@@ -59,27 +61,20 @@ def test_a_server_that_dies_is_counted(start: Start) -> None:
     container.wait_until(lambda: 'kong_python_server_restarts_total{plugin="good"} 1.0' in metrics(port), "restart")
     assert 'kong_python_workers{plugin="good"} 1.0' in metrics(port)
 
-
-def test_counters_begin_anew_with_the_container(start: Start) -> None:
-    for _ in range(2):
-        port = free_port()
-        container = start_with_metrics(start, port)
-        container.wait_for("metrics are at")
-        assert 'kong_python_server_restarts_total{plugin="good"} 0.0' in metrics(port)
-        assert container.end(signal.SIGQUIT) == 0
-
-
-def test_the_metrics_program_is_started_again(start: Start) -> None:
-    port = free_port()
-    container = start_with_metrics(start, port)
     container.wait_for("success: metrics entered RUNNING")
     os.kill(container.pid_of("metrics"), signal.SIGKILL)
     container.wait_for("metrics are at", count=2)
     assert 'kong_python_server_up{plugin="good"} 1.0' in metrics(port)
+    assert container.end(signal.SIGQUIT) == 0
+
+    container = start_with_metrics(start, port)
+    container.wait_for("metrics are at")
+    assert 'kong_python_server_restarts_total{plugin="good"} 0.0' in metrics(port)
+    assert container.end(signal.SIGQUIT) == 0
 
 
-def test_metrics_without_plugins(start: Start, folder: Path) -> None:
-    (folder / "good.py").unlink()
+@pytest.mark.usefixtures("no_plugins")
+def test_metrics_without_plugins(start: Start) -> None:
     port = free_port()
     container = start_with_metrics(start, port)
     container.wait_for("metrics are at")
@@ -89,6 +84,7 @@ def test_metrics_without_plugins(start: Start, folder: Path) -> None:
     assert container.end(signal.SIGQUIT) == 0
 
 
+@pytest.mark.usefixtures("no_plugins")
 def test_a_port_in_use_is_logged_once_and_waited_for(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -99,6 +95,7 @@ def test_a_port_in_use_is_logged_once_and_waited_for(start: Start) -> None:
     assert container.end(signal.SIGQUIT) == 0
 
 
+@pytest.mark.usefixtures("no_plugins")
 def test_an_unknown_host_does_not_end_the_program(start: Start) -> None:
     container = start(KONG_PYTHON_METRICS_LISTEN="no-such-host.invalid:9542")
     container.wait_for("[error] metrics: no metrics yet, cannot listen on no-such-host.invalid:9542")

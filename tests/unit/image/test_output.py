@@ -26,7 +26,7 @@ def read_all(fd: int, count: int) -> bytes:
     return data
 
 
-def test_what_is_written_arrives(pipe: list[int]) -> None:
+def test_written_bytes_arrive(pipe: list[int]) -> None:
     output = Output(pipe[1])
     output.write(b"one\n")
     output.write(b"two\n")
@@ -34,7 +34,7 @@ def test_what_is_written_arrives(pipe: list[int]) -> None:
     assert os.read(pipe[0], 100) == b"one\ntwo\n"
 
 
-def test_a_reader_that_does_not_read_holds_nobody_up(pipe: list[int]) -> None:
+def test_a_reader_that_does_not_read_does_not_block(pipe: list[int]) -> None:
     output = Output(pipe[1])
     lines = [b"%7d\n" % number for number in range(100_000)]
     for line in lines:
@@ -49,7 +49,7 @@ def test_a_reader_that_does_not_read_holds_nobody_up(pipe: list[int]) -> None:
     assert not output.writable()
 
 
-def test_what_nobody_takes_is_dropped_by_the_line(pipe: list[int]) -> None:
+def test_lines_that_nobody_reads_are_dropped_as_a_whole(pipe: list[int]) -> None:
     output = Output(pipe[1], max_pending=100_000)
     for _ in range(300):
         output.write(b"x" * 999 + b"\n")

@@ -1,4 +1,4 @@
-"""Signs of life of plugin servers."""
+"""Health of plugin servers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def silent(connection: socket.socket, data: bytes) -> None:
     connection.recv(1)
 
 
-def test_a_server_that_answers_is_well(run: RunDirectory, serve: Serve) -> None:
+def test_a_server_that_answers_is_healthy(run: RunDirectory, serve: Serve) -> None:
     serve(run.socket("a"), healthy)
     assert ping(Server("a", run.socket("a")), 20) is None
 
@@ -59,7 +59,7 @@ def test_a_worker_that_does_not_answer_is_named(run: RunDirectory, serve: Serve)
     assert ping_all(servers, 20, every_worker=True) == {"a": wrong}
 
 
-def test_workers_that_all_answer_are_well(run: RunDirectory, serve: Serve) -> None:
+def test_workers_that_all_answer_are_healthy(run: RunDirectory, serve: Serve) -> None:
     serve(run.socket("a"), healthy)
     assert ping(Server("a", run.socket("a")), 20, every_worker=True) is None
 
@@ -72,12 +72,12 @@ def test_workers_that_all_answer_are_well(run: RunDirectory, serve: Serve) -> No
         (hanging_up, "closes the connection without an answer"),
     ],
 )
-def test_a_server_that_is_not_well(run: RunDirectory, serve: Serve, answer: Answer, expected: str) -> None:
+def test_a_server_that_is_not_healthy(run: RunDirectory, serve: Serve, answer: Answer, expected: str) -> None:
     serve(run.socket("a"), answer)
     assert expected in str(ping(Server("a", run.socket("a")), 20))
 
 
-def test_a_server_that_says_nothing_is_given_up(run: RunDirectory, serve: Serve) -> None:
+def test_a_server_that_does_not_answer_is_given_up(run: RunDirectory, serve: Serve) -> None:
     serve(run.socket("a"), silent)
     assert "does not answer within" in str(ping(Server("a", run.socket("a")), 0.05))
 
@@ -104,20 +104,20 @@ def test_a_server_that_comes_late_is_waited_for(run: RunDirectory, serve: Serve)
     assert waiting == [{}]
 
 
-def test_waiting_ends_and_names_the_silent(run: RunDirectory, serve: Serve) -> None:
+def test_waiting_ends_and_names_the_servers_that_do_not_answer(run: RunDirectory, serve: Serve) -> None:
     serve(run.socket("a"), healthy)
     began = time.monotonic()
     assert list(wait_for_all([Server("a", run.socket("a")), Server("b", run.socket("b"))], 0.2)) == ["b"]
     assert time.monotonic() - began >= 0.2
 
 
-def test_no_note_of_servers_says_that_kong_was_not_started(run: RunDirectory) -> None:
+def test_without_a_list_of_servers_kong_was_not_started(run: RunDirectory) -> None:
     with pytest.raises(StartError, match="Kong was not started here"):
         read_servers(run)
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", '{"a": 1}'])
-def test_a_spoilt_note_of_servers_is_named(run: RunDirectory, text: str) -> None:
+def test_a_corrupt_list_of_servers_is_named(run: RunDirectory, text: str) -> None:
     run.write(run.servers_file, text)
     with pytest.raises(StartError, match="cannot be understood"):
         read_servers(run)

@@ -1,4 +1,4 @@
-"""The metrics do not take a port of Kong's: Kong starts later, and would not."""
+"""The metrics do not take a port of Kong: Kong starts later and would fail."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_port_of_kong_is_known(address: Address, environ: Mapping[str, str], o
     assert option_of(address, Settings(environ)) == option
 
 
-def test_it_is_refused_with_a_sentence(environ: Mapping[str, str], run: RunDirectory) -> None:
+def test_a_port_of_kong_is_refused_with_its_setting(environ: Mapping[str, str], run: RunDirectory) -> None:
     taken = {**environ, "KONG_PYTHON_METRICS_LISTEN": "0.0.0.0:8000"}
     with pytest.raises(StartError) as refusal:
         configuration.read(taken, (), run)

@@ -55,10 +55,10 @@ def test_not_ready(ask_kong: Callable[..., list[str]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"), [(b"<html>", "<html>"), (b"", "nothing more"), (b"[]", "[]"), (b"\xff", "\ufffd")]
+    ("body", "shown"), [(b"<html>", "<html>"), (b"", "nothing more"), (b"[]", "[]"), (b"\xff", "\ufffd")]
 )
-def test_an_answer_that_is_not_kongs(ask_kong: Callable[..., list[str]], body: bytes, said: str) -> None:
-    assert ask_kong(404, body) == [f"kong: is not ready, /status/ready answers 404: {said}"]
+def test_an_answer_that_is_not_kongs(ask_kong: Callable[..., list[str]], body: bytes, shown: str) -> None:
+    assert ask_kong(404, body) == [f"kong: is not ready, /status/ready answers 404: {shown}"]
 
 
 def test_nobody_listens() -> None:

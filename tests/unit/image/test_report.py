@@ -38,7 +38,9 @@ def test_env_prints_lines_for_a_shell(run: RunDirectory, capsys: pytest.CaptureF
     ]
 
 
-def test_env_says_what_kong_ignores(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_env_names_variables_that_kong_ignores(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("KONG_PLUGINSERVER_GO-OD_SOCKET", "/x")
     assert report.environment_main([]) == 0
     printed = capsys.readouterr()
@@ -52,7 +54,7 @@ def test_env_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("add_broken")
-def test_plugins_shows_a_table_with_what_is_broken(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plugins_shows_a_table_with_broken_plugins(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.plugins_main([]) == 78
     printed = capsys.readouterr()
     head, *rows = printed.out.splitlines()
@@ -62,7 +64,7 @@ def test_plugins_shows_a_table_with_what_is_broken(folder: Path, capsys: pytest.
     assert "bad.py:2" in printed.err
 
 
-def test_what_does_not_count_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ignored_parts_of_a_plugin_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "good.py").write_text(
         "class Plugin:\n    def __init__(self, config): pass\n    def access(self, kong): pass\n"
         'if __name__ == "__main__":\n    start_dedicated_server("good", Plugin, "2.0.0", 1000)\n'
@@ -70,12 +72,12 @@ def test_what_does_not_count_is_said(folder: Path, capsys: pytest.CaptureFixture
     (folder / "ab_test.py").write_text("class Plugin:\n    def access(self, kong): pass\n")
     for command in (report.plugins_main, report.environment_main):
         assert command([]) == 0
-        said = capsys.readouterr().err.splitlines()
-        assert [line.split(" ")[1] for line in said] == [f"{folder}/ab_test.py:1:", f"{folder}/good.py:5:"]
-        assert "write at the top level of the module: version = '2.0.0'; priority = 1000" in said[1]
+        lines = capsys.readouterr().err.splitlines()
+        assert [line.split(" ")[1] for line in lines] == [f"{folder}/ab_test.py:1:", f"{folder}/good.py:5:"]
+        assert "write at the top level of the module: version = '2.0.0'; priority = 1000" in lines[1]
 
 
-def test_plugins_says_which_servers_run(run: RunDirectory, serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plugins_shows_which_servers_run(run: RunDirectory, serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     serve(run.socket("good"), healthy)
     assert report.plugins_main(["--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
@@ -90,7 +92,7 @@ def test_plugins_says_which_servers_run(run: RunDirectory, serve: Serve, capsys:
         ("KONG_ROLE", "control_plane", "schema only"),
     ],
 )
-def test_plugins_says_what_the_user_decided(
+def test_plugins_shows_the_settings_of_the_user(
     variable: str, value: str, state: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -104,14 +106,14 @@ def test_an_empty_folder_has_no_plugins(folder: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == "no plugins\n"
 
 
-def test_a_wrong_setting_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("KONG_PYTHON_PROTOCOL", "x")
     assert report.environment_main([]) == 78
     assert capsys.readouterr().err == "kong-python: KONG_PYTHON_PROTOCOL is 'x'; set it to protobuf or msgpack\n"
 
 
 @pytest.mark.usefixtures("add_broken")
-def test_an_unknown_setting_is_said_below_the_plugins(
+def test_an_unknown_setting_is_named_below_the_plugins(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KONG_PYTHON_NOSUCH", "1")
@@ -121,7 +123,7 @@ def test_an_unknown_setting_is_said_below_the_plugins(
     assert "kong-python: there is no setting KONG_PYTHON_NOSUCH" in printed.err
 
 
-def test_an_unknown_setting_alone_is_a_mistake(
+def test_an_unknown_setting_alone_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KONG_PYTHON_NOSUCH", "1")

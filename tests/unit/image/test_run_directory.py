@@ -1,4 +1,4 @@
-"""The run directory: whose it is, where it falls back to, what it refuses."""
+"""The run directory: its owner, its fallback, the directories it refuses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_where_kong_is_root_its_workers_reach_the_sockets(tmp_path: Path, user: 
     assert run.dumps.owner() == "root"
 
 
-def test_a_second_start_finds_what_the_first_made(tmp_path: Path) -> None:
+def test_a_second_start_uses_the_directory_of_the_first(tmp_path: Path) -> None:
     environ = {"KONG_PYTHON_RUN_DIR": str(tmp_path), "KONG_NGINX_MAIN_USER": "root"}
     first = prepare(environ)
     first.path.chmod(0o755)
@@ -47,7 +47,7 @@ def test_the_temporary_directory_takes_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_what_somebody_else_put_there_is_refused(tmp_path: Path, kind: str) -> None:
+def test_an_entry_that_is_no_directory_is_refused(tmp_path: Path, kind: str) -> None:
     (tmp_path / "elsewhere").mkdir()
     place = tmp_path / "run" / UID
     place.parent.mkdir()

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,16 @@ def one(write: Write) -> None:
     write("requirements.txt", "alpha==1.0\n")
 
 
-def test_pip_installs_dependencies_and_writes_nowhere_else(
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    """Let a program make files that everybody may write to, unless it takes care."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("no_umask")
+def test_pip_installs_dependencies_and_writes_nowhere_else_and_nobody_else_may_write(
     folder: Path, write: Write, installed: Install, tmp_path: Path, data: Path
 ) -> None:
     write("one.py")
@@ -46,6 +55,7 @@ def test_pip_installs_dependencies_and_writes_nowhere_else(
     assert (made / "alpha.py").read_text() == "VERSION = '1.0'\n"
     assert not (tmp_path / "home").exists()
     assert sorted(path.name for path in folder.iterdir()) == ["one.py", "requirements.txt"]
+    assert [path for path in (data, *data.rglob("*")) if path.lstat().st_mode & 0o022] == []
     assert [path.name for path in data.iterdir()] == ["environments"]
 
 
@@ -77,31 +87,29 @@ def test_an_index_that_cannot_be_reached_is_named(one: None, installed: Install)
     assert problem.hint and "PIP_INDEX_URL" in problem.hint
 
 
+URLS = "http://me:pas-s3cr3t@x@127.0.0.1:9/simple", "http://me:pa#s-s3cr3t@127.0.0.1:9/simple"
+TOKENS = "pas-s3cr3t@127.0.0.1:9/simple", "127.0.0.1:9/simple?access_token=pas-s3cr3t"
+
+
 @pytest.mark.parametrize(
-    ("place", "index"),
+    ("variables", "lines"),
     [
-        ("variable", "http://me:pas-s3cr3t@x@127.0.0.1:9/simple"),
-        ("variable", "http://me:pa#s-s3cr3t@127.0.0.1:9/simple"),
-        ("file", "http://to/ken-pas-s3cr3t@127.0.0.1:9/simple"),
-        ("file with a variable", "http://pas-s3cr3t@127.0.0.1:9/simple"),
-        ("file with a variable", "http://127.0.0.1:9/simple?access_token=pas-s3cr3t"),
+        ({"PIP_INDEX_URL": URLS[0], "PIP_EXTRA_INDEX_URL": URLS[1]}, ""),
+        ({}, "--index-url http://to/ken-pas-s3cr3t@127.0.0.1:9/simple\n"),
+        (
+            {"SECRET": TOKENS[0].partition("@")[0], "OTHER": TOKENS[1]},
+            "--index-url http://${SECRET}@127.0.0.1:9/simple\n--extra-index-url http://${OTHER}\n",
+        ),
     ],
+    ids=["variables", "file", "file with variables"],
 )
 def test_no_password_gets_into_the_log(
-    place: str, index: str, write: Write, installed: Install, caplog: pytest.LogCaptureFixture
+    variables: Mapping[str, str], lines: str, write: Write, installed: Install, caplog: pytest.LogCaptureFixture
 ) -> None:
-    variables = {**NO_WHEELS, "no_proxy": "*"}
     write("one.py")
-    if place == "variable":
-        variables["PIP_INDEX_URL"] = index
-        write("requirements.txt", "alpha\n")
-    elif place == "file":
-        write("requirements.txt", f"--index-url {index}\nalpha\n")
-    else:
-        variables["SECRET"] = index.removeprefix("http://").partition("@127")[0]
-        write("requirements.txt", f"--index-url {index.replace(variables['SECRET'], '${SECRET}')}\nalpha\n")
+    write("requirements.txt", f"{lines}alpha\n")
     with caplog.at_level(logging.INFO):
-        [problem] = installed(**variables).problems
+        [problem] = installed(**NO_WHEELS, **variables, no_proxy="*").problems
     text = f"{problem}\n{caplog.text}"
     assert "pip: " in text or "%2F for /" in text
     assert "s3cr3t" not in text
@@ -162,9 +170,9 @@ def test_a_build_sees_only_the_variables_that_pip_needs(
     seen = json.loads(build_environment.read_text())
     assert not SECRETS.keys() & seen.keys()
     assert not {name for name in seen if name.startswith("KONG_")}
-    assert seen["PATH"].endswith(environ["PATH"])  # pip prepends its own folder.
-    expected = {"HOME": environ["HOME"], **known, **named}
-    assert {name: seen.get(name) for name in expected} == expected
+    assert seen["PATH"].endswith(environ["PATH"])  # pip puts a folder of its own before it
+    wanted = {"HOME": environ["HOME"], **known, **named}
+    assert {name: seen.get(name) for name in wanted} == wanted
 
 
 @pytest.fixture
@@ -220,20 +228,11 @@ def test_a_package_that_needs_a_compiler_is_named(one: None, write: Write, insta
 
 def test_settings_for_other_targets_are_ignored(one: None, write: Write, installed: Install, tmp_path: Path) -> None:
     write("logging.py", "raise RuntimeError('pip must not import modules beside the requirements')\n")
-    target_settings = {"PIP_USER": "1", "PIP_PREFIX": str(tmp_path / "elsewhere"), "PIP_REQUIRE_VIRTUALENV": "1"}
+    elsewhere = {"PIP_USER": "1", "PIP_PREFIX": str(tmp_path / "elsewhere"), "PIP_REQUIRE_VIRTUALENV": "1"}
     (tmp_path / "pip.conf").write_text("[install]\nuser = true\n")
-    packages = installed(**target_settings, PIP_CONFIG_FILE=str(tmp_path / "pip.conf"), PIP_CERT="")
+    packages = installed(**elsewhere, PIP_CONFIG_FILE=str(tmp_path / "pip.conf"), PIP_CERT="")
     assert packages.failed == {}
     assert [(directory / "alpha.py").exists() for directory in packages.directories("one")] == [True]
-
-
-def test_new_environments_cannot_be_written_to_by_others(one: None, installed: Install, data: Path) -> None:
-    before = os.umask(0)
-    try:
-        assert installed(KONG_PYTHON_DATA_DIR=str(data / "deep")).failed == {}
-    finally:
-        os.umask(before)
-    assert [path for path in (data, *data.rglob("*")) if path.lstat().st_mode & 0o022] == []
 
 
 FORKS_AND_WAITS = """

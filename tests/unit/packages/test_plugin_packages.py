@@ -41,16 +41,24 @@ def place(plugins: Path, environ: Mapping[str, str], tmp_path: Path) -> Mapping[
 
 
 @pytest.fixture(scope="module")
-def installed_place(tmp_path_factory: pytest.TempPathFactory, index: Path) -> Mapping[str, str]:
-    """The same environment, with the packages installed."""
+def started(tmp_path_factory: pytest.TempPathFactory, index: Path) -> Iterator[tuple[Mapping[str, str], Container]]:
+    """The same, in which a container has started and installed the packages."""
     root = tmp_path_factory.mktemp("installed")
     for name, text in PLUGINS.items():
         file = root / "plugins" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     place = container_environment(environment(root / "data", index, root / "home"), root / "plugins", root)
-    assert run(place, sys.executable, "-c", MAIN, "install").returncode == 0
-    return place
+    container = Container(root, {**place, **base_image(root)}, ())
+    container.wait_for("every plugin server answers (2)")
+    container.wait_for("GET / 200")
+    yield place, container
+    container.kill()
+
+
+@pytest.fixture
+def installed_place(started: tuple[Mapping[str, str], Container]) -> Mapping[str, str]:
+    return started[0]
 
 
 def container_environment(environ: Mapping[str, str], plugins: Path, root: Path) -> Mapping[str, str]:
@@ -66,23 +74,14 @@ def versions(dumped: str) -> dict[str, str]:
     return {plugin["Name"]: plugin["Version"] for plugin in json.loads(dumped)}
 
 
-@pytest.fixture
-def start(tmp_path: Path, place: Mapping[str, str]) -> Iterator[Container]:
-    """Start the entrypoint; its processes are ended after the test."""
-    container = Container(tmp_path, {**place, **base_image(tmp_path)}, ())
-    yield container
-    container.kill()
-
-
-def test_the_start_installs_and_each_server_gets_its_packages(start: Container, tmp_path: Path) -> None:
-    start.wait_for("GET / 200")
-    assert "installed 1 package for all plugins" in start.log
-    assert "plugins from" in start.log
-    conf = next((tmp_path / "run").glob("*/supervisord.conf")).read_text()
+def test_the_start_installs_and_each_server_gets_its_packages(started: tuple[Mapping[str, str], Container]) -> None:
+    place, container = started
+    assert "installed 1 package for all plugins" in container.log
+    assert "plugins from" in container.log
+    conf = next(Path(place["KONG_PYTHON_RUN_DIR"]).glob("*/supervisord.conf")).read_text()
     own, for_all = re.findall(r"command=.*--plugin (?:own|for-all) .*", conf)[::-1]
     assert len(re.findall(r"--packages \S+/environments/\d+/own-\w+ --packages \S+/environments/\d+/all-", own)) == 1
     assert len(re.findall(r"--packages \S+/environments/\d+/all-", for_all)) == 1
-    start.wait_for("every plugin server answers (2)")
 
 
 def test_the_server_of_a_folder_finds_installed_packages(installed_place: Mapping[str, str]) -> None:

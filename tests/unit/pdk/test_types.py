@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -23,25 +24,33 @@ Place = tuple[Path, int]
 
 def _mypy(files: list[Path], folder: Path) -> dict[Place, str]:
     """Give mypy's errors by file and line."""
+    # Plugins in folders of their own are all called plugin.py: mypy needs another name for each, and finds the modules
+    # beside them by MYPYPATH.
+    originals = {}
+    for file in files:
+        if file.name == "plugin.py":
+            copy = folder / f"{file.parent.name.replace('-', '_')}.py"
+            copy.write_bytes(file.read_bytes())
+            originals[copy] = file
+        else:
+            originals[file] = file
+    beside = {str(file.parent) for file in files if file.name == "plugin.py"}
+    command = [
+        sys.executable, "-m", "mypy", "--output", "json", "--python-version", "3.10", "--follow-imports", "silent",
+        "--check-untyped-defs", "--cache-dir", os.devnull, "--config-file", os.devnull, *map(str, originals),
+    ]  # fmt: skip
     found: dict[Place, str] = {}
-    # Plugins in their own folders are all called plugin.py: each such file is checked separately.
-    alone = [[file] for file in files if file.name == "plugin.py"]
-    for together in [[file for file in files if file.name != "plugin.py"], *alone]:
-        command = [
-            sys.executable, "-m", "mypy", "--output", "json", "--python-version", "3.10", "--follow-imports", "silent",
-            "--check-untyped-defs", "--cache-dir", str(folder / "mypy"), "--config-file", "/dev/null",
-        ]  # fmt: skip
-        for line in _run([*command, *map(str, together)]).splitlines():
-            error = json.loads(line)
-            if error["severity"] == "error" and error["code"] not in ("import-untyped", "import-not-found"):
-                found[(ROOT / error["file"], error["line"])] = error["message"]
+    for line in _run(command, MYPYPATH=":".join(sorted(beside))).splitlines():
+        error = json.loads(line)
+        if error["severity"] == "error" and error["code"] not in ("import-untyped", "import-not-found"):
+            found[(originals[ROOT / error["file"]], error["line"])] = error["message"]
     return found
 
 
 def _pyright(files: list[Path], folder: Path) -> dict[Place, str]:
     """Give pyright's errors by file and line."""
     project = folder / "pyrightconfig.json"
-    # The defaults of Microsoft's pyright; a package without types is nothing that this is about.
+    # The defaults of Microsoft's pyright; packages without types are not checked here.
     options = {"typeCheckingMode": "standard", "pythonVersion": "3.10", "reportMissingModuleSource": "none"}
     project.write_text(json.dumps({**options, "include": [str(file) for file in files]}))
     command = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(project)]
@@ -54,8 +63,9 @@ def _pyright(files: list[Path], folder: Path) -> dict[Place, str]:
     }
 
 
-def _run(command: list[str]) -> str:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+def _run(command: list[str], **variables: str) -> str:
+    environment = {**os.environ, **variables}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     return done.stdout
 

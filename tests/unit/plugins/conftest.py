@@ -75,6 +75,16 @@ def gateway(nodes: Nodes, protocol: str) -> Gateway:
 
 
 @pytest.fixture
+def default_gateway(nodes: Nodes) -> Gateway:
+    """Serve example plugins as ``gateway`` does, over the default protocol alone: for tests of one configuration."""
+
+    def get(*names: str, configuration: str, environment: Mapping[str, str] | None = None) -> Node:
+        return nodes.get(names, configuration, environment or {})
+
+    return get
+
+
+@pytest.fixture
 def instance() -> Callable[..., Any]:
     """Make an instance of an example plugin as a plugin server does: ``instance("py-hello", message="hi")``."""
 

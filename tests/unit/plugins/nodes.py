@@ -110,14 +110,14 @@ class Node:
         finally:
             connection.close()
 
-    def wait_for_line(self, text: str) -> str:
-        """Give the first line of the log that has this text."""
+    def wait_for_line(self, *texts: str) -> str:
+        """The first line of the log that has all of these texts."""
         end = time.monotonic() + DEADLINE
         while True:
             for line in list(self.lines):
-                if text in line:
+                if all(text in line for text in texts):
                     return line
-            assert time.monotonic() < end, f"{text!r} did not come: {self.lines}"
+            assert time.monotonic() < end, f"no line with {texts}: {self.lines}"
             threading.Event().wait(0.02)
 
     def trouble(self) -> list[str]:

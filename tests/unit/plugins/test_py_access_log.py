@@ -115,11 +115,11 @@ def numbers(collector: Collector) -> list[int]:
     return [entry["number"] for entry in collector.entries]
 
 
-def test_the_page(gateway: Gateway, snippet: Snippet, collector: Collector, url: str) -> None:
+def test_the_page(default_gateway: Gateway, snippet: Snippet, collector: Collector, url: str) -> None:
     shown = snippet(PAGE, NAME)
     endpoint = "http://collector:9880/logs"
     assert endpoint in shown
-    node = gateway(NAME, configuration=shown.replace(endpoint, url))
+    node = default_gateway(NAME, configuration=shown.replace(endpoint, url))
     node.request("GET", "/path?token=1&a=2", [("User-Agent", "ua"), ("Authorization", "Bearer s3cret")])
     wait_until(lambda: collector.entries)
 
@@ -189,8 +189,8 @@ def test_waiting_entries_are_sent_when_the_server_ends(
     assert sorted(int(entry["request"]["uri"][1:]) for entry in collector.entries) == list(range(50))
 
 
-def test_a_server_ends_without_its_collector(gateway: Gateway, collector: Collector, url: str) -> None:
-    node = gateway(NAME, configuration=config(url, flush_seconds=3600, timeout_seconds=30))
+def test_a_server_ends_without_its_collector(default_gateway: Gateway, collector: Collector, url: str) -> None:
+    node = default_gateway(NAME, configuration=config(url, flush_seconds=3600, timeout_seconds=30))
     collector.answers.clear()
     for number in range(3):
         node.request("GET", f"/{number}")

@@ -124,16 +124,38 @@ UNKNOWN = "InvalidToken: The key of the token is not known"
 KNOWN = {"kid": "r"}
 
 
-def test_keys_of_a_url_and_a_new_one_among_them(gateway, issuer):
+@pytest.fixture(scope="module")
+def rotated(issuer, protocol):
+    """An address, of this protocol's node alone, of keys that change."""
+    return issuer.place(jwk(RSA, "r"))
+
+
+@pytest.fixture(scope="module")
+def failing(issuer, protocol):
+    """An address, of this protocol's node alone, that has an error in place of keys."""
     uri, answer = issuer.place(jwk(RSA, "r"))
-    config = json.dumps({**BOTH, "jwks_uri": uri, "jwks_pause": 1})
-    kong = f"""{{"_format_version": "3.0", "services": [{{"name": "demo", "url": "http://upstream:9000",
-        "routes": [{{"name": "demo", "paths": ["/"]}}],
-        "plugins": [{{"name": "py-bearer-token", "config": {config}}}]}}]}}"""
-    node = gateway("py-bearer-token", configuration=kong, environment={"SSL_CERT_FILE": str(issuer.authority)})
+    answer.status = 502
+    return uri, answer
+
+
+@pytest.fixture
+def node(gateway, issuer, rotated, failing):
+    routes = [
+        {"name": name, "paths": [f"/{name}"], "plugins": [
+            {"name": "py-bearer-token", "config": {**BOTH, "jwks_uri": uri, "jwks_pause": 1}}
+        ]}
+        for name, (uri, _) in (("rotated", rotated), ("failing", failing))
+    ]  # fmt: skip
+    service = {"name": "demo", "url": "http://upstream:9000", "routes": routes}
+    configuration = json.dumps({"_format_version": "3.0", "services": [service]})
+    return gateway("py-bearer-token", configuration=configuration, environment={"SSL_CERT_FILE": str(issuer.authority)})
+
+
+def test_keys_of_a_url_and_a_new_one_among_them(node, rotated):
+    _, answer = rotated
 
     def status(text):
-        return node.request("GET", "/", [("Authorization", f"Bearer {text}")]).status
+        return node.request("GET", "/rotated", [("Authorization", f"Bearer {text}")]).status
 
     assert status(token(RSA, "RS256", KNOWN)) == 200
     assert status(token(EC, "ES256", {"kid": "new"})) == 401
@@ -145,22 +167,16 @@ def test_keys_of_a_url_and_a_new_one_among_them(gateway, issuer):
     assert status(token(RSA, "RS256", {"kid": "none"})) == 401
 
 
-def test_without_keys_it_is_a_503_until_there_are_some(gateway, issuer):
-    uri, answer = issuer.place(jwk(RSA, "r"))
-    answer.status = 502
-    config = json.dumps({**BOTH, "jwks_uri": uri, "jwks_pause": 1})
-    kong = f"""{{"_format_version": "3.0", "services": [{{"name": "demo", "url": "http://upstream:9000",
-        "routes": [{{"name": "demo", "paths": ["/"]}}],
-        "plugins": [{{"name": "py-bearer-token", "config": {config}}}]}}]}}"""
-    node = gateway("py-bearer-token", configuration=kong, environment={"SSL_CERT_FILE": str(issuer.authority)})
+def test_without_keys_it_is_a_503_until_there_are_some(node, failing):
+    _, answer = failing
     header = [("Authorization", f"Bearer {token(RSA, 'RS256', KNOWN)}")]
-    reply = node.request("GET", "/", header)
+    reply = node.request("GET", "/failing", header)
     assert (reply.status, reply.body) == (503, b'{"message":"Service Unavailable"}')
     assert (reply.values("retry-after"), reply.values("www-authenticate")) == (["5"], [])
     assert node.service.received == []
     assert "the keys of 127.0.0.1 could not be fetched (HTTP Error 502" in node.wait_for_line("could not be fetched")
     answer.status = 200
-    wait_until(lambda: node.request("GET", "/", header).status == 200)
+    wait_until(lambda: node.request("GET", "/failing", header).status == 200)
 
 
 def test_many_requests_wait_for_one_fetch(subject, issuer):
@@ -203,7 +219,7 @@ def test_a_slow_source_delays_only_requests_that_need_it(subject, issuer):
     wait_until(lambda: time.monotonic() > time_to_fetch)
     with ThreadPoolExecutor(100) as pool:
         waiting = [pool.submit(of, token(EC, "ES256", {"kid": "new"})) for _ in range(100)]
-        wait_until(lambda: sum(each.done() for each in waiting) >= 36)  # 64 requests wait, the others are answered.
+        wait_until(lambda: sum(each.done() for each in waiting) >= 36)  # 64 wait, the others are answered
         for _ in range(20):
             assert of(token(RSA, "RS256", KNOWN)) == "alice"
         assert sum(each.done() for each in waiting) == 36
@@ -260,7 +276,7 @@ def test_a_public_secret_and_a_key_for_another_use_are_not_used(subject, issuer)
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("answer", "said"),
     [
         ({"content": b"<html>"}, "it is not a JSON object with a list of keys"),
         ({"content": b"[" * 100000}, "it is not a JSON object with a list of keys"),
@@ -273,12 +289,12 @@ def test_a_public_secret_and_a_key_for_another_use_are_not_used(subject, issuer)
         ({"status": 404}, "HTTP Error 404"),
     ],
 )
-def test_an_invalid_set_of_keys_is_refused_and_the_log_says_why(subject, issuer, caplog, answer, reason):
+def test_an_invalid_set_of_keys_is_refused_and_the_log_says_why(subject, issuer, caplog, answer, said):
     uri, given = issuer.place(jwk(RSA, "r"))
     for name, value in answer.items():
         setattr(given, name, value)
     assert subject(uri)(token(RSA, "RS256", KNOWN)) == "NoKeys"
-    assert f"the keys of 127.0.0.1 could not be fetched ({reason}" in caplog.text
+    assert f"the keys of 127.0.0.1 could not be fetched ({said}" in caplog.text
     assert "there are none yet" in caplog.text
 
 
@@ -290,10 +306,10 @@ def test_a_server_without_a_valid_certificate_is_not_asked(subject, issuer, monk
     assert answer.requests == 0
 
 
-def test_the_page_s_configuration_works_as_described(gateway, issuer, snippet):
+def test_the_page_s_configuration_works_as_described(default_gateway, issuer, snippet):
     uri, _ = issuer.place(jwk(RSA, "r"))
     shown = snippet("docs/plugins/py-bearer-token.md", "py-bearer-token")
-    node = gateway(
+    node = default_gateway(
         "py-bearer-token",
         configuration=shown.replace("https://issuer.example.com/keys", uri),
         environment={"SSL_CERT_FILE": str(issuer.authority)},

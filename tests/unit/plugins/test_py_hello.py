@@ -5,8 +5,8 @@ from __future__ import annotations
 from unit.plugins.conftest import Gateway, Snippet
 
 
-def test_it_greets_in_a_header_of_the_response(gateway: Gateway, snippet: Snippet) -> None:
-    node = gateway("py-hello", configuration=snippet("docs/plugins/py-hello.md", "py-hello"))
+def test_it_greets_in_a_header_of_the_response(default_gateway: Gateway, snippet: Snippet) -> None:
+    node = default_gateway("py-hello", configuration=snippet("docs/plugins/py-hello.md", "py-hello"))
     reply = node.request("GET", "/path?a=1", [("Host", "example.test")])
 
     assert (reply.status, reply.body) == (200, b"from the service")

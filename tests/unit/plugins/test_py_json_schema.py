@@ -133,7 +133,7 @@ def test_without_verbose_response_the_schema_is_not_shown(node):
 
 
 @pytest.mark.parametrize(
-    ("body", "expected"),
+    ("body", "said"),
     [
         (b'{"a": 1,\n  b}', {"line": 2, "column": 3, "reason": "Expecting property name enclosed in double quotes"}),
         (b'{"a": 1} {}', {"line": 1, "column": 10, "reason": "Extra data"}),
@@ -151,12 +151,12 @@ def test_without_verbose_response_the_schema_is_not_shown(node):
         (b"[" * 4000 + b"]" * 4000, None),
     ],
 )  # fmt: skip
-def test_a_body_that_is_not_strict_json_is_a_400_with_the_place(node, body, expected):
+def test_a_body_that_is_not_strict_json_is_a_400_with_the_place(node, body, said):
     reply = node.request("POST", "/orders", [JSON], body)
-    if expected is None:  # Python's version decides which is found first, the depth or the end of the text.
+    if said is None:  # what is found first, the depth or the end of the text, depends on Python's version
         assert (reply.status, node.service.received) == (400, [])
     else:
-        assert reason(reply) == expected
+        assert reason(reply) == said
     assert node.request("POST", "/orders", [JSON], GOOD).status == 200
     assert node.trouble() == []
 
@@ -209,9 +209,7 @@ def test_a_length_that_is_too_large_is_refused_before_the_body_is_read(node):
 def test_a_body_of_100_kib_is_checked_completely(node, protocol):
     good = json.dumps({"id": "a-1", "items": [], "note": "n" * 100 * 1024}).encode()
     bad = json.dumps({"note": "n" * 100 * 1024, "id": "a-1"}).encode()
-    if (
-        protocol == "msgpack"
-    ):  # Only over ProtoBuf:1 Kong gives bodies over 8 KiB; over MsgPack:1 the plugin fails closed.
+    if protocol == "msgpack":  # Kong gives bodies over 8 KiB over ProtoBuf:1 alone, and fails closed here
         assert node.request("POST", "/orders", [JSON], good).status == 500
         assert node.service.received == []
         return
@@ -297,11 +295,11 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("schema", "message"), REFUSED)
-def test_a_schema_that_could_fail_later_is_refused_at_once(instance, schema, message):
+@pytest.mark.parametrize(("schema", "said"), REFUSED)
+def test_a_schema_that_could_fail_later_is_refused_at_once(instance, schema, said):
     with pytest.raises(ValueError) as raised:
         instance("py-json-schema", schema=schema if isinstance(schema, str) else json.dumps(schema))
-    assert message in str(raised.value)
+    assert said in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -406,8 +404,8 @@ def test_a_recursive_schema_accepts_the_deepest_body(instance):
     assert fits(plugin, value)
 
 
-def test_the_page_s_configuration_works_as_described(gateway, snippet):
-    node = gateway("py-json-schema", configuration=snippet("docs/plugins/py-json-schema.md", "py-json-schema"))
+def test_the_page_s_configuration_works_as_described(default_gateway, snippet):
+    node = default_gateway("py-json-schema", configuration=snippet("docs/plugins/py-json-schema.md", "py-json-schema"))
     reply = node.request("POST", "/orders", [JSON], b'{"id": "a-1", "items": [{"count": 0}]}')
     shown = 'curl -i -H \'Content-Type: application/json\' -d \'{"id": "a-1", "items": [{"count": 0}]}\''
     page = (ROOT / "docs" / "plugins" / "py-json-schema.md").read_text()

@@ -40,39 +40,55 @@ HEADERS = {
 }
 
 
-def config(url: str = UPSTREAM_URL, **more: Any) -> str:
-    plugin = {"name": NAME, "config": {"max_body_bytes": MOST, **more}}
-    service = {"name": "shop", "url": url, "routes": [{"name": "shop", "paths": ["/"]}]}
-    return json.dumps({"_format_version": "3.0", "services": [service], "plugins": [plugin]})
+PASSES = {f"on_{reason}": "pass" for reason in ("too_large", "unreadable", "unbuffered")}
+STRICT, DRESSED, LENIENT, CLOSED = "/strict", "/dressed", "/lenient", "/closed"
+
+
+def service(name: str, url: str, routes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A service with the plugin on each route; a route's path is not sent to the service."""
+    plugins = {path: {"name": NAME, "config": {"max_body_bytes": MOST, **config}} for path, config in routes.items()}
+    return {
+        "name": name,
+        "url": url,
+        "routes": [{"name": path[1:], "paths": [path], "plugins": [plugin]} for path, plugin in plugins.items()],
+    }
+
+
+@pytest.fixture(scope="module")
+def configuration() -> str:
+    """A route for each way to use the plugin: one start of the gateway serves all tests.
+
+    STRICT refuses what it cannot rewrite, LENIENT passes it on, DRESSED has HEADERS and some statuses alone, and the
+    service of CLOSED cannot be reached.
+    """
+    served = {
+        STRICT: {"rules": RULES},
+        DRESSED: {"rules": RULES, "headers": HEADERS, "statuses": ["200-299", "404"]},
+        LENIENT: {"rules": RULES, **PASSES},
+    }
+    closed = {CLOSED: {"rules": [{"action": "remove", "path": "$.message"}]}}
+    services = [service("shop", UPSTREAM_URL, served), service("none", f"http://127.0.0.1:{free_port()}", closed)]
+    return json.dumps({"_format_version": "3.0", "services": services})
 
 
 @pytest.fixture
-def node(gateway: Gateway) -> Node:
-    """Serves with RULES, and refuses what it cannot rewrite."""
-    return gateway(NAME, configuration=config(rules=RULES))
-
-
-@pytest.fixture
-def dressed(gateway: Gateway) -> Node:
-    """Serves with RULES and HEADERS, for some statuses."""
-    return gateway(NAME, configuration=config(rules=RULES, headers=HEADERS, statuses=["200-299", "404"]))
-
-
-@pytest.fixture
-def lenient(gateway: Gateway) -> Node:
-    """Serves with RULES, and passes on what it cannot rewrite."""
-    passes = {f"on_{what}": "pass" for what in ("too_large", "unreadable", "unbuffered")}
-    return gateway(NAME, configuration=config(rules=RULES, **passes))
+def node(gateway: Gateway, configuration: str) -> Node:
+    return gateway(NAME, configuration=configuration)
 
 
 def answering(
-    node: Node, body: bytes | str, *headers: tuple[str, str], status: int = 200, method: str = "GET"
+    node: Node,
+    body: bytes | str,
+    *headers: tuple[str, str],
+    status: int = 200,
+    method: str = "GET",
+    path: str = STRICT,
 ) -> Reply:
     """Set the service's answer and send a request."""
     content = body.encode() if isinstance(body, str) else body
     given = headers if any(name == "Content-Type" for name, _ in headers) else (JSON, *headers)
     node.service.answer = lambda received: Answer(status, given, content)
-    return node.request(method, "/")
+    return node.request(method, path)
 
 
 def assert_refused(node: Node, reply: Reply, why: str) -> None:
@@ -82,11 +98,11 @@ def assert_refused(node: Node, reply: Reply, why: str) -> None:
     assert reply.value("content-type") == "application/json; charset=utf-8"
     for name in ("content-encoding", "etag", "last-modified", "digest"):
         assert reply.value(name) is None
-    assert "the response is refused" in node.wait_for_line(why)
+    assert node.wait_for_line("the response is refused", why)
 
 
-def test_the_page_shows_the_result(gateway: Gateway, snippet: Snippet) -> None:
-    node = gateway(NAME, configuration=snippet(PAGE, NAME))
+def test_the_page_shows_the_result(default_gateway: Gateway, snippet: Snippet) -> None:
+    node = default_gateway(NAME, configuration=snippet(PAGE, NAME))
     customer = {"id": 7, "uname": "ada", "password": "hunter2", "card": "4111111111111111"}
     node.service.answer = lambda received: Answer(200, (JSON, ("X-Powered-By", "old")), json.dumps(customer).encode())
 
@@ -115,7 +131,7 @@ def test_the_page_shows_the_result(gateway: Gateway, snippet: Snippet) -> None:
     ],
 )
 def test_rules(node: Node, document: dict[str, Any], expected: dict[str, Any]) -> None:
-    for _ in range(2):  # A rule must not have changed its own configuration.
+    for _ in range(2):  # a rule must not have changed itself
         reply = answering(node, json.dumps(document))
 
         assert reply.status == 200
@@ -167,9 +183,9 @@ def test_media_types(node: Node, media_type: str, rewritten: bool) -> None:
     assert reply.value("content-type") == media_type
 
 
-def test_statuses(dressed: Node) -> None:
+def test_statuses(node: Node) -> None:
     for status, rewritten in ((200, True), (299, True), (404, True), (403, False), (500, False)):
-        reply = answering(dressed, '{"token":1}', status=status)
+        reply = answering(node, '{"token":1}', status=status, path=DRESSED)
 
         assert reply.status == status
         assert (b"gone" in reply.body) == rewritten
@@ -177,10 +193,10 @@ def test_statuses(dressed: Node) -> None:
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "text/plain"])
-def test_headers(dressed: Node, media_type: str) -> None:
+def test_headers(node: Node, media_type: str) -> None:
     reply = answering(
-        dressed, '{"token":1}', ("Content-Type", media_type), ("X-Internal", "1"), ("X-Internal", "2"),
-        ("Vary", "Origin"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), status=201,
+        node, '{"token":1}', ("Content-Type", media_type), ("X-Internal", "1"), ("X-Internal", "2"),
+        ("Vary", "Origin"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), status=201, path=DRESSED,
     )  # fmt: skip
 
     assert (reply.status, b"gone" in reply.body) == (201, media_type == "application/json")
@@ -271,13 +287,13 @@ def test_responses_that_cannot_be_rewritten_are_refused(node: Node, case: str) -
 
 
 @pytest.mark.parametrize("case", [*UNREADABLE, *TOO_LARGE])
-def test_responses_that_cannot_be_rewritten_can_pass(lenient: Node, case: str) -> None:
+def test_responses_that_cannot_be_rewritten_can_pass(node: Node, case: str) -> None:
     body, headers, why = {**UNREADABLE, **TOO_LARGE}[case]
-    reply = answering(lenient, body, *headers)
+    reply = answering(node, body, *headers, path=LENIENT)
 
     assert (reply.status, reply.body) == (200, body)
     assert reply.value("content-encoding") == dict(headers).get("Content-Encoding")
-    assert "passed on as it is" in lenient.wait_for_line(why)
+    assert node.wait_for_line("passed on as it is", why)
 
 
 def test_a_body_of_exactly_the_limit(node: Node) -> None:
@@ -325,7 +341,7 @@ def test_not_modified(node: Node) -> None:
 )
 def test_the_service_is_asked_for_a_body_that_can_be_rewritten(node: Node, accepted: str | None, asked: str) -> None:
     headers = [("Accept-Encoding", accepted)] if accepted else []
-    node.request("GET", "/", [*headers, ("Range", "bytes=0-4"), ("If-Range", '"1"')])
+    node.request("GET", STRICT, [*headers, ("Range", "bytes=0-4"), ("If-Range", '"1"')])
 
     [received] = node.service.received
     assert received.values("accept-encoding") == [asked]
@@ -333,13 +349,13 @@ def test_the_service_is_asked_for_a_body_that_can_be_rewritten(node: Node, accep
     assert received.value("if-range") is None
 
 
-def test_an_upgrade_is_refused(node: Node, lenient: Node) -> None:
+def test_an_upgrade_is_refused(node: Node) -> None:
     """Kong streams the answer to a WebSocket request, and calls no response handler."""
     asked = [("Connection", "Upgrade"), ("Upgrade", "WebSocket")]
-    assert node.request("GET", "/", asked).status == 400
+    assert node.request("GET", STRICT, asked).status == 400
     assert node.service.received == []
-    assert node.request("GET", "/", [("Upgrade", "h2c")]).status == 200
-    assert lenient.request("GET", "/", [("Upgrade", "websocket")]).status == 200
+    assert node.request("GET", STRICT, [("Upgrade", "h2c")]).status == 200
+    assert node.request("GET", LENIENT, [("Upgrade", "websocket")]).status == 200
 
 
 class Http2:
@@ -361,8 +377,8 @@ class Http2:
 
 def plugin(**given: Any) -> Any:
     cls = load(Source(NAME, PLUGINS / NAME / "plugin.py")).cls
-    passes = {f"on_{what}": "refuse" for what in ("too_large", "unreadable", "unbuffered")}
-    return cls({"content_types": ["application/json"], "max_body_bytes": MOST, **passes, **given})
+    refuses = dict.fromkeys(PASSES, "refuse")
+    return cls({"content_types": ["application/json"], "max_body_bytes": MOST, **refuses, **given})
 
 
 def test_http_2_is_refused() -> None:
@@ -374,10 +390,8 @@ def test_http_2_is_refused() -> None:
     assert (kong.exits, lenient.exits) == ([505], [])
 
 
-def test_answers_of_kong_itself_are_not_rewritten(gateway: Gateway) -> None:
-    rules = [{"action": "remove", "path": "$.message"}]
-    node = gateway(NAME, configuration=config(f"http://127.0.0.1:{free_port()}", rules=rules))
-    reply = node.request("GET", "/", [("Accept", "application/json")])
+def test_answers_of_kong_itself_are_not_rewritten(node: Node) -> None:
+    reply = node.request("GET", CLOSED, [("Accept", "application/json")])
 
     assert reply.status == 502
     assert json.loads(reply.body)["message"] == "An invalid response was received from the upstream server"
@@ -414,7 +428,7 @@ def test_requests_at_once(node: Node) -> None:
         200, (JSON,), json.dumps({"path": received.path, "token": 1}).encode()
     )
     with ThreadPoolExecutor(8) as threads:
-        replies = list(threads.map(lambda number: node.request("GET", f"/{number}"), range(40)))
+        replies = list(threads.map(lambda number: node.request("GET", f"{STRICT}/{number}"), range(40)))
 
     assert [json.loads(reply.body)["path"] for reply in replies] == [f"/{number}" for number in range(40)]
     assert all(json.loads(reply.body)["token"] == "gone" for reply in replies)
