@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
-from unit.server.server_process import MODES, Serve, Served, connecting, serving, wait_for
+from unit.server.server_process import MODES, OTHER_PAIR, PAIR, Serve, Served, connecting, serving, wait_for
 
 PLUGIN = """
 import atexit
@@ -145,18 +145,15 @@ def serve(tmp_path: Path, mode: str) -> Iterator[Serve]:
 
 
 FORGETS_SOONER = """
-import sys
 from kong_pdk.server import instance_store
 instance_store.CLOSED_SECONDS = 1.5
-from kong_pdk.server.command_line import folder_main
-sys.exit(folder_main())
 """
 
 
 @pytest.fixture
 def serve_forgetful(tmp_path: Path, mode: str) -> Iterator[Serve]:
     """Serve by a server that keeps an instance for a shorter time once Kong has closed it."""
-    yield from serving(tmp_path, mode, [sys.executable, "-c", FORGETS_SOONER])
+    yield from serving(tmp_path, mode, FORGETS_SOONER)
 
 
 @pytest.fixture
@@ -198,6 +195,7 @@ def test_atexit_functions_run_when_a_handler_does_not_end(serve: Serve, connect:
     assert served.said().count("at the end") == served.workers
 
 
+@pytest.mark.parametrize("mode", PAIR)
 def test_an_endless_atexit_function_does_not_keep_the_server_running(serve: Serve) -> None:
     served = serve(ENDS_BRIEFLY.format(drain=3.0, end=0.5, close=1.5) + ENDLESS)
 
@@ -234,6 +232,7 @@ def test_instances_are_closed_before_atexit_functions_run(serve: Serve, connect:
     assert "is killed" not in served.said()
 
 
+@pytest.mark.parametrize("mode", OTHER_PAIR)
 def test_a_close_that_hangs_delays_neither_the_server_nor_atexit_functions(
     serve: Serve, connect: Callable[[Served], FakeKong]
 ) -> None:
@@ -246,6 +245,7 @@ def test_a_close_that_hangs_delays_neither_the_server_nor_atexit_functions(
     assert "is killed" not in served.said()
 
 
+@pytest.mark.parametrize("mode", OTHER_PAIR)
 def test_an_instance_that_kong_drops_is_closed_in_every_worker(
     serve_forgetful: Serve, connect: Callable[[Served], FakeKong]
 ) -> None:
@@ -268,6 +268,7 @@ def test_an_instance_that_kong_drops_is_closed_in_every_worker(
     assert "closed b" not in served.said()
 
 
+@pytest.mark.parametrize("mode", PAIR)
 def test_an_instance_is_closed_after_its_last_handler(
     serve_forgetful: Serve, connect: Callable[[Served], FakeKong]
 ) -> None:

@@ -58,7 +58,12 @@ def levels_of_lines(served: Served) -> list[str]:
     return [line.split("[")[1].split("]")[0] for line in shown]
 
 
-@pytest.mark.parametrize("place", ["at_import", "in_init", "in_handler"])
+@pytest.mark.parametrize(
+    ("place", "serve"),
+    [("at_import", "threads"), ("at_import", "gevent"), ("in_init", "processes"), ("in_init", "gevent"),
+     ("in_handler", "threads"), ("in_handler", "gevent-processes")],
+    indirect=["serve"],
+)  # fmt: skip
 def test_basic_config_with_a_file(
     place: str, serve: Serve, connect: Callable[[Served], FakeKong], tmp_path: Path
 ) -> None:
@@ -254,17 +259,19 @@ def serve_one(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]
     yield from serving(tmp_path, request.param)
 
 
-@pytest.mark.parametrize("what", MEDDLING)
 @pytest.mark.parametrize(
-    ("serve_one", "late"),
-    [("threads", False), ("gevent", True)],
+    ("serve_one", "late", "name"),
+    [
+        *(("threads", False, name) for name in MEDDLING),
+        *(("threads", True, name) for name in MEDDLING),
+        *(("gevent", True, name) for name in ("disable", "own loggers", "handlers that raise", "patched")),
+    ],
     indirect=["serve_one"],
-    ids=["at import", "in __init__, gevent"],
 )
 def test_the_servers_lines_are_neither_lost_nor_doubled(
-    late: bool, what: str, serve_one: Serve, connect: Callable[[Served], FakeKong]
+    late: bool, name: str, serve_one: Serve, connect: Callable[[Served], FakeKong]
 ) -> None:
-    served = serve_one(plugin(in_init=f"exec({MEDDLING[what]!r}, globals())") if late else plugin(MEDDLING[what]))
+    served = serve_one(plugin(in_init=f"exec({MEDDLING[name]!r}, globals())") if late else plugin(MEDDLING[name]))
     kong = connect(served)
     assert not kong.event(kong.start("probe"), "response")
     served.wait_for_log("[error] probe: ValueError: broken on purpose")
