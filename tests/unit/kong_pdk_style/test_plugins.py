@@ -8,7 +8,7 @@ import pytest
 from unit.kong_pdk_style.plugin_checks import CHECKS
 from unit.kong_pdk_style.running_plugins import PLAIN_PLUGINS, PLUGINS, Kong, files, folder
 
-# Each value of an axis once with all plugins; the other pairs of these values are those of PLAIN_VALUES.
+# All plugins: each command line, protocol and engine once. PLAIN_VALUES has the other pairs of these.
 SERVED = {
     "folder, MsgPack:1, -g": (folder, "MsgPack:1", ("-g",)),
     "folder, ProtoBuf:1, -m": (folder, "ProtoBuf:1", ("-m",)),

@@ -1,4 +1,4 @@
-"""Forks plugin servers: a program that has imported what a master imports, so that a start does not import it again.
+"""Forks plugin servers: a program that has imported what a master imports, so that no server imports it again.
 
 ``server_process.ForkingProcess`` runs it and speaks to it in lines of JSON on a socket; the argument is its descriptor.
 """

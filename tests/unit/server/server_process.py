@@ -29,7 +29,7 @@ MODES = {
 }
 ONE = [name for name in MODES if "processes" not in name]
 PAIR, OTHER_PAIR = ["threads", "gevent-processes"], ["gevent", "processes"]
-"""Each has both engines, and one worker and several: enough for a test of which these two are independent."""
+"""Both engines, and both one worker and several: enough for a test that depends on only one of the two."""
 SEVERAL = [name for name in MODES if "processes" in name]
 
 
@@ -87,7 +87,7 @@ forking_process = functools.cache(ForkingProcess)
 
 
 class ForkedServer:
-    """A server of the forking process, with those methods of ``subprocess.Popen`` that the tests use."""
+    """A server of the forking process, with the methods of ``subprocess.Popen`` that the tests use."""
 
     def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path, before: str) -> None:
         self._parent = forking_process()

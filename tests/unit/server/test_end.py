@@ -115,7 +115,7 @@ class Plugin:
 """
 
 
-# Runs in each worker, which waits, at the end, for moments instead of seconds.
+# Runs in each worker: sets smaller limits for its end.
 ENDS_BRIEFLY = """
 import kong_pdk.server.server
 import kong_pdk.server.serving
@@ -206,7 +206,7 @@ def test_an_endless_atexit_function_does_not_keep_the_server_running(serve: Serv
 def test_a_signal_that_does_not_wake_the_main_thread_stops_a_worker(
     serve: Serve, connect: Callable[[Served], FakeKong]
 ) -> None:
-    """As one does that comes just before that thread falls asleep. Nobody connects any more."""
+    """Such a signal comes just before that thread falls asleep, and no connection wakes the thread."""
     served = serve(SENDS_ITSELF_A_SIGNAL)
     kong = connect(served)
     assert kong.event(kong.start("probe", {}), "log")
@@ -214,7 +214,7 @@ def test_a_signal_that_does_not_wake_the_main_thread_stops_a_worker(
 
 
 def in_every_worker(served: Served, connect: Callable[[Served], FakeKong], config: dict[str, object]) -> int:
-    """Have an instance made by every worker; Kong starts it once."""
+    """Make an instance in every worker; Kong starts it once."""
     instance = connect(served).start("probe", config)
     for pid in served.pids():
         assert served.connect_to(pid).event(instance, "log")

@@ -1,4 +1,4 @@
-"""The interface file of the Kong at hand decides what a dump asks for and how a server calls, in every mode."""
+"""Kong's interface file decides which protocol a dump asks for and how a server calls, in every mode."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FILES = {
 
 @pytest.fixture(params=["folder", "file"])
 def dump(request: pytest.FixtureRequest, tmp_path: Path):
-    """Dump a plugin by both command lines; gives the protocol, and what was logged."""
+    """Dump a plugin by both command lines; return the protocol and the log."""
     plugin = tmp_path / "probe.py"
     plugin.write_text(PLUGIN)
     command = [sys.executable, "-m", "kong_pdk.server", "-d", str(tmp_path)]
@@ -65,7 +65,7 @@ def dump(request: pytest.FixtureRequest, tmp_path: Path):
     ("file", "protocol"),
     [("stock", "MsgPack:1"), ("older", "MsgPack:1"), ("extended", "ProtoBuf:1")],
 )
-def test_the_file_decides_where_nobody_else_does(dump, file, protocol):
+def test_the_file_decides_where_no_option_or_variable_does(dump, file, protocol):
     assert dump(file) == (protocol, "")
 
 

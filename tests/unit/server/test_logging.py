@@ -84,7 +84,7 @@ def test_basic_config_with_a_file(
 def test_basic_config_with_handlers_of_the_plugin(
     place: str, serve_threads: Serve, connect: Callable[[Served], FakeKong], tmp_path: Path
 ) -> None:
-    """What a handler of the plugin's writes to standard error is not repeated."""
+    """The log does not repeat a line that the plugin's own handler writes to standard error."""
     file = tmp_path / "mine.log"
     handlers = f"[logging.FileHandler({str(file)!r}), logging.StreamHandler()]"
     call = f'logging.basicConfig(format="MINE %(message)s", level=logging.DEBUG, handlers={handlers}, force=True)'
@@ -283,7 +283,7 @@ def test_the_servers_lines_are_neither_lost_nor_doubled(
 def test_a_library_that_reports_errors_sees_those_of_handlers(
     serve_one: Serve, connect: Callable[[Served], FakeKong]
 ) -> None:
-    """As Sentry's does: it puts a function of its own in the place of ``Logger.callHandlers``."""
+    """Sentry's library replaces ``Logger.callHandlers`` by a function of its own."""
     reports = """
 before = logging.Logger.callHandlers
 def reporting(logger, record):

@@ -1,4 +1,4 @@
-"""Threads or greenlets, one process or several: the same is counted."""
+"""Threads or greenlets, one process or several: the counters are the same."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def connect(mode: str) -> Iterator[Callable[[Served], FakeKong]]:
     yield from connecting(PROTOCOL_OF_MODE[mode])
 
 
-def test_all_is_counted_when_the_server_has_stopped(
+def test_everything_is_counted_when_the_server_has_stopped(
     serve: Serve, connect: Callable[[Served], FakeKong], directory: Path, value: Value
 ) -> None:
     served = serve(PLUGIN, "--metrics-directory", str(directory))
@@ -74,7 +74,7 @@ def test_all_is_counted_when_the_server_has_stopped(
     assert value("workers", plugin="probe") == 0
 
 
-def test_all_is_counted_while_it_runs(serve: Serve, directory: Path, value: Value) -> None:
+def test_everything_is_counted_while_it_runs(serve: Serve, directory: Path, value: Value) -> None:
     served = serve(PLUGIN, "--metrics-directory", str(directory))
     kong = MsgpackKong(served.socket)
     assert kong.event(kong.start("probe", {}), "access", {"kong.request.get_header": "example.test"})
@@ -101,7 +101,7 @@ def test_a_worker_that_is_killed_is_counted_and_its_counters_go_on(serve: Serve,
 
 
 @pytest.mark.parametrize("mode", PAIR)
-def test_a_server_that_cannot_count_serves_all_the_same(serve: Serve, tmp_path: Path) -> None:
+def test_a_server_that_cannot_count_still_serves(serve: Serve, tmp_path: Path) -> None:
     served = serve(PLUGIN, "--metrics-directory", str(tmp_path / "absent"))
     kong = MsgpackKong(served.socket)
     assert kong.event(kong.start("probe", {}), "access", {"kong.request.get_header": "example.test"})

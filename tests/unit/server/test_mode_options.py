@@ -80,7 +80,7 @@ def children(process: subprocess.Popen[bytes]) -> int:
 @pytest.mark.parametrize(
     ("kind", "case"), [*((FOLDER, case) for case in CASES), *((FILE, CASES[index]) for index in (0, 2, 4, 6, 7))]
 )
-def test_who_decides(start, tmp_path, kind, case):
+def test_the_choice_of_engine_and_workers(start, tmp_path, kind, case):
     options, attributes, variables, expected = case
     process = start(kind, PLUGIN.format(attributes=attributes), *options, **variables)
     kong = MsgpackKong(tmp_path / "s")

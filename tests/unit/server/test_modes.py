@@ -1,4 +1,4 @@
-"""Threads or greenlets, one process or several: what Kong sees of a plugin is the same."""
+"""Threads or greenlets, one process or several: Kong sees no difference."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Plugin:
         kong.log.info("done")
 """
 
-# Runs in each worker, which waits for its handlers, at the end, for moments.
+# Runs in each worker: at the end it waits for its handlers only for half a second.
 DRAINS_BRIEFLY = """
 import kong_pdk.server.server
 kong_pdk.server.server.DRAIN_SECONDS = 0.5
@@ -157,7 +157,7 @@ def test_an_instance_that_one_worker_makes_and_another_one_is_asked_for(serve):
     assert second.made[-1] == ("kong.response.set_header", ["x-hello", "of the first h"])
     first.close_instance(instance)
 
-    def is_gone() -> bool:  # the word of it travels by the master
+    def is_gone() -> bool:  # the message goes through the master
         try:
             second.event(instance, "access", {"kong.request.get_header": "h"})
         except RpcError as error:
@@ -226,7 +226,7 @@ def test_a_worker_that_is_killed_comes_back_and_the_others_answer(serve):
     assert said.count("[error]") == 1
 
 
-# A master that waits for its workers for moments.
+# A master that waits for its workers only for a second.
 IMPATIENT = """
 from kong_pdk.server import master
 master.STOP_SECONDS = 1.0
@@ -281,7 +281,7 @@ def test_the_one_worker_of_a_server_answers(serve):
     kong.close()
 
 
-# A server whose limits are small, so that a test sees in moments what takes a day.
+# A server with small limits: a test sees within a second what takes a day in production.
 HASTY = """
 from kong_pdk.server import instance_store, instances, master
 instance_store.IDLE_SECONDS = 0.0
@@ -301,7 +301,7 @@ class Plugin:
 
 
 def hasty(tmp_path: Path, mode: str, idle: float) -> Iterator[Served]:
-    """Serve by such a server."""
+    """Serve a plugin with small limits."""
     for serve in serving(tmp_path, mode, HASTY.format(idle=idle)):
         yield serve(SAYS_WHICH)
 
@@ -363,7 +363,7 @@ def test_a_worker_that_takes_nothing_from_its_master_is_replaced(tmp_path):
         hangs, other = served.pids()
         kong = served.connect_to(other)
         pause(hangs)
-        # each close is told to the other worker, until what it does not read fills the line
+        # each close is told to the other worker, until the unread messages fill the control channel
         deadline = time.monotonic() + DEADLINE
         while " does not read the messages of its master" not in served.said():
             assert time.monotonic() < deadline, served.said()
