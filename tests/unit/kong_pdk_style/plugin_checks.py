@@ -155,7 +155,7 @@ ENDS = [
 ]
 
 
-def no_handler_failed_but_the_one_that_was_to(kong: Kong) -> None:
+def no_handler_failed_except_the_one_that_raises_on_purpose(kong: Kong) -> None:
     failures = [line for line in kong.said().splitlines() if "handler raised" in line]
     assert all("ends-early" in line and "it was asked for" in line for line in failures), failures
 
@@ -178,5 +178,5 @@ CHECKS: list[Callable[[Kong], None]] = [
     a_client_of_the_standard_library,
     bodies_read_and_changed,
     requests_that_end_early,
-    no_handler_failed_but_the_one_that_was_to,
+    no_handler_failed_except_the_one_that_raises_on_purpose,
 ]

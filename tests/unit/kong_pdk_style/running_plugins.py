@@ -41,7 +41,7 @@ def names(folder: Path) -> list[str]:
 def declarative(upstream: tuple[str, int], plugins: list[str]) -> str:
     """A kong.yml (JSON is YAML) with a route ``/NAME`` for each plugin, and one for TCP connections.
 
-    :param upstream: host and port of what answers with what it received.
+    :param upstream: host and port of the service, which answers with the request that it received.
     """
     host, port = upstream
     configs = {
@@ -68,7 +68,7 @@ def declarative(upstream: tuple[str, int], plugins: list[str]) -> str:
 
 @dataclass
 class Answer:
-    """What the client got. Names of headers are in lower case."""
+    """The answer that the client receives. Names of headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -77,7 +77,7 @@ class Answer:
 
 @dataclass
 class Kong:
-    """A gateway, or a real Kong, with the plugins; and what their servers said."""
+    """A gateway, or a real Kong, with the plugins, and the log of their servers."""
 
     addresses: Sequence[tuple[str, int]]
     """Where it listens for HTTP, TLS and TCP."""
@@ -94,11 +94,11 @@ class Kong:
         return ask(http.client.HTTPSConnection(*self.addresses[1], timeout=DEADLINE, context=context), path)
 
     def get_by_stream(self, path: str) -> Answer:
-        """Ask the service through a connection that Kong does not look into."""
+        """Ask the service through a TCP connection that Kong only forwards."""
         return ask(http.client.HTTPConnection(*self.addresses[2], timeout=DEADLINE), path)
 
     def wait_for(self, text: str) -> None:
-        """Wait until a server says this."""
+        """Wait until the log has a text."""
         wait_for(lambda: text in self.said(), self.said, DEADLINE)
 
 
@@ -122,7 +122,7 @@ def ask(
 
 
 def echo(request: Request) -> ServiceAnswer:
-    """Answer with what the service was sent."""
+    """Answer with the request."""
     received = {
         "method": request.method,
         "path": request.path,
@@ -133,12 +133,12 @@ def echo(request: Request) -> ServiceAnswer:
 
 
 def bare() -> dict[str, str]:
-    """What Kong leaves of the environment for its plugin servers."""
+    """Return the environment that Kong gives its plugin servers."""
     return {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}
 
 
 def output_of(command: Sequence[str]) -> str:
-    """Run a command as Kong would, to its end."""
+    """Run a command as Kong does, to its end."""
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=bare()).stdout
 
 

@@ -71,7 +71,7 @@ def test_false_and_none_in_a_log_line_are_lua_s_words(serve):
 
 
 def make_calls(serve, connect, calls, answers=None):
-    """Make calls in `access`, and give what Kong was asked for."""
+    """Make calls in `access`; return the calls that reach Kong."""
 
     class Plugin:
         def __init__(self, config):
@@ -336,7 +336,7 @@ def test_a_boolean_goes_over_every_protocol(serve, connect_whole, value):
     assert kong.made == [("kong.service.set_tls_verify", [value])]
 
 
-def test_an_unmodified_kong_s_lack_is_a_sentence(serve):
+def test_a_method_that_an_unmodified_kong_lacks_is_named_in_a_message(serve):
     text = None
 
     def calls(kong):

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from fake_kong import DEADLINE, FakeKong
-from unit.server.server_process import MODES, PROTOCOLS, Serve, Served, connecting, serving
+from fake_kong import DEADLINE, FakeKong, MsgpackKong, ProtobufKong
+from unit.server.server_process import MODES, ONE, Serve, Served, connecting, serving
 
 PLUGIN = '''
 import asyncio
@@ -81,22 +81,30 @@ class Plugin:
 '''
 
 
+# Each protocol meets both engines, and servers of one worker and of several.
+PROTOCOL_OF_MODE: dict[str, type[FakeKong]] = {
+    "threads": MsgpackKong,
+    "gevent": ProtobufKong,
+    "processes": ProtobufKong,
+    "gevent-processes": MsgpackKong,
+}
+
+
 @pytest.fixture(params=MODES)
-def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def serve(tmp_path: Path, mode: str) -> Iterator[Serve]:
     """Serve a plugin, given as the text of its file, in each mode."""
-    yield from serving(tmp_path, request.param)
+    yield from serving(tmp_path, mode)
 
 
-@pytest.fixture(params=["threads", "gevent"])
-def serve_one(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
-    """Serve a plugin, given as the text of its file, by one worker of each engine."""
-    yield from serving(tmp_path, request.param)
-
-
-@pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.name)
-def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[Served], FakeKong]]:
-    """Connect to a server, over one protocol and the other."""
-    yield from connecting(request.param)
+@pytest.fixture
+def connect(mode: str) -> Iterator[Callable[[Served], FakeKong]]:
+    """Connect to a server over the protocol of its mode."""
+    yield from connecting(PROTOCOL_OF_MODE[mode])
 
 
 def test_handlers_run_event_loops_side_by_side(serve: Serve, connect: Callable[[Served], FakeKong]) -> None:
@@ -127,10 +135,11 @@ def test_handlers_run_event_loops_side_by_side(serve: Serve, connect: Callable[[
     assert "raised" not in served.said()
 
 
+@pytest.mark.parametrize("mode", ONE)
 def test_a_loop_within_a_coroutine_is_an_error_with_advice(
-    serve_one: Serve, connect: Callable[[Served], FakeKong], request: pytest.FixtureRequest
+    serve: Serve, connect: Callable[[Served], FakeKong], mode: str
 ) -> None:
-    served = serve_one(PLUGIN)
+    served = serve(PLUGIN)
     kong = connect(served)
     assert not kong.event(kong.start("probe"), "rewrite")
     said = served.wait_for_log(
@@ -138,13 +147,14 @@ def test_a_loop_within_a_coroutine_is_an_error_with_advice(
         "it is called within a coroutine, which can await instead"
     )
     named = 'choose engine = "threads" in the module, or KONG_PYTHON_ENGINE=threads' in said
-    assert named == ("gevent" in request.node.name)
+    assert named == (mode == "gevent")
 
 
+@pytest.mark.parametrize("mode", ONE)
 def test_a_loop_that_requests_share_is_an_error_with_advice(
-    serve_one: Serve, connect: Callable[[Served], FakeKong]
+    serve: Serve, connect: Callable[[Served], FakeKong]
 ) -> None:
-    served = serve_one(PLUGIN)
+    served = serve(PLUGIN)
     running, go_on = threading.Event(), threading.Event()
 
     def wait(header: str, *_: object) -> str | None:

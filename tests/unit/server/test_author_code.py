@@ -214,7 +214,7 @@ def test_a_call_of_another_thread_waits_for_its_turn(run):
     assert ended
 
 
-# --- what it gives
+# --- results
 
 
 async def _coroutine(kong):
@@ -246,7 +246,7 @@ def _future(kong):
 
 
 class _AsyncResult:
-    """As those of multiprocessing's pools, and greenlets of gevent."""
+    """Threads of multiprocessing's pools and greenlets of gevent are such threads."""
 
     def __init__(self, kong):
         pass
@@ -297,7 +297,7 @@ def test_other_results_are_ignored(run, value):
     assert ended and kong.made == []
 
 
-# --- what it does at its start
+# --- at the start
 
 
 @pytest.mark.parametrize("phase", ["access", "log"])

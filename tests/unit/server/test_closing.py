@@ -58,7 +58,7 @@ def test_it_is_called_at_the_end_for_all():
     assert [handler.count for handler in handlers] == [1] * 100
 
 
-def test_it_waits_for_the_last_handler_and_holds_nobody(monkeypatch):
+def test_it_waits_for_the_last_handler_and_delays_no_other_instance(monkeypatch):
     monkeypatch.setattr(instance_store, "CLOSED_SECONDS", 0.0)
     instances = make(Closes)
     instance = instances.start("probe", b"{}")

@@ -41,7 +41,7 @@ if __name__ == "__main__":
     start_dedicated_server("my-plugin", Plugin, version, priority%s)
 """
 SERVER = [sys.executable, "-m", "kong_pdk.server"]
-BARE = {"TZ": ""}  # what Kong gives to the servers that it starts
+BARE = {"TZ": ""}  # the environment of the servers that Kong starts
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -107,7 +107,7 @@ def test_a_dump_of_one_plugin(folder, spelling):
     assert [plugin["Name"] for plugin in dumped["Plugins"]] == ["other"]
 
 
-def test_a_dump_of_a_plugin_that_is_not_there_says_so(folder):
+def test_a_dump_of_a_missing_plugin_names_it(folder):
     done = run(*SERVER, "-d", str(folder), "--dump-plugin-info", "nosuch")
     assert (done.returncode, done.stdout) == (1, "")
     assert "nosuch" in done.stderr
@@ -117,7 +117,7 @@ def test_a_dump_of_a_plugin_that_is_not_there_says_so(folder):
 @pytest.mark.parametrize("spelling", ["--dump", "-dump"])
 @pytest.mark.parametrize("schema", [", Schema", ""])
 def test_a_dump_of_a_file_that_serves_itself(folder, spelling, schema):
-    """Without a Schema it is that of the module; what the file prints at its import is no part of the dump."""
+    """Without a Schema argument the module's counts; prints of the file at its import are not part of the dump."""
     file = folder / "my-plugin.py"
     file.write_text(PLUGIN % schema)
     done = run(sys.executable, str(file), spelling)
@@ -196,7 +196,7 @@ def test_a_folder_with_names_in_capitals(tmp_path, start):
 
 
 @pytest.mark.parametrize("options", [["--dump"], ["--dump-plugin-info", "own"]])
-def test_a_dump_says_on_standard_error_what_does_not_count(tmp_path, options):
+def test_a_dump_names_on_standard_error_the_values_that_are_ignored(tmp_path, options):
     text = CAPITALS.replace("PRIORITY = 12", "").replace("SCHEMA = ", "OWN = ") % ", VERSION, 1000, OWN"
     (tmp_path / "own.py").write_text(text)
     done = run(*SERVER, "-d", str(tmp_path), *options)
@@ -207,7 +207,7 @@ def test_a_dump_says_on_standard_error_what_does_not_count(tmp_path, options):
     assert "write at the top level of the module: priority = 1000; Schema = OWN" in done.stderr
 
 
-def test_a_server_that_is_started_by_hand_says_what_does_not_count(tmp_path, start):
+def test_a_server_that_is_started_by_hand_names_the_values_that_are_ignored(tmp_path, start):
     (tmp_path / "own.py").write_text(CAPITALS.replace("PRIORITY = 12", "priority = 1\nPRIORITY = 12"))
     process = start(*SERVER, "-d", str(tmp_path), "-p", str(tmp_path))
     assert sum("own.py:4: PRIORITY is 12 and priority 1, and priority counts" in line for line in process.said) == 1
@@ -253,7 +253,7 @@ def test_how_many_connections_may_wait(folder, start, tmp_path, kind, mode):
     queue = ("--listen-queue-size", "2")
     process = start(*command, "-p", str(tmp_path), "--socket-name", "s", *queue, *mode)
     stopped = of_server(process)
-    for pid in stopped:  # so that none of them accepts
+    for pid in stopped:  # so that no process accepts
         pause(pid)
     waiting = []
     try:
@@ -271,7 +271,7 @@ def test_how_many_connections_may_wait(folder, start, tmp_path, kind, mode):
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "many"])
-def test_a_queue_of_no_size_is_refused(folder, number):
+def test_an_invalid_queue_size_is_refused(folder, number):
     done = run(*SERVER, "-d", str(folder), f"--listen-queue-size={number}")
     assert done.returncode == 2
     assert f"{number!r} is not a number of connections" in done.stderr
@@ -302,7 +302,7 @@ def test_one_plugin_that_was_asked_for_and_is_broken_ends_the_server(folder, tmp
     assert "nosuchmodule" in done.stderr
 
 
-def test_a_prefix_that_is_not_there_is_named(folder, tmp_path):
+def test_a_missing_prefix_is_named(folder, tmp_path):
     done = run(*SERVER, "-d", str(folder), "-p", str(tmp_path / "nowhere"))
     assert done.returncode == 1
     assert "make the directory" in done.stderr
@@ -317,7 +317,7 @@ def test_a_server_ends_with_0_when_told_to(folder, start, tmp_path, number):
     assert not (tmp_path / "python_pluginserver.sock").exists()
 
 
-def test_a_server_ends_when_the_kong_that_started_it_is_gone(folder, tmp_path):
+def test_a_server_ends_when_its_kong_has_ended(folder, tmp_path):
     """A worker of Kong that crashes leaves its servers behind."""
     reader, writer = os.pipe()
     command = [*SERVER, "-d", str(folder), "-p", str(tmp_path)]
@@ -334,7 +334,7 @@ def test_a_server_ends_when_the_kong_that_started_it_is_gone(folder, tmp_path):
             line = said.readline()
         parent.kill()
         parent.wait()
-        assert "stopped" in said.read()  # to the end of file: nobody holds the pipe any more
+        assert "stopped" in said.read()  # to the end of file: no process has the pipe open
     assert not (tmp_path / "python_pluginserver.sock").exists()
 
 

@@ -47,7 +47,7 @@ def raw(path: Path) -> socket.socket:
         bytes(range(256)),
     ],
 )
-def test_garbage_costs_its_sender_the_connection_and_nobody_else(serve, connect, garbage):
+def test_garbage_closes_only_the_connection_of_its_sender(serve, connect, garbage):
     path = serve(Quiet)
     kong = connect(path)
     instance = kong.start("probe")
@@ -60,7 +60,7 @@ def test_garbage_costs_its_sender_the_connection_and_nobody_else(serve, connect,
     assert kong.event(instance, "access")
 
 
-def test_a_connection_that_says_nothing_harms_nobody(serve, connect):
+def test_a_silent_connection_does_not_disturb_others(serve, connect):
     path = serve(Quiet)
     with raw(path):
         kong = connect(path)
@@ -120,7 +120,7 @@ def test_an_event_that_kong_abandons_is_let_go(serve, monkeypatch, caplog):
     kong = MsgpackKong(serve(Plugin))
     output = kong.ask("plugin.HandleEvent", {"InstanceId": kong.start("probe"), "EventName": "access"})
     assert unwound.wait(DEADLINE)
-    # the plugin has not had its say: the request must not go on
+    # the handler has not come to its end: the request must not go on
     late = kong.ask("plugin.Step", {"EventId": output["EventId"], "Data": "late"})
     assert late["Data"] == {"Method": "kong.response.error", "Args": [500]}
     wait_for(lambda: "Kong has not answered kong.request.get_header in access for 0.05 s" in caplog.text)

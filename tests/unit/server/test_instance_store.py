@@ -52,7 +52,7 @@ def test_those_that_were_used_longest_ago_make_room(monkeypatch):
     assert [table.find(id) is None for id in ids] == [False, True, False]
 
 
-def test_what_nobody_asks_for_is_forgotten(monkeypatch):
+def test_unused_contents_are_dropped(monkeypatch):
     table = InstanceTable()
     id = table.keep(digest(1), FIRST)
     monkeypatch.setattr(module, "IDLE_SECONDS", -1.0)

@@ -208,7 +208,7 @@ def colliding():
 
 
 def test_an_id_that_is_in_use_is_not_given_to_another_content(clock):
-    """However long ago it was started: what is busy sees no start."""
+    """It does not matter how long ago it was started: a busy instance is not started again."""
     one, other = (json.dumps(config).encode() for config in colliding())
     instances = make()
     busy = instances.start("probe", one)
@@ -317,7 +317,7 @@ def test_an_init_that_raises_is_tried_anew(monkeypatch):
     assert instances.all() == []
 
 
-def test_an_init_that_does_not_return_holds_nobody_for_ever(monkeypatch):
+def test_an_init_that_does_not_return_does_not_block_others_for_ever(monkeypatch):
     monkeypatch.setattr(module, "MAKING_SECONDS", 0.05)
     begun, go_on = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""The interface file of the Kong at hand decides what a dump asks for and how a server calls, in every mode."""
+"""Kong's interface file decides which protocol a dump asks for and how a server calls, in every mode."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from fake_kong import DEADLINE, ExtendedKong, ProtobufKong
 from kong_pdk.server.pdk_hints import why_unknown
 from kong_pdk.wire.interface import extend
-from unit.server.server_process import MODES, Serve, serving, wait_for
+from unit.server.server_process import MODES, OTHER_PAIR, PAIR, Serve, serving, wait_for
 
 STOCK_FILE = Path(__file__).parents[3] / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"
 PLUGIN = """
@@ -41,7 +41,7 @@ FILES = {
 
 @pytest.fixture(params=["folder", "file"])
 def dump(request: pytest.FixtureRequest, tmp_path: Path):
-    """Dump a plugin by both command lines; gives the protocol, and what was logged."""
+    """Dump a plugin by both command lines; return the protocol and the log."""
     plugin = tmp_path / "probe.py"
     plugin.write_text(PLUGIN)
     command = [sys.executable, "-m", "kong_pdk.server", "-d", str(tmp_path)]
@@ -65,7 +65,7 @@ def dump(request: pytest.FixtureRequest, tmp_path: Path):
     ("file", "protocol"),
     [("stock", "MsgPack:1"), ("older", "MsgPack:1"), ("extended", "ProtoBuf:1")],
 )
-def test_the_file_decides_where_nobody_else_does(dump, file, protocol):
+def test_the_file_decides_where_no_option_or_variable_does(dump, file, protocol):
     assert dump(file) == (protocol, "")
 
 
@@ -102,11 +102,16 @@ def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serve]:
 
 
 @pytest.mark.parametrize(
-    ("file", "kong", "got"),
-    [("stock", ProtobufKong, "None"), ("extended", ExtendedKong, "''"), (None, ProtobufKong, "None")],
+    ("serve", "file", "kong", "got"),
+    [
+        *((mode, "stock", ProtobufKong, "None") for mode in PAIR),
+        *((mode, "extended", ExtendedKong, "''") for mode in MODES),
+        *((mode, None, ProtobufKong, "None") for mode in OTHER_PAIR),
+    ],
+    indirect=["serve"],
 )
 def test_a_server_calls_what_the_file_names(serve, tmp_path, file, kong, got):
-    """An empty header is told from none by a method that an unmodified Kong has not."""
+    """An empty header is told from none by a method that an unmodified Kong does not have."""
     path = tmp_path / "pluginsocket.proto"
     if file:
         path.write_text(FILES[file])

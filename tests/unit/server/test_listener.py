@@ -142,7 +142,7 @@ def test_a_server_of_root_lets_kongs_workers_in(tmp_path, monkeypatch, environ, 
 
 
 @as_root
-def test_where_there_is_no_user_kong_its_workers_are_nobody(tmp_path, users):
+def test_without_a_user_kong_its_workers_run_as_the_user_nobody(tmp_path, users):
     del users["kong"]
     assert mode_and_owner(tmp_path / "a.sock") == (0o600, 65534)
 

@@ -58,7 +58,12 @@ def levels_of_lines(served: Served) -> list[str]:
     return [line.split("[")[1].split("]")[0] for line in shown]
 
 
-@pytest.mark.parametrize("place", ["at_import", "in_init", "in_handler"])
+@pytest.mark.parametrize(
+    ("place", "serve"),
+    [("at_import", "threads"), ("at_import", "gevent"), ("in_init", "processes"), ("in_init", "gevent"),
+     ("in_handler", "threads"), ("in_handler", "gevent-processes")],
+    indirect=["serve"],
+)  # fmt: skip
 def test_basic_config_with_a_file(
     place: str, serve: Serve, connect: Callable[[Served], FakeKong], tmp_path: Path
 ) -> None:
@@ -79,7 +84,7 @@ def test_basic_config_with_a_file(
 def test_basic_config_with_handlers_of_the_plugin(
     place: str, serve_threads: Serve, connect: Callable[[Served], FakeKong], tmp_path: Path
 ) -> None:
-    """What a handler of the plugin's writes to standard error is not repeated."""
+    """The log does not repeat a line that the plugin's own handler writes to standard error."""
     file = tmp_path / "mine.log"
     handlers = f"[logging.FileHandler({str(file)!r}), logging.StreamHandler()]"
     call = f'logging.basicConfig(format="MINE %(message)s", level=logging.DEBUG, handlers={handlers}, force=True)'
@@ -254,17 +259,19 @@ def serve_one(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]
     yield from serving(tmp_path, request.param)
 
 
-@pytest.mark.parametrize("what", MEDDLING)
 @pytest.mark.parametrize(
-    ("serve_one", "late"),
-    [("threads", False), ("gevent", True)],
+    ("serve_one", "late", "name"),
+    [
+        *(("threads", False, name) for name in MEDDLING),
+        *(("threads", True, name) for name in MEDDLING),
+        *(("gevent", True, name) for name in ("disable", "own loggers", "handlers that raise", "patched")),
+    ],
     indirect=["serve_one"],
-    ids=["at import", "in __init__, gevent"],
 )
 def test_the_servers_lines_are_neither_lost_nor_doubled(
-    late: bool, what: str, serve_one: Serve, connect: Callable[[Served], FakeKong]
+    late: bool, name: str, serve_one: Serve, connect: Callable[[Served], FakeKong]
 ) -> None:
-    served = serve_one(plugin(in_init=f"exec({MEDDLING[what]!r}, globals())") if late else plugin(MEDDLING[what]))
+    served = serve_one(plugin(in_init=f"exec({MEDDLING[name]!r}, globals())") if late else plugin(MEDDLING[name]))
     kong = connect(served)
     assert not kong.event(kong.start("probe"), "response")
     served.wait_for_log("[error] probe: ValueError: broken on purpose")
@@ -276,7 +283,7 @@ def test_the_servers_lines_are_neither_lost_nor_doubled(
 def test_a_library_that_reports_errors_sees_those_of_handlers(
     serve_one: Serve, connect: Callable[[Served], FakeKong]
 ) -> None:
-    """As Sentry's does: it puts a function of its own in the place of ``Logger.callHandlers``."""
+    """Sentry's library replaces ``Logger.callHandlers`` by a function of its own."""
     reports = """
 before = logging.Logger.callHandlers
 def reporting(logger, record):

@@ -25,7 +25,7 @@ def test_pauses_grow_to_an_end():
     assert pause_after(4) == pause_after(10**6) == MOST_PAUSE
 
 
-def test_a_worker_that_does_not_read_keeps_nobody_waiting():
+def test_a_worker_that_does_not_read_blocks_no_other_worker():
     mine, its = socket.socketpair()
     with mine, its:
         worker = WorkerProcess(0, os.getpid(), mine, 0.0)

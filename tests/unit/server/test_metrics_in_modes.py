@@ -1,4 +1,4 @@
-"""Threads or greenlets, one process or several: the same is counted."""
+"""Threads or greenlets, one process or several: the counters are the same."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_kong import FakeKong, MsgpackKong
+from fake_kong import FakeKong, MsgpackKong, ProtobufKong
 from unit.metrics.conftest import Value, directory, value
-from unit.server.server_process import MODES, PROTOCOLS, Serve, Served, connecting, serving, wait_for
+from unit.server.server_process import MODES, PAIR, Serve, Served, connecting, serving, wait_for
 
 __all__ = ["directory", "value"]
 
@@ -29,19 +29,33 @@ class Plugin:
 ACCESS = {"plugin": "probe", "phase": "access"}
 
 
+# Each protocol meets both engines, and servers of one worker and of several.
+PROTOCOL_OF_MODE: dict[str, type[FakeKong]] = {
+    "threads": ProtobufKong,
+    "gevent": MsgpackKong,
+    "processes": MsgpackKong,
+    "gevent-processes": ProtobufKong,
+}
+
+
 @pytest.fixture(params=MODES)
-def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
-    """Serve a plugin in each mode."""
-    yield from serving(tmp_path, request.param)
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-@pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.name)
-def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[Served], FakeKong]]:
-    """Connect to a server, over one protocol and the other."""
-    yield from connecting(request.param)
+@pytest.fixture
+def serve(tmp_path: Path, mode: str) -> Iterator[Serve]:
+    """Serve a plugin, given as the text of its file, in each mode."""
+    yield from serving(tmp_path, mode)
 
 
-def test_all_is_counted_when_the_server_has_stopped(
+@pytest.fixture
+def connect(mode: str) -> Iterator[Callable[[Served], FakeKong]]:
+    """Connect to a server over the protocol of its mode."""
+    yield from connecting(PROTOCOL_OF_MODE[mode])
+
+
+def test_everything_is_counted_when_the_server_has_stopped(
     serve: Serve, connect: Callable[[Served], FakeKong], directory: Path, value: Value
 ) -> None:
     served = serve(PLUGIN, "--metrics-directory", str(directory))
@@ -60,7 +74,7 @@ def test_all_is_counted_when_the_server_has_stopped(
     assert value("workers", plugin="probe") == 0
 
 
-def test_all_is_counted_while_it_runs(serve: Serve, directory: Path, value: Value) -> None:
+def test_everything_is_counted_while_it_runs(serve: Serve, directory: Path, value: Value) -> None:
     served = serve(PLUGIN, "--metrics-directory", str(directory))
     kong = MsgpackKong(served.socket)
     assert kong.event(kong.start("probe", {}), "access", {"kong.request.get_header": "example.test"})
@@ -86,7 +100,8 @@ def test_a_worker_that_is_killed_is_counted_and_its_counters_go_on(serve: Serve,
     kong.close()
 
 
-def test_a_server_that_cannot_count_serves_all_the_same(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", PAIR)
+def test_a_server_that_cannot_count_still_serves(serve: Serve, tmp_path: Path) -> None:
     served = serve(PLUGIN, "--metrics-directory", str(tmp_path / "absent"))
     kong = MsgpackKong(served.socket)
     assert kong.event(kong.start("probe", {}), "access", {"kong.request.get_header": "example.test"})

@@ -77,9 +77,10 @@ def children(process: subprocess.Popen[bytes]) -> int:
     return len(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("kind", [FOLDER, FILE])
-def test_who_decides(start, tmp_path, kind, case):
+@pytest.mark.parametrize(
+    ("kind", "case"), [*((FOLDER, case) for case in CASES), *((FILE, CASES[index]) for index in (0, 2, 4, 6, 7))]
+)
+def test_the_choice_of_engine_and_workers(start, tmp_path, kind, case):
     options, attributes, variables, expected = case
     process = start(kind, PLUGIN.format(attributes=attributes), *options, **variables)
     kong = MsgpackKong(tmp_path / "s")
@@ -89,8 +90,9 @@ def test_who_decides(start, tmp_path, kind, case):
     assert (kong.made[0][1][1], children(process)) == (expected[0], 0 if alone else expected[1])
 
 
-@pytest.mark.parametrize("spelling", ["-m", "--multiprocessing", "-multiprocessing"])
-@pytest.mark.parametrize("kind", [FOLDER, FILE])
+@pytest.mark.parametrize(
+    ("kind", "spelling"), [(FOLDER, "-m"), (FILE, "-m"), (FOLDER, "--multiprocessing"), (FILE, "-multiprocessing")]
+)
 def test_multiprocessing_is_a_worker_for_each_core_and_two_at_least(start, kind, spelling):
     assert children(start(kind, PLUGIN.format(attributes=""), spelling)) >= 2
 

@@ -1,4 +1,4 @@
-"""Threads or greenlets, one process or several: what Kong sees of a plugin is the same."""
+"""Threads or greenlets, one process or several: Kong sees no difference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,18 @@ from pathlib import Path
 import pytest
 from fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
 from process_states import is_alive, pause
-from unit.server.server_process import MODES, ONE, SEVERAL, Serve, Served, connecting, serving, wait_for
+from unit.server.server_process import (
+    MODES,
+    ONE,
+    OTHER_PAIR,
+    PAIR,
+    SEVERAL,
+    Serve,
+    Served,
+    connecting,
+    serving,
+    wait_for,
+)
 
 PLUGIN = """
 import os
@@ -60,7 +70,7 @@ class Plugin:
         kong.log.info("done")
 """
 
-# Runs in each worker, which waits for its handlers, at the end, for moments.
+# Runs in each worker: at the end it waits for its handlers only for half a second.
 DRAINS_BRIEFLY = """
 import kong_pdk.server.server
 kong_pdk.server.server.DRAIN_SECONDS = 0.5
@@ -97,6 +107,8 @@ def connect(mode: str) -> Iterator[Callable[[Served], FakeKong]]:
 
 one_worker = pytest.mark.parametrize("mode", ONE)
 several_workers = pytest.mark.parametrize("mode", SEVERAL)
+mode_of_pair = pytest.mark.parametrize("mode", PAIR)
+mode_of_other_pair = pytest.mark.parametrize("mode", OTHER_PAIR)
 
 
 def test_handlers_make_calls_and_fail_closed(serve, connect):
@@ -145,7 +157,7 @@ def test_an_instance_that_one_worker_makes_and_another_one_is_asked_for(serve):
     assert second.made[-1] == ("kong.response.set_header", ["x-hello", "of the first h"])
     first.close_instance(instance)
 
-    def is_gone() -> bool:  # the word of it travels by the master
+    def is_gone() -> bool:  # the message goes through the master
         try:
             second.event(instance, "access", {"kong.request.get_header": "h"})
         except RpcError as error:
@@ -155,6 +167,7 @@ def test_an_instance_that_one_worker_makes_and_another_one_is_asked_for(serve):
     wait_for(is_gone)
 
 
+@mode_of_other_pair
 def test_an_instance_is_known_to_a_worker_that_is_started_later(serve, connect):
     served = serve(PLUGIN)
     instance = connect(served).start("probe", {"message": "m"})
@@ -213,20 +226,17 @@ def test_a_worker_that_is_killed_comes_back_and_the_others_answer(serve):
     assert said.count("[error]") == 1
 
 
-# A master that waits for its workers for moments.
+# A master that waits for its workers only for a second.
 IMPATIENT = """
-import sys
 from kong_pdk.server import master
 master.STOP_SECONDS = 1.0
 master.ANSWER_SECONDS = 1.0
-from kong_pdk.server.command_line import folder_main
-sys.exit(folder_main())
 """
 
 
 @pytest.fixture
 def serve_impatiently(tmp_path: Path, mode: str) -> Iterator[Serve]:
-    yield from serving(tmp_path, mode, [sys.executable, "-c", IMPATIENT])
+    yield from serving(tmp_path, mode, IMPATIENT)
 
 
 @pytest.mark.parametrize("mode", ["processes"])
@@ -271,17 +281,14 @@ def test_the_one_worker_of_a_server_answers(serve):
     kong.close()
 
 
-# A server whose limits are small, so that a test sees in moments what takes a day.
+# A server with small limits: a test sees within a second what takes a day in production.
 HASTY = """
-import sys
 from kong_pdk.server import instance_store, instances, master
 instance_store.IDLE_SECONDS = 0.0
 instance_store.CLOSED_SECONDS = 0.2
 instances.CLOSED_IDLE_SECONDS = 0.1
-instances.IDLE_SECONDS = float(sys.argv.pop(1))
+instances.IDLE_SECONDS = {idle}
 master.TAKE_SECONDS = 1.0
-from kong_pdk.server.command_line import folder_main
-sys.exit(folder_main())
 """
 SAYS_WHICH = """
 class Plugin:
@@ -294,8 +301,8 @@ class Plugin:
 
 
 def hasty(tmp_path: Path, mode: str, idle: float) -> Iterator[Served]:
-    """Serve by such a server."""
-    for serve in serving(tmp_path, mode, [sys.executable, "-c", HASTY, str(idle)]):
+    """Serve a plugin with small limits."""
+    for serve in serving(tmp_path, mode, HASTY.format(idle=idle)):
         yield serve(SAYS_WHICH)
 
 
@@ -312,6 +319,7 @@ def of_one_id() -> tuple[dict[str, int], dict[str, int]]:
     raise AssertionError
 
 
+@mode_of_pair
 def test_an_id_that_is_in_use_is_not_given_to_another_configuration(tmp_path, connect, mode):
     """At any time after its start, and in every worker that has an instance of it."""
     one, other = of_one_id()
@@ -330,6 +338,7 @@ def test_an_id_that_is_in_use_is_not_given_to_another_configuration(tmp_path, co
             assert numbers == [str(one["number"]), str(other["number"])]
 
 
+@mode_of_other_pair
 def test_idle_instances_and_then_their_configurations_are_dropped(tmp_path, connect, mode):
     for served in hasty(tmp_path, mode, idle=0.2):
         instance = connect(served).start("probe", {"number": 1})
@@ -354,7 +363,7 @@ def test_a_worker_that_takes_nothing_from_its_master_is_replaced(tmp_path):
         hangs, other = served.pids()
         kong = served.connect_to(other)
         pause(hangs)
-        # each close is told to the other worker, until what it does not read fills the line
+        # each close is told to the other worker, until the unread messages fill the control channel
         deadline = time.monotonic() + DEADLINE
         while " does not read the messages of its master" not in served.said():
             assert time.monotonic() < deadline, served.said()
@@ -365,6 +374,7 @@ def test_a_worker_that_takes_nothing_from_its_master_is_replaced(tmp_path):
         assert len(served.pids() - {hangs}) == 2
 
 
+@mode_of_other_pair
 def test_workers_end_with_a_master_that_is_killed(serve):
     served = serve(PLUGIN)
     pids = served.pids()
@@ -373,6 +383,7 @@ def test_workers_end_with_a_master_that_is_killed(serve):
     wait_for(lambda: not any(map(is_alive, pids)))
 
 
+@mode_of_pair
 def test_an_event_under_way_ends_before_the_server(serve, connect, tmp_path):
     served = serve(PLUGIN)
     kong = connect(served)
@@ -399,6 +410,7 @@ def test_an_event_under_way_ends_before_the_server(serve, connect, tmp_path):
     assert served.process.wait(DEADLINE) == 0
 
 
+@mode_of_other_pair
 def test_a_handler_that_does_not_end_does_not_keep_the_server(serve, tmp_path):
     served = serve(DRAINS_BRIEFLY + PLUGIN)
     kong = MsgpackKong(served.socket)
@@ -420,6 +432,7 @@ def test_a_handler_that_does_not_end_does_not_keep_the_server(serve, tmp_path):
     kong.close()
 
 
+@mode_of_pair
 def test_ctrl_c_ends_the_server_once_and_quietly(serve):
     served = serve(PLUGIN)
     pids = served.pids()
@@ -430,6 +443,7 @@ def test_ctrl_c_ends_the_server_once_and_quietly(serve):
     assert lines == [f"listening on {served.socket}", "stopped"]
 
 
+@mode_of_other_pair
 def test_verbose_names_events_and_calls_with_their_durations(serve, connect):
     served = serve(PLUGIN, "-v")
     kong = connect(served)
@@ -455,6 +469,7 @@ class Plugin:
 """
 
 
+@mode_of_other_pair
 def test_a_plugin_that_ends_its_process_at_import_ends_the_server(serve, tmp_path):
     (tmp_path / "flag").touch()
     served = serve(ENDS_AT_IMPORT.format(flag=str(tmp_path / "flag")))
@@ -464,6 +479,7 @@ def test_a_plugin_that_ends_its_process_at_import_ends_the_server(serve, tmp_pat
     assert not list(tmp_path.glob(".??????"))
 
 
+@mode_of_pair
 def test_a_server_ends_when_none_of_its_workers_can_start_any_more(serve, tmp_path):
     served = serve(ENDS_AT_IMPORT.format(flag=str(tmp_path / "flag")))
     pids = served.pids()
@@ -489,6 +505,7 @@ def test_a_worker_that_cannot_start_any_more_is_tried_again_while_others_serve(s
     assert served.stop() == 0
 
 
+@mode_of_other_pair
 def test_a_plugin_that_is_broken_is_named_once(serve, tmp_path):
     served = serve("import nosuchmodule\nclass Plugin:\n    def access(self, kong): pass\n")
     assert served.process.wait(DEADLINE) == 1
@@ -496,6 +513,7 @@ def test_a_plugin_that_is_broken_is_named_once(serve, tmp_path):
     assert served.said().count("there is no plugin probe that works") == 1
 
 
+@mode_of_pair
 def test_both_protocols_speak_to_one_server(serve):
     served = serve(PLUGIN)
     first, second = ProtobufKong(served.socket), MsgpackKong(served.socket)

@@ -92,8 +92,7 @@ def plugin_folder(name: str, file: str, call: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("call", [HERE, ON_A_THREAD], ids=["in the handler", "on a thread"])
-@pytest.mark.parametrize("mode", ["threads", "gevent"])
+@pytest.mark.parametrize(("mode", "call"), [("threads", HERE), ("threads", ON_A_THREAD), ("gevent", ON_A_THREAD)])
 def test_a_late_import_finds_the_plugins_own_module(start, mode, call):
     files = {
         **plugin_folder("one", "plugin.py", call),
@@ -174,13 +173,12 @@ PACKAGE = SPAWNS.format(imports="from .own import Twice", of_sibling="Twice()")
 TWICE = "class Twice:\n    def __call__(self, text):\n        return text * 2\n"
 
 
-@pytest.mark.parametrize("mode", ["threads", "processes", "gevent"])
 @pytest.mark.parametrize(
-    "files",
+    ("mode", "files"),
     [
-        {"probe.py": FILE, "helpers.py": HELPERS},
-        {"probe/probe.py": PACKAGE, "probe/helpers.py": HELPERS, "probe/own.py": TWICE},
-        {"probe/__init__.py": PACKAGE, "probe/helpers.py": HELPERS, "probe/own.py": TWICE},
+        ("threads", {"probe.py": FILE, "helpers.py": HELPERS}),
+        ("processes", {"probe/probe.py": PACKAGE, "probe/helpers.py": HELPERS, "probe/own.py": TWICE}),
+        ("gevent", {"probe/__init__.py": PACKAGE, "probe/helpers.py": HELPERS, "probe/own.py": TWICE}),
     ],
     ids=["a file", "a folder", "a package"],
 )
@@ -198,8 +196,11 @@ def test_a_spawned_process_of_one_of_several_plugins_imports_its_modules(start):
     assert answer(kong, "requests") == "9 aa 9 aa"
 
 
-@pytest.mark.parametrize("mode", ["threads", "processes"])
-@pytest.mark.parametrize("main", [MAIN, MAIN.replace('if __name__ == "__main__":', "if True:")], ids=["main", "bare"])
+@pytest.mark.parametrize(
+    ("mode", "main"),
+    [("threads", MAIN), ("processes", MAIN.replace('if __name__ == "__main__":', "if True:"))],
+    ids=["main", "bare"],
+)
 def test_a_spawned_process_of_a_file_that_serves_itself(start, mode, main):
     files = {"probe.py": FILE + main, "helpers.py": HELPERS}
     kong = start(files, *MODES[mode], command=(sys.executable, "probe.py"))
@@ -245,8 +246,17 @@ class Plugin:
 OTHER = "class Plugin:\n    def __init__(self, config): pass\n    def access(self, kong): pass\n"
 
 
-@pytest.mark.parametrize("beside", [{}, {"other.py": OTHER}], ids=["alone", "among others"])
-@pytest.mark.parametrize("files", [["plugin.py"], ["plugin.py", "__init__.py"], ["__init__.py"], ["probe.py"]])
+@pytest.mark.parametrize(
+    ("files", "beside"),
+    [
+        (["plugin.py"], {}),
+        (["plugin.py"], {"other.py": OTHER}),
+        (["plugin.py", "__init__.py"], {}),
+        (["__init__.py"], {}),
+        (["__init__.py"], {"other.py": OTHER}),
+        (["probe.py"], {"other.py": OTHER}),
+    ],
+)
 def test_a_plugins_files_are_read_as_resources(start, files, beside):
     text = {f"probe/{name}": "" for name in files} | {f"probe/{files[0]}": RESOURCES}
     kong = start({**text, **beside, "probe/rules.json": "{}", "probe/templates/page.html": "page"})

@@ -6,20 +6,32 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_kong import Closed, FakeKong, ProtobufKong
-from unit.server.server_process import PROTOCOLS, Serve, Served, connecting, serving
+from fake_kong import Closed, FakeKong, MsgpackKong, ProtobufKong
+from unit.server.server_process import Serve, Served, connecting, serving
+
+# Each protocol meets both engines.
+PROTOCOL_OF_MODE: dict[str, type[FakeKong]] = {
+    "threads": ProtobufKong,
+    "gevent": MsgpackKong,
+    "gevent-processes": ProtobufKong,
+}
 
 
 @pytest.fixture(params=["threads", "gevent", "gevent-processes"])
-def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
-    """Serve a plugin, given as the text of its file, by each engine."""
-    yield from serving(tmp_path, request.param)
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-@pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.name)
-def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[Served], FakeKong]]:
-    """Connect to a server, over one protocol and the other."""
-    yield from connecting(request.param)
+@pytest.fixture
+def serve(tmp_path: Path, mode: str) -> Iterator[Serve]:
+    """Serve a plugin, given as the text of its file, in each mode."""
+    yield from serving(tmp_path, mode)
+
+
+@pytest.fixture
+def connect(mode: str) -> Iterator[Callable[[Served], FakeKong]]:
+    """Connect to a server over the protocol of its mode."""
+    yield from connecting(PROTOCOL_OF_MODE[mode])
 
 
 FORKS = """

@@ -34,7 +34,7 @@ def pair() -> Iterator[tuple[Peers, Peers]]:
             end.close()
 
 
-def test_a_worker_that_does_not_answer_holds_nobody_for_ever(pair, monkeypatch, caplog):
+def test_a_worker_that_does_not_answer_does_not_block_others_for_ever(pair, monkeypatch, caplog):
     """And is not asked a second time, on another connection."""
     first, second = pair
     monkeypatch.setattr(module, "ANSWER_SECONDS", DEADLINE)
@@ -61,7 +61,7 @@ def test_a_worker_that_does_not_answer_holds_nobody_for_ever(pair, monkeypatch, 
     received[0].close()
 
 
-def test_one_that_answers_bit_by_bit_holds_nobody_for_ever_either(pair, monkeypatch):
+def test_a_worker_that_answers_byte_by_byte_does_not_block_others_for_ever(pair, monkeypatch):
     first, second = pair
     monkeypatch.setattr(module, "ANSWER_SECONDS", 0.3)
     ended = threading.Event()

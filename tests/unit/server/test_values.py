@@ -15,7 +15,7 @@ from kong_pdk.wire.pdk_values.results import from_msgpack
 
 @pytest.fixture
 def ask(serve, connect_any):
-    """Make one call in ``access``; gives what the handler got, and Kong's side."""
+    """Make one call in ``access``; return the handler's result, and Kong's side."""
 
     def run(method: str, args: list[Any], protobuf: dict[str, Any], msgpack: dict[str, Any]) -> tuple[Any, Any]:
         got: list[Any] = []
@@ -131,7 +131,7 @@ def test_a_large_body_over_msgpack_is_an_error_with_its_hint(serve):
 
 @pytest.fixture
 def raw_body(serve):
-    """Read the request's body over ProtoBuf:1, from what Kong says of it."""
+    """Read the request's body over ProtoBuf:1, from Kong's description of it."""
 
     def run(answer: RawBody) -> Any:
         got: list[Any] = []
