@@ -5,23 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from conformance.frames import Frame, Sent, is_msgpack, read_frames
+from conformance.frames import Sent, is_msgpack, read_frames
 from kong_pdk.wire.calls import HandleEvent, StartInstance
-from kong_pdk.wire.interface import rpc_name
+from kong_pdk.wire.interface import Interface
 from kong_pdk.wire.pdk_functions import METHODS, Method
 from kong_pdk.wire.wire_errors import WireError
 
 FOLDER = Path(os.environ.get("KONG_RECORDINGS") or Path(__file__).parents[3] / "shared" / "kong-3.9.3")
-STOCK_INTERFACE = Path(__file__).parents[2] / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"
 HTTP, STREAM, CERTIFICATE = "http", "stream", "certificate"
-_NOT_SENT = "not sendable or not decodable"
 
 
 class RecordingError(Exception):
@@ -72,7 +69,7 @@ class Case:
     def failed_result(self, phase: str) -> int | None:
         """The number of the order in a phase that the recording server could not send, or not read the answer of."""
         errors = [result.get("error", "") for result in self.results_of(phase)]
-        failed = (number for number, error in enumerate(errors) if _NOT_SENT in error)
+        failed = (number for number, error in enumerate(errors) if "not sendable or not decodable" in error)
         return next(failed, None) if self.reference_server_failed else None
 
     def raw_request(self) -> bytes:
@@ -80,18 +77,12 @@ class Case:
         request = self.recorded["request"]
         orders = json.dumps({**self.orders, "case": self.id})
         lines = [f"{request['method']} {request['path']} HTTP/1.1".encode()]
-        lines += [_header(name, value) for name, value in [*request["headers"], ["x-probe", orders]]]
+        for name, value in [*request["headers"], ["x-probe", orders]]:
+            latin = all(ord(character) < 256 for character in value)
+            lines.append(f"{name}: {value}".encode("latin-1" if latin else "utf-8"))
         if self.body or request["method"] == "POST":
             lines.append(b"content-length: %d" % len(self.body))
         return b"\r\n".join([*lines, b"connection: close", b"", self.body])
-
-
-def _header(name: str, value: str) -> bytes:
-    try:
-        raw = value.encode("latin-1")
-    except UnicodeEncodeError:
-        raw = value.encode()
-    return name.encode() + b": " + raw
 
 
 @dataclass
@@ -107,18 +98,25 @@ class Recording:
         return self.path.stem
 
     @cached_property
-    def answered_methods(self) -> frozenset[str]:
-        """The methods that Kong's interface file had, as far as the cases tell."""
-        calls = [call for case in self.cases for event in case.events for call in event.pdk_calls]
-        return frozenset(call.method for call in calls if not call.refused)
+    def _answered_methods(self) -> set[str]:
+        calls = (call for case in self.cases for event in case.events for call in event.pdk_calls)
+        return {call.method for call in calls if not call.refused}
 
     @cached_property
     def extended(self) -> bool:
-        """Whether the interface file of that Kong was extended."""
-        return self.protocol == "ProtoBuf:1" and not self.answered_methods <= stock_methods()
+        """Whether the interface file of that Kong was extended, as far as the cases tell."""
+        return self.protocol == "ProtoBuf:1" and not self._answered_methods <= stock_methods()
 
-    def of_kind(self, *kinds: str) -> list[Case]:
-        return [case for case in self.cases if case.kind in kinds]
+    def interface(self) -> Interface:
+        """The methods of that Kong's interface file. Those that it answered, and that the recordings' schema does
+        not name, are those of our extension."""
+        names = set(stock_methods())
+        if self.extended:
+            names |= {_method(row).name for row in _extension()} | self._answered_methods
+        return Interface(method for method in recorded_methods().values() if method.name in names)
+
+    def of_kind(self, kind: str) -> list[Case]:
+        return [case for case in self.cases if case.kind == kind]
 
     def starts(self, last: Case | None = None) -> list[Sent]:
         """The StartInstance calls up to a case."""
@@ -129,143 +127,30 @@ class Recording:
         """The last StartInstance before a case that was answered with this id."""
         return next((sent for sent in reversed(self.starts(case)) if sent.instance == instance), None)
 
-    def interface_file(self) -> str:
-        """The interface file of that Kong: with the lines that were appended to it.
+    def add(self, content: dict[str, Any]) -> Case:
+        """Add a case from its line.
 
-        Methods that it answered, and that the recordings' schema does not name, are those of our extension.
+        :raises ValueError, KeyError, TypeError: it is not as the recordings' README says.
         """
-        text = STOCK_INTERFACE.read_text("utf-8")
-        if not self.extended:
-            return text
-        rows = [(row["rpc"], row["wire_name"], _short(row["input"]), _short(row["output"])) for row in _extension()]
-        ours = {name for name in self.answered_methods if name in METHODS and METHODS[name].extended}
-        more = [METHODS[name] for name in sorted(ours - {row[1] for row in rows})]
-        rows += [(rpc_name(method), method.name, method.input, method.output) for method in more]
-        end = text.rindex("}")
-        return text[:end] + "".join(f"    {_line(*row)}\n" for row in rows) + text[end:]
-
-
-def _line(rpc: str, name: str, *messages: str) -> str:
-    of_google = ("Empty", "Value", "ListValue", "Struct")
-    input, output = (f"google.protobuf.{each}" if each in of_google else each for each in messages)
-    head = f"rpc {rpc}({input}) returns ({output})"
-    return f'{head} {{ option (MethodName) = "{name}"; }}' if "/" in name else f"{head};"
-
-
-@cache
-def schema() -> dict[str, Any]:
-    """``rpc-schema.json``: the messages and methods of that Kong's interface file."""
-    path = FOLDER / "rpc-schema.json"
-    try:
-        read: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordingError(f"{path} cannot be read ({error}); the recordings need it") from error
-    return read
-
-
-@cache
-def stock_methods() -> frozenset[str]:
-    return frozenset(method["wire_name"] for method in schema()["methods"])
-
-
-def _extension() -> list[dict[str, Any]]:
-    """The methods that were appended to that Kong's interface file."""
-    return next((rows for key, rows in schema().items() if key.startswith("extension")), [])
-
-
-@cache
-def recorded_methods() -> dict[str, Method]:
-    """The methods of the Kong that was recorded, by their names on the wire; ours where the schema lacks one."""
-    rows = [*schema()["methods"], *_extension()]
-    named = [Method(row["wire_name"], _short(row["input"]), _short(row["output"])) for row in rows]
-    return {**METHODS, **{method.name: method for method in named}}
-
-
-def _short(type_name: str) -> str:
-    return type_name.rpartition(".")[2]
-
-
-@cache
-def functions_refused_in(phase: str, kind: str) -> frozenset[str]:
-    """The functions that Kong was measured to refuse in a phase: by our own copy where the recordings have no table."""
-    column = "log (stream)" if phase == "log" and kind == STREAM else phase
-    measured = FOLDER / "pdk-phases.tsv"
-    copy = resources.files("kong_pdk.wire").joinpath("phases.tsv")
-    text = measured.read_text("utf-8") if measured.exists() else copy.read_text("utf-8")
-    rows = csv.DictReader(text.splitlines(), delimiter="\t")
-    return frozenset(row["function"] for row in rows if row.get(column) == "refused")
-
-
-@cache
-def node_id() -> str:
-    """The id of the node that was recorded, as far as a case tells it."""
-    results = (result for case in cases() for result in case.results)
-    found = (result.get("value") for result in results if result["method"].replace("/", ".") == "kong.node.get_id")
-    return next((id for id in found if isinstance(id, str)), "00000000-0000-4000-8000-000000000000")
-
-
-@cache
-def recordings() -> list[Recording]:
-    """All recordings in the folder; none where it is missing, which a test of its own reports.
-
-    :raises RecordingError: a line that is not a case.
-    """
-    return [recording for recording in map(read_recording, sorted(FOLDER.glob("*.jsonl"))) if recording.cases]
-
-
-def cases(*kinds: str) -> list[Case]:
-    """The cases of these kinds (``http``, ``stream``, ``certificate``) of all recordings; without kinds, all."""
-    return [case for recording in recordings() for case in recording.cases if not kinds or case.kind in kinds]
-
-
-def read_recording(path: Path) -> Recording:
-    recording = Recording(path)
-    for number, content in _lines(path):
-        _add_line(recording, number, content)
-    return recording
-
-
-def _add_line(recording: Recording, number: int, content: Any) -> None:
-    try:
-        add_case(recording, content)
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError, WireError) as error:
-        why = f"no {error}" if isinstance(error, KeyError) else error
-        raise RecordingError(
-            f"{recording.path}:{number}: not a case as the recordings' README describes it: {why}"
-        ) from error
-
-
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    number = 0
-    try:
-        for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-            if line.strip():
-                yield number, json.loads(line)
-    except ValueError as error:
-        raise RecordingError(f"{path}:{number}: not JSON: {error}; each line is to be one case") from error
-
-
-def add_case(recording: Recording, content: dict[str, Any]) -> Case:
-    frames: list[Frame] = content["frames"]
-    if not frames:
-        raise ValueError("it has no frames")
-    protocol = "MsgPack:1" if is_msgpack(frames) else "ProtoBuf:1"
-    if recording.protocol not in ("", protocol):
-        raise ValueError(f"it is {protocol}, the cases above are {recording.protocol}")
-    recording.protocol = protocol
-    case = Case(
-        recording=recording,
-        index=len(recording.cases),
-        id=content["id"],
-        kind=_kind(content),
-        orders=content["calls"],
-        results=content["results"],
-        reference_server_failed=bool(content.get("reference_server_failed")),
-        sent=read_frames(frames),
-        recorded={key: value for key, value in content.items() if key != "frames"},
-    )
-    recording.cases.append(case)
-    return case
+        if not (frames := content["frames"]):
+            raise ValueError("it has no frames")
+        protocol = "MsgPack:1" if is_msgpack(frames) else "ProtoBuf:1"
+        if self.protocol not in ("", protocol):
+            raise ValueError(f"it is {protocol}, the cases above are {self.protocol}")
+        self.protocol = protocol
+        case = Case(
+            recording=self,
+            index=len(self.cases),
+            id=content["id"],
+            kind=_kind(content),
+            orders=content["calls"],
+            results=content["results"],
+            reference_server_failed=bool(content.get("reference_server_failed")),
+            sent=read_frames(frames),
+            recorded={key: value for key, value in content.items() if key != "frames"},
+        )
+        self.cases.append(case)
+        return case
 
 
 def _kind(content: dict[str, Any]) -> str:
@@ -276,3 +161,81 @@ def _kind(content: dict[str, Any]) -> str:
     if content.get("subsystem") == "stream":
         return STREAM
     raise ValueError("it is neither a request nor a stream nor a handshake")
+
+
+def read_recording(path: Path) -> Recording:
+    """Read a file.
+
+    :raises RecordingError: a line that is not a case.
+    """
+    recording = Recording(path)
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if line.strip():
+            _add_line(recording, number, line)
+    return recording
+
+
+def _add_line(recording: Recording, number: int, line: bytes) -> None:
+    try:
+        recording.add(json.loads(line))
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, WireError) as error:
+        kind = {KeyError: "no ", json.JSONDecodeError: "not JSON: "}.get(type(error), "")
+        text = f"not a case as the recordings' README says: {kind}{error}"
+        raise RecordingError(f"{recording.path}:{number}: {text}") from error
+
+
+@cache
+def recordings() -> list[Recording]:
+    """All recordings in the folder; none where it is missing, which a test of its own reports."""
+    return [recording for recording in map(read_recording, sorted(FOLDER.glob("*.jsonl"))) if recording.cases]
+
+
+def cases() -> list[Case]:
+    """The cases of all recordings."""
+    return [case for recording in recordings() for case in recording.cases]
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """``rpc-schema.json``: the messages and methods of that Kong's interface file."""
+    read: dict[str, Any] = json.loads((FOLDER / "rpc-schema.json").read_text("utf-8"))
+    return read
+
+
+def _extension() -> list[dict[str, Any]]:
+    """The methods that were appended to that Kong's interface file."""
+    return next((rows for key, rows in schema().items() if key.startswith("extension")), [])
+
+
+def _method(row: dict[str, Any]) -> Method:
+    return Method(row["wire_name"], *(row[side].rpartition(".")[2] for side in ("input", "output")))
+
+
+@cache
+def stock_methods() -> frozenset[str]:
+    return frozenset(row["wire_name"] for row in schema()["methods"])
+
+
+@cache
+def recorded_methods() -> dict[str, Method]:
+    """The methods of the Kong that was recorded, by their names on the wire; ours where the schema lacks one."""
+    named = map(_method, [*schema()["methods"], *_extension()])
+    return {**METHODS, **{method.name: method for method in named}}
+
+
+@cache
+def functions_refused_in(phase: str, kind: str) -> frozenset[str]:
+    """The functions that Kong was measured to refuse in a phase: by our own copy where the recordings have no table."""
+    column = "log (stream)" if phase == "log" and kind == STREAM else phase
+    measured = FOLDER / "pdk-phases.tsv"
+    table = measured if measured.exists() else resources.files("kong_pdk.wire").joinpath("phases.tsv")
+    rows = csv.DictReader(table.read_text("utf-8").splitlines(), delimiter="\t")
+    return frozenset(row["function"] for row in rows if row.get(column) == "refused")
+
+
+@cache
+def node_id() -> str:
+    """The id of the node that was recorded, as far as a case tells it."""
+    results = (result for case in cases() for result in case.results)
+    found = (result.get("value") for result in results if result["method"].replace("/", ".") == "kong.node.get_id")
+    return next((id for id in found if isinstance(id, str)), "00000000-0000-4000-8000-000000000000")

@@ -12,9 +12,19 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from conformance.differences import Comparable, shape
-from conformance.same_values_kong import MSGPACK, PROTOBUF, PROTOBUF_EXTENDED, WAYS, Kong, Outcome, running
-from conformance.same_values_scenarios import SCENARIOS, STOCK_FUNCTIONS, Call
+from conformance.comparable import Comparable, shape
+from conformance.same_values import (
+    MSGPACK,
+    PROTOBUF,
+    PROTOBUF_EXTENDED,
+    SCENARIOS,
+    STOCK_FUNCTIONS,
+    WAYS,
+    Call,
+    Kong,
+    Outcome,
+    running,
+)
 from kong_pdk.wire.interface import EXTENDED
 from local_servers import http_service
 from running_gateway import recorded_upstream
@@ -139,7 +149,7 @@ class Compared:
     def response(self) -> tuple[Any, ...]:
         outcome = self.outcome
         headers = [pair for pair in outcome.headers if pair[0].lower() not in MEASURED]
-        return outcome.status, self._comparable.headers(headers), self._comparable.body(outcome.body)
+        return (outcome.status, self._comparable.headers(headers), self._comparable.body(outcome.body))
 
 
 def compare(way: str, call: Call, got: tuple[Any, ...], expected: tuple[Any, ...], what: str) -> None:

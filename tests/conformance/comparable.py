@@ -1,0 +1,139 @@
+"""What differs from run to run, and is compared by shape: one table, which both directions go by."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from typing import Any
+
+from conformance.recordings import FOLDER, node_id
+from kong_pdk.gateway.entities import WORKSPACE_ID
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody
+
+# Values under these names, wherever they are, and whole results of these functions. Of times the number of digits is
+# compared: seconds are no milliseconds.
+TIME = "a time"
+MASKED = {
+    "__seq__": "counts the configurations that were loaded",
+    "created_at": TIME,
+    "updated_at": TIME,
+    "started_at": TIME,
+    "date": "time of the response",
+    "x-kong-request-id": "made for each request",
+    "x-kong-proxy-latency": "measured",
+    "x-kong-upstream-latency": "measured",
+    "content-length": "the port's digits are part of what the upstream echoes",
+    "size": "contains the port's digits and the latency headers",
+    "latencies": "measured",
+    "balancer_start": TIME,
+    "balancer_start_ns": TIME,
+    "balancer_latency": "measured",
+    "balancer_latency_ns": "measured",
+    "kong.client.get_port": "the client's port",
+    "kong.client.get_forwarded_port": "the client's port, unless there is none",
+    "kong.nginx.req_start_time": TIME,
+    "kong.request.get_start_time": TIME,
+    "kong.node.get_hostname": "the machine's name",
+    "kong.nginx.get_statistics": "counted",
+}
+
+# Headers of responses that the recordings leave out.
+UNRECORDED = {
+    "date", "server", "via", "connection", "transfer-encoding", "keep-alive", "x-kong-request-id",
+    "x-kong-proxy-latency", "x-kong-upstream-latency", "x-kong-response-latency",
+}  # fmt: skip
+
+# Besides: ports of this run stand for the recorded ones; ids that neither the configurations nor the node's settings
+# give were made up, by Kong and by us in different ways; 32 hexadecimal digits under "id" and "request_id" are those
+# of a request; instance ids, event ids, message ids and sequence numbers are mapped (replay.py); names in maps have no
+# order.
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_REQUEST_ID = re.compile(r'("request_id":"|"id":")[0-9a-f]{32}"')
+
+
+def shape(value: Any) -> Any:
+    """A value's types, its lists and its names, without what is in them."""
+    if isinstance(value, dict):
+        return {name: shape(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [shape(item) for item in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    return "<number>" if isinstance(value, (int, float)) else "<text>"
+
+
+def _mask(name: str, value: Any) -> Any:
+    is_time = MASKED.get(name) == TIME and isinstance(value, (int, float))
+    return f"<a time of {len(str(int(value)))} digits>" if is_time else shape(value)
+
+
+@cache
+def _given_ids() -> frozenset[str]:
+    texts = [path.read_text("utf-8") for path in FOLDER.glob("kong*.yml")]
+    return frozenset([node_id(), WORKSPACE_ID, *(id for text in texts for id in _ID.findall(text))])
+
+
+class Comparable:
+    """Makes values of two runs comparable. ``ports`` maps this run's ports to the recorded ones."""
+
+    def __init__(self, ports: dict[int, int]) -> None:
+        self._ports = ports
+
+    def result(self, function: str, value: Any) -> Any:
+        """A PDK call's result."""
+        if not value:
+            return self.value(value)
+        if function in MASKED:
+            return _mask(function, value)
+        if function == "kong.node.get_memory_stats":
+            # The embedded gateway has no shared dicts, and gives its own memory in place of Lua's.
+            return {"workers_lua_vms": shape(value["workers_lua_vms"])}
+        if function.startswith("kong.service.response.get_") and function.endswith("body"):
+            return self._echo(value) if isinstance(value, dict) else self.body(value)
+        if function == "kong.request.get_raw_body" and isinstance(value, RawBody) and value.path:
+            value = RawBody(path="<the file that holds the body>")
+        return self.value(json.loads(value) if function == "kong.log.serialize" else value)
+
+    def value(self, value: Any, name: str = "") -> Any:
+        """A value of any depth."""
+        is_request_id = name == "id" and isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value)
+        if name in MASKED or is_request_id:
+            return _mask(name, value)
+        if isinstance(value, dict):
+            return {key: self.value(item, str(key).lower()) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        if isinstance(value, int) and not isinstance(value, bool):
+            return self._ports.get(value, value)
+        return self._text(value) if isinstance(value, str) else value
+
+    def headers(self, headers: list[list[str]]) -> list[tuple[str, str]]:
+        """Headers in the order of their names; values of one name keep theirs."""
+        pairs = [(name.lower(), "<text>" if name.lower() in MASKED else self._text(value)) for name, value in headers]
+        return sorted(pairs, key=lambda pair: pair[0])
+
+    def body(self, body: bytes) -> Any:
+        """A response's body: the upstream's echo, one of Kong's errors, or bytes."""
+        try:
+            content = json.loads(body)
+        except ValueError:
+            return body
+        if isinstance(content, dict) and "body_hex" in content:
+            return self._echo(content)
+        return _REQUEST_ID.sub(r'\1<text>"', body.decode())
+
+    def _echo(self, content: dict[str, Any]) -> dict[str, Any]:
+        """What reached the upstream: headers have no order. A body's length there is that of the recording."""
+        kept = [pair for pair in content["headers"] if pair[0] == "content-length"]
+        return {**content, "headers": self.headers(content["headers"]), "lengths": kept}
+
+    def _text(self, value: str) -> str:
+        """A text with this run's ports replaced, and without ids that were made up."""
+        value = _ID.sub(lambda id: id[0] if id[0] in _given_ids() else "<id>", value)
+        if value.isdigit() and int(value) in self._ports:
+            return str(self._ports[int(value)])
+        for ours, recorded in self._ports.items():
+            value = value.replace(f":{ours}", f":{recorded}")
+        return value
