@@ -33,7 +33,6 @@ class ProbeServer:
         self._recording = recording
         self._ports = ports
         self._current: Case | None = None
-        self._configs: dict[int, dict[str, Any]] = {}
         self._events: defaultdict[int, list[Sent]] = defaultdict(list)
         self._open: dict[int, tuple[Sent, Iterator[PdkCall]]] = {}
         self._ids = itertools.count(1)
@@ -56,16 +55,15 @@ class ProbeServer:
         self._current = case
         self._events.pop(case.id, None)
 
-    def observed(self, case: Case) -> tuple[dict[str, Any], list[Sent]]:
-        """Wait until as many calls are made and answered as were recorded, and give the configuration of the instance
-        and the events."""
+    def observed(self, case: Case) -> list[Sent]:
+        """Wait until as many calls are made and answered as were recorded, and give the events."""
 
         def counted(events: list[Sent]) -> list[tuple[str, int, int]]:
             return [(each.phase, len(each.pdk_calls), sum(call.refused for call in each.pdk_calls)) for each in events]
 
         with self._changed:
             self._changed.wait_for(lambda: counted(self._events[case.id]) == counted(case.events), DEADLINE)
-            return self._configs.get(case.id, {}), self._events[case.id]
+            return self._events[case.id]
 
     def _start(self, config: str | bytes) -> int:
         self.started.append(json.loads(config))
@@ -80,7 +78,6 @@ class ProbeServer:
             case = next(case for case in self._recording.cases if case.id == id)
         assert case is not None
         with self._changed:
-            self._configs[case.id] = config
             self._events[case.id].append(event)
             self._changed.notify_all()
         planned = next((recorded.pdk_calls for recorded in case.events if recorded.phase == phase), [])

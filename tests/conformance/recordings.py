@@ -25,19 +25,29 @@ class RecordingError(Exception):
     """A file that does not hold recordings; the message names the file and the line."""
 
 
-@dataclass(frozen=True)
 class Case:
-    """One recorded request, stream or handshake, by ``kind``; ``sent`` is what Kong sent to the plugin server."""
+    """One recorded request, stream or handshake, by ``kind``; ``sent`` is what Kong sent to the plugin server.
 
-    recording: Recording
-    index: int
-    id: int
-    kind: str
-    orders: dict[str, list[Any]]
-    results: list[dict[str, Any]]
-    reference_server_failed: bool
-    sent: list[Sent] = field(repr=False)
-    recorded: dict[str, Any] = field(repr=False)
+    :param recorded: the line of the file, without frames.
+    :raises KeyError, ValueError: it is not as the recordings' README says.
+    """
+
+    def __init__(self, recording: Recording, recorded: dict[str, Any], sent: list[Sent]) -> None:
+        self.recording = recording
+        self.index = len(recording.cases)
+        self.recorded = recorded
+        self.sent = sent
+        self.events = [each for each in sent if isinstance(each.call, HandleEvent)]
+        self.id: int = recorded["id"]
+        self.orders: dict[str, list[Any]] = recorded["calls"]
+        self.results: list[dict[str, Any]] = recorded["results"]
+        self.reference_server_failed = bool(recorded.get("reference_server_failed"))
+        self.kind = HTTP if "request" in recorded else CERTIFICATE if "tls_sni" in recorded else STREAM
+        if self.kind == STREAM and recorded["subsystem"] != "stream":
+            raise ValueError("it is neither a request nor a stream nor a handshake")
+        # Over HTTP a first call in each event asks for the orders, which are in a header.
+        self.orders_come_first = int(self.kind == HTTP)
+        recording.cases.append(self)
 
     @property
     def protocol(self) -> str:
@@ -53,15 +63,6 @@ class Case:
     def body(self) -> bytes:
         """That of the request."""
         return bytes.fromhex(self.recorded.get("request", {}).get("body_hex") or "")
-
-    @cached_property
-    def events(self) -> list[Sent]:
-        return [sent for sent in self.sent if isinstance(sent.call, HandleEvent)]
-
-    @property
-    def orders_come_first(self) -> int:
-        """The number of calls by which the probe asks for its orders: over HTTP they are in a header."""
-        return int(self.kind == HTTP)
 
     def results_of(self, phase: str) -> list[dict[str, Any]]:
         return [result for result in self.results if result["phase"] == phase]
@@ -127,41 +128,6 @@ class Recording:
         """The last StartInstance before a case that was answered with this id."""
         return next((sent for sent in reversed(self.starts(case)) if sent.instance == instance), None)
 
-    def add(self, content: dict[str, Any]) -> Case:
-        """Add a case from its line.
-
-        :raises ValueError, KeyError, TypeError: it is not as the recordings' README says.
-        """
-        if not (frames := content["frames"]):
-            raise ValueError("it has no frames")
-        protocol = "MsgPack:1" if is_msgpack(frames) else "ProtoBuf:1"
-        if self.protocol not in ("", protocol):
-            raise ValueError(f"it is {protocol}, the cases above are {self.protocol}")
-        self.protocol = protocol
-        case = Case(
-            recording=self,
-            index=len(self.cases),
-            id=content["id"],
-            kind=_kind(content),
-            orders=content["calls"],
-            results=content["results"],
-            reference_server_failed=bool(content.get("reference_server_failed")),
-            sent=read_frames(frames),
-            recorded={key: value for key, value in content.items() if key != "frames"},
-        )
-        self.cases.append(case)
-        return case
-
-
-def _kind(content: dict[str, Any]) -> str:
-    if "request" in content:
-        return HTTP
-    if "tls_sni" in content:
-        return CERTIFICATE
-    if content.get("subsystem") == "stream":
-        return STREAM
-    raise ValueError("it is neither a request nor a stream nor a handshake")
-
 
 def read_recording(path: Path) -> Recording:
     """Read a file.
@@ -177,7 +143,14 @@ def read_recording(path: Path) -> Recording:
 
 def _add_line(recording: Recording, number: int, line: bytes) -> None:
     try:
-        recording.add(json.loads(line))
+        content = json.loads(line)
+        if not (frames := content.pop("frames")):
+            raise ValueError("it has no frames")
+        protocol = "MsgPack:1" if is_msgpack(frames) else "ProtoBuf:1"
+        if recording.protocol not in ("", protocol):
+            raise ValueError(f"it is {protocol}, the cases above are {recording.protocol}")
+        recording.protocol = protocol
+        Case(recording, content, read_frames(frames))
     except (KeyError, ValueError, TypeError, IndexError, AttributeError, WireError) as error:
         kind = {KeyError: "no ", json.JSONDecodeError: "not JSON: "}.get(type(error), "")
         text = f"not a case as the recordings' README says: {kind}{error}"

@@ -102,11 +102,9 @@ def _described(call: PdkCall) -> str:
 
 
 class Replay(ABC):
-    """Plays the cases of one recording to one server."""
+    """Plays the cases of one recording to one server, of which it has the socket and what its probe writes."""
 
-    def __init__(self, recording: Recording, server: Path, results: Results) -> None:
-        """:param server: its socket; results: what its probe writes."""
-        self._recording = recording
+    def __init__(self, server: Path, results: Results) -> None:
         self._server = server
         self._results = results
         self._connections: dict[int, FakeKong] = {}
@@ -122,11 +120,10 @@ class Replay(ABC):
                 if self._play(case, sent):
                     self.close()
                     break
-        except (Closed, TimeoutError, RpcError, WireError) as error:
+        except BaseException as error:
             self.close()
-            raise Difference(f"the server: {type(error).__name__} {error}") from error
-        except BaseException:
-            self.close()
+            if isinstance(error, (Closed, TimeoutError, RpcError, WireError)):
+                raise Difference(f"the server: {type(error).__name__} {error}") from error
             raise
         if found := difference(case, self._results):
             raise Difference(found)
@@ -166,7 +163,7 @@ class Replay(ABC):
         if recorded not in self._instances:
             note = json.dumps({"case": case.id, **case.orders}) if case.kind != HTTP else ""
             call = StartInstance("probe", json.dumps({"note": note, "__seq__": 1}).encode())
-            start = self._recording.start_of(recorded, case)
+            start = case.recording.start_of(recorded, case)
             self._start(call, start or Sent(case.sent[0].conn, self.start_request(call), call, recorded))
         return self._instances[recorded]
 
@@ -334,26 +331,18 @@ class Servers:
         self.mode = mode
         self._folder = folder
         self._stack = stack
-        self._servers: dict[str, tuple[Path, Results]] = {}
         self._replays: dict[str, Replay] = {}
 
     def replay(self, case: Case) -> Replay:
         """The replay of a case's recording, which goes on where the last case ended."""
         name = case.recording.name
         if name not in self._replays:
-            self._replays[name] = self.new_replay(case)
+            self._replays[name] = REPLAYS[case.protocol](*self._serve(case.recording))
             self._stack.callback(self._replays[name].close)
         return self._replays[name]
 
-    def new_replay(self, case: Case) -> Replay:
-        """A replay that has played nothing yet."""
-        recording = case.recording
-        if recording.name not in self._servers:
-            self._servers[recording.name] = self._serve(recording)
-        return REPLAYS[case.protocol](recording, *self._servers[recording.name])
-
     def _serve(self, recording: Recording) -> tuple[Path, Results]:
-        folder = self._folder / str(len(self._servers))  # short: a socket's path may have some 100 bytes
+        folder = self._folder / str(len(self._replays))  # short: a socket's path may have some 100 bytes
         folder.mkdir()
         notes, interface = folder / "notes", folder / "pluginsocket.proto"
         interface.write_text(as_text(EXTENDED if recording.extended else STOCK), "utf-8")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from fake_kong import DEADLINE
@@ -27,47 +28,6 @@ LARGE = 20_000
 """Bytes of a body that nginx spools to a file."""
 
 _FOLDER = Path(__file__).parent
-_KONG_YML = """
-_format_version: "3.0"
-_transform: true
-consumers:
-- username: alice
-  custom_id: alice-id
-  id: 3bbb2a3e-0000-4000-8000-0000000000a1
-  tags: [c1]
-  keyauth_credentials:
-  - {{key: alice-key, id: 3bbb2a3e-0000-4000-8000-0000000000c1}}
-services:
-- name: echo
-  id: 3bbb2a3e-0000-4000-8000-000000000001
-  url: http://127.0.0.1:{port}/base
-  tags: [t1]
-  routes:
-  - name: by-expression
-    id: 3bbb2a3e-0000-4000-8000-000000000002
-    paths: ["~/probe/(?<id>\\\\d+)/(\\\\w+)(x?)"]
-    strip_path: false
-    tags: [r1, r2]
-  - {{name: strip, id: 3bbb2a3e-0000-4000-8000-000000000003, paths: [/strip]}}
-  - name: keyed
-    id: 3bbb2a3e-0000-4000-8000-000000000004
-    paths: [/keyed]
-    hosts: [here.test]
-    methods: [GET]
-    headers: {{x-scenario: [reads-of-a-known-client]}}
-    plugins:
-    - {{name: key-auth, id: 3bbb2a3e-0000-4000-8000-0000000000f2}}
-upstreams:
-- name: other-upstream
-  id: 3bbb2a3e-0000-4000-8000-0000000000e1
-  targets:
-  - {{target: "127.0.0.1:{port}", id: 3bbb2a3e-0000-4000-8000-0000000000e2}}
-plugins:
-- name: probe
-  id: 3bbb2a3e-0000-4000-8000-0000000000f1
-  config: {{folder: "{folder}"}}
-"""
-
 Call = tuple[str, list[Any]]
 
 
@@ -178,7 +138,8 @@ def running(way: str, folder: Path, upstream_port: int) -> Iterator[Kong]:
     interface = folder / "pluginsocket.proto"
     interface.write_text(as_text(WAYS[way]))
     (folder / "orders").write_bytes(pickle.dumps({name: each.orders() for name, each in SCENARIOS.items()}))
-    (folder / "kong.yml").write_text(_KONG_YML.format(port=upstream_port, folder=folder))
+    kong_yml = Template((_FOLDER / "same_values.yml").read_text("utf-8"))
+    (folder / "kong.yml").write_text(kong_yml.substitute(port=upstream_port, folder=folder))
     environment = {"KONG_PYTHON_INTERFACE_FILE": str(interface)}
     plugin = (_FOLDER / "plugins/same-values.py").read_text("utf-8")
     with contextmanager(serving)(folder, "threads") as serve:

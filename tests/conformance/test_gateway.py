@@ -200,8 +200,7 @@ def play_certificate(case: Case, setup: Setup) -> None:
 
 def compare_calls(case: Case, setup: Setup) -> None:
     """Compare Kong's answers to all calls, and the values that an author's handler would get of them."""
-    comparable = setup.comparable
-    config, events = setup.probe.observed(case)
+    comparable, events = setup.comparable, setup.probe.observed(case)
     for ours, theirs in zip(events, case.events, strict=False):
         for call, recorded in zip(ours.pdk_calls, theirs.pdk_calls, strict=False):
             if recorded.answer is UNREADABLE:
@@ -221,6 +220,7 @@ def compare_calls(case: Case, setup: Setup) -> None:
                 assert comparable.result(call.function, got) == comparable.result(call.function, wanted)
     started = case.recording.start_of(case.events[0].instance, case) if case.events else None
     if started is not None and case.kind != HTTP:
+        config = setup.probe.started[(events[0].instance or 0) - 1]
         assert configuration(setup, config) == configuration(setup, json.loads(started.call.config))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conformance.frames import NOTHING, PdkCall, Sent, Step
-from conformance.recordings import HTTP, Case, Recording, recordings
+from conformance.recordings import Case, Recording, recordings
 from conformance.replay import REPLAYS, Difference, Servers, servers_of, with_id, with_instance
 from kong_pdk.wire import msgpack_codec, protobuf_codec
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, StartInstance
@@ -56,23 +56,18 @@ def written_case(protocol: str, phase: str, made: Sequence[Written], results: Se
             for method, args, value in calls
         ]
     headers = [["host", "h.test"], ["x-empty", ""]]
-    return Case(
-        recording=Recording(Path(f"written-{protocol[:-2].lower()}.jsonl"), protocol),
-        index=0,
-        id=id,
-        kind=HTTP,
-        orders=orders,
-        results=[
+    content = {
+        "id": id,
+        "request": {"method": "POST", "path": "/strip?a=1&flag", "headers": headers, "body_hex": body.hex()},
+        "response": {"status": 200, "headers": headers, "body_hex": ""},
+        "calls": orders,
+        "results": [
             {"phase": phase, "method": method, "value": value}
             for (method, _, _), value in zip(made, results, strict=False)
         ],
-        reference_server_failed=False,
-        sent=[Sent(1, REPLAYS[protocol].start_request(start), start, 1), Sent(1, raw_event, event, 1, pdk_calls)],
-        recorded={
-            "request": {"method": "POST", "path": "/strip?a=1&flag", "headers": headers, "body_hex": body.hex()},
-            "response": {"status": 200, "headers": headers, "body_hex": ""},
-        },
-    )
+    }
+    sent = [Sent(1, REPLAYS[protocol].start_request(start), start, 1), Sent(1, raw_event, event, 1, pdk_calls)]
+    return Case(Recording(Path(f"written-{protocol[:-2].lower()}.jsonl"), protocol), content, sent)
 
 
 def _step(method: str, value: Any, conn: int) -> Any:
@@ -87,16 +82,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture
 def play(servers: Servers) -> Any:
-    """Play a case that no other has to do with."""
-
-    def play(case: Case) -> None:
-        replay = servers.new_replay(case)
-        try:
-            replay.play(case)
-        finally:
-            replay.close()
-
-    return play
+    return lambda case: servers.replay(case).play(case)
 
 
 @pytest.mark.parametrize("protocol", BOTH)
