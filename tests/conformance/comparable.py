@@ -11,32 +11,21 @@ from conformance.recordings import FOLDER, node_id
 from kong_pdk.gateway.entities import WORKSPACE_ID
 from kong_pdk.wire.pdk_values.protobuf_results import RawBody
 
-# Values under these names, wherever they are, and whole results of these functions. Of times the number of digits is
+# Values under these names, wherever they are, and results of these functions. Of times the number of digits is
 # compared: seconds are no milliseconds.
-TIME = "a time"
-MASKED = {
-    "__seq__": "counts the configurations that were loaded",
-    "created_at": TIME,
-    "updated_at": TIME,
-    "started_at": TIME,
-    "date": "time of the response",
-    "x-kong-request-id": "made for each request",
-    "x-kong-proxy-latency": "measured",
-    "x-kong-upstream-latency": "measured",
-    "content-length": "the port's digits are part of what the upstream echoes",
-    "size": "contains the port's digits and the latency headers",
-    "latencies": "measured",
-    "balancer_start": TIME,
-    "balancer_start_ns": TIME,
-    "balancer_latency": "measured",
-    "balancer_latency_ns": "measured",
-    "kong.client.get_port": "the client's port",
-    "kong.client.get_forwarded_port": "the client's port, unless there is none",
-    "kong.nginx.req_start_time": TIME,
-    "kong.request.get_start_time": TIME,
-    "kong.node.get_hostname": "the machine's name",
-    "kong.nginx.get_statistics": "counted",
-}
+TIMES = {
+    "created_at", "updated_at", "started_at", "balancer_start", "balancer_start_ns", "kong.nginx.req_start_time",
+    "kong.request.get_start_time",
+}  # fmt: skip
+MASKED = TIMES | {
+    # made or measured for each request
+    "date", "x-kong-request-id", "x-kong-proxy-latency", "x-kong-upstream-latency", "latencies", "balancer_latency",
+    "balancer_latency_ns", "kong.client.get_port", "kong.client.get_forwarded_port",
+    # contain the digits of a port or of a latency
+    "content-length", "size",
+    # of the configuration, the machine and its Kong
+    "__seq__", "kong.node.get_hostname", "kong.nginx.get_statistics",
+}  # fmt: skip
 
 # Headers of responses that the recordings leave out.
 UNRECORDED = {
@@ -65,7 +54,7 @@ def shape(value: Any) -> Any:
 
 
 def _mask(name: str, value: Any) -> Any:
-    is_time = MASKED.get(name) == TIME and isinstance(value, (int, float))
+    is_time = name in TIMES and isinstance(value, (int, float))
     return f"<a time of {len(str(int(value)))} digits>" if is_time else shape(value)
 
 

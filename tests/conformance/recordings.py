@@ -43,7 +43,7 @@ class Case:
         self.results: list[dict[str, Any]] = recorded["results"]
         self.reference_server_failed = bool(recorded.get("reference_server_failed"))
         self.kind = HTTP if "request" in recorded else CERTIFICATE if "tls_sni" in recorded else STREAM
-        if self.kind == STREAM and recorded["subsystem"] != "stream":
+        if self.kind == STREAM and recorded.get("subsystem") != "stream":
             raise ValueError("it is neither a request nor a stream nor a handshake")
         # Over HTTP a first call in each event asks for the orders, which are in a header.
         self.orders_come_first = int(self.kind == HTTP)

@@ -40,20 +40,22 @@ class Difference(AssertionError):
 
 
 class Answers:
-    """Kong's part in one event: the recorded answers, one after another, to the calls that our server makes.
-
-    ``is_cut`` is set where the rest of the case is of no use.
-    """
+    """Kong's part in one event: the recorded answers, one after another, to the calls that our server makes."""
 
     def __init__(self, case: Case, event: Sent) -> None:
         self.case = case
         self.event = event
-        self.is_cut = False
-        self._recorded = deque(event.pdk_calls)
+        self.is_unreadable = False
         self._last: PdkCall | None = None
-        failed = case.failed_result(event.phase)
-        self._usable = None if failed is None else failed + case.orders_come_first
         self._is_beyond = False
+        failed = case.failed_result(event.phase)
+        self._is_part = failed is not None
+        self._recorded = deque(event.pdk_calls[: None if failed is None else failed + case.orders_come_first])
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the rest of the case is of no use, since the recording server failed here."""
+        return self.is_unreadable or (self._is_part and not self._recorded)
 
     def next(self, function: str, args: list[Any]) -> PdkCall | OtherCall | None:
         """The recorded call that our server makes now, or Kong's answer to another one; None where the recording
@@ -61,7 +63,6 @@ class Answers:
 
         :raises Difference: it may not make this call.
         """
-        self.is_cut = self.is_cut or self._usable == 0
         if self.is_cut or self._is_beyond:
             return None
         recorded = self._recorded[0] if self._recorded else None
@@ -82,9 +83,7 @@ class Answers:
         :raises Difference: it should have made more calls. A call that Kong refused may be missing: the probe notes
             that it was refused before it was sent.
         """
-        if self._usable == 0:
-            self.is_cut = True
-        elif self._recorded and not self._recorded[0].refused:
+        if self._recorded and not self._recorded[0].refused:
             raise self.difference(f"the handler ended, {_described(self._recorded[0])} was recorded")
 
     def difference(self, text: str) -> Difference:
@@ -92,8 +91,6 @@ class Answers:
 
     def _take(self) -> PdkCall:
         self._last = self._recorded.popleft()
-        if self._usable is not None:
-            self._usable -= 1
         return self._last
 
 
@@ -265,7 +262,7 @@ class ProtobufReplay(Replay):
             elif found and isinstance(found.answer, bytes):
                 kong.reply(self._answer(method, found, answers))
             else:
-                answers.is_cut = answers.is_cut or (found is not None and found.answer is UNREADABLE)
+                answers.is_unreadable = found is not None and found.answer is UNREADABLE
                 self._end_of_request(sent.conn, kong)
                 return False
         if said.answer is not None:
