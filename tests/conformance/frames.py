@@ -18,14 +18,13 @@ Frame = dict[str, Any]
 
 
 class NoAnswer(Enum):
-    """Marker for a missing answer."""
+    """Stands for an answer that is not there."""
 
-    NOTHING = "Kong refused the call or ended the request (MsgPack:1); in a step: Lua gave nil"
-    CLOSED = "the same over ProtoBuf:1: Kong closed the connection"
+    NOTHING = "Kong refused the call or ended the request; in a step: Lua gave nil"
     UNREADABLE = "not in the recording, since the recording server could not read it"
 
 
-NOTHING, CLOSED, UNREADABLE = NoAnswer
+NOTHING, UNREADABLE = NoAnswer
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,9 @@ class PdkCall:
         return self.method.replace("/", ".")
 
     @property
-    def answered(self) -> bool:
-        """Whether an answer exists that can be compared."""
-        return isinstance(self.answer, bytes) or (isinstance(self.answer, Step) and self.answer.data is not NOTHING)
-
-    @property
     def refused(self) -> bool:
         """Whether Kong never answered."""
-        return self.answer in (NOTHING, CLOSED)
+        return self.answer is NOTHING
 
 
 @dataclass
@@ -89,7 +83,7 @@ class Sent:
 
 def is_msgpack(frames: list[Frame]) -> bool:
     """Tell the protocols apart by Kong's first bytes: a MessagePack-RPC request is an array of four that begins
-    with 0; no message of ProtoBuf:1 begins with 0."""
+    with 0, which no message of ProtoBuf:1 begins with."""
     first = next((frame["hex"] for frame in frames if frame["from"] == "kong" and frame.get("hex")), "")
     return str(first).startswith("9400")
 
@@ -123,23 +117,17 @@ def _read_msgpack(frames: list[Frame]) -> Iterator[Sent]:
                     asked[conn, id] = sent = Sent(conn, raw, _call(method, argument))
                     sent.instance = getattr(sent.call, "instance_id", None)
                     yield sent
-            elif kind == 1 and _answer(asked[conn, id], *content):
-                events[content[1]["EventId"]] = asked[conn, id]
-
-
-def _answer(sent: Sent, error: Any, result: Any) -> bool:
-    """Record an answer of the recording server; whether it answers an event or a step of one."""
-    if error is not None:
-        raise ValueError(f"the recording server answered with an error: {error}")
-    if isinstance(sent.call, StartInstance):
-        sent.instance = result["Id"]
-    elif isinstance(sent.call, HandleEvent):
-        if isinstance(result["Data"], dict):
-            sent.pdk_calls.append(PdkCall(result["Data"]["Method"], result["Data"]["Args"]))
-        else:
-            sent.finished = True
-        return True
-    return False
+            elif kind == 1:
+                sent, (error, result) = asked[conn, id], content
+                if error is not None:
+                    raise ValueError(f"the recording server answered with an error: {error}")
+                if isinstance(sent.call, StartInstance):
+                    sent.instance = result["Id"]
+                elif isinstance(sent.call, HandleEvent):
+                    events[result["EventId"]] = sent
+                    sent.finished = not isinstance(result["Data"], dict)
+                    if not sent.finished:
+                        sent.pdk_calls.append(PdkCall(result["Data"]["Method"], result["Data"]["Args"]))
 
 
 def _call(method: str, argument: Any) -> Call:
@@ -166,23 +154,22 @@ def _cut(data: bytes) -> tuple[list[tuple[list[Any], bytes]], bytes]:
 def _read_protobuf(frames: list[Frame]) -> Iterator[Sent]:
     asked: dict[int, Sent] = {}
     for frame in frames:
-        conn, from_kong = frame["conn"], frame["from"] == "kong"
+        conn, raw = frame["conn"], bytes.fromhex(frame.get("hex") or "")
         if frame.get("closed"):
-            if from_kong:
+            if frame["from"] == "kong":
                 yield Sent(conn, b"", None)
         elif "reply_to" in frame:
-            asked[conn].pdk_calls[-1].answer = bytes.fromhex(frame["hex"]) if "hex" in frame else UNREADABLE
-        elif from_kong:
-            raw = bytes.fromhex(frame["hex"])
+            asked[conn].pdk_calls[-1].answer = raw if "hex" in frame else UNREADABLE
+        elif frame["from"] == "kong":
             _, call = protobuf_codec.decode_call(raw)
-            asked[conn] = sent = Sent(conn, raw, call, getattr(call, "instance_id", None))
             if not isinstance(call, StartInstance | CloseInstance | HandleEvent):
                 raise ValueError(f"Kong never sends a {type(call).__name__}")
+            asked[conn] = sent = Sent(conn, raw, call, getattr(call, "instance_id", None))
             yield sent
         elif "args_of" in frame:
-            asked[conn].pdk_calls.append(PdkCall(frame["args_of"], bytes.fromhex(frame["hex"]), CLOSED))
+            asked[conn].pdk_calls.append(PdkCall(frame["args_of"], raw))
         elif "method" not in frame and not frame.get("end_of_calls"):
-            _, answer = protobuf_codec.decode_return(bytes.fromhex(frame["hex"]))
-            if isinstance(asked[conn].call, StartInstance) and isinstance(answer, InstanceStatus):
+            _, answer = protobuf_codec.decode_return(raw)
+            if isinstance(answer, InstanceStatus):
                 asked[conn].instance = answer.instance_id
             asked[conn].finished = True

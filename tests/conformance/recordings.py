@@ -5,42 +5,49 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from conformance.frames import Frame, Sent, is_msgpack, read_frames
+from conformance.frames import Sent, is_msgpack, read_frames
 from kong_pdk.wire.calls import HandleEvent, StartInstance
-from kong_pdk.wire.interface import rpc_name
+from kong_pdk.wire.interface import Interface
 from kong_pdk.wire.pdk_functions import METHODS, Method
 from kong_pdk.wire.wire_errors import WireError
 
 FOLDER = Path(os.environ.get("KONG_RECORDINGS") or Path(__file__).parents[3] / "shared" / "kong-3.9.3")
-STOCK_INTERFACE = Path(__file__).parents[2] / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"
 HTTP, STREAM, CERTIFICATE = "http", "stream", "certificate"
-_NOT_SENT = "not sendable or not decodable"
 
 
 class RecordingError(Exception):
     """A file without valid recordings; the message names the file and the line."""
 
 
-@dataclass(frozen=True)
 class Case:
-    """One recorded request, stream or handshake, by ``kind``; ``sent`` holds Kong's calls to the plugin server."""
+    """One recorded request, stream or handshake, by ``kind``; ``sent`` is what Kong sent to the plugin server.
 
-    recording: Recording
-    index: int
-    id: int
-    kind: str
-    orders: dict[str, list[Any]]
-    results: list[dict[str, Any]]
-    reference_server_failed: bool
-    sent: list[Sent] = field(repr=False)
-    recorded: dict[str, Any] = field(repr=False)
+    :param recorded: the line of the file, without frames.
+    :raises KeyError, ValueError: it is not as the recordings' README says.
+    """
+
+    def __init__(self, recording: Recording, recorded: dict[str, Any], sent: list[Sent]) -> None:
+        self.recording = recording
+        self.index = len(recording.cases)
+        self.recorded = recorded
+        self.sent = sent
+        self.events = [each for each in sent if isinstance(each.call, HandleEvent)]
+        self.id: int = recorded["id"]
+        self.orders: dict[str, list[Any]] = recorded["calls"]
+        self.results: list[dict[str, Any]] = recorded["results"]
+        self.reference_server_failed = bool(recorded.get("reference_server_failed"))
+        self.kind = HTTP if "request" in recorded else CERTIFICATE if "tls_sni" in recorded else STREAM
+        if self.kind == STREAM and recorded.get("subsystem") != "stream":
+            raise ValueError("it is neither a request nor a stream nor a handshake")
+        # Over HTTP a first call in each event asks for the orders, which are in a header.
+        self.orders_come_first = int(self.kind == HTTP)
+        recording.cases.append(self)
 
     @property
     def protocol(self) -> str:
@@ -57,22 +64,13 @@ class Case:
         """The body of the request."""
         return bytes.fromhex(self.recorded.get("request", {}).get("body_hex") or "")
 
-    @cached_property
-    def events(self) -> list[Sent]:
-        return [sent for sent in self.sent if isinstance(sent.call, HandleEvent)]
-
-    @property
-    def orders_come_first(self) -> int:
-        """The number of calls by which the probe asks for its orders; over HTTP the orders are in a header."""
-        return int(self.kind == HTTP)
-
     def results_of(self, phase: str) -> list[dict[str, Any]]:
         return [result for result in self.results if result["phase"] == phase]
 
     def failed_result(self, phase: str) -> int | None:
         """The number of the order in a phase that the recording server did not send, or did not read the answer of."""
         errors = [result.get("error", "") for result in self.results_of(phase)]
-        failed = (number for number, error in enumerate(errors) if _NOT_SENT in error)
+        failed = (number for number, error in enumerate(errors) if "not sendable or not decodable" in error)
         return next(failed, None) if self.reference_server_failed else None
 
     def raw_request(self) -> bytes:
@@ -80,18 +78,12 @@ class Case:
         request = self.recorded["request"]
         orders = json.dumps({**self.orders, "case": self.id})
         lines = [f"{request['method']} {request['path']} HTTP/1.1".encode()]
-        lines += [_header(name, value) for name, value in [*request["headers"], ["x-probe", orders]]]
+        for name, value in [*request["headers"], ["x-probe", orders]]:
+            latin = all(ord(character) < 256 for character in value)
+            lines.append(f"{name}: {value}".encode("latin-1" if latin else "utf-8"))
         if self.body or request["method"] == "POST":
             lines.append(b"content-length: %d" % len(self.body))
         return b"\r\n".join([*lines, b"connection: close", b"", self.body])
-
-
-def _header(name: str, value: str) -> bytes:
-    try:
-        raw = value.encode("latin-1")
-    except UnicodeEncodeError:
-        raw = value.encode()
-    return name.encode() + b": " + raw
 
 
 @dataclass
@@ -107,18 +99,25 @@ class Recording:
         return self.path.stem
 
     @cached_property
-    def answered_methods(self) -> frozenset[str]:
-        """The methods of Kong's interface file, as far as the cases show."""
-        calls = [call for case in self.cases for event in case.events for call in event.pdk_calls]
-        return frozenset(call.method for call in calls if not call.refused)
+    def _answered_methods(self) -> set[str]:
+        calls = (call for case in self.cases for event in case.events for call in event.pdk_calls)
+        return {call.method for call in calls if not call.refused}
 
     @cached_property
     def extended(self) -> bool:
-        """Whether that Kong's interface file was extended."""
-        return self.protocol == "ProtoBuf:1" and not self.answered_methods <= stock_methods()
+        """Whether the interface file of that Kong was extended, as far as the cases tell."""
+        return self.protocol == "ProtoBuf:1" and not self._answered_methods <= stock_methods()
 
-    def of_kind(self, *kinds: str) -> list[Case]:
-        return [case for case in self.cases if case.kind in kinds]
+    def interface(self) -> Interface:
+        """The methods of that Kong's interface file. Those that it answered, and that the recordings' schema does
+        not name, are those of our extension."""
+        names = set(stock_methods())
+        if self.extended:
+            names |= {_method(row).name for row in _extension()} | self._answered_methods
+        return Interface(method for method in recorded_methods().values() if method.name in names)
+
+    def of_kind(self, kind: str) -> list[Case]:
+        return [case for case in self.cases if case.kind == kind]
 
     def starts(self, last: Case | None = None) -> list[Sent]:
         """Give the StartInstance calls before the end of a case."""
@@ -129,43 +128,51 @@ class Recording:
         """Find the last StartInstance before a case that was answered with this id."""
         return next((sent for sent in reversed(self.starts(case)) if sent.instance == instance), None)
 
-    def interface_file(self) -> str:
-        """Give that Kong's interface file, with the lines that were appended to it.
 
-        Answered methods that the recordings' schema does not name belong to our extension.
-        """
-        text = STOCK_INTERFACE.read_text("utf-8")
-        if not self.extended:
-            return text
-        rows = [(row["rpc"], row["wire_name"], _short(row["input"]), _short(row["output"])) for row in _extension()]
-        extension_methods = {name for name in self.answered_methods if name in METHODS and METHODS[name].extended}
-        more = [METHODS[name] for name in sorted(extension_methods - {row[1] for row in rows})]
-        rows += [(rpc_name(method), method.name, method.input, method.output) for method in more]
-        end = text.rindex("}")
-        return text[:end] + "".join(f"    {_line(*row)}\n" for row in rows) + text[end:]
+def read_recording(path: Path) -> Recording:
+    """Read a file.
+
+    :raises RecordingError: a line that is not a case.
+    """
+    recording = Recording(path)
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if line.strip():
+            _add_line(recording, number, line)
+    return recording
 
 
-def _line(rpc: str, name: str, *messages: str) -> str:
-    of_google = ("Empty", "Value", "ListValue", "Struct")
-    input, output = (f"google.protobuf.{each}" if each in of_google else each for each in messages)
-    head = f"rpc {rpc}({input}) returns ({output})"
-    return f'{head} {{ option (MethodName) = "{name}"; }}' if "/" in name else f"{head};"
+def _add_line(recording: Recording, number: int, line: bytes) -> None:
+    try:
+        content = json.loads(line)
+        if not (frames := content.pop("frames")):
+            raise ValueError("it has no frames")
+        protocol = "MsgPack:1" if is_msgpack(frames) else "ProtoBuf:1"
+        if recording.protocol not in ("", protocol):
+            raise ValueError(f"it is {protocol}, the cases above are {recording.protocol}")
+        recording.protocol = protocol
+        Case(recording, content, read_frames(frames))
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, WireError) as error:
+        kind = {KeyError: "no ", json.JSONDecodeError: "not JSON: "}.get(type(error), "")
+        text = f"not a case as the recordings' README says: {kind}{error}"
+        raise RecordingError(f"{recording.path}:{number}: {text}") from error
+
+
+@cache
+def recordings() -> list[Recording]:
+    """All recordings in the folder; none where it is missing, which a test of its own reports."""
+    return [recording for recording in map(read_recording, sorted(FOLDER.glob("*.jsonl"))) if recording.cases]
+
+
+def cases() -> list[Case]:
+    """The cases of all recordings."""
+    return [case for recording in recordings() for case in recording.cases]
 
 
 @cache
 def schema() -> dict[str, Any]:
     """``rpc-schema.json``: the messages and methods of that Kong's interface file."""
-    path = FOLDER / "rpc-schema.json"
-    try:
-        read: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordingError(f"{path} cannot be read ({error}); the recordings need it") from error
+    read: dict[str, Any] = json.loads((FOLDER / "rpc-schema.json").read_text("utf-8"))
     return read
-
-
-@cache
-def stock_methods() -> frozenset[str]:
-    return frozenset(method["wire_name"] for method in schema()["methods"])
 
 
 def _extension() -> list[dict[str, Any]]:
@@ -173,16 +180,20 @@ def _extension() -> list[dict[str, Any]]:
     return next((rows for key, rows in schema().items() if key.startswith("extension")), [])
 
 
+def _method(row: dict[str, Any]) -> Method:
+    return Method(row["wire_name"], *(row[side].rpartition(".")[2] for side in ("input", "output")))
+
+
+@cache
+def stock_methods() -> frozenset[str]:
+    return frozenset(row["wire_name"] for row in schema()["methods"])
+
+
 @cache
 def recorded_methods() -> dict[str, Method]:
     """Give the methods of the recorded Kong by their names on the wire; our methods where the schema lacks one."""
-    rows = [*schema()["methods"], *_extension()]
-    named = [Method(row["wire_name"], _short(row["input"]), _short(row["output"])) for row in rows]
+    named = map(_method, [*schema()["methods"], *_extension()])
     return {**METHODS, **{method.name: method for method in named}}
-
-
-def _short(type_name: str) -> str:
-    return type_name.rpartition(".")[2]
 
 
 @cache
@@ -190,9 +201,8 @@ def functions_refused_in(phase: str, kind: str) -> frozenset[str]:
     """Give the functions that Kong refused in a phase, from our own copy where the recordings have no table."""
     column = "log (stream)" if phase == "log" and kind == STREAM else phase
     measured = FOLDER / "pdk-phases.tsv"
-    copy = resources.files("kong_pdk.wire").joinpath("phases.tsv")
-    text = measured.read_text("utf-8") if measured.exists() else copy.read_text("utf-8")
-    rows = csv.DictReader(text.splitlines(), delimiter="\t")
+    table = measured if measured.exists() else resources.files("kong_pdk.wire").joinpath("phases.tsv")
+    rows = csv.DictReader(table.read_text("utf-8").splitlines(), delimiter="\t")
     return frozenset(row["function"] for row in rows if row.get(column) == "refused")
 
 
@@ -202,77 +212,3 @@ def node_id() -> str:
     results = (result for case in cases() for result in case.results)
     found = (result.get("value") for result in results if result["method"].replace("/", ".") == "kong.node.get_id")
     return next((id for id in found if isinstance(id, str)), "00000000-0000-4000-8000-000000000000")
-
-
-@cache
-def recordings() -> list[Recording]:
-    """Read all recordings in the folder; none where it is missing, which another test reports.
-
-    :raises RecordingError: a line that is not a case.
-    """
-    return [recording for recording in map(read_recording, sorted(FOLDER.glob("*.jsonl"))) if recording.cases]
-
-
-def cases(*kinds: str) -> list[Case]:
-    """Give the cases of these kinds (``http``, ``stream``, ``certificate``) of all recordings; without kinds, all."""
-    return [case for recording in recordings() for case in recording.cases if not kinds or case.kind in kinds]
-
-
-def read_recording(path: Path) -> Recording:
-    recording = Recording(path)
-    for number, content in _lines(path):
-        _add_line(recording, number, content)
-    return recording
-
-
-def _add_line(recording: Recording, number: int, content: Any) -> None:
-    try:
-        add_case(recording, content)
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError, WireError) as error:
-        why = f"no {error}" if isinstance(error, KeyError) else error
-        raise RecordingError(
-            f"{recording.path}:{number}: not a case as the recordings' README describes it: {why}"
-        ) from error
-
-
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    number = 0
-    try:
-        for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-            if line.strip():
-                yield number, json.loads(line)
-    except ValueError as error:
-        raise RecordingError(f"{path}:{number}: not JSON: {error}; each line is to be one case") from error
-
-
-def add_case(recording: Recording, content: dict[str, Any]) -> Case:
-    frames: list[Frame] = content["frames"]
-    if not frames:
-        raise ValueError("it has no frames")
-    protocol = "MsgPack:1" if is_msgpack(frames) else "ProtoBuf:1"
-    if recording.protocol not in ("", protocol):
-        raise ValueError(f"it is {protocol}, the cases above are {recording.protocol}")
-    recording.protocol = protocol
-    case = Case(
-        recording=recording,
-        index=len(recording.cases),
-        id=content["id"],
-        kind=_kind(content),
-        orders=content["calls"],
-        results=content["results"],
-        reference_server_failed=bool(content.get("reference_server_failed")),
-        sent=read_frames(frames),
-        recorded={key: value for key, value in content.items() if key != "frames"},
-    )
-    recording.cases.append(case)
-    return case
-
-
-def _kind(content: dict[str, Any]) -> str:
-    if "request" in content:
-        return HTTP
-    if "tls_sni" in content:
-        return CERTIFICATE
-    if content.get("subsystem") == "stream":
-        return STREAM
-    raise ValueError("it is neither a request nor a stream nor a handshake")

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 import yaml
-from conformance.author_values import author_value
-from conformance.differences import UNRECORDED, Comparable
-from conformance.frames import UNREADABLE, PdkCall, Sent, Step
+from conformance.comparable import UNRECORDED, Comparable
+from conformance.frames import UNREADABLE, NoAnswer, PdkCall, Sent, Step
 from conformance.known_differences import GATEWAY, judge
-from conformance.messages_of_calls import as_recorded_result, meaning
-from conformance.probe_server import Event, ProbeServer
+from conformance.probe_server import ProbeServer
 from conformance.recordings import CERTIFICATE, FOLDER, HTTP, STREAM, Case, Recording, cases, node_id, recordings
+from conformance.values import as_recorded_result, author_value, meaning
 from fake_kong import DEADLINE
+from kong_pdk.wire.interface import as_text
 from local_servers import http_service, tcp_service
 from running_gateway import RunningGateway, parse_response, recorded_upstream
 
@@ -89,7 +89,7 @@ class Setups:
         self._stack.enter_context(probe.serving())
         (prefix / "dump.json").write_text(probe.dump(kind))
         (prefix / "kong.yml").write_text(kong_yml)
-        (prefix / "pluginsocket.proto").write_text(recording.interface_file())
+        (prefix / "pluginsocket.proto").write_text(as_text(recording.interface()))
         environment = {
             "KONG_DECLARATIVE_CONFIG": str(prefix / "kong.yml"),
             "KONG_PLUGINS": "bundled,probe",
@@ -123,18 +123,18 @@ class Setups:
 def with_ports(stream_yml: str, ports: dict[int, int], services: dict[int, int]) -> str:
     """Give the recorded configuration of streams with this run's ports."""
 
-    def with_port(value: Any, name: str = "") -> Any:
+    def here(value: Any, name: str = "") -> Any:
         if isinstance(value, dict):
-            return {key: with_port(item, key) for key, item in value.items()}
+            return {key: here(item, key) for key, item in value.items()}
         if isinstance(value, list):
-            return [with_port(item) for item in value]
+            return [here(item) for item in value]
         if name == "port":
             return {**ports, **services}.get(value, value)
         if isinstance(value, str):
             return re.sub(r"\b\d+\b", lambda found: str(services.get(int(found[0]), found[0])), value)
         return value
 
-    return json.dumps(with_port(yaml.safe_load(stream_yml)))
+    return json.dumps(here(yaml.safe_load(stream_yml)))
 
 
 def globally_applied(port: int, note: str) -> str:
@@ -200,39 +200,37 @@ def play_certificate(case: Case, setup: Setup) -> None:
 
 def compare_calls(case: Case, setup: Setup) -> None:
     """Compare Kong's answers to all calls, and the values that an author's handler would get from them."""
-    comparable, observed = setup.comparable, setup.probe.observed(case)
-    for ours, theirs in zip(observed.events, case.events, strict=False):
+    comparable, events = setup.comparable, setup.probe.observed(case)
+    for ours, theirs in zip(events, case.events, strict=False):
         for call, recorded in zip(ours.pdk_calls, theirs.pdk_calls, strict=False):
             if recorded.answer is UNREADABLE:
                 assert case.reference_server_failed
                 call.answer = UNREADABLE
-    assert [answers(comparable, event) for event in observed.events] == [
-        answers(comparable, event) for event in case.events
-    ]
+    assert [answers(comparable, event) for event in events] == [answers(comparable, event) for event in case.events]
     if case.reference_server_failed:
         return
-    for ours, theirs in zip(observed.events, case.events, strict=True):
+    for ours, theirs in zip(events, case.events, strict=True):
         first = case.orders_come_first
         made = zip(case.results_of(ours.phase), ours.pdk_calls[first:], theirs.pdk_calls[first:], strict=False)
         for result, call, recorded in made:
             assert result["method"] == call.method
-            if (
-                not recorded.refused
-            ):  # The recording server also noted a value for calls whose answer it did not wait for.
+            if not recorded.refused:  # the recording server noted a value where it did not wait for one, too
                 values = (as_recorded_result(call), result["value"])
-                got, expected = (author_value(case, call.method, value) for value in values)
-                assert comparable.result(call.function, got) == comparable.result(call.function, expected)
+                got, wanted = (author_value(case, call.method, value) for value in values)
+                assert comparable.result(call.function, got) == comparable.result(call.function, wanted)
     started = case.recording.start_of(case.events[0].instance, case) if case.events else None
     if started is not None and case.kind != HTTP:
-        assert configuration(setup, observed.config) == configuration(setup, json.loads(started.call.config))
+        config = setup.probe.started[(events[0].instance or 0) - 1]
+        assert configuration(setup, config) == configuration(setup, json.loads(started.call.config))
 
 
-def answers(comparable: Comparable, event: Event | Sent) -> Any:
+def answers(comparable: Comparable, event: Sent) -> Any:
     """Give the answers of an event in a shape that is the same in every run."""
 
     def answer(call: PdkCall) -> Any:
-        result = comparable.result(call.function, meaning(call)) if call.answered else meaning(call)
-        return (call.method, call.answer.method, result) if isinstance(call.answer, Step) else (call.method, result)
+        said = meaning(call)
+        said = said if isinstance(said, NoAnswer) else comparable.result(call.function, said)
+        return (call.method, call.answer.method, said) if isinstance(call.answer, Step) else (call.method, said)
 
     return event.phase, [answer(call) for call in event.pdk_calls]
 

@@ -2,24 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance import written_cases
-from conformance.frames import NOTHING, Step
-from conformance.kong_answers import Difference
+from conformance.frames import NOTHING, PdkCall, Sent, Step
 from conformance.recordings import Case, Recording, recordings
-from conformance.replay import with_id, with_instance
-from conformance.replayed_servers import Servers, servers_of
-from kong_pdk.wire import protobuf_codec
-from kong_pdk.wire.calls import CloseInstance, HandleEvent
+from conformance.replay import REPLAYS, Difference, Servers, servers_of, with_id, with_instance
+from kong_pdk.wire import msgpack_codec, protobuf_codec
+from kong_pdk.wire.calls import CloseInstance, HandleEvent, StartInstance
+from kong_pdk.wire.pdk_functions import METHODS
+from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
+from kong_pdk.wire.pdk_values.protobuf_results import encode_result
 from msgpack import unpackb
 
 BOTH = ["MsgPack:1", "ProtoBuf:1"]
 PATH = ("kong.request.get_path", [], "/strip")
 LATIN = b"caf\xe9".decode("utf-8", "surrogateescape")
+IDS = itertools.count(1)
+
+Written = tuple[str, list[Any], Any]
+"""A call: method, arguments, and Kong's value; NOTHING where Kong refuses it."""
+
+
+def written_case(protocol: str, phase: str, made: Sequence[Written], results: Sequence[Any], body: bytes = b"") -> Case:
+    """A request in which a handler makes calls. Over MsgPack:1 the steps come on two connections in turn.
+
+    :param results: the values of the answered calls, as the recording server would note them.
+    """
+    id = next(IDS)
+    orders = {phase: [[method, args] for method, args, _ in made]}
+    start, event = StartInstance("probe", b'{"__seq__": 1}'), HandleEvent(1, phase)
+    calls = [("kong.request.get_header", ["x-probe"], json.dumps({**orders, "case": id})), *made]
+    if protocol == "MsgPack:1":
+        argument = {"InstanceId": 1, "EventName": phase}
+        raw_event = msgpack_codec.encode_request(1, "plugin.HandleEvent", [argument])
+        pdk_calls = [
+            PdkCall(method, args, _step(method, value, number % 2))
+            for number, (method, args, value) in enumerate(calls)
+        ]
+    else:
+        raw_event = protobuf_codec.encode_call(2, event)
+        pdk_calls = [
+            PdkCall(
+                method,
+                encode_arguments(METHODS[method], args),
+                value if value is NOTHING else encode_result(METHODS[method], value),
+            )
+            for method, args, value in calls
+        ]
+    headers = [["host", "h.test"], ["x-empty", ""]]
+    content = {
+        "id": id,
+        "request": {"method": "POST", "path": "/strip?a=1&flag", "headers": headers, "body_hex": body.hex()},
+        "response": {"status": 200, "headers": headers, "body_hex": ""},
+        "calls": orders,
+        "results": [
+            {"phase": phase, "method": method, "value": value}
+            for (method, _, _), value in zip(made, results, strict=False)
+        ],
+    }
+    sent = [Sent(1, REPLAYS[protocol].start_request(start), start, 1), Sent(1, raw_event, event, 1, pdk_calls)]
+    return Case(Recording(Path(f"written-{protocol[:-2].lower()}.jsonl"), protocol), content, sent)
+
+
+def _step(method: str, value: Any, conn: int) -> Any:
+    data = NOTHING if value is None else value
+    return NOTHING if value is NOTHING else Step(msgpack_codec.step_method(method), data, conn)
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +82,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture
 def play(servers: Servers) -> Any:
-    """Play a case with a replay of its own."""
-
-    def play(case: Case) -> None:
-        replay = servers.new_replay(case)
-        try:
-            replay.play(case)
-        finally:
-            replay.close()
-
-    return play
+    return lambda case: servers.replay(case).play(case)
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -53,9 +97,9 @@ def play(servers: Servers) -> Any:
         pytest.param([("kong.client.get_protocol", [], NOTHING)], [], id="Kong refuses the phase"),
     ],
 )
-def test_correct_calls(protocol: str, made: list[written_cases.Written], results: list[Any], play: Any) -> None:
+def test_correct_calls(protocol: str, made: list[Written], results: list[Any], play: Any) -> None:
     """Correct calls and values pass."""
-    play(written_cases.case(protocol, "rewrite", made, results))
+    play(written_case(protocol, "rewrite", made, results))
 
 
 HEADER = ("kong.request.get_header", ["x"], "1")
@@ -65,24 +109,24 @@ METHOD = ("kong.request.get_method", [], "GET")
 
 @pytest.mark.parametrize("protocol", BOTH)
 @pytest.mark.parametrize(
-    ("calls", "why"),
+    ("given", "why"),
     [
         ([PATH, METHOD], r"get_method\(\) was called, no call was recorded"),
         ([METHOD], r"get_method\(\) was called, kong.request.get_path\(\) was recorded"),
         ([], r"the handler ended, kong.request.get_path\(\) was recorded"),
     ],
 )
-def test_wrong_calls(protocol: str, calls: list[written_cases.Written], why: str, play: Any) -> None:
+def test_wrong_calls(protocol: str, given: list[Written], why: str, play: Any) -> None:
     """An additional, a different and a missing call are reported."""
     with pytest.raises(Difference, match=why):
-        play(_with_orders(written_cases.case(protocol, "rewrite", [PATH], ["/strip"]), calls))
+        play(_with_orders(written_case(protocol, "rewrite", [PATH], ["/strip"]), given))
 
 
 @pytest.mark.parametrize("protocol", BOTH)
 def test_wrong_argument(protocol: str, play: Any) -> None:
     """A different argument is reported."""
     with pytest.raises(Difference, match="'y'"):
-        play(_with_orders(written_cases.case(protocol, "rewrite", [HEADER], ["1"]), [OTHER_HEADER]))
+        play(_with_orders(written_case(protocol, "rewrite", [HEADER], ["1"]), [OTHER_HEADER]))
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -90,12 +134,12 @@ def test_wrong_argument(protocol: str, play: Any) -> None:
 def test_wrong_value(protocol: str, value: Any, play: Any) -> None:
     """A different value is reported, also if only its type differs."""
     with pytest.raises(Difference, match="but the recorded one"):
-        play(written_cases.case(protocol, "rewrite", [HEADER], [value]))
+        play(written_case(protocol, "rewrite", [HEADER], [value]))
 
 
-def _with_orders(case: Case, calls: list[written_cases.Written]) -> Case:
+def _with_orders(case: Case, given: list[Written]) -> Case:
     """Give a case whose orders for our probe differ from the recorded ones."""
-    other = written_cases.case(case.protocol, "rewrite", calls, [])
+    other = written_case(case.protocol, "rewrite", given, [])
     case.events[0].pdk_calls[0].answer = other.events[0].pdk_calls[0].answer
     return case
 
@@ -105,25 +149,25 @@ def test_query_arguments_by_stock_messages(args: list[Any], play: Any) -> None:
     """Kong raises on an argument without a value and the recorded handler stopped; ours continues."""
     answer = {"flag": NOTHING, "a": "1", "none": None}[args[0]]
     results = [] if answer is NOTHING else [answer, "/strip"]
-    play(written_cases.case("ProtoBuf:1", "access", [("kong.request.get_query_arg", args, answer), PATH], results))
+    play(written_case("ProtoBuf:1", "access", [("kong.request.get_query_arg", args, answer), PATH], results))
 
 
 @pytest.mark.parametrize("name", ["x-empty", "x-none"])
 def test_empty_headers_in_log_by_stock_messages(name: str, play: Any) -> None:
     """No message tells empty headers from absent ones: our server searches all headers."""
     status = ("kong.response.get_status", [], 200)
-    play(written_cases.case("ProtoBuf:1", "log", [("kong.response.get_header", [name], None), status], [None, 200]))
+    play(written_case("ProtoBuf:1", "log", [("kong.response.get_header", [name], None), status], [None, 200]))
 
 
 def test_large_body_over_msgpack(play: Any) -> None:
     """Kong would raise without an answer: our server asks first, and its handler continues."""
     made = [("kong.request.get_raw_body", [], NOTHING), PATH]
-    play(written_cases.case("MsgPack:1", "access", made, [], body=b"x" * 9000))
+    play(written_case("MsgPack:1", "access", made, [], body=b"x" * 9000))
 
 
 def test_steps_on_other_connections(play: Any) -> None:
     """Kong takes a connection from its pool for every step."""
-    case = written_cases.case("MsgPack:1", "access", [PATH, PATH, PATH], ["/strip"] * 3)
+    case = written_case("MsgPack:1", "access", [PATH, PATH, PATH], ["/strip"] * 3)
     answers = [call.answer for call in case.events[0].pdk_calls]
     assert len({answer.conn for answer in answers if isinstance(answer, Step)}) == 2
     play(case)

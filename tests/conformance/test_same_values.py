@@ -12,9 +12,19 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from conformance.differences import Comparable, shape
-from conformance.same_values_kong import MSGPACK, PROTOBUF, PROTOBUF_EXTENDED, WAYS, Kong, Outcome, running
-from conformance.same_values_scenarios import SCENARIOS, STOCK_FUNCTIONS, Call
+from conformance.comparable import Comparable, shape
+from conformance.same_values import (
+    MSGPACK,
+    PROTOBUF,
+    PROTOBUF_EXTENDED,
+    SCENARIOS,
+    STOCK_FUNCTIONS,
+    WAYS,
+    Call,
+    Kong,
+    Outcome,
+    running,
+)
 from kong_pdk.wire.interface import EXTENDED
 from local_servers import http_service
 from running_gateway import recorded_upstream
@@ -111,14 +121,14 @@ def together(decisive: set[str]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("way", "name"), together(ENDS))
 def test_handlers_get_the_same(outcome, kongs, way, name):
-    ours, reference = (Compared(kongs[each], outcome(each, name)) for each in (way, MSGPACK))
-    assert set(ours.outcome.got) == set(reference.outcome.got)
+    here, there = (Compared(kongs[each], outcome(each, name)) for each in (way, MSGPACK))
+    assert set(here.outcome.got) == set(there.outcome.got)
     for phase, calls in SCENARIOS[name].orders().items():
-        pairs = zip(calls, ours.outcome.got.get(phase, []), reference.outcome.got.get(phase, []), strict=False)
+        pairs = zip(calls, here.outcome.got.get(phase, []), there.outcome.got.get(phase, []), strict=False)
         for call, got, expected in pairs:
             if name == LARGE and call[0] == "kong.request.get_raw_body":
                 continue  # It has its own test.
-            compare(way, call, ours.value(call, got), reference.value(call, expected), f"{phase}: {call}")
+            compare(way, call, here.value(call, got), there.value(call, expected), f"{phase}: {call}")
 
 
 class Compared:
@@ -139,7 +149,7 @@ class Compared:
     def response(self) -> tuple[Any, ...]:
         outcome = self.outcome
         headers = [pair for pair in outcome.headers if pair[0].lower() not in MEASURED]
-        return outcome.status, self._comparable.headers(headers), self._comparable.body(outcome.body)
+        return (outcome.status, self._comparable.headers(headers), self._comparable.body(outcome.body))
 
 
 def compare(way: str, call: Call, got: tuple[Any, ...], expected: tuple[Any, ...], what: str) -> None:
@@ -173,12 +183,12 @@ def assert_part(got: Any, expected: Any, what: str) -> None:
 
 @pytest.mark.parametrize(("way", "name"), together(WRITES))
 def test_clients_and_services_get_the_same(outcome, kongs, way, name):
-    ours, reference = (Compared(kongs[each], outcome(each, name)).response() for each in (way, MSGPACK))
+    here, there = (Compared(kongs[each], outcome(each, name)).response() for each in (way, MSGPACK))
     if name in OTHER_ANSWERS:
-        assert ours[0] == reference[0]
-        assert (ours[-1], reference[-1][:6]) == (b"", b"<html>")
+        assert here[0] == there[0]
+        assert (here[-1], there[-1][:6]) == (b"", b"<html>")
     else:
-        assert ours == reference
+        assert here == there
 
 
 def test_a_large_body_is_read_from_its_file_or_reported(outcome):

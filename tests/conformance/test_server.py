@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from conformance.known_differences import SERVER, judge
 from conformance.recordings import Case, cases
-from conformance.replayed_servers import Servers, servers_of
+from conformance.replay import Servers, servers_of
 from unit.server.server_process import MODES
 
 

@@ -17,7 +17,7 @@ def made(kong, function, args):
 class Plugin:
     def __init__(self, config):
         self.folder = Path(config["folder"])
-        self.orders = pickle.loads((self.folder / "orders").read_bytes())  # Written by the test.
+        self.orders = pickle.loads((self.folder / "orders").read_bytes())  # written by the test
 
     def _run(self, kong, phase):
         scenario, _ = kong.request.get_header("x-scenario")
