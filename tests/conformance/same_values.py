@@ -7,6 +7,7 @@ import http.client
 import json
 import pickle
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -143,9 +144,10 @@ def running(way: str, folder: Path, upstream_port: int) -> Iterator[Kong]:
     environment = {"KONG_PYTHON_INTERFACE_FILE": str(interface)}
     plugin = (_FOLDER / "plugins/same-values.py").read_text("utf-8")
     with contextmanager(serving)(folder, "threads") as serve:
-        served = serve(plugin, "--protocol", way.partition("-")[0], **environment)
-        command: Any = served.process.args
-        dump = subprocess.run([*command, "--dump"], env=environment, capture_output=True, check=True).stdout
+        protocol = ("--protocol", way.partition("-")[0])
+        served = serve(plugin, *protocol, **environment)
+        query = [sys.executable, "-m", "kong_pdk.server", "-d", str(folder / "plugins"), *protocol, "--dump"]
+        dump = subprocess.run(query, env=environment, capture_output=True, check=True).stdout
         (folder / "dump.json").write_bytes(dump)
         settings = {
             "KONG_DECLARATIVE_CONFIG": str(folder / "kong.yml"),
