@@ -91,13 +91,18 @@ def test_an_answer_that_is_not_http(simple: Running, upstream: Upstream) -> None
 
 
 def test_an_idle_connection_that_the_upstream_has_closed_is_not_used(simple: Running, upstream: Upstream) -> None:
+    closed = threading.Event()
+
     def answer(seen: Seen, connection: socket.socket) -> None:
         connection.sendall(plain(b"ok"))
         connection.shutdown(socket.SHUT_WR)
+        closed.set()
 
     upstream.answer = answer
     for _ in range(3):
+        closed.clear()
         assert simple.request("POST", "/").status == 200
+        assert closed.wait(DEADLINE)
 
 
 @pytest.mark.parametrize(
