@@ -12,8 +12,8 @@ def shows_message(message: str) -> str:
 
 def wait_for_message(container: Kong, message: str) -> None:
     container.wait_for(
-        lambda: f"Python shows_message {message} to" in container.request().headers.get("x-hello-from-python", ""),
-        f"py-hello shows_message {message}",
+        lambda: f"Python says {message} to" in container.request().headers.get("x-hello-from-python", ""),
+        f"py-hello says {message}",
     )
 
 
