@@ -10,9 +10,7 @@ from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
-from kong_pdk.gateway.declarative import DeclarativeError, load_settings
 from kong_pdk.gateway.gateway_settings import BUNDLED, Settings
-from kong_pdk.gateway.key_auth import KEY_AUTH
 
 from embedded_kong import kong_conf, kong_prefix
 from embedded_kong.console import CommandError, Console
@@ -209,6 +207,10 @@ def _init() -> int:
 
 
 def _parse(settings: Settings, file: Path) -> None:
+    # Not at the top: the health check runs another command every ten seconds, which needs none of this.
+    from kong_pdk.gateway.declarative import DeclarativeError, load_settings
+    from kong_pdk.gateway.key_auth import KEY_AUTH
+
     external = [name for name in settings.plugins if name not in BUNDLED]
     if external:
         # Kong 3.9.3 fails here with a Lua error, and a script that relies on the command must notice.

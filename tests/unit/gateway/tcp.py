@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+from kong_pdk.gateway.app import StreamSubsystem
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.phases import Registry
-from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS, StreamSubsystem
+from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS
 
 from .conftest import DEADLINE, PythonPlugin, Running
 

@@ -38,7 +38,7 @@ from kong_pdk.gateway.response_headers import (
     with_length,
 )
 from kong_pdk.gateway.routing import Router, route
-from kong_pdk.gateway.stream.routes import StreamSubsystem
+from kong_pdk.gateway.stream.routes import StreamRouter
 from kong_pdk.gateway.tunnel import Tunnel
 from kong_pdk.gateway.upstream import Connections, Failure, Sender
 
@@ -47,6 +47,14 @@ CLIENT_CLOSED_REQUEST = 499
 # For these statuses nginx closes the connection without a response.
 _CLOSE_SILENTLY = frozenset({444, CLIENT_CLOSED_REQUEST})
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
+
+
+@dataclass(frozen=True)
+class StreamSubsystem:
+    """The routes and plugins for TCP connections. Plugins have other instances than in the HTTP subsystem."""
+
+    router: StreamRouter
+    registry: Registry
 
 
 @dataclass

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from kong_pdk.gateway.access_log import AccessLog, StreamAccessLog
-from kong_pdk.gateway.app import Application, Generation
+from kong_pdk.gateway.app import Application, Generation, StreamSubsystem
 from kong_pdk.gateway.balancer import Balancer
 from kong_pdk.gateway.declarative import DeclarativeError, load_settings, skipped_plugins
 from kong_pdk.gateway.declarative.core_schema import Field
@@ -29,7 +29,7 @@ from kong_pdk.gateway.routing import Router
 from kong_pdk.gateway.servers import PluginServerError, PluginServers
 from kong_pdk.gateway.status import Status
 from kong_pdk.gateway.stream.proxy import StreamProxy
-from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS, StreamRouter, StreamSubsystem
+from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS, StreamRouter
 from kong_pdk.gateway.tls import load_certificates, server_context
 from kong_pdk.gateway.upstream import Connections
 from kong_pdk.gateway.vaults import Resolver, Vaults

@@ -9,7 +9,6 @@ from typing import Any
 
 from kong_pdk.gateway.entities import Config, Route, Service
 from kong_pdk.gateway.exchange import Endpoints
-from kong_pdk.gateway.phases import Registry
 
 STREAM_PROTOCOLS = frozenset({"tcp", "tls", "tls_passthrough", "udp"})
 
@@ -116,11 +115,3 @@ def _place_faults(place: Mapping[str, Any], path: tuple[str | int, ...]) -> Iter
             ipaddress.ip_network(ip, strict=False)
         except ValueError:
             yield (*path, "ip"), f"invalid ip or cidr range: '{ip}'"
-
-
-@dataclass(frozen=True)
-class StreamSubsystem:
-    """The routes and plugins for TCP connections. Plugins have other instances than in the HTTP subsystem."""
-
-    router: StreamRouter
-    registry: Registry
