@@ -30,8 +30,8 @@ from kong_pdk.plugin import (
 from kong_pdk.protocol import PROTOCOLS
 from kong_pdk.server.listener import QUEUE_SIZE
 from kong_pdk.server.serving import serve_alone, serve_by_workers
-from kong_pdk.server.single_file import become_master, hand_over
-from kong_pdk.server.worker import Loaded
+from kong_pdk.server.single_file import become_master
+from kong_pdk.server.worker import Loaded, hand_over
 from kong_pdk.settings import LOG_FORMAT, log_level
 
 _log = logging.getLogger(__name__)
@@ -252,7 +252,7 @@ def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str]
     for warning in plugin.warnings:
         _log.warning("%s", warning)
     if options.dump:
-        _print_dump([plugin.describe()], options.protocol)
+        _print_dump([plugin], options.protocol)
         return 0
     paths = [Path(options.kong_prefix) / socket for socket in _sockets(name, options.socket_name)]
     chosen = _choose(options, lambda: [plugin])

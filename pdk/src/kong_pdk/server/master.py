@@ -12,9 +12,8 @@ import os
 import selectors
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from kong_pdk.logs import NOTICE
@@ -23,6 +22,7 @@ from kong_pdk.server import control_channel, engine
 from kong_pdk.server.fork_hooks import STOP_SIGNALS, blocked_signals
 from kong_pdk.server.instance_store import Content, InstanceTable, WorkerState
 from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
+from kong_pdk.server.parent_process import PARENT_CHECK_SECONDS, ParentProcess
 from kong_pdk.server.step_forwarding import make_inbox
 from kong_pdk.server.worker import WorkerSockets
 from kong_pdk.wire.msgpack_codec import Message, Messages, Notification, Request, encode_notification, encode_response
@@ -30,8 +30,6 @@ from kong_pdk.wire.wire_errors import WireError
 
 _log = logging.getLogger(__name__)
 _CHUNK = 64 * 1024
-
-PARENT_CHECK_SECONDS = 0.5
 
 MOST_PAUSE = 5.0
 """Seconds at most between the starts of a worker that ends again and again."""
@@ -50,41 +48,6 @@ ANSWER_SECONDS = 3.0
 
 STOP_SECONDS = 7.0
 """A worker that was told to stop is killed after this time: it drains for 3 s, and may take 3 s more to end."""
-
-
-class Parent:
-    """The process that started this one.
-
-    It is not watched where this process is meant to outlive it: where process 1 started it, or SIGHUP is ignored
-    (``nohup``).
-    """
-
-    def __init__(self) -> None:
-        self._pid = os.getppid()
-        self.is_watched = self._pid > 1 and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
-
-    def has_ended(self) -> bool:
-        """Whether the parent is watched and has ended."""
-        if not self.is_watched or os.getppid() == self._pid:
-            return False
-        _log.info("the process that started this server has ended")
-        return True
-
-
-def watch_parent(ended: Callable[[], None]) -> None:
-    """Call ``ended``, on a thread of its own, once the parent has ended."""
-    parent = Parent()
-    if not parent.is_watched:
-        return
-
-    def watch() -> None:
-        stopped = threading.Event()
-        while not stopped.wait(PARENT_CHECK_SECONDS):
-            if parent.has_ended():
-                ended()
-                return
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 class WorkerProcess:
@@ -247,7 +210,7 @@ class Master:
         self._workers: dict[int, WorkerProcess] = {}
         self._due = dict.fromkeys(range(mode.workers), 0.0)
         self._failures = dict.fromkeys(range(mode.workers), 0)
-        self._parent = Parent()
+        self._parent = ParentProcess()
         self._inboxes = [make_inbox() for _ in range(mode.workers)]
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._listeners = Listeners(paths, queue_size)

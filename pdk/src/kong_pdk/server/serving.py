@@ -34,7 +34,7 @@ def serve_alone(plugin: Plugin, paths: list[Path], queue_size: int = QUEUE_SIZE)
     """
     from kong_pdk.interface_file import interface
     from kong_pdk.server.fork_hooks import detach_children
-    from kong_pdk.server.master import watch_parent
+    from kong_pdk.server.parent_process import watch_parent
     from kong_pdk.server.server import Server
 
     logs.restore()

@@ -16,38 +16,8 @@ from kong_pdk import logs
 from kong_pdk.mode import Mode
 from kong_pdk.plugin import Plugin, PluginError, Source, import_problem
 from kong_pdk.server.serving import serve_by_workers
-from kong_pdk.server.worker import Loaded
+from kong_pdk.server.worker import Loaded, ReachedServer, run_as_worker
 from kong_pdk.settings import LOG_FORMAT, log_level
-
-_is_worker = False
-
-
-class ReachedServer(BaseException):
-    """Raised in a worker where the plugin's file would start its server.
-
-    Not an ``Exception``, which the file might catch.
-    """
-
-    def __init__(self, checked: Callable[[], Plugin]) -> None:
-        """:param checked: gives the plugin, or raises PluginError."""
-        super().__init__()
-        self.checked = checked
-
-
-def run_as_worker() -> None:
-    """Make :func:`hand_over` raise, so that the plugin's file ends where it would start its server."""
-    global _is_worker
-    _is_worker = True
-
-
-def hand_over(checked: Callable[[], Plugin]) -> None:
-    """End the plugin's file here if a worker runs it.
-
-    :param checked: gives the plugin, or raises PluginError.
-    :raises ReachedServer: a worker runs the file.
-    """
-    if _is_worker:
-        raise ReachedServer(checked)
 
 
 def become_master(plugin: Plugin, mode: Mode, paths: Iterable[Path], options: argparse.Namespace) -> NoReturn:
@@ -117,7 +87,4 @@ def _loaded(checked: Callable[[], Plugin], no_lua_style: bool) -> Loaded:
 
 
 if __name__ == "__main__":
-    # The plugin's file imports this module by its name, so `_is_worker` must be set there, not in `__main__`.
-    from kong_pdk.server import single_file  # noqa: PLW0406
-
-    sys.exit(single_file.main())
+    sys.exit(main())

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from kong_pdk.wire.interface import Interface
 
 
+_is_worker = False  # True while a worker runs the own file of its plugin, which must not start a server
+
+
 @dataclass
 class Loaded:
     """The plugins that a worker serves, and the error messages of the plugins that do not load."""
@@ -32,6 +35,34 @@ class Loaded:
 
 
 Load = Callable[[], Loaded]
+
+
+class ReachedServer(BaseException):
+    """Raised in a worker where the plugin's file would start its server.
+
+    Not an ``Exception``, which the file might catch.
+    """
+
+    def __init__(self, checked: Callable[[], Plugin]) -> None:
+        """:param checked: gives the plugin, or raises PluginError."""
+        super().__init__()
+        self.checked = checked
+
+
+def run_as_worker() -> None:
+    """Make :func:`hand_over` raise, so that the plugin's file ends where it would start its server."""
+    global _is_worker
+    _is_worker = True
+
+
+def hand_over(checked: Callable[[], Plugin]) -> None:
+    """End the plugin's file here if a worker runs it.
+
+    :param checked: gives the plugin, or raises PluginError.
+    :raises ReachedServer: a worker runs the file.
+    """
+    if _is_worker:
+        raise ReachedServer(checked)
 
 
 @dataclass
