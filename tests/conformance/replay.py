@@ -220,7 +220,7 @@ class MsgpackReplay(Replay):
     def _ask(self, conn: int, raw: bytes) -> Any:
         kong: MsgpackKong = self._kong(conn, MsgpackKong)
         _, number, *_ = unpackb(raw, raw=True, strict_map_key=False)
-        return kong.result(kong.side.send(raw, number))
+        return kong.result(kong.side.raw_request(raw, number))
 
 
 def _raw_step(step: Step) -> bytes:
@@ -289,7 +289,7 @@ class ProtobufReplay(Replay):
     def _send(self, conn: int, raw: bytes) -> ProtobufKong:
         kong: ProtobufKong = self._kong(conn, ProtobufKong)
         sequence, call = protobuf_codec.decode_call(raw)
-        kong.socket.sendall(kong.side.send(raw, sequence, isinstance(call, HandleEvent)))
+        kong.socket.sendall(kong.side.raw_call(raw, sequence, isinstance(call, HandleEvent)))
         return kong
 
 

@@ -39,6 +39,7 @@ class ProtobufSide:
     """ProtoBuf:1: an event and its PDK calls stay on one connection."""
 
     def __init__(self) -> None:
+        self._frames = protobuf_codec.Frames()
         self._received: deque[bytes] = deque()
         self._sequence = 0
         self._in_event = False
@@ -46,10 +47,10 @@ class ProtobufSide:
 
     def call(self, sequence: int, call: Call) -> bytes:
         """Make an ``RpcCall``."""
-        return self.send(protobuf_codec.encode_call(sequence, call), sequence, isinstance(call, HandleEvent))
+        return self.raw_call(protobuf_codec.encode_call(sequence, call), sequence, isinstance(call, HandleEvent))
 
-    def send(self, rpc_call: bytes, sequence: int, is_event: bool) -> bytes:
-        """Make a frame of an ``RpcCall`` whose bytes are at hand."""
+    def raw_call(self, rpc_call: bytes, sequence: int, is_event: bool) -> bytes:
+        """Make a frame of the bytes of an ``RpcCall``, whose answer is expected next."""
         self._sequence, self._in_event, self._method = sequence, is_event, None
         return protobuf_codec.frame(rpc_call)
 
@@ -58,20 +59,15 @@ class ProtobufSide:
         return protobuf_codec.frame(result)
 
     def feed(self, data: bytes) -> None:
-        """Take what was received."""
-        if data:
-            self._received.append(data)
-
-    def next_frame(self) -> bytes | None:
-        """Give the content of the next frame, whatever it is.
+        """Take what was received.
 
         :raises WireError: a length that no frame has.
         """
-        cut = protobuf_codec.first_message(self._received)
-        if cut is None:
-            return None
-        frame, self._received = cut
-        return frame
+        self._received += self._frames.feed(data)
+
+    def next_frame(self) -> bytes | None:
+        """Give the content of the next frame, of any kind; None until a whole one has come."""
+        return self._received.popleft() if self._received else None
 
     def next(self) -> PdkCall | Answered | None:
         """Give the next PDK call of the event, or the answer, which is the last thing that the server says.
@@ -91,7 +87,7 @@ class ProtobufSide:
         sequence, answer = protobuf_codec.decode_return(frame)
         if sequence != self._sequence:
             raise WireError(f"the plugin server answered call {sequence} in place of {self._sequence}")
-        if self._received:
+        if self._received or self._frames.partial:
             raise WireError("the plugin server sent more than its answer")
         return Answered(answer)
 
@@ -106,15 +102,15 @@ class MsgpackSide:
 
     def request(self, id: int, method: str, *args: object) -> bytes:
         """Make a request."""
-        return self.send(msgpack_codec.encode_request(id, method, args), id)
+        return self.raw_request(msgpack_codec.encode_request(id, method, args), id)
 
     def step(self, id: int, call: PdkCall, value: object) -> bytes:
         """Make the request that brings the value of a PDK call; None is a value that is not there."""
         data = {} if value is None else {"Data": value}
         return self.request(id, msgpack_codec.step_method(call.method), {"EventId": call.event, **data})
 
-    def send(self, request: bytes, id: int) -> bytes:
-        """Send a request whose bytes are at hand."""
+    def raw_request(self, request: bytes, id: int) -> bytes:
+        """Give back the bytes of a request, whose response is expected next."""
         self._id = id
         return request
 

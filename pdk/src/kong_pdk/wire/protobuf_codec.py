@@ -18,7 +18,7 @@ from kong_pdk.wire.text import decode, encode
 from kong_pdk.wire.wire_errors import WireError
 
 MAX_FRAME = 256 * 1024 * 1024
-"""Bytes of a message. A longer message means that the peer speaks another protocol: Kong's largest body is smaller."""
+"""Bytes of a message. A longer one means that the peer speaks another protocol: Kong's default limit is smaller."""
 
 _LENGTH = struct.Struct("=I")  # native byte order, as Kong writes it on the same machine
 
