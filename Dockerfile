@@ -51,7 +51,7 @@ CMD ["kong", "docker-start"]
 
 # The dependencies in a layer of their own: a change of our code does not fetch them again. All of them are
 # wheels; no compiler is needed. pip trusts the system's certificates and not its own: those that the base brings,
-# or those of the building machine. Their own tests and the sources of their compiled modules are left out.
+# or those of the building machine. Tests of the dependencies, and the sources of their compiled modules, are removed.
 COPY pdk/pyproject.toml pdk/README.md /tmp/pdk/
 RUN set -eu; \
     host=/tmp/docker/host system=/etc/ssl/certs/ca-certificates.crt; \
@@ -65,7 +65,7 @@ RUN set -eu; \
     pip uninstall --yes kong-python; \
     packages=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
     find "$packages" -depth -type d '(' -name tests -o -name testing ')' -exec rm -r {} ';'; \
-    find "$packages" -type f -name '*.[ch]' -o -type f -name '*.p[xy][dx]' | xargs rm; \
+    find "$packages" -type f '(' -name '*.[ch]' -o -name '*.p[xy][dx]' ')' -delete; \
     # What our own package is built with in the next step, which then needs no network.
     pip download --no-deps --only-binary :all: --dest /tmp/build 'setuptools>=77'; \
     rm -rf /tmp/pdk; \

@@ -95,9 +95,8 @@ class Group:
     def functions(self) -> list[Function]:
         """Its functions, in the order of the source."""
         found = [Function(str(each.pdk_function), each) for each in vars(self.kind).values() if _is_function(each)]
-        return sorted(
-            found, key=lambda function: function.name != self.name
-        )  # a function with the name of its namespace comes first
+        # A function with the name of its namespace comes first.
+        return sorted(found, key=lambda function: function.name != self.name)
 
 
 def _is_function(value: object) -> bool:

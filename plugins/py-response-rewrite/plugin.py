@@ -136,9 +136,8 @@ class Plugin:
         kong.response.clear_header("accept-ranges")
         body = kong.service.response.get_raw_body()
         if not body:
-            if (
-                status == 304 or kong.request.get_method() == "HEAD"
-            ):  # their headers describe a body that they do not have
+            # The headers of such a response describe a body that it does not have.
+            if status == 304 or kong.request.get_method() == "HEAD":
                 _clear(kong, "content-length", *_DIGESTS)
             return
         try:

@@ -21,7 +21,7 @@ from embedded_kong.kong_prefix import pid_file
 
 _GRACEFUL = (signal.SIGQUIT,)
 _FAST = (signal.SIGTERM, signal.SIGINT)
-# nginx has no limit; whoever sends SIGQUIT kills it when it takes too long.
+# nginx has no limit; the sender of SIGQUIT kills it when it takes too long.
 _DRAIN_SECONDS = 3600.0
 # nginx uses these; their default action would end this process.
 _IGNORED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from kong_pdk import __version__
+from kong_pdk.gateway import KONG_VERSION
 
 from embedded_kong.console import CommandError, Console, UsageError
-
-KONG_VERSION = "3.9.3"
 
 Run = Callable[[Namespace, Console], int]
 

@@ -30,7 +30,7 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}{advice}" if text else type(error).__name__
 
 
-def logged(begin: str, error: BaseException, place: Callable[[], str]) -> tuple[str, str]:
+def log_text(begin: str, error: BaseException, place: Callable[[], str]) -> tuple[str, str]:
     """Make the log text of an author's exception. Raises nothing, whatever the exception's own code does.
 
     :param begin: the beginning of the line, which names the plugin and its function.
@@ -66,3 +66,9 @@ def traceback_location(file: Path, error: BaseException) -> tuple[Path, int | No
         if path == file or file.parent in path.parents:
             innermost, line = path, lineno
     return innermost, line
+
+
+def traceback_line(file: Path, error: BaseException) -> str:
+    """Give :func:`traceback_location` as ``FILE:LINE``; an empty text where the traceback has no such line."""
+    found, line = traceback_location(file, error)
+    return f"{found}:{line}" if line else ""

@@ -21,8 +21,13 @@ from kong_pdk.settings import INTERFACE_FILE, PROTOCOL
 from kong_pdk.wire.interface import STOCK, Interface, extend, is_extended, read
 from kong_pdk.wire.wire_errors import InterfaceError
 
+_log = logging.getLogger(__name__)
 PATH = Path(INTERFACE_FILE.default)
 """The file of Kong 3.9, which Kong reads at each start."""
+
+_WHERE = f"Kong 3.9 has it at {PATH}"
+ORIGINAL = ".orig"
+"""The suffix of the original file."""
 
 
 def load(path: Path | None = None) -> Interface | None:
@@ -43,9 +48,6 @@ def load(path: Path | None = None) -> Interface | None:
         return read(text)
     except InterfaceError as error:
         raise InterfaceError(f"{file} is not Kong's interface file: {error}") from error
-
-
-_log = logging.getLogger(__name__)
 
 
 def interface() -> Interface:
@@ -79,11 +81,6 @@ def protocol(option: str | None) -> Protocol:
     return "MsgPack:1" if interface().missing() else "ProtoBuf:1"
 
 
-_WHERE = f"Kong 3.9 has it at {PATH}"
-ORIGINAL = ".orig"
-"""The suffix of the original file."""
-
-
 def main(argv: Sequence[str]) -> int:
     """Run ``kong-python extend-interface``: extend the file, or check whether it is extended.
 
@@ -91,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
     """
     options = _parser().parse_args(list(argv))
     try:
-        print(check(options.path) if options.check else extend_file(options.path))
+        print(check_file(options.path) if options.check else extend_file(options.path))
     except InterfaceError as error:
         print(f"kong-python: {error}", file=sys.stderr)
         return CONFIGURATION_STATUS
@@ -112,16 +109,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def check(path: Path) -> str:
+def check_file(path: Path) -> str:
     """Check that a file has all of our methods.
 
     :return: a message that it does.
     :raises InterfaceError: the file is missing, or lacks methods.
     """
-    interface = load(path)
-    if interface is None:
+    found = load(path)
+    if found is None:
         raise _no_file(path)
-    missing = interface.missing()
+    missing = found.missing()
     if missing:
         raise InterfaceError(
             f"{path} lacks {len(missing)} of our methods, {missing[0]} for one; "
@@ -154,7 +151,7 @@ def extend_file(path: Path) -> str:
         raise InterfaceError(
             f"{path} cannot be replaced ({error.strerror or error}); do it as root, in a Dockerfile before its USER"
         ) from error
-    return f"{check(file)}; the original is {original}" if original.exists() else check(file)
+    return f"{check_file(file)}; the original is {original}" if original.exists() else check_file(file)
 
 
 def _read(file: Path, named: Path) -> str:

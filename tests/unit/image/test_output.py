@@ -7,7 +7,8 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from kong_pdk.image.log_relay import Output, Wakeup
+from kong_pdk.image.log_relay import Output
+from kong_pdk.image.supervision import Wakeup
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_description_survives_json():
 
 def test_plugin_describes_itself():
     plugin = Plugin(HELLO.name, HELLO.file, HELLO.version, 10, HELLO.phases, HELLO.schema, False, cls=object)
-    assert plugin.describe() == HELLO
+    assert Description.from_dict(plugin.to_dict()) == HELLO
 
 
 @pytest.mark.parametrize(

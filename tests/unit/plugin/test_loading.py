@@ -277,7 +277,7 @@ def test_attributes_of_the_module(write, text, expected):
 def test_the_mode_of_a_module(write, text, expected):
     plugin = loaded(write("hello.py", text + ACCESS))
     assert (plugin.engine, plugin.workers) == expected
-    described = Description.from_dict(plugin.describe().to_dict())
+    described = Description.from_dict(plugin.to_dict())
     assert (described.engine, described.workers) == expected
 
 

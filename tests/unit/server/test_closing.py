@@ -68,7 +68,7 @@ def test_it_waits_for_the_last_handler_and_delays_no_other_instance(monkeypatch)
             instances.close(instance.id)
             instances.look_after()
             assert instances.start("probe", b"{}") is not instance
-        assert instances._closings.wait(0.0) == 1
+        assert instances._closing_queue.wait(0.0) == 1
         assert first.count == 0
     assert first.closed.wait(DEADLINE)
 

@@ -42,7 +42,7 @@ class ClientBody:
         headers: RawHeaders,
         folder: Path,
         buffer_size: int,
-        on_spooled: Callable[[Path], None] = lambda file: None,
+        on_spooled: Callable[[Path], None],
     ) -> None:
         self._receive = receive
         self._folder = folder

@@ -11,16 +11,11 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from kong_pdk.gateway.entities import Config
+from kong_pdk.gateway.entities import Config, Consumer, Credential, Route, Service
 from kong_pdk.gateway.gateway_settings import Settings
 from kong_pdk.gateway.nginx_logs import ErrorLog
-
-if TYPE_CHECKING:
-    from kong_pdk.gateway.entities import Consumer, Credential, Route, Service
-
-VERSION = "3.9.3"
 
 
 @dataclass

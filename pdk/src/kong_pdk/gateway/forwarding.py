@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from kong_pdk.gateway.exchange import VERSION, Exchange, RawHeaders, Request
+from kong_pdk.gateway import KONG_VERSION
+from kong_pdk.gateway.exchange import Exchange, RawHeaders, Request
 from kong_pdk.gateway.gateway_settings import Settings
 
 # Headers that are not for the next hop (RFC 9110, 7.6.1), or that the gateway sets itself.
@@ -73,7 +74,7 @@ def upstream_headers(exchange: Exchange, host: bytes, size: int | None) -> RawHe
     """
     request, settings = exchange.request, exchange.node.settings
     headers = exchange.upstream.headers
-    via = f"{request.http_version} kong/{VERSION}".encode()
+    via = f"{request.http_version} kong/{KONG_VERSION}".encode()
     earlier = joined(headers, b"via")
     result: RawHeaders = [
         (b"Via", via if earlier is None else earlier + b", " + via),

@@ -9,10 +9,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kong_pdk.gateway.nginx_logs import LEVELS
 from kong_pdk.interface_file import PATH
 from kong_pdk.plugin import bundled, server_name
 from kong_pdk.plugin.names import key_of
+from kong_pdk.settings import LOG_LEVELS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -138,7 +138,7 @@ class _Reader:
             stream_listen=self._stream_listeners(),
             stream_half_close=self._stream_half_close(),
             admin_listen=self._text("admin_listen") or None,
-            log_level=self._choice("log_level", LEVELS, "notice"),
+            log_level=self._choice("log_level", LOG_LEVELS, "notice"),
             proxy_access_log=self._text("proxy_access_log", "logs/access.log").split()[0],
             proxy_error_log=self._text("proxy_error_log", "logs/error.log").split()[0],
             proxy_stream_access_log=self._text("proxy_stream_access_log", "logs/access.log").split()[0],

@@ -108,9 +108,8 @@ async def _send_alert(connection: socket.socket) -> None:
     try:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(BlockingIOError):
-            connection.recv(
-                LONGEST_HELLO
-            )  # the hello was only peeked at; closing with unread data would lose the alert
+            # The hello was only peeked at; closing with unread data would lose the alert.
+            connection.recv(LONGEST_HELLO)
         await asyncio.wait_for(loop.sock_sendall(connection, _ALERT), _LINGER_SECONDS)
     except (OSError, asyncio.TimeoutError):
         connection.close()

@@ -14,7 +14,8 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from uvicorn.server import ServerState
 
 from kong_pdk.error_page import error_page, message_of
-from kong_pdk.gateway.exchange import VERSION, RawHeaders, Statistics
+from kong_pdk.gateway import KONG_VERSION
+from kong_pdk.gateway.exchange import RawHeaders, Statistics
 
 # From this number of bytes on, waiting for more saves nothing.
 _FLUSH_BYTES = 65536
@@ -198,7 +199,7 @@ class Protocol(H11Protocol):
             ("Content-Type", kind),
             ("Content-Length", str(len(body))),
             ("Connection", "close"),
-            ("Server", f"kong/{VERSION}"),
+            ("Server", f"kong/{KONG_VERSION}"),
         ]
         try:
             events = (

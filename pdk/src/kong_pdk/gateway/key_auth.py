@@ -52,7 +52,6 @@ class KeyAuth:
 
     name = "key-auth"
     priority = 1250
-    version = "3.9.3"
     phases: Collection[str] = ("access",)
     fields = _FIELDS
 

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
+from kong_pdk.settings import LOG_LEVELS
+
 PROGRAM = "kong"
 
 _STREAMS = {"/dev/stdout": "stdout", "/dev/stderr": "stderr"}
@@ -54,15 +55,15 @@ class ErrorLog:
 
     def __init__(self, stream: Stream | None, level: str = "notice") -> None:
         self._stream = stream
-        self._threshold = LEVELS.index(level)
+        self._threshold = LOG_LEVELS.index(level)
 
     def set_level(self, level: str) -> None:
         """Write only messages at or above this level from now on."""
-        self._threshold = LEVELS.index(level)
+        self._threshold = LOG_LEVELS.index(level)
 
     def write(self, level: str, message: str) -> None:
         """Write a message with one of nginx's levels; each line of it becomes a line of the log."""
-        if self._stream is None or LEVELS.index(level) < self._threshold:
+        if self._stream is None or LOG_LEVELS.index(level) < self._threshold:
             return
         stamp = time.strftime("%Y/%m/%d %H:%M:%S")
         text = message.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -11,6 +11,7 @@ from kong_pdk.error_page import UNEXPECTED
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.error_responses import error_exit
 from kong_pdk.gateway.exchange import Exchange, Exit, Refused
+from kong_pdk.gateway.routing import HTTP_PROTOCOLS
 from kong_pdk.gateway.servers.failures import PluginFailed
 
 # Kong's order from the most specific configuration to the least: (route, service, consumer).
@@ -26,7 +27,6 @@ _PRECEDENCE = (
 )
 
 # Kong uses a plugin's protocols only to choose between the HTTP and the stream subsystem.
-HTTP_PROTOCOLS = frozenset({"http", "https", "grpc", "grpcs"})
 
 Scope = tuple[str | None, str | None, str | None]
 

@@ -6,7 +6,8 @@ import re
 import time
 from email.utils import formatdate
 
-from kong_pdk.gateway.exchange import VERSION, Exchange, Exit, RawHeaders, ServiceResponse
+from kong_pdk.gateway import KONG_VERSION
+from kong_pdk.gateway.exchange import Exchange, Exit, RawHeaders, ServiceResponse
 from kong_pdk.gateway.gateway_settings import TOKENS
 
 _NAME = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
@@ -102,7 +103,7 @@ def _is_enabled(name: bytes, enabled: tuple[str, ...]) -> bool:
 
 
 def _proxy_headers(exchange: Exchange, service: ServiceResponse) -> RawHeaders:
-    version = f"1.1 kong/{VERSION}".encode()
+    version = f"1.1 kong/{KONG_VERSION}".encode()
     earlier = [value for name, value in exchange.response.headers if name.lower() == b"via"]
     return [
         (b"X-Kong-Upstream-Status", b"%d" % service.status),
@@ -116,5 +117,5 @@ def _own_headers(exchange: Exchange, names: set[bytes]) -> RawHeaders:
     took = max(0, int((time.time() - exchange.start_time) * 1000))
     result: RawHeaders = [(b"X-Kong-Response-Latency", b"%d" % took)]
     if b"server" not in names:
-        result.append((b"Server", f"kong/{VERSION}".encode()))
+        result.append((b"Server", f"kong/{KONG_VERSION}".encode()))
     return result

@@ -13,7 +13,7 @@ from kong_pdk.gateway.exchange import Exchange, Exit, RawHeaders, Request
 from kong_pdk.gateway.forwarding import joined
 
 GRPC = frozenset({"grpc", "grpcs"})
-_HTTP_PROTOCOLS = frozenset({"http", "https", *GRPC})
+HTTP_PROTOCOLS = frozenset({"http", "https", *GRPC})
 _NAMED_GROUP = re.compile(r"\(\?<(?![=!])")
 
 
@@ -127,7 +127,7 @@ class Router:
                 service = config.services.get(route.service_id)
                 if service is not None and not service.enabled:
                     continue
-            if _HTTP_PROTOCOLS.intersection(route.protocols):
+            if HTTP_PROTOCOLS.intersection(route.protocols):
                 rules.extend(_Rule(route, path) for path in route.paths or (None,))
         self._rules = sorted(rules, key=lambda rule: rule.rank, reverse=True)
 

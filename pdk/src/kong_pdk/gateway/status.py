@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+from kong_pdk.gateway import KONG_VERSION
 from kong_pdk.gateway.app import Application
 from kong_pdk.gateway.client_side import Receive, Scope, Send
-from kong_pdk.gateway.exchange import VERSION
 
 _EMPTY = "no configuration available (empty configuration present)"
 
@@ -23,7 +23,7 @@ class Status:
         headers = [
             (b"Content-Type", b"application/json; charset=utf-8"),
             (b"Content-Length", b"%d" % len(body)),
-            (b"Server", f"kong/{VERSION}".encode()),
+            (b"Server", f"kong/{KONG_VERSION}".encode()),
         ]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from kong_pdk.mode import Mode, choose, default
 from kong_pdk.packages.installation import install
 from kong_pdk.packages.plugin_packages import Packages, locate
 from kong_pdk.plugin import Description, Problem, dump, inspect
+from kong_pdk.plugin.inspection import OutputHandler
 from kong_pdk.protocol import MAX_SOCKET_PATH, PROTOCOLS, Protocol
 from kong_pdk.settings import (
     DRAIN_SECONDS,
@@ -30,9 +31,6 @@ from kong_pdk.settings import (
     SettingError,
 )
 from kong_pdk.wire.wire_errors import InterfaceError
-
-# Takes a plugin's name and a piece of its output; an empty piece is the end of the output.
-Printed = Callable[[str, bytes], None]
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def read(
     environ: Mapping[str, str],
     command: Sequence[str],
     run: RunDirectory,
-    printed: Printed | None = None,
+    printed: OutputHandler | None = None,
     installing: bool = False,
 ) -> Configuration:
     """Inspect the plugins and read the user's settings.
@@ -156,6 +154,7 @@ def _missing_interface_methods(environ: Mapping[str, str]) -> list[str]:
 
 
 def _refuse_kongs_ports(metrics: Address | None, settings: Settings) -> None:
+    """Refuse a port of Kong for the metrics: their program starts first, and Kong would not start without its port."""
     option = kong_settings.option_of(metrics, settings) if metrics else None
     if metrics and option:
         raise StartError(
@@ -208,7 +207,7 @@ def write_programs(configuration: Configuration, command: Sequence[str]) -> None
 
 def _long_socket_path(plugin: Description, run: RunDirectory) -> Problem:
     return Problem(
-        file=Path(plugin.file),
+        file=plugin.file,
         line=None,
         message=f"the path of its socket, {run.socket(plugin.name)}, is longer than {MAX_SOCKET_PATH} bytes",
         hint="shorten the plugin's name or KONG_PYTHON_RUN_DIR",

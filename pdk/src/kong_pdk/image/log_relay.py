@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import select
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from kong_pdk import json_log
+from kong_pdk.settings import LOG_LEVELS
 
 MAX_PENDING = 8 * 1024 * 1024
 """The most bytes that wait for a slow reader. Further lines are dropped and counted."""
@@ -20,6 +20,21 @@ MAX_PENDING = 8 * 1024 * 1024
 _CHUNK = select.PIPE_BUF
 
 _CLOSED = select.POLLERR | select.POLLHUP | select.POLLNVAL
+
+
+MAX_LINE = 16 * 1024
+"""The length in bytes at which a longer line is cut: the longest entry of Docker's log."""
+
+
+_LEVELS = "|".join(LOG_LEVELS).encode()
+# `kong docker-start --v` writes `verbose` for debug.
+_STAMPED = re.compile(rb"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[(" + _LEVELS + rb"|verbose)\] (.*)", re.DOTALL)
+_LEVEL_OF_TEXT = (
+    (re.compile(rb"nginx: \[(" + _LEVELS + rb")\] "), b""),
+    (re.compile(rb"(Error|ERROR|error|Fatal|FATAL)\b.{0,40}?:|Traceback \(most recent call last\)"), b"error"),
+    (re.compile(rb"(WARN(ING)?|[Ww]arn(ing)?)\b.{0,40}?:|\S+:\d+: \w*Warning: "), b"warn"),
+)
+_CONTINUED_SECONDS = 1.0
 
 
 class Output:
@@ -88,51 +103,6 @@ class Output:
         """Nothing here raises."""
 
 
-class Wakeup:
-    """Ends supervisord's poll at once when a signal arrives: Python repeats an interrupted poll (PEP 475)."""
-
-    def __init__(self) -> None:
-        """Open the pipe for ``signal.set_wakeup_fd``."""
-        self.fd, self.write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def close(self) -> None:
-        """Close both ends."""
-        os.close(self.fd)
-        os.close(self.write_fd)
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def writable(self) -> bool:
-        """Never."""
-        return False
-
-    def handle_read_event(self) -> None:
-        """Discard the numbers of the signals; their handlers have run."""
-        with contextlib.suppress(OSError):
-            os.read(self.fd, 4096)
-
-    def handle_error(self) -> None:
-        """Nothing here raises."""
-
-
-MAX_LINE = 16 * 1024
-"""The length in bytes at which a longer line is cut: the longest entry of Docker's log."""
-
-LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
-
-_LEVELS = "|".join(LEVELS).encode()
-# `kong docker-start --v` writes `verbose` for debug.
-_STAMPED = re.compile(rb"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[(" + _LEVELS + rb"|verbose)\] (.*)", re.DOTALL)
-_LEVEL_OF_TEXT = (
-    (re.compile(rb"nginx: \[(" + _LEVELS + rb")\] "), b""),
-    (re.compile(rb"(Error|ERROR|error|Fatal|FATAL)\b.{0,40}?:|Traceback \(most recent call last\)"), b"error"),
-    (re.compile(rb"(WARN(ING)?|[Ww]arn(ing)?)\b.{0,40}?:|\S+:\d+: \w*Warning: "), b"warn"),
-)
-_CONTINUED_SECONDS = 1.0
-
-
 class Sink(Protocol):
     """The destination of lines."""
 
@@ -172,7 +142,7 @@ class Relay:
         self._json = form == "json"
         self._sinks = {"stdout": out, "stderr": err}
         self._clock = clock
-        self._least = LEVELS.index(least) if least in LEVELS else LEVELS.index("notice")
+        self._least = LOG_LEVELS.index(least) if least in LOG_LEVELS else LOG_LEVELS.index("notice")
         self._channels: dict[tuple[str, str], _Channel] = {}
 
     def feed(self, program: str, channel: str, data: bytes) -> None:
@@ -199,7 +169,7 @@ class Relay:
 
     def log(self, level: str, text: str, program: str = "supervisord") -> None:
         """Write a message of the supervisor itself, unless its level is too low."""
-        if LEVELS.index(level) >= self._least:
+        if LOG_LEVELS.index(level) >= self._least:
             for line in [text] if self._json else text.splitlines():
                 self._put("stderr", None, level.encode(), program.encode(), line.encode(errors="surrogateescape"))
 
@@ -213,7 +183,7 @@ class Relay:
         line = line.rstrip(b"\r")
         if not line.strip():
             return
-        if self._json and (entry := json_log.decode(line)) is not None and entry.level in LEVELS:
+        if self._json and (entry := json_log.decode(line)) is not None and entry.level in LOG_LEVELS:
             state.last_level, state.last_time = entry.level.encode(), self._clock()
             self._put_entry(channel, entry._replace(program=state.program.decode()))
             return
@@ -237,7 +207,7 @@ class Relay:
             match = pattern.match(line)
             if match:
                 return level or bytes(match.group(1))
-        serious = LEVELS.index(state.last_level.decode()) > LEVELS.index(state.default_level.decode())
+        serious = LOG_LEVELS.index(state.last_level.decode()) > LOG_LEVELS.index(state.default_level.decode())
         continued = self._clock() - state.last_time <= _CONTINUED_SECONDS
         return state.last_level if serious and continued else state.default_level
 

@@ -1,4 +1,7 @@
-"""The supervised program that waits until every plugin server answers, and then becomes Kong."""
+"""The supervised program that waits until every plugin server answers, and then becomes Kong.
+
+:func:`become` starts the entrypoint of the base image with any command.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from kong_pdk.image.run_directory import locate
 from kong_pdk.logs import NOTICE, configure
 from kong_pdk.settings import BASE_ENTRYPOINT, LOG_FORMAT, START_SECONDS, SettingError
 
+_log = logging.getLogger(__name__)
 _NOT_FOUND_STATUS = 127
 
 
@@ -36,9 +40,6 @@ def become(command: list[str]) -> NoReturn:
         raise StartError(
             f"{entrypoint}: {error.strerror}; the base image has to be a Kong image", _NOT_FOUND_STATUS
         ) from error
-
-
-_log = logging.getLogger(__name__)
 
 
 def main(command: list[str]) -> int:

@@ -21,11 +21,12 @@ from supervisor.states import ProcessStates, SupervisorStates
 from supervisor.supervisord import Supervisor
 
 from kong_pdk.exit_status import StartError
-from kong_pdk.image.log_relay import Output, Relay, Wakeup
+from kong_pdk.image.log_relay import Output, Relay
 from kong_pdk.image.run_directory import RunDirectory, locate
 from kong_pdk.image.supervisord_conf import KILL_AFTER_DRAIN_SECONDS, KONG, METRICS, SERVERS
 from kong_pdk.settings import LOG_FORMAT
 
+# By the levels of supervisord its routine looks like trouble; an operator would give these levels.
 _BY_TEXT = (
     # Every normal stop of the container has this line.
     (re.compile(r"received SIG(TERM|INT|QUIT) "), "notice"),
@@ -96,6 +97,35 @@ def run(directory: RunDirectory, drain: int, environ: Mapping[str, str]) -> int:
         for output in (out, err):
             output.flush(_FLUSH_SECONDS)
     return supervision.exit_status
+
+
+class Wakeup:
+    """Ends supervisord's poll at once when a signal arrives: Python repeats an interrupted poll (PEP 475)."""
+
+    def __init__(self) -> None:
+        """Open the pipe for ``signal.set_wakeup_fd``."""
+        self.fd, self.write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Close both ends."""
+        os.close(self.fd)
+        os.close(self.write_fd)
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def writable(self) -> bool:
+        """Never."""
+        return False
+
+    def handle_read_event(self) -> None:
+        """Discard the numbers of the signals; their handlers have run."""
+        with contextlib.suppress(OSError):
+            os.read(self.fd, 4096)
+
+    def handle_error(self) -> None:
+        """Nothing here raises."""
 
 
 class _RelayHandler(loggers.Handler):  # type: ignore[misc]

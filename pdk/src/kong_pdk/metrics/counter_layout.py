@@ -20,7 +20,7 @@ FUNCTIONS = (*sorted({*(method.function for method in METHODS.values()), *functi
 """The PDK functions that are counted by name. Other names share a counter, so that a plugin cannot add series."""
 
 # The header: the layout, the plugin's phases, and the processes that write and wrote the file.
-FINGERPRINT, PHASE_SET, PID, PROCESS_START, SERVER, STARTS, RESTARTS, _HEADER = range(8)
+FINGERPRINT, PHASE_SET, PID, PROCESS_START, MASTER_PID, STARTS, RESTARTS, _HEADER = range(8)
 
 # The offsets in the block of a phase, which begins with its outcomes.
 OUTCOME = 0

@@ -54,9 +54,9 @@ class Recorder:
         self._changed: set[str] = set()
         self._counting = threading.Lock()
         counters[counter_layout.PHASE_SET] = sum(1 << number for number, phase in enumerate(PHASES) if phase in phases)
-        if counters[counter_layout.STARTS] and counters[counter_layout.SERVER] == server:
+        if counters[counter_layout.STARTS] and counters[counter_layout.MASTER_PID] == server:
             counters[counter_layout.RESTARTS] += 1
-        counters[counter_layout.SERVER] = server
+        counters[counter_layout.MASTER_PID] = server
         _write_process(counters)
 
     def add(self, event: Event) -> None:

@@ -1,6 +1,7 @@
 """Puts directories of packages into ``sys.path``, before the packages of the PDK.
 
-A module of its own: a plugin server needs nothing else of this package, and each server pays for its imports.
+A module of its own: a plugin server of the image needs nothing else of this package, and each server pays for what it
+imports.
 """
 
 from __future__ import annotations

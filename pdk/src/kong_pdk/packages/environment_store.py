@@ -65,7 +65,7 @@ class Store:
     def locate(cls, environ: Mapping[str, str]) -> Store:
         """Find the data directory of a process with these environment variables; nothing is created.
 
-        :raises SettingError: ``KONG_PYTHON_DATA_DIR`` has no meaning.
+        :raises SettingError: ``KONG_PYTHON_DATA_DIR`` is not valid.
         """
         return cls(DATA_DIR.read(environ) or _usual(environ).absolute())
 
@@ -173,7 +173,7 @@ class Store:
                 waiting()
             while not free and not _lock(descriptor, self.path):
                 if time.monotonic() >= deadline:
-                    hint = "look at the other container, or set another KONG_PYTHON_DATA_DIR for it"
+                    hint = "look at the other start, or set another KONG_PYTHON_DATA_DIR for it"
                     raise StoreError(f"another start has been installing into {self.path} for {seconds:g} s", hint)
                 time.sleep(_POLL_SECONDS)
             self._remove_leftovers()
@@ -230,7 +230,7 @@ class Store:
             for path in (self.path, self._environments):
                 status = path.stat()
                 if status.st_uid == os.geteuid() and status.st_mode & _WRITABLE_BY_OTHERS:
-                    # Without the sticky bit, whoever can write to it can replace any directory in it.
+                    # Without the sticky bit, a user who can write to it can replace any directory in it.
                     path.chmod(stat.S_IMODE(status.st_mode) | stat.S_ISVTX)
             return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:

@@ -1,4 +1,7 @@
-"""Runs pip: into a given directory, without questions, with few environment variables, and with a time limit."""
+"""Runs pip: into a given directory, without questions, with few environment variables, and with a time limit.
+
+Its constraints are the versions of packages that the PDK needs.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +53,13 @@ _CONFIG_SECONDS = 30
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:,]+ ", re.MULTILINE)
 _FAILED = re.compile(r"^\s*(?:ERROR: |error: subprocess-exited|.*: finished with status 'error')", re.MULTILINE)
 _MOST_LOG = 1024 * 1024
+_DISTRIBUTION = "kong-python"
+
+IMPORTED = frozenset({"gevent", "msgpack", "protobuf"})
+"""The dependencies of the PDK that a plugin server imports. A plugin may have any version of the others."""
+
+# Without the extras: a constraint has none.
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(?:\[[^\]]*\])?\s*([^;]*)(;.*)?")
 
 
 @dataclass(frozen=True)
@@ -199,15 +209,6 @@ def _has_certificates(environ: Mapping[str, str]) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return re.search(r"^\S+\.cert=", listed.stdout, re.MULTILINE) is not None
-
-
-_DISTRIBUTION = "kong-python"
-
-IMPORTED = frozenset({"gevent", "msgpack", "protobuf"})
-"""The dependencies of the PDK that a plugin server imports. A plugin may have any version of the others."""
-
-# Without the extras: a constraint has none.
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(?:\[[^\]]*\])?\s*([^;]*)(;.*)?")
 
 
 @cache

@@ -60,6 +60,12 @@ _HINTS = (
 _PLACE = re.compile(r"[: ]*\((?:from )?(?:(\S+?)->)?-r (.+?) \(line (\d+)\)\)|[: ]*\(from line (\d+) of (.+?)\)")
 _ERROR_CODE = re.compile(r"[a-z]+(?:-[a-z]+)+")  # such as metadata-generation-failed: the next line explains it
 _NOISE = re.compile(r"<pip\._vendor\.\S+ object at 0x\w+>: |Max retries exceeded with url: \S+ | - skipping$")
+_TRACEBACK = re.compile(r"^(?:ERROR: Exception:\n)?Traceback \(most recent call last\):\n", re.M)
+# The exception is below the indented lines of its traceback. Further lines of its message are left out.
+_EXCEPTION = re.compile(r"^[ \t][^\n]*\n([A-Za-z_][\w.]*)(?:: ([^\n]*))?$", re.M)
+_LATER = re.compile(r"^(?:ERROR|WARNING|error): (?!Exception:).*$", re.M)
+# These errors quote the URL, or a part of it, without the rest that would show which part is secret.
+_URL_ERRORS = re.compile(r"(?:.*\.)?(?:InvalidURL|LocationParseError|InvalidSchema|InvalidProxyURL|MissingSchema)")
 
 
 class Reason(NamedTuple):
@@ -162,14 +168,6 @@ def _is_only_source(outcome: Outcome, message: str) -> bool:
 
 def _without_place(found: re.Match[str]) -> str:
     return f" (from {found[1]})" if found[1] else ""
-
-
-_TRACEBACK = re.compile(r"^(?:ERROR: Exception:\n)?Traceback \(most recent call last\):\n", re.M)
-# The exception is below the indented lines of its traceback. Further lines of its message are left out.
-_EXCEPTION = re.compile(r"^[ \t][^\n]*\n([A-Za-z_][\w.]*)(?:: ([^\n]*))?$", re.M)
-_LATER = re.compile(r"^(?:ERROR|WARNING|error): (?!Exception:).*$", re.M)
-# These errors quote the URL, or a part of it, without the rest that would show which part is secret.
-_URL_ERRORS = re.compile(r"(?:.*\.)?(?:InvalidURL|LocationParseError|InvalidSchema|InvalidProxyURL|MissingSchema)")
 
 
 def without_traceback(output: str, secrets: Collection[str]) -> str:

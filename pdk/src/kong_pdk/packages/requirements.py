@@ -1,4 +1,7 @@
-"""Reads requirements.txt: a digest that changes with it, the lines that pin nothing, the lines that need a build."""
+"""Reads requirements.txt: a digest that changes with it, the lines that pin nothing, the lines that need a build.
+
+A file is decoded as pip decodes it.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,15 @@ _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz")
 _MOST_FILES = 5000
 _MOST_BYTES = 1024 * 1024  # a larger file counts by its size
 _MADE = frozenset({"__pycache__", ".git", "build"})
+# In the order of pip, which takes UTF-32-LE for UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+)
+_CODING_LINE = re.compile(rb"#.*?coding[:=]\s*([-\w.]+)")
+_HINT = "save the file as UTF-8"
 
 
 class Line(NamedTuple):
@@ -310,17 +322,6 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         begun, first = "", 0
     if begun.strip():
         yield first, begun.strip()
-
-
-# In the order of pip, which takes UTF-32-LE for UTF-16.
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-)
-_CODING_LINE = re.compile(rb"#.*?coding[:=]\s*([-\w.]+)")
-_HINT = "save the file as UTF-8"
 
 
 class EncodingError(Exception):

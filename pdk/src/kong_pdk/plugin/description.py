@@ -44,7 +44,7 @@ class Description:
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
+        """Plain data of the description, for JSON."""
         values = {each.name: getattr(self, each.name) for each in fields(Description)}
         return {**values, "file": str(self.file)}
 
@@ -61,10 +61,6 @@ class Plugin(Description):
     """A plugin that is loaded in this process: its description, and the author's class."""
 
     cls: type = field(kw_only=True)
-
-    def describe(self) -> Description:
-        """The description alone, without the class."""
-        return Description.from_dict(self.to_dict())
 
 
 def dump(descriptions: Iterable[Description], protocol: Protocol) -> str:

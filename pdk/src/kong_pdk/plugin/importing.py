@@ -2,6 +2,7 @@
 
 In a process with one plugin, the plugin's folder is the first entry of ``sys.path``, like the folder of a script. In a
 process with several plugins (:func:`keep_apart`), ``import helpers`` in a plugin finds ``helpers`` in its own folder.
+Names that a library looks up for a plugin (``pickle``, ``logging.config``) are those of ``sys.path``.
 """
 
 from __future__ import annotations

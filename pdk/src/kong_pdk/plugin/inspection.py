@@ -296,7 +296,7 @@ def _run_child(source: Source, load: Load, writing: int, timeout: float, output:
 
 def _load_result(source: Source, load: Load) -> dict[str, Any]:
     try:
-        return {"plugin": load(source).describe().to_dict()}
+        return {"plugin": load(source).to_dict()}
     except NotAPlugin:
         return {"problems": []}
     except PluginError as error:

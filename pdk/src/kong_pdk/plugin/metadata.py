@@ -7,6 +7,7 @@ spellings are read too, in the module and in the class, if their value fits.
 from __future__ import annotations
 
 import ast
+import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -16,11 +17,15 @@ from typing import Any
 
 from kong_pdk.mode import ENGINES
 from kong_pdk.plugin.description import DEFAULT_PRIORITY, DEFAULT_VERSION, Source
-from kong_pdk.plugin.names import similar
 from kong_pdk.plugin.problem import Problem
 from kong_pdk.plugin.static_scan import StaticScan
 
 VERSION = re.compile(r"\d+\.\d+\.\d+\Z", re.ASCII)
+
+_PREFIX = re.compile(r"(plugin|kong|handler)_?(?=.)")
+
+# Similarity (of difflib) of two words of six letters or more with one letter missing, added or swapped.
+_MIN_SIMILARITY = 0.83
 
 _MAX_TEXT = 60
 _UNKNOWN = object()
@@ -51,6 +56,19 @@ class _Attribute:
     @property
     def spellings(self) -> tuple[str, ...]:
         return self.name, *self.other_spellings
+
+
+def _is_similar(name: str, expected: str) -> bool:
+    """Whether ``name`` may be a misspelling of ``expected``. Private names (``_x``) never are.
+
+    ``PLUGIN_PRIORITY``, ``__version__`` and ``PIORITY`` are similar to ``priority`` and ``version``; ``api_version``
+    is not.
+    """
+    word = name.lower()
+    if word.startswith("_") and not (word.startswith("__") and word.endswith("__")):
+        return False
+    word = _PREFIX.sub("", word.strip("_"), count=1)
+    return word == expected.lower() or difflib.SequenceMatcher(None, word, expected.lower()).ratio() >= _MIN_SIMILARITY
 
 
 def _is_version(value: Any) -> bool:
@@ -157,7 +175,7 @@ class Metadata:
         """Warnings for names at the top level that are similar to an attribute's name, and are not read."""
         attribute = _ATTRIBUTES[name]
         for other, value in vars(self._module).items():
-            if other in attribute.spellings or not self._scan.assigns(other) or not similar(other, name):
+            if other in attribute.spellings or not self._scan.assigns(other) or not _is_similar(other, name):
                 continue
             if (
                 attribute.is_for_kong_in_class

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -11,25 +10,6 @@ from pathlib import Path
 
 from kong_pdk.plugin.description import Source
 from kong_pdk.plugin.problem import Problem
-
-_PREFIX = re.compile(r"(plugin|kong|handler)_?(?=.)")
-
-# Similarity (of difflib) of two words of six letters or more with one letter missing, added or swapped.
-_MIN_SIMILARITY = 0.83
-
-
-def similar(name: str, expected: str) -> bool:
-    """Whether ``name`` may be a misspelling of ``expected``. Private names (``_x``) never are.
-
-    ``PLUGIN_PRIORITY``, ``__version__`` and ``PIORITY`` are similar to ``priority`` and ``version``; ``api_version``
-    is not.
-    """
-    word = name.lower()
-    if word.startswith("_") and not (word.startswith("__") and word.endswith("__")):
-        return False
-    word = _PREFIX.sub("", word.strip("_"), count=1)
-    return word == expected.lower() or difflib.SequenceMatcher(None, word, expected.lower()).ratio() >= _MIN_SIMILARITY
-
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 

@@ -28,7 +28,7 @@ class Activity:
         """Wait until no call is in progress.
 
         :param seconds: how long to wait at most.
-        :return: whether it came to that.
+        :return: whether no call is in progress.
         """
         with self._changed:
             return self._changed.wait_for(lambda: self._count == 0, seconds)

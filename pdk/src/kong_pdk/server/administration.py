@@ -8,7 +8,7 @@ import logging
 import os
 from typing import Any
 
-from kong_pdk.exception_text import logged, traceback_location
+from kong_pdk.exception_text import log_text, traceback_line
 from kong_pdk.logs import report
 from kong_pdk.plugin import Plugin, kong_schema
 from kong_pdk.server.instance_store import Content
@@ -29,14 +29,14 @@ from kong_pdk.wire.calls import (
 _log = logging.getLogger(__name__)
 
 
-class StartError(Exception):
+class InstanceStartError(Exception):
     """An instance cannot be made; the message says why, and is in the log."""
 
 
 def start(instances: Instances, call: StartInstance) -> InstanceStatus:
     """Make an instance.
 
-    :raises StartError: the instance cannot be made.
+    :raises InstanceStartError: the instance cannot be made.
     """
     try:
         return _status(instances.start(call.name, call.config))
@@ -48,7 +48,7 @@ def find(instances: Instances, id: int) -> Instance | None:
     """Find an instance, and make it in this process where only another process has it.
 
     :return: None where the id is unknown, so that Kong must start the instance again.
-    :raises StartError: the instance cannot be made; a new start by Kong would fail as well.
+    :raises InstanceStartError: the instance cannot be made; a new start by Kong would fail as well.
     """
     try:
         return instances.get(id)
@@ -56,22 +56,21 @@ def find(instances: Instances, id: int) -> Instance | None:
         raise _start_error(instances, error, instances.content_of(id)) from None
 
 
-def _start_error(instances: Instances, error: BaseException, content: Content | None) -> StartError:
+def _start_error(instances: Instances, error: BaseException, content: Content | None) -> InstanceStartError:
     """Log why an instance cannot be made, once for each content: Kong tries again with each request."""
     if isinstance(error, InstanceError):
         line = text = str(error)
     else:
         begin = f"{content.name if content else 'a plugin'}: __init__"
-        line, text = logged(begin, error, lambda: _place(error, instances))
+        line, text = log_text(begin, error, lambda: _place(error, instances))
     is_first = instances.logged.is_first(f"{line} {content_key(content) if content else ''}")
     report(_log, logging.ERROR if is_first else logging.DEBUG, "%s", text)
-    return StartError(line)
+    return InstanceStartError(line)
 
 
 def _place(error: BaseException, instances: Instances) -> str:
     """Find the line in the file of any of the plugins."""
-    locations = (traceback_location(plugin.file, error) for plugin in instances.plugins.values())
-    return next((f"{file}:{number}" for file, number in locations if number), "")
+    return next(filter(None, (traceback_line(plugin.file, error) for plugin in instances.plugins.values())), "")
 
 
 def answer_call(instances: Instances, call: Call) -> Answer:
@@ -79,7 +78,7 @@ def answer_call(instances: Instances, call: Call) -> Answer:
     if isinstance(call, CloseInstance):
         return _status_or_none(instances.close(call.instance_id))
     if isinstance(call, GetInstanceStatus):
-        with contextlib.suppress(StartError):
+        with contextlib.suppress(InstanceStartError):
             return _status_or_none(find(instances, call.instance_id))
         return None
     if isinstance(call, GetPluginInfo):

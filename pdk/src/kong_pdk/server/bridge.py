@@ -15,18 +15,17 @@ from kong_pdk.wire.pdk_functions import allowed, depends_on_subsystem, phases_of
 from kong_pdk.wire.pdk_values.arguments import EXITS, prepare
 from kong_pdk.wire.wire_errors import UnknownMethod
 
+_log = logging.getLogger(__name__)
+_SET_UPSTREAM = "kong.service.set_upstream"  # Kong returns nil and a message, of which only nil arrives
+Message: TypeAlias = tuple[int, str]
+"""Level and text of a log line."""
+
 
 class EventEnded(BaseException):
     """The event is over for Kong: it got its answer by ``exit``, refused a call, or is gone.
 
     Not an ``Exception``, so that a plugin's ``except Exception`` does not swallow it; only ``finally`` blocks run.
     """
-
-
-_log = logging.getLogger(__name__)
-_SET_UPSTREAM = "kong.service.set_upstream"  # Kong returns nil and a message, of which only nil arrives
-Message: TypeAlias = tuple[int, str]
-"""Level and text of a log line."""
 
 
 class Channel(Protocol):
@@ -181,7 +180,7 @@ class Bridge:
             value, error = self._channel.call(method, prepared)
             if value is None and error is None and method == _SET_UPSTREAM:
                 name = prepared[0] if prepared else ""
-                error = f"Kong has no upstream {name!r}: the request goes to its service's own host"
+                error = f"Kong has no upstream {name!r}: the request goes where it would have gone"
             return value, error
         except EventEnded:
             self.ended = True

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from kong_pdk.exception_text import logged, traceback_location
+from kong_pdk.exception_text import log_text, traceback_line
 from kong_pdk.logs import report
 from kong_pdk.plugin import Plugin
 
@@ -81,12 +81,11 @@ class HandlerLife:
                 text = "%s: close() is async or has a yield, so calling it runs nothing; write def close(self) (%s)"
                 _log.error(text, self._plugin.name, _place(self._close, self._plugin))
         except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
-            _, text = logged(f"{self._plugin.name}: close", error, functools.partial(self._location_of, error))
+            _, text = log_text(f"{self._plugin.name}: close", error, functools.partial(self._place_of, error))
             report(_log, logging.ERROR, "%s", text)
 
-    def _location_of(self, error: BaseException) -> str:
-        file, line = traceback_location(self._plugin.file, error)
-        return f"{file}:{line}" if line else str(file)
+    def _place_of(self, error: BaseException) -> str:
+        return traceback_line(self._plugin.file, error) or str(self._plugin.file)
 
 
 class ClosingQueue:

@@ -1,4 +1,7 @@
-"""The control channel between a worker and its master: MessagePack-RPC with notifications in both directions."""
+"""The control channel between a worker and its master: MessagePack-RPC.
+
+The worker sends requests, and both send notifications.
+"""
 
 from __future__ import annotations
 

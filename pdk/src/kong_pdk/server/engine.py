@@ -37,7 +37,11 @@ def start(engine: str) -> None:
 
 
 def separate() -> None:
-    """Give each greenlet of this thread an asyncio event loop of its own. Called before asyncio is imported."""
+    """Give each greenlet of this thread an asyncio event loop of its own. Called before asyncio is imported.
+
+    asyncio keeps the running loop, and the hooks for asynchronous generators, with the thread of the operating system,
+    and all greenlets of a worker run on one such thread. So the state of a greenlet is saved while others run.
+    """
     from greenlet import settrace  # type: ignore[import-untyped, unused-ignore]
 
     # With this function asyncio watches a subprocess by a descriptor of it, but gevent may have reaped the process

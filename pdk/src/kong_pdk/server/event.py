@@ -17,8 +17,7 @@ from kong_pdk.server.bridge import EventEnded, Message
 from kong_pdk.server.pdk_hints import unknown_message
 from kong_pdk.settings import MOST_WORKERS
 from kong_pdk.wire.msgpack_codec import MAX_MESSAGE, encode_response
-from kong_pdk.wire.pdk_values import arguments
-from kong_pdk.wire.pdk_values.arguments import for_msgpack
+from kong_pdk.wire.pdk_values.arguments import SET_BODY, for_msgpack, set_body
 from kong_pdk.wire.pdk_values.results import from_msgpack
 from kong_pdk.wire.wire_errors import ArgumentError, too_deep
 
@@ -79,8 +78,8 @@ class Event:
             self.messages.append((logging.WARNING, text))
         if method == "kong.request.get_raw_body" and self._is_body_in_file():
             return None, _IN_FILE
-        if method == arguments.SET_BODY:
-            return arguments.set_body(self._ask, args)
+        if method == SET_BODY:
+            return set_body(self._ask, args)
         return self._ask(method, args)
 
     def _is_body_in_file(self) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import BuiltinFunctionType, FunctionType, MethodType
 
 from kong_pdk.error_page import UNEXPECTED, error_page
-from kong_pdk.exception_text import describe, logged, traceback_location
+from kong_pdk.exception_text import describe, log_text, traceback_line
 from kong_pdk.logs import report
 from kong_pdk.metrics.counter_layout import ABORTED, ERROR, EXIT, OK
 from kong_pdk.metrics.recorder import recorder_of
@@ -20,30 +20,6 @@ from kong_pdk.protocol import PHASES
 from kong_pdk.server.bridge import Bridge, Channel, EventEnded
 from kong_pdk.server.instances import Instance
 from kong_pdk.wire.wire_errors import UnknownMethod
-
-
-def failure_method(phase: str) -> str:
-    """Give the name of the PDK function that ends a request with status 500 in a phase."""
-    return "kong.response.exit" if phase in ("certificate", "preread") else "kong.response.error"
-
-
-def answer_failure(channel: Channel, phase: str) -> None:
-    """End the request with status 500 and Kong's own error page.
-
-    In ``certificate`` Kong refuses the call, which makes the handshake fail; in ``preread`` the call ends the stream.
-
-    :raises EventEnded: always.
-    """
-    with contextlib.suppress(UnknownMethod):
-        channel.leave(failure_method(phase), [500])
-        raise EventEnded
-    # A stock interface of ProtoBuf:1 does not have kong.response.error, so the page is written here.
-    accept, _ = channel.call("kong.request.get_header", ["accept"])
-    request_id, _ = channel.call("kong.nginx.get_var", ["kong_request_id"])
-    content_type, body = error_page(accept, UNEXPECTED, request_id)
-    channel.leave("kong.response.exit", [500, body, {"content-type": content_type}])
-    raise EventEnded
-
 
 _log = logging.getLogger(__name__)
 _TRIES = 3  # where an exception from outside interrupts the answer, of a gevent timer that the handler left running
@@ -161,6 +137,29 @@ def _outcome(bridge: Bridge, error: BaseException | None) -> int:
     return EXIT if bridge.exited else ABORTED
 
 
+def failure_method(phase: str) -> str:
+    """Give the name of the PDK function that ends a request with status 500 in a phase."""
+    return "kong.response.exit" if phase in ("certificate", "preread") else "kong.response.error"
+
+
+def answer_failure(channel: Channel, phase: str) -> None:
+    """End the request with status 500 and Kong's own error page.
+
+    In ``certificate`` Kong refuses the call, which makes the handshake fail; in ``preread`` the call ends the stream.
+
+    :raises EventEnded: always.
+    """
+    with contextlib.suppress(UnknownMethod):
+        channel.leave(failure_method(phase), [500])
+        raise EventEnded
+    # A stock interface of ProtoBuf:1 does not have kong.response.error, so the page is written here.
+    accept, _ = channel.call("kong.request.get_header", ["accept"])
+    request_id, _ = channel.call("kong.nginx.get_var", ["kong_request_id"])
+    content_type, body = error_page(accept, UNEXPECTED, request_id)
+    channel.leave("kong.response.exit", [500, body, {"content-type": content_type}])
+    raise EventEnded
+
+
 def fail(channel: Channel, phase: str) -> bool:
     """Answer an event whose handler has failed, so that the request ends with status 500. Logs nothing.
 
@@ -186,19 +185,18 @@ def _log_error(instance: Instance, phase: str, error: BaseException) -> None:
         level = logging.ERROR if instance.logged.is_first(str(error)) else logging.DEBUG
         report(_log, level, "%s: the %s handler failed (%s): %s", name, phase, _place(instance, phase, error), error)
         return
-    _, text = logged(f"{name}: the {phase} handler", error, lambda: _place(instance, phase, error))
+    _, text = log_text(f"{name}: the {phase} handler", error, lambda: _place(instance, phase, error))
     report(_log, logging.ERROR, "%s", text)
 
 
 def _place(instance: Instance, phase: str, error: BaseException) -> str:
-    file, line = traceback_location(instance.plugin.file, error)
-    if line is not None:
-        return f"{file}:{line}"
+    if line := traceback_line(instance.plugin.file, error):
+        return line
     if isinstance(error, HandlerError):
         return _definition(instance, phase)
     # A handler whose parameters do not fit raises here, not in the author's file.
     frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(file)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(instance.plugin.file)
 
 
 def _definition(instance: Instance, phase: str) -> str:

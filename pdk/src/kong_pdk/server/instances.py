@@ -129,7 +129,7 @@ class Instances:
         self._instances: dict[int, Instance] = {}
         self._bytes = 0
         self._making: dict[bytes, Future[Instance]] = {}
-        self._closings = ClosingQueue()
+        self._closing_queue = ClosingQueue()
         self._sweep_at = 0.0
         self._lock = threading.Lock()
 
@@ -209,7 +209,7 @@ class Instances:
         try:
             config, internal = _split(parsed.plugin, parsed.config)
             handler = _make_handler(parsed.plugin, config)
-            life = HandlerLife(parsed.plugin, handler, self._closings)
+            life = HandlerLife(parsed.plugin, handler, self._closing_queue)
             size = len(parsed.content.config)
             instance = Instance(id, parsed.plugin, config, internal, handler, parsed.digest, life, size)
         except BaseException as error:  # noqa: BLE001  # result() raises it
@@ -288,7 +288,7 @@ class Instances:
             ended, self._instances = self._instances, {}
         for instance in ended.values():
             instance.life.end()
-        return not self._closings.wait(seconds)
+        return not self._closing_queue.wait(seconds)
 
     def _discard_idle(self) -> None:
         with self._lock:

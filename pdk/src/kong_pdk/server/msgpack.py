@@ -15,10 +15,10 @@ from typing import Any
 
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
-from kong_pdk.server import administration, handler
+from kong_pdk.server import administration
 from kong_pdk.server.activity import Activity
 from kong_pdk.server.event import Abandoned, Event, Events, phase_of
-from kong_pdk.server.handler import run_handler
+from kong_pdk.server.handler import failure_method, run_handler
 from kong_pdk.server.instances import Instance, InstanceError, Instances
 from kong_pdk.server.step_forwarding import PeerGone, Peers
 from kong_pdk.wire.calls import CloseInstance, GetInstanceStatus, GetPluginInfo, StartInstance
@@ -47,7 +47,7 @@ class NoHandler(Exception):
         super().__init__(event_id)
         phase = phase_of(event_id)
         # In `log` the client has its answer, and Kong refuses the call.
-        call = {"Method": handler.failure_method(phase), "Args": [500]}
+        call = {"Method": failure_method(phase), "Args": [500]}
         self.output = {"Data": "ret" if phase == "log" else call, "EventId": event_id}
 
 
@@ -168,7 +168,7 @@ class MsgpackServer:
     def _find(self, argument: dict[str, Any], event: Event) -> Instance:
         try:
             instance = administration.find(self._instances, _integer(argument, "InstanceId"))
-        except administration.StartError:
+        except administration.InstanceStartError:
             raise NoHandler(event.id) from None
         if instance is None:  # Kong looks for these words, starts the instance again and repeats the event
             raise CallError(f"no plugin instance {argument.get('InstanceId')}")
@@ -247,7 +247,7 @@ class MsgpackServer:
         try:
             status = administration.start(self._instances, StartInstance(str(argument.get("Name", "")), text))
             instance = administration.find(self._instances, status.instance_id)
-        except administration.StartError as error:
+        except administration.InstanceStartError as error:
             raise CallError(str(error).splitlines()[0]) from None
         used = {**instance.internal, **instance.config} if instance else {}
         return {"Name": status.name, "Id": status.instance_id, "StartTime": status.started_at, "Config": used}

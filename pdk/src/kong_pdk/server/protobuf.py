@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
 from kong_pdk.server.activity import Activity
-from kong_pdk.server.administration import StartError, answer_call, find, start
+from kong_pdk.server.administration import InstanceStartError, answer_call, find, start
 from kong_pdk.server.bridge import EventEnded, Message
 from kong_pdk.server.handler import fail, run_handler
 from kong_pdk.server.instances import Instances
@@ -19,7 +19,7 @@ from kong_pdk.server.pdk_hints import why_unknown
 from kong_pdk.wire.calls import HandleEvent, StartInstance
 from kong_pdk.wire.interface import Interface
 from kong_pdk.wire.pdk_functions import Method
-from kong_pdk.wire.pdk_values import arguments
+from kong_pdk.wire.pdk_values.arguments import SET_BODY, set_body
 from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
 from kong_pdk.wire.pdk_values.protobuf_results import decode_result
 from kong_pdk.wire.pdk_values.results import HEADERS_OF, from_protobuf, query_argument
@@ -188,7 +188,7 @@ class _Channel:
         return special(self, chosen, args) if special else self._make(chosen, args)
 
     def _set_body(self, _: Method, args: Sequence[object]) -> _Result:
-        return arguments.set_body(lambda name, given: self._make(self._choose(name), given), args)
+        return set_body(lambda name, given: self._make(self._choose(name), given), args)
 
     def _get_query_arg(self, chosen: Method, args: Sequence[object]) -> _Result:
         if chosen.output != "String" or len(args) != 1 or not isinstance(args[0], (str, bytes)):
@@ -250,7 +250,7 @@ class _Channel:
 
 
 _SPECIAL: Mapping[str, Callable[[_Channel, Method, Sequence[object]], _Result]] = {
-    arguments.SET_BODY: _Channel._set_body,
+    SET_BODY: _Channel._set_body,
     "kong.client.authenticate": _Channel._authenticate,
     "kong.client.load_consumer": _Channel._load_consumer,
     "kong.request.get_query_arg": _Channel._get_query_arg,
@@ -291,7 +291,7 @@ def _serve_call(stream: _Stream, instances: Instances, payload: bytes, interface
     if isinstance(call, StartInstance):
         try:
             status = start(instances, call)
-        except StartError:
+        except InstanceStartError:
             return False
         stream.write(encode_return(sequence, status))
         return True
@@ -303,7 +303,7 @@ def _serve_event(stream: _Stream, instances: Instances, sequence: int, call: Han
     channel = _Channel(stream, interface, call.event_name)
     try:
         instance = find(instances, call.instance_id)
-    except StartError:
+    except InstanceStartError:
         waits = fail(channel, call.event_name)
     else:
         if instance is None:  # Kong starts the instance again, and repeats the event

@@ -33,7 +33,6 @@ class Method:
         return self.name.replace("/", ".")
 
 
-@cache
 def _rows() -> dict[str, Method]:
     text = resources.files(__package__).joinpath("methods.tsv").read_text("utf-8")
     rows = csv.DictReader(text.splitlines(), delimiter="\t")

@@ -13,7 +13,7 @@ class UnknownMethod(WireError):
     """An interface file does not have a method for a PDK function."""
 
     def __init__(self, method: str) -> None:
-        """:param method: the dotted name, ``kong.request.get_body`` for example."""
+        """:param method: the dotted name, ``kong.request.get_body`` for example, or the name on the wire."""
         super().__init__(f"{method} is not one of the methods that Kong's interface file names")
         self.method = method
 

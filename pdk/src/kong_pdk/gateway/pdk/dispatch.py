@@ -30,8 +30,11 @@ _ALSO_IN_PREREAD = frozenset(
 _NOT_IN_CERTIFICATE = ("kong.client.", "kong.log.serialize", "kong.log.set_serialize_value", "kong.router.")
 
 
-def refused(method: str, phase: str, subsystem: str) -> bool:
-    """Whether Kong refuses a call in ``certificate`` or in a phase of the stream subsystem."""
+def _refused_by_documentation(method: str, phase: str, subsystem: str) -> bool:
+    """Whether Kong's documentation says that a call is refused in ``certificate`` or a phase of the stream subsystem.
+
+    For functions without a measurement in ``phases.tsv``. The tuples above hold prefixes of names.
+    """
     if phase == "certificate":
         return method.startswith((*_HTTP_ONLY, *_NOT_IN_CERTIFICATE, *_ACCESS_ONLY))
     if subsystem == "http":
@@ -106,7 +109,7 @@ def gives_nothing(method: str) -> bool:
 def _allowed(method: str, event: Event) -> bool:
     subsystem = event.exchange.subsystem
     recorded = allowed(method, event.phase, subsystem)
-    return not refused(method, event.phase, subsystem) if recorded is None else recorded
+    return not _refused_by_documentation(method, event.phase, subsystem) if recorded is None else recorded
 
 
 async def call(event: Event, method: str, args: list[Any]) -> Any:

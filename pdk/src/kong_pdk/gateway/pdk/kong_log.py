@@ -20,6 +20,53 @@ _MAX_HEADERS = 1000
 _CRLF_BYTES = 2
 
 
+_LEVELS = {
+    "kong.log": "notice",
+    "kong.log.debug": "debug",
+    "kong.log.info": "info",
+    "kong.log.notice": "notice",
+    "kong.log.warn": "warn",
+    "kong.log.err": "error",
+    "kong.log.crit": "crit",
+    "kong.log.alert": "alert",
+}
+
+
+def _log_writer(level: str) -> Any:
+    def write(event: Event, *args: object) -> None:
+        event.log(level, "".join(tostring(item) for item in args))
+
+    return write
+
+
+for _name, _level in _LEVELS.items():
+    function(_name)(_log_writer(_level))
+
+
+@function("kong.log.inspect")
+def inspect(event: Event, *args: object) -> None:
+    """Log values. ``kong.log.inspect.off`` turns it off, ``kong.log.inspect.on`` on again."""
+    if event.exchange.node.inspect_switch.on:
+        event.log("notice", " ".join(json.dumps(item, ensure_ascii=False) for item in args))
+
+
+@function("kong.log.inspect.on")
+def inspect_on(event: Event) -> None:
+    event.exchange.node.inspect_switch.on = True
+
+
+@function("kong.log.inspect.off")
+def inspect_off(event: Event) -> None:
+    event.exchange.node.inspect_switch.on = False
+
+
+@function("kong.log.deprecation")
+def deprecation(event: Event, *args: object) -> None:
+    """Log a deprecation. A table as the last argument has versions, and is not logged."""
+    shown = args[:-1] if args and isinstance(args[-1], dict) else args
+    event.log("warn", "".join(tostring(item) for item in shown))
+
+
 def serialized(exchange: Exchange) -> dict[str, Any]:
     """The record of a request or of a TCP session, with the values that plugins have set in it."""
     record = stream_values.record(exchange) if isinstance(exchange, Session) else _record(exchange)
@@ -131,53 +178,6 @@ def _apply(record: dict[str, Any], changes: list[Any]) -> None:
                 table.pop(last, None)
             else:
                 table[last] = value
-
-
-_LEVELS = {
-    "kong.log": "notice",
-    "kong.log.debug": "debug",
-    "kong.log.info": "info",
-    "kong.log.notice": "notice",
-    "kong.log.warn": "warn",
-    "kong.log.err": "error",
-    "kong.log.crit": "crit",
-    "kong.log.alert": "alert",
-}
-
-
-def _log_writer(level: str) -> Any:
-    def write(event: Event, *args: object) -> None:
-        event.log(level, "".join(tostring(item) for item in args))
-
-    return write
-
-
-for _name, _level in _LEVELS.items():
-    function(_name)(_log_writer(_level))
-
-
-@function("kong.log.inspect")
-def inspect(event: Event, *args: object) -> None:
-    """Log values. ``kong.log.inspect.off`` turns it off, ``kong.log.inspect.on`` on again."""
-    if event.exchange.node.inspect_switch.on:
-        event.log("notice", " ".join(json.dumps(item, ensure_ascii=False) for item in args))
-
-
-@function("kong.log.inspect.on")
-def inspect_on(event: Event) -> None:
-    event.exchange.node.inspect_switch.on = True
-
-
-@function("kong.log.inspect.off")
-def inspect_off(event: Event) -> None:
-    event.exchange.node.inspect_switch.on = False
-
-
-@function("kong.log.deprecation")
-def deprecation(event: Event, *args: object) -> None:
-    """Log a deprecation. A table as the last argument has versions, and is not logged."""
-    shown = args[:-1] if args and isinstance(args[-1], dict) else args
-    event.log("warn", "".join(tostring(item) for item in shown))
 
 
 @function("kong.log.set_serialize_value")

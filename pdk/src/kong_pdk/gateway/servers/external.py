@@ -43,10 +43,6 @@ class ExternalPlugin:
         return self.info.priority
 
     @property
-    def version(self) -> str:
-        return self.info.version
-
-    @property
     def phases(self) -> Collection[str]:
         return self.info.phases
 

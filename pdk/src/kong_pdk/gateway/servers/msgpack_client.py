@@ -58,7 +58,7 @@ class MsgPackClient:
             event.log("error", str(error))
             value = None
         if method in _BODIES and value is None:
-            (await self._pool.take()).close()
+            (await self._pool.take()).close()  # Kong has taken a connection by then, which is lost
             raise PluginFailed(f"{method}: the body is in a file, which MsgPack:1 cannot carry")
         side = MsgpackSide()
         sent = None if value is None else to_msgpack(method, value)

@@ -115,8 +115,9 @@ class ProtoBufClient:
         except BaseException:
             connection.close()
             raise
+        assert isinstance(said, Answered)  # a call other than an event asks for no PDK call
         self._pool.give(connection)
-        return said.answer if isinstance(said, Answered) else None
+        return said.answer
 
 
 async def _next(side: ProtobufSide, connection: Connection) -> PdkCall | Answered:

@@ -1,4 +1,7 @@
-"""Prepares the arguments of PDK calls for both protocols, so that no value is lost without an error."""
+"""Prepares the arguments of PDK calls for both protocols, so that no value is lost without an error.
+
+:func:`set_body` makes the calls that set a body, since Kong would change some values.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,15 @@ from kong_pdk.wire.wire_errors import ArgumentError
 EXITS = frozenset({"kong.response.exit", "kong.response.error"})
 """Calls that Kong never answers: the request ends with them."""
 
+SET_BODY = "kong.service.request.set_body"
+_JSON = "application/json"
+_FORM = "application/x-www-form-urlencoded"
+_NO_TYPE = (
+    "the request has no Content-Type, so Kong has not set the body; give the type as second argument, "
+    f'"{_JSON}" for example'
+)
+_Result: TypeAlias = tuple[Any, str | None]
+_Call: TypeAlias = Callable[[str, Sequence[object]], _Result]
 _MOST_FOR_EXIT = 3
 _INSPECT = "kong.log.inspect"
 _NEED_A_VALUE = frozenset(
@@ -110,17 +122,6 @@ def _without_holes(function: str, value: Any) -> Any:
             raise ArgumentError(f"{function}: a list holds None, at which Lua ends it; leave it out or give a value")
         return [_without_holes(function, item) for item in value]
     return value
-
-
-SET_BODY = "kong.service.request.set_body"
-_JSON = "application/json"
-_FORM = "application/x-www-form-urlencoded"
-_NO_TYPE = (
-    "the request has no Content-Type, so Kong has not set the body; give the type as second argument, "
-    f'"{_JSON}" for example'
-)
-_Result: TypeAlias = tuple[Any, str | None]
-_Call: TypeAlias = Callable[[str, Sequence[object]], _Result]
 
 
 def set_body(call: _Call, args: Sequence[Any]) -> _Result:

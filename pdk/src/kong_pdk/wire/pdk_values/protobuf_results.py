@@ -24,7 +24,7 @@ from kong_pdk.wire.text import decode, encode
 from kong_pdk.wire.wire_errors import WireError
 
 NIL = b"\x08\x01"
-"""Lua's nil in a ``Value``, as Kong writes it: the field ``null`` with the number 1, which the schema does not name."""
+"""Lua's nil in a ``Value``, as Kong writes it: the field ``null`` with the value 1, for which the enum has no name."""
 
 
 @dataclass(frozen=True)

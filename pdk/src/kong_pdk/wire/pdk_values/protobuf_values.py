@@ -15,6 +15,12 @@ from kong_pdk.wire.text import decode, encode
 from kong_pdk.wire.wire_errors import WireError
 
 _EXACT = 2**53
+_Span: TypeAlias = tuple[int, int]
+_Todo: TypeAlias = list[tuple[_Span, Any, Any]]
+
+_VARINT, _EIGHT_BYTES, _SPAN, _FOUR_BYTES = 0, 1, 2, 5
+_DOUBLE = struct.Struct("<d")
+_VARINT_BITS = 64
 
 
 def fill_value(message: Any, value: object) -> None:
@@ -145,14 +151,6 @@ def _read_single(field: Any, value: Any) -> Any:
     if field.message_type is not None:
         return read_message(value)
     return decode(value) if isinstance(value, bytes) else value
-
-
-_Span: TypeAlias = tuple[int, int]
-_Todo: TypeAlias = list[tuple[_Span, Any, Any]]
-
-_VARINT, _EIGHT_BYTES, _SPAN, _FOUR_BYTES = 0, 1, 2, 5
-_DOUBLE = struct.Struct("<d")
-_VARINT_BITS = 64
 
 
 def read_deep(kind: str, payload: bytes) -> Any:

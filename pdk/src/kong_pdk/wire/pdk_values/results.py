@@ -17,7 +17,7 @@ HEADERS_OF = {
 }
 """The functions that give one header, each with the function that gives all of them."""
 
-# Functions for which an empty string or 0 of ProtoBuf:1 means Lua's nil, unless the message is a Value.
+# Functions for which an empty string, 0 or false of ProtoBuf:1 means Lua's nil, unless the message is a Value.
 _NIL_WHEN_EMPTY = frozenset(
     {
         "kong.client.get_forwarded_port",
