@@ -1,6 +1,6 @@
 # What people and CI type. Everything longer than a few lines is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help up down embedded-base test test-unit test-conformance test-container fuzz lint docs clean
+.PHONY: help up down embedded-base test test-unit test-integration test-conformance test-container fuzz lint docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,8 +17,11 @@ embedded-base: ## make the base image for places where the official one cannot b
 test: lint ## run all checks and tests; needs Docker
 	@scripts/test
 
-test-unit: ## run the tests of single modules
+test-unit: ## run the tests of single modules, in a minute
 	@scripts/test unit
+
+test-integration: ## run whole programs on this machine: servers, commands, the example plugins
+	@scripts/test integration
 
 test-conformance: ## compare with what was recorded from a real Kong
 	@scripts/test conformance

@@ -17,7 +17,9 @@ def pytest_configure() -> None:
 
     Such a shell has them ignored, and programs inherit that.
     """
-    pytest.register_assert_rewrite("unit.kong_pdk_style.plugin_checks")  # its assertions are those of several tests
+    pytest.register_assert_rewrite(
+        "integration.kong_pdk_style.plugin_checks"
+    )  # its assertions are those of several tests
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, handler)

@@ -29,7 +29,7 @@ from kong_pdk.wire.pdk_functions import METHODS, Method
 from kong_pdk.wire.pdk_values.protobuf_results import RawBody, decode_result, encode_result
 from kong_pdk.wire.wire_errors import WireError
 from msgpack import packb, unpackb
-from unit.server.server_process import serving
+from server_process import serving
 
 # In log Kong answers these from its copy of the request, only by their dotted names.
 _NOT_IN_LOG = ("kong/request/", "kong/response/", "kong/service/response/")

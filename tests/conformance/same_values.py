@@ -19,7 +19,7 @@ from fake_kong import DEADLINE
 from kong_pdk.wire.interface import EXTENDED, STOCK, as_text
 from kong_pdk.wire.pdk_functions import allowed
 from running_gateway import RunningGateway
-from unit.server.server_process import serving, wait_for
+from server_process import serving, wait_for
 
 PHASES = ("rewrite", "access", "response", "log")
 MSGPACK, PROTOBUF, PROTOBUF_EXTENDED = "msgpack", "protobuf", "protobuf-extended"

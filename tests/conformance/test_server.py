@@ -12,7 +12,7 @@ import pytest
 from conformance.known_differences import SERVER, judge
 from conformance.recordings import Case, cases
 from conformance.replay import Servers, servers_of
-from unit.server.server_process import MODES
+from server_process import MODES
 
 
 @pytest.fixture(scope="module", params=MODES)

@@ -8,8 +8,8 @@ import pytest
 from container.log_lines import KONG_WAITS_FOR_ITS_SERVER, Expected, raised_by
 from container.product import Kong as Container
 from container.product import Launcher
-from unit.kong_pdk_style.plugin_checks import CHECKS
-from unit.kong_pdk_style.running_plugins import PLAIN_PLUGINS, PLUGINS, Kong, declarative, names
+from integration.kong_pdk_style.plugin_checks import CHECKS
+from integration.kong_pdk_style.running_plugins import PLAIN_PLUGINS, PLUGINS, Kong, declarative, names
 
 STREAM_PORT = 9100
 CAUGHT = Expected(

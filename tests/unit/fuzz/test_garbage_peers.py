@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
 from kong_pdk.wire.msgpack_codec import encode_request, encode_response
+from server_process import MODES, Served, serving, wait_for
 from unit.fuzz.strategies import damaged
-from unit.server.server_process import MODES, Served, serving, wait_for
 
 PLUGIN = """
 class Plugin:

@@ -1,4 +1,4 @@
-"""Run directories, plugin folders and containers for the tests of the image."""
+"""Run directories, plugin folders and environments for the tests of the image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from kong_pdk.image.run_directory import RunDirectory, prepare
 from local_servers import ConnectionServer
-from unit.image.container import Container, base_image
 
 Answer = Callable[[socket.socket, bytes], None]
 
@@ -80,18 +79,3 @@ def serve() -> Iterator[Callable[[Path, Answer], None]]:
     yield listen
     for server in servers:
         server.close()
-
-
-@pytest.fixture
-def start(tmp_path: Path, environ: Mapping[str, str]) -> Iterator[Callable[..., Container]]:
-    """Give a function that starts the entrypoint; it ends after the test."""
-    started: list[Container] = []
-
-    def start_container(*command: str, kong: Mapping[str, str] | None = None, **variables: str) -> Container:
-        base = base_image(tmp_path, **(kong or {}))
-        started.append(Container(tmp_path, {**environ, **base, **variables}, command))
-        return started[-1]
-
-    yield start_container
-    for container in started:
-        container.kill()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from fake_kong import DEADLINE, Closed, MsgpackKong, RpcError
-from unit.server.server_process import wait_for
+from server_process import wait_for
 
 ANSWERS = {
     "kong.request.get_path": "/path",

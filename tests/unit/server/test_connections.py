@@ -16,7 +16,7 @@ from kong_pdk.server import event as event_module
 from kong_pdk.server import msgpack as msgpack_module
 from kong_pdk.wire import calls, protobuf_codec
 from kong_pdk.wire.msgpack_codec import encode_request
-from unit.server.server_process import wait_for
+from server_process import wait_for
 
 
 class Quiet:

@@ -13,7 +13,7 @@ import kong_pdk.server
 import pytest
 from fake_kong import DEADLINE, FakeKong
 from gevent import monkey
-from unit.server.server_process import wait_for
+from server_process import wait_for
 
 ON_GEVENT = bool(monkey.is_module_patched("threading"))
 SERVER = str(Path(kong_pdk.server.__file__).parent)

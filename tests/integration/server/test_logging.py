@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_kong import FakeKong, ProtobufKong
-from unit.server.server_process import MODES, ONE, Serve, Served, connecting, serving
+from server_process import MODES, ONE, Serve, Served, connecting, serving
 
 PLUGIN = """
 import logging

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unit.plugins.conftest import Gateway, Snippet
+from integration.plugins.conftest import Gateway, Snippet
 
 
 def test_it_greets_in_a_header_of_the_response(default_gateway: Gateway, snippet: Snippet) -> None:

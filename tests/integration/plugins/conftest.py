@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from integration.plugins.nodes import PLUGINS, ROOT, Node, copy_plugins, start
 from kong_pdk.cli import main
 from kong_pdk.plugin import find, load
 from kong_pdk.schema.config_values import validate_config
-from unit.plugins.nodes import PLUGINS, ROOT, Node, copy_plugins, start
 
 Gateway = Callable[..., Node]
 Snippet = Callable[[str, str], str]

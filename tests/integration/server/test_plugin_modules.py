@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fake_kong import DEADLINE, MsgpackKong, RpcError
-from unit.server.server_process import MODES, wait_for
+from server_process import MODES, wait_for
 
 SERVER = Path(sys.executable).with_name("kong-python-pluginserver")
 MAIN = """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
-from unit.server.server_process import MODES, OTHER_PAIR, PAIR, Serve, Served, connecting, serving, wait_for
+from server_process import MODES, OTHER_PAIR, PAIR, Serve, Served, connecting, serving, wait_for
 
 PLUGIN = """
 import atexit

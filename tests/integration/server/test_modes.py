@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
 from process_states import is_alive, pause
-from unit.server.server_process import (
+from server_process import (
     MODES,
     ONE,
     OTHER_PAIR,

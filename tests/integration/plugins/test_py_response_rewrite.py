@@ -11,11 +11,11 @@ from email.message import Message
 from typing import Any
 
 import pytest
+from integration.plugins.conftest import Gateway, Snippet
+from integration.plugins.nodes import PLUGINS, UPSTREAM_URL, Node, Reply
 from kong_pdk.plugin import Source, load
 from kong_pdk.schema.config_values import validate_config
 from local_servers import Answer, free_port
-from unit.plugins.conftest import Gateway, Snippet
-from unit.plugins.nodes import PLUGINS, UPSTREAM_URL, Node, Reply
 
 NAME = "py-response-rewrite"
 PAGE = f"docs/plugins/{NAME}.md"

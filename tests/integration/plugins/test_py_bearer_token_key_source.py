@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from local_servers import Answer, HttpServer, Request
-from unit.plugins.nodes import DEADLINE, ROOT
-from unit.plugins.tokens import (
+from integration.plugins.nodes import DEADLINE, ROOT
+from integration.plugins.tokens import (
     AUDIENCE,
     EC,
     ISSUER,
@@ -31,6 +30,7 @@ from unit.plugins.tokens import (
     pem,
     token,
 )
+from local_servers import Answer, HttpServer, Request
 
 BOTH = {"algorithms": ["RS256", "ES256"], "issuer": [ISSUER], "audience": [AUDIENCE]}
 

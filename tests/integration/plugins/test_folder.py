@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from integration.plugins.nodes import PLUGINS, ROOT, copy_plugins
 from kong_pdk.cli import main
 from kong_pdk.plugin import Source, find, load
-from unit.plugins.nodes import PLUGINS, ROOT, copy_plugins
 
 SOURCES, PROBLEMS = find(PLUGINS)
 KONG_YML = ROOT / "docker" / "kong.yml"

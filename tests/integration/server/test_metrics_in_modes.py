@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from fake_kong import FakeKong, MsgpackKong, ProtobufKong
+from server_process import MODES, PAIR, Serve, Served, connecting, serving, wait_for
 from unit.metrics.conftest import Value, directory, value
-from unit.server.server_process import MODES, PAIR, Serve, Served, connecting, serving, wait_for
 
 __all__ = ["directory", "value"]
 

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from integration.plugins.conftest import Gateway, Snippet
+from integration.plugins.nodes import DEADLINE, PLUGINS, UPSTREAM_URL
 from kong_pdk.plugin import Source, load
 from kong_pdk.schema.config_values import validate_config
-from unit.plugins.conftest import Gateway, Snippet
-from unit.plugins.nodes import DEADLINE, PLUGINS, UPSTREAM_URL
 
 NAME = "py-access-log"
 PAGE = f"docs/plugins/{NAME}.md"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_kong import Closed, FakeKong, MsgpackKong, ProtobufKong
-from unit.server.server_process import Serve, Served, connecting, serving
+from server_process import Serve, Served, connecting, serving
 
 # Each protocol meets both engines.
 PROTOCOL_OF_MODE: dict[str, type[FakeKong]] = {

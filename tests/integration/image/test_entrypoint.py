@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from integration.image.container import Container
 from kong_pdk.image import entrypoint
 from kong_pdk.image.ping import read_servers, write_servers
 from kong_pdk.image.run_directory import RunDirectory, locate
-from unit.image.container import Container
 
 Start = Callable[..., Container]
 

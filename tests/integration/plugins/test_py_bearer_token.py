@@ -10,7 +10,7 @@ import traceback
 import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
-from unit.plugins.tokens import (
+from integration.plugins.tokens import (
     AUDIENCE,
     EC,
     ED,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from unit.kong_pdk_style.running_plugins import Kong
+from integration.kong_pdk_style.running_plugins import Kong
 
 
 def the_example_of_kongs_documentation(kong: Kong) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from unit.kong_pdk_style.plugin_checks import CHECKS
-from unit.kong_pdk_style.running_plugins import PLAIN_PLUGINS, PLUGINS, Kong, files, folder
+from integration.kong_pdk_style.plugin_checks import CHECKS
+from integration.kong_pdk_style.running_plugins import PLAIN_PLUGINS, PLUGINS, Kong, files, folder
 
 # All plugins: each command line, protocol and engine once. PLAIN_VALUES has the other pairs of these.
 SERVED = {

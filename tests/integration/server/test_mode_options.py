@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fake_kong import DEADLINE, MsgpackKong
-from unit.server.server_process import wait_for
+from server_process import wait_for
 
 PLUGIN = """
 from time import sleep

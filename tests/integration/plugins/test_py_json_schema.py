@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from unit.plugins.nodes import ROOT
+from integration.plugins.nodes import ROOT
 
 ORDER = json.dumps(
     {

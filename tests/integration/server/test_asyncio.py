@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fake_kong import DEADLINE, FakeKong, MsgpackKong, ProtobufKong
-from unit.server.server_process import MODES, ONE, Serve, Served, connecting, serving
+from server_process import MODES, ONE, Serve, Served, connecting, serving
 
 PLUGIN = '''
 import asyncio

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from integration.image.container import Container
 from kong_pdk.image.run_directory import RunDirectory
 from local_servers import free_port
-from unit.image.container import Container
 from unit.image.test_supervisord_conf import arguments, options
 
 Start = Callable[..., Container]

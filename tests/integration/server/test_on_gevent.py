@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[3]
+TESTS = ROOT / "tests/unit/server"
 PATCHED = "from gevent import monkey; monkey.patch_all(); import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
 MODULES = [
     "test_events",
@@ -19,8 +20,8 @@ MODULES = [
 
 
 def test_the_server_behaves_the_same_on_greenlets():
-    files = [str(HERE / f"{name}.py") for name in MODULES]
+    files = [str(TESTS / f"{name}.py") for name in MODULES]
     command = [sys.executable, "-c", PATCHED, "-q", *files]
-    done = subprocess.run(command, cwd=HERE.parents[2], capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout

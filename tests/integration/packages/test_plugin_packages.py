@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from integration.image.container import Container, base_image
 from kong_pdk.packages.plugin_packages import locate
-from unit.image.container import Container, base_image
 from unit.packages.conftest import PLUGIN, Write, environment
 
 MAIN = "import sys; from kong_pdk.cli import main; sys.exit(main())"
