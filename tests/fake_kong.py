@@ -18,10 +18,10 @@ from kong_pdk.wire.kong_side import Answered, MsgpackSide, PdkCall, ProtobufSide
 from kong_pdk.wire.msgpack_codec import Response
 from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments
 from kong_pdk.wire.pdk_values.protobuf_results import encode_result
+from waiting import DEADLINE
 
 Answers = dict[str, Any]  # PDK method -> value, or a function of its arguments; REFUSED
 REFUSED = object()
-DEADLINE = 20.0
 
 
 class Closed(Exception):

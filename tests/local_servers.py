@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-DEADLINE = 60.0
+from waiting import DEADLINE
 
 Headers = Sequence[tuple[str, str]]
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
 from pathlib import Path
 
-DEADLINE = 20.0
+from waiting import wait_for
 
 
 def _state(stat: Path) -> str:
@@ -26,7 +24,5 @@ def is_alive(pid: int) -> bool:
 def pause(pid: int) -> None:
     """Send SIGSTOP and wait until no thread of the process runs: the signal alone takes effect a moment later."""
     os.kill(pid, signal.SIGSTOP)
-    end = time.monotonic() + DEADLINE
-    while {_state(stat) for stat in Path(f"/proc/{pid}/task").glob("*/stat")} != {"T"}:
-        assert time.monotonic() < end, f"process {pid} still runs"
-        threading.Event().wait(0.01)
+    tasks = Path(f"/proc/{pid}/task")
+    wait_for(lambda: {_state(stat) for stat in tasks.glob("*/stat")} == {"T"}, lambda: f"process {pid} still runs")

@@ -14,8 +14,7 @@ from pathlib import Path
 from kong_pdk.gateway.gateway import Gateway
 from kong_pdk.gateway.gateway_settings import Settings
 from local_servers import Answer, Request
-
-_DEADLINE = 30.0
+from waiting import DEADLINE
 
 
 class RunningGateway:
@@ -70,7 +69,7 @@ class RunningGateway:
 
     def send(self, request: bytes) -> bytes:
         """Send a request with ``connection: close`` and give the raw response."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=_DEADLINE) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE) as connection:
             connection.sendall(request)
             received = bytearray()
             while data := connection.recv(65536):
@@ -82,11 +81,11 @@ class RunningGateway:
         return replace(settings, interface_file=self._interface_file) if self._interface_file else settings
 
     def _run(self, work: object) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(_DEADLINE)  # type: ignore[arg-type]
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(DEADLINE)  # type: ignore[arg-type]
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_DEADLINE)
+        self._thread.join(DEADLINE)
         self._loop.close()
 
 

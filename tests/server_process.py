@@ -15,11 +15,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
-from fake_kong import DEADLINE, FakeKong, MsgpackKong, ProtobufKong
-
-Value = TypeVar("Value")
+from fake_kong import FakeKong, MsgpackKong, ProtobufKong
+from waiting import DEADLINE, wait_for
 
 MODES = {
     "threads": ("--engine", "threads", "--workers", "1"),
@@ -31,15 +29,6 @@ ONE = [name for name in MODES if "processes" not in name]
 PAIR, OTHER_PAIR = ["threads", "gevent-processes"], ["gevent", "processes"]
 """Both engines, and both one worker and several: enough for a test that depends on only one of the two."""
 SEVERAL = [name for name in MODES if "processes" in name]
-
-
-def wait_for(condition: Callable[[], Value], what: Callable[[], object] = str, seconds: float = DEADLINE) -> Value:
-    """Wait until a condition returns a true value, and return it; fail with the message that ``what`` returns."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.01)
-    return value
 
 
 class ForkingProcess:

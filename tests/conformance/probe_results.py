@@ -11,7 +11,7 @@ from conformance.frames import PdkCall, Sent
 from conformance.known_differences import other_result
 from conformance.recordings import Case, functions_refused_in, stock_methods
 from conformance.values import as_recorded_result, author_value, exact_twin, typed
-from fake_kong import DEADLINE
+from waiting import DEADLINE
 
 VALUE, ENDED = "value", "ended by Kong"
 

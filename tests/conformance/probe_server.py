@@ -14,11 +14,11 @@ from typing import Any
 
 from conformance.frames import NOTHING, PdkCall, Sent, Step
 from conformance.recordings import HTTP, Case, Recording, recorded_methods
-from fake_kong import DEADLINE
 from kong_pdk.wire import msgpack_codec, protobuf_codec
 from kong_pdk.wire.calls import HandleEvent, InstanceStatus, StartInstance
 from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments, encode_arguments
 from local_servers import unix_service
+from waiting import DEADLINE
 
 
 class ProbeServer:

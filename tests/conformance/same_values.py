@@ -15,11 +15,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from fake_kong import DEADLINE
 from kong_pdk.wire.interface import EXTENDED, STOCK, as_text
 from kong_pdk.wire.pdk_functions import allowed
 from running_gateway import RunningGateway
-from server_process import serving, wait_for
+from server_process import serving
+from waiting import DEADLINE, wait_for
 
 PHASES = ("rewrite", "access", "response", "log")
 MSGPACK, PROTOBUF, PROTOBUF_EXTENDED = "msgpack", "protobuf", "protobuf-extended"

@@ -19,10 +19,10 @@ from conformance.known_differences import GATEWAY, judge
 from conformance.probe_server import ProbeServer
 from conformance.recordings import CERTIFICATE, FOLDER, HTTP, STREAM, Case, Recording, cases, node_id, recordings
 from conformance.values import as_recorded_result, author_value, meaning
-from fake_kong import DEADLINE
 from kong_pdk.wire.interface import as_text
 from local_servers import http_service, tcp_service
 from running_gateway import RunningGateway, parse_response, recorded_upstream
+from waiting import DEADLINE
 
 UPSTREAM_PORT, A_PORT, B_PORT = 18090, 18091, 18092
 """The ports of the services behind the recordings."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from local_servers import Answer as ServiceAnswer
 from local_servers import Request, http_service
 from running_gateway import RunningGateway
-from server_process import wait_for
+from waiting import wait_for
 
 HERE = Path(__file__).parent
 PLUGINS = HERE / "plugins"

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from fake_kong import DEADLINE, FakeKong, MsgpackKong, ProtobufKong
+from fake_kong import FakeKong, MsgpackKong, ProtobufKong
 from server_process import MODES, ONE, Serve, Served, connecting, serving
+from waiting import DEADLINE
 
 PLUGIN = '''
 import asyncio

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_kong import DEADLINE, MsgpackKong, ProtobufKong
+from fake_kong import MsgpackKong, ProtobufKong
 from kong_pdk import __version__
 from process_states import pause
+from waiting import DEADLINE
 
 PLUGIN = """
 import os

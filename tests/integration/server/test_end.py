@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
-from server_process import MODES, OTHER_PAIR, PAIR, Serve, Served, connecting, serving, wait_for
+from fake_kong import Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
+from server_process import MODES, OTHER_PAIR, PAIR, Serve, Served, connecting, serving
+from waiting import DEADLINE, wait_for
 
 PLUGIN = """
 import atexit

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_kong import DEADLINE, ExtendedKong, ProtobufKong
+from fake_kong import ExtendedKong, ProtobufKong
 from kong_pdk.server.pdk_hints import why_unknown
 from kong_pdk.wire.interface import extend
-from server_process import MODES, OTHER_PAIR, PAIR, Serve, serving, wait_for
+from server_process import MODES, OTHER_PAIR, PAIR, Serve, serving
+from waiting import DEADLINE, wait_for
 
 STOCK_FILE = Path(__file__).parents[3] / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"
 PLUGIN = """

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from fake_kong import FakeKong, MsgpackKong, ProtobufKong
-from server_process import MODES, PAIR, Serve, Served, connecting, serving, wait_for
+from server_process import MODES, PAIR, Serve, Served, connecting, serving
 from unit.metrics.conftest import Value, directory, value
+from waiting import wait_for
 
 __all__ = ["directory", "value"]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_kong import DEADLINE, MsgpackKong
-from server_process import wait_for
+from fake_kong import MsgpackKong
+from waiting import DEADLINE, wait_for
 
 PLUGIN = """
 from time import sleep

@@ -16,20 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from fake_kong import DEADLINE, Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
+from fake_kong import Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
 from process_states import is_alive, pause
-from server_process import (
-    MODES,
-    ONE,
-    OTHER_PAIR,
-    PAIR,
-    SEVERAL,
-    Serve,
-    Served,
-    connecting,
-    serving,
-    wait_for,
-)
+from server_process import MODES, ONE, OTHER_PAIR, PAIR, SEVERAL, Serve, Served, connecting, serving
+from waiting import DEADLINE, wait_for
 
 PLUGIN = """
 import os

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_kong import DEADLINE, MsgpackKong, RpcError
-from server_process import MODES, wait_for
+from fake_kong import MsgpackKong, RpcError
+from server_process import MODES
+from waiting import DEADLINE, wait_for
 
 SERVER = Path(sys.executable).with_name("kong-python-pluginserver")
 MAIN = """

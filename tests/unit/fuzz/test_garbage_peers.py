@@ -12,14 +12,15 @@ from typing import Any
 
 import msgpack
 import pytest
-from fake_kong import DEADLINE, MsgpackKong, ProtobufKong
+from fake_kong import MsgpackKong, ProtobufKong
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kong_pdk.wire import protobuf_codec
 from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, StartInstance
 from kong_pdk.wire.msgpack_codec import encode_request, encode_response
-from server_process import MODES, Served, serving, wait_for
+from server_process import MODES, Served, serving
 from unit.fuzz.strategies import damaged
+from waiting import DEADLINE, wait_for
 
 PLUGIN = """
 class Plugin:

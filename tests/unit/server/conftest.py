@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_kong import DEADLINE, ExtendedKong, FakeKong, MsgpackKong, ProtobufKong
+from fake_kong import ExtendedKong, FakeKong, MsgpackKong, ProtobufKong
 from kong_pdk.plugin import Plugin
 from kong_pdk.protocol import PHASES
 from kong_pdk.server.listener import Listener
 from kong_pdk.server.server import Server
 from kong_pdk.wire.interface import EXTENDED, STOCK
+from waiting import DEADLINE
 
 KINDS: dict[str, type[FakeKong]] = {"stock": ProtobufKong, "extended": ExtendedKong, "msgpack": MsgpackKong}
 

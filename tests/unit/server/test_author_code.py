@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from fake_kong import DEADLINE, Closed, MsgpackKong, RpcError
-from server_process import wait_for
+from fake_kong import Closed, MsgpackKong, RpcError
+from waiting import DEADLINE, wait_for
 
 ANSWERS = {
     "kong.request.get_path": "/path",

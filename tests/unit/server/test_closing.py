@@ -7,11 +7,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from fake_kong import DEADLINE
 from kong_pdk.plugin import Plugin
 from kong_pdk.server import instance_store
 from kong_pdk.server import instances as module
 from kong_pdk.server.instances import Instances
+from waiting import DEADLINE
 
 
 def make(cls):

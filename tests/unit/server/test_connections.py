@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_kong import DEADLINE, MsgpackKong, ProtobufKong, RpcError
+from fake_kong import MsgpackKong, ProtobufKong, RpcError
 from kong_pdk.server import event as event_module
 from kong_pdk.server import msgpack as msgpack_module
 from kong_pdk.wire import calls, protobuf_codec
 from kong_pdk.wire.msgpack_codec import encode_request
-from server_process import wait_for
+from waiting import DEADLINE, wait_for
 
 
 class Quiet:

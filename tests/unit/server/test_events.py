@@ -10,8 +10,9 @@ import threading
 from typing import Any
 
 import pytest
-from fake_kong import DEADLINE, REFUSED, Closed, ProtobufKong, RpcError
+from fake_kong import REFUSED, Closed, ProtobufKong, RpcError
 from kong_pdk import PDKError, PhaseError
+from waiting import DEADLINE
 
 
 def test_py_hello(serve, connect):

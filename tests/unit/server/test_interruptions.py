@@ -11,9 +11,9 @@ from typing import Any
 
 import kong_pdk.server
 import pytest
-from fake_kong import DEADLINE, FakeKong
+from fake_kong import FakeKong
 from gevent import monkey
-from server_process import wait_for
+from waiting import DEADLINE, wait_for
 
 ON_GEVENT = bool(monkey.is_module_patched("threading"))
 SERVER = str(Path(kong_pdk.server.__file__).parent)

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_kong import DEADLINE, REFUSED, FakeKong
+from fake_kong import REFUSED, FakeKong
 from kong_pdk.metrics import recorder
 from kong_pdk.metrics.counter_layout import OUTCOMES
 from kong_pdk.metrics.recorder import record_worker, write_all
 from unit.metrics.conftest import Value, counting_ends, directory, value
 from unit.server.conftest import Serve
+from waiting import DEADLINE
 
 __all__ = ["counting_ends", "directory", "value"]
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 
 import pytest
-from fake_kong import DEADLINE
 from kong_pdk.server import step_forwarding as module
 from kong_pdk.server.activity import Activity
 from kong_pdk.server.event import Events
@@ -18,6 +17,7 @@ from kong_pdk.server.instances import Instances
 from kong_pdk.server.msgpack import MsgpackServer
 from kong_pdk.server.step_forwarding import Peers, PeerSilent, make_inbox
 from kong_pdk.wire.msgpack_codec import Messages, Response, encode_request, encode_response
+from waiting import DEADLINE
 
 STEP = encode_request(1, "plugin.Step", [{"EventId": 1}])
 ANSWER = encode_response(1, None, {"Data": "ret", "EventId": 1})

@@ -1,0 +1,21 @@
+"""Waiting for a condition."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+DEADLINE = 30.0
+"""Seconds that a test waits for what a busy machine may delay."""
+
+
+def wait_for(condition: Callable[[], Value], what: Callable[[], object] = str, seconds: float = DEADLINE) -> Value:
+    """Wait until a condition returns a true value, and return it; fail with the message that ``what`` returns."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.01)
+    return value
