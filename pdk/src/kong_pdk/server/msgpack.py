@@ -278,7 +278,7 @@ def _lost(id: int) -> NoHandler:
 def _encode(request: Request, result: Any) -> bytes:
     try:
         return encode_response(request.id, None, result)
-    except (TypeError, ValueError, OverflowError) as error:  # JSON has values that MessagePack has not
+    except (TypeError, ValueError, OverflowError) as error:  # MessagePack does not have every value of JSON
         raise CallError(f"{request.method}: the answer cannot be sent: {error}") from error
 
 
