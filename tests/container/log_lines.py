@@ -73,6 +73,12 @@ ALWAYS = (
     ),
     Expected(
         "kong",
+        "crit|error",
+        r"connect\(\) to unix:\S+/sockets/we failed|communicate\(\): failed to connect: .*no such file",
+        "a worker of Kong that still starts when the first one has stopped finds no socket to connect to",
+    ),
+    Expected(
+        "kong",
         "warn",
         r"a client request body is buffered to a temporary file \S+/client_body_temp/\S+",
         "nginx logs this for each request whose body is larger than its buffer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +79,7 @@ def requests_at_the_same_time(kong: Kong) -> None:
 def values_shared_between_plugins_and_phases(kong: Kong) -> None:
     answer = kong.get("/shared")
     expected = ("alice", None, 7, {"name": "value", "list": [1, 2]}, None)
-    assert answer.headers["x-shared"] == repr(expected)
+    assert ast.literal_eval(answer.headers["x-shared"]) == expected  # a Lua table has no order
     assert (answer.headers["x-own"], answer.headers["x-answer"]) == ("alice", "ALICE")
     kong.wait_for("shared-writer logged ALICE")
 
@@ -142,9 +143,14 @@ def requests_that_end_early(kong: Kong) -> None:
         for _ in range(2):
             answer = kong.get("/ends-early", x_how=how)
             assert answer.status == status
-            assert body is None or answer.body == body
+            assert body is None or _as_value(answer.body) == _as_value(body)
             assert "x-after" not in answer.headers
         kong.wait_for(f"ends-early: cleaned up after {how}")
+
+
+def _as_value(body: bytes) -> object:
+    """Give the value of a JSON object, whose members Kong may write in any order; else the body."""
+    return json.loads(body) if body.startswith(b"{") else body
 
 
 ENDS = [
