@@ -201,10 +201,14 @@ def test_a_url_that_cannot_be_parsed_is_named_before_pip_runs(
 
 
 @pytest.mark.usefixtures("no_pip")
-def test_a_password_that_must_be_escaped_is_named(one: None, installed: Install) -> None:
-    [problem] = installed(PIP_INDEX_URL="http://me:pa/ss@127.0.0.1:9/simple").problems
+def test_a_password_that_must_be_escaped_is_named(
+    one: None, installed: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        [problem] = installed(PIP_INDEX_URL="http://me:pa/s3cr3t@127.0.0.1:9/simple").problems
     assert "the password in PIP_INDEX_URL holds a character that ends it" in problem.message
     assert problem.hint and "%2F for /" in problem.hint
+    assert "s3c" not in f"{problem}{caplog.text}"
 
 
 @pytest.mark.usefixtures("no_pip")
