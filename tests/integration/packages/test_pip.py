@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,19 +18,14 @@ import pytest
 import wheels
 from kong_pdk.packages.pip import IMPORTED, constraints, normalized
 from kong_pdk.plugin import inspect
+from process_states import is_alive
 from unit.packages.conftest import PLUGIN, Install, Write
+from waiting import wait_for
 from wheels import wheel
 
 BUILDING = {"KONG_PYTHON_INSTALL": "on"}
 NO_WHEELS = {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "PIP_RETRIES": "0"}
 COMMAND = (sys.executable, "-c", "import sys; from kong_pdk.cli import main; sys.exit(main())", "install")
-
-
-@pytest.fixture
-def one(write: Write) -> None:
-    """A plugin, and requirements of all plugins."""
-    write("one.py", f"import alpha\n{PLUGIN}")
-    write("requirements.txt", "alpha==1.0\n")
 
 
 @pytest.fixture
@@ -49,14 +43,15 @@ def test_pip_installs_dependencies_and_writes_nowhere_else_and_nobody_else_may_w
     write("one.py")
     write("requirements.txt", "beta\n")
     # Without a rustc in PATH: pip asks for its version, and rustup's rustc writes to the home directory.
-    packages = installed(PATH=os.defpath)
+    deep = data / "deep"  # its parent has to be made, too
+    packages = installed(PATH=os.defpath, KONG_PYTHON_DATA_DIR=str(deep))
     [made] = packages.directories("one")
     assert {path.name for path in made.glob("*.py")} == {"alpha.py", "beta.py"}
     assert (made / "alpha.py").read_text() == "VERSION = '1.0'\n"
     assert not (tmp_path / "home").exists()
     assert sorted(path.name for path in folder.iterdir()) == ["one.py", "requirements.txt"]
     assert [path for path in (data, *data.rglob("*")) if path.lstat().st_mode & 0o022] == []
-    assert [path.name for path in data.iterdir()] == ["environments"]
+    assert [path.name for path in deep.iterdir()] == ["environments"]
 
 
 def test_a_failure_has_line_and_hint_and_the_log_has_pips_output(
@@ -245,19 +240,6 @@ time.sleep(600)
 """
 
 
-def has_ended(pid: str) -> bool:
-    """Wait until a process has ended; an unreaped zombie has ended."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X"):
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.02)
-    return False
-
-
 def test_pip_and_its_children_are_killed_when_the_time_is_over(
     one: None, installed: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,7 +248,8 @@ def test_pip_and_its_children_are_killed_when_the_time_is_over(
     [problem] = installed(**limit, **BUILDING).problems
     assert "pip did not end within 3 s" in problem.message
     assert problem.hint and "KONG_PYTHON_INSTALL_SECONDS" in problem.hint
-    assert has_ended((tmp_path / "pid").read_text())
+    child = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not is_alive(child), lambda: f"process {child} still lives")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -22,13 +22,6 @@ MONTH_SECONDS = 31 * 24 * 3600
 BUILDING = {"KONG_PYTHON_INSTALL": "on"}
 
 
-@pytest.fixture
-def one(write: Write) -> None:
-    """A plugin, and requirements of all plugins."""
-    write("one.py", f"import alpha\n{PLUGIN}")
-    write("requirements.txt", "alpha==1.0\n")
-
-
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
