@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.plugins.nodes import PLUGINS, ROOT, Node, copy_plugins, start
+from integration.plugins.nodes import PLUGINS, ROOT, Node, copy_plugins
 from kong_pdk.cli import main
 from kong_pdk.plugin import find, load
 from kong_pdk.schema.config_values import validate_config
@@ -36,7 +36,7 @@ class Nodes:
         if node is None:
             while len(self._running) >= _AT_ONCE:
                 self._running.popitem(last=False)[1].close()
-            node = start(names, configuration, environment)
+            node = Node(names, configuration, environment)
         self._running[key] = node
         node.service.begin()
         node.trouble()
