@@ -47,7 +47,8 @@ def test_stream_listeners() -> None:
     [
         (
             "0.0.0.0:9000 ssl",
-            "stream_listen: the embedded gateway does not terminate TLS on streams; remove ssl from KONG_STREAM_LISTEN$",
+            "^stream_listen: the embedded gateway does not terminate TLS on streams; "
+            "remove ssl from KONG_STREAM_LISTEN$",
         ),
         ("0.0.0.0:9000 udp", "stream_listen: the embedded gateway has no udp; remove the word"),
         (

@@ -17,6 +17,7 @@ from kong_pdk.gateway.servers.pool import Pool
 from kong_pdk.wire import msgpack_codec
 from unit.gateway.pdk.exchanges import PLUGIN, Scene, scene
 from unit.gateway.servers.scripted_servers import MsgPackServer, serving
+from waiting import DEADLINE
 
 STARTED = (None, {"Name": "probe", "Id": 7})
 DONE = (None, {"Data": "ret", "EventId": 1})
@@ -27,7 +28,7 @@ def asks(method: str, *args: Any) -> tuple[None, dict[str, Any]]:
 
 
 def run(
-    path: Path, server: MsgPackServer, work: Callable[[MsgPackClient], Awaitable[None]], timeout: float = 20.0
+    path: Path, server: MsgPackServer, work: Callable[[MsgPackClient], Awaitable[None]], timeout: float = DEADLINE
 ) -> None:
     async def inner() -> None:
         pool = Pool(path, timeout)
@@ -40,7 +41,7 @@ def run(
     asyncio.run(inner())
 
 
-def handle(path: Path, server: MsgPackServer, timeout: float = 20.0) -> Scene:
+def handle(path: Path, server: MsgPackServer, timeout: float = DEADLINE) -> Scene:
     given = scene()
     run(path, server, lambda client: client.handle(given.event()), timeout)
     return given

@@ -19,9 +19,12 @@ from kong_pdk.wire.interface import STOCK
 from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
 from unit.gateway.pdk.exchanges import PLUGIN, Scene, scene
 from unit.gateway.servers.scripted_servers import ProtoBufServer, Streams, frame_of, serving
+from waiting import DEADLINE
 
 
-def run(path: Path, server: Streams, work: Callable[[ProtoBufClient], Awaitable[None]], timeout: float = 20.0) -> None:
+def run(
+    path: Path, server: Streams, work: Callable[[ProtoBufClient], Awaitable[None]], timeout: float = DEADLINE
+) -> None:
     async def inner() -> None:
         pool = Pool(path, timeout)
         async with serving(path, server):
@@ -33,7 +36,7 @@ def run(path: Path, server: Streams, work: Callable[[ProtoBufClient], Awaitable[
     asyncio.run(inner())
 
 
-def handle(path: Path, server: Streams, phase: str = "access", timeout: float = 20.0) -> Scene:
+def handle(path: Path, server: Streams, phase: str = "access", timeout: float = DEADLINE) -> Scene:
     given = scene()
     run(path, server, lambda client: to_the_end(client, given, phase), timeout)
     return given
