@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-from pathlib import Path
 
 import pytest
+from conformance.recordings import FOLDER
 from kong_pdk.schema.config_values import validate_config
 from kong_pdk.schema.error_text import format_declarative_errors, format_errors
 
@@ -323,22 +322,13 @@ def test_format_declarative_errors():
     ]
 
 
-@pytest.fixture
-def recordings() -> Path:
-    """The recordings of a real Kong; the test is skipped without them."""
-    default = Path(__file__).parents[3].parent / "shared" / "kong-3.9.3"
-    folder = Path(os.environ.get("KONG_RECORDINGS") or default)
-    if not folder.is_dir():
-        pytest.skip(f"no recordings in {folder}; set KONG_RECORDINGS")
-    return folder
-
-
-def test_values_are_those_of_a_real_kong(recordings: Path):
+@pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no recordings in {FOLDER}; set KONG_RECORDINGS")
+def test_values_are_those_of_a_real_kong():
     """Our configuration of the same file equals the one that the recorded Kong sent, without Kong's own keys."""
     import yaml
 
-    [plugin] = yaml.safe_load((recordings / "kong.yml").read_text())["plugins"]
-    with (recordings / "msgpack.jsonl").open() as cases:
+    [plugin] = yaml.safe_load((FOLDER / "kong.yml").read_text())["plugins"]
+    with (FOLDER / "msgpack.jsonl").open() as cases:
         frames = json.loads(next(cases))["frames"]
     [sent] = [frame["message"][3][0]["Config"] for frame in frames if "plugin.StartInstance" in str(frame["message"])]
     users = {key: value for key, value in json.loads(sent).items() if not key.startswith("__")}
