@@ -6,7 +6,7 @@ import json
 import pytest
 from conformance.recordings import FOLDER
 from kong_pdk.schema.config_values import validate_config
-from kong_pdk.schema.error_text import format_declarative_errors, format_errors
+from kong_pdk.schema.error_text import format_errors
 
 STRINGS = {"type": "array", "elements": {"type": "string"}}
 INTEGERS = {"type": "map", "keys": {"type": "string"}, "values": {"type": "integer"}}
@@ -307,19 +307,6 @@ def test_entity_check_is_not_run_on_wrong_fields():
 )
 def test_format_errors(errors, line):
     assert format_errors(errors) == line
-
-
-def test_format_declarative_errors():
-    errors = {"plugins": {1: {"config": {"list": {2: "expected a string"}, "@entity": ["none"]}}}}
-    assert format_declarative_errors(errors).splitlines() == [
-        "in 'plugins':",
-        "  - in entry 1 of 'plugins':",
-        "    in 'config':",
-        "      in 'list':",
-        "        - in entry 2 of 'list': expected a string",
-        "      in '@entity':",
-        "        - in entry 1 of '@entity': none",
-    ]
 
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no recordings in {FOLDER}; set KONG_RECORDINGS")
