@@ -128,7 +128,7 @@ def test_garbage_is_a_500_only_of_its_own_request(setup, garbage):
 
 
 def test_a_server_that_closes_its_connections_is_a_500_or_skipped(setup, monkeypatch):
-    monkeypatch.setattr("kong_pdk.gateway.servers.failures.ATTEMPTS", 3)
+    monkeypatch.setattr("kong_pdk.gateway.servers.failures.MAX_ATTEMPTS", 3)
     setup.bad.events = NOTHING
     assert setup.status("/bad") == (500 if setup.bad.protocol == "ProtoBuf:1" else 200)
     assert setup.status("/good") == 200

@@ -304,7 +304,7 @@ def test_a_client_that_does_not_read_is_disconnected(
 
 
 def test_a_client_that_sends_no_body(simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kong_pdk.gateway.client_side._TIMEOUT", 0.1)
+    monkeypatch.setattr(client_side, "_BODY_TIMEOUT", 0.1)
     with simple.connect() as connection:
         connection.sendall(head(10, "Accept: */*"))
         reply = read_reply(connection)

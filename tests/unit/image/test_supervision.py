@@ -6,8 +6,7 @@ import sys
 # A process like supervisord: its handlers and its wakeup descriptor are set when it forks.
 _FORKS = """
 import os, signal, sys
-from kong_pdk.image.log_relay import Output
-from kong_pdk.image.log_relay import Relay
+from kong_pdk.image.log_relay import Output, Relay
 from kong_pdk.image.supervision import _Options
 
 options = _Options(Relay(Output(1), Output(2)))

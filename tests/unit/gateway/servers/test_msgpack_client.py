@@ -141,7 +141,7 @@ def test_unknown_instance_is_started_again(tmp_path: Path) -> None:
 
 
 def test_the_end_of_retries_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "ATTEMPTS", 5)
+    monkeypatch.setattr(failures, "MAX_ATTEMPTS", 5)
     server = MsgPackServer(StartInstance=STARTED, HandleEvent=("no plugin instance", None))
     with pytest.raises(PluginFailed, match="given up after 5 attempts"):
         handle(tmp_path / "s", server)

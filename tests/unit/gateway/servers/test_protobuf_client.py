@@ -165,7 +165,7 @@ def test_an_event_starts_again_after_its_connection_closes(tmp_path: Path) -> No
 
 
 def test_the_end_of_retries_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "ATTEMPTS", 5)
+    monkeypatch.setattr(failures, "MAX_ATTEMPTS", 5)
     server = ProtoBufServer(close)
     with pytest.raises(PluginFailed, match="given up after 5 attempts"):
         handle(tmp_path / "s", server)
