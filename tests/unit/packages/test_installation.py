@@ -6,11 +6,14 @@ import fcntl
 import logging
 import os
 import re
+import signal
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import wheels
+from kong_pdk.packages.installation import main
 from kong_pdk.packages.pip import Outcome
 from kong_pdk.plugin import inspect
 from unit.packages.conftest import PLUGIN, Install, Write
@@ -293,3 +296,43 @@ def test_a_full_disk_is_named(one: None, installed: Install, monkeypatch: pytest
     monkeypatch.setattr(Path, "rename", full)
     [problem] = installed().problems
     assert "there is no room left in" in problem.message
+
+
+@pytest.fixture
+def command(
+    environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[[Path], tuple[int, str]]]:
+    """Run ``kong-python install`` for a folder; gives its exit status and what it writes to standard error."""
+    for name in os.environ.keys() - environ.keys():
+        monkeypatch.delenv(name)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    numbers = (signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+    handlers = [signal.getsignal(number) for number in numbers]
+    yield lambda folder: (main([str(folder)]), capsys.readouterr().err)
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
+
+
+def test_a_folder_without_requirements_has_nothing_to_install(
+    command: Callable[[Path], tuple[int, str]], folder: Path, write: Write
+) -> None:
+    write("one.py")
+    status, written = command(folder)
+    assert (status, written.rstrip().endswith(f"{folder}: nothing to install")) == (0, True)
+
+
+def test_a_folder_that_is_not_there_is_named(command: Callable[[Path], tuple[int, str]], folder: Path) -> None:
+    status, written = command(folder / "none")
+    assert status == 78
+    assert f"{folder / 'none'}: there is no such folder" in written
+
+
+def test_an_install_that_fails_ends_with_78(
+    command: Callable[[Path], tuple[int, str]], folder: Path, write: Write
+) -> None:
+    write("one.py")
+    write("requirements.txt", "nowhere\n")
+    status, written = command(folder)
+    assert status == 78
+    assert f"[error] kong-python: {folder}/requirements.txt:1: the packages of all plugins cannot be" in written
