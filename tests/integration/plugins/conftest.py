@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from integration.plugins.nodes import PLUGINS, ROOT, Node, copy_plugins
 from kong_pdk.cli import main
-from kong_pdk.plugin import find, load
+from kong_pdk.plugin import Plugin, find, load
 from kong_pdk.schema.config_values import validate_config
 
 Gateway = Callable[..., Node]
@@ -84,14 +84,17 @@ def default_gateway(nodes: Nodes) -> Gateway:
     return get
 
 
+@functools.cache
+def _loaded(name: str) -> Plugin:
+    return load(next(each for each in find(PLUGINS)[0] if each.name == name))
+
+
 @pytest.fixture
 def instance() -> Callable[..., Any]:
     """Make an instance of an example plugin as a plugin server does: ``instance("py-hello", message="hi")``."""
 
-    loaded = functools.cache(lambda name: load(next(each for each in find(PLUGINS)[0] if each.name == name)))
-
     def make(name: str, **config: Any) -> Any:
-        plugin = loaded(name)
+        plugin = _loaded(name)
         filled, errors = validate_config(plugin.schema, config)
         assert not errors, errors
         return plugin.cls(filled)
