@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 import logging
 import signal
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from kong_pdk import logs
-from local_servers import Answer, HttpServer, Request
 
 
 def pytest_configure() -> None:
@@ -44,20 +43,6 @@ def _logging_of_no_program() -> Iterator[None]:
     yield
     logs._output = None
     logging.root.setLevel(level)
-
-
-@pytest.fixture
-def http_server() -> Iterator[Callable[[Callable[[Request], Answer]], HttpServer]]:
-    """Start an HTTP server that answers with what a function gives; it ends after the test."""
-    servers: list[HttpServer] = []
-
-    def start(answer: Callable[[Request], Answer]) -> HttpServer:
-        servers.append(HttpServer(answer))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 @pytest.hookimpl(wrapper=True)

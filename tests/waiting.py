@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -19,3 +20,13 @@ def wait_for(condition: Callable[[], Value], what: Callable[[], object] = str, s
         assert time.monotonic() < deadline, what()
         time.sleep(0.01)
     return value
+
+
+async def async_wait_for(condition: Callable[[], object]) -> None:
+    """Wait until a condition returns a true value, while the event loop goes on."""
+
+    async def poll() -> None:
+        while not condition():
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(poll(), DEADLINE)

@@ -18,7 +18,7 @@ BUILD_SECONDS = 1800.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the first test the time to build the images that are not given."""
+    """Give each test the time to build the images that are not given: any of them may be the first one."""
     if os.environ.get("KONG_IMAGE") and os.environ.get("KONG_PYTHON_IMAGE"):
         return
     for item in items:
@@ -69,7 +69,7 @@ def start(engine: None) -> Iterator[Start]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Callable[..., Path]:
-    """Make a folder of files that a container's user can read: ``folder(**{"kong.yml": "..."})``."""
+    """Make a folder of files that a container's user can read: ``folder({"kong.yml": "..."})``."""
 
     def make(files: dict[str, str], name: str = "mounted") -> Path:
         target = tmp_path / name

@@ -144,7 +144,7 @@ class TrackedContainer:
 
     @property
     def health(self) -> str:
-        """``starting``, ``healthy`` or ``unhealthy``; the engine asks at the image's interval."""
+        """``starting``, ``healthy`` or ``unhealthy`` by the engine's own checks; ``none`` if it makes none."""
         return str(self.inspect()["State"].get("Health", {}).get("Status", "none"))
 
     def logs(self) -> str:
@@ -168,7 +168,7 @@ class TrackedContainer:
         """Wait until the condition returns a true value, and return it.
 
         A condition that raises OSError (refused, reset) or HTTPException counts as false.
-        With ``alive``, a container that has ended fails at once. A failure shows the container's log.
+        With ``alive``, a container that has ended is a failure, too, within seconds. A failure shows the log.
         """
         began = looked = time.monotonic()
         pause = _FIRST_POLL_SECONDS

@@ -110,7 +110,7 @@ _FOLDER_SERVER = "import sys; from kong_pdk.cli import pluginserver_main; sys.ex
 
 
 @pytest.mark.parametrize(("code", "program"), [(_FOLDER_SERVER, "kong-python-pluginserver"), (_PLUGIN, "mine")])
-def test_a_variable_without_meaning_is_a_sentence_of_a_plugin_server(code: str, program: str) -> None:
+def test_a_plugin_server_refuses_a_wrong_value_in_one_line(code: str, program: str) -> None:
     environ = {**os.environ, "KONG_PYTHON_LOG_FORMAT": "yaml"}
     done = subprocess.run(
         [sys.executable, "-c", code], check=False, capture_output=True, text=True, env=environ, timeout=60
@@ -128,7 +128,7 @@ def test_a_plugin_server_by_hand_writes_json_too(tmp_path) -> None:
     assert {(found["level"], found["program"]) for found in objects} == {("error", "pluginserver")}
 
 
-def test_a_variable_without_meaning_is_a_sentence_of_a_command(monkeypatch, capsys):
+def test_a_command_refuses_a_wrong_value_in_one_line(monkeypatch, capsys):
     monkeypatch.setenv("KONG_PYTHON_LOG_FORMAT", "yaml")
     assert cli.main(["upstream", "--port", "0"]) == 78
     assert capsys.readouterr().err == "kong-python: KONG_PYTHON_LOG_FORMAT is 'yaml'; set it to text or json\n"

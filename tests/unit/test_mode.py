@@ -50,6 +50,6 @@ def test_auto_is_a_worker_for_each_core(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "value"), [("KONG_PYTHON_ENGINE", "asyncio"), ("KONG_PYTHON_WORKERS", "0")])
-def test_a_variable_without_meaning_is_a_sentence(name, value):
+def test_a_wrong_value_is_refused_with_the_right_ones(name, value):
     with pytest.raises(SettingError, match=f"{name} is '{value}'; set it to "):
         default({name: value})

@@ -172,7 +172,7 @@ def test_an_older_base_and_another_python(shared: Launcher, kong: Launcher, kong
 
     container = kong.start(image=tag, plugins=kong.folder({"py-hello.py": PY_HELLO}), config=CONFIG)
     assert "x-hello-from-python" in container.wait_until_serving().headers
-    container.wait_until_healthy()
+    container.wait_until_check_passes()
     assert container.exec("readlink", "-f", "/opt/kong-python/bin/python3").stdout.strip() == f"/usr/bin/{name}"
     # Programs without a PATH, such as the servers that Kong starts itself.
     bare = container.exec("env", "-i", "sh", "-c", "python -c 'import kong_pdk, msgpack; print(kong_pdk.__version__)'")

@@ -80,4 +80,4 @@ def test_the_multi_stage_image_has_no_compiler(multi_stage: Kong) -> None:
 @pytest.mark.parametrize("name", ["derived", "multi_stage"])
 def test_they_become_healthy_and_stop(name: str, request: pytest.FixtureRequest) -> None:
     """The health check passes, as in the image that they extend."""
-    request.getfixturevalue(name).wait_until_healthy()
+    request.getfixturevalue(name).wait_until_check_passes()

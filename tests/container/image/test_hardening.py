@@ -31,7 +31,7 @@ def test_read_only_root(kong: Launcher) -> None:
         expected=[DANGLING_SOCKETS],
     )
     serves(container)
-    container.wait_until_healthy()
+    container.wait_until_check_passes()
     assert container.exec("kong-python", "plugins", "--json").exit_code == 0
     assert container.stop() == 0
     container.start()
@@ -49,7 +49,7 @@ def test_read_only_root_with_one_tmpfs(kong: Launcher) -> None:
     )
 
     serves(container)
-    container.wait_until_healthy()
+    container.wait_until_check_passes()
 
 
 def test_nowhere_to_write(kong: Launcher) -> None:
@@ -71,7 +71,7 @@ def test_another_uid(kong: Launcher) -> None:
     )
 
     serves(container)
-    container.wait_until_healthy()
+    container.wait_until_check_passes()
     assert container.stop() == 0
 
 
@@ -88,7 +88,7 @@ def test_root(kong: Launcher) -> None:
     """Run as root, where the workers of a real Kong change to the user kong, the plugins work, too."""
     container = kong.start(plugins=kong.folder({"py-hello.py": PY_HELLO}), config=CONFIG, options=["--user=root"])
     serves(container)
-    container.wait_until_healthy()
+    container.wait_until_check_passes()
     socket = "/run/kong-python/0/sockets/py-hello.sock"
     assert container.exec("test", "-w", socket, user="kong", check=False).exit_code == 0
     assert container.exec("test", "-e", socket, user="54321", check=False).exit_code == 1

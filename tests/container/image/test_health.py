@@ -13,7 +13,7 @@ def start(kong: Launcher, *options: str) -> Kong:
     files = {"py-hello.py": PY_HELLO, "raises.py": TEST_PLUGINS / "raises.py"}
     container = kong.start(plugins=kong.folder(files), config=declarative("py-hello"), options=options)
     container.wait_until_serving()
-    container.wait_until_healthy()
+    container.wait_until_check_passes()
     return container
 
 
@@ -24,14 +24,14 @@ def last_report(container: Kong) -> str:
 def test_a_stopped_server_makes_the_container_unhealthy(kong: Launcher) -> None:
     """A plugin server that does not answer makes the container unhealthy and is named; later it is healthy again."""
     container = start(kong, *CHECKED_BY_THE_ENGINE)
-    container.wait_for(lambda: container.health == "healthy", "healthy")
+    container.wait_until_healthy()
     pids = container.pids_of_server("py-hello")
     container.kill("STOP", *pids)
     container.wait_for(lambda: container.health == "unhealthy", "unhealthy")
     assert "py-hello" in last_report(container)
     container.kill("CONT", *pids)
 
-    container.wait_for(lambda: container.health == "healthy", "healthy again")
+    container.wait_until_healthy()
     assert container.request().status == 200
 
 
@@ -46,7 +46,7 @@ def test_a_killed_server_comes_back(kong: Launcher) -> None:
 
     answer = container.wait_until_serving()
     assert int(answer.headers["x-python-pid"]) not in pids
-    container.wait_until_healthy()
+    container.wait_until_check_passes()
 
 
 def test_a_killed_worker_comes_back(kong: Launcher) -> None:
@@ -59,7 +59,7 @@ def test_a_killed_worker_comes_back(kong: Launcher) -> None:
 
     answer = container.wait_until_serving()
     assert container.pids_of_server("py-hello") == [master, int(answer.headers["x-python-pid"])]
-    container.wait_until_healthy()
+    container.wait_until_check_passes()
 
 
 def test_a_killed_server_is_seen(kong: Launcher) -> None:

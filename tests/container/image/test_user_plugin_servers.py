@@ -20,7 +20,7 @@ def serves_both(container: Kong) -> None:
     answer = container.wait_until_serving()
     assert answer.headers["x-other"] == "from a server that Kong started"
     assert "x-hello-from-python" in answer.headers
-    container.wait_until_healthy()
+    container.wait_until_check_passes()
 
 
 def test_a_server_that_kong_starts(kong: Launcher) -> None:

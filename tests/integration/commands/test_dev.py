@@ -2,114 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import json
 import os
-import re
 import signal
-import ssl
-import subprocess
-import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from kong_pdk.cli import main
 from kong_pdk.wire.interface import STOCK, as_text
+from running_dev import SERVING, Dev
+from waiting import wait_for
 
-DEADLINE = 60
 PY_HELLO = Path(__file__).parents[3] / "plugins" / "py-hello.py"
-SERVING = re.compile(r"serving \S+ on (https?)://127\.0\.0\.1:(\d+)")
-
-
-@dataclass
-class Dev:
-    """A running ``kong-python dev``."""
-
-    process: subprocess.Popen[str]
-    lines: list[str] = field(default_factory=list)
-    ports: dict[str, int] = field(default_factory=dict)
-    lines_of_start: list[str] = field(default_factory=list)
-    reader: threading.Thread | None = None
-
-    def get(self, path: str = "/", scheme: str = "http", **headers: str) -> tuple[int, http.client.HTTPMessage, bytes]:
-        port = self.ports[scheme]
-        if scheme == "https":
-            context = ssl._create_unverified_context()
-            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=DEADLINE, context=context)
-        else:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
-        try:
-            connection.request("GET", path, headers=headers)
-            response = connection.getresponse()
-            return response.status, response.headers, response.read()
-        finally:
-            connection.close()
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """End it; gives its exit status when all of its lines are read."""
-        self.process.send_signal(number)
-        status = self.process.wait(DEADLINE)
-        self.reader.join(DEADLINE)
-        return status
-
-    def wait_for_line(self, *texts: str) -> None:
-        """Wait for a line that has all of these texts."""
-        end = time.monotonic() + DEADLINE
-        while not any(all(text in line for text in texts) for line in list(self.lines)):
-            assert time.monotonic() < end, f"no line with {texts}: {self.lines}"
-            threading.Event().wait(0.02)
-
 
 Start = Callable[..., Dev]
 STOPS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
-@contextlib.contextmanager
-def running_dev(*arguments: str, **variables: str) -> Iterator[Dev]:
-    """Run ``kong-python dev`` on free ports until it serves, or ends; end it."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("KONG_")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from kong_pdk.cli import main; sys.exit(main())", "dev",
-         "--port", "0", "--tls-port", "0", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="backslashreplace",
-        env={**environment, **variables},
-    )  # fmt: skip
-    dev = Dev(process)
-    serving = threading.Event()
-
-    def read() -> None:
-        for line in process.stdout:
-            dev.lines.append(line)
-            if found := SERVING.search(line):
-                dev.ports[found[1]] = int(found[2])
-            if len(dev.ports) == 2:
-                serving.set()
-        serving.set()
-
-    dev.reader = threading.Thread(target=read)
-    dev.reader.start()
-    try:
-        assert serving.wait(DEADLINE), dev.lines
-        dev.lines_of_start = list(dev.lines)
-        yield dev
-    finally:
-        if process.poll() is None:
-            dev.stop()
-        dev.reader.join(DEADLINE)
-        process.stdout.close()
-
-
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Give ``running_dev`` as a function; what it runs ends with the test."""
-    with contextlib.ExitStack() as stack:
-        yield lambda *arguments, **variables: stack.enter_context(running_dev(*arguments, **variables))
+    """Start ``kong-python dev``, with variables; it ends after the test."""
+    started: list[Dev] = []
+
+    def start_dev(*arguments: str, **variables: str) -> Dev:
+        started.append(Dev(*arguments, environment=variables))
+        return started[-1]
+
+    yield start_dev
+    for dev in started:
+        dev.close()
 
 
 @pytest.fixture
@@ -182,68 +104,79 @@ def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         (plugins / f"{name}.py").write_text(text)
     temporary = tmp_path_factory.mktemp("x" * 100)
     variables = {"KONG_PYTHON_LOG_FORMAT": "json", "TMPDIR": str(temporary)}
-    with running_dev(str(plugins), KONG_PYTHON_PROTOCOL=request.param, **variables) as dev:
+    dev = Dev(str(plugins), environment={"KONG_PYTHON_PROTOCOL": request.param, **variables})
+    try:
         yield dev
+        begin = len(dev.lines)
         assert dev.stop() == 0
+        end = dev.lines[begin:]
+        assert sum(": stopped" in line for line in end) == len([*plugins.glob("*.py")]), end
+        assert errors(end) == []
+    finally:
+        dev.close()
+
+
+def errors(lines: list[str]) -> list[str]:
+    return [line for line in lines if any(word in line for word in ("[error]", "[crit]", "Traceback"))]
 
 
 def test_py_hello_answers(demo):
     for scheme in ("http", "https"):
-        status, headers, body = demo.get("/x?a=1", scheme, host="example.test")
-        assert status == 200
-        assert headers["x-hello-from-python"] == "Python says hello to example.test"
-        assert json.loads(body)["path"] == "/x?a=1"
+        reply = demo.get("/x?a=1", scheme, host="example.test")
+        assert reply.status == 200
+        assert reply.value("x-hello-from-python") == "Python says hello to example.test"
+        assert reply.json()["path"] == "/x?a=1"
 
 
 def test_a_start_and_a_request_log_no_error(demo):
     begin = len(demo.lines)
-    assert demo.get("/no-error")[0] == 200
+    assert demo.get("/no-error").status == 200
     demo.wait_for_line("GET /no-error")
-    lines = [*demo.lines_of_start, *demo.lines[begin:]]
-    assert not any(level in line for line in lines for level in ("[error]", "[crit]", "Traceback"))
+    assert errors([*demo.lines_of_start, *demo.lines[begin:]]) == []
 
 
 def test_names_with_capitals(demo):
-    headers = demo.get("/")[1]
-    assert (headers["x-ai-powered"], headers["x-authchecker"]) == ("yes", "yes")
+    reply = demo.get()
+    assert (reply.value("x-ai-powered"), reply.value("x-authchecker")) == ("yes", "yes")
     assert any("pluginserver ai-powered;" in line for line in demo.lines_of_start)
 
 
 def test_a_handler_that_raises_is_kong_s_500_and_the_next_request_succeeds(demo):
-    status, headers, body = demo.get("/?raise")
-    assert status == 500
-    assert headers["content-type"] == "application/json; charset=utf-8"
-    error = json.loads(body)
-    assert error == {"message": "An unexpected error occurred", "request_id": headers["x-kong-request-id"]}
-    assert demo.get("/")[0] == 200
+    reply = demo.get("/?raise")
+    assert reply.status == 500
+    assert reply.value("content-type") == "application/json; charset=utf-8"
+    request_id = reply.value("x-kong-request-id")
+    assert reply.json() == {"message": "An unexpected error occurred", "request_id": request_id}
+    assert demo.get().status == 200
     demo.wait_for_line("RuntimeError: on purpose", "authChecker.py:7")
 
 
 def test_a_plugin_that_needs_configuration_is_left_off_the_demo_route_and_named(demo):
-    assert demo.get()[0] == 200
+    assert demo.get().status == 200
     demo.wait_for_line("needs is not on the demo route", "config.key: required field missing")
 
 
 def test_the_log_is_text_whatever_the_format_of_the_image(demo):
-    assert demo.get()[0] == 200
+    assert demo.get().status == 200
     demo.wait_for_line("py-hello: listening on")
     assert not any(line.startswith("{") for line in demo.lines)
 
 
 def test_plugins_reach_the_whole_pdk_as_in_the_image(demo):
-    status, _, body = demo.get("/?flag")
-    assert (status, json.loads(body)) == (200, {"body": None, "flag": True})
+    reply = demo.get("/?flag")
+    assert (reply.status, reply.json()) == (200, {"body": None, "flag": True})
 
 
 def test_each_signal_ends_it_with_0_and_leaves_nothing_behind_and_the_next_run_serves_an_edit(start, folder):
     file = folder / "py-hello.py"
     text = file.read_text()
-    ignored = [number for number in STOPS if signal.getsignal(number) == signal.SIG_IGN]  # as under nohup
-    for number in (number for number in STOPS if number not in ignored):
+    for number in STOPS:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            continue  # as under nohup
         file.write_text(text.replace("Python says", f"{number.name} says"))
         with tempfile.TemporaryDirectory(dir="/tmp") as temporary:  # short enough for sockets
             dev = start(str(folder), TMPDIR=temporary)
-            assert dev.get()[1]["x-hello-from-python"].startswith(f"{number.name} says")
+            assert dev.get().value("x-hello-from-python").startswith(f"{number.name} says")
             assert list(Path(temporary).iterdir())
             assert dev.stop(number) == 0
             assert list(Path(temporary).iterdir()) == []
@@ -278,17 +211,16 @@ def test_an_invalid_configuration_is_refused_with_its_line(refused, folder, tmp_
 
 def test_a_server_that_dies_is_restarted(start, folder):
     dev = start(str(folder))
-    pid = int(dev.get()[1]["x-python-pid"])
+    pid = int(dev.get().value("x-python-pid"))
     master = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
     os.kill(int(master), signal.SIGKILL)
     dev.wait_for_line("py-hello ended")
-    end = time.monotonic() + DEADLINE
-    answer = pid
-    while answer in (500, pid):  # the worker of the dead master may still answer
-        assert time.monotonic() < end, dev.lines
-        threading.Event().wait(0.02)
-        status, headers, _ = dev.get()
-        answer = int(headers["x-python-pid"]) if status == 200 else status
+
+    def another_worker_answers() -> bool:
+        reply = dev.get()  # the worker of the dead master may still answer
+        return reply.status == 200 and int(reply.value("x-python-pid")) != pid
+
+    wait_for(another_worker_answers, lambda: dev.lines)
 
 
 def test_the_interface_file_of_another_kong_is_taken(start, folder, tmp_path):
@@ -297,7 +229,7 @@ def test_the_interface_file_of_another_kong_is_taken(start, folder, tmp_path):
     file = tmp_path / "pluginsocket.proto"
     file.write_text(as_text(STOCK))
     dev = start(str(folder), KONG_PYTHON_PROTOCOL="protobuf", KONG_PYTHON_INTERFACE_FILE=str(file))
-    assert dev.get("/?flag")[0] == 500
+    assert dev.get("/?flag").status == 500
     assert dev.stop() == 0
     assert any("kong.request.get_body is not among the methods" in line for line in dev.lines)
 
@@ -336,11 +268,11 @@ def test_a_kong_yml_is_served_and_its_skipped_parts_are_logged(start, folder, tm
     file = tmp_path / "kong.yml"
     file.write_text(USERS)
     dev = start(str(folder), "-c", str(file), LAB_PW="s3cr3t")
-    status, _, body = dev.get("/elsewhere")
-    assert (status, json.loads(body)["message"]) == (404, "no Route matched with those values")
-    status, _, body = dev.get("/here")
-    assert (status, json.loads(body)) == (200, {"secret": "s3cr3t", "plain": "{vault://lab/pw}"})
-    assert dev.get("/hello.Greeter/Say")[0] == 415
+    reply = dev.get("/elsewhere")
+    assert (reply.status, reply.json()["message"]) == (404, "no Route matched with those values")
+    reply = dev.get("/here")
+    assert (reply.status, reply.json()) == (200, {"secret": "s3cr3t", "plain": "{vault://lab/pw}"})
+    assert dev.get("/hello.Greeter/Say").status == 415
     assert dev.stop() == 0
 
     def logged(level: str, words: str) -> int:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +16,9 @@ from pathlib import Path
 import pytest
 from embedded_kong import kong_prefix
 from embedded_kong.kong_command_line import main
+from waiting import DEADLINE, wait_for
 
 Capture = pytest.CaptureFixture[str]
-DEADLINE_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -47,15 +46,8 @@ def node(prefix: Path) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def wait_for(condition: Callable[[], bool], event: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, event
-        time.sleep(0.02)
-
-
 def status_of(port: int, path: str = "/") -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
     try:
         connection.request("GET", path)
         return connection.getresponse().status
@@ -65,6 +57,10 @@ def status_of(port: int, path: str = "/") -> int:
 
 def log_of(prefix: Path) -> str:
     return (prefix / "logs" / "error.log").read_text()
+
+
+def wait_for_log(prefix: Path, text: str) -> None:
+    wait_for(lambda: text in log_of(prefix), lambda: log_of(prefix))
 
 
 def started(prefix: Path, process: subprocess.Popen[str]) -> Callable[[], bool]:
@@ -81,7 +77,7 @@ def kong(command: str) -> str:
         [sys.executable, "-m", "embedded_kong.kong_command_line", command],
         stdout=subprocess.PIPE,
         text=True,
-        timeout=DEADLINE_SECONDS,
+        timeout=DEADLINE,
         check=True,
     )
     return done.stdout
@@ -93,7 +89,7 @@ def test_start_reload_health_and_quit(prefix: Path, port: int) -> None:
         assert status_of(port) == 404
         assert "Kong is healthy" in kong("health")
         assert kong("reload") == "Kong reloaded\n"
-        wait_for(lambda: "reconfigured" in log_of(prefix), "reconfigured")
+        wait_for_log(prefix, "reconfigured")
         assert status_of(port) == 404
         assert kong("restart") == "Kong stopped\nKong started\n"
         assert status_of(port) == 404
@@ -115,10 +111,10 @@ def test_tcp_connections_go_through_a_node(prefix: Path, port: int, monkeypatch:
     monkeypatch.setenv("KONG_DECLARATIVE_CONFIG_STRING", f'{{_format_version: "3.0", services: [{service}]}}')
     assert main(["prepare"]) == 0
     with node(prefix) as process:
-        wait_for(started(prefix, process), "started")
+        wait_for(started(prefix, process))
         assert status_of(tcp_port) == 404
         process.send_signal(signal.SIGQUIT)
-        assert process.wait(DEADLINE_SECONDS) == 0
+        assert process.wait(DEADLINE) == 0
     assert "TCP 200" in (prefix / "logs" / "access.log").read_text()
 
 
@@ -135,7 +131,7 @@ def test_a_start_that_fails_gives_the_reason(
 def test_a_port_in_use_is_named_without_a_traceback(prefix: Path, port: int) -> None:
     assert main(["prepare"]) == 0
     with socket.create_server(("127.0.0.1", port)), node(prefix) as process:
-        _, err = process.communicate(timeout=DEADLINE_SECONDS)
+        _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 1
     assert f"bind() to 127.0.0.1:{port} failed" in err
     assert "Traceback" not in err
@@ -143,7 +139,7 @@ def test_a_port_in_use_is_named_without_a_traceback(prefix: Path, port: int) -> 
 
 def test_a_prefix_that_was_not_prepared(tmp_path: Path) -> None:
     with node(tmp_path) as process:
-        _, err = process.communicate(timeout=DEADLINE_SECONDS)
+        _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 1
     assert err == f"nginx: [emerg] no file at: {tmp_path}/.kong_env\n"
 
@@ -152,10 +148,10 @@ def test_a_prefix_that_was_not_prepared(tmp_path: Path) -> None:
 def test_signals_that_end_it(prefix: Path, port: int, number: signal.Signals) -> None:
     assert main(["prepare"]) == 0
     with node(prefix) as process:
-        wait_for(started(prefix, process), "started")
-        wait_for((prefix / "sockets" / "we").is_socket, "the socket")
+        wait_for(started(prefix, process))
+        wait_for((prefix / "sockets" / "we").is_socket)
         process.send_signal(number)
-        assert process.wait(DEADLINE_SECONDS) == 0
+        assert process.wait(DEADLINE) == 0
     assert f"signal {number.value} ({number.name}) received" in log_of(prefix)
     assert not kong_prefix.pid_file(prefix).exists()
     assert kong_prefix.delete_sockets(prefix) == []
@@ -164,11 +160,11 @@ def test_signals_that_end_it(prefix: Path, port: int, number: signal.Signals) ->
 def test_signals_that_do_not(prefix: Path, port: int) -> None:
     assert main(["prepare"]) == 0
     with node(prefix) as process:
-        wait_for(started(prefix, process), "started")
+        wait_for(started(prefix, process))
         for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH):
             process.send_signal(number)
         process.send_signal(signal.SIGHUP)
-        wait_for(lambda: "reconfigured" in log_of(prefix), "reconfigured")
+        wait_for_log(prefix, "reconfigured")
         assert process.poll() is None
 
 
@@ -188,11 +184,11 @@ def test_a_signal_while_a_query_command_runs(
         assert main(["prepare"]) == 0
     with node(prefix) as process:
         if during == "reload":
-            wait_for(started(prefix, process), "started")
+            wait_for(started(prefix, process))
             assert main(["reload"]) == 0
-        wait_for((tmp_path / "asked").exists, "the query command")
+        wait_for((tmp_path / "asked").exists)
         process.send_signal(signal.SIGQUIT)
-        assert process.wait(DEADLINE_SECONDS) == 0
+        assert process.wait(DEADLINE) == 0
     # Should the query command still wait for its file, it ends now.
     with contextlib.suppress(OSError):
         os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
@@ -201,22 +197,22 @@ def test_a_signal_while_a_query_command_runs(
 def test_a_refused_configuration_leaves_the_old_one(prefix: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["prepare"]) == 0
     with node(prefix) as process:
-        wait_for(started(prefix, process), "started")
+        wait_for(started(prefix, process))
         monkeypatch.setenv("KONG_PLUGINS", "bundled,aa")
         assert main(["reload"]) == 0
-        wait_for(lambda: "aa plugin is enabled but not installed" in log_of(prefix), "the refusal")
+        wait_for_log(prefix, "aa plugin is enabled but not installed")
         assert status_of(port) == 404
         monkeypatch.setenv("KONG_PLUGINS", "bundled")
         assert main(["reload"]) == 0
-        wait_for(lambda: "reconfigured" in log_of(prefix), "reconfigured")
+        wait_for_log(prefix, "reconfigured")
 
 
 def test_a_kill_leaves_its_socket_behind(prefix: Path, port: int) -> None:
     """As it leaves the sockets of Kong's workers: the next start finds and logs them."""
     assert main(["prepare"]) == 0
     with node(prefix) as process:
-        wait_for(started(prefix, process), "started")
-        wait_for((prefix / "sockets" / "we").is_socket, "the socket")
+        wait_for(started(prefix, process))
+        wait_for((prefix / "sockets" / "we").is_socket)
         process.kill()
-        process.wait(DEADLINE_SECONDS)
+        process.wait(DEADLINE)
     assert [path.name for path in kong_prefix.delete_sockets(prefix)] == ["we"]

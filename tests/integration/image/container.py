@@ -6,11 +6,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-SECONDS = 60.0
+from waiting import DEADLINE, wait_for
 
 _KONG = """#!/bin/bash
 # Replaces the base image's entrypoint. Its Kong runs the given commands.
@@ -46,17 +45,19 @@ class Container:
         self.wait_until(lambda: self.log.count(text) >= count, f"{count} times {text!r}")
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, f"no {what} in:\n{self.log}"
-            assert self.process.poll() is None or condition(), f"ended without {what}:\n{self.log}"
-            time.sleep(0.02)
+        def is_met() -> bool:
+            runs = self.process.poll() is None
+            met = condition()
+            assert met or runs, f"ended without {what}:\n{self.log}"
+            return met
+
+        wait_for(is_met, lambda: f"no {what} in:\n{self.log}")
 
     def end(self, number: signal.Signals | None = None) -> int:
         """Send a signal, if any, and wait; returns the exit status."""
         if number is not None:
             self.process.send_signal(number)
-        return self.process.wait(SECONDS)
+        return self.process.wait(DEADLINE)
 
     def pid_of(self, program: str) -> int:
         """Give the process id that a program has, by the last line of supervisord."""
@@ -67,7 +68,7 @@ class Container:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(SECONDS)
+                self.process.wait(DEADLINE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

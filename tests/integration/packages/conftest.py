@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from unit.packages.conftest import data, environ, folder, index, installed, located, write
+from unit.packages.conftest import data, environ, folder, index, installed, located, one, write
 
-__all__ = ["data", "environ", "folder", "index", "installed", "located", "write"]
+__all__ = ["data", "environ", "folder", "index", "installed", "located", "one", "write"]

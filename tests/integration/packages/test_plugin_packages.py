@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from integration.image.container import Container, base_image
+from kong_pdk.cli import main
 from kong_pdk.packages.plugin_packages import locate
 from unit.packages.conftest import PLUGIN, Write, environment
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 MAIN = "import sys; from kong_pdk.cli import main; sys.exit(main())"
 SERVER = (sys.executable, "-m", "kong_pdk.server")
@@ -70,6 +74,21 @@ def run(place: Mapping[str, str], *command: str) -> subprocess.CompletedProcess[
     return subprocess.run(command, env=dict(place), capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run a command of ``kong-python`` that imports no plugin into its process, which is this one."""
+
+    def run_here(place: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+        for name in os.environ.keys() - place.keys():
+            monkeypatch.delenv(name)
+        for name, value in place.items():
+            monkeypatch.setenv(name, value)
+        status = main(words)
+        return subprocess.CompletedProcess(words, status, *capfd.readouterr())
+
+    return run_here
+
+
 def versions(dumped: str) -> dict[str, str]:
     return {plugin["Name"]: plugin["Version"] for plugin in json.loads(dumped)}
 
@@ -109,55 +128,32 @@ def test_plugins_of_one_server_share_packages_with_a_warning(place: Mapping[str,
         process.terminate()
 
 
-def test_a_missing_package_has_a_hint(place: Mapping[str, str], plugins: Path, data: Path) -> None:
-    done = run(place, sys.executable, "-c", MAIN, "plugins")
+def test_a_missing_package_has_a_hint(command: Command, place: Mapping[str, str], plugins: Path, data: Path) -> None:
+    done = command(place, "plugins")
     assert done.returncode == 78
     assert f'own/plugin.py:1: module "alpha" is not installed; the packages of {plugins}' in done.stderr
     assert "run kong-python install, or start with KONG_PYTHON_INSTALL=wheels, the default" in done.stderr
     assert not data.exists()
 
 
-def test_the_list_of_plugins_has_their_packages(installed_place: Mapping[str, str]) -> None:
-    done = run(installed_place, sys.executable, "-c", MAIN, "plugins", "--json")
+def test_the_list_of_plugins_has_their_packages(command: Command, installed_place: Mapping[str, str]) -> None:
+    done = command(installed_place, "plugins", "--json")
     assert {row["name"]: row["version"] for row in json.loads(done.stdout)} == {"for-all": "2.0.0", "own": "1.0.0"}
 
 
-@pytest.mark.parametrize(("command", "installs"), [("kong", True), ("bash", False)])
+@pytest.mark.parametrize(("program", "installs"), [("kong", True), ("bash", False)])
 def test_commands_of_kong_get_packages_too(
-    command: str, installs: bool, place: Mapping[str, str], data: Path, tmp_path: Path
+    program: str, installs: bool, place: Mapping[str, str], data: Path, tmp_path: Path
 ) -> None:
     (Path(place["KONG_PYTHON_PLUGINS_DIR"]) / "own" / "requirements.txt").unlink()
     then = {**place, **base_image(tmp_path, then="exit 5")}
-    done = run(then, sys.executable, "-c", MAIN, "entrypoint", command, "version")
+    done = run(then, sys.executable, "-c", MAIN, "entrypoint", program, "version")
     assert done.returncode == 5
     assert data.exists() is installs
 
 
-def test_installing_can_be_switched_off(place: Mapping[str, str], data: Path, tmp_path: Path) -> None:
-    then = {**place, **base_image(tmp_path), "KONG_PYTHON_INSTALL": "off"}
-    done = run(then, sys.executable, "-c", MAIN, "entrypoint")
+def test_installing_can_be_switched_off(command: Command, place: Mapping[str, str], data: Path) -> None:
+    done = command({**place, "KONG_PYTHON_INSTALL": "off"}, "entrypoint")
     assert done.returncode == 78
     assert "start with KONG_PYTHON_INSTALL=wheels" in done.stderr
     assert not data.exists()
-
-
-def test_a_folder_without_requirements_has_nothing_to_install(
-    environ: Mapping[str, str], folder: Path, write: Write
-) -> None:
-    write("one.py")
-    done = run(environ, sys.executable, "-c", MAIN, "install", str(folder))
-    assert (done.returncode, done.stderr.rstrip().endswith(f"{folder}: nothing to install")) == (0, True)
-
-
-def test_a_missing_folder(environ: Mapping[str, str], folder: Path) -> None:
-    done = run(environ, sys.executable, "-c", MAIN, "install", str(folder / "none"))
-    assert done.returncode == 78
-    assert "there is no such folder" in done.stderr
-
-
-def test_an_install_that_fails_ends_with_78(environ: Mapping[str, str], folder: Path, write: Write) -> None:
-    write("one.py")
-    write("requirements.txt", "nowhere\n")
-    done = run(environ, sys.executable, "-c", MAIN, "install", str(folder))
-    assert done.returncode == 78
-    assert f"[error] kong-python: {folder}/requirements.txt:1: the packages of all plugins cannot be" in done.stderr

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.plugins.nodes import PLUGINS, ROOT, Node, copy_plugins, start
+from integration.plugins.nodes import PLUGINS, ROOT, Node, copy_plugins
 from kong_pdk.cli import main
-from kong_pdk.plugin import find, load
+from kong_pdk.plugin import Plugin, find, load
 from kong_pdk.schema.config_values import validate_config
 
 Gateway = Callable[..., Node]
@@ -36,7 +36,7 @@ class Nodes:
         if node is None:
             while len(self._running) >= _AT_ONCE:
                 self._running.popitem(last=False)[1].close()
-            node = start(names, configuration, environment)
+            node = Node(names, configuration, environment)
         self._running[key] = node
         node.service.begin()
         node.trouble()
@@ -84,14 +84,17 @@ def default_gateway(nodes: Nodes) -> Gateway:
     return get
 
 
+@functools.cache
+def _loaded(name: str) -> Plugin:
+    return load(next(each for each in find(PLUGINS)[0] if each.name == name))
+
+
 @pytest.fixture
 def instance() -> Callable[..., Any]:
     """Make an instance of an example plugin as a plugin server does: ``instance("py-hello", message="hi")``."""
 
-    loaded = functools.cache(lambda name: load(next(each for each in find(PLUGINS)[0] if each.name == name)))
-
     def make(name: str, **config: Any) -> Any:
-        plugin = loaded(name)
+        plugin = _loaded(name)
         filled, errors = validate_config(plugin.schema, config)
         assert not errors, errors
         return plugin.cls(filled)

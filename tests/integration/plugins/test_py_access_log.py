@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from integration.plugins.conftest import Gateway, Snippet
-from integration.plugins.nodes import DEADLINE, PLUGINS, UPSTREAM_URL
+from integration.plugins.nodes import PLUGINS, UPSTREAM_URL
 from kong_pdk.plugin import Source, load
 from kong_pdk.schema.config_values import validate_config
+from waiting import wait_for
 
 NAME = "py-access-log"
 PAGE = f"docs/plugins/{NAME}.md"
@@ -45,13 +46,6 @@ RECORD: dict[str, Any] = {
 }
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, "the condition is not met in time"
-        threading.Event().wait(0.02)
-
-
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[Collector, str]]:
     collector = Collector()
@@ -62,7 +56,7 @@ def served() -> Iterator[tuple[Collector, str]]:
 @pytest.fixture
 def collector(served: tuple[Collector, str]) -> Collector:
     """Give a collector without entries of earlier tests, also of those that are sent late."""
-    wait_until(lambda: senders() == [])
+    wait_for(lambda: senders() == [])
     served[0].begin()
     return served[0]
 
@@ -121,7 +115,7 @@ def test_the_page(default_gateway: Gateway, snippet: Snippet, collector: Collect
     assert endpoint in shown
     node = default_gateway(NAME, configuration=shown.replace(endpoint, url))
     node.request("GET", "/path?token=1&a=2", [("User-Agent", "ua"), ("Authorization", "Bearer s3cret")])
-    wait_until(lambda: collector.entries)
+    wait_for(lambda: collector.entries)
 
     [entry] = collector.entries
     assert entry["request"]["method"] == "GET"
@@ -139,7 +133,7 @@ def test_every_request_has_one_entry(gateway: Gateway, collector: Collector, url
     node = gateway(NAME, configuration=config(url, batch_size=10))
     for number in range(53):
         node.request("GET", f"/{number}")
-    wait_until(lambda: len(collector.entries) >= 53)
+    wait_for(lambda: len(collector.entries) >= 53)
 
     assert sorted(int(entry["request"]["uri"][1:]) for entry in collector.entries) == list(range(53))
     assert all(len(batch.entries) <= 10 for batch in collector.batches)
@@ -149,7 +143,7 @@ def test_every_request_has_one_entry(gateway: Gateway, collector: Collector, url
 def test_the_whole_record(gateway: Gateway, collector: Collector, url: str) -> None:
     node = gateway(NAME, configuration=config(url, batch_size=10))
     node.request("POST", "/a?b=1", [("X-Bytes", b"caf\xe9"), ("Cookie", "s3cret"), ("X-Api-Key", "s3cret")], b"body")
-    wait_until(lambda: collector.entries)
+    wait_for(lambda: collector.entries)
 
     [entry] = collector.entries
     assert {"request", "response", "latencies", "client_ip", "started_at", "service", "route"} <= set(entry)
@@ -164,7 +158,7 @@ def test_requests_do_not_wait_for_the_collector(gateway: Gateway, collector: Col
         assert node.request("GET", f"/{number}").status == 200
     assert collector.entries == []
     collector.answers.set()
-    wait_until(lambda: len(collector.entries) == 25)
+    wait_for(lambda: len(collector.entries) == 25)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +201,7 @@ def test_a_batch_is_sent_until_it_is_accepted(
     collector.statuses.extend(statuses)
     instance = plugin(url)
     log(instance, 5)
-    wait_until(lambda: senders() == [])
+    wait_for(lambda: senders() == [])
 
     assert numbers(collector) == [0, 1, 2, 3, 4]
     [fails, over] = caplog.messages
@@ -222,10 +216,10 @@ def test_a_collector_that_comes_back(plugin: Callable[..., Any], collector: Coll
     instance = plugin(url)
     log(instance, 3)
     with serving(collector, port):
-        wait_until(lambda: len(collector.entries) == 3)
+        wait_for(lambda: len(collector.entries) == 3)
     log(instance, 2, first=3)  # The collector has closed the connection that the plugin kept.
     with serving(collector, port):
-        wait_until(lambda: numbers(collector) == [0, 1, 2, 3, 4])
+        wait_for(lambda: numbers(collector) == [0, 1, 2, 3, 4])
 
 
 def test_retry_after(plugin: Callable[..., Any], collector: Collector, url: str) -> None:
@@ -233,7 +227,7 @@ def test_retry_after(plugin: Callable[..., Any], collector: Collector, url: str)
     collector.answer_headers["Retry-After"] = "1"
     began = time.monotonic()
     log(plugin(url), 1)
-    wait_until(lambda: collector.entries)
+    wait_for(lambda: collector.entries)
 
     assert time.monotonic() - began >= 1
 
@@ -245,9 +239,9 @@ def test_a_batch_that_is_refused_does_not_stop_the_others(
     collector.statuses.append(status)
     instance = plugin(url, batch_size=2)
     log(instance, 2)
-    wait_until(lambda: senders() == [])
+    wait_for(lambda: senders() == [])
     log(instance, 2, first=2)
-    wait_until(lambda: collector.entries)
+    wait_for(lambda: collector.entries)
 
     assert numbers(collector) == [2, 3]
     assert caplog.messages == [f"2 entries are lost that {url} was to get: they were refused with status {status}"]
@@ -256,7 +250,7 @@ def test_a_batch_that_is_refused_does_not_stop_the_others(
 def test_a_batch_that_is_too_large_is_halved(plugin: Callable[..., Any], collector: Collector, url: str) -> None:
     collector.most_entries = 2
     log(plugin(url, batch_size=7), 7)
-    wait_until(lambda: senders() == [])
+    wait_for(lambda: senders() == [])
 
     assert numbers(collector) == list(range(7))
 
@@ -266,7 +260,7 @@ def test_one_entry_that_is_too_large(
 ) -> None:
     collector.most_entries = 0
     log(plugin(url), 2)
-    wait_until(lambda: senders() == [])
+    wait_for(lambda: senders() == [])
 
     assert numbers(collector) == []
     assert all("status 413" in message for message in caplog.messages)
@@ -279,11 +273,11 @@ def test_a_full_queue_loses_the_oldest(
     collector.answers.clear()
     instance = plugin(url, batch_size=1, **limit)
     instance.log(Kong({"number": 0, "text": "a" * 200}))
-    wait_until(lambda: instance._sender._in_hand)
+    wait_for(lambda: instance._sender._in_hand)
     for number in range(1, 20):
         instance.log(Kong({"number": number, "text": "a" * 200}))
     collector.answers.set()
-    wait_until(lambda: senders() == [])
+    wait_for(lambda: senders() == [])
     instance._sender.join()
 
     assert numbers(collector) == [0, 16, 17, 18, 19]
@@ -296,7 +290,7 @@ def test_batches_have_a_size_in_bytes(plugin: Callable[..., Any], collector: Col
     for number in range(9):
         instance.log(Kong({"number": number, "text": "a" * 300}))
     instance.log(Kong({"number": 9, "text": "a" * 2000}))
-    wait_until(lambda: senders() == [])
+    wait_for(lambda: senders() == [])
 
     assert numbers(collector) == list(range(10))
     assert max(len(batch.entries) for batch in collector.batches) == 3
@@ -308,7 +302,7 @@ def test_a_thread_runs_only_while_entries_wait(plugin: Callable[..., Any], colle
     for instance in instances:
         log(instance, 10)
     assert len(senders()) <= 5
-    wait_until(lambda: senders() == [])
+    wait_for(lambda: senders() == [])
     assert len(collector.entries) == 50
 
 
@@ -319,19 +313,19 @@ def test_entries_of_many_threads(plugin: Callable[..., Any], collector: Collecto
         thread.start()
     for thread in threads:
         thread.join()
-    wait_until(lambda: senders() == [])
+    wait_for(lambda: senders() == [])
 
     assert sorted(numbers(collector)) == list(range(400))
 
 
 def test_a_dropped_instance_sends_its_entries(plugin: Callable[..., Any], collector: Collector, url: str) -> None:
     log(plugin(url, flush_seconds=0.3), 3)
-    wait_until(lambda: numbers(collector) == [0, 1, 2])
+    wait_for(lambda: numbers(collector) == [0, 1, 2])
 
 
 def test_secrets(plugin: Callable[..., Any], collector: Collector, url: str) -> None:
     plugin(url).log(Kong(RECORD))
-    wait_until(lambda: collector.entries)
+    wait_for(lambda: collector.entries)
 
     [entry] = collector.entries
     assert "s3cret" not in json.dumps(entry)
@@ -343,7 +337,7 @@ def test_secrets(plugin: Callable[..., Any], collector: Collector, url: str) -> 
 
 def test_secret_names_can_be_configured(plugin: Callable[..., Any], collector: Collector, url: str) -> None:
     plugin(url, redact_headers=["Referer"], redact_parameters=["B"]).log(Kong(RECORD))
-    wait_until(lambda: collector.entries)
+    wait_for(lambda: collector.entries)
 
     [entry] = collector.entries
     assert entry["request"]["headers"]["Authorization"] == "Basic s3cret"
@@ -355,7 +349,7 @@ def test_secret_names_can_be_configured(plugin: Callable[..., Any], collector: C
 def test_a_small_record(plugin: Callable[..., Any], collector: Collector, url: str, record: dict[str, Any]) -> None:
     """The record of a TCP connection has neither request nor response."""
     plugin(url).log(Kong(record))
-    wait_until(lambda: collector.entries)
+    wait_for(lambda: collector.entries)
 
     assert collector.entries == [record]
 
@@ -363,7 +357,7 @@ def test_a_small_record(plugin: Callable[..., Any], collector: Collector, url: s
 def test_fields_labels_and_gzip(plugin: Callable[..., Any], collector: Collector, url: str) -> None:
     fields = ["request.method", "response.status", "latencies", "request.headers.x", "nothing.here"]
     plugin(url, fields=fields, labels={"node": "a"}, gzip=True).log(Kong(RECORD))
-    wait_until(lambda: collector.entries)
+    wait_for(lambda: collector.entries)
 
     assert collector.entries == [
         {"request": {"method": "GET"}, "response": {"status": 200}, "latencies": {"proxy": 3}, "node": "a"}
@@ -416,12 +410,12 @@ def test_tls(plugin: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptu
     with serving(collector, tls=context) as url:
         refusing = plugin(url)
         log(refusing, 1)
-        wait_until(lambda: caplog.messages)
+        wait_for(lambda: caplog.messages)
         assert "certificate verify failed" in caplog.messages[0]
         assert collector.batches == []
 
         log(plugin(url, ca_file=str(certificate)), 1, first=1)
         log(plugin(url, tls_verify=False), 1, first=2)
-        wait_until(lambda: sorted(numbers(collector)) == [1, 2])
+        wait_for(lambda: sorted(numbers(collector)) == [1, 2])
         refusing._sender.hurry(0)
-        wait_until(lambda: senders() == [])
+        wait_for(lambda: senders() == [])

@@ -7,7 +7,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from integration.plugins.nodes import DEADLINE, ROOT
+from integration.plugins.nodes import ROOT
 from integration.plugins.tokens import (
     AUDIENCE,
     EC,
@@ -31,6 +31,7 @@ from integration.plugins.tokens import (
     token,
 )
 from local_servers import Answer, HttpServer, Request
+from waiting import DEADLINE, wait_for
 
 BOTH = {"algorithms": ["RS256", "ES256"], "issuer": [ISSUER], "audience": [AUDIENCE]}
 
@@ -94,13 +95,6 @@ def trusted(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(issuer.authority))
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, "the condition is not met in time"
-        threading.Event().wait(0.02)
-
-
 @pytest.fixture
 def subject(instance, issuer, trusted):
     """Make the function that gives the subject of a token, or the name of the exception."""
@@ -160,7 +154,7 @@ def test_keys_of_a_url_and_a_new_one_among_them(node, rotated):
     assert status(token(RSA, "RS256", KNOWN)) == 200
     assert status(token(EC, "ES256", {"kid": "new"})) == 401
     answer.keys(jwk(RSA, "r"), jwk(EC, "new"))
-    wait_until(lambda: status(token(EC, "ES256", {"kid": "new"})) == 200)
+    wait_for(lambda: status(token(EC, "ES256", {"kid": "new"})) == 200)
     answer.keys(jwk(EC, "new"))
     answer.status = 500
     assert status(token(RSA, "RS256", KNOWN)) == 200
@@ -176,14 +170,14 @@ def test_without_keys_it_is_a_503_until_there_are_some(node, failing):
     assert node.service.received == []
     assert "the keys of 127.0.0.1 could not be fetched (HTTP Error 502" in node.wait_for_line("could not be fetched")
     answer.status = 200
-    wait_until(lambda: node.request("GET", "/failing", header).status == 200)
+    wait_for(lambda: node.request("GET", "/failing", header).status == 200)
 
 
 def test_many_requests_wait_for_one_fetch(subject, issuer):
     uri, answer = issuer.place(jwk(RSA, "r"))
     answer.go.clear()
     of = subject(uri)
-    wait_until(lambda: answer.requests == 1)
+    wait_for(lambda: answer.requests == 1)
     with ThreadPoolExecutor(20) as pool:
         asked = [pool.submit(of, token(RSA, "RS256", KNOWN)) for _ in range(20)]
         answer.go.set()
@@ -216,10 +210,10 @@ def test_a_slow_source_delays_only_requests_that_need_it(subject, issuer):
     answer.go.clear()
     answer.keys(jwk(RSA, "r"), jwk(EC, "new"))
     time_to_fetch = time.monotonic() + 1
-    wait_until(lambda: time.monotonic() > time_to_fetch)
+    wait_for(lambda: time.monotonic() > time_to_fetch)
     with ThreadPoolExecutor(100) as pool:
         waiting = [pool.submit(of, token(EC, "ES256", {"kid": "new"})) for _ in range(100)]
-        wait_until(lambda: sum(each.done() for each in waiting) >= 36)  # 64 wait, the others are answered
+        wait_for(lambda: sum(each.done() for each in waiting) >= 36)  # 64 wait, the others are answered
         for _ in range(20):
             assert of(token(RSA, "RS256", KNOWN)) == "alice"
         assert sum(each.done() for each in waiting) == 36
@@ -238,12 +232,12 @@ def test_known_keys_are_used_for_a_time_while_the_source_is_down(subject, issuer
         assert of(token(RSA, "RS256", KNOWN)) == "alice"
         return "those known are used on" in caplog.text
 
-    wait_until(failed)
+    wait_for(failed)
     old, answer_of_old = issuer.place(jwk(RSA, "r"))
     of = subject(old, jwks_lifetime=1, jwks_pause=1, jwks_max_age=1)
     assert of(token(RSA, "RS256", KNOWN)) == "alice"
     answer_of_old.status = 503
-    wait_until(lambda: of(token(RSA, "RS256", KNOWN)) == "NoKeys")
+    wait_for(lambda: of(token(RSA, "RS256", KNOWN)) == "NoKeys")
 
 
 def test_a_key_that_the_source_has_removed_is_removed(subject, issuer):
@@ -251,7 +245,7 @@ def test_a_key_that_the_source_has_removed_is_removed(subject, issuer):
     of = subject(uri, jwks_lifetime=1, jwks_pause=1)
     assert of(token(EC, "ES256", {"kid": "e"})) == "alice"
     answer.keys(jwk(RSA, "r"))
-    wait_until(lambda: of(token(EC, "ES256", {"kid": "e"})) == UNKNOWN)
+    wait_for(lambda: of(token(EC, "ES256", {"kid": "e"})) == UNKNOWN)
 
 
 def test_the_keys_outlive_a_change_of_the_configuration(subject, issuer):

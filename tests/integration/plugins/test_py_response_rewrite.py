@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from integration.plugins.conftest import Gateway, Snippet
-from integration.plugins.nodes import PLUGINS, UPSTREAM_URL, Node, Reply
+from integration.plugins.nodes import PLUGINS, UPSTREAM_URL, Node
 from kong_pdk.plugin import Source, load
 from kong_pdk.schema.config_values import validate_config
 from local_servers import Answer, free_port
+from replies import Reply
 
 NAME = "py-response-rewrite"
 PAGE = f"docs/plugins/{NAME}.md"

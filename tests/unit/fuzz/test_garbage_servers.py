@@ -36,7 +36,7 @@ EXPECTED = (PluginFailed, Refused, Exit)
 
 @pytest.fixture(autouse=True)
 def few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "ATTEMPTS", 2)
+    monkeypatch.setattr(failures, "MAX_ATTEMPTS", 2)
 
 
 def handle(folder: Path, server: Streams, kind: Any, phase: str) -> None:

@@ -19,6 +19,8 @@ from running_gateway import RunningGateway, recorded_upstream
 
 ROUNDS = 8
 NOTHING = b""
+NO_CALL = 2**31 - 1
+"""The number of no call of a test."""
 
 
 class Server:
@@ -111,7 +113,7 @@ GARBAGE = {
     "huge-frame": struct.pack("=I", 2**31),
     "call-in-place-of-a-return": protobuf_codec.frame(b"")
     + protobuf_codec.frame(protobuf_codec.encode_call(1, HandleEvent(1, "access"))),
-    "return-of-no-call": protobuf_codec.frame(b"") + protobuf_codec.frame(protobuf_codec.encode_return(99, None)),
+    "return-of-no-call": protobuf_codec.frame(b"") + protobuf_codec.frame(protobuf_codec.encode_return(NO_CALL, None)),
     "response-of-no-request": msgpack_codec.encode_response(2**31, None, {"Data": "ret"}),
     "request-in-place-of-a-response": msgpack_codec.encode_request(1, "plugin.HandleEvent", [{}]),
     "nested": b"\x94\x01\x02\xc0" + b"\x91" * 100_000,
@@ -128,7 +130,7 @@ def test_garbage_is_a_500_only_of_its_own_request(setup, garbage):
 
 
 def test_a_server_that_closes_its_connections_is_a_500_or_skipped(setup, monkeypatch):
-    monkeypatch.setattr("kong_pdk.gateway.servers.failures.ATTEMPTS", 3)
+    monkeypatch.setattr("kong_pdk.gateway.servers.failures.MAX_ATTEMPTS", 3)
     setup.bad.events = NOTHING
     assert setup.status("/bad") == (500 if setup.bad.protocol == "ProtoBuf:1" else 200)
     assert setup.status("/good") == 200

@@ -9,7 +9,6 @@ import io
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -24,16 +23,8 @@ from kong_pdk.gateway.gateway_settings import Settings
 from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
 from kong_pdk.gateway.phases import Registry
 from local_servers import ConnectionServer
-
-DEADLINE = 20.0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, "the condition is not met in time"
-        threading.Event().wait(0.01)
+from replies import Reply
+from waiting import DEADLINE
 
 
 class Loop:
@@ -136,29 +127,12 @@ class Upstream:
         seen.body = bytes(kept)
 
 
-@dataclass
-class Reply:
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-    def values(self, name: str) -> list[str]:
-        return [value for key, value in self.headers if key.lower() == name.lower()]
-
-    def value(self, name: str) -> str | None:
-        return next(iter(self.values(name)), None)
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
 def read_reply(connection: socket.socket, method: str = "GET") -> Reply:
     response = http.client.HTTPResponse(connection, method=method)
     response.begin()
-    body = response.read()
-    headers = response.getheaders()
+    reply = Reply.read(response)
     response.close()
-    return Reply(response.status, headers, body)
+    return reply
 
 
 Run = Callable[[Exchange], Coroutine[Any, Any, None]]

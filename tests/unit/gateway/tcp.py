@@ -9,8 +9,9 @@ from kong_pdk.gateway.app import StreamSubsystem
 from kong_pdk.gateway.entities import PluginConfig
 from kong_pdk.gateway.phases import Registry
 from kong_pdk.gateway.stream.routes import STREAM_PROTOCOLS
+from waiting import DEADLINE
 
-from .conftest import DEADLINE, PythonPlugin, Running
+from .conftest import PythonPlugin, Running
 
 Talk = Callable[[socket.socket], None]
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from kong_pdk.gateway import client_side, http_protocol
 from kong_pdk.gateway.exchange import Exchange
+from waiting import DEADLINE, wait_for
 
-from .conftest import DEADLINE, PythonPlugin, Running, Seen, Serve, Upstream, read_reply, wait_until
+from .conftest import PythonPlugin, Running, Seen, Serve, Upstream, read_reply
 
 LARGE = 50 * 1024 * 1024
 PIECE = b"x" * 65536
@@ -133,7 +134,7 @@ def test_a_plugin_reads_the_body_and_the_upstream_gets_it_too(
     assert simple.errors.getvalue().count(warning) == in_file
     if file is not None:
         assert file.parent == simple.prefix / "client_body_temp"
-        wait_until(lambda: not file.exists())
+        wait_for(lambda: not file.exists())
 
 
 def test_a_body_file_that_cannot_be_written_is_a_500(simple: Running) -> None:
@@ -179,7 +180,7 @@ def test_a_client_that_leaves_before_its_answer_frees_the_upstream(simple: Runni
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert requested.wait(DEADLINE)
     assert left.wait(DEADLINE)
-    wait_until(lambda: statuses == [499])
+    wait_for(lambda: statuses == [499])
     assert '" 499 0 "' in simple.access_log()
 
 
@@ -196,9 +197,9 @@ def test_a_client_that_leaves_in_its_upload_leaves_no_file_or_connection(simple:
     folder = simple.prefix / "client_body_temp"
     with simple.connect() as connection:
         connection.sendall(head(1_000_000) + b"x" * 100_000)
-        wait_until(lambda: any(folder.glob("*")))
-    wait_until(lambda: statuses == [499])
-    wait_until(lambda: not any(folder.glob("*")))
+        wait_for(lambda: any(folder.glob("*")))
+    wait_for(lambda: statuses == [499])
+    wait_for(lambda: not any(folder.glob("*")))
     assert not upstream.seen
 
 
@@ -230,7 +231,7 @@ def test_an_incomplete_answer_is_not_completed(simple: Running, upstream: Upstre
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         with pytest.raises((ConnectionResetError, http.client.IncompleteRead)):
             read_reply(connection)
-    wait_until(lambda: "upstream broke off its response" in simple.errors.getvalue())
+    wait_for(lambda: "upstream broke off its response" in simple.errors.getvalue())
 
 
 def test_an_upstream_that_breaks_off_a_buffered_answer_is_a_502(simple: Running, upstream: Upstream) -> None:
@@ -276,9 +277,9 @@ def test_a_client_that_left_before_its_request_went_on(simple: Running, upstream
     with simple.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert began.wait(DEADLINE)
-    wait_until(lambda: statistics.connections_active == 0)
+    wait_for(lambda: statistics.connections_active == 0)
     go_on.set()
-    wait_until(lambda: statuses == [499])
+    wait_for(lambda: statuses == [499])
     assert not upstream.seen
 
 
@@ -303,7 +304,7 @@ def test_a_client_that_does_not_read_is_disconnected(
 
 
 def test_a_client_that_sends_no_body(simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kong_pdk.gateway.client_side._TIMEOUT", 0.1)
+    monkeypatch.setattr(client_side, "_BODY_TIMEOUT", 0.1)
     with simple.connect() as connection:
         connection.sendall(head(10, "Accept: */*"))
         reply = read_reply(connection)
@@ -332,6 +333,6 @@ def test_a_response_phase_ends_though_the_client_has_left(simple: Running) -> No
     with simple.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert began.wait(DEADLINE)
-    wait_until(lambda: statistics.connections_active == 0)
+    wait_for(lambda: statistics.connections_active == 0)
     go_on.set()
     assert over.wait(DEADLINE)

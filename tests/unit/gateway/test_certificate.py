@@ -13,8 +13,10 @@ import pytest
 from kong_pdk.gateway import handshake
 from kong_pdk.gateway.exchange import Exchange, Exit, Refused
 from kong_pdk.gateway.handshake import Handshake
+from replies import Reply
+from waiting import DEADLINE, wait_for
 
-from .conftest import DEADLINE, PythonPlugin, Reply, Running, Serve, Upstream, read_reply, wait_until
+from .conftest import PythonPlugin, Running, Serve, Upstream, read_reply
 from .test_client_hello import hello
 
 LISTEN = {"proxy_listen": "127.0.0.1:0 ssl"}
@@ -195,7 +197,7 @@ def test_a_stop_waits_for_no_handshake(running: Running) -> None:
         for each in (silent, connection):
             with contextlib.suppress(ConnectionResetError):
                 assert each.recv(1) == b""
-    wait_until(lambda: running.gateway._statistics.connections_active == 0)
+    wait_for(lambda: running.gateway._statistics.connections_active == 0)
 
 
 def test_keep_alive_requests_of_one_handshake_each_have_their_own_log(running: Running, upstream: Upstream) -> None:
@@ -213,6 +215,6 @@ def test_keep_alive_requests_of_one_handshake_each_have_their_own_log(running: R
         for number in range(3):
             connection.sendall(f"GET /{number} HTTP/1.1\r\nHost: a.test\r\nX-N: {number}\r\n\r\n".encode())
             assert read_reply(connection).status == 200
-    wait_until(lambda: len(logged) == 3)
+    wait_for(lambda: len(logged) == 3)
     assert sorted(logged) == [(f"/{n}".encode(), [str(n).encode()], 200) for n in range(3)]
     assert len(plugin.seen) == 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from kong_pdk.gateway.exchange import Exchange
+from waiting import wait_for
 
-from .conftest import PythonPlugin, Running, Upstream, wait_until
+from .conftest import PythonPlugin, Running, Upstream
 
 
 def test_connections_to_unused_peers_are_closed(
@@ -22,13 +23,13 @@ def test_connections_to_unused_peers_are_closed(
     simple.use(PythonPlugin("p", {"access": access}))
     for name in ("127.0.0.1", "localhost", "127.1"):
         assert simple.request("GET", f"/?{name}").status == 200
-    wait_until(lambda: simple.idle_connections <= 1)
+    wait_for(lambda: simple.idle_connections <= 1)
 
 
 def test_a_connection_is_used_again(simple: Running, upstream: Upstream) -> None:
     for _ in range(3):
         simple.request("POST", "/", body=b"x")
-        wait_until(lambda: simple.idle_connections == 1)
+        wait_for(lambda: simple.idle_connections == 1)
     assert upstream.connections == 1
 
 

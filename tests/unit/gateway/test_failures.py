@@ -8,8 +8,9 @@ import threading
 
 import pytest
 from kong_pdk.gateway.exchange import Exchange
+from waiting import DEADLINE
 
-from .conftest import DEADLINE, PythonPlugin, Running, Seen, Serve, Upstream, plain
+from .conftest import PythonPlugin, Running, Seen, Serve, Upstream, plain
 
 REFUSED = 1  # tcpmux: no server listens there, and an unprivileged process cannot.
 

@@ -18,8 +18,9 @@ from kong_pdk.gateway.gateway import Gateway, GatewayError
 from kong_pdk.gateway.gateway_settings import Settings
 from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
 from kong_pdk.gateway.tls import default_certificate
+from waiting import DEADLINE
 
-from .conftest import DEADLINE, Loop, PythonPlugin, Running, Seen, Serve, Upstream, plain, read_reply
+from .conftest import Loop, PythonPlugin, Running, Seen, Serve, Upstream, plain, read_reply
 
 EMPTY = '_format_version: "3.0"\n'
 

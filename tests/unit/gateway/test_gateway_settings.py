@@ -45,7 +45,11 @@ def test_stream_listeners() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("0.0.0.0:9000 ssl", "stream_listen: the embedded gateway does not terminate TLS on streams; remove ssl"),
+        (
+            "0.0.0.0:9000 ssl",
+            "^stream_listen: the embedded gateway does not terminate TLS on streams; "
+            "remove ssl from KONG_STREAM_LISTEN$",
+        ),
         ("0.0.0.0:9000 udp", "stream_listen: the embedded gateway has no udp; remove the word"),
         (
             "0.0.0.0:9000 http2",

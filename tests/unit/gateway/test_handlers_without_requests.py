@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 import pytest
 from local_servers import tcp_service
 from unit.server.conftest import Serve as ServePlugin
+from waiting import DEADLINE, wait_for
 
-from .conftest import DEADLINE, Running, Serve, Upstream, wait_until
+from .conftest import Running, Serve, Upstream
 from .tcp import connect, echo
 from .test_certificate import get
 
@@ -100,7 +101,7 @@ def test_handlers_that_let_pass(start: Any) -> None:
         with connect(running) as client:
             client.sendall(b"ping")
             assert client.recv(100) == b"A:ping"
-        wait_until(lambda: bool(Probe.logged))
+        wait_for(lambda: bool(Probe.logged))
     (record,) = Probe.logged
     assert (record["session"]["received"], record["session"]["sent"], record["route"]["protocols"]) == (4, 6, ["tcp"])
 
@@ -116,7 +117,7 @@ def test_handlers_that_do_not(start: Any, does: str, caplog: pytest.LogCaptureFi
             client.sendall(b"ping")
             client.settimeout(DEADLINE)
             assert client.recv(100) == b"nothing"
-        wait_until(lambda: bool(Probe.logged))
+        wait_for(lambda: bool(Probe.logged))
     assert Probe.logged[0]["session"]["status"] == (403 if does == "exit" else 500)
     texts = [f"{record.getMessage()} {record.exc_info}" for record in caplog.records]
     expected = {"raise": "a bug of the plugin", "exit": "kong.response.exit", "refused": "kong.request.get_header"}

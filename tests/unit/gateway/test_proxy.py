@@ -8,8 +8,9 @@ import socket
 
 import pytest
 from kong_pdk.gateway.exchange import Exchange, Exit
+from waiting import wait_for
 
-from .conftest import PythonPlugin, Running, Seen, Serve, Upstream, plain, read_reply, wait_until
+from .conftest import PythonPlugin, Running, Seen, Serve, Upstream, plain, read_reply
 
 REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -191,7 +192,7 @@ def test_connections_are_kept_on_both_sides(simple: Running, upstream: Upstream)
             while b"}" not in data:
                 data += connection.recv(4096)
             assert data.startswith(b"HTTP/1.1 200")
-            wait_until(lambda: simple.idle_connections == 1)
+            wait_for(lambda: simple.idle_connections == 1)
     assert (len(upstream.seen), upstream.connections) == (5, 1)
 
 
@@ -533,7 +534,7 @@ def test_an_answer_that_nginx_does_not_send(simple: Running, upstream: Upstream,
     with simple.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert connection.recv(1) == b""
-    wait_until(lambda: seen == [status])
+    wait_for(lambda: seen == [status])
     assert f'"GET / HTTP/1.1" {status} 0 "' in simple.access_log()
 
 

@@ -11,8 +11,9 @@ import pytest
 from kong_pdk.wire.calls import HandleEvent, StartInstance
 from local_servers import tcp_service
 from unit.gateway.servers.scripted_servers import ProtoBufServer, serving
+from waiting import wait_for
 
-from .conftest import Loop, Serve, wait_until
+from .conftest import Loop, Serve
 from .tcp import connect, once
 
 PLUGIN = {
@@ -64,7 +65,7 @@ def test_each_subsystem_has_its_own_instances(serve: Serve, server: ProtoBufServ
             with connect(running) as client:
                 client.sendall(b"ping")
                 assert client.recv(100).startswith(b"HTTP/1.1 200")
-        wait_until(lambda: len(server.events()) == 8)
+        wait_for(lambda: len(server.events()) == 8)
     started = [call for call in server.calls if isinstance(call, StartInstance)]
     assert len(started) == 2
     by_instance = {

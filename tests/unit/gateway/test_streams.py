@@ -13,8 +13,9 @@ from kong_pdk.gateway.exchange import Exchange, Exit, Refused
 from kong_pdk.gateway.gateway_settings import Settings
 from kong_pdk.gateway.stream.session import Session
 from local_servers import free_port, tcp_service
+from waiting import DEADLINE, wait_for
 
-from .conftest import DEADLINE, PythonPlugin, Running, Serve, wait_until
+from .conftest import PythonPlugin, Running, Serve
 from .tcp import after_the_end, configuration, connect, echo, once, read_to_end, use
 
 STREAMS = {"stream_listen": "127.0.0.1:0"}
@@ -33,7 +34,7 @@ class Logged:
         self.sessions.append(exchange)
 
     def one(self) -> Session:
-        wait_until(lambda: bool(self.sessions))
+        wait_for(lambda: bool(self.sessions))
         assert len(self.sessions) == 1
         return self.sessions[0]
 
@@ -88,7 +89,7 @@ def test_a_plugin_ends_a_stream_with_a_reset(serve: Serve, raised: BaseException
             talk(running)
         assert logged.one().status == (403 if isinstance(raised, Exit) else 500)
     assert isinstance(raised, Exit) or str(raised) in running.errors.getvalue()
-    wait_until(lambda: connections(running) == 0)
+    wait_for(lambda: connections(running) == 0)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_a_stream_without_a_reachable_service_is_reset(serve: Serve, text: str, 
     use(running, logged.plugin)
     with pytest.raises(ConnectionResetError):
         talk(running)
-    wait_until(lambda: connections(running) == 0)
+    wait_for(lambda: connections(running) == 0)
     assert not logged.sessions
     assert message in running.errors.getvalue()
     assert "client: 127.0.0.1, server: 127.0.0.1:" in running.errors.getvalue()
@@ -190,7 +191,7 @@ def test_a_service_is_only_read_as_fast_as_the_client_reads(serve: Serve) -> Non
     with tcp_service(pour) as port:
         running = serve(configuration(port), **STREAMS)
         with connect(running) as client:
-            wait_until(lambda: bool(sent))
+            wait_for(lambda: bool(sent))
             settled = -1
             while settled != sum(sent):  # Only as much as the systems' buffers hold leaves the service.
                 settled = sum(sent)
@@ -210,7 +211,7 @@ def test_the_end_of_the_client_ends_the_session_as_in_nginx(serve: Serve) -> Non
         client.sendall(b"ping")
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
-        wait_until(lambda: bool(received))
+        wait_for(lambda: bool(received))
     assert received == [b"ping"]
 
 
@@ -222,7 +223,7 @@ def test_half_closed_streams_go_on_if_configured(serve: Serve, setting: str) -> 
             client.sendall(b"ping")
             client.shutdown(socket.SHUT_WR)
             assert read_to_end(client) == b"all of ping"
-        wait_until(lambda: connections(running) == 0)
+        wait_for(lambda: connections(running) == 0)
 
 
 def test_an_answer_is_complete_though_the_client_keeps_sending(serve: Serve) -> None:
@@ -248,7 +249,7 @@ def test_a_client_that_is_cut_off_ends_the_session(serve: Serve) -> None:
             assert client.recv(65536)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         assert logged.one().received == 4
-        wait_until(lambda: connections(running) == 0)
+        wait_for(lambda: connections(running) == 0)
 
 
 def test_a_silent_stream_ends_after_the_service_s_read_timeout(serve: Serve) -> None:
@@ -275,7 +276,7 @@ def test_a_slow_log_handler_delays_no_client(serve: Serve) -> None:
             assert begun.wait(DEADLINE)
             assert connections(running) == 1
         go_on.set()
-        wait_until(lambda: connections(running) == 0)
+        wait_for(lambda: connections(running) == 0)
 
 
 def test_a_graceful_stop_waits_for_open_streams(serve: Serve) -> None:
@@ -285,7 +286,7 @@ def test_a_graceful_stop_waits_for_open_streams(serve: Serve) -> None:
             client.sendall(b"ping")
             assert client.recv(65536)
             stopping = running.loop.start(running.gateway.stop(grace=DEADLINE))
-            wait_until(lambda: _refused(running))
+            wait_for(lambda: _refused(running))
             client.sendall(b"again")
             assert client.recv(65536) == b"A:again"
             assert not stopping.done()
@@ -341,7 +342,7 @@ def test_the_access_log_has_a_line_for_each_stream(serve: Serve) -> None:
         running = serve(configuration(port), **STREAMS)
         with connect(running) as client:
             assert read_to_end(client) == b"hello"
-        wait_until(lambda: connections(running) == 0)
+        wait_for(lambda: connections(running) == 0)
     assert "127.0.0.1 [" in running.access_log()
     assert "] TCP 200 5 0 0." in running.access_log()
 

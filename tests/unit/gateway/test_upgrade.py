@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from kong_pdk.gateway.exchange import Exchange, Exit
+from replies import Reply
+from waiting import DEADLINE, wait_for
 
-from .conftest import DEADLINE, PythonPlugin, Reply, Running, Seen, Serve, Upstream, plain, read_reply, wait_until
+from .conftest import PythonPlugin, Running, Seen, Serve, Upstream, plain, read_reply
 
 ASK = (
     b"GET /chat?x=1 HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n"
@@ -86,7 +88,7 @@ class Phases(PythonPlugin):
         return run
 
     def phases_of_request(self) -> list[tuple[str, int | None]]:
-        wait_until(lambda: any(phase == "log" for phase, _ in self.ran))
+        wait_for(lambda: any(phase == "log" for phase, _ in self.ran))
         return self.ran
 
 
@@ -118,7 +120,7 @@ def test_bytes_go_both_ways_and_access_and_log_run(gateway: Running, upstream: U
     assert seen.line == b"GET /chat?x=1 HTTP/1.1"
     assert (seen.values("connection"), seen.values("upgrade")) == ([b"keep-alive, Upgrade"], [b"websocket"])
     assert (seen.value("sec-websocket-key"), seen.value("x-guard")) == (b"aaaa", b"1")
-    wait_until(lambda: ' 101 600006 "' in gateway.access_log())
+    wait_for(lambda: ' 101 600006 "' in gateway.access_log())
     assert "response buffering was turned off: connection upgrade (websocket), client:" in gateway.errors.getvalue()
     assert "[error]" not in gateway.errors.getvalue()
 
@@ -203,7 +205,7 @@ def test_a_service_may_decline_and_response_does_not_run(gateway: Running, upstr
             connection.sendall(ASK)
             replies.append(read_reply(connection))
     assert [(reply.status, reply.body) for reply in replies] == [(403, b"no")] * 2
-    wait_until(lambda: len(phases.ran) == 6)
+    wait_for(lambda: len(phases.ran) == 6)
     assert [phase for phase, _ in phases.ran] == ["rewrite", "access", "log"] * 2
 
 
@@ -227,7 +229,7 @@ def test_silence_ends_it_after_the_service_s_read_timeout(serve: Serve, upstream
         assert exactly(connection, 3) == b"one"
         assert connection.recv(1) == b""
     expected = "connection timed out: nothing was sent for 0.2 s while proxying upgraded connection, client: 127.0.0.1"
-    wait_until(lambda: expected in gateway.errors.getvalue())
+    wait_for(lambda: expected in gateway.errors.getvalue())
 
 
 def test_the_end_of_the_gateway_ends_it(gateway: Running) -> None:

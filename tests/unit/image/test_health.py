@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from kong_pdk.image.ping import write_servers
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.wire.msgpack_codec import encode_response
 from process_states import pause
+from waiting import DEADLINE, wait_for
 
 Serve = Callable[[Path, Callable[[socket.socket, bytes], None]], None]
 
@@ -55,10 +55,7 @@ def test_a_worker_that_hangs_is_noticed_beside_one_that_serves(
     command += ["--socket-name", "a.sock", "--engine", engine, "--workers", "2"]
     process = subprocess.Popen(command)
     try:
-        deadline = time.monotonic() + 20
-        while not run.socket("a").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(run.socket("a").exists)
         assert health.main([]) == 0
         [hangs, _] = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
         pause(hangs)
@@ -67,11 +64,10 @@ def test_a_worker_that_hangs_is_noticed_beside_one_that_serves(
         assert message.startswith("a: its plugin server has 2 workers, of which worker ")
         assert message.endswith(f" (process {hangs}) does not answer\n")
         os.kill(hangs, signal.SIGCONT)
-        while health.main([]) != 0:
-            assert time.monotonic() < deadline
+        wait_for(lambda: health.main([]) == 0)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(DEADLINE)
 
 
 def test_a_wrong_setting_does_not_make_it_unhealthy(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from kong_pdk.exit_status import StartError
-from kong_pdk.image.kong_settings import Settings, read_conf
+from kong_pdk.image import configuration
+from kong_pdk.image.kong_settings import Settings, option_of, read_conf
+from kong_pdk.image.run_directory import RunDirectory
+from kong_pdk.settings import Address
 
 
 def test_the_environment_wins_over_kong_conf() -> None:
@@ -103,3 +107,34 @@ def test_names_in_kong_conf_are_read_as_kong_reads_them() -> None:
     settings = Settings({}, {"pluginserver_py-hello_socket": "/x", "PLUGINS": "not,read"})
     assert settings.get("pluginserver_py_hello_socket") == "/x"
     assert settings.get("plugins") is None
+
+
+@pytest.mark.parametrize(
+    ("address", "environ", "option"),
+    [
+        (Address("0.0.0.0", 8000), {}, "proxy_listen"),
+        (Address("10.1.2.3", 8443), {}, "proxy_listen"),
+        (Address("0.0.0.0", 8001), {}, "admin_listen"),
+        (Address("10.1.2.3", 8001), {}, None),
+        (Address("0.0.0.0", 9542), {}, None),
+        (Address("127.0.0.1", 8007), {}, "status_listen"),
+        (Address("127.0.0.1", 8007), {"KONG_STATUS_LISTEN": "off"}, None),
+        (Address("0.0.0.0", 8000), {"KONG_PROXY_LISTEN": "0.0.0.0:80, 0.0.0.0:443 ssl"}, None),
+        (Address("::", 443), {"KONG_PROXY_LISTEN": "0.0.0.0:80 reuseport, [::1]:443 http2 ssl"}, "proxy_listen"),
+        (Address("127.0.0.1", 5555), {"KONG_STREAM_LISTEN": "0.0.0.0:5555"}, "stream_listen"),
+        (Address("127.0.0.1", 5555), {"KONG_STREAM_LISTEN": "unix:/tmp/x.sock, ,:5555,x:y"}, None),
+    ],
+)
+def test_a_port_of_kong_is_known(address: Address, environ: Mapping[str, str], option: str | None) -> None:
+    assert option_of(address, Settings(environ)) == option
+
+
+def test_a_port_of_kong_is_refused_with_its_setting(environ: Mapping[str, str], run: RunDirectory) -> None:
+    """Kong starts later, and would fail."""
+    taken = {**environ, "KONG_PYTHON_METRICS_LISTEN": "0.0.0.0:8000"}
+    with pytest.raises(StartError) as refusal:
+        configuration.read(taken, (), run)
+    assert str(refusal.value) == (
+        "KONG_PYTHON_METRICS_LISTEN has the port 8000, on which Kong listens (proxy_listen); choose another one"
+    )
+    assert refusal.value.status == 78

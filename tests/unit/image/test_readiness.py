@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import pytest
 from kong_pdk.image.readiness import Listener, find_listener, problems
-from local_servers import Answer, HttpServer
+from local_servers import Answer, http_service
 
 
 @pytest.fixture
-def ask_kong(http_server: Callable[..., HttpServer]) -> Callable[..., list[str]]:
+def ask_kong() -> Iterator[Callable[..., list[str]]]:
     """Ask a status listener that answers with this status and body."""
+    with contextlib.ExitStack() as listeners:
 
-    def ask_listener(status: int, body: bytes) -> list[str]:
-        server = http_server(lambda request: Answer(status if request.path == "/status/ready" else 418, body=body))
-        return ask(server.port)
+        def ask_listener(status: int, body: bytes) -> list[str]:
+            answer = {"/status/ready": Answer(status, body=body)}
+            return ask(listeners.enter_context(http_service(lambda request: answer.get(request.path, Answer(418)))))
 
-    return ask_listener
+        yield ask_listener
 
 
 def ask(port: object) -> list[str]:

@@ -1,13 +1,19 @@
+"""Signals of supervisord: when it forks, and while it waits."""
+
+from __future__ import annotations
+
 import os
 import signal
 import subprocess
 import sys
 
+import pytest
+from kong_pdk.image.supervision import Wakeup
+
 # A process like supervisord: its handlers and its wakeup descriptor are set when it forks.
 _FORKS = """
 import os, signal, sys
-from kong_pdk.image.log_relay import Output
-from kong_pdk.image.log_relay import Relay
+from kong_pdk.image.log_relay import Output, Relay
 from kong_pdk.image.supervision import _Options
 
 options = _Options(Relay(Output(1), Output(2)))
@@ -40,3 +46,15 @@ def test_a_signal_between_fork_and_exec_ends_the_child_in_silence() -> None:
 
 def test_supervisord_itself_still_gets_its_signals() -> None:
     assert _fork_and_signal(signal.SIGTERM).stdout.split()[-1] == str(int(signal.SIGTERM))
+
+
+def test_a_wakeup_is_readable_until_it_is_read() -> None:
+    wakeup = Wakeup()
+    try:
+        wakeup.handle_read_event()
+        os.write(wakeup.write_fd, b"\0\0")
+        wakeup.handle_read_event()
+        with pytest.raises(BlockingIOError):
+            os.read(wakeup.fd, 1)
+    finally:
+        wakeup.close()

@@ -63,7 +63,7 @@ def test_functions_that_nobody_knows_are_one(directory: Path, value: Value) -> N
     assert value("pdk_calls_total", plugin="probe", phase="access", function="other") == 50
 
 
-def test_a_phase_that_nobody_knows_is_passed_over(directory: Path, value: Value) -> None:
+def test_a_phase_that_nobody_knows_is_ignored(directory: Path, value: Value) -> None:
     counters = worker(directory)
     counters.add(("dance", OK, 1.0, 0.0, ()))
     counters.add(("access", OK, 1.0, 0.0, ()))

@@ -61,6 +61,13 @@ def write(folder: Path) -> Write:
 
 
 @pytest.fixture
+def one(write: Write) -> None:
+    """A plugin that needs alpha."""
+    write("one.py", f"import alpha\n{PLUGIN}")
+    write("requirements.txt", "alpha==1.0\n")
+
+
+@pytest.fixture
 def data(tmp_path: Path) -> Path:
     """The path of the data directory, which does not exist yet."""
     return tmp_path / "data"

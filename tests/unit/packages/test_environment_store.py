@@ -18,21 +18,14 @@ from kong_pdk.packages.environment_store import Store, StoreError
 from kong_pdk.packages.plugin_packages import Packages
 from kong_pdk.packages.requirements import Requirements
 from kong_pdk.plugin import inspect
-from unit.packages.conftest import PLUGIN, Install, Write
+from unit.packages.conftest import Install
 
-pytestmark = pytest.mark.usefixtures("fake_pip")
+pytestmark = pytest.mark.usefixtures("fake_pip", "one")
 
 Locate = Callable[[], Packages]
 
 STRANGER = 12345
 AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory to another user")
-
-
-@pytest.fixture(autouse=True)
-def one(write: Write) -> None:
-    """A plugin that needs alpha."""
-    write("one.py", f"import alpha\n{PLUGIN}")
-    write("requirements.txt", "alpha==1.0\n")
 
 
 def loose(path: Path) -> None:

@@ -6,11 +6,14 @@ import fcntl
 import logging
 import os
 import re
+import signal
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import wheels
+from kong_pdk.packages.installation import main
 from kong_pdk.packages.pip import Outcome
 from kong_pdk.plugin import inspect
 from unit.packages.conftest import PLUGIN, Install, Write
@@ -20,13 +23,6 @@ pytestmark = pytest.mark.usefixtures("fake_pip")
 
 MONTH_SECONDS = 31 * 24 * 3600
 BUILDING = {"KONG_PYTHON_INSTALL": "on"}
-
-
-@pytest.fixture
-def one(write: Write) -> None:
-    """A plugin, and requirements of all plugins."""
-    write("one.py", f"import alpha\n{PLUGIN}")
-    write("requirements.txt", "alpha==1.0\n")
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -201,10 +197,14 @@ def test_a_url_that_cannot_be_parsed_is_named_before_pip_runs(
 
 
 @pytest.mark.usefixtures("no_pip")
-def test_a_password_that_must_be_escaped_is_named(one: None, installed: Install) -> None:
-    [problem] = installed(PIP_INDEX_URL="http://me:pa/ss@127.0.0.1:9/simple").problems
+def test_a_password_that_must_be_escaped_is_named(
+    one: None, installed: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        [problem] = installed(PIP_INDEX_URL="http://me:pa/s3cr3t@127.0.0.1:9/simple").problems
     assert "the password in PIP_INDEX_URL holds a character that ends it" in problem.message
     assert problem.hint and "%2F for /" in problem.hint
+    assert "s3c" not in f"{problem}{caplog.text}"
 
 
 @pytest.mark.usefixtures("no_pip")
@@ -296,3 +296,43 @@ def test_a_full_disk_is_named(one: None, installed: Install, monkeypatch: pytest
     monkeypatch.setattr(Path, "rename", full)
     [problem] = installed().problems
     assert "there is no room left in" in problem.message
+
+
+@pytest.fixture
+def command(
+    environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[[Path], tuple[int, str]]]:
+    """Run ``kong-python install`` for a folder; gives its exit status and what it writes to standard error."""
+    for name in os.environ.keys() - environ.keys():
+        monkeypatch.delenv(name)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    numbers = (signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+    handlers = [signal.getsignal(number) for number in numbers]
+    yield lambda folder: (main([str(folder)]), capsys.readouterr().err)
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
+
+
+def test_a_folder_without_requirements_has_nothing_to_install(
+    command: Callable[[Path], tuple[int, str]], folder: Path, write: Write
+) -> None:
+    write("one.py")
+    status, written = command(folder)
+    assert (status, written.rstrip().endswith(f"{folder}: nothing to install")) == (0, True)
+
+
+def test_a_folder_that_is_not_there_is_named(command: Callable[[Path], tuple[int, str]], folder: Path) -> None:
+    status, written = command(folder / "none")
+    assert status == 78
+    assert f"{folder / 'none'}: there is no such folder" in written
+
+
+def test_an_install_that_fails_ends_with_78(
+    command: Callable[[Path], tuple[int, str]], folder: Path, write: Write
+) -> None:
+    write("one.py")
+    write("requirements.txt", "nowhere\n")
+    status, written = command(folder)
+    assert status == 78
+    assert f"[error] kong-python: {folder}/requirements.txt:1: the packages of all plugins cannot be" in written

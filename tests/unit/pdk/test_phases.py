@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import pytest
+from conformance.recordings import FOLDER
 from kong_pdk import PhaseError
 from kong_pdk.pdk.kong.absent import REFUSED
 from kong_pdk.protocol import PHASES
 from kong_pdk.server.bridge import Bridge, EventEnded
 
-ROOT = Path(__file__).resolve().parents[3]
-RECORDED = Path(os.environ.get("KONG_RECORDINGS", ROOT.parent / "shared/kong-3.9.3")) / "pdk-phases.tsv"
+RECORDED = FOLDER / "pdk-phases.tsv"
 TABLE = resources.files("kong_pdk.wire").joinpath("phases.tsv").read_text("utf-8")
 ROWS = {row["function"]: row for row in csv.DictReader(TABLE.splitlines(), delimiter="\t")}
 # A column, and its phase and subsystem.

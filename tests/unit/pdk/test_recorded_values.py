@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import types
 import typing
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal, Union
 
 import kong_pdk.pdk.kong as face
 import pytest
+from conformance.recordings import FOLDER
 from kong_pdk.pdk.kong.namespace import Part
 from kong_pdk.wire.msgpack_codec import Messages, Request
 from kong_pdk.wire.pdk_functions import METHODS
 from kong_pdk.wire.pdk_values.protobuf_results import decode_result
 from kong_pdk.wire.pdk_values.results import from_msgpack, from_protobuf
 
-RECORDINGS = Path(os.environ.get("KONG_RECORDINGS", Path(__file__).parents[4] / "shared/kong-3.9.3"))
 FILES = (
     "protobuf",
     "protobuf-extended",
@@ -32,7 +30,7 @@ UNANSWERED = {"kong.response.exit", "kong.response.error"}
 
 
 def _frames(file: str) -> Iterator[dict[str, Any]]:
-    for line in (RECORDINGS / f"{file}.jsonl").read_text("utf-8").splitlines():
+    for line in (FOLDER / f"{file}.jsonl").read_text("utf-8").splitlines():
         yield from (frame for frame in json.loads(line)["frames"] if "hex" in frame)
 
 
@@ -125,7 +123,7 @@ def test_a_value_that_does_not_fit_is_found(value, hint, fits):
     assert _fits(value, hint) is fits
 
 
-@pytest.mark.skipif(not RECORDINGS.exists(), reason=f"{RECORDINGS} is not there")
+@pytest.mark.skipif(not FOLDER.exists(), reason=f"{FOLDER} is not there")
 @pytest.mark.parametrize(("name", "function"), [each for each in _functions() if each[0] not in UNANSWERED])
 def test_recorded_values_have_the_declared_types(name, function):
     value_type, error_type = typing.get_args(typing.get_type_hints(function)["return"])
@@ -134,7 +132,7 @@ def test_recorded_values_have_the_declared_types(name, function):
         assert _fits(error, error_type)
 
 
-@pytest.mark.skipif(not RECORDINGS.exists(), reason=f"{RECORDINGS} is not there")
+@pytest.mark.skipif(not FOLDER.exists(), reason=f"{FOLDER} is not there")
 def test_nearly_all_functions_were_recorded():
     names = {name for name, _ in _functions()} - UNANSWERED
     assert len(names & set(_values())) > 0.8 * len(names), sorted(names - set(_values()))

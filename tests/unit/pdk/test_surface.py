@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import inspect
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 
 import kong_pdk.pdk.kong as face
 import pytest
+from conformance.recordings import FOLDER
 from kong_pdk.pdk import plain
 from kong_pdk.pdk.kong.namespace import Part
 from kong_pdk.protocol import PHASES
@@ -21,7 +21,6 @@ from kong_pdk.wire import pdk_functions
 from kong_pdk.wire.pdk_functions import allowed, functions
 
 ROOT = Path(__file__).resolve().parents[3]
-RECORDINGS = Path(os.environ.get("KONG_RECORDINGS", ROOT.parent / "shared/kong-3.9.3"))
 
 NAMES = [
     "Client", "ClientTls", "Cluster", "Ctx", "Inspect", "Ip", "Log", "Namespace", "Nginx", "Node", "Request",
@@ -71,7 +70,7 @@ FUNCTIONS = dict(_documented())
 
 
 def _table(name: str) -> list[Mapping[str, str]]:
-    file = RECORDINGS / name
+    file = FOLDER / name
     if not file.exists():
         pytest.skip(f"{file} is not there")
     return list(csv.DictReader(file.read_text("utf-8").splitlines(), delimiter="\t"))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.plugin import Inspection, inspect
+from process_states import is_alive
+from waiting import wait_for
 
 PLUGIN = """
 class Plugin:
@@ -45,21 +47,6 @@ def is_open(number: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs and is not a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except FileNotFoundError:
-        return False
-
-
-def gone(pid: int) -> bool:
-    deadline = time.monotonic() + 30
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return not alive(pid)
 
 
 def messages(inspection: Inspection, folder: Path) -> list[str]:
@@ -156,7 +143,7 @@ def test_an_import_that_hangs(tmp_path, write, text):
     assert messages(inspection, tmp_path) == [
         "hello.py: import did not end within 1 s; do not wait during the import; wait in Plugin.__init__"
     ]
-    assert not alive(int((tmp_path / "pid").read_text()))
+    assert not is_alive(int((tmp_path / "pid").read_text()))
 
 
 def test_threads_and_processes_of_an_import_are_not_waited_for(tmp_path, write):
@@ -168,7 +155,7 @@ def test_threads_and_processes_of_an_import_are_not_waited_for(tmp_path, write):
     )
     write("hello.py", text + PLUGIN)
     assert [plugin.name for plugin in inspect(tmp_path).plugins] == ["hello"]
-    assert gone(int(pid.read_text()))
+    wait_for(lambda: not is_alive(int(pid.read_text())))
 
 
 def test_a_process_that_keeps_the_pipe_open_is_not_waited_for(tmp_path, write):
@@ -286,16 +273,14 @@ def test_output_of_a_plugin_is_passed_on_under_its_name(tmp_path, capfd):
 
 
 def test_a_plugin_that_prints_without_end_exceeds_the_time(tmp_path):
-    (tmp_path / "chatty.py").write_text(
-        "import os, time\nwhile True:\n    os.write(1, b'x' * 1000)\n    time.sleep(0.01)\n" + PLUGIN
-    )
+    (tmp_path / "chatty.py").write_text("import os\nwhile True:\n    os.write(1, b'x' * 1000)\n" + PLUGIN)
     taken = 0
 
     def take(name: str, data: bytes) -> None:
         nonlocal taken
         taken += len(data)
 
-    found = inspect(tmp_path, timeout=1.0, printed=take)
+    found = inspect(tmp_path, timeout=0.2, printed=take)
 
-    assert "did not end within 1 s" in messages(found, tmp_path)[0]
+    assert "did not end within 0.2 s" in messages(found, tmp_path)[0]
     assert taken > 1000

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-from pathlib import Path
 
 import pytest
+from conformance.recordings import FOLDER
 from kong_pdk.schema.config_values import validate_config
-from kong_pdk.schema.error_text import format_declarative_errors, format_errors
+from kong_pdk.schema.error_text import format_errors
 
 STRINGS = {"type": "array", "elements": {"type": "string"}}
 INTEGERS = {"type": "map", "keys": {"type": "string"}, "values": {"type": "integer"}}
@@ -310,35 +309,13 @@ def test_format_errors(errors, line):
     assert format_errors(errors) == line
 
 
-def test_format_declarative_errors():
-    errors = {"plugins": {1: {"config": {"list": {2: "expected a string"}, "@entity": ["none"]}}}}
-    assert format_declarative_errors(errors).splitlines() == [
-        "in 'plugins':",
-        "  - in entry 1 of 'plugins':",
-        "    in 'config':",
-        "      in 'list':",
-        "        - in entry 2 of 'list': expected a string",
-        "      in '@entity':",
-        "        - in entry 1 of '@entity': none",
-    ]
-
-
-@pytest.fixture
-def recordings() -> Path:
-    """The recordings of a real Kong; the test is skipped without them."""
-    default = Path(__file__).parents[3].parent / "shared" / "kong-3.9.3"
-    folder = Path(os.environ.get("KONG_RECORDINGS") or default)
-    if not folder.is_dir():
-        pytest.skip(f"no recordings in {folder}; set KONG_RECORDINGS")
-    return folder
-
-
-def test_values_are_those_of_a_real_kong(recordings: Path):
+@pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no recordings in {FOLDER}; set KONG_RECORDINGS")
+def test_values_are_those_of_a_real_kong():
     """Our configuration of the same file equals the one that the recorded Kong sent, without Kong's own keys."""
     import yaml
 
-    [plugin] = yaml.safe_load((recordings / "kong.yml").read_text())["plugins"]
-    with (recordings / "msgpack.jsonl").open() as cases:
+    [plugin] = yaml.safe_load((FOLDER / "kong.yml").read_text())["plugins"]
+    with (FOLDER / "msgpack.jsonl").open() as cases:
         frames = json.loads(next(cases))["frames"]
     [sent] = [frame["message"][3][0]["Config"] for frame in frames if "plugin.StartInstance" in str(frame["message"])]
     users = {key: value for key, value in json.loads(sent).items() if not key.startswith("__")}

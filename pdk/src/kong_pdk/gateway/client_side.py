@@ -14,10 +14,14 @@ from kong_pdk.gateway.exchange import Body, RawHeaders, Request
 from kong_pdk.gateway.http_protocol import Protocol
 from kong_pdk.gateway.tunnel import ClientStream
 
+Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 # nginx's client_body_timeout: seconds between two reads.
-_TIMEOUT = 60.0
+_BODY_TIMEOUT = 60.0
+# nginx's send_timeout: seconds between two writes, not for the complete response.
+_SEND_TIMEOUT = 60.0
 # Size of one read from a file.
 _CHUNK_BYTES = 65536
 
@@ -28,6 +32,10 @@ class ClientGone(Exception):
 
 class ClientTooSlow(Exception):
     """The client sent no part of its body for a minute."""
+
+
+class ClientStuck(Exception):
+    """The client read no part of its response for a minute."""
 
 
 class ClientBody:
@@ -131,7 +139,7 @@ class ClientBody:
         more = self.expected
         while more:
             try:
-                message = await asyncio.wait_for(self._receive(), _TIMEOUT)
+                message = await asyncio.wait_for(self._receive(), _BODY_TIMEOUT)
             except asyncio.TimeoutError:
                 raise ClientTooSlow from None
             if message["type"] != "http.request":
@@ -139,13 +147,6 @@ class ClientBody:
             more = message.get("more_body", False)
             if piece := message.get("body", b""):
                 yield piece
-
-
-Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-# nginx's send_timeout: seconds between two writes, not for the complete response.
-_SEND_TIMEOUT = 60.0
 
 
 def _split_target(target: bytes) -> tuple[bytes, bytes, bytes]:
@@ -201,10 +202,6 @@ def protocol_of(scope: Scope) -> Protocol:
     protocol = scope["extensions"]["kong"]
     assert isinstance(protocol, Protocol)
     return protocol
-
-
-class ClientStuck(Exception):
-    """The client read no part of its response for a minute."""
 
 
 class Client:

@@ -1,4 +1,4 @@
-"""Formats the errors of a configuration like Kong's Admin API (one line), or like Kong for a declarative file."""
+"""Formats the errors of a configuration as one line, like Kong's Admin API."""
 
 from __future__ import annotations
 
@@ -28,25 +28,6 @@ def _entity_lines(key: str | int, error: Any) -> list[str]:
     if isinstance(error, dict):
         return [f"{key}.{name}: {_error_text(error[name])}" for name in sorted(error, key=str)]
     return [f"{key}: {error}"]
-
-
-def format_declarative_errors(errors: Errors, item: str = "", indent: str = "") -> str:
-    """Errors as lines, as Kong prints them for a declarative file: ``in 'plugins':``, ``- in entry 1 of 'plugins':``.
-
-    :param errors: the errors of the whole file.
-    :param item: for nested errors, the name of the list around them.
-    :param indent: for nested errors, the spaces before each line.
-    """
-    lines: list[str] = []
-    for key, error in errors.items():
-        location = f"{indent}- in entry {key} of '{item}'" if isinstance(key, int) else f"{indent}in '{key}'"
-        nested = _numbered_from_1(error)
-        if isinstance(nested, dict):
-            lines.append(f"{location}:")
-            lines.append(format_declarative_errors(nested, str(key), indent + "  "))
-        else:
-            lines.append(f"{location}: {nested}")
-    return "\n".join(lines)
 
 
 def _numbered_from_1(error: Any) -> Any:

@@ -12,7 +12,6 @@ from kong_pdk.wire import msgpack_codec, protobuf_codec
 from kong_pdk.wire.calls import Call, CloseInstance, HandleEvent, InstanceStatus, StartInstance
 
 Streams = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-DEADLINE = 20.0
 _TURNS = 10
 
 

@@ -6,7 +6,6 @@ import asyncio
 import io
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,7 @@ from kong_pdk.gateway.gateway_settings import PluginServer
 from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
 from kong_pdk.gateway.servers import managed_server as module
 from kong_pdk.gateway.servers.managed_server import ManagedServer
-
-DEADLINE = 20.0
-
-
-async def wait_for(condition: Callable[[], bool]) -> None:
-    async def poll() -> None:
-        while not condition():
-            await asyncio.sleep(0.01)
-
-    await asyncio.wait_for(poll(), DEADLINE)
+from waiting import DEADLINE, async_wait_for
 
 
 def managed(command: str) -> tuple[ManagedServer, io.StringIO]:
@@ -40,7 +30,7 @@ def test_environment_is_bare_and_output_goes_to_the_log_at_info(monkeypatch: pyt
     async def run() -> None:
         server.start()
         server.start()
-        await wait_for(lambda: "end-of-output" in written.getvalue())
+        await async_wait_for(lambda: "end-of-output" in written.getvalue())
         await server.stop()
 
     asyncio.run(run())
@@ -56,7 +46,7 @@ def test_server_that_ends_is_started_again(monkeypatch: pytest.MonkeyPatch, tmp_
 
     async def run() -> None:
         server.start()
-        await wait_for(lambda: written.getvalue().count("terminated: exited with status 3") >= 3)
+        await async_wait_for(lambda: written.getvalue().count("terminated: exited with status 3") >= 3)
         await server.stop()
 
     asyncio.run(run())
@@ -72,7 +62,7 @@ def test_stop_sends_sigterm_to_the_process_itself(tmp_path: Path) -> None:
 
     async def run() -> None:
         server.start()
-        await wait_for(lambda: "ready" in written.getvalue())
+        await async_wait_for(lambda: "ready" in written.getvalue())
         await server.stop()
         await server.stop()
 
@@ -89,7 +79,7 @@ def test_server_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch, 
 
     async def run() -> None:
         server.start()
-        await wait_for(lambda: "ready" in written.getvalue())
+        await async_wait_for(lambda: "ready" in written.getvalue())
         await asyncio.wait_for(server.stop(), DEADLINE)
 
     asyncio.run(run())
@@ -101,7 +91,7 @@ def test_missing_command_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def run() -> None:
         server.start()
-        await wait_for(lambda: "exited with status 127" in written.getvalue())
+        await async_wait_for(lambda: "exited with status 127" in written.getvalue())
         await server.stop()
 
     asyncio.run(run())
@@ -119,7 +109,7 @@ def test_stop_does_not_wait_for_a_grandchild_that_holds_the_output(
 
     async def run() -> None:
         server.start()
-        await wait_for(lambda: "ready" in written.getvalue())
+        await async_wait_for(lambda: "ready" in written.getvalue())
         await asyncio.wait_for(server.stop(), DEADLINE)
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
         await asyncio.sleep(0)

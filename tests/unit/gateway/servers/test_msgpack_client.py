@@ -17,6 +17,7 @@ from kong_pdk.gateway.servers.pool import Pool
 from kong_pdk.wire import msgpack_codec
 from unit.gateway.pdk.exchanges import PLUGIN, Scene, scene
 from unit.gateway.servers.scripted_servers import MsgPackServer, serving
+from waiting import DEADLINE
 
 STARTED = (None, {"Name": "probe", "Id": 7})
 DONE = (None, {"Data": "ret", "EventId": 1})
@@ -27,7 +28,7 @@ def asks(method: str, *args: Any) -> tuple[None, dict[str, Any]]:
 
 
 def run(
-    path: Path, server: MsgPackServer, work: Callable[[MsgPackClient], Awaitable[None]], timeout: float = 20.0
+    path: Path, server: MsgPackServer, work: Callable[[MsgPackClient], Awaitable[None]], timeout: float = DEADLINE
 ) -> None:
     async def inner() -> None:
         pool = Pool(path, timeout)
@@ -40,7 +41,7 @@ def run(
     asyncio.run(inner())
 
 
-def handle(path: Path, server: MsgPackServer, timeout: float = 20.0) -> Scene:
+def handle(path: Path, server: MsgPackServer, timeout: float = DEADLINE) -> Scene:
     given = scene()
     run(path, server, lambda client: client.handle(given.event()), timeout)
     return given
@@ -140,7 +141,7 @@ def test_unknown_instance_is_started_again(tmp_path: Path) -> None:
 
 
 def test_the_end_of_retries_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "ATTEMPTS", 5)
+    monkeypatch.setattr(failures, "MAX_ATTEMPTS", 5)
     server = MsgPackServer(StartInstance=STARTED, HandleEvent=("no plugin instance", None))
     with pytest.raises(PluginFailed, match="given up after 5 attempts"):
         handle(tmp_path / "s", server)

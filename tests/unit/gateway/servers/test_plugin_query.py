@@ -15,6 +15,7 @@ from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
 from kong_pdk.gateway.servers import PluginServerError, PluginServers
 from kong_pdk.gateway.servers import plugin_query as module
 from kong_pdk.gateway.servers.plugin_query import query, read_dump
+from waiting import async_wait_for
 
 SERVER = PluginServer("srv", Path("srv.sock"), None, "query")
 SCHEMA = {"name": "a", "fields": [{"config": {"type": "record", "fields": [{"note": {"type": "string"}}]}}]}
@@ -129,22 +130,18 @@ def test_command_that_exceeds_the_time_is_killed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_command_is_killed_when_the_gateway_is_told_to_stop(tmp_path: Path) -> None:
-    server = PluginServer("srv", Path("srv.sock"), None, f"echo $$ >{tmp_path}/pid; tail -f /dev/null")
+    pid = tmp_path / "pid"
+    server = PluginServer("srv", Path("srv.sock"), None, f"echo $$ >{pid}; tail -f /dev/null")
 
     async def run() -> None:
         asking = asyncio.create_task(query(server, {"PATH": "/usr/bin:/bin"}, log()[0]))
-
-        async def command_started() -> None:
-            while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-                await asyncio.sleep(0.01)
-
-        await asyncio.wait_for(command_started(), 20.0)
+        await async_wait_for(lambda: pid.exists() and pid.read_text())
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
 
     asyncio.run(run())
     with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+        os.kill(int(pid.read_text()), 0)
 
 
 def load(settings: Settings) -> tuple[PluginServers, str]:

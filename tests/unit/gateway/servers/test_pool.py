@@ -10,7 +10,8 @@ import pytest
 from kong_pdk.gateway.servers import pool as module
 from kong_pdk.gateway.servers.failures import Closed, Unreachable
 from kong_pdk.gateway.servers.pool import Pool
-from unit.gateway.servers.scripted_servers import DEADLINE, Streams, serving
+from unit.gateway.servers.scripted_servers import Streams, serving
+from waiting import DEADLINE, async_wait_for
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -79,12 +80,7 @@ def test_idle_connections_expire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     async def work(pool: Pool) -> None:
         connection = await pool.take()
         pool.give(connection)
-
-        async def expired() -> None:
-            while connection.usable:
-                await asyncio.sleep(0.01)
-
-        await asyncio.wait_for(expired(), DEADLINE)
+        await async_wait_for(lambda: not connection.usable)
         another = await pool.take()
         assert another is not connection
         another.close()

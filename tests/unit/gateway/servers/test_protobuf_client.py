@@ -19,9 +19,12 @@ from kong_pdk.wire.interface import STOCK
 from kong_pdk.wire.pdk_values.protobuf_arguments import encode_arguments
 from unit.gateway.pdk.exchanges import PLUGIN, Scene, scene
 from unit.gateway.servers.scripted_servers import ProtoBufServer, Streams, frame_of, serving
+from waiting import DEADLINE
 
 
-def run(path: Path, server: Streams, work: Callable[[ProtoBufClient], Awaitable[None]], timeout: float = 20.0) -> None:
+def run(
+    path: Path, server: Streams, work: Callable[[ProtoBufClient], Awaitable[None]], timeout: float = DEADLINE
+) -> None:
     async def inner() -> None:
         pool = Pool(path, timeout)
         async with serving(path, server):
@@ -33,7 +36,7 @@ def run(path: Path, server: Streams, work: Callable[[ProtoBufClient], Awaitable[
     asyncio.run(inner())
 
 
-def handle(path: Path, server: Streams, phase: str = "access", timeout: float = 20.0) -> Scene:
+def handle(path: Path, server: Streams, phase: str = "access", timeout: float = DEADLINE) -> Scene:
     given = scene()
     run(path, server, lambda client: to_the_end(client, given, phase), timeout)
     return given
@@ -162,7 +165,7 @@ def test_an_event_starts_again_after_its_connection_closes(tmp_path: Path) -> No
 
 
 def test_the_end_of_retries_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "ATTEMPTS", 5)
+    monkeypatch.setattr(failures, "MAX_ATTEMPTS", 5)
     server = ProtoBufServer(close)
     with pytest.raises(PluginFailed, match="given up after 5 attempts"):
         handle(tmp_path / "s", server)

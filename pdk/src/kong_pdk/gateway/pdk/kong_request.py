@@ -190,10 +190,10 @@ async def get_body(event: Event, mimetype: object = None, max_args: object = Non
         if limit == 0 or (limit > 0 and size > limit):
             return None
         content = body.file.read_bytes()
-    return parse(kind, content, most)
+    return parse_body(kind, content, most)
 
 
-def parse(kind: str, content: bytes, max_args: int) -> Any:
+def parse_body(kind: str, content: bytes, max_args: int) -> Any:
     """A body as a table, by its Content-Type ``kind``; None where Kong returns an error."""
     name = kind.partition(";")[0].strip().lower()
     if name == "application/x-www-form-urlencoded":

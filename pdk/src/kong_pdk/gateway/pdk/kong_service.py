@@ -10,7 +10,7 @@ from kong_pdk.gateway.exchange import Refused, UpstreamRequest
 from kong_pdk.gateway.pdk import forms, headers
 from kong_pdk.gateway.pdk.checks import integer, lua_type, maximum, string, table
 from kong_pdk.gateway.pdk.dispatch import Event, function
-from kong_pdk.gateway.pdk.kong_request import parse
+from kong_pdk.gateway.pdk.kong_request import parse_body
 from kong_pdk.wire.text import decode, encode
 
 _MAX_TIMEOUT = 2**31 - 2  # milliseconds
@@ -251,4 +251,4 @@ def get_body(event: Event, mimetype: object = None, max_args: object = None) -> 
     if answer is None or answer.body is None:
         return None
     kind = headers.get(answer.headers, "content-type") if mimetype is None else string("mimetype", mimetype)
-    return None if kind is None else parse(kind, answer.body, most)
+    return None if kind is None else parse_body(kind, answer.body, most)

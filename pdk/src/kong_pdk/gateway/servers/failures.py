@@ -6,10 +6,10 @@ import time
 
 from kong_pdk.gateway.pdk import Event
 
-ATTEMPTS = 1000
+MAX_ATTEMPTS = 1000
 """The most attempts of one event. Kong itself has no limit."""
 
-SECONDS = 30.0
+RETRY_SECONDS = 30.0
 """No event is tried again after this time."""
 
 
@@ -39,14 +39,14 @@ class Retries:
     def __init__(self, event: Event) -> None:
         self._event = event
         self._attempts = 1
-        self._deadline = time.monotonic() + SECONDS
+        self._deadline = time.monotonic() + RETRY_SECONDS
 
     def again(self, reason: str) -> None:
         """Count one more attempt. Raises :class:`PluginFailed` at the limit."""
         if self._attempts == 1:
             self._event.log("warn", f"{reason}; the event is tried again")
         self._attempts += 1
-        if self._attempts > ATTEMPTS or time.monotonic() > self._deadline:
+        if self._attempts > MAX_ATTEMPTS or time.monotonic() > self._deadline:
             raise PluginFailed(
                 f"{reason}: given up after {self._attempts - 1} attempts (Kong itself would go on without limit)"
             )

@@ -28,7 +28,7 @@ def test_missing_arguments_come_from_the_module():
     plugin = from_class("my-plugin", Plugin, None, 5, None)
     assert (plugin.version, plugin.priority, plugin.schema) == ("3.2.1", 5, Schema)
     assert plugin.phases == ("access",)
-    assert plugin.file.name == "test_given.py"
+    assert plugin.file.name == "test_from_class.py"
 
 
 def test_arguments_override_the_module():
@@ -66,4 +66,4 @@ def test_the_module_s_names_may_be_in_capitals(monkeypatch):
 def test_mistakes_have_the_messages_of_a_folder(arguments, words):
     with pytest.raises(PluginError, match=words) as raised:
         from_class(*arguments)
-    assert "test_given.py" in str(raised.value)
+    assert "test_from_class.py" in str(raised.value)

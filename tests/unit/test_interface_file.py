@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from kong_pdk import cli, interface_file
 from kong_pdk.wire.interface import EXTENDED, STOCK, extend, read
+from waiting import DEADLINE
 
-FILES = Path(__file__).parents[3] / "docker" / "embedded" / "files"
+FILES = Path(__file__).parents[2] / "docker" / "embedded" / "files"
 TEXT = (FILES / interface_file.PATH.relative_to("/")).read_text()
-DEADLINE = 60
 
 
 @pytest.fixture
