@@ -234,7 +234,7 @@ MEDDLING_ON_GEVENT = ["disable", "own loggers", "handlers that raise", "patched"
     ("mode", "late", "name"),
     [
         *(("threads", late, name) for late in (False, True) for name in MEDDLING),
-        *(("gevent", True, name) for name in MEDDLING_ON_GEVENT),
+        *(("gevent", late, name) for late in (False, True) for name in MEDDLING_ON_GEVENT),
     ],
 )
 def test_the_servers_lines_are_neither_lost_nor_doubled(late: bool, name: str, serve: Serve, connect: Connect) -> None:
