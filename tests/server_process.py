@@ -152,6 +152,13 @@ def run(*command: Word, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, code, stdout.read_text("utf-8"), stderr.read_text("utf-8"))
 
 
+def output_of(*command: Word, **environment: str) -> str:
+    """Run a program to its end, which must be a success; return its standard output."""
+    done = run(*command, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 class Served:
     """A plugin server in a process of its own."""
 

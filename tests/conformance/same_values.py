@@ -16,7 +16,7 @@ from typing import Any
 from kong_pdk.wire.interface import EXTENDED, STOCK, as_text
 from kong_pdk.wire.pdk_functions import allowed
 from running_gateway import RunningGateway
-from server_process import PLUGINSERVER, run, serving
+from server_process import PLUGINSERVER, output_of, serving
 from waiting import DEADLINE, wait_for
 
 PHASES = ("rewrite", "access", "response", "log")
@@ -144,8 +144,8 @@ def running(way: str, folder: Path, upstream_port: int) -> Iterator[Kong]:
     with serving(folder, "threads") as serve:
         protocol = ("--protocol", way.partition("-")[0])
         served = serve(plugin, *protocol, **environment)
-        dump = run(PLUGINSERVER, "-d", folder / "plugins", *protocol, "--dump", **environment)
-        (folder / "dump.json").write_text(dump.stdout)
+        dump = output_of(PLUGINSERVER, "-d", folder / "plugins", *protocol, "--dump", **environment)
+        (folder / "dump.json").write_text(dump)
         settings = {
             "KONG_DECLARATIVE_CONFIG": str(folder / "kong.yml"),
             "KONG_PLUGINS": "bundled,probe",
