@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +183,3 @@ class MsgpackKong(FakeKong):
                 return False
             output = self.result(self.side.step(self.next_number(), call, value))
         return True
-
-
-Connect = Callable[[], FakeKong]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import selectors
@@ -12,25 +13,33 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import kong_pdk.cli
 import kong_pdk.interface_file
+import kong_pdk.packages.plugin_packages
+import kong_pdk.server.command_line
 import kong_pdk.server.master
 import kong_pdk.server.worker
 import kong_pdk.wire.protobuf_codec  # noqa: F401  # a master has it before it forks
-from kong_pdk.server.command_line import folder_main
+from kong_pdk.packages import requirements
+
+requirements.read(Path("/absent.txt"), None)  # keeps what it has to find out about Python and about the PDK
+gc.collect()
+gc.freeze()  # so that no program copies the memory of what is shared
 
 
 def main(control: socket.socket) -> int:
-    """Fork a server for each request, and report the server's end; return in the servers as well."""
+    """Fork a program for each request, and report its end; return in the programs as well."""
     wake_reader, wake_writer = socket.socketpair()
     wake_reader.setblocking(False)
     wake_writer.setblocking(False)
     signal.set_wakeup_fd(wake_writer.fileno())
     signal.signal(signal.SIGCHLD, lambda *_: None)
     selector = selectors.DefaultSelector()
-    requests = control.makefile("rb", buffering=0)
-    for file in (requests, wake_reader):
+    orders = control.makefile("rb", buffering=0)
+    for file in (orders, wake_reader):
         selector.register(file, selectors.EVENT_READ)
     running: set[int] = set()
     while True:
@@ -42,8 +51,8 @@ def main(control: socket.socket) -> int:
                 if ended:
                     running.remove(pid)
                     _report(control, pid, os.waitstatus_to_exitcode(status))
-        if requests in ready:
-            line = requests.readline()
+        if orders in ready:
+            line = orders.readline()
             if not line:
                 return 0
             pid = os.fork()
@@ -51,9 +60,10 @@ def main(control: socket.socket) -> int:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 selector.close()
-                for each in (requests, control, wake_reader, wake_writer):
+                for each in (orders, control, wake_reader, wake_writer):
                     each.close()
-                return _serve(json.loads(line))
+                _run(json.loads(line))
+                return 0
             running.add(pid)
             _report(control, pid, None)
 
@@ -62,18 +72,22 @@ def _report(control: socket.socket, pid: int, code: int | None) -> None:
     control.sendall(json.dumps([pid, code]).encode() + b"\n")
 
 
-def _serve(request: dict[str, Any]) -> int:
+def _run(request: dict[str, Any]) -> None:
+    """Run the file of a program as ``python FILE ARGUMENTS`` does, in a session of its own."""
     os.setsid()
-    log = os.open(request["log"], os.O_WRONLY)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        file = os.open(request[name], os.O_WRONLY | os.O_APPEND)
+        os.dup2(file, number)
+        os.close(file)
     os.environ.clear()
     os.environ.update(request["environment"])
-    sys.path[0] = str(Path.cwd())
-    sys.argv[1:] = request["arguments"]
+    program = Path(request["command"][0])
+    sys.path[0] = str(program.parent)
+    sys.argv[:] = request["command"]
     exec(request["before"], {})
-    return folder_main()
+    module = sys.modules["__main__"] = ModuleType("__main__")
+    module.__file__ = str(program)
+    exec(compile(program.read_bytes(), str(program), "exec", dont_inherit=True), module.__dict__)
 
 
 if __name__ == "__main__":

@@ -17,21 +17,28 @@ from waiting import DEADLINE
 Headers = Sequence[tuple[str, str]]
 
 
-@dataclass
-class Request:
-    """A request as the server got it."""
+class WithHeaders:
+    """A message with headers."""
 
-    method: str
-    path: str
     headers: Headers
-    body: bytes
 
     def values(self, name: str) -> list[str]:
         """The values of a header, in their order."""
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
     def value(self, name: str) -> str | None:
+        """The first value of a header, None without it."""
         return next(iter(self.values(name)), None)
+
+
+@dataclass
+class Request(WithHeaders):
+    """A request as the server got it."""
+
+    method: str
+    path: str
+    headers: Headers
+    body: bytes
 
 
 @dataclass
@@ -43,12 +50,11 @@ class Answer:
     body: bytes = b""
 
 
-class HttpServer:
-    """Answers each request, of any method, on a port of 127.0.0.1; with TLS if it is given a context."""
+class HandlerServer:
+    """Serves by a handler of ``http.server`` on a port of 127.0.0.1; with TLS if it is given a context."""
 
-    def __init__(self, answer: Callable[[Request], Answer], tls: ssl.SSLContext | None = None) -> None:
-        self.answer = answer
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+    def __init__(self, handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.port: int = self._server.server_address[1]
         self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
         if tls is not None:
@@ -60,6 +66,14 @@ class HttpServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(DEADLINE)
+
+
+class HttpServer(HandlerServer):
+    """Answers each request, of any method."""
+
+    def __init__(self, answer: Callable[[Request], Answer], tls: ssl.SSLContext | None = None) -> None:
+        self.answer = answer
+        super().__init__(self._handler(), tls)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         served = self

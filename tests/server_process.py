@@ -1,4 +1,8 @@
-"""A plugin server as Kong meets it: a process of its own, in every mode."""
+"""Plugin servers as Kong meets them: processes of their own, in every mode.
+
+Most of the time that a server takes is the start of Python. So a command that begins with a program of Python is
+forked by a process that has the imports; one that begins with ``sys.executable`` starts an interpreter.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fake_kong import FakeKong, MsgpackKong, ProtobufKong
@@ -26,13 +31,21 @@ MODES = {
     "gevent-processes": ("-g", "--workers", "2"),
 }
 ONE = [name for name in MODES if "processes" not in name]
-PAIR, OTHER_PAIR = ["threads", "gevent-processes"], ["gevent", "processes"]
-"""Both engines, and both one worker and several: enough for a test that depends on only one of the two."""
 SEVERAL = [name for name in MODES if "processes" in name]
+
+# Enough for a test that does not need all modes: each has both engines, one worker and several, and both protocols.
+PAIR: dict[str, type[FakeKong]] = {"threads": ProtobufKong, "gevent-processes": MsgpackKong}
+OTHER_PAIR: dict[str, type[FakeKong]] = {"gevent": ProtobufKong, "processes": MsgpackKong}
+
+PLUGINSERVER = str(Path(sys.executable).with_name("kong-python-pluginserver"))
+BARE = {"TZ": ""}
+"""The environment of the servers that Kong starts."""
+
+Word = str | Path
 
 
 class ForkingProcess:
-    """The process that forks servers; see ``forking_process.py``."""
+    """The process that forks programs; see ``forking_process.py``."""
 
     def __init__(self) -> None:
         self._control, other = socket.socketpair()
@@ -46,14 +59,19 @@ class ForkingProcess:
         atexit.register(self.close)
 
     def close(self) -> None:
-        """End the process, and with it the servers that still run."""
+        """End the process, and with it the programs that still run."""
         self._lines.close()
         self._control.close()
         self._process.wait(DEADLINE)
 
-    def fork(self, arguments: list[str], environment: Mapping[str, str], log: Path, before: str) -> int:
-        """Fork a server; return the server's process."""
-        request = {"arguments": arguments, "environment": environment, "log": str(log), "before": before}
+    def fork(
+        self, command: Sequence[Word], environment: Mapping[str, str], stdout: Path, stderr: Path, before: str
+    ) -> int:
+        """Fork a program; return its process."""
+        request = {
+            "command": [*map(str, command)], "environment": environment, "stdout": str(stdout), "stderr": str(stderr),
+            "before": before,
+        }  # fmt: skip
         self._control.sendall(json.dumps(request).encode() + b"\n")
         while True:
             pid, code = json.loads(self._lines.readline())
@@ -62,7 +80,7 @@ class ForkingProcess:
             self._ended[pid] = code
 
     def wait(self, pid: int, seconds: float) -> int | None:
-        """Wait for the end of a server; return the exit code, None where the server still runs."""
+        """Wait for the end of a program; return the exit code, None where it still runs."""
         deadline = time.monotonic() + seconds
         while pid not in self._ended:
             if not select.select([self._control], [], [], max(deadline - time.monotonic(), 0.0))[0]:
@@ -75,12 +93,14 @@ class ForkingProcess:
 forking_process = functools.cache(ForkingProcess)
 
 
-class ForkedServer:
-    """A server of the forking process, with the methods of ``subprocess.Popen`` that the tests use."""
+class Forked:
+    """A program of the forking process, with the methods of ``subprocess.Popen`` that the tests use."""
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path, before: str) -> None:
+    def __init__(
+        self, command: Sequence[Word], environment: Mapping[str, str], stdout: Path, stderr: Path, before: str = ""
+    ) -> None:
         self._parent = forking_process()
-        self.pid = self._parent.fork(arguments, environment, log, before)
+        self.pid = self._parent.fork(command, environment, stdout, stderr, before)
 
     def poll(self) -> int | None:
         return self._parent.wait(self.pid, 0.0)
@@ -101,17 +121,52 @@ class ForkedServer:
         self.send_signal(signal.SIGKILL)
 
 
+Process = subprocess.Popen[bytes] | Forked
+
+
+def _start(
+    command: Sequence[Word], environment: Mapping[str, str], stdout: Path, stderr: Path, before: str = ""
+) -> Process:
+    """Start a program; a new interpreter also where the environment has variables that are read only at its start."""
+    for file in (stdout, stderr):
+        file.touch()
+    environment = BARE | dict(environment)
+    is_interpreter = command[0] == sys.executable
+    if not is_interpreter and not any(name.startswith(("PYTHON", "LC_")) for name in environment):
+        return Forked(command, environment, stdout, stderr, before)
+    assert not before
+    words = command if is_interpreter else [sys.executable, *command]
+    with stdout.open("ab") as output, stderr.open("ab") as errors:
+        return subprocess.Popen(words, stdout=output, stderr=errors, env=environment, start_new_session=True)
+
+
+def run(*command: Word, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
+        process = _start(command, environment, stdout, stderr)
+        try:
+            code = process.wait(DEADLINE)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(command, code, stdout.read_text("utf-8"), stderr.read_text("utf-8"))
+
+
+def output_of(*command: Word, **environment: str) -> str:
+    """Run a program to its end, which must be a success; return its standard output."""
+    done = run(*command, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 class Served:
     """A plugin server in a process of its own."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes] | ForkedServer, socket: Path, log: Path, plugin: Path, workers: int
-    ) -> None:
+    def __init__(self, process: Process, socket: Path, log: Path) -> None:
         self.process = process
         self.socket = socket
         self.log = log
-        self.plugin = plugin
-        self.workers = workers
+        self.workers = 1
         self._opened: list[FakeKong] = []
 
     def said(self) -> str:
@@ -165,49 +220,61 @@ class Served:
         return self.process.wait(DEADLINE)
 
 
+Start = Callable[..., Served]
 Serve = Callable[..., Served]
 
 
-def serving(tmp_path: Path, mode: str, before: str = "") -> Iterator[Serve]:
-    """Yield the function that serves a plugin, the text of its file, in a mode; end the servers.
+@contextlib.contextmanager
+def starting(folder: Path) -> Iterator[Start]:
+    """Give the function that starts a plugin server and waits until it listens or has ended; end the servers.
 
-    :param before: code that the master runs before it starts, such as one that sets smaller limits.
+    ``folder`` is Kong's prefix for them, and has the log.
     """
     running: list[Served] = []
 
-    def start(text: str, *options: str, **environment: str) -> Served:
-        folder = tmp_path / "plugins"
-        folder.mkdir()
-        plugin = folder / "probe.py"
-        plugin.write_text(text)
-        arguments = ["-d", str(folder), "-p", str(tmp_path), *MODES[mode], "--plugin", "probe", "--socket-name", "s"]
-        log = tmp_path / "log"
-        log.touch()
-        process = _start([*arguments, *options], environment, log, before)
-        served = Served(process, tmp_path / "s", log, plugin, int(MODES[mode][-1]))
+    def start(*command: Word, socket: str = "", before: str = "", **environment: str) -> Served:
+        """:param socket: the socket that appears last, if the command does not choose the name.
+
+        :param before: code that the master runs before it starts, such as one that sets smaller limits.
+        """
+        log = folder / "log"
+        name = () if socket else ("--socket-name", "s")
+        process = _start([*command, "-p", folder, *name], environment, log, log, before)
+        served = Served(process, folder / (socket or "s"), log)
         running.append(served)
         wait_for(lambda: served.socket.exists() or process.poll() is not None, served.said)
         return served
 
-    yield start
-    for served in running:
-        served.end()
+    try:
+        yield start
+    finally:
+        for served in running:
+            served.end()
 
 
-def _start(
-    arguments: list[str], environment: dict[str, str], log: Path, before: str
-) -> subprocess.Popen[bytes] | ForkedServer:
-    """Fork a server; start a new interpreter where the environment has variables that are read only at its start."""
-    if not any(name.startswith(("PYTHON", "LC_")) for name in environment):
-        return ForkedServer(arguments, environment, log, before)
-    assert not before
-    with log.open("w") as output:
-        command = [sys.executable, "-m", "kong_pdk.server", *arguments]
-        return subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
+@contextlib.contextmanager
+def serving(folder: Path, mode: str) -> Iterator[Serve]:
+    """Give the function that serves a plugin, the text of its file, in a mode; end the servers."""
+    with starting(folder) as start:
+
+        def serve(text: str, *options: Word, before: str = "", **environment: str) -> Served:
+            plugins = folder / "plugins"
+            plugins.mkdir()
+            (plugins / "probe.py").write_text(text)
+            command = (PLUGINSERVER, "-d", plugins, "--plugin", "probe", *MODES[mode])
+            served = start(*command, *options, before=before, **environment)
+            served.workers = int(MODES[mode][-1])
+            return served
+
+        yield serve
 
 
-def connecting(kind: type[FakeKong]) -> Iterator[Callable[[Served], FakeKong]]:
-    """Yield the function that connects to a server over a protocol; close the connections."""
+Connect = Callable[[Served], FakeKong]
+
+
+@contextlib.contextmanager
+def connecting(kind: type[FakeKong]) -> Iterator[Connect]:
+    """Give the function that connects to a server over a protocol; close the connections."""
     opened: list[FakeKong] = []
 
     def open(served: Served) -> FakeKong:
@@ -215,9 +282,8 @@ def connecting(kind: type[FakeKong]) -> Iterator[Callable[[Served], FakeKong]]:
         opened.append(kong)
         return kong
 
-    yield open
-    for kong in opened:
-        kong.close()
-
-
-PROTOCOLS: list[type[FakeKong]] = [ProtobufKong, MsgpackKong]
+    try:
+        yield open
+    finally:
+        for kong in opened:
+            kong.close()

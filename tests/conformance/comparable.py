@@ -33,10 +33,12 @@ UNRECORDED = {
     "x-kong-proxy-latency", "x-kong-upstream-latency", "x-kong-response-latency",
 }  # fmt: skip
 
-# Besides: ports of this run replace the recorded ones. Kong and our gateway generate ids differently, unless the
-# configuration or the node's settings give them; 32 hexadecimal digits under "id" and "request_id" are a request's
-# of a request; instance ids, event ids, message ids and sequence numbers are mapped (replay.py); names in maps have no
-# order.
+# Besides:
+# - The ports of this run are replaced by the recorded ones.
+# - A UUID that neither the configuration nor a setting of the node gives is generated; "<id>" stands for it.
+# - 32 hexadecimal digits under "id" or "request_id" are the generated id of a request; "<text>" stands for them.
+# - Ids of instances, events and messages, and sequence numbers, are mapped (replay.py).
+# - The names of a map have no order.
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _REQUEST_ID = re.compile(r'("request_id":"|"id":")[0-9a-f]{32}"')

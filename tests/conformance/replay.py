@@ -11,7 +11,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -343,7 +343,7 @@ class Servers:
         folder.mkdir()
         notes, interface = folder / "notes", folder / "pluginsocket.proto"
         interface.write_text(as_text(EXTENDED if recording.extended else STOCK), "utf-8")
-        serve = self._stack.enter_context(contextmanager(serving)(folder, self.mode))
+        serve = self._stack.enter_context(serving(folder, self.mode))
         probe = (Path(__file__).parent / "plugins/probe.py").read_text("utf-8")
         served = serve(probe, KONG_PYTHON_INTERFACE_FILE=str(interface), PROBE_NOTES=str(notes))
         results = Results(notes)

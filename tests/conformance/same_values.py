@@ -6,8 +6,6 @@ import csv
 import http.client
 import json
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from typing import Any
 from kong_pdk.wire.interface import EXTENDED, STOCK, as_text
 from kong_pdk.wire.pdk_functions import allowed
 from running_gateway import RunningGateway
-from server_process import serving
+from server_process import PLUGINSERVER, output_of, serving
 from waiting import DEADLINE, wait_for
 
 PHASES = ("rewrite", "access", "response", "log")
@@ -143,12 +141,11 @@ def running(way: str, folder: Path, upstream_port: int) -> Iterator[Kong]:
     (folder / "kong.yml").write_text(kong_yml.substitute(port=upstream_port, folder=folder))
     environment = {"KONG_PYTHON_INTERFACE_FILE": str(interface)}
     plugin = (_FOLDER / "plugins/same-values.py").read_text("utf-8")
-    with contextmanager(serving)(folder, "threads") as serve:
+    with serving(folder, "threads") as serve:
         protocol = ("--protocol", way.partition("-")[0])
         served = serve(plugin, *protocol, **environment)
-        query = [sys.executable, "-m", "kong_pdk.server", "-d", str(folder / "plugins"), *protocol, "--dump"]
-        dump = subprocess.run(query, env=environment, capture_output=True, check=True).stdout
-        (folder / "dump.json").write_bytes(dump)
+        dump = output_of(PLUGINSERVER, "-d", folder / "plugins", *protocol, "--dump", **environment)
+        (folder / "dump.json").write_text(dump)
         settings = {
             "KONG_DECLARATIVE_CONFIG": str(folder / "kong.yml"),
             "KONG_PLUGINS": "bundled,probe",

@@ -6,7 +6,7 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +52,7 @@ class Setups:
     def of(self, case: Case) -> Setup:
         key = case.recording.name, case.kind
         if key not in self._made:
-            make: Callable[[Recording], Setup] = getattr(self, f"_make_{case.kind}")
+            make = {HTTP: self._make_http, STREAM: self._make_stream, CERTIFICATE: self._make_certificate}[case.kind]
             self._made[key] = make(case.recording)
         return self._made[key]
 

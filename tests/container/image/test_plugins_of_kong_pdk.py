@@ -8,7 +8,7 @@ import pytest
 from container.log_lines import KONG_WAITS_FOR_ITS_SERVER, Expected, raised_by
 from container.product import Kong as Container
 from container.product import Launcher
-from integration.kong_pdk_style.plugin_checks import CHECKS
+from integration.kong_pdk_style.plugin_checks import CHECKS, no_handler_failed_except_the_one_that_raises_on_purpose
 from integration.kong_pdk_style.running_plugins import PLAIN_PLUGINS, PLUGINS, Kong, declarative, names
 
 STREAM_PORT = 9100
@@ -43,9 +43,11 @@ def container(shared: Launcher, request: pytest.FixtureRequest) -> Iterator[Cont
     shared.forget(container)
 
 
-@pytest.fixture
-def kong(container: Container) -> Kong:
-    return Kong([container.address(port) for port in (8000, 8443, STREAM_PORT)], container.logs, processes=1)
+@pytest.fixture(scope="module")
+def kong(container: Container) -> Iterator[Kong]:
+    kong = Kong([container.address(port) for port in (8000, 8443, STREAM_PORT)], container.logs, processes=1)
+    yield kong
+    no_handler_failed_except_the_one_that_raises_on_purpose(kong)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
-import os
 import shlex
 import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_servers import Answer as ServiceAnswer
-from local_servers import Request, http_service
+from kong_pdk.commands.echo_service import EchoHandler
+from local_servers import HandlerServer
 from running_gateway import RunningGateway
+from server_process import BARE, PLUGINSERVER, output_of
 from waiting import wait_for
 
 HERE = Path(__file__).parent
 PLUGINS = HERE / "plugins"
 PLAIN_PLUGINS = HERE / "without_lua_style" / "plugins"
 DEADLINE = 60.0
-
-PLUGINSERVER = str(Path(sys.executable).with_name("kong-python-pluginserver"))
 
 ROUTES = {"shared": ["shared-writer", "shared-reader"]}
 """Routes with other plugins on them than the one of their name."""
@@ -121,27 +118,6 @@ def ask(
         connection.close()
 
 
-def echo(request: Request) -> ServiceAnswer:
-    """Answer with the request."""
-    received = {
-        "method": request.method,
-        "path": request.path,
-        "headers": {name.lower(): value for name, value in request.headers},
-        "body": request.body.decode("utf-8", "backslashreplace"),
-    }
-    return ServiceAnswer(200, (("Content-Type", "application/json"),), json.dumps(received).encode())
-
-
-def bare() -> dict[str, str]:
-    """Return the environment that Kong gives its plugin servers."""
-    return {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}
-
-
-def output_of(command: Sequence[str]) -> str:
-    """Run a command as Kong does, to its end."""
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=bare()).stdout
-
-
 def _gateway(prefix: Path, plugins: list[str], servers: Mapping[str, str], port: int) -> RunningGateway:
     declared = declarative(("127.0.0.1", port), plugins)
     return RunningGateway(
@@ -158,12 +134,12 @@ def _gateway(prefix: Path, plugins: list[str], servers: Mapping[str, str], port:
     )
 
 
-@contextlib.contextmanager
+@contextmanager
 def folder(prefix: Path, where: Path, protocol: str, *options: str, processes: int = 1) -> Iterator[Kong]:
     """One server for a folder, on one socket, with an entry in ``pluginserver_names`` for each plugin."""
     socket, log = prefix / "python_pluginserver.sock", prefix / "server.log"
     command = [PLUGINSERVER, "-d", str(where), "-p", str(prefix), "-v", *options]
-    dumped = json.loads(output_of([PLUGINSERVER, "-d", str(where), "--dump-all-plugins"]))
+    dumped = json.loads(output_of(PLUGINSERVER, "-d", where, "--dump-all-plugins"))
     servers = {}
     for plugin in dumped:
         dump = prefix / f"{plugin['Name']}.json"
@@ -171,17 +147,20 @@ def folder(prefix: Path, where: Path, protocol: str, *options: str, processes: i
         key = f"KONG_PLUGINSERVER_{plugin['Name'].upper().replace('-', '_')}"
         servers |= {f"{key}_SOCKET": str(socket), f"{key}_QUERY_CMD": f"cat {shlex.quote(str(dump))}"}
     with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=bare(), cwd=prefix)
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=BARE, cwd=prefix)
     try:
         wait_for(lambda: socket.exists() or process.poll() is not None, log.read_text, DEADLINE)
-        with http_service(echo) as port, _gateway(prefix, names(where), servers, port) as gateway:
+        with (
+            closing(HandlerServer(EchoHandler)) as echo,
+            _gateway(prefix, names(where), servers, echo.port) as gateway,
+        ):
             yield Kong(gateway.addresses, lambda: log.read_text() + gateway.log.read_text(), processes)
     finally:
         process.terminate()
         assert process.wait(DEADLINE) == 0, log.read_text()
 
 
-@contextlib.contextmanager
+@contextmanager
 def files(prefix: Path, where: Path, protocol: str, *options: str, processes: int = 1) -> Iterator[Kong]:
     """A server for each file, which Kong starts and asks for its dump; the sockets are where Kong looks by itself.
 
@@ -189,18 +168,18 @@ def files(prefix: Path, where: Path, protocol: str, *options: str, processes: in
     """
     plugins = names(where)
     choice = ("--protocol", "protobuf") if protocol == "ProtoBuf:1" else ()
-    queries = {name: [sys.executable, str(where / f"{name}.py"), "--dump", *choice] for name in plugins}
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        dumps = dict(zip(plugins, pool.map(output_of, queries.values()), strict=True))
     servers = {}
     for name in plugins:
-        dump = prefix / f"{name}.json"
-        dump.write_text(dumps[name])
-        query = queries[name] if name == plugins[0] else ["cat", str(dump)]
+        file, dump = where / f"{name}.py", prefix / f"{name}.json"
+        if name == plugins[0]:
+            query = [sys.executable, str(file), "--dump", *choice]
+        else:
+            dump.write_text(output_of(file, "--dump", *choice))
+            query = ["cat", str(dump)]
         key = f"KONG_PLUGINSERVER_{name.upper().replace('-', '_')}"
-        servers[f"{key}_START_CMD"] = shlex.join([*queries[name][:2], "-p", str(prefix), "-v", *options])
+        servers[f"{key}_START_CMD"] = shlex.join([sys.executable, str(file), "-p", str(prefix), "-v", *options])
         servers[f"{key}_QUERY_CMD"] = shlex.join(query)
     log = prefix / "error.log"
-    with http_service(echo) as port, _gateway(prefix, plugins, servers, port) as gateway:
+    with closing(HandlerServer(EchoHandler)) as echo, _gateway(prefix, plugins, servers, echo.port) as gateway:
         wait_for(lambda: all((prefix / f"{name}.socket").exists() for name in plugins), log.read_text, DEADLINE)
         yield Kong(gateway.addresses, log.read_text, processes)

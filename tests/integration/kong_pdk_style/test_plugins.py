@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from integration.kong_pdk_style.plugin_checks import CHECKS
+from integration.kong_pdk_style.plugin_checks import CHECKS, no_handler_failed_except_the_one_that_raises_on_purpose
 from integration.kong_pdk_style.running_plugins import PLAIN_PLUGINS, PLUGINS, Kong, files, folder
 
-# All plugins: each command line, protocol and engine once. PLAIN_VALUES has the other pairs of these.
+# All plugins, by each command line over each protocol; PLAIN_VALUES has the same pairs, most of them in another mode.
 SERVED = {
     "folder, MsgPack:1, -g": (folder, "MsgPack:1", ("-g",)),
     "folder, ProtoBuf:1, -m": (folder, "ProtoBuf:1", ("-m",)),
     "files, MsgPack:1": (files, "MsgPack:1", ()),
+    "files, ProtoBuf:1, -gevent": (files, "ProtoBuf:1", ("-gevent",)),
 }
 PLAIN_VALUES = [
     (folder, "MsgPack:1", ("--no-lua-style", "-multiprocessing")),
@@ -26,10 +27,10 @@ PLAIN_VALUES = [
 def kong(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kong]:
     """A gateway with all plugins, served in each way."""
     serve, protocol, options = SERVED[request.param]
-    with serve(
-        tmp_path_factory.mktemp("k"), PLUGINS, protocol, *options, processes=2 if "-m" in options else 1
-    ) as kong:
+    processes = 2 if "-m" in options else 1
+    with serve(tmp_path_factory.mktemp("k"), PLUGINS, protocol, *options, processes=processes) as kong:
         yield kong
+        no_handler_failed_except_the_one_that_raises_on_purpose(kong)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

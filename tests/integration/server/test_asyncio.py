@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from fake_kong import FakeKong, MsgpackKong, ProtobufKong
-from server_process import MODES, ONE, Serve, Served, connecting, serving
+from fake_kong import FakeKong
+from server_process import ONE, Connect, Serve
 from waiting import DEADLINE
 
 PLUGIN = '''
@@ -82,33 +80,7 @@ class Plugin:
 '''
 
 
-# Each protocol meets both engines, and servers of one worker and of several.
-PROTOCOL_OF_MODE: dict[str, type[FakeKong]] = {
-    "threads": MsgpackKong,
-    "gevent": ProtobufKong,
-    "processes": ProtobufKong,
-    "gevent-processes": MsgpackKong,
-}
-
-
-@pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def serve(tmp_path: Path, mode: str) -> Iterator[Serve]:
-    """Serve a plugin, given as the text of its file, in each mode."""
-    yield from serving(tmp_path, mode)
-
-
-@pytest.fixture
-def connect(mode: str) -> Iterator[Callable[[Served], FakeKong]]:
-    """Connect to a server over the protocol of its mode."""
-    yield from connecting(PROTOCOL_OF_MODE[mode])
-
-
-def test_handlers_run_event_loops_side_by_side(serve: Serve, connect: Callable[[Served], FakeKong]) -> None:
+def test_handlers_run_event_loops_side_by_side(serve: Serve, connect: Connect) -> None:
     served = serve(PLUGIN, PATH="/usr/bin:/bin")
     names = [f"{kind}{number}" for kind in ("run", "loop", "thread") for number in range(4)]
     with_a_loop = [name for name in names if not name.startswith("thread")]
@@ -137,9 +109,7 @@ def test_handlers_run_event_loops_side_by_side(serve: Serve, connect: Callable[[
 
 
 @pytest.mark.parametrize("mode", ONE)
-def test_a_loop_within_a_coroutine_is_an_error_with_advice(
-    serve: Serve, connect: Callable[[Served], FakeKong], mode: str
-) -> None:
+def test_a_loop_within_a_coroutine_is_an_error_with_advice(serve: Serve, connect: Connect, mode: str) -> None:
     served = serve(PLUGIN)
     kong = connect(served)
     assert not kong.event(kong.start("probe"), "rewrite")
@@ -152,9 +122,7 @@ def test_a_loop_within_a_coroutine_is_an_error_with_advice(
 
 
 @pytest.mark.parametrize("mode", ONE)
-def test_a_loop_that_requests_share_is_an_error_with_advice(
-    serve: Serve, connect: Callable[[Served], FakeKong]
-) -> None:
+def test_a_loop_that_requests_share_is_an_error_with_advice(serve: Serve, connect: Connect) -> None:
     served = serve(PLUGIN)
     running, go_on = threading.Event(), threading.Event()
 

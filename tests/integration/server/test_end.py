@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_kong import Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
-from server_process import MODES, OTHER_PAIR, PAIR, Serve, Served, connecting, serving
+from fake_kong import Closed, RpcError
+from server_process import MODES, OTHER_PAIR, PAIR, Connect, Serve, Served, Start
 from waiting import DEADLINE, wait_for
 
 PLUGIN = """
@@ -126,45 +123,14 @@ kong_pdk.server.serving._END_SECONDS = {end}
 kong_pdk.server.serving._CLOSE_SECONDS = {close}
 """
 
-# Each protocol meets both engines, and servers of one worker and of several.
-PROTOCOL_OF_MODE: dict[str, type[FakeKong]] = {
-    "threads": MsgpackKong,
-    "gevent": ProtobufKong,
-    "processes": ProtobufKong,
-    "gevent-processes": MsgpackKong,
-}
-
-
-@pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def serve(tmp_path: Path, mode: str) -> Iterator[Serve]:
-    """Serve a plugin, given as the text of its file, in each mode."""
-    yield from serving(tmp_path, mode)
-
-
+# A server that keeps an instance for a shorter time once Kong has closed it.
 FORGETS_SOONER = """
 from kong_pdk.server import instance_store
 instance_store.CLOSED_SECONDS = 1.5
 """
 
 
-@pytest.fixture
-def serve_forgetful(tmp_path: Path, mode: str) -> Iterator[Serve]:
-    """Serve by a server that keeps an instance for a shorter time once Kong has closed it."""
-    yield from serving(tmp_path, mode, FORGETS_SOONER)
-
-
-@pytest.fixture
-def connect(mode: str) -> Iterator[Callable[[Served], FakeKong]]:
-    """Connect to a server over the protocol of its mode."""
-    yield from connecting(PROTOCOL_OF_MODE[mode])
-
-
-def test_atexit_functions_run_in_each_worker(serve: Serve, connect: Callable[[Served], FakeKong]) -> None:
+def test_atexit_functions_run_in_each_worker(serve: Serve, connect: Connect) -> None:
     served = serve(PLUGIN)
     kong = connect(served)
     assert kong.event(kong.start("probe", {}), "log")
@@ -175,7 +141,7 @@ def test_atexit_functions_run_in_each_worker(serve: Serve, connect: Callable[[Se
     assert served.said().count("at the end") == served.workers
 
 
-def test_atexit_functions_run_when_a_handler_does_not_end(serve: Serve, connect: Callable[[Served], FakeKong]) -> None:
+def test_atexit_functions_run_when_a_handler_does_not_end(serve: Serve, connect: Connect) -> None:
     served = serve(ENDS_BRIEFLY.format(drain=0.5, end=3.0, close=1.5) + PLUGIN)
     kong = connect(served)
     instance = kong.start("probe", {})
@@ -205,9 +171,7 @@ def test_an_endless_atexit_function_does_not_keep_the_server_running(serve: Serv
     assert "is killed" not in served.said()
 
 
-def test_a_signal_that_does_not_wake_the_main_thread_stops_a_worker(
-    serve: Serve, connect: Callable[[Served], FakeKong]
-) -> None:
+def test_a_signal_that_does_not_wake_the_main_thread_stops_a_worker(serve: Serve, connect: Connect) -> None:
     """Such a signal comes just before that thread falls asleep, and no connection wakes the thread."""
     served = serve(SENDS_ITSELF_A_SIGNAL)
     kong = connect(served)
@@ -220,7 +184,7 @@ def closing_workers(served: Served) -> set[str]:
     return set(re.findall(r"closed a in (\d+)\n", served.said()))
 
 
-def in_every_worker(served: Served, connect: Callable[[Served], FakeKong], config: dict[str, object]) -> int:
+def in_every_worker(served: Served, connect: Connect, config: dict[str, object]) -> int:
     """Make an instance in every worker; Kong starts it once."""
     instance = connect(served).start("probe", config)
     for pid in served.pids():
@@ -228,7 +192,7 @@ def in_every_worker(served: Served, connect: Callable[[Served], FakeKong], confi
     return instance
 
 
-def test_instances_are_closed_before_atexit_functions_run(serve: Serve, connect: Callable[[Served], FakeKong]) -> None:
+def test_instances_are_closed_before_atexit_functions_run(serve: Serve, connect: Connect) -> None:
     served = serve(CLOSES)
     in_every_worker(served, connect, {"name": "a"})
 
@@ -239,10 +203,8 @@ def test_instances_are_closed_before_atexit_functions_run(serve: Serve, connect:
     assert "is killed" not in served.said()
 
 
-@pytest.mark.parametrize("mode", OTHER_PAIR)
-def test_a_close_that_hangs_delays_neither_the_server_nor_atexit_functions(
-    serve: Serve, connect: Callable[[Served], FakeKong]
-) -> None:
+@pytest.mark.parametrize(("mode", "protocol"), OTHER_PAIR.items())
+def test_a_close_that_hangs_delays_neither_the_server_nor_atexit_functions(serve: Serve, connect: Connect) -> None:
     served = serve(ENDS_BRIEFLY.format(drain=3.0, end=3.0, close=0.3) + CLOSES)
     in_every_worker(served, connect, {"hangs": True})
 
@@ -252,11 +214,9 @@ def test_a_close_that_hangs_delays_neither_the_server_nor_atexit_functions(
     assert "is killed" not in served.said()
 
 
-@pytest.mark.parametrize("mode", OTHER_PAIR)
-def test_an_instance_that_kong_drops_is_closed_in_every_worker(
-    serve_forgetful: Serve, connect: Callable[[Served], FakeKong]
-) -> None:
-    served = serve_forgetful(CLOSES)
+@pytest.mark.parametrize(("mode", "protocol"), OTHER_PAIR.items())
+def test_an_instance_that_kong_drops_is_closed_in_every_worker(serve: Serve, connect: Connect) -> None:
+    served = serve(CLOSES, before=FORGETS_SOONER)
     first, second = connect(served), connect(served)
     instance = in_every_worker(served, connect, {"name": "a"})
     assert first.start("probe", {"name": "a"}) == instance
@@ -275,11 +235,9 @@ def test_an_instance_that_kong_drops_is_closed_in_every_worker(
     assert "closed b" not in served.said()
 
 
-@pytest.mark.parametrize("mode", PAIR)
-def test_an_instance_is_closed_after_its_last_handler(
-    serve_forgetful: Serve, connect: Callable[[Served], FakeKong]
-) -> None:
-    served = serve_forgetful(CLOSES)
+@pytest.mark.parametrize(("mode", "protocol"), PAIR.items())
+def test_an_instance_is_closed_after_its_last_handler(serve: Serve, connect: Connect) -> None:
+    served = serve(CLOSES, before=FORGETS_SOONER)
     kong, other = connect(served), connect(served)
     instance = in_every_worker(served, connect, {"name": "a"})
     begun, go_on, results = threading.Event(), threading.Event(), []
@@ -320,24 +278,14 @@ start_dedicated_server("probe", Plugin, "1.0.0", 1, [{"name": {"type": "string"}
 )
 
 
-@pytest.mark.parametrize(
-    ("mode", "options"),
-    [("threads", ()), ("gevent", ("-g",)), ("processes", ("--workers", "2"))],
-    ids=["alone", "gevent", "processes"],
-)
+@pytest.mark.parametrize("mode", ["threads", "gevent", "processes"])
 def test_instances_of_a_plugin_that_serves_itself_are_closed(
-    tmp_path: Path, connect: Callable[[Served], FakeKong], options: tuple[str, ...]
+    start: Start, connect: Connect, mode: str, tmp_path: Path
 ) -> None:
-    plugin, log = tmp_path / "probe.py", tmp_path / "log"
+    plugin = tmp_path / "probe.py"
     plugin.write_text(DEDICATED)
-    with log.open("w") as output:
-        command = [sys.executable, str(plugin), "-p", str(tmp_path), *options]
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-    served = Served(process, tmp_path / "probe.socket", log, plugin, 2 if "2" in options else 1)
-    try:
-        wait_for(served.socket.exists, served.said)
-        in_every_worker(served, connect, {"name": "a"})
-        assert served.stop() == 0
-        assert len(closing_workers(served)) == served.workers
-    finally:
-        served.end()
+    served = start(plugin, *MODES[mode])
+    served.workers = int(MODES[mode][-1])
+    in_every_worker(served, connect, {"name": "a"})
+    assert served.stop() == 0
+    assert len(closing_workers(served)) == served.workers

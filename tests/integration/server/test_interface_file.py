@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fake_kong import ExtendedKong, ProtobufKong
 from kong_pdk.server.pdk_hints import why_unknown
 from kong_pdk.wire.interface import extend
-from server_process import MODES, OTHER_PAIR, PAIR, Serve, serving
-from waiting import DEADLINE, wait_for
+from server_process import MODES, OTHER_PAIR, PAIR, PLUGINSERVER, run
 
 STOCK_FILE = Path(__file__).parents[3] / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"
 PLUGIN = """
@@ -45,21 +41,18 @@ def dump(request: pytest.FixtureRequest, tmp_path: Path):
     """Dump a plugin by both command lines; return the protocol and the log."""
     plugin = tmp_path / "probe.py"
     plugin.write_text(PLUGIN)
-    command = [sys.executable, "-m", "kong_pdk.server", "-d", str(tmp_path)]
-    command = [sys.executable, str(plugin)] if request.param == "file" else command
+    command = [plugin] if request.param == "file" else [PLUGINSERVER, "-d", tmp_path]
 
-    def run(file: str | None, *options: str, **environment: str) -> tuple[str, str]:
+    def dumped(file: str | None, *options: str, **environment: str) -> tuple[str, str]:
         path = tmp_path / "pluginsocket.proto"
         if file:
             path.write_text(FILES[file])
-        environ = {"KONG_PYTHON_INTERFACE_FILE": str(path), **environment}
-        done = subprocess.run(
-            [*command, "--dump", *options], check=True, capture_output=True, text=True, timeout=DEADLINE, env=environ
-        )
-        dumped = json.loads(done.stdout)
-        return "MsgPack:1" if isinstance(dumped, list) else dumped["Protocol"], done.stderr
+        done = run(*command, "--dump", *options, **{"KONG_PYTHON_INTERFACE_FILE": str(path), **environment})
+        assert done.returncode == 0, done.stderr
+        dump = json.loads(done.stdout)
+        return "MsgPack:1" if isinstance(dump, list) else dump["Protocol"], done.stderr
 
-    return run
+    return dumped
 
 
 @pytest.mark.parametrize(
@@ -96,20 +89,13 @@ def test_a_file_of_another_kind_is_named(dump):
     assert "pluginsocket.proto is not Kong's interface file: it has no service" in log
 
 
-@pytest.fixture(params=MODES)
-def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serve]:
-    """Serve a plugin in each mode."""
-    yield from serving(tmp_path, request.param)
-
-
 @pytest.mark.parametrize(
-    ("serve", "file", "kong", "got"),
+    ("mode", "file", "kong", "got"),
     [
         *((mode, "stock", ProtobufKong, "None") for mode in PAIR),
         *((mode, "extended", ExtendedKong, "''") for mode in MODES),
         *((mode, None, ProtobufKong, "None") for mode in OTHER_PAIR),
     ],
-    indirect=["serve"],
 )
 def test_a_server_calls_what_the_file_names(serve, tmp_path, file, kong, got):
     """An empty header is told from none by a method that an unmodified Kong does not have."""
@@ -122,25 +108,15 @@ def test_a_server_calls_what_the_file_names(serve, tmp_path, file, kong, got):
     connected.close()
 
 
-@pytest.mark.parametrize("options", [(), ("--workers", "2"), ("-g",)])
-def test_a_file_that_serves_itself_calls_what_the_file_names(tmp_path, options):
+@pytest.mark.parametrize("mode", ["threads", "gevent", "processes"])
+def test_a_file_that_serves_itself_calls_what_the_file_names(start, mode, tmp_path):
     (tmp_path / "probe.py").write_text(PLUGIN)
     path = tmp_path / "pluginsocket.proto"
     path.write_text(EXTENDED_TEXT)
-    process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "probe.py"), "-p", str(tmp_path), *options],
-        env={"KONG_PYTHON_INTERFACE_FILE": str(path)},
-    )
-    try:
-        socket = tmp_path / "probe.socket"
-        wait_for(lambda: socket.exists() or process.poll() is not None)
-        kong = ExtendedKong(socket)
-        assert kong.event(kong.start("probe"), "access", {"kong.request.get_header": ""})
-        assert kong.made[-1] == ("kong.response.set_header", ["x-got", "''"])
-        kong.close()
-    finally:
-        process.terminate()
-        process.wait(DEADLINE)
+    kong = ExtendedKong(start(tmp_path / "probe.py", *MODES[mode], KONG_PYTHON_INTERFACE_FILE=str(path)).socket)
+    assert kong.event(kong.start("probe"), "access", {"kong.request.get_header": ""})
+    assert kong.made[-1] == ("kong.response.set_header", ["x-got", "''"])
+    kong.close()
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_kong import FakeKong, ProtobufKong
-from server_process import MODES, ONE, Serve, Served, connecting, serving
+from server_process import ONE, Connect, Serve, Served
 
 PLUGIN = """
 import logging
@@ -34,22 +32,8 @@ def plugin(at_import: str = "", in_init: str = "pass", in_handler: str = "pass")
     return PLUGIN.format(at_import=at_import, in_init=in_init, in_handler=in_handler)
 
 
-@pytest.fixture(params=MODES)
-def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
-    """Serve a plugin, given as the text of its file, in each mode."""
-    yield from serving(tmp_path, request.param)
-
-
-@pytest.fixture
-def serve_threads(tmp_path: Path) -> Iterator[Serve]:
-    """Serve a plugin, given as the text of its file, by threads."""
-    yield from serving(tmp_path, "threads")
-
-
-@pytest.fixture
-def connect() -> Iterator[Callable[[Served], FakeKong]]:
-    """Connect to a server."""
-    yield from connecting(ProtobufKong)
+by_threads = pytest.mark.parametrize("mode", ["threads"])
+by_one_worker = pytest.mark.parametrize("mode", ONE)
 
 
 def levels_of_lines(served: Served) -> list[str]:
@@ -59,14 +43,11 @@ def levels_of_lines(served: Served) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("place", "serve"),
+    ("place", "mode"),
     [("at_import", "threads"), ("at_import", "gevent"), ("in_init", "processes"), ("in_init", "gevent"),
      ("in_handler", "threads"), ("in_handler", "gevent-processes")],
-    indirect=["serve"],
 )  # fmt: skip
-def test_basic_config_with_a_file(
-    place: str, serve: Serve, connect: Callable[[Served], FakeKong], tmp_path: Path
-) -> None:
+def test_basic_config_with_a_file(place: str, serve: Serve, connect: Connect, tmp_path: Path) -> None:
     file = tmp_path / "mine.log"
     call = f'logging.basicConfig(filename={str(file)!r}, level=logging.DEBUG, format="%(levelname)s %(message)s")'
     served = serve(plugin(**{place: call}), KONG_LOG_LEVEL="info")
@@ -81,14 +62,13 @@ def test_basic_config_with_a_file(
 
 
 @pytest.mark.parametrize("place", ["at_import", "in_init", "in_handler"])
-def test_basic_config_with_handlers_of_the_plugin(
-    place: str, serve_threads: Serve, connect: Callable[[Served], FakeKong], tmp_path: Path
-) -> None:
+@by_threads
+def test_basic_config_with_handlers_of_the_plugin(place: str, serve: Serve, connect: Connect, tmp_path: Path) -> None:
     """The log does not repeat a line that the plugin's own handler writes to standard error."""
     file = tmp_path / "mine.log"
     handlers = f"[logging.FileHandler({str(file)!r}), logging.StreamHandler()]"
     call = f'logging.basicConfig(format="MINE %(message)s", level=logging.DEBUG, handlers={handlers}, force=True)'
-    served = serve_threads(plugin(**{place: call}))
+    served = serve(plugin(**{place: call}))
     kong = connect(served)
     assert kong.event(kong.start("probe"), "access")
     mine = [f"MINE {line}" for line in LINES]
@@ -97,10 +77,9 @@ def test_basic_config_with_handlers_of_the_plugin(
     assert [line for line in said if line.endswith(" line")] == mine
 
 
-def test_basic_config_without_a_file_has_the_log_s_form(
-    serve_threads: Serve, connect: Callable[[Served], FakeKong]
-) -> None:
-    served = serve_threads(
+@by_threads
+def test_basic_config_without_a_file_has_the_log_s_form(serve: Serve, connect: Connect) -> None:
+    served = serve(
         plugin('logging.basicConfig(format="MINE %(name)s %(message)s", level=logging.DEBUG)'), KONG_LOG_LEVEL="debug"
     )
     kong = connect(served)
@@ -111,10 +90,9 @@ def test_basic_config_without_a_file_has_the_log_s_form(
     assert "asks for level" not in said
 
 
-def test_basic_config_for_a_level_below_the_logs_has_a_notice(
-    serve_threads: Serve, connect: Callable[[Served], FakeKong]
-) -> None:
-    served = serve_threads(plugin("logging.basicConfig(level=logging.INFO)"))
+@by_threads
+def test_basic_config_for_a_level_below_the_logs_has_a_notice(serve: Serve, connect: Connect) -> None:
+    served = serve(plugin("logging.basicConfig(level=logging.INFO)"))
     kong = connect(served)
     assert kong.event(kong.start("probe"), "access")
     said = served.wait_for_log("[warn] probe: a warn line")
@@ -126,12 +104,11 @@ def test_basic_config_for_a_level_below_the_logs_has_a_notice(
     assert said.count(hint) == 1
 
 
-def test_basic_config_that_comes_too_late_has_a_warning(
-    serve_threads: Serve, connect: Callable[[Served], FakeKong], tmp_path: Path
-) -> None:
+@by_threads
+def test_basic_config_that_comes_too_late_has_a_warning(serve: Serve, connect: Connect, tmp_path: Path) -> None:
     files = [tmp_path / "one.log", tmp_path / "two.log"]
     first, second = (f"logging.basicConfig(filename={str(file)!r})" for file in files)
-    served = serve_threads(plugin(first, second, first))
+    served = serve(plugin(first, second, first))
     kong = connect(served)
     instance = kong.start("probe")
     for _ in range(2):
@@ -141,12 +118,11 @@ def test_basic_config_that_comes_too_late_has_a_warning(
     assert served.said().count("logging.basicConfig has no effect: the root logger has a handler already; ") == 1
 
 
-def test_logging_info_configures_nothing(
-    serve_threads: Serve, connect: Callable[[Served], FakeKong], tmp_path: Path
-) -> None:
+@by_threads
+def test_logging_info_configures_nothing(serve: Serve, connect: Connect, tmp_path: Path) -> None:
     file = tmp_path / "mine.log"
     config = f"logging.basicConfig(filename={str(file)!r})"
-    served = serve_threads(plugin('logging.warning("at import")', config))
+    served = serve(plugin('logging.warning("at import")', config))
     kong = connect(served)
     assert kong.event(kong.start("probe"), "access")
     assert file.read_text() == "WARNING:_kong_plugins.probe:a warn line\n"
@@ -167,11 +143,12 @@ def test_logging_info_configures_nothing(
         ({"KONG_LOG_LEVEL": "no such level"}, (), ["warn"]),
     ],
 )
+@by_threads
 def test_the_level(
-    environment: dict[str, str], options: tuple[str, ...], shown: list[str], serve_threads: Serve,
-    connect: Callable[[Served], FakeKong],
+    environment: dict[str, str], options: tuple[str, ...], shown: list[str], serve: Serve,
+    connect: Connect,
 ) -> None:  # fmt: skip
-    served = serve_threads(plugin(), *options, **environment)
+    served = serve(plugin(), *options, **environment)
     kong = connect(served)
     instance = kong.start("probe")
     assert kong.event(instance, "access")
@@ -180,7 +157,7 @@ def test_the_level(
     assert ("[notice] probe: stopped" in served.said()) == ("warn" in shown)
 
 
-def test_debug_lines_in_each_mode(serve: Serve, connect: Callable[[Served], FakeKong]) -> None:
+def test_debug_lines_in_each_mode(serve: Serve, connect: Connect) -> None:
     served = serve(plugin(), KONG_LOG_LEVEL="debug", KONG_PYTHON_LOG_FORMAT="json")
     kong = connect(served)
     assert kong.event(kong.start("probe"), "access")
@@ -193,11 +170,10 @@ def test_debug_lines_in_each_mode(serve: Serve, connect: Callable[[Served], Fake
     assert any(entry["message"].startswith("probe access, ") for entry in entries)
 
 
-def test_debug_lines_of_libraries_are_shown_where_the_plugin_asks(
-    serve_threads: Serve, connect: Callable[[Served], FakeKong]
-) -> None:
+@by_threads
+def test_debug_lines_of_libraries_are_shown_where_the_plugin_asks(serve: Serve, connect: Connect) -> None:
     chatter = 'import asyncio; asyncio.new_event_loop().close(); logging.getLogger("asyncio").setLevel(logging.DEBUG)'
-    served = serve_threads(plugin(in_handler=chatter), KONG_LOG_LEVEL="debug")
+    served = serve(plugin(in_handler=chatter), KONG_LOG_LEVEL="debug")
     kong = connect(served)
     instance = kong.start("probe")
     assert kong.event(instance, "access")
@@ -251,27 +227,18 @@ logging.Logger.callHandlers = raising
 """,
     "lastResort": "logging.lastResort = None",
 }  # fmt: skip
-
-
-@pytest.fixture(params=ONE)
-def serve_one(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
-    """Serve a plugin, given as the text of its file, by one worker of each engine."""
-    yield from serving(tmp_path, request.param)
+MEDDLING_ON_GEVENT = ["disable", "own loggers", "handlers that raise", "patched"]
 
 
 @pytest.mark.parametrize(
-    ("serve_one", "late", "name"),
+    ("mode", "late", "name"),
     [
-        *(("threads", False, name) for name in MEDDLING),
-        *(("threads", True, name) for name in MEDDLING),
-        *(("gevent", True, name) for name in ("disable", "own loggers", "handlers that raise", "patched")),
+        *(("threads", late, name) for late in (False, True) for name in MEDDLING),
+        *(("gevent", late, name) for late in (False, True) for name in MEDDLING_ON_GEVENT),
     ],
-    indirect=["serve_one"],
 )
-def test_the_servers_lines_are_neither_lost_nor_doubled(
-    late: bool, name: str, serve_one: Serve, connect: Callable[[Served], FakeKong]
-) -> None:
-    served = serve_one(plugin(in_init=f"exec({MEDDLING[name]!r}, globals())") if late else plugin(MEDDLING[name]))
+def test_the_servers_lines_are_neither_lost_nor_doubled(late: bool, name: str, serve: Serve, connect: Connect) -> None:
+    served = serve(plugin(in_init=f"exec({MEDDLING[name]!r}, globals())") if late else plugin(MEDDLING[name]))
     kong = connect(served)
     assert not kong.event(kong.start("probe"), "response")
     served.wait_for_log("[error] probe: ValueError: broken on purpose")
@@ -280,9 +247,8 @@ def test_the_servers_lines_are_neither_lost_nor_doubled(
     assert served.said().count("[notice] probe: stopped") == 1
 
 
-def test_a_library_that_reports_errors_sees_those_of_handlers(
-    serve_one: Serve, connect: Callable[[Served], FakeKong]
-) -> None:
+@by_one_worker
+def test_a_library_that_reports_errors_sees_those_of_handlers(serve: Serve, connect: Connect) -> None:
     """Sentry's library replaces ``Logger.callHandlers`` by a function of its own."""
     reports = """
 before = logging.Logger.callHandlers
@@ -294,7 +260,7 @@ def reporting(logger, record):
             print("reported:", record.getMessage().partition(" (")[0], flush=True)
 logging.Logger.callHandlers = reporting
 """
-    served = serve_one(plugin(reports))
+    served = serve(plugin(reports))
     kong = connect(served)
     assert not kong.event(kong.start("probe"), "response")
     said = served.wait_for_log("reported: probe: the response handler raised ValueError: broken on purpose\n")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_kong import FakeKong, MsgpackKong, ProtobufKong
-from server_process import MODES, PAIR, Serve, Served, connecting, serving
-from unit.metrics.conftest import Value, directory, value
+from fake_kong import MsgpackKong
+from server_process import PAIR, Connect, Serve
+from unit.metrics.conftest import Value
 from waiting import wait_for
-
-__all__ = ["directory", "value"]
 
 PLUGIN = """
 class Plugin:
@@ -30,34 +27,8 @@ class Plugin:
 ACCESS = {"plugin": "probe", "phase": "access"}
 
 
-# Each protocol meets both engines, and servers of one worker and of several.
-PROTOCOL_OF_MODE: dict[str, type[FakeKong]] = {
-    "threads": ProtobufKong,
-    "gevent": MsgpackKong,
-    "processes": MsgpackKong,
-    "gevent-processes": ProtobufKong,
-}
-
-
-@pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def serve(tmp_path: Path, mode: str) -> Iterator[Serve]:
-    """Serve a plugin, given as the text of its file, in each mode."""
-    yield from serving(tmp_path, mode)
-
-
-@pytest.fixture
-def connect(mode: str) -> Iterator[Callable[[Served], FakeKong]]:
-    """Connect to a server over the protocol of its mode."""
-    yield from connecting(PROTOCOL_OF_MODE[mode])
-
-
 def test_everything_is_counted_when_the_server_has_stopped(
-    serve: Serve, connect: Callable[[Served], FakeKong], directory: Path, value: Value
+    serve: Serve, connect: Connect, directory: Path, value: Value
 ) -> None:
     served = serve(PLUGIN, "--metrics-directory", str(directory))
     assert value("workers", plugin="probe") == served.workers

@@ -11,14 +11,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from fake_kong import Closed, FakeKong, MsgpackKong, ProtobufKong, RpcError
+from fake_kong import Closed, MsgpackKong, ProtobufKong, RpcError
 from process_states import is_alive, pause
-from server_process import MODES, ONE, OTHER_PAIR, PAIR, SEVERAL, Serve, Served, connecting, serving
+from server_process import ONE, OTHER_PAIR, PAIR, SEVERAL
 from waiting import DEADLINE, wait_for
 
 PLUGIN = """
@@ -66,39 +64,16 @@ import kong_pdk.server.server
 kong_pdk.server.server.DRAIN_SECONDS = 0.5
 """
 
-# Each protocol meets both engines, and servers of one worker and of several.
-PROTOCOL_OF_MODE: dict[str, type[FakeKong]] = {
-    "threads": ProtobufKong,
-    "gevent": MsgpackKong,
-    "processes": MsgpackKong,
-    "gevent-processes": ProtobufKong,
-}
-
 # Over MsgPack:1 an error of the server would let the request pass.
 FAILS_CLOSED = {"Method": "kong.response.error", "Args": [500]}
-
-
-@pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def serve(tmp_path: Path, mode: str) -> Iterator[Serve]:
-    """Serve a plugin, given as the text of its file, in each mode."""
-    yield from serving(tmp_path, mode)
-
-
-@pytest.fixture
-def connect(mode: str) -> Iterator[Callable[[Served], FakeKong]]:
-    """Connect to a server over the protocol of its mode."""
-    yield from connecting(PROTOCOL_OF_MODE[mode])
 
 
 one_worker = pytest.mark.parametrize("mode", ONE)
 several_workers = pytest.mark.parametrize("mode", SEVERAL)
 mode_of_pair = pytest.mark.parametrize("mode", PAIR)
 mode_of_other_pair = pytest.mark.parametrize("mode", OTHER_PAIR)
+pair = pytest.mark.parametrize(("mode", "protocol"), PAIR.items())
+other_pair = pytest.mark.parametrize(("mode", "protocol"), OTHER_PAIR.items())
 
 
 def test_handlers_make_calls_and_fail_closed(serve, connect):
@@ -157,7 +132,7 @@ def test_an_instance_that_one_worker_makes_and_another_one_is_asked_for(serve):
     wait_for(is_gone)
 
 
-@mode_of_other_pair
+@other_pair
 def test_an_instance_is_known_to_a_worker_that_is_started_later(serve, connect):
     served = serve(PLUGIN)
     instance = connect(served).start("probe", {"message": "m"})
@@ -224,14 +199,9 @@ master.ANSWER_SECONDS = 1.0
 """
 
 
-@pytest.fixture
-def serve_impatiently(tmp_path: Path, mode: str) -> Iterator[Serve]:
-    yield from serving(tmp_path, mode, IMPATIENT)
-
-
 @pytest.mark.parametrize("mode", ["processes"])
-def test_a_worker_that_hangs_holds_neither_the_others_nor_the_end(serve_impatiently):
-    served = serve_impatiently(PLUGIN)
+def test_a_worker_that_hangs_holds_neither_the_others_nor_the_end(serve):
+    served = serve(PLUGIN, before=IMPATIENT)
     hangs, other = served.pids()
     kong = served.connect_to(other)
     pause(hangs)
@@ -245,8 +215,8 @@ def test_a_worker_that_hangs_holds_neither_the_others_nor_the_end(serve_impatien
 
 
 @several_workers
-def test_the_master_says_which_of_its_workers_does_not_answer(serve_impatiently):
-    served = serve_impatiently(PLUGIN)
+def test_the_master_says_which_of_its_workers_does_not_answer(serve):
+    served = serve(PLUGIN, before=IMPATIENT)
     hangs, other = served.pids()
     kong = served.connect_to(other)
     workers = kong.ask("plugin.GetWorkers")["Workers"]
@@ -290,12 +260,6 @@ class Plugin:
 """
 
 
-def hasty(tmp_path: Path, mode: str, idle: float) -> Iterator[Served]:
-    """Serve a plugin with small limits."""
-    for serve in serving(tmp_path, mode, HASTY.format(idle=idle)):
-        yield serve(SAYS_WHICH)
-
-
 @functools.cache
 def of_one_id() -> tuple[dict[str, int], dict[str, int]]:
     """Two configurations whose digests begin alike, so that both would have the same id."""
@@ -309,59 +273,60 @@ def of_one_id() -> tuple[dict[str, int], dict[str, int]]:
     raise AssertionError
 
 
-@mode_of_pair
-def test_an_id_that_is_in_use_is_not_given_to_another_configuration(tmp_path, connect, mode):
+@pair
+def test_an_id_that_is_in_use_is_not_given_to_another_configuration(serve, connect):
     """At any time after its start, and in every worker that has an instance of it."""
     one, other = of_one_id()
-    for served in hasty(tmp_path, mode, idle=3600.0):
-        kongs = [connect(served) for _ in range(8)]  # on any worker
-        first = kongs[0].start("probe", one)
-        busy_until = time.monotonic() + 1.0
-        while time.monotonic() < busy_until:
-            assert kongs[0].event(first, "access")
-            threading.Event().wait(0.02)
-        second = kongs[-1].start("probe", other)
-        assert second != first
-        for kong in kongs:
-            assert kong.event(first, "access") and kong.event(second, "access")
-            numbers = [args[1] for _, args in kong.made[-2:]]
-            assert numbers == [str(one["number"]), str(other["number"])]
+    served = serve(SAYS_WHICH, before=HASTY.format(idle=3600.0))
+    kongs = [connect(served) for _ in range(8)]  # on any worker
+    first = kongs[0].start("probe", one)
+    busy_until = time.monotonic() + 1.0
+    while time.monotonic() < busy_until:
+        assert kongs[0].event(first, "access")
+        threading.Event().wait(0.02)
+    second = kongs[-1].start("probe", other)
+    assert second != first
+    for kong in kongs:
+        assert kong.event(first, "access") and kong.event(second, "access")
+        numbers = [args[1] for _, args in kong.made[-2:]]
+        assert numbers == [str(one["number"]), str(other["number"])]
 
 
-@mode_of_other_pair
-def test_idle_instances_and_then_their_configurations_are_dropped(tmp_path, connect, mode):
-    for served in hasty(tmp_path, mode, idle=0.2):
-        instance = connect(served).start("probe", {"number": 1})
-        workers = [served.connect_to(pid) for pid in served.pids()]
+@other_pair
+def test_idle_instances_and_then_their_configurations_are_dropped(serve, connect):
+    served = serve(SAYS_WHICH, before=HASTY.format(idle=0.2))
+    instance = connect(served).start("probe", {"number": 1})
+    workers = [served.connect_to(pid) for pid in served.pids()]
 
-        def has_none(workers: list[MsgpackKong] = workers) -> bool:
-            return not any(kong.ask("plugin.GetStatus")["Plugins"]["probe"]["Instances"] for kong in workers)
+    def has_none() -> bool:
+        return not any(kong.ask("plugin.GetStatus")["Plugins"]["probe"]["Instances"] for kong in workers)
 
-        def is_unknown(served: Served = served, instance: int = instance) -> bool:
-            wait_for(has_none, served.said)
-            try:
-                connect(served).event(instance, "access")
-            except (Closed, RpcError):
-                return True
-            return False
+    def is_unknown() -> bool:
+        wait_for(has_none, served.said)
+        try:
+            connect(served).event(instance, "access")
+        except (Closed, RpcError):
+            return True
+        return False
 
-        wait_for(is_unknown, served.said)
+    wait_for(is_unknown, served.said)
 
 
-def test_a_worker_that_takes_nothing_from_its_master_is_replaced(tmp_path):
-    for served in hasty(tmp_path, "processes", idle=3600.0):
-        hangs, other = served.pids()
-        kong = served.connect_to(other)
-        pause(hangs)
-        # each close is told to the other worker, until the unread messages fill the control channel
-        deadline = time.monotonic() + DEADLINE
-        while " does not read the messages of its master" not in served.said():
-            assert time.monotonic() < deadline, served.said()
-            for number in range(1000):
-                kong.close_instance(number)
-        served.wait_for_log(" of 2 ended (SIGKILL); another one is started")
-        assert not is_alive(hangs)
-        assert len(served.pids() - {hangs}) == 2
+@pytest.mark.parametrize("mode", ["processes"])
+def test_a_worker_that_takes_nothing_from_its_master_is_replaced(serve):
+    served = serve(SAYS_WHICH, before=HASTY.format(idle=3600.0))
+    hangs, other = served.pids()
+    kong = served.connect_to(other)
+    pause(hangs)
+    # each close is told to the other worker, until the unread messages fill the control channel
+    deadline = time.monotonic() + DEADLINE
+    while " does not read the messages of its master" not in served.said():
+        assert time.monotonic() < deadline, served.said()
+        for number in range(1000):
+            kong.close_instance(number)
+    served.wait_for_log(" of 2 ended (SIGKILL); another one is started")
+    assert not is_alive(hangs)
+    assert len(served.pids() - {hangs}) == 2
 
 
 @mode_of_other_pair
@@ -373,7 +338,7 @@ def test_workers_end_with_a_master_that_is_killed(serve):
     wait_for(lambda: not any(map(is_alive, pids)))
 
 
-@mode_of_pair
+@pair
 def test_an_event_under_way_ends_before_the_server(serve, connect, tmp_path):
     served = serve(PLUGIN)
     kong = connect(served)
@@ -433,7 +398,7 @@ def test_ctrl_c_ends_the_server_once_and_quietly(serve):
     assert lines == [f"listening on {served.socket}", "stopped"]
 
 
-@mode_of_other_pair
+@other_pair
 def test_verbose_names_events_and_calls_with_their_durations(serve, connect):
     served = serve(PLUGIN, "-v")
     kong = connect(served)

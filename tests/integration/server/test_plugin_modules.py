@@ -2,58 +2,45 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fake_kong import MsgpackKong, RpcError
-from server_process import MODES
-from waiting import DEADLINE, wait_for
+from server_process import MODES, PLUGINSERVER, Served, Start
 
-SERVER = Path(sys.executable).with_name("kong-python-pluginserver")
 MAIN = """
 if __name__ == "__main__":
     from kong_pdk.cli import start_dedicated_server
     start_dedicated_server("probe", Plugin)
 """
 
-Start = Callable[..., MsgpackKong]
+StartFiles = Callable[..., Served]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a server of plugin files and connect to it."""
-    opened: list[tuple[subprocess.Popen[bytes], MsgpackKong]] = []
+def start_files(start: Start, tmp_path: Path) -> StartFiles:
+    """Start a server of plugin files, by default that of their folder; in a command, a file's name is its path."""
+    folder = tmp_path / "plugins"
 
-    def begin(files: dict[str, str], *options: str, command: tuple[str, ...] = ()) -> MsgpackKong:
-        folder = tmp_path / "plugins"
+    def begin(files: dict[str, str], *options: str, command: tuple[str, ...] = ()) -> Served:
         for name, text in files.items():
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
-        words = [*(str(folder / word) if word in files else word for word in command)] or [SERVER, "-d", folder]
-        log = tmp_path / "log"
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                [*words, "-p", tmp_path, "--socket-name", "s", *options], stdout=output, stderr=output, env={}
-            )
-        socket = tmp_path / "s"
-        wait_for(lambda: socket.exists() or process.poll() is not None, log.read_text)
-        assert process.poll() is None, log.read_text()
-        opened.append((process, MsgpackKong(socket)))
-        return opened[-1][1]
+        words = [folder / word if word in files else word for word in command] or [PLUGINSERVER, "-d", folder]
+        served = start(*words, *options)
+        assert served.process.poll() is None, served.said()
+        return served
 
-    yield begin
-    for process, kong in opened:
-        kong.close()
-        process.terminate()
-        process.wait(DEADLINE)
+    return begin
 
 
-def answer(kong: MsgpackKong, plugin: str) -> str:
+def answer(served: Served, plugin: str) -> str:
+    kong = MsgpackKong(served.socket)
     assert kong.event(kong.start(plugin), "access", {})
+    kong.close()
     method, (name, value) = kong.made[-1]
     assert (method, name) == ("kong.response.set_header", "x-answer")
     return str(value)
@@ -94,7 +81,7 @@ def plugin_folder(name: str, file: str, call: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("mode", "call"), [("threads", HERE), ("threads", ON_A_THREAD), ("gevent", ON_A_THREAD)])
-def test_a_late_import_finds_the_plugins_own_module(start, mode, call):
+def test_a_late_import_finds_the_plugins_own_module(start_files, mode, call):
     files = {
         **plugin_folder("one", "plugin.py", call),
         **plugin_folder("two", "two.py", call),
@@ -104,10 +91,10 @@ def test_a_late_import_finds_the_plugins_own_module(start, mode, call):
         "helpers/inner.py": "word = 'in:files'\n",
         "zero.py": "from helpers import word\n" + LATE.replace("CALL", call),
     }
-    kong = start(files, *MODES[mode])
+    served = start_files(files, *MODES[mode])
     for _ in range(2):
         for name, word in {"two": "twos", "one": "ones", "zero": "files", "my-three": "my-threes"}.items():
-            assert answer(kong, name) == f"{word} {word} in:{word} in:{word} {word}"
+            assert answer(served, name) == f"{word} {word} in:{word} in:{word} {word}"
 
 
 LIBRARIES = """
@@ -128,21 +115,21 @@ class Plugin:
 """
 
 
-def test_among_several_plugins_libraries_are_found_and_modules_have_one_name(start):
+def test_among_several_plugins_libraries_are_found_and_modules_have_one_name(start_files):
     files = {f"{name}/plugin.py": LIBRARIES for name in ("one", "two")}
     files |= {f"{name}/helpers.py": "" for name in ("one", "two")}
     files |= {f"{name}/templates/page.html": "" for name in ("one", "two")}
     files |= {"two/msgpack/data.txt": ""}  # a folder of files is not the library
-    kong = start(files, *MODES["threads"])
+    served = start_files(files, *MODES["threads"])
     for name in ("one", "two"):
         package = f"_kong_plugins.{name}"
-        assert answer(kong, name) == f"json 01 True {package}.helpers {package}.templates queue"
+        assert answer(served, name) == f"json 01 True {package}.helpers {package}.templates queue"
 
 
-def test_a_plugin_alone_in_its_process_has_its_folder_on_the_path(start):
+def test_a_plugin_alone_in_its_process_has_its_folder_on_the_path(start_files):
     files = plugin_folder("one", "plugin.py", HERE) | plugin_folder("two", "plugin.py", HERE)
-    kong = start(files, *MODES["threads"], "--plugin", "two")
-    assert answer(kong, "two") == "twos twos in:twos in:twos twos"
+    served = start_files(files, *MODES["threads"], "--plugin", "two")
+    assert answer(served, "two") == "twos twos in:twos in:twos twos"
 
 
 SPAWNS = """
@@ -183,18 +170,18 @@ TWICE = "class Twice:\n    def __call__(self, text):\n        return text * 2\n"
     ],
     ids=["a file", "a folder", "a package"],
 )
-def test_a_spawned_process_imports_the_plugins_module(start, mode, files):
-    assert answer(start(files, *MODES[mode]), "probe") == "9 aa 9 aa"
+def test_a_spawned_process_imports_the_plugins_module(start_files, mode, files):
+    assert answer(start_files(files, *MODES[mode]), "probe") == "9 aa 9 aa"
 
 
-def test_a_spawned_process_of_one_of_several_plugins_imports_its_modules(start):
+def test_a_spawned_process_of_one_of_several_plugins_imports_its_modules(start_files):
     files = {"requests.py": FILE, "helpers.py": HELPERS}
     for name in ("one", "my-two"):
         files |= {f"{name}/plugin.py": FILE, f"{name}/helpers.py": HELPERS.replace("text * 2", f"text + '{name}'")}
-    kong = start(files, *MODES["threads"])
-    assert answer(kong, "my-two") == "9 amy-two 9 amy-two"
-    assert answer(kong, "one") == "9 aone 9 aone"
-    assert answer(kong, "requests") == "9 aa 9 aa"
+    served = start_files(files, *MODES["threads"])
+    assert answer(served, "my-two") == "9 amy-two 9 amy-two"
+    assert answer(served, "one") == "9 aone 9 aone"
+    assert answer(served, "requests") == "9 aa 9 aa"
 
 
 @pytest.mark.parametrize(
@@ -202,24 +189,24 @@ def test_a_spawned_process_of_one_of_several_plugins_imports_its_modules(start):
     [("threads", MAIN), ("processes", MAIN.replace('if __name__ == "__main__":', "if True:"))],
     ids=["main", "bare"],
 )
-def test_a_spawned_process_of_a_file_that_serves_itself(start, mode, main):
+def test_a_spawned_process_of_a_file_that_serves_itself(start_files, mode, main):
     files = {"probe.py": FILE + main, "helpers.py": HELPERS}
-    kong = start(files, *MODES[mode], command=(sys.executable, "probe.py"))
-    assert answer(kong, "probe") == "9 aa 9 aa"
+    served = start_files(files, *MODES[mode], command=(sys.executable, "probe.py"))
+    assert answer(served, "probe") == "9 aa 9 aa"
 
 
 @pytest.mark.parametrize("main", [MAIN, MAIN.replace('if __name__ == "__main__":', "if True:")], ids=["main", "bare"])
-def test_a_file_that_would_serve_itself_is_served_by_the_server_of_its_folder(start, main):
-    kong = start({"probe.py": FILE + main, "helpers.py": HELPERS}, *MODES["threads"])
-    assert answer(kong, "probe") == "9 aa 9 aa"
+def test_a_file_that_would_serve_itself_is_served_by_the_server_of_its_folder(start_files, main):
+    served = start_files({"probe.py": FILE + main, "helpers.py": HELPERS}, *MODES["threads"])
+    assert answer(served, "probe") == "9 aa 9 aa"
 
 
 @pytest.mark.parametrize("command", ["wrapper.py", "-mkong_pdk.server"])
-def test_a_spawned_process_of_other_ways_to_start_the_folder_server(start, tmp_path, command):
+def test_a_spawned_process_of_other_ways_to_start_the_folder_server(start_files, tmp_path, command):
     files = {"inner/probe.py": FILE, "inner/helpers.py": HELPERS}
     files["wrapper.py"] = "from kong_pdk import cli\ncli.start_server()\n"
-    kong = start(files, "-d", str(tmp_path / "plugins/inner"), command=(sys.executable, command))
-    assert answer(kong, "probe") == "9 aa 9 aa"
+    served = start_files(files, "-d", str(tmp_path / "plugins/inner"), command=(sys.executable, command))
+    assert answer(served, "probe") == "9 aa 9 aa"
 
 
 RESOURCES = """
@@ -258,10 +245,10 @@ OTHER = "class Plugin:\n    def __init__(self, config): pass\n    def access(sel
         (["probe.py"], {"other.py": OTHER}),
     ],
 )
-def test_a_plugins_files_are_read_as_resources(start, files, beside):
+def test_a_plugins_files_are_read_as_resources(start_files, files, beside):
     text = {f"probe/{name}": "" for name in files} | {f"probe/{files[0]}": RESOURCES}
-    kong = start({**text, **beside, "probe/rules.json": "{}", "probe/templates/page.html": "page"})
-    assert answer(kong, "probe") == "{} page page {} {} {}"
+    served = start_files({**text, **beside, "probe/rules.json": "{}", "probe/templates/page.html": "page"})
+    assert answer(served, "probe") == "{} page page {} {} {}"
 
 
 ON_THE_IMPORT = """
@@ -282,18 +269,18 @@ class Plugin:
 """
 
 
-def test_calls_on_the_import_are_named_with_the_line_and_what_to_do(start, tmp_path):
-    kong = start({"probe.py": ON_THE_IMPORT}, *MODES["threads"])
-    file, log = tmp_path / "plugins/probe.py", tmp_path / "log"
+def test_calls_on_the_import_are_named_with_the_line_and_what_to_do(start_files, tmp_path):
+    served = start_files({"probe.py": ON_THE_IMPORT}, *MODES["threads"])
+    file = tmp_path / "plugins/probe.py"
     words = (
         "kong.log.err cannot be called on the import, which holds types and no values: call it on the argument of the "
     )
     more = "handler, and hand that on to other functions; in __init__ and at import use Python's logging"
+    kong = MsgpackKong(served.socket)
     kong.event(kong.start("probe"), "access", {})
-    raised = f"the access handler raised AttributeError: {words}{more} ({file}:12)"
-    wait_for(lambda: raised in log.read_text(), log.read_text)
+    served.wait_for_log(f"the access handler raised AttributeError: {words}{more} ({file}:12)")
     with pytest.raises(RpcError):
         kong.start("probe", {"a": 1})
-    raised = f"__init__ raised AttributeError: {words}{more} ({file}:9)"
-    wait_for(lambda: raised in log.read_text(), log.read_text)
-    assert f"{file}:4: kong.log.warn is not called on the handler's kong argument" in log.read_text()
+    kong.close()
+    said = served.wait_for_log(f"__init__ raised AttributeError: {words}{more} ({file}:9)")
+    assert f"{file}:4: kong.log.warn is not called on the handler's kong argument" in said

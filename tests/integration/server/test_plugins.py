@@ -2,37 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
 import pytest
-from fake_kong import Closed, FakeKong, MsgpackKong, ProtobufKong
-from server_process import Serve, Served, connecting, serving
+from fake_kong import Closed, ProtobufKong
 
-# Each protocol meets both engines.
-PROTOCOL_OF_MODE: dict[str, type[FakeKong]] = {
-    "threads": ProtobufKong,
-    "gevent": MsgpackKong,
-    "gevent-processes": ProtobufKong,
-}
-
-
-@pytest.fixture(params=["threads", "gevent", "gevent-processes"])
-def mode(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def serve(tmp_path: Path, mode: str) -> Iterator[Serve]:
-    """Serve a plugin, given as the text of its file, in each mode."""
-    yield from serving(tmp_path, mode)
-
-
-@pytest.fixture
-def connect(mode: str) -> Iterator[Callable[[Served], FakeKong]]:
-    """Connect to a server over the protocol of its mode."""
-    yield from connecting(PROTOCOL_OF_MODE[mode])
-
+# ProtoBuf:1 meets both engines, and MsgPack:1 only gevent: nothing here depends on the protocol.
+pytestmark = pytest.mark.parametrize("mode", ["threads", "gevent", "gevent-processes"])
 
 FORKS = """
 import multiprocessing

@@ -38,9 +38,8 @@ _SHORT_SECONDS = 0.2
 @pytest.fixture(scope="module", params=MODES)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A plugin server that all tests of a mode share: a damage by one test shows in the next tests."""
-    starting = serving(tmp_path_factory.mktemp("served"), request.param)
-    yield next(starting)(PLUGIN)
-    next(starting, None)
+    with serving(tmp_path_factory.mktemp("served"), request.param) as serve:
+        yield serve(PLUGIN)
 
 
 def connect(served: Served) -> socket.socket:

@@ -1,4 +1,7 @@
-"""A plugin server in this process, and Kong's side of both protocols."""
+"""A plugin server in this process, and Kong's side of both protocols.
+
+``tests/integration/server/test_on_gevent.py`` runs the tests of this folder once more, on greenlets.
+"""
 
 from __future__ import annotations
 
