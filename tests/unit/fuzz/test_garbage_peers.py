@@ -288,9 +288,9 @@ def blocks(served: Served) -> int:
 
 
 ROUNDS = 8
-MOST = {"descriptors": 0, "threads": 2, "blocks": 2 * ROUNDS}
-"""How many more there may be after so many rounds: threads for handlers, and of the blocks what is found without a leak
-(up to 10). If one kind of peer leaves an object with a dict, it is more."""
+MOST = {"descriptors": 0, "threads": 2, "blocks": 15 * ROUNDS}
+"""How many more there may be after so many rounds: some threads for handlers, and the blocks that greenlets on a busy
+machine take at first (up to 90). One kind of peer that leaves its connection leaves 200."""
 
 
 def test_many_peers_leave_no_resources_open(served):
@@ -313,8 +313,10 @@ def test_many_peers_leave_no_resources_open(served):
 
         with contextlib.suppress(AssertionError):
             wait_for(lambda: not grown())
-        more = blocks(served) - blocks_before if alone else 0
-        return grown() | ({"blocks": more} if more > MOST["blocks"] else {})
+        left = grown()
+        if alone and (more := blocks(served) - blocks_before) > MOST["blocks"]:
+            left["blocks"] = more
+        return left
 
     pids = served.pids()
     alone = len(pids) == 1  # of several workers, chance decides which one keeps another's last message
