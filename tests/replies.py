@@ -7,11 +7,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from local_servers import Headers
+from local_servers import Headers, WithHeaders
 
 
 @dataclass
-class Reply:
+class Reply(WithHeaders):
     status: int
     headers: Headers
     body: bytes
@@ -20,12 +20,6 @@ class Reply:
     def read(cls, response: http.client.HTTPResponse) -> Reply:
         body = response.read()
         return cls(response.status, response.getheaders(), body)
-
-    def values(self, name: str) -> list[str]:
-        return [value for key, value in self.headers if key.lower() == name.lower()]
-
-    def value(self, name: str) -> str | None:
-        return next(iter(self.values(name)), None)
 
     def json(self) -> Any:
         return json.loads(self.body)
