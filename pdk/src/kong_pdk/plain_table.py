@@ -7,20 +7,21 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 
-_GAP = " " * 8
 
-
-def render(columns: Sequence[str], rows: Iterable[Sequence[object]], widths: Mapping[str, int] | None = None) -> str:
+def render(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], widths: Mapping[str, int] | None = None, gap: int = 8
+) -> str:
     """Give the text of a table.
 
     :param widths: the most characters that a line of a column has; what is longer goes on in the next line.
+    :param gap: the spaces between two columns.
     """
     limits = [(widths or {}).get(name) for name in columns]
     cells = [[_wrapped(str(cell), limit) for cell, limit in zip(row, limits, strict=True)] for row in (columns, *rows)]
     widest = [max(_width(line) for cell in column for line in cell) for column in zip(*cells, strict=True)]
     lines = (line for row in cells for line in zip_longest(*row, fillvalue=""))
     return "\n".join(
-        _GAP.join(part + " " * (width - _width(part)) for part, width in zip(line, widest, strict=True)).rstrip()
+        (" " * gap).join(part + " " * (width - _width(part)) for part, width in zip(line, widest, strict=True)).rstrip()
         for line in lines
     )
 
