@@ -26,6 +26,10 @@ Figures: TypeAlias = dict[str, float | None]
 """What was measured, by its name in the JSON; None where a case does not have it."""
 
 
+Servers: TypeAlias = dict[Kind, Server | BenchError]
+"""The servers that run, or why they do not."""
+
+
 @dataclass
 class Row:
     """The runs of a server with a case, and so many requests at once."""
@@ -87,14 +91,14 @@ class Bench:
             for concurrency in case.concurrency
         ]
         with ExitStack() as stack:
-            servers: dict[Kind, Server] = {}
+            servers: Servers = {}
             for number in range(self._rounds):
                 for row in rows:
                     self._add_run(row, case, servers, stack)
                 report.progress(case.name, number + 1, self._rounds)
         return rows
 
-    def _add_run(self, row: Row, case: Case, servers: dict[Kind, Server], stack: ExitStack) -> None:
+    def _add_run(self, row: Row, case: Case, servers: Servers, stack: ExitStack) -> None:
         """Measure once more, unless that failed before: with a server of its own, or with the one that runs already."""
         if row.failure:
             return
@@ -102,13 +106,26 @@ class Bench:
             if case.most or not row.concurrency:
                 with running(row.kind, case.plugin, self._programs) as server:
                     row.runs.append(self._load(server, case, row) if row.concurrency else self._rest(server, case))
-                return
-            if row.kind not in servers:
-                servers[row.kind] = stack.enter_context(running(row.kind, case.plugin, self._programs))
-            row.runs.append(self._load(servers[row.kind], case, row))
+            else:
+                row.runs.append(self._load(self._server(row.kind, case, servers, stack), case, row))
         except BenchError as error:
             row.failure = str(error)
-            servers.pop(row.kind, None)
+
+    def _server(self, kind: Kind, case: Case, servers: Servers, stack: ExitStack) -> Server:
+        """Give the running server of a kind; start it, also where it has ended.
+
+        :raises BenchError: it does not start, or did not.
+        """
+        server = servers.get(kind)
+        if server is None or (isinstance(server, Server) and server.has_ended):
+            try:
+                server = stack.enter_context(running(kind, case.plugin, self._programs))
+            except BenchError as error:
+                server = error
+            servers[kind] = server
+        if isinstance(server, BenchError):
+            raise server
+        return server
 
     def _load(self, server: Server, case: Case, row: Row) -> Figures:
         """Run the load generator once.

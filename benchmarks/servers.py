@@ -72,6 +72,10 @@ class Server:
         """The last lines that it wrote."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-8:])
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def wait(self) -> None:
         """Wait until it accepts connections.
 
@@ -82,7 +86,7 @@ class Server:
             with socket.socket(socket.AF_UNIX) as probe:
                 if probe.connect_ex(str(self.path)) == 0:
                     return
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if self.has_ended or time.monotonic() > deadline:
                 raise BenchError(f"{self.kind} does not start:\n{self.log}")
             time.sleep(0.02)
 
@@ -145,7 +149,7 @@ class Server:
 
     def stop(self) -> None:
         """End it, with all of its processes."""
-        if self._process.poll() is None:
+        if not self.has_ended:
             self._process.terminate()
             try:
                 self._process.wait(STOP_SECONDS)
