@@ -58,7 +58,6 @@ CASES = (
     Case("idle", instances=200, concurrency=(0,)),
 )
 
-
 PACE = {"protobuf": (146, 38), "msgpack": (164, 65)}
 """What Kong 3.9.3 itself computes, in microseconds: for a request with one event, and for a PDK call."""
 

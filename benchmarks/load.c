@@ -235,8 +235,6 @@ static void drop(Connection *connection) {
 
 /* Requests. */
 
-static void begin(Request *request);
-
 static void finish(Request *request) {
     if (measuring) {
         if (finished == latency_room) {
@@ -283,8 +281,8 @@ static void check_return(const Connection *connection, const uint8_t *data, size
     if (sequence != connection->sequence) fail("call %lu was answered as %lu", connection->sequence, sequence);
 }
 
-/* Reads what came; returns 0 where the connection is no longer there. */
-static int read_protobuf(Connection *connection) {
+/* Reads what came; afterwards the connection may be gone. */
+static void read_protobuf(Connection *connection) {
     size_t at = 0;
     while (connection->in.size - at >= 4) {
         const uint8_t *head = connection->in.data + at;
@@ -303,7 +301,7 @@ static int read_protobuf(Connection *connection) {
             if (connection->reply->ends) {
                 finish(request);
                 drop(connection);
-                return 0;
+                return;
             }
             compute(call_pace);
             send_frame(connection, connection->reply->value.data, (uint32_t)connection->reply->value.size);
@@ -314,11 +312,10 @@ static int read_protobuf(Connection *connection) {
             consume(&connection->in, at);
             finish(request);
             give_back(connection);
-            return 1;
+            return;
         }
     }
     consume(&connection->in, at);
-    return 1;
 }
 
 /* MsgPack:1. */
@@ -463,7 +460,7 @@ static void read_response(Connection *connection, Cursor message) {
     else send_step(request, reply, member(at, "EventId"));
 }
 
-static int read_msgpack(Connection *connection) {
+static void read_msgpack(Connection *connection) {
     while (connection->in.size) {
         static Bytes message;
         Cursor cursor = {connection->in.data, connection->in.data + connection->in.size};
@@ -474,7 +471,6 @@ static int read_msgpack(Connection *connection) {
         consume(&connection->in, size);
         read_response(connection, (Cursor){message.data, message.data + size});
     }
-    return 1;
 }
 
 /* The loop. */

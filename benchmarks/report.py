@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from kong_pdk.plain_table import render
+from servers import OURS, PEER
 
 _LOADED = ("server", "protocol", "engine", "at once", "CPU/event", "events/s", "p50", "p99", "memory", "load")
 _AT_REST = ("server", "protocol", "engine", "wake-ups/s", "CPU", "memory")
 _GAP = 2
-PEER = ("kong-pdk", "default", "msgpack")
+_COMPARED = (PEER, "default", "msgpack")
+"""What ratios are to: server, engine and protocol."""
 DRAWN = {"0r0w": "no PDK calls", "1r1w": "a header read, one set", "5r5w": "5 headers read, 5 set"}
 _BARS = {
-    "kong-python": ("kong-python", "default", "protobuf"),
-    "kong-pdk": PEER,
-    "kong-pdk -g": ("kong-pdk", "gevent", "msgpack"),
+    OURS: (OURS, "default", "protobuf"),
+    PEER: _COMPARED,
+    f"{PEER} -g": (PEER, "gevent", "msgpack"),
 }
 
 
@@ -56,7 +58,7 @@ def _loaded(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[s
     head = [*_head(row), str(row["concurrency"])]
     if "failure" in row:
         return [*head, "failed", *[""] * 5]
-    peer = _find(rows, PEER, row["concurrency"])
+    peer = _find(rows, row["case"], _COMPARED, row["concurrency"])
     cpu, rate = (
         f" ({row[name] / peer[name]:.2f})" if peer and peer[name] else ""
         for name in ("cpu_us_per_event", "events_per_s")
@@ -68,11 +70,12 @@ def _loaded(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[s
 
 
 def _find(
-    rows: Sequence[Mapping[str, Any]], server: tuple[str, str, str], concurrency: int
+    rows: Sequence[Mapping[str, Any]], case: str, server: tuple[str, str, str], concurrency: int
 ) -> Mapping[str, Any] | None:
     """Find the row of a server with one worker, if it was measured."""
-    wanted = dict(zip(("server", "engine", "protocol"), server, strict=True), concurrency=concurrency, workers=1)
-    found = (row for row in rows if all(row[name] == value for name, value in wanted.items()))
+    wanted = (case, *server, concurrency, 1)
+    names = ("case", "server", "engine", "protocol", "concurrency", "workers")
+    found = (row for row in rows if tuple(row[name] for name in names) == wanted)
     return next((row for row in found if "failure" not in row), None)
 
 
@@ -82,7 +85,7 @@ def picture(rows: Sequence[Mapping[str, Any]], file: Path) -> bool:
     :return: whether the rows for it were measured.
     """
     cases = [case for case in DRAWN if any(row["case"] == case for row in rows)]
-    found = {name: [_find(_of(rows, case), server, 16) for case in cases] for name, server in _BARS.items()}
+    found = {name: [_find(rows, case, server, 16) for case in cases] for name, server in _BARS.items()}
     bars = {name: group for name, group in found.items() if group and None not in group}
     if not bars:
         return False
@@ -104,7 +107,3 @@ def picture(rows: Sequence[Mapping[str, Any]], file: Path) -> bool:
     figure.tight_layout()
     figure.savefig(file, metadata={"Date": None})
     return True
-
-
-def _of(rows: Sequence[Mapping[str, Any]], case: str) -> list[Mapping[str, Any]]:
-    return [row for row in rows if row["case"] == case]

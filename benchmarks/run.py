@@ -15,16 +15,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import report
 from cases import CASES, Case, script
 from kong_pdk.mode import ENGINES
 from servers import FLOOR, OURS, PEER, PEER_OPTIONS, BenchError, Kind, Programs, Server, running
 
+Number = TypeVar("Number", int, float)
+
 Figures: TypeAlias = dict[str, float | None]
 """What was measured, by its name in the JSON; None where a case does not have it."""
-
 
 Servers: TypeAlias = dict[Kind, Server | BenchError]
 """The servers that run, or why they do not."""
@@ -183,14 +184,16 @@ def _figures(result: dict[str, float], used: float, server: Server) -> Figures:
     }
 
 
-def _number(name: str, default: float) -> float:
+def _number(name: str, default: Number) -> Number:
+    """Read a variable of the default's type, an int or a float."""
     text = os.environ.get(name, "").strip()
     try:
-        number = float(text or default)
+        number = type(default)(text or default)
     except ValueError:
-        number = 0.0
+        number = type(default)(0)
     if number <= 0:
-        sys.exit(f"{name}={text} is not a number above 0; {name}={default:g} is the default")
+        what = "a whole number" if isinstance(default, int) else "a number"
+        sys.exit(f"{name}={text} is not {what} above 0; {name}={default:g} is the default")
     return number
 
 
@@ -213,7 +216,7 @@ def main() -> int:
         sys.exit(f"BENCH_PACE={pace}: choose kong (the default) or none")
     bench = Bench(
         Programs(*map(Path, sys.argv[1:4])), _chosen("BENCH_SERVERS", (FLOOR, OURS, PEER)),
-        _number("BENCH_SECONDS", 0.5), int(_number("BENCH_ROUNDS", 5)), pace == "kong",
+        _number("BENCH_SECONDS", 0.5), _number("BENCH_ROUNDS", 5), pace == "kong",
     )  # fmt: skip
     names = _chosen("BENCH_CASES", [case.name for case in CASES])
     rows: list[Row] = []

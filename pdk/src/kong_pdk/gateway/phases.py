@@ -26,8 +26,6 @@ _PRECEDENCE = (
     (False, False, False),
 )
 
-# Kong uses a plugin's protocols only to choose between the HTTP and the stream subsystem.
-
 Scope = tuple[str | None, str | None, str | None]
 
 
@@ -57,7 +55,10 @@ class Applied:
 
 
 class Registry:
-    """The plugin entries of one configuration that apply to one subsystem, whose protocols are ``protocols``."""
+    """The plugin entries of one configuration that apply to one subsystem, whose protocols are ``protocols``.
+
+    Kong uses a plugin's protocols only to choose between the HTTP and the stream subsystem.
+    """
 
     def __init__(
         self,
