@@ -9,10 +9,10 @@ import re
 import signal
 import ssl
 import subprocess
-import sys
 import threading
 from collections.abc import Iterable, Mapping
 
+from programs import KONG_PYTHON
 from replies import Reply
 from waiting import DEADLINE, wait_for
 
@@ -29,8 +29,7 @@ class Dev:
         self._serving = threading.Event()
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("KONG_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "import sys; from kong_pdk.cli import main; sys.exit(main())", "dev",
-             "--port", "0", "--tls-port", "0", *arguments],
+            [KONG_PYTHON, "dev", "--port", "0", "--tls-port", "0", *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="backslashreplace",
             env={**inherited, **environment},
         )  # fmt: skip

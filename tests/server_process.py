@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fake_kong import FakeKong, MsgpackKong, ProtobufKong
+from programs import PLUGINSERVER
 from waiting import DEADLINE, wait_for
 
 MODES = {
@@ -37,7 +38,6 @@ SEVERAL = [name for name in MODES if "processes" in name]
 PAIR: dict[str, type[FakeKong]] = {"threads": ProtobufKong, "gevent-processes": MsgpackKong}
 OTHER_PAIR: dict[str, type[FakeKong]] = {"gevent": ProtobufKong, "processes": MsgpackKong}
 
-PLUGINSERVER = str(Path(sys.executable).with_name("kong-python-pluginserver"))
 BARE = {"TZ": ""}
 """The environment of the servers that Kong starts."""
 

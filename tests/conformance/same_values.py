@@ -15,8 +15,9 @@ from typing import Any
 
 from kong_pdk.wire.interface import EXTENDED, STOCK, as_text
 from kong_pdk.wire.pdk_functions import allowed
+from programs import PLUGINSERVER
 from running_gateway import RunningGateway
-from server_process import PLUGINSERVER, output_of, serving
+from server_process import output_of, serving
 from waiting import DEADLINE, wait_for
 
 PHASES = ("rewrite", "access", "response", "log")

@@ -12,6 +12,7 @@ import sys
 import kong_pdk
 import pytest
 from kong_pdk import cli
+from programs import KONG_PYTHON
 
 COMMANDS = ["dev", "plugins", "env", "settings", "check", "upstream", "extend-interface"]
 
@@ -71,7 +72,7 @@ def test_file_names_that_are_no_text_are_shown(tmp_path):
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / os.fsdecode(b"caf\xe9.py")).write_text("class Plugin:\n    pass\n")
     environ = {**os.environ, "KONG_PYTHON_PLUGINS_DIR": str(tmp_path / "plugins"), "PYTHONIOENCODING": "utf-8:strict"}
-    command = [sys.executable, "-c", "import sys; from kong_pdk.cli import main; sys.exit(main())", "plugins"]
+    command = [KONG_PYTHON, "plugins"]
     done = subprocess.run(command, check=False, capture_output=True, env=environ, timeout=60)
     assert b"Traceback" not in done.stderr
     assert rb"caf\udce9" in done.stdout

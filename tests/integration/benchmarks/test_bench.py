@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_process import PLUGINSERVER
+from programs import PLUGINSERVER
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")

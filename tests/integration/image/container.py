@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from programs import KONG_PYTHON
 from waiting import DEADLINE, wait_for
 
 _KONG = """#!/bin/bash
@@ -22,8 +22,6 @@ trap 'echo "Kong is terminated"; exit 0' TERM
 while :; do sleep 0.05; done
 """
 
-_MAIN = "import sys; from kong_pdk.cli import main; sys.exit(main())"
-
 
 class Container:
     """The running entrypoint and what it has written so far."""
@@ -32,7 +30,7 @@ class Container:
         self._log = place / "log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _MAIN, "entrypoint", *command],
+                [KONG_PYTHON, "entrypoint", *command],
                 env=dict(environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=place,
             )  # fmt: skip
 

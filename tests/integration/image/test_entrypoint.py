@@ -16,6 +16,7 @@ from integration.image.container import Container
 from kong_pdk.image import entrypoint
 from kong_pdk.image.ping import read_servers, write_servers
 from kong_pdk.image.run_directory import RunDirectory, locate
+from programs import KONG_PYTHON
 
 Start = Callable[..., Container]
 
@@ -91,9 +92,8 @@ def test_a_running_container(start: Start, environ: Mapping[str, str]) -> None:
     container.wait_for("listening on")
     container.wait_for("GET / 200")
 
-    main = "import sys; from kong_pdk.cli import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", main, "supervisorctl", "status"],
+        [KONG_PYTHON, "supervisorctl", "status"],
         env=dict(environ), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert re.search(r"^kong +RUNNING", done.stdout, re.MULTILINE)

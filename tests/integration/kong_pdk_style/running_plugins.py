@@ -15,8 +15,9 @@ from pathlib import Path
 
 from kong_pdk.commands.echo_service import EchoHandler
 from local_servers import HandlerServer
+from programs import PLUGINSERVER
 from running_gateway import RunningGateway
-from server_process import BARE, PLUGINSERVER, output_of
+from server_process import BARE, output_of
 from waiting import wait_for
 
 HERE = Path(__file__).parent

@@ -19,13 +19,13 @@ import wheels
 from kong_pdk.packages.pip import IMPORTED, constraints, normalized
 from kong_pdk.plugin import inspect
 from process_states import is_alive
+from programs import KONG_PYTHON
 from unit.packages.conftest import PLUGIN, Install, Write
 from waiting import wait_for
 from wheels import wheel
 
 BUILDING = {"KONG_PYTHON_INSTALL": "on"}
 NO_WHEELS = {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "PIP_RETRIES": "0"}
-COMMAND = (sys.executable, "-c", "import sys; from kong_pdk.cli import main; sys.exit(main())", "install")
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def test_a_signal_ends_pip_too(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(60)
         index = {"PIP_INDEX_URL": f"http://127.0.0.1:{silent.getsockname()[1]}/simple", "PIP_NO_INDEX": ""}
-        with subprocess.Popen([*COMMAND, str(folder)], env={**environ, **index}) as process:
+        with subprocess.Popen([KONG_PYTHON, "install", str(folder)], env={**environ, **index}) as process:
             pip, _ = silent.accept()
             process.send_signal(number)
             assert process.wait(30) == 128 + number
@@ -261,7 +261,7 @@ def test_a_signal_ends_pip_too(
 
 def test_two_starts_at_once_install_once(one: None, folder: Path, environ: Mapping[str, str], data: Path) -> None:
     starts = [
-        subprocess.Popen([*COMMAND, str(folder)], env=dict(environ), stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([KONG_PYTHON, "install", str(folder)], env=dict(environ), stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     logs = [start.communicate(timeout=60)[1] for start in starts]

@@ -14,11 +14,11 @@ import pytest
 from integration.image.container import Container, base_image
 from kong_pdk.cli import main
 from kong_pdk.packages.plugin_packages import locate
+from programs import KONG_PYTHON
 from unit.packages.conftest import PLUGIN, Write, environment
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
-MAIN = "import sys; from kong_pdk.cli import main; sys.exit(main())"
 SERVER = (sys.executable, "-m", "kong_pdk.server")
 
 
@@ -147,7 +147,7 @@ def test_commands_of_kong_get_packages_too(
 ) -> None:
     (Path(place["KONG_PYTHON_PLUGINS_DIR"]) / "own" / "requirements.txt").unlink()
     then = {**place, **base_image(tmp_path, then="exit 5")}
-    done = run(then, sys.executable, "-c", MAIN, "entrypoint", program, "version")
+    done = run(then, KONG_PYTHON, "entrypoint", program, "version")
     assert done.returncode == 5
     assert data.exists() is installs
 

@@ -17,7 +17,8 @@ import pytest
 from fake_kong import MsgpackKong, ProtobufKong
 from kong_pdk import __version__
 from process_states import pause
-from server_process import BARE, PLUGINSERVER, Served, run
+from programs import PLUGINSERVER
+from server_process import BARE, Served, run
 from waiting import DEADLINE, wait_for
 
 PLUGIN = """

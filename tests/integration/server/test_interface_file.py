@@ -9,7 +9,8 @@ import pytest
 from fake_kong import ExtendedKong, ProtobufKong
 from kong_pdk.server.pdk_hints import why_unknown
 from kong_pdk.wire.interface import extend
-from server_process import MODES, OTHER_PAIR, PAIR, PLUGINSERVER, run
+from programs import PLUGINSERVER
+from server_process import MODES, OTHER_PAIR, PAIR, run
 
 STOCK_FILE = Path(__file__).parents[3] / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"
 PLUGIN = """

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from fake_kong import MsgpackKong
-from server_process import PLUGINSERVER, Served, Start
+from programs import PLUGINSERVER
+from server_process import Served, Start
 from waiting import DEADLINE
 
 PLUGIN = """

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from fake_kong import MsgpackKong, RpcError
-from server_process import MODES, PLUGINSERVER, Served, Start
+from programs import PLUGINSERVER
+from server_process import MODES, Served, Start
 
 MAIN = """
 if __name__ == "__main__":
