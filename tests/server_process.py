@@ -26,17 +26,23 @@ from programs import PLUGINSERVER
 from waiting import DEADLINE, wait_for
 
 MODES = {
+    "loop": ("--engine", "loop", "--workers", "1"),
     "threads": ("--engine", "threads", "--workers", "1"),
     "gevent": ("-g", "--workers", "1"),
+    "loop-processes": ("--engine", "loop", "--workers", "2"),
     "processes": ("--engine", "threads", "--workers", "2"),
     "gevent-processes": ("-g", "--workers", "2"),
 }
 ONE = [name for name in MODES if "processes" not in name]
 SEVERAL = [name for name in MODES if "processes" in name]
 
-# Enough for a test that does not need all modes: each has both engines, one worker and several, and both protocols.
-PAIR: dict[str, type[FakeKong]] = {"threads": ProtobufKong, "gevent-processes": MsgpackKong}
-OTHER_PAIR: dict[str, type[FakeKong]] = {"gevent": ProtobufKong, "processes": MsgpackKong}
+# Enough for a test that does not need all modes: each has all engines, one worker and several, and both protocols.
+PAIR: dict[str, type[FakeKong]] = {"loop": ProtobufKong, "threads": ProtobufKong, "gevent-processes": MsgpackKong}
+OTHER_PAIR: dict[str, type[FakeKong]] = {
+    "gevent": ProtobufKong,
+    "processes": MsgpackKong,
+    "loop-processes": MsgpackKong,
+}
 
 BARE = {"TZ": ""}
 """The environment of the servers that Kong starts."""

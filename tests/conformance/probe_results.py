@@ -11,6 +11,8 @@ from conformance.frames import PdkCall, Sent
 from conformance.known_differences import other_result
 from conformance.recordings import Case, functions_refused_in, stock_methods
 from conformance.values import as_recorded_result, author_value, exact_twin, typed
+from kong_pdk.wire.interface import EXTENDED, STOCK
+from kong_pdk.wire.pdk_values.arguments import EXITS
 from waiting import DEADLINE
 
 VALUE, ENDED = "value", "ended by Kong"
@@ -105,6 +107,14 @@ def _result(case: Case, event: Sent, number: int, call: PdkCall, recorded: Any) 
         return Result(event.phase, number, "PhaseError")
     if case.protocol == "ProtoBuf:1" and not case.recording.extended and call.function not in stock_methods():
         return Result(event.phase, number, "UnknownFunctionError")
-    if call.function in ("kong.response.exit", "kong.response.error") or case.protocol == "ProtoBuf:1":
-        return Result(event.phase, number, ENDED)
-    return None  # over MsgPack:1 nothing tells the server
+    if case.protocol == "MsgPack:1" and call.function not in EXITS:
+        return None  # nothing tells the server
+    return Result(event.phase, number, VALUE if _is_not_waited_for(case, event, call) else ENDED)
+
+
+def _is_not_waited_for(case: Case, event: Sent, call: PdkCall) -> bool:
+    """Whether the server does not wait for a call of ProtoBuf:1, since it has no result; a refused one shows later."""
+    if call.function in EXITS:
+        return False
+    method = (EXTENDED if case.recording.extended else STOCK).choose(call.function, event.phase)
+    return method.output == "Empty" and method.name != "kong/client/authenticate"  # one that may be two calls

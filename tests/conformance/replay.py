@@ -26,6 +26,7 @@ from kong_pdk.wire.calls import CloseInstance, HandleEvent, InstanceStatus, Star
 from kong_pdk.wire.interface import EXTENDED, STOCK, as_text
 from kong_pdk.wire.messages import message_class
 from kong_pdk.wire.pdk_functions import METHODS, Method
+from kong_pdk.wire.pdk_values.arguments import EXITS
 from kong_pdk.wire.pdk_values.protobuf_results import RawBody, decode_result, encode_result
 from kong_pdk.wire.wire_errors import WireError
 from msgpack import packb, unpackb
@@ -263,7 +264,7 @@ class ProtobufReplay(Replay):
                 kong.reply(self._answer(method, found, answers))
             else:
                 answers.is_unreadable = found is not None and found.answer is UNREADABLE
-                self._end_of_request(sent.conn, kong)
+                self._end_of_request(sent.conn, kong, method)
                 return False
         if said.answer is not None:
             raise Difference("an event was answered by more than its sequence number")
@@ -277,13 +278,18 @@ class ProtobufReplay(Replay):
         file.write_bytes(answers.case.body)
         return encode_result(method, RawBody(path=str(file)))
 
-    def _end_of_request(self, conn: int, kong: ProtobufKong) -> None:
-        """Close the connection as Kong does; the server must send nothing more and close it too."""
+    def _end_of_request(self, conn: int, kong: ProtobufKong, last: Method) -> None:
+        """Close the connection as Kong does; the server must close it too.
+
+        What the server sent together with a call without a result, Kong leaves unread. After any other call it must
+        send nothing more.
+        """
         kong.socket.shutdown(socket.SHUT_WR)
         while data := kong.socket.recv(65536):
             kong.side.feed(data)
         self._hang_up(conn)
-        if (frame := kong.side.next_frame()) is not None:
+        is_void = last.output == "Empty" and last.function not in EXITS
+        if not is_void and (frame := kong.side.next_frame()) is not None:
             raise Difference(f"the server went on after a call that Kong does not answer: {frame!r}")
 
     def _send(self, conn: int, raw: bytes) -> ProtobufKong:

@@ -1,4 +1,4 @@
-"""Which engine and how many workers: an option, then the plugin's module, then the variables, then threads and one."""
+"""Which engine and how many workers: an option, then the plugin's module, then the variables, then auto and one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 from kong_pdk import settings
-from kong_pdk.mode import Mode, choose, default, disagreement
+from kong_pdk.mode import Mode, choose, default, disagreement, reason
 from kong_pdk.settings import SettingError
 
 THREADS = Mode("threads", 1)
@@ -17,10 +17,49 @@ class Wish:
     name: str
     engine: str | None = None
     workers: int | None = None
+    needs_threads: str | None = None
 
 
-def test_without_a_word_from_anybody():
-    assert choose([Wish("a")], default({})) == THREADS
+CAREFUL = Wish("careful", needs_threads="careful.py:1 imports threading")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "option", "engine"),
+    [
+        ([Wish("a")], None, "loop"),
+        ([CAREFUL], None, "threads"),
+        ([Wish("a"), CAREFUL], None, "threads"),
+        ([CAREFUL], "auto", "threads"),
+        ([Wish("a", "gevent")], "auto", "loop"),
+        ([CAREFUL], "loop", "loop"),
+        ([Wish("a", "loop", needs_threads="a.py:1 imports queue")], None, "loop"),
+        ([Wish("a", "loop"), CAREFUL], None, "threads"),
+        ([Wish("a", "loop"), Wish("b", "gevent")], None, "gevent"),
+    ],
+)
+def test_auto_is_the_loop_unless_a_source_needs_threads(wishes, option, engine):
+    assert choose(wishes, default({}), option) == Mode(engine, 1)
+
+
+def test_a_module_that_asks_for_auto_gets_it_where_the_variables_say_something_else():
+    variables = default({"KONG_PYTHON_ENGINE": "gevent"})
+    assert choose([Wish("a", "auto")], variables).engine == "loop"
+    assert choose([Wish("a", "auto", needs_threads="a.py:1 imports queue")], variables).engine == "threads"
+
+
+@pytest.mark.parametrize(
+    ("wish", "option", "environ", "words"),
+    [
+        (Wish("a"), None, {}, "its source needs no threads"),
+        (CAREFUL, None, {}, "careful.py:1 imports threading"),
+        (CAREFUL, "auto", {"KONG_PYTHON_ENGINE": "gevent"}, "careful.py:1 imports threading"),
+        (CAREFUL, "loop", {}, "--engine"),
+        (Wish("a", "gevent"), None, {}, "its module"),
+        (Wish("a"), None, {"KONG_PYTHON_ENGINE": "gevent"}, "KONG_PYTHON_ENGINE"),
+    ],
+)
+def test_the_reason_for_the_engine_is_told(wish, option, environ, words):
+    assert reason(wish, option, environ) == words
 
 
 def test_an_option_wins_over_the_module_and_that_over_the_variables():

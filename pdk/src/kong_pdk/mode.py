@@ -8,9 +8,12 @@ from typing import Protocol
 
 from kong_pdk import settings
 
+AUTO = "auto"
+LOOP = "loop"
 THREADS = "threads"
 GEVENT = "gevent"
-ENGINES = (THREADS, GEVENT)
+ENGINES = (AUTO, LOOP, THREADS, GEVENT)
+_BY_CAUTION = (THREADS, GEVENT, LOOP)  # where plugins of one server ask for different engines, the first one wins
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class Wish(Protocol):
     @property
     def workers(self) -> int | None: ...
 
+    @property
+    def needs_threads(self) -> str | None:
+        """What in its source needs threads, such as ``FILE:LINE imports threading``."""
+        ...
+
 
 def one_for_each_core() -> int:
     """Give the number of workers for ``-m``: one for each processor core, at least 2."""
@@ -58,18 +66,47 @@ def default(environ: Mapping[str, str]) -> Mode:
 def choose(wishes: Iterable[Wish], default: Mode, engine: str | None = None, workers: int | None = None) -> Mode:
     """Choose a mode: an option wins over the attributes of the plugins' modules, and the attributes over the default.
 
-    Where plugins of a server ask for different modes, threads win, and the largest number of workers.
+    Where plugins of a server ask for different modes, threads win, and the largest number of workers. ``auto`` is the
+    loop, unless a plugin's source needs threads.
 
     :param engine: the engine of an option; None without one.
     :param workers: the number of workers of an option; None without one.
     """
     all_wishes = list(wishes)
-    engines = [wish.engine for wish in all_wishes if wish.engine]
+    asked = [each for wish in all_wishes if (each := _asked(wish, engine, default.engine)) is not None]
+    otherwise = engine or default.engine
     numbers = [wish.workers for wish in all_wishes if wish.workers]
     return Mode(
-        engine or min(engines, key=ENGINES.index, default=default.engine),
+        min(asked, key=_BY_CAUTION.index, default=LOOP if otherwise == AUTO else otherwise),
         workers or max(numbers, default=default.workers),
     )
+
+
+def _asked(wish: Wish, option: str | None, default: str) -> str | None:
+    """Give the engine that a plugin needs or asks for; None where any will do."""
+    engine = option or wish.engine or default
+    if engine == AUTO:
+        return THREADS if wish.needs_threads else LOOP if wish.engine and not option else None
+    return engine if option or wish.engine else None
+
+
+def reason(wish: Wish, engine: str | None, environ: Mapping[str, str]) -> str:
+    """Tell in a few words why a plugin has its engine.
+
+    :param engine: the engine of an option; None without one.
+    """
+    if engine not in (None, AUTO):
+        return "--engine"
+    if engine is None and wish.engine not in (None, AUTO):
+        return "its module"
+    if engine is None and wish.engine is None and settings.ENGINE.read(environ) != AUTO:
+        return settings.ENGINE.name
+    return wish.needs_threads or "its source needs no threads"
+
+
+def _wanted(wish: Wish, mode: Mode) -> str:
+    """Give the engine that a plugin asks for; threads serve any plugin whose module asks for nothing else."""
+    return mode.engine if wish.engine in (None, AUTO) else str(wish.engine)
 
 
 def disagreement(wishes: Iterable[Wish], mode: Mode) -> str | None:
@@ -77,7 +114,7 @@ def disagreement(wishes: Iterable[Wish], mode: Mode) -> str | None:
     unmet = [
         wish.name
         for wish in wishes
-        if (wish.engine or mode.engine, wish.workers or mode.workers) != (mode.engine, mode.workers)
+        if (_wanted(wish, mode), wish.workers or mode.workers) != (mode.engine, mode.workers)
     ]
     if not unmet:
         return None

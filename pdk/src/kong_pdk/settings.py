@@ -216,8 +216,14 @@ INTERFACE_FILE = Variable(
     "another container", _path,
 )  # fmt: skip
 ENGINE = Variable(
-    "KONG_PYTHON_ENGINE", "threads or gevent", "threads",
-    "what runs the handlers of a plugin whose module names no engine", _choice("threads", "gevent"),
+    "KONG_PYTHON_ENGINE", "auto, loop, threads or gevent", "auto",
+    "what runs the handlers of a plugin whose module names no engine; auto: the loop, or threads where the plugin's "
+    "own source imports what needs them", _choice("auto", "loop", "threads", "gevent"),
+)  # fmt: skip
+BLOCKING_MILLISECONDS = Variable(
+    "KONG_PYTHON_BLOCKING_MILLISECONDS", f"a number of milliseconds, from 1 to {_DAY_SECONDS * 1000}", "10",
+    "how long a handler may hold the loop; one that takes longer runs on threads from then on",
+    _number(1, _DAY_SECONDS * 1000),
 )  # fmt: skip
 WORKERS = Variable(
     "KONG_PYTHON_WORKERS", f"a number from 1 to {MOST_WORKERS}, or auto", "1",
@@ -245,8 +251,9 @@ DATA_DIR = Variable(
 )  # fmt: skip
 
 VARIABLES: Sequence[Variable[object]] = (
-    PLUGINS_DIR, PROTOCOL, ENGINE, WORKERS, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS, LOG_FORMAT, LOG_LEVEL,
-    METRICS_LISTEN, RUN_DIR, BASE_ENTRYPOINT, INTERFACE_FILE, INSTALL, INSTALL_VARIABLES, INSTALL_SECONDS, DATA_DIR,
+    PLUGINS_DIR, PROTOCOL, ENGINE, BLOCKING_MILLISECONDS, WORKERS, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS,
+    LOG_FORMAT, LOG_LEVEL, METRICS_LISTEN, RUN_DIR, BASE_ENTRYPOINT, INTERFACE_FILE, INSTALL, INSTALL_VARIABLES,
+    INSTALL_SECONDS, DATA_DIR,
 )  # fmt: skip
 """All variables, in the order in which they are shown."""
 

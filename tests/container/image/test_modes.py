@@ -11,7 +11,7 @@ from container.product import PY_HELLO, Kong, Launcher, declarative
 
 AT_ONCE = 16
 
-ENGINES = {"threads": {}, "gevent": {"KONG_PYTHON_ENGINE": "gevent"}}
+ENGINES = {"loop": {}, **{name: {"KONG_PYTHON_ENGINE": name} for name in ("threads", "gevent")}}
 PROTOCOLS = ("protobuf", "msgpack")
 
 
@@ -59,7 +59,7 @@ def test_a_plugin_sets_its_own_mode(kong: Launcher) -> None:
     container.wait_until_serving()
 
     rows = json.loads(container.exec("kong-python", "plugins", "--json").stdout)
-    assert {row["name"]: row["mode"] for row in rows} == {"py-hello": "threads", "py-other": "gevent, 2 workers"}
+    assert {row["name"]: row["mode"] for row in rows} == {"py-hello": "loop", "py-other": "gevent, 2 workers"}
     assert len(container.pids_of_server("py-hello")) == 2
     assert len(container.pids_of_server("py-other")) == 3
 

@@ -24,7 +24,7 @@ def test_plugins_of_a_running_container(hello: Kong) -> None:
     table = hello.exec("kong-python", "plugins").stdout
     row = next(line for line in table.splitlines() if line.split()[0] == "py-hello")
 
-    assert row.split() == ["py-hello", "0.1.0", "0", "access", "threads", f"{PLUGINS}/py-hello.py", "running"]
+    assert row.split() == ["py-hello", "0.1.0", "0", "access", "loop", f"{PLUGINS}/py-hello.py", "running"]
 
 
 def test_plugins_before_kong_is_started(kong: Launcher) -> None:

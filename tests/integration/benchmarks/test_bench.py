@@ -73,7 +73,7 @@ def test_every_server_is_measured(bench: Bench, case: str) -> None:
     done, rows = bench(BENCH_CASES=case, BENCH_SERVERS="kong-python", BENCH_PACE="none")
     assert done.returncode == 0, done.stdout + done.stderr
     kinds = {(row["engine"], row["protocol"], row["concurrency"]) for row in rows}
-    engines, protocols = ("default", "threads", "gevent"), ("protobuf", "msgpack")
+    engines, protocols = ("default", "loop", "threads", "gevent"), ("protobuf", "msgpack")
     assert kinds == {(engine, protocol, most) for engine in engines for protocol in protocols for most in (1, 16, 64)}
     for row in rows:
         assert row.keys() >= NAMES
@@ -98,7 +98,7 @@ def test_the_peer_and_the_floor_are_measured_and_ratios_are_to_the_peer(bench: B
 def test_servers_at_rest(bench: Bench) -> None:
     done, rows = bench(BENCH_CASES="idle", BENCH_SERVERS="kong-python")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(rows) == 6
+    assert len(rows) == 8
     for row in rows:
         assert row["wakeups_per_s"] >= 0
         assert row["events_per_s"] is None

@@ -12,8 +12,10 @@ from unit.metrics.conftest import directory, value
 
 __all__ = ["directory", "value"]
 
-# Each protocol meets both engines, and servers of one worker and of several.
+# Each protocol meets all engines, and servers of one worker and of several.
 PROTOCOL_OF_MODE: dict[str, type[FakeKong]] = {
+    "loop": ProtobufKong,
+    "loop-processes": MsgpackKong,
     "threads": ProtobufKong,
     "gevent": MsgpackKong,
     "processes": MsgpackKong,

@@ -55,7 +55,7 @@ class Probe:
 def plugin(tmp_path: Path) -> Iterator[Path]:
     """Give the socket of a server with the plugin."""
     Probe.logged.clear()
-    serving = ServePlugin(tmp_path)
+    serving = ServePlugin(tmp_path, "threads")
     fields = ({"does": {"type": "string"}},)
     yield serving(Probe, schema=fields)
     for path in serving._running:

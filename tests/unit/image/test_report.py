@@ -59,7 +59,7 @@ def test_plugins_shows_a_table_with_broken_plugins(folder: Path, capsys: pytest.
     printed = capsys.readouterr()
     head, *rows = printed.out.splitlines()
     assert head.split() == ["name", "version", "priority", "phases", "mode", "file", "state"]
-    assert rows[0].split() == ["good", "1.2.3", "42", "access", "threads", str(folder / "good.py"), "ok"]
+    assert rows[0].split() == ["good", "1.2.3", "42", "access", "loop", str(folder / "good.py"), "ok"]
     assert rows[1].split()[:3] == ["bad", f"{folder / 'bad.py'}:2", "broken:"]
     assert "bad.py:2" in printed.err
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import json
 from importlib import resources
 from typing import Any
 
@@ -12,7 +12,9 @@ from conformance.recordings import FOLDER
 from kong_pdk import PhaseError
 from kong_pdk.pdk.kong.absent import REFUSED
 from kong_pdk.protocol import PHASES
-from kong_pdk.server.bridge import Bridge, EventEnded
+from kong_pdk.server.bridge import Bridge, CallSite, EventEnded
+from kong_pdk.server.call_plan import CallPlan, Coding, Plans
+from kong_pdk.wire.pdk_functions import METHODS
 
 RECORDED = FOLDER / "pdk-phases.tsv"
 TABLE = resources.files("kong_pdk.wire").joinpath("phases.tsv").read_text("utf-8")
@@ -31,6 +33,7 @@ SUBSYSTEM = "kong.nginx.get_subsystem"
 CELLS = [(function, column, row[column]) for function, row in ROWS.items() for column in COLUMNS]
 # An unmeasured cell of the stream's log has the value of a request's log.
 NOT_MEASURED = [cell[:2] for cell in CELLS if not cell[2] and cell[1] != "log (stream)"]
+WITHOUT_RESULT = frozenset(method.function for method in METHODS.values() if method.output == "Empty")
 
 
 class Channel:
@@ -39,21 +42,41 @@ class Channel:
     interrupted = False
     unanswered = None
 
-    def __init__(self, subsystem: str) -> None:
-        self.messages: list[Any] = []
+    def __init__(self, phase: str, subsystem: str) -> None:
+        self.phase = phase
+        self.plans = Plans(self._plan)
         self.sent: list[str] = []
         self.asked = 0
         self._subsystem = subsystem
 
-    def call(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
-        if method == SUBSYSTEM and not args:
-            self.asked += 1
-            return self._subsystem, None
-        self.sent.append(method)
-        return "value", None
+    def _plan(self, function: str) -> CallPlan:
+        coding = Coding(
+            encode=lambda args: json.dumps([function, *args]).encode(),
+            encode_texts=lambda _: None,
+            decode=lambda value: (value, None),
+            has_result=function not in WITHOUT_RESULT,
+        )
+        return CallPlan(function, self.phase, coding)
 
-    def leave(self, method: str, args: Sequence[object]) -> None:
-        self.sent.append(method)
+    def call(self, plan: CallPlan, data: bytes) -> tuple[Any, str | None]:
+        assert plan.has_result
+        if json.loads(data) == [SUBSYSTEM]:
+            self.asked += 1
+            return plan.decode(self._subsystem)
+        self.leave(data)
+        return plan.decode("value")
+
+    def queue(self, plan: CallPlan, data: bytes, site: CallSite) -> None:
+        assert not plan.has_result
+        self.leave(data)
+
+    def leave(self, data: bytes) -> None:
+        self.sent.append(json.loads(data)[0])
+
+    def recover(self) -> None:
+        raise AssertionError("nothing was interrupted")
+
+    drop = recover
 
 
 def _function(kong: Any, path: str) -> Any:
@@ -90,8 +113,8 @@ def test_the_table_has_the_columns_of_all_phases():
 @pytest.mark.parametrize(("path", "column"), [cell[:2] for cell in CELLS if cell[2] == "ok"])
 def test_a_call_that_kong_accepts_is_sent(path, column, lua_style):
     phase, subsystem = COLUMNS[column]
-    channel = Channel(subsystem)
-    _call(Bridge(channel, phase, lua_style), path)
+    channel = Channel(phase, subsystem)
+    _call(Bridge(channel, lua_style), path)
     assert channel.sent == [path]
 
 
@@ -99,9 +122,9 @@ def test_a_call_that_kong_accepts_is_sent(path, column, lua_style):
 @pytest.mark.parametrize(("path", "column"), [cell[:2] for cell in CELLS if cell[2] == "refused"])
 def test_a_call_that_kong_refuses_is_not_sent(path, column, lua_style):
     phase, subsystem = COLUMNS[column]
-    channel = Channel(subsystem)
+    channel = Channel(phase, subsystem)
     with pytest.raises(PhaseError) as raised:
-        _call(Bridge(channel, phase, lua_style), path)
+        _call(Bridge(channel, lua_style), path)
     assert channel.sent == []
     works = _works(path, "stream" if channel.asked and subsystem == "stream" else "http")
     assert (raised.value.method, raised.value.phase, raised.value.phases) == (path, phase, works)
@@ -114,8 +137,8 @@ def test_a_call_that_kong_refuses_is_not_sent(path, column, lua_style):
 @pytest.mark.parametrize(("path", "column"), NOT_MEASURED)
 def test_an_unmeasured_call_is_checked_by_kong(path, column):
     phase, subsystem = COLUMNS[column]
-    channel = Channel(subsystem)
-    _call(Bridge(channel, phase), path)
+    channel = Channel(phase, subsystem)
+    _call(Bridge(channel), path)
     assert channel.sent == [path]
 
 

@@ -251,7 +251,10 @@ def test_missing_sibling(write):
         ("version = None\n", "not a string x.y.z"),
         ("version = (1, 0, 0)\n", "not a string x.y.z"),
         ("lua_style = 'no'\n", "1: lua_style is 'no', not True or False"),
-        ("engine = 'asyncio'\n", "1: engine is 'asyncio', not threads or gevent; write engine = \"gevent\""),
+        (
+            "engine = 'asyncio'\n",
+            "1: engine is 'asyncio', not auto, loop, threads or gevent; write engine = \"gevent\"",
+        ),
         ("workers = 0\n", "1: workers is 0, not a number from 1 to 64, or auto; write workers = 4"),
         ("\nworkers = 65\n", "2: workers is 65, not a number from 1 to 64, or auto"),
         ("workers = 'many'\n", "1: workers is 'many', not a number from 1 to 64, or auto"),

@@ -1,6 +1,7 @@
 """A plugin server in this process, and Kong's side of both protocols.
 
-``tests/integration/server/test_on_gevent.py`` runs the tests of this folder once more, on greenlets.
+Tests with a server run on the engines ``threads`` and ``loop``. ``tests/integration/server/test_on_gevent.py`` runs the
+tests of this folder once more, on the engine ``gevent``, which needs a process of its own.
 """
 
 from __future__ import annotations
@@ -13,22 +14,27 @@ from typing import Any
 
 import pytest
 from fake_kong import ExtendedKong, FakeKong, MsgpackKong, ProtobufKong
+from gevent import monkey
+from kong_pdk.mode import GEVENT, LOOP, THREADS
 from kong_pdk.plugin import Plugin
 from kong_pdk.protocol import PHASES
+from kong_pdk.server import pdk_hints
 from kong_pdk.server.listener import Listener
-from kong_pdk.server.server import Server
+from kong_pdk.server.server import Engines, Server
 from kong_pdk.wire.interface import EXTENDED, STOCK
 from waiting import DEADLINE
 
+ENGINES = [GEVENT] if monkey.is_module_patched("threading") else [THREADS, LOOP]
 KINDS: dict[str, type[FakeKong]] = {"stock": ProtobufKong, "extended": ExtendedKong, "msgpack": MsgpackKong}
 
 
 class Serve:
     """Serves classes as plugin ``probe``, each on a socket of its own, whose path it gives."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: str) -> None:
         self._folder = folder
         self.interface = STOCK
+        self.engine = engine
         self._running: dict[Path, tuple[Server, Future[bool]]] = {}
 
     def __call__(self, cls: type, **attributes: Any) -> Path:
@@ -38,7 +44,7 @@ class Serve:
         path = self._folder / f"{len(self._running)}.sock"
         listener = Listener(path)
         listener.publish()
-        server = Server([plugin], [listener.socket], interface=self.interface)
+        server = Server([plugin], [listener.socket], interface=self.interface, engines=Engines(self.engine))
         ended: Future[bool] = Future()
         threading.Thread(target=lambda: ended.set_result(server.run())).start()
         self._running[path] = (server, ended)
@@ -55,10 +61,36 @@ class Serve:
         return ended.result(DEADLINE)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "on_threads: about the engine threads alone")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what is about the engine ``threads`` where the engine is another one."""
+    items[:] = [
+        item
+        for item in items
+        if not (item.get_closest_marker("on_threads") and item.callspec.params["engine"] != THREADS)
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the functions that were warned of, since a process does so once."""
+    monkeypatch.setattr(pdk_hints, "_told", set())
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """How events wait."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
+def serve(tmp_path: Path, engine: str) -> Iterator[Serve]:
     """Serve a class as plugin ``probe``; gives the socket's path, and stops the servers at the end."""
-    serving = Serve(tmp_path)
+    serving = Serve(tmp_path, engine)
     yield serving
     for path in serving._running:
         serving.stop(path)

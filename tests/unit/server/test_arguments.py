@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fake_kong import ExtendedKong, MsgpackKong, ProtobufKong
 from kong_pdk import UnknownFunctionError
-from kong_pdk.server import event
+from kong_pdk.wire import msgpack_codec
 from kong_pdk.wire.interface import EXTENDED
 from kong_pdk.wire.pdk_values import protobuf_arguments as wire_arguments
 from kong_pdk.wire.wire_errors import ArgumentError
@@ -397,10 +397,11 @@ def test_a_consumer_by_id_is_asked_for_before_it_is_loaded_whole(serve, args, co
 
 
 def test_more_than_a_message_holds_is_refused(serve, connect_any, monkeypatch):
-    monkeypatch.setattr(event, "MAX_MESSAGE", 1000)
-    monkeypatch.setattr(wire_arguments, "MAX_FRAME", 1000)
-    text = refused(serve, connect_any, lambda kong: kong.ctx.shared.set("k", "x" * 1000))
-    assert text.startswith("kong.ctx.shared.set: the arguments are") and "at most 1000 can be sent" in text
+    limit = 100_000
+    monkeypatch.setattr(msgpack_codec, "MAX_MESSAGE", limit)
+    monkeypatch.setattr(wire_arguments, "MAX_FRAME", limit)
+    text = refused(serve, connect_any, lambda kong: kong.ctx.shared.set("k", "x" * limit))
+    assert text.startswith("kong.ctx.shared.set: the arguments are") and f"at most {limit} can be sent" in text
 
 
 def test_the_field_of_an_entity_that_cannot_be_sent_is_named(serve):

@@ -62,15 +62,16 @@ def test_it_waits_for_the_last_handler_and_delays_no_other_instance(monkeypatch)
     monkeypatch.setattr(instance_store, "CLOSED_SECONDS", 0.0)
     instances = make(Closes)
     instance = instances.start("probe", b"{}")
-    with instance.in_use() as first:
-        with instance.in_use() as second:
-            assert first is second is instance.handler
-            instances.close(instance.id)
-            instances.look_after()
-            assert instances.start("probe", b"{}") is not instance
-        assert instances._closing_queue.wait(0.0) == 1
-        assert first.count == 0
-    assert first.closed.wait(DEADLINE)
+    assert instance.life.begin()
+    assert instance.life.begin()
+    instances.close(instance.id)
+    instances.look_after()
+    assert instances.start("probe", b"{}") is not instance
+    instance.life.done()
+    assert instances._closing_queue.wait(0.0) == 1
+    assert instance.handler.count == 0
+    instance.life.done()
+    assert instance.handler.closed.wait(DEADLINE)
 
 
 def test_an_event_that_comes_just_as_the_instance_ends_has_an_object_of_its_own(monkeypatch):
@@ -80,10 +81,13 @@ def test_an_event_that_comes_just_as_the_instance_ends_has_an_object_of_its_own(
     instances.close(instance.id)
     instances.look_after()
     assert instance.handler.closed.wait(DEADLINE)
-    with instance.in_use() as its:
-        assert its is not instance.handler
-        assert its.config == {"a": 1}
-        assert its.count == 0
+    assert not instance.life.begin()
+    used = instance.begin_again()
+    its = used.handler
+    assert its is not instance.handler
+    assert its.config == {"a": 1}
+    assert its.count == 0
+    used.life.done()
     assert its.closed.wait(DEADLINE)
 
 

@@ -8,13 +8,16 @@ import os
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from fake_kong import MsgpackKong, ProtobufKong, RpcError
-from kong_pdk.server import event as event_module
-from kong_pdk.server import msgpack as msgpack_module
+from kong_pdk.server import engines
+from kong_pdk.server.call_plan import Plans, plan_over_msgpack
+from kong_pdk.server.protocols import msgpack_event as event_module
 from kong_pdk.wire import calls, protobuf_codec
+from kong_pdk.wire.kong_side import PdkCall
 from kong_pdk.wire.msgpack_codec import encode_request
 from waiting import DEADLINE, wait_for
 
@@ -25,6 +28,10 @@ class Quiet:
 
     def access(self, kong):
         kong.request.get_header("x")
+
+
+def plans(phase: str) -> Plans:
+    return Plans(lambda function: plan_over_msgpack(function, phase))
 
 
 def raw(path: Path) -> socket.socket:
@@ -146,7 +153,7 @@ def test_the_id_of_an_event_tells_the_phase_where_its_worker_was_killed(serve, p
         def __init__(self, config):
             pass
 
-    lost = event_module.Events(slot).begin(phase)
+    lost = event_module.Events(slot).begin(phase, plans(phase))
     kong = MsgpackKong(serve(Plugin))
     assert kong.ask("plugin.Step", {"EventId": lost.id, "Data": "value"}) == {"Data": answer, "EventId": lost.id}
     assert 0 <= lost.id < 2**31 and event_module.phase_of(lost.id) == phase
@@ -156,10 +163,10 @@ def test_the_id_of_an_event_tells_the_phase_where_its_worker_was_killed(serve, p
 def test_an_id_is_not_given_twice(monkeypatch):
     monkeypatch.setattr(event_module, "_NUMBERS", 3)
     events = event_module.Events()
-    held = [events.begin("access") for _ in range(3)]
+    held = [events.begin("access", plans("access")) for _ in range(3)]
     assert len({event.id for event in held}) == 3
     events.end(held[1])
-    assert events.begin("access").id == held[1].id
+    assert events.begin("access", plans("access")).id == held[1].id
 
 
 def test_a_late_value_in_log_ends_the_event(serve, monkeypatch):
@@ -197,7 +204,7 @@ def test_a_request_whose_event_went_with_its_server_ends_with_500(serve):
 
 def test_events_that_kong_abandons_make_room_for_others(serve, monkeypatch):
     """Clients that make Kong refuse calls must not block other requests of the plugin."""
-    monkeypatch.setattr(msgpack_module, "MOST_HANDLERS", 4)
+    monkeypatch.setattr(engines, "MOST_HANDLERS", 4)
     monkeypatch.setattr(event_module, "PATIENCE_SECONDS", 0.0)
     kong = MsgpackKong(serve(Quiet))
     instance = kong.start("probe")
@@ -208,9 +215,9 @@ def test_events_that_kong_abandons_make_room_for_others(serve, monkeypatch):
     kong.close()
 
 
-def test_an_event_for_which_there_is_no_thread_fails_closed(serve, monkeypatch):
-    monkeypatch.setattr(msgpack_module, "MOST_HANDLERS", 1)
-    monkeypatch.setattr(msgpack_module, "FREE_SECONDS", 0.05)
+def test_an_event_for_which_there_is_no_room_fails_closed(serve, connect, monkeypatch, caplog):
+    monkeypatch.setattr(engines, "MOST_HANDLERS", 1)
+    monkeypatch.setattr(engines, "FREE_SECONDS", 0.05)
     begun, go_on = threading.Event(), threading.Event()
 
     class Plugin:
@@ -219,24 +226,57 @@ def test_an_event_for_which_there_is_no_thread_fails_closed(serve, monkeypatch):
 
         def access(self, kong):
             begun.set()
-            assert go_on.wait(DEADLINE)
+            kong.request.get_path()
 
         def log(self, kong):
             pass
 
     path = serve(Plugin)
-    first, second = MsgpackKong(path), MsgpackKong(path)
+    first, second = connect(path), connect(path)
     instance = first.start("probe")
-    busy = threading.Thread(target=first.event, args=(instance, "access"))
-    busy.start()
-    assert begun.wait(DEADLINE)
-    assert not second.event(instance, "access")
-    assert second.made == [("kong.response.error", [500])]
-    assert second.event(instance, "log")
-    go_on.set()
-    busy.join(DEADLINE)
-    first.close()
-    second.close()
+    held = {"kong.request.get_path": lambda: go_on.wait(DEADLINE) and "/"}
+    with ThreadPoolExecutor(1) as workers:
+        busy = workers.submit(first.event, instance, "access", held)
+        assert begun.wait(DEADLINE)
+        assert not second.event(instance, "access")
+        if second.name == "MsgPack:1":
+            assert second.made == [("kong.response.error", [500])]
+            assert second.event(instance, "log")
+        else:
+            method, args = second.made[-1]
+            assert (method, args[0]) == ("kong.response.exit", 500)
+        assert "all 1 handlers are busy: access cannot run" in caplog.text
+        go_on.set()
+        assert busy.result(DEADLINE)
+    assert connect(path).event(instance, "log")
+
+
+def test_a_server_that_stops_waits_for_the_replies_to_the_last_calls(serve):
+    """Kong has still to make them, and the event's end is behind them: it must not find the connection closed."""
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            kong.response.set_header("x", "y")
+
+    path = serve(Plugin)
+    server = serve.server(path)
+    kong = ProtobufKong(path)
+    kong.send(calls.HandleEvent(kong.start("probe"), "access"))
+    call = kong.next()
+    assert isinstance(call, PdkCall) and call.method == "kong.response.set_header"
+    wait_for(lambda: server.loop.owed and not server.running)
+    stopped: list[bool] = []
+    stopping = threading.Thread(target=lambda: stopped.append(serve.stop(path)))
+    stopping.start()
+    wait_for(lambda: server.is_stopping)
+    kong.reply(b"")
+    assert kong.answer() is None
+    stopping.join(DEADLINE)
+    assert stopped == [True]
+    kong.close()
 
 
 def test_a_stopped_server_waits_for_no_kong_that_has_left(serve):
@@ -321,46 +361,110 @@ def test_status_calls_over_protobuf(serve):
     kong.close()
 
 
-def test_a_connection_for_which_there_is_no_thread_is_served_later(serve, connect, monkeypatch, caplog):
+@pytest.mark.on_threads
+def test_an_event_for_which_there_is_no_thread_is_served_later(serve, connect, monkeypatch, caplog):
     """The server neither sleeps nor closes the connection: Kong would try again at once."""
     path = serve(Quiet)
-    first = connect(path)
+    first, others = connect(path), [connect(path) for _ in range(3)]
     instance = first.start("probe")
-    start, exhausted = threading.Thread.start, threading.Event()
+    start, there_are_some, go_on = threading.Thread.start, threading.Event(), threading.Event()
     refused = []
 
     def start_if_there_is_one(thread):
-        if thread.name == "connection" and not exhausted.is_set():
+        if thread.name == "handler" and begun.is_set() and not there_are_some.is_set():
             refused.append(thread)
             raise RuntimeError("can't start new thread")
         start(thread)
 
+    def hold(name):
+        begun.set()
+        assert go_on.wait(DEADLINE)
+        return "x"
+
+    begun = threading.Event()
     monkeypatch.setattr(threading.Thread, "start", start_if_there_is_one)
-    kongs = [connect(path) for _ in range(3)]
-    deadline = time.monotonic() + DEADLINE
-    while len(refused) < 3:
-        assert time.monotonic() < deadline
-        assert first.event(instance, "access")
-    assert caplog.text.count("connections wait for a thread: can't start new thread") == 1
-    exhausted.set()
-    for kong in kongs:
-        assert kong.event(instance, "access")
+    with ThreadPoolExecutor(4) as workers:
+        held = workers.submit(first.event, instance, "access", {"kong.request.get_header": hold})
+        assert begun.wait(DEADLINE)
+        late = [workers.submit(kong.event, instance, "access") for kong in others]
+        wait_for(lambda: len(refused) >= 4)
+        with raw(path) as another:  # the loop goes on
+            another.sendall(b"\x94\x00\xc1\xc1")
+            assert another.recv(1) == b""
+        assert not any(event.done() for event in late)
+        assert caplog.text.count("events wait for a thread: can't start new thread") == 1
+        there_are_some.set()
+        assert all(event.result(DEADLINE) for event in late)
+        go_on.set()
+        assert held.result(DEADLINE)
 
 
-def test_a_server_that_has_no_thread_for_a_connection_stops_at_once(serve, connect, monkeypatch):
+@pytest.mark.on_threads
+def test_an_event_for_which_there_is_no_thread_gets_the_next_free_one(serve, connect, monkeypatch):
     path = serve(Quiet)
+    first, others = connect(path), [connect(path) for _ in range(3)]
+    instance = first.start("probe")
+    start, begun, go_on = threading.Thread.start, threading.Event(), threading.Event()
+    refused = []
+
+    def start_no_more(thread):
+        if thread.name == "handler" and begun.is_set():
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def hold(name):
+        begun.set()
+        assert go_on.wait(DEADLINE)
+        return "x"
+
+    monkeypatch.setattr(threading.Thread, "start", start_no_more)
+    with ThreadPoolExecutor(4) as workers:
+        held = workers.submit(first.event, instance, "access", {"kong.request.get_header": hold})
+        assert begun.wait(DEADLINE)
+        late = [workers.submit(kong.event, instance, "access") for kong in others]
+        wait_for(lambda: refused)
+        go_on.set()
+        assert all(event.result(DEADLINE) for event in [held, *late])
+
+
+@pytest.mark.on_threads
+def test_a_server_that_has_no_thread_for_an_event_stops_at_once(serve, monkeypatch):
+    path = serve(Quiet)
+    kong = ProtobufKong(path)
+    instance = kong.start("probe")
+    refused = threading.Event()
 
     def refuse(thread):
         refused.set()
         raise RuntimeError("can't start new thread")
 
-    refused = threading.Event()
-    with monkeypatch.context() as patched:
+    with contextlib.closing(kong), monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        with raw(path) as waiting:
-            assert refused.wait(DEADLINE)
-            assert serve.stop(path)
-            assert waiting.recv(1) == b""
+        kong.send(calls.HandleEvent(instance, "access"))
+        assert refused.wait(DEADLINE)
+        assert serve.stop(path)
+        assert kong.socket.recv(1) == b""
+
+
+def test_a_server_of_idle_connections_stops_at_once(serve, connect):
+    path = serve(Quiet)
+    connect(path).start("probe")
+    with raw(path) as silent:
+        wait_for(lambda: len(serve.server(path).loop.connections) == 2)
+        assert serve.stop(path)
+        assert silent.recv(1) == b""
+
+
+def test_connections_need_no_threads(serve, connect):
+    path = serve(Quiet)
+    first = connect(path)
+    instance = first.start("probe")
+    assert first.event(instance, "access")
+    before = threading.active_count()
+    for _ in range(30):
+        assert connect(path).event(instance, "access")
+    assert threading.active_count() <= before + 2  # a thread is not idle yet when Kong has its answer
 
 
 def test_connections_wait_while_there_is_no_file_descriptor(serve, connect, monkeypatch, caplog):

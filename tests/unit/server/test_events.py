@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import logging
 import socket
@@ -10,9 +11,14 @@ import threading
 from typing import Any
 
 import pytest
-from fake_kong import REFUSED, Closed, ProtobufKong, RpcError
+from fake_kong import REFUSED, Closed, ExtendedKong, ProtobufKong, RpcError
 from kong_pdk import PDKError, PhaseError
-from waiting import DEADLINE
+from kong_pdk.server.connection import MOST_UNANSWERED, MOST_UNSENT
+from kong_pdk.wire import calls
+from kong_pdk.wire.interface import EXTENDED
+from kong_pdk.wire.kong_side import PdkCall
+from kong_pdk.wire.pdk_values.protobuf_arguments import decode_arguments
+from waiting import DEADLINE, wait_for
 
 
 def test_py_hello(serve, connect):
@@ -530,3 +536,417 @@ def test_verbose_names_each_call_and_event(serve, connect, caplog):
     kong = connect(serve(Plugin))
     assert kong.event(kong.start("probe"), "access", {"kong.request.get_method": "GET"})
     assert any("kong.request.get_method in access" in message and "ms" in message for message in caplog.messages)
+
+
+# --- ProtoBuf:1, where a handler does not wait for calls without a result
+
+
+class Asked(ProtobufKong):
+    """Reads call by call, and answers when it is told to."""
+
+    instance = 0
+
+    def next_call(self) -> tuple[str, list[Any]]:
+        said = self.next()
+        assert isinstance(said, PdkCall), said
+        method = self.interface.method(said.method)
+        return method.function, decode_arguments(method, said.arguments)
+
+    def is_silent(self) -> bool:
+        """Whether the server has said nothing more, after time enough to say it."""
+        self.socket.settimeout(0.05)
+        try:
+            data = self.socket.recv(65536)
+        except TimeoutError:
+            return True
+        finally:
+            self.socket.settimeout(DEADLINE)
+        self.side.feed(data)
+        return not data
+
+
+def line_of(method: Any, text: str) -> int:
+    """The line of a handler that contains a text."""
+    lines, first = inspect.getsourcelines(method)
+    return first + next(number for number, line in enumerate(lines) if text in line)
+
+
+@pytest.fixture
+def asked(serve):
+    """Start an event of ``access`` of a class, on a connection whose calls a test answers one by one."""
+    opened: list[Asked] = []
+
+    def start(cls: type, phase: str = "access") -> Asked:
+        kong = Asked(serve(cls), serve.interface)
+        opened.append(kong)
+        kong.instance = kong.start("probe")
+        kong.send(calls.HandleEvent(kong.instance, phase))
+        return kong
+
+    yield start
+    for kong in opened:
+        kong.close()
+
+
+def test_a_call_without_a_result_is_sent_with_the_end(asked):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            kong.service.request.set_header("x-a", "b")
+            kong.response.set_header("x-a", "c")
+
+    kong = asked(Plugin)
+    assert kong.next_call() == ("kong.service.request.set_header", ["x-a", "b"])
+    assert kong.next_call() == ("kong.response.set_header", ["x-a", "c"])  # and no answer yet
+    for _ in range(2):
+        kong.reply(b"")
+    assert kong.answer() is None
+    kong.send(calls.HandleEvent(kong.instance, "access"))  # the replies are not taken for a call
+    assert kong.next_call() == ("kong.service.request.set_header", ["x-a", "b"])
+
+
+def test_the_replies_may_come_together_with_the_next_event(asked):
+    """And in any pieces."""
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            kong.response.set_header("x-a", "b")
+
+    kong = asked(Plugin)
+    for cut in range(0, 24, 3):
+        assert kong.next_call() == ("kong.response.set_header", ["x-a", "b"])
+        assert kong.answer() is None
+        event = kong.side.call(kong.next_number(), calls.HandleEvent(kong.instance, "access"))
+        together = kong.side.reply(b"") + event
+        kong.socket.sendall(together[:cut])
+        kong.socket.sendall(together[cut:])
+    assert kong.next_call() == ("kong.response.set_header", ["x-a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (("response.set_header", "x-a", "b"), ("request.get_header", "x-a")),
+        (("response.clear_header", "x-a"), ("request.get_method",)),
+        (("service.request.set_header", "x-a", "b"), ("request.get_header", "x-a")),
+        (("service.request.set_path", "/other"), ("request.get_path",)),
+        (("ctx.shared.set", "k", "v"), ("ctx.shared.get", "k")),
+        (("service.set_target", "host", 80), ("request.get_method",)),
+        (("log.info", "a"), ("request.get_method",)),
+        (("response.set_header", "x-a", "b"), ("nginx.get_var", "sent_http_x_a")),
+        (("client.authenticate", {"id": "1"}, {"id": "2"}), ("client.get_consumer",)),
+    ],
+    ids=lambda call: call[0],
+)
+def test_the_order_of_the_calls_is_that_of_the_handler(asked, first, then):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            kong.response.set_status(200)
+            call(kong, *first)
+            call(kong, *then)
+
+    def call(kong, name, *args):
+        for part in name.split("."):
+            kong = getattr(kong, part)
+        kong(*args)
+
+    kong = asked(Plugin)
+    made = [kong.next_call()[0] for _ in range(3)]
+    assert made == ["kong.response.set_status", f"kong.{first[0]}", f"kong.{then[0]}"]
+
+
+@pytest.mark.parametrize("phase", ["response", "log"])
+def test_a_header_of_the_response_is_read_after_it_was_set(asked, phase):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def response(self, kong):
+            kong.response.set_header("x-a", "b")
+            kong.response.get_header("x-a")
+
+        def log(self, kong):
+            kong.ctx.shared.set("k", "v")
+            kong.ctx.shared.get("k")
+
+    kong = asked(Plugin, phase)
+    made = [kong.next_call()[0] for _ in range(2)]
+    names = (
+        ["response.set_header", "response.get_header"] if phase == "response" else ["ctx.shared.set", "ctx.shared.get"]
+    )
+    assert made == [f"kong.{name}" for name in names]
+
+
+def test_an_exit_comes_after_the_calls_before_it(asked):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            kong.response.set_header("x-a", "b")
+            kong.log.info("a")
+            kong.response.exit(403)
+
+    kong = asked(Plugin)
+    made = [kong.next_call()[0] for _ in range(3)]
+    assert made == ["kong.response.set_header", "kong.log.info", "kong.response.exit"]
+
+
+@pytest.mark.parametrize("level", ["alert", "crit", "err", "warn", "notice", "info", "debug"])
+def test_a_line_of_the_log_is_sent_at_once(asked, level):
+    """With the calls before it, and the handler goes on before Kong has answered."""
+    go_on, went_on = threading.Event(), threading.Event()
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            kong.response.set_header("x-a", "b")
+            getattr(kong.log, level)("now")
+            went_on.set()
+            go_on.wait(DEADLINE)
+            kong.response.set_header("x-c", "d")
+
+    kong = asked(Plugin)
+    try:
+        assert kong.next_call() == ("kong.response.set_header", ["x-a", "b"])
+        assert kong.next_call() == (f"kong.log.{level}", ["now"])
+        assert went_on.wait(DEADLINE)
+        assert kong.is_silent()
+    finally:
+        go_on.set()
+    assert kong.next_call() == ("kong.response.set_header", ["x-c", "d"])
+    for _ in range(3):
+        kong.reply(b"")
+    assert kong.answer() is None
+
+
+def test_a_call_that_kong_refuses_shows_at_a_later_one(serve, caplog):
+    reached: list[str] = []
+    unwound = threading.Event()
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            try:
+                kong.service.request.set_header("x-a", "b")
+                kong.service.request.set_path("no path")  # refused
+                kong.service.request.set_method("GET")
+                reached.append("the calls without a result")
+                kong.request.get_path()
+                reached.append("after")
+            except Exception:
+                reached.append("except")
+            finally:
+                unwound.set()
+
+    kong = ProtobufKong(serve(Plugin))
+    assert not kong.event(kong.start("probe"), "access", {"kong.service.request.set_path": REFUSED})
+    assert unwound.wait(DEADLINE)
+    kong.close()
+    wait_for(lambda: caplog.records)
+    assert reached == ["the calls without a result"]
+    line = line_of(Plugin.access, "# refused")
+    assert [record.getMessage() for record in caplog.records] == [
+        "probe: Kong refused kong.service.request.set_path in access (its log says why), or has ended "
+        f"({__file__}:{line})"
+    ]
+
+
+def test_a_call_that_kong_refuses_after_the_end_is_logged(serve, caplog):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            kong.service.request.set_header("x-a", "b")
+            kong.service.request.set_path("no path")  # refused
+            kong.service.request.set_method("GET")
+
+    path = serve(Plugin)
+    kong = ProtobufKong(path)
+    instance = kong.start("probe")
+    assert not kong.event(instance, "access", {"kong.service.request.set_path": REFUSED})
+    kong.close()
+    line = line_of(Plugin.access, "# refused")
+    wait_for(lambda: caplog.records)
+    assert [record.getMessage() for record in caplog.records] == [
+        "probe: Kong refused kong.service.request.set_path in access (its log says why), or has ended "
+        f"({__file__}:{line})"
+    ]
+    again = ProtobufKong(path)
+    assert again.event(instance, "access")
+    again.close()
+
+
+def test_a_kong_that_leaves_after_the_replies_has_refused_nothing(serve, caplog):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            kong.service.request.set_header("x-a", "b")
+
+    path = serve(Plugin)
+    kong = ProtobufKong(path)
+    assert kong.event(kong.start("probe"), "access")
+    kong.close()
+    assert serve.stop(path)
+    assert not caplog.records
+
+
+def test_a_refused_call_is_named_with_its_line_where_it_is_watched(serve, caplog):
+    """Debug lines and counters make calls another way."""
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            kong.response.set_header("x-a", "b")
+            kong.service.request.set_path("no path")  # refused
+            kong.request.get_path()
+
+    caplog.set_level(logging.DEBUG)
+    kong = ProtobufKong(serve(Plugin))
+    assert not kong.event(kong.start("probe"), "access", {"kong.service.request.set_path": REFUSED})
+    kong.close()
+    place = f"({__file__}:{line_of(Plugin.access, '# refused')})"
+    wait_for(
+        lambda: any("Kong refused kong.service.request.set_path" in text and place in text for text in caplog.messages)
+    )
+
+
+def test_the_refusal_of_a_call_of_a_special_function_is_named(serve, caplog):
+    """``set_body`` makes other calls, which the author does not see."""
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            kong.service.request.set_raw_body(b"x")  # refused
+            kong.service.request.set_body({"a": None}, "application/json")
+
+    serve.interface = EXTENDED
+    kong = ExtendedKong(serve(Plugin))
+    assert not kong.event(kong.start("probe"), "access", {"kong.service.request.set_raw_body": REFUSED})
+    kong.close()
+    place = f"({__file__}:{line_of(Plugin.access, '# refused')})"
+    wait_for(
+        lambda: any(
+            "Kong refused kong.service.request.set_raw_body" in text and place in text for text in caplog.messages
+        )
+    )
+
+
+def test_an_exception_after_calls_without_a_result_is_answered_behind_them(serve):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            kong.service.request.set_header("x-a", "b")
+            raise ValueError("broken on purpose")
+
+    kong = ProtobufKong(serve(Plugin))
+    assert not kong.event(kong.start("probe"), "access", {})
+    assert kong.made[0] == ("kong.service.request.set_header", ["x-a", "b"])
+    assert kong.made[-1][0] == "kong.response.exit" and kong.made[-1][1][0] == 500
+    kong.close()
+
+
+def test_so_many_calls_have_no_reply_at_most(asked):
+    done: list[int] = []
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            for number in range(3 * MOST_UNANSWERED):
+                kong.service.request.set_header("x-a", str(number))
+                done.append(number)
+
+    kong = asked(Plugin)
+    for number in range(MOST_UNANSWERED):
+        assert kong.next_call() == ("kong.service.request.set_header", ["x-a", str(number)])
+    assert kong.is_silent()
+    assert len(done) == MOST_UNANSWERED - 1  # the last one waits for the replies
+    for _ in range(MOST_UNANSWERED):
+        kong.reply(b"")
+    for number in range(MOST_UNANSWERED, 3 * MOST_UNANSWERED):
+        assert kong.next_call() == ("kong.service.request.set_header", ["x-a", str(number)])
+        kong.reply(b"")
+    assert kong.answer() is None
+    assert len(done) == 3 * MOST_UNANSWERED
+
+
+def test_so_many_lines_of_the_log_have_no_reply_at_most(asked):
+    """They are sent at once, and count as long as there is no reply."""
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            for number in range(2 * MOST_UNANSWERED):
+                kong.log.err(str(number))
+
+    kong = asked(Plugin)
+    for number in range(MOST_UNANSWERED):
+        assert kong.next_call() == ("kong.log.err", [str(number)])
+    assert kong.is_silent()
+    for _ in range(MOST_UNANSWERED):
+        kong.reply(b"")
+    for number in range(MOST_UNANSWERED, 2 * MOST_UNANSWERED):
+        assert kong.next_call() == ("kong.log.err", [str(number)])
+        kong.reply(b"")
+    assert kong.answer() is None
+
+
+def test_long_calls_do_not_wait_for_others(asked):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            kong.service.request.set_raw_body(b"x" * MOST_UNSENT)
+            kong.service.request.set_method("GET")
+
+    kong = asked(Plugin)
+    assert kong.next_call() == ("kong.service.request.set_raw_body", [b"x" * MOST_UNSENT])
+    assert kong.is_silent()
+    kong.reply(b"")
+    assert kong.next_call() == ("kong.service.request.set_method", ["GET"])
+    kong.reply(b"")
+    assert kong.answer() is None
+
+
+def test_long_calls_and_their_replies_do_not_block_each_other(serve):
+    """Neither side reads while it sends more than the sockets hold."""
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            for _ in range(5):
+                kong.service.request.set_raw_body(b"x" * 1_000_000)
+                kong.request.get_header("x")
+
+    kong = ProtobufKong(serve(Plugin))
+    assert kong.event(kong.start("probe"), "access", {"kong.request.get_header": "y" * 1_000_000})
+    assert [len(args[0]) for name, args in kong.made if name.endswith("set_raw_body")] == [1_000_000] * 5
+    kong.close()

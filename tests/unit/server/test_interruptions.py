@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 import threading
@@ -11,8 +12,9 @@ from typing import Any
 
 import kong_pdk.server
 import pytest
-from fake_kong import FakeKong
+from fake_kong import Closed, FakeKong, RpcError
 from gevent import monkey
+from greenlet import getcurrent
 from waiting import DEADLINE, wait_for
 
 ON_GEVENT = bool(monkey.is_module_patched("threading"))
@@ -29,14 +31,16 @@ class Struck(BaseException):
 
 
 class Striking:
-    """Raises :class:`Struck` at the n-th point that a thread passes in the code of the plugin server."""
+    """Raises :class:`Struck` at the n-th point that a handler passes in the code of the plugin server."""
 
     def __init__(self, at: int) -> None:
         self.left = at
         self.where = ""
+        self.handler: Any = None
+        """The handler's greenlet: on the engine ``loop`` its thread runs the loop too."""
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(SERVER):
+        if getcurrent() is not self.handler or not frame.f_code.co_filename.startswith(SERVER):
             return None
         frame.f_trace_opcodes = True
         if event in ("opcode", "line"):
@@ -58,6 +62,7 @@ def strike_everywhere(serve: Any, connect: Any, phase: str, first: int) -> None:
             pass
 
         def access(self, kong):
+            striking.handler = getcurrent()
             sys.settrace(striking)
             try:
                 for name in ("first", "second", "third"):
@@ -80,7 +85,10 @@ def strike_everywhere(serve: Any, connect: Any, phase: str, first: int) -> None:
         got.clear()
         striking.left, striking.where = at, ""
         kong: FakeKong = connect(path)
-        came_to_its_end = kong.event(instance, phase, ANSWERS)  # raises Closed where there is no answer in good order
+        try:
+            came_to_its_end = kong.event(instance, phase, ANSWERS)
+        except (Closed, TimeoutError) as error:
+            raise AssertionError(f"there is no answer in good order; struck at {striking.where}") from error
         assert all(value == f"value of {name}" for name, value in got), (striking.where, got)
         if len(got) == 3 or phase == "log":
             assert came_to_its_end, striking.where
@@ -101,7 +109,7 @@ def test_at_every_second_point(serve, connect, phase, first):
     strike_everywhere(serve, connect, phase, first)
 
 
-@pytest.mark.skipif(ON_GEVENT, reason="Python raises it in threads")
+@pytest.mark.on_threads
 def test_an_asynchronous_exception(serve, connect_any):
     """Another thread raises an exception in the handler while it waits for Kong."""
     waiting = threading.Event()
@@ -130,6 +138,29 @@ def test_an_asynchronous_exception(serve, connect_any):
     kong.event(kong.start("probe"), "access", {**ANSWERS, "kong.request.get_header": strike})
     assert waiting.is_set()
     assert got in (["struck"], ["struck", ("value of second", None)])
+
+
+@pytest.mark.skipif(ON_GEVENT, reason="Python raises it in threads")
+def test_an_asynchronous_exception_that_strikes_between_events_costs_no_other_event(serve, connect_any):
+    """It strikes the thread that the handler ran on: the one of the loop, for example."""
+    handler: list[int] = []
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            handler.append(threading.get_ident())
+            kong.request.get_header("first")
+
+    path = serve(Plugin)
+    instance = connect_any(path).start("probe")
+    for _ in range(3):
+        assert connect_any(path).event(instance, "access", ANSWERS)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(handler[-1]), ctypes.py_object(Struck))
+        with contextlib.suppress(Closed, RpcError):  # this one may be struck
+            connect_any(path).event(instance, "access", ANSWERS)
+    assert connect_any(path).event(instance, "access", ANSWERS)
 
 
 @pytest.mark.skipif(not ON_GEVENT, reason="greenlets alone have such timers")

@@ -11,10 +11,9 @@ from contextlib import closing, suppress
 
 import pytest
 from kong_pdk.server import step_forwarding as module
-from kong_pdk.server.activity import Activity
-from kong_pdk.server.event import Events
-from kong_pdk.server.instances import Instances
-from kong_pdk.server.msgpack import MsgpackServer
+from kong_pdk.server.call_plan import Plans, plan_over_msgpack
+from kong_pdk.server.protocols.msgpack_event import Events
+from kong_pdk.server.server import Engines, Server
 from kong_pdk.server.step_forwarding import Peers, PeerSilent, make_inbox
 from kong_pdk.wire.msgpack_codec import Messages, Response, encode_request, encode_response
 from waiting import DEADLINE
@@ -84,29 +83,25 @@ def test_a_worker_that_answers_byte_by_byte_does_not_block_others_for_ever(pair,
         other.join(DEADLINE)
 
 
-def test_a_step_that_cannot_be_handed_on_ends_the_request(monkeypatch, caplog):
+def test_a_step_that_cannot_be_handed_on_ends_the_request(pair, engine, monkeypatch, caplog):
     """Without an answer Kong would let the request pass."""
-    inboxes = [make_inbox() for _ in range(2)]
-    peers = Peers(0, inboxes[0][0], [writer for _, writer in inboxes])
-    server = MsgpackServer(Instances([]), Activity(), peers)
-    id = Events(1).begin("access").id
-    ours, kongs = socket.socketpair()
+    first, second = pair
+    server = Server([], [], peers=first, engines=Engines(engine))
+    id = Events(1).begin("access", Plans(lambda function: plan_over_msgpack(function, "access"))).id
+    given, kongs = socket.socketpair()
     kongs.settimeout(DEADLINE)
 
     def no_more(*_: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    with closing(ours), closing(kongs):
-        serving = threading.Thread(
-            target=server.serve, args=(ours, encode_request(1, "plugin.Step", [{"EventId": id, "Data": "x"}]))
-        )
+    serving = threading.Thread(target=server.run)
+    serving.start()
+    with given, closing(kongs):
+        socket.send_fds(second._outboxes[0], [b"\0"], [given.fileno()])
         monkeypatch.setattr(module.socket, "socketpair", no_more)
-        serving.start()
+        kongs.sendall(encode_request(1, "plugin.Step", [{"EventId": id, "Data": "x"}]))
         (response,) = Messages().feed(kongs.recv(4096))
-        kongs.shutdown(socket.SHUT_RDWR)
-        serving.join(DEADLINE)
+    server.stop()
+    serving.join(DEADLINE)
     assert isinstance(response, Response)
     assert response.result == {"Data": {"Method": "kong.response.error", "Args": [500]}, "EventId": id}
-    for each in inboxes:
-        for end in each:
-            end.close()

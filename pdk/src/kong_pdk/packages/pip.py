@@ -55,7 +55,7 @@ _FAILED = re.compile(r"^\s*(?:ERROR: |error: subprocess-exited|.*: finished with
 _MOST_LOG = 1024 * 1024
 _DISTRIBUTION = "kong-python"
 
-IMPORTED = frozenset({"gevent", "msgpack", "protobuf"})
+IMPORTED = frozenset({"gevent", "greenlet", "msgpack", "protobuf"})
 """The dependencies of the PDK that a plugin server imports. A plugin may have any version of the others."""
 
 # Without the extras: a constraint has none.

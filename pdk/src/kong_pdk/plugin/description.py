@@ -28,7 +28,8 @@ class Description:
     """A loaded plugin as plain data, which travels between processes as JSON.
 
     ``schema`` holds the fields of the plugin's configuration, each a one-key dict. ``engine`` and ``workers`` are None
-    where the plugin does not set them. ``warnings`` has a line for each attribute that is ignored, although its
+    where the plugin does not set them. ``needs_threads`` says what in its source needs threads; None where nothing
+    does. ``warnings`` has a line for each attribute that is ignored, although its
     author may expect it to take effect.
     """
 
@@ -41,6 +42,7 @@ class Description:
     lua_style: bool = True
     engine: str | None = None
     workers: int | None = None
+    needs_threads: str | None = None
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from kong_pdk.plugin.metadata import VERSION, AttributeValue, Metadata, nearest_
 from kong_pdk.plugin.phase_methods import PhaseMethods
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
 from kong_pdk.plugin.static_scan import Binding, StaticScan, syntax_problem
+from kong_pdk.plugin.thread_use import needs_threads
 from kong_pdk.schema import Field
 from kong_pdk.schema.definition import check_schema
 from kong_pdk.schema.foreign_shapes import ambiguous_fields
@@ -165,6 +166,7 @@ class ModuleCheck:
             lua_style=lua_style,
             engine=engine,
             workers=workers,
+            needs_threads=needs_threads(self._scan),
             warnings=tuple(map(str, warnings)),
         )
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from types import CodeType
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 
-from kong_pdk.errors import PDKError, PhaseError, UnknownFunctionError
+from kong_pdk.errors import PDKError
 from kong_pdk.logs import report
-from kong_pdk.pdk.kong import absent, kong
-from kong_pdk.wire.pdk_functions import allowed, depends_on_subsystem, phases_of
-from kong_pdk.wire.pdk_values.arguments import EXITS, prepare
-from kong_pdk.wire.wire_errors import UnknownMethod
+from kong_pdk.pdk.kong import kong
+from kong_pdk.server.call_plan import CallPlan, Plans, Result
+from kong_pdk.wire.pdk_values.arguments import prepare
 
 _log = logging.getLogger(__name__)
-_SET_UPSTREAM = "kong.service.set_upstream"  # Kong returns nil and a message, of which only nil arrives
-Message: TypeAlias = tuple[int, str]
-"""Level and text of a log line."""
+_SUBSYSTEM = "kong.nginx.get_subsystem"
 
 
 class EventEnded(BaseException):
@@ -28,34 +27,64 @@ class EventEnded(BaseException):
     """
 
 
+CallSite: TypeAlias = tuple[CallPlan, CodeType, int]
+"""A call without a result, for which the handler does not wait, and the code and the instruction that made it."""
+
+
+def place_of(site: CallSite) -> str:
+    """Give ``FILE:LINE`` of a call."""
+    _, code, instruction = site
+    lines = (line for start, end, line in code.co_lines() if start <= instruction < end)
+    return f"{code.co_filename}:{next(lines, None) or code.co_firstlineno}"
+
+
+class Unanswered(NamedTuple):
+    """The message about a call that Kong refused or never answered."""
+
+    text: str
+    place: str = ""
+    """``FILE:LINE`` of the call, where the exception that ends the handler does not tell."""
+
+
 class Channel(Protocol):
     """The connection of an event to Kong, over one of the protocols.
 
-    A channel logs nothing itself: it runs under the bridge's lock, and the author's logging handlers may call Kong. It
-    puts log lines into ``messages``, and the bridge logs them.
+    It runs under the bridge's lock, so it logs nothing: the author's logging handlers may call Kong.
     """
 
-    messages: list[Message]
+    phase: str
 
-    unanswered: str | None
-    """The message about a call that Kong refused or never answered; None where there is none."""
+    plans: Plans
+    """The plans of the event's phase."""
+
+    unanswered: Unanswered | None
+    """What Kong did not answer; None where there is nothing."""
 
     @property
     def interrupted(self) -> bool:
         """Whether an exception interrupted a call between sending and its whole answer, so that no call can follow."""
         ...
 
-    def call(self, method: str, args: Sequence[object]) -> tuple[Any, str | None]:
-        """Send a PDK call to Kong, and return value and error.
+    def call(self, plan: CallPlan, data: bytes) -> Result:
+        """Make a PDK call, and return value and error.
 
-        :raises EventEnded: Kong refused the call, or is gone.
-        :raises ArgumentError: the protocol cannot carry an argument.
-        :raises UnknownMethod: the interface does not have the method.
+        :param data: the bytes of the call, from its plan.
+        :raises EventEnded: Kong refused the call, or one before it, or is gone.
         """
         ...
 
-    def leave(self, method: str, args: Sequence[object]) -> None:
-        """Send a call that Kong does not answer."""
+    def queue(self, plan: CallPlan, data: bytes, site: CallSite) -> None:
+        """Take a call without a result. Kong makes it before the next call, or the end of the event.
+
+        :raises EventEnded: Kong refused a call, or is gone.
+        """
+        ...
+
+    def leave(self, data: bytes) -> None:
+        """Send a call that Kong does not answer.
+
+        :raises EventEnded: Kong is gone.
+        """
         ...
 
     def recover(self) -> None:
@@ -73,31 +102,42 @@ class Channel(Protocol):
 class Bridge:
     """Makes the PDK calls of an event, after a check that Kong allows them in its phase."""
 
+    ended = False
+    """Whether the event is over for Kong: it has the answer, refused a call, or is gone."""
+
     exited = False
     """Whether the handler has answered the client, by ``exit`` or ``error``."""
 
     waited = 0.0
     """The seconds that the calls took, where they are measured."""
 
-    def __init__(self, channel: Channel, phase: str, lua_style: bool = True, measured: bool = False) -> None:
+    calls: list[str] | None = None
+    """The functions that were called, where they are measured."""
+
+    _is_logging = False
+    _subsystem: str | None = None
+
+    def __init__(self, channel: Channel, lua_style: bool = True, measured: bool = False) -> None:
         """:param lua_style: return ``(value, err)``, instead of returning the value and raising :class:`PDKError`.
 
         :param measured: record the calls and how long they take.
         """
         self._channel = channel
-        self._phase = phase
+        self._plans = channel.plans
         self._lua_style = lua_style
-        self._subsystem: str | None = None
-        self.ended = False
-        """Whether the event is over for Kong: it has the answer, refused a call, or is gone."""
-        self.calls: list[str] | None = [] if measured else None
-        """The functions that were called, where they are measured."""
-        self._closed = False
+        self._is_watched = measured or _log.isEnabledFor(logging.DEBUG)
+        if measured:
+            self.calls = []
         # Reentrant: an exception from outside while it is acquired must not lock out this thread for good.
         self._calling = threading.RLock()
-        self._in_call = False
-        self._logging = False
+        self._no_call: str | None = None
+        """Why no call can be made now; None where one can."""
         self.kong = kong(self.call, "kong")
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the event is over, or an exception interrupted one of its calls."""
+        return self._no_call is _ENDED
 
     def close(self) -> None:
         """Allow no more calls: the handler is done, but a thread that it started may still run.
@@ -105,97 +145,132 @@ class Bridge:
         Waits for the open call of such a thread, since its answer must not be read as the answer to something else.
         """
         with self._calling:
-            self._closed = True
+            if self._no_call is not _ENDED:
+                self._no_call = _CLOSED
 
-    def call(self, method: str, args: Sequence[object]) -> Any:
+    def call(self, function: str, args: Sequence[object]) -> Any:
         """Make one call.
 
-        :param method: the dotted name of the PDK function.
+        :param function: the dotted name of the PDK function.
         :return: ``(value, err)`` in Lua style, else the value.
-        :raises PhaseError: Kong refuses the method in this phase; nothing was sent.
-        :raises UnknownFunctionError: Kong does not have the method; nothing was sent.
+        :raises PhaseError: Kong refuses the function in this phase; nothing was sent.
+        :raises UnknownFunctionError: Kong does not have the function; nothing was sent.
         :raises ArgumentError: an argument cannot be sent; nothing was sent.
-        :raises EventEnded: after ``exit`` and ``error``, and where Kong refused the call.
+        :raises EventEnded: after ``exit`` and ``error``, and where Kong refused a call.
         :raises PDKError: Kong returned an error, and the plugin has no Lua style; or the handler is done.
         """
+        plan = self._plans[function]
+        if plan.needs_care or self._is_watched:
+            result = self._call_with_care(plan, args)
+        else:
+            data = plan.bytes_of(args)  # may run the author's code, so without the lock
+            with self._calling:
+                if self._no_call is not None:
+                    self._refuse(function)
+                self._no_call = _IN_CALL
+                try:
+                    if plan.has_result:
+                        result = self._channel.call(plan, data)
+                    else:
+                        author = sys._getframe(2)  # behind the method of the PDK
+                        self._channel.queue(plan, data, (plan, author.f_code, author.f_lasti))
+                        result = _NOTHING
+                except BaseException as error:
+                    self._no_call = self._why_ended(error)
+                    raise
+                self._no_call = None
+        if self._lua_style:
+            return result
+        if result[1] is not None:
+            raise PDKError(f"{function}: {result[1]}")
+        return result[0]
+
+    def _why_ended(self, error: BaseException) -> str | None:
+        """Give the reason why no call can follow one that has raised; None where one can."""
+        if isinstance(error, EventEnded):
+            self.ended = True
+        return _ENDED if self.ended or self._channel.interrupted else None
+
+    def _refuse(self, function: str) -> NoReturn:
+        """Raise why no call can be made now."""
+        if self._no_call is _ENDED:
+            raise EventEnded
+        raise PDKError(f"{function} was called {self._no_call}")
+
+    def _call_with_care(self, plan: CallPlan, args: Sequence[object]) -> Result:
+        """Make a call that is watched, or that is not one plain call in every phase."""
         started = time.perf_counter()
         try:
-            self._check_open(method)
-            self._check_phase(method)
-            prepared = prepare(method, args)  # may run the author's code, so without the lock
-            value, error = self._make_locked(method, prepared)
+            if self._no_call is not None and self._no_call is not _IN_CALL:
+                self._refuse(plan.function)
+            if plan.is_refused or plan.depends_on_subsystem:
+                self._check_phase(plan)
+            # Both may run the author's code, so this is done without the lock.
+            data = prepare(plan.function, args) if plan.special else plan.bytes_of(args)
+            return self._send_with_care(plan, data)
         finally:
-            self._log_call(method, time.perf_counter() - started)
-        if self._lua_style:
-            return value, error
-        if error is not None:
-            raise PDKError(f"{method}: {error}")
-        return value
+            seconds = time.perf_counter() - started
+            if self.calls is not None:
+                self.calls.append(plan.function)
+                self.waited += seconds
+            self._log_call(plan, seconds)
 
-    def _check_open(self, method: str) -> None:
-        if self._closed:
-            raise PDKError(f"{method} was called after the handler of its event had returned")
-        if self.ended:
-            raise EventEnded
-
-    def _check_phase(self, method: str) -> None:
-        if self._phase == "log" and depends_on_subsystem(method):
-            verdict = allowed(method, "log", self._ask_subsystem())
-        else:
-            verdict = allowed(method, self._phase)
-        if verdict is False:
-            phases = phases_of(method, self._subsystem or "http")
-            raise PhaseError(method, self._phase, phases, absent.REFUSED.get(method))
-
-    def _ask_subsystem(self) -> str:
-        """Ask Kong, once for an event, whether this is the ``log`` of a request or of a stream."""
-        if self._subsystem is None:
-            value, _ = self._make_locked("kong.nginx.get_subsystem", ())
-            self._subsystem = str(value or "http")
-        return self._subsystem
-
-    def _make_locked(self, method: str, prepared: Sequence[object]) -> tuple[Any, str | None]:
+    def _send_with_care(self, plan: CallPlan, data: Any) -> Result:
+        """Make a call whose bytes, or prepared arguments, are ready."""
         with self._calling:
-            if self._in_call:  # by a __del__, or a signal handler
-                raise PDKError(f"{method} was called in the middle of another PDK call, on the same thread")
-            self._check_open(method)
-            if self._channel.interrupted:
-                raise EventEnded
-            self._in_call = True
-            started = time.perf_counter()
+            if self._no_call is not None:
+                self._refuse(plan.function)
+            self._no_call = _IN_CALL
             try:
-                return self._make(method, prepared)
-            finally:
-                if self.calls is not None:
-                    self.calls.append(method)
-                    self.waited += time.perf_counter() - started
-                self._in_call = False
+                result = self._send(plan, data)
+            except BaseException as error:
+                self._no_call = self._why_ended(error)
+                raise
+            self._no_call = None
+            return result
 
-    def _make(self, method: str, prepared: Sequence[object]) -> tuple[Any, str | None]:
-        try:
-            if method in EXITS:
-                self._channel.leave(method, prepared)
-                self.exited = True
-                raise EventEnded
-            value, error = self._channel.call(method, prepared)
-            if value is None and error is None and method == _SET_UPSTREAM:
-                name = prepared[0] if prepared else ""
-                error = f"Kong has no upstream {name!r}: the request goes where it would have gone"
-            return value, error
-        except EventEnded:
-            self.ended = True
-            raise
-        except UnknownMethod as error:
-            raise UnknownFunctionError(method, str(error)) from None
+    def _send(self, plan: CallPlan, data: Any) -> Result:
+        if plan.special is not None:
+            return plan.special(self._channel, plan, data)
+        if plan.is_exit:
+            self._channel.leave(data)
+            self.exited = True
+            raise EventEnded
+        if plan.has_result:
+            return self._channel.call(plan, data)
+        author = sys._getframe(1)
+        while author.f_code is not _CALL and author.f_back is not None:
+            author = author.f_back
+        for _ in range(2):  # the method of the PDK, then the author's code
+            author = author.f_back or author
+        self._channel.queue(plan, data, (plan, author.f_code, author.f_lasti))
+        return _NOTHING
 
-    def _log_call(self, method: str, seconds: float) -> None:
-        """Log a call and the messages of the channel, without the lock: the author's logging handlers may call Kong."""
-        if self._logging or not (self._channel.messages or _log.isEnabledFor(logging.DEBUG)):
+    def _check_phase(self, plan: CallPlan) -> None:
+        """Check that Kong allows a call; a phase ``log`` may be that of a request or of a stream, so ask Kong once."""
+        if self._subsystem is None and plan.depends_on_subsystem:
+            asked = self._plans[_SUBSYSTEM]
+            self._subsystem = str(self._send_with_care(asked, asked.bytes_of(()))[0] or "http")
+        plan.check_phase(self._channel.phase, self._subsystem or "http")
+
+    def _log_call(self, plan: CallPlan, seconds: float) -> None:
+        """Log a call, without the lock: the author's logging handlers may call Kong."""
+        if self._is_logging:
             return
-        self._logging = True
+        self._is_logging = True
         try:
-            while self._channel.messages:
-                report(_log, *self._channel.messages.pop(0))
-            report(_log, logging.DEBUG, "%s in %s, %.3f ms", method, self._phase, seconds * 1000)
+            if plan.notice is not None:
+                notice, plan.notice = plan.notice, None
+                report(_log, logging.WARNING, notice)
+            report(_log, logging.DEBUG, "%s in %s, %.3f ms", plan.function, self._channel.phase, seconds * 1000)
         finally:
-            self._logging = False
+            self._is_logging = False
+
+
+# Why no call can be made, in words that follow "kong.request.get_header was called".
+_IN_CALL = "in the middle of another PDK call, on the same thread"  # by a __del__, or a signal handler
+_CLOSED = "after the handler of its event had returned"
+_ENDED = "after its event had ended"
+
+_CALL = Bridge.call.__code__
+_NOTHING: Result = (None, None)

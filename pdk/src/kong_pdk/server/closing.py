@@ -34,8 +34,10 @@ class HandlerLife:
         self._plugin = plugin
         self._queue = queue
         self._close = queue.close_of(plugin, handler)
-        self._running = 0
+        # A list, whose append and pop need no lock: each event begins and ends here.
+        self._runs: list[None] = []
         self._ended = False
+        self._is_queued = False
         self._lock = threading.Lock()
 
     def successor(self, handler: Any) -> HandlerLife:
@@ -44,31 +46,34 @@ class HandlerLife:
 
     def begin(self) -> bool:
         """Note that a handler starts; False where the object has ended."""
-        with self._lock:
-            if self._ended:
-                return False
-            self._running += 1
-            return True
+        self._runs.append(None)
+        if self._ended:
+            self.done()
+            return False
+        return True
 
     def done(self) -> None:
         """Note that a handler has returned."""
-        with self._lock:
-            self._running -= 1
-            is_last_run = self._ended and not self._running
-        if is_last_run and self._close is not None:
-            self._queue.add(self)
+        self._runs.pop()
+        if self._ended:
+            self._queue_if_idle()
 
     def end(self) -> None:
         """End the object: ``close()`` is called now, or after its last handler."""
         with self._lock:
             if self._ended:
                 return
+            if self._close is not None:
+                self._queue.expect()
             self._ended = True
-            is_idle = not self._running
-        if self._close is not None:
-            self._queue.expect()
-            if is_idle:
-                self._queue.add(self)
+        self._queue_if_idle()
+
+    def _queue_if_idle(self) -> None:
+        with self._lock:
+            if self._runs or self._is_queued or self._close is None:
+                return
+            self._is_queued = True
+        self._queue.add(self)
 
     def close(self) -> None:
         """Call the object's ``close()``."""

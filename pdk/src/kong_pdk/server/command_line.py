@@ -68,7 +68,8 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--engine", "-engine", choices=mode.ENGINES,
-        help="what runs handlers (default: the module's `engine`, else KONG_PYTHON_ENGINE, else threads)",
+        help="what runs handlers (default: the module's `engine`, else KONG_PYTHON_ENGINE, else auto: the loop, or "
+        "threads where the plugin's source needs them)",
     )  # fmt: skip
     parser.add_argument(
         "-m", "--multiprocessing", "-multiprocessing", dest="workers", action="store_const",
@@ -154,10 +155,13 @@ def _choose(options: argparse.Namespace, descriptions: Callable[[], Iterable[mod
     :param descriptions: gives what the plugins' modules ask for; called only where the options leave it open.
     :raises SettingError: a variable has an invalid value.
     """
-    if options.engine is not None and options.workers is not None:
+    if options.engine not in (None, mode.AUTO) and options.workers is not None:
         return mode.Mode(options.engine, options.workers)
     wishes = list(descriptions())
     chosen = mode.choose(wishes, mode.default(os.environ), options.engine, options.workers)
+    for wish in wishes:
+        why = mode.reason(wish, options.engine, os.environ)
+        _log.log(logs.NOTICE, "%s: its handlers run by the engine %s (%s)", wish.name, chosen.engine, why)
     if len(wishes) > 1 and (message := mode.disagreement(wishes, chosen)):
         _log.warning("%s", message)
     return chosen
@@ -256,11 +260,10 @@ def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str]
         return 0
     paths = [Path(options.kong_prefix) / socket for socket in _sockets(name, options.socket_name)]
     chosen = _choose(options, lambda: [plugin])
-    if chosen != mode.Mode(mode.THREADS, 1):
+    if chosen.workers > 1 or chosen.engine == mode.GEVENT:
         become_master(plugin, chosen, paths, options)
-    return serve_alone(
-        replace(plugin, lua_style=False) if options.no_lua_style else plugin, paths, options.listen_queue_size
-    )
+    served = replace(plugin, lua_style=False) if options.no_lua_style else plugin
+    return serve_alone(served, paths, chosen.engine, options.listen_queue_size)
 
 
 def _sockets(name: str, chosen: str | None) -> list[str]:

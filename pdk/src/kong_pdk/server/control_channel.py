@@ -37,6 +37,8 @@ PING = "ping"
 """Notification of the master, which a worker answers by PONG."""
 PONG = "pong"
 """Notification of a worker that is alive."""
+BLOCKS = "blocks"
+"""Notification that a plugin's handler of a phase holds the loop: the next workers run it on threads."""
 WORKERS = "workers"
 """Request for a :class:`~kong_pdk.server.instance_store.WorkerState` of each worker that serves."""
 

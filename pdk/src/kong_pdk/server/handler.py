@@ -9,17 +9,18 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator
+from contextvars import Context
 from types import BuiltinFunctionType, FunctionType, MethodType
 
 from kong_pdk.error_page import UNEXPECTED, error_page
+from kong_pdk.errors import UnknownFunctionError
 from kong_pdk.exception_text import describe, log_text, traceback_line
 from kong_pdk.logs import report
 from kong_pdk.metrics.counter_layout import ABORTED, ERROR, EXIT, OK
 from kong_pdk.metrics.recorder import recorder_of
 from kong_pdk.protocol import PHASES
-from kong_pdk.server.bridge import Bridge, Channel, EventEnded
+from kong_pdk.server.bridge import Bridge, Channel, EventEnded, Unanswered
 from kong_pdk.server.instances import Instance
-from kong_pdk.wire.wire_errors import UnknownMethod
 
 _log = logging.getLogger(__name__)
 _TRIES = 3  # where an exception from outside interrupts the answer, of a gevent timer that the handler left running
@@ -29,56 +30,80 @@ class HandlerError(Exception):
     """A handler cannot be run, or returned before its work was done."""
 
 
-def run_handler(instance: Instance, phase: str, channel: Channel) -> bool:
-    """Run the handler of a phase, and answer with status 500 where it fails.
+def run_handler(instance: Instance, channel: Channel) -> bool:
+    """Run the handler of an event's phase, and answer with status 500 where it fails.
 
     :return: whether Kong still waits for the end of the event; False after an exit or a refused call.
     """
     try:
-        return _run(instance, phase, channel)
+        return _run(instance, channel)
     except BaseException as error:  # noqa: BLE001  # raised between the handler's end and the answer
         report(
             _log, logging.ERROR, "%s: %s ends with a failure: %s was raised after the handler, for example by a timer "
-            "that it left running (%s)", instance.plugin.name, phase, describe(error), instance.plugin.file,
+            "that it left running (%s)", instance.plugin.name, channel.phase, describe(error), instance.plugin.file,
         )  # fmt: skip
-        return fail(channel, phase)
+        return fail(channel)
 
 
-def _run(instance: Instance, phase: str, channel: Channel) -> bool:
+def _run(instance: Instance, channel: Channel) -> bool:
     recorder = recorder_of(instance.plugin.name)
-    bridge = Bridge(channel, phase, instance.plugin.lua_style, recorder is not None)
-    started = time.perf_counter()
-    error = _call(instance, phase, bridge)
-    seconds = time.perf_counter() - started
+    bridge = Bridge(channel, instance.plugin.lua_style, recorder is not None)
+    is_timed = recorder is not None or _log.isEnabledFor(logging.DEBUG)
+    started = time.perf_counter() if is_timed else 0.0
+    # A context of its own: what a handler puts into a context variable is not there in the next event.
+    error = Context().run(call_handler, instance, channel.phase, bridge)
+    if is_timed:
+        seconds = time.perf_counter() - started
+        if recorder is not None:
+            outcome = OK if error is None and not bridge.ended else _outcome(bridge, error)
+            recorder.add((channel.phase, outcome, seconds, bridge.waited, bridge.calls or ()))
+        report(_log, logging.DEBUG, "%s %s, %.3f ms", instance.plugin.name, channel.phase, seconds * 1000)
+    if error is None and not bridge.is_ended:
+        return True
+    return _answer(instance, channel, bridge, error)
+
+
+def _answer(instance: Instance, channel: Channel, bridge: Bridge, error: BaseException | None) -> bool:
+    """Answer an event whose handler did not simply return."""
     if channel.interrupted and not bridge.ended and (error is None or isinstance(error, EventEnded)):
         error = HandlerError("an exception interrupted a PDK call before its answer, and the handler went on")
-    if recorder is not None:
-        outcome = OK if error is None and not bridge.ended else _outcome(bridge, error)
-        recorder.add((phase, outcome, seconds, bridge.waited, bridge.calls or ()))
-    if _log.isEnabledFor(logging.DEBUG):
-        report(_log, logging.DEBUG, "%s %s, %.3f ms", instance.plugin.name, phase, seconds * 1000)
-    if channel.unanswered is not None:
-        where = f" ({_place(instance, phase, error)})" if error is not None else ""
-        report(_log, logging.ERROR, "%s: %s%s", instance.plugin.name, channel.unanswered, where)
+    unanswered = channel.unanswered
+    if unanswered is not None:
+        _log_unanswered(instance, channel.phase, unanswered, error)
     if error is None:
         return not bridge.ended  # a bare except in the handler can swallow EventEnded
     if isinstance(error, EventEnded):
         return False
-    _log_error(instance, phase, error)
-    return phase == "log" if bridge.ended else fail(channel, phase)
+    _log_error(instance, channel.phase, error)
+    if bridge.ended:
+        return channel.phase == "log"
+    waits = fail(channel)
+    if unanswered is None and channel.unanswered is not None:  # Kong had refused a call before
+        _log_unanswered(instance, channel.phase, channel.unanswered, None)
+    return waits
 
 
-def _call(instance: Instance, phase: str, bridge: Bridge) -> BaseException | None:
+def _log_unanswered(instance: Instance, phase: str, unanswered: Unanswered, error: BaseException | None) -> None:
+    place = unanswered.place or (_place(instance, phase, error) if error is not None else "")
+    report(_log, logging.ERROR, "%s: %s%s", instance.plugin.name, unanswered.text, f" ({place})" if place else "")
+
+
+def call_handler(instance: Instance, phase: str, bridge: Bridge) -> BaseException | None:
     """Run the handler, and give the exception that it raised."""
     try:
-        with instance.in_use() as author_object:
-            handler = getattr(author_object, phase, None) if phase in PHASES else None
+        used = instance if instance.life.begin() else instance.begin_again()
+        try:
+            handler = getattr(used.handler, phase, None) if phase in PHASES else None
             if handler is None:
                 raise HandlerError(
                     f"Kong sends {phase or 'no phase'}, for which the plugin's class has no method; restart Kong, or "
                     "run `kong reload`, so that it learns the phases of the plugin"
                 )
-            _check_is_done(phase, handler(bridge.kong))
+            result = handler(bridge.kong)
+            if result is not None:
+                _check_is_done(phase, result)
+        finally:
+            used.life.done()
     except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
         return error
     finally:
@@ -102,7 +127,7 @@ def _check_is_done(phase: str, result: object) -> None:
 
     :raises HandlerError: the work is not started, or still under way: its decision would come too late.
     """
-    if result is None or isinstance(result, (str, bytes, int, float, list, tuple, dict)):
+    if isinstance(result, (str, bytes, int, float, list, tuple, dict)):
         return
     kind, hint = _unfinished(result)
     if not kind:
@@ -137,30 +162,31 @@ def _outcome(bridge: Bridge, error: BaseException | None) -> int:
     return EXIT if bridge.exited else ABORTED
 
 
-def failure_method(phase: str) -> str:
+def failure_function(phase: str) -> str:
     """Give the name of the PDK function that ends a request with status 500 in a phase."""
     return "kong.response.exit" if phase in ("certificate", "preread") else "kong.response.error"
 
 
-def answer_failure(channel: Channel, phase: str) -> None:
+def _answer_failure(channel: Channel) -> None:
     """End the request with status 500 and Kong's own error page.
 
     In ``certificate`` Kong refuses the call, which makes the handshake fail; in ``preread`` the call ends the stream.
 
     :raises EventEnded: always.
     """
-    with contextlib.suppress(UnknownMethod):
-        channel.leave(failure_method(phase), [500])
+    plans = channel.plans
+    with contextlib.suppress(UnknownFunctionError):
+        channel.leave(plans[failure_function(channel.phase)].encode([500]))
         raise EventEnded
     # A stock interface of ProtoBuf:1 does not have kong.response.error, so the page is written here.
-    accept, _ = channel.call("kong.request.get_header", ["accept"])
-    request_id, _ = channel.call("kong.nginx.get_var", ["kong_request_id"])
+    asked = {"kong.request.get_header": "accept", "kong.nginx.get_var": "kong_request_id"}
+    accept, request_id = (channel.call(plans[name], plans[name].bytes_of((arg,)))[0] for name, arg in asked.items())
     content_type, body = error_page(accept, UNEXPECTED, request_id)
-    channel.leave("kong.response.exit", [500, body, {"content-type": content_type}])
+    channel.leave(plans["kong.response.exit"].encode([500, body, {"content-type": content_type}]))
     raise EventEnded
 
 
-def fail(channel: Channel, phase: str) -> bool:
+def fail(channel: Channel) -> bool:
     """Answer an event whose handler has failed, so that the request ends with status 500. Logs nothing.
 
     :return: whether Kong still waits for the end of the event.
@@ -168,9 +194,9 @@ def fail(channel: Channel, phase: str) -> bool:
     for _ in range(_TRIES):
         try:
             channel.recover()
-            if phase == "log":  # the client has its answer, and Kong refuses the call in this phase
+            if channel.phase == "log":  # the client has its answer, and Kong refuses the call in this phase
                 return True
-            answer_failure(channel, phase)
+            _answer_failure(channel)
         except EventEnded:  # noqa: PERF203
             return False
         except BaseException:  # noqa: BLE001  # of a gevent timer that the handler left running, for example

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from kong_pdk.logs import Once
@@ -63,41 +62,17 @@ class Instance:
     def __post_init__(self) -> None:
         self.used_at = time.monotonic()
 
-    def in_use(self) -> Use:
-        """Give the context in which a handler runs: ``with instance.in_use() as handler: handler.access(kong)``."""
-        return Use(self)
+    def begin_again(self) -> Instance:
+        """Make an instance for a single event, because this one has ended since the event came.
 
-    def again(self) -> Instance:
-        """Make an instance for a single event, because this one has ended since the event came."""
+        :return: the instance, whose life has begun, and ends with this event.
+        :raises Exception: from the plugin's ``__init__``.
+        """
         handler = _make_handler(self.plugin, self.config)
         life = self.life.successor(handler)
+        life.begin()
+        life.end()
         return Instance(self.id, self.plugin, self.config, self.internal, handler, self.digest, life, self.size)
-
-
-class Use:
-    """A run of a handler: the author's object is not closed before its end."""
-
-    __slots__ = ("_instance",)
-
-    def __init__(self, instance: Instance) -> None:
-        """:param instance: may end at any time."""
-        self._instance = instance
-
-    def __enter__(self) -> Any:
-        """Give the author's object.
-
-        :raises Exception: from its ``__init__``, where a new object is made for this event.
-        """
-        if not self._instance.life.begin():
-            self._instance = self._instance.again()
-            self._instance.life.begin()
-            self._instance.life.end()
-        return self._instance.handler
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._instance.life.done()
 
 
 class _Parsed(NamedTuple):
@@ -152,15 +127,21 @@ class Instances:
         self._discard_idle()
         return instance
 
+    def ready(self, id: int) -> Instance | None:
+        """Find the instance of an event, if it is made in this process. Never blocks."""
+        instance = self._instances.get(id)
+        if instance is not None:
+            instance.used_at = time.monotonic()
+        return instance
+
     def get(self, id: int) -> Instance | None:
         """Find the instance of an event; make it where only another process of the server has it.
 
         :return: None where the id is unknown.
         :raises Exception: as :meth:`start`.
         """
-        instance = self._instances.get(id)
+        instance = self.ready(id)
         if instance is not None:
-            instance.used_at = time.monotonic()
             return instance
         content = self._store.find(id)
         if content is None:

@@ -17,8 +17,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from kong_pdk.logs import NOTICE
-from kong_pdk.mode import Mode
-from kong_pdk.server import control_channel, engine
+from kong_pdk.mode import GEVENT, LOOP, Mode
+from kong_pdk.server import control_channel
 from kong_pdk.server.fork_hooks import STOP_SIGNALS, blocked_signals
 from kong_pdk.server.instance_store import Content, InstanceTable, WorkerState
 from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
@@ -205,6 +205,7 @@ class Master:
         self._kill_at: float | None = None
         self._published = False
         self._instances = InstanceTable()
+        self._blocking: set[tuple[str, str]] = set()
         self._ping_rounds: list[PingRound] = []
         self._logged: set[str] = set()
         self._workers: dict[int, WorkerProcess] = {}
@@ -222,7 +223,7 @@ class Master:
 
         :return: in the master the exit status, in a worker its sockets.
         """
-        engine.load_shared(self._mode.engine)
+        _load_shared(self._mode.engine)
         gc.collect()
         gc.freeze()
         self._install_signal_handlers()
@@ -308,7 +309,8 @@ class Master:
             if other != slot:
                 reader.close()
         outboxes = [writer for _, writer in self._inboxes]
-        return WorkerSockets(slot, control, self._listeners.sockets, self._inboxes[slot][0], outboxes)
+        inbox = self._inboxes[slot][0]
+        return WorkerSockets(slot, control, self._listeners.sockets, inbox, outboxes, sorted(self._blocking))
 
     def _reap(self) -> None:
         for worker in list(self._workers.values()):
@@ -420,6 +422,8 @@ class Master:
             for other in self._workers.values():
                 if other is not worker:
                     self._send(other, encode_notification(control_channel.CLOSE, message.args))
+        elif message.label == control_channel.BLOCKS:
+            self._blocking.add((message.args[0], message.args[1]))
         elif message.label == control_channel.PONG:
             for each in self._ping_rounds:
                 each.answered(worker)
@@ -471,3 +475,16 @@ class Master:
         except ListenError as error:
             _log.error("%s", error)
             self._stop(1)
+
+
+def _load_shared(engine: str) -> None:
+    """Import modules that all workers share.
+
+    For gevent these are fewer: modules that make locks or queues of Python are imported after gevent has replaced them.
+    """
+    import kong_pdk.wire.protobuf_codec
+
+    if engine != GEVENT:
+        import kong_pdk.server.server
+    if engine == LOOP:
+        import kong_pdk.server.engines.greenlets  # noqa: F401

@@ -1,73 +1,131 @@
-"""The plugin server: accepts connections, serves each on a thread, and drains its events when it stops."""
+"""The plugin server: its connections, the engines that run its events, and its end, which waits for open events."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-import selectors
+import math
+import os
+import select
 import signal
 import socket
-import threading
 import time
-from collections import deque
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
+from kong_pdk.logs import NOTICE, report
+from kong_pdk.mode import GEVENT, LOOP, THREADS
 from kong_pdk.plugin import Plugin
-from kong_pdk.server import protobuf
-from kong_pdk.server.activity import Activity
+from kong_pdk.server.connection import Connection, ConnectionClosed
+from kong_pdk.server.engines import Engine
+from kong_pdk.server.engines.greenlets import Greenlets
+from kong_pdk.server.engines.threads import ThreadPool
 from kong_pdk.server.fork_hooks import STOP_SIGNALS
 from kong_pdk.server.instance_store import InstanceStore
-from kong_pdk.server.instances import Instances
-from kong_pdk.server.msgpack import MsgpackServer
+from kong_pdk.server.instances import Instance, InstanceError, Instances
+from kong_pdk.server.loop import EpollLoop, Loop
+from kong_pdk.server.protocols import SNIFFED, Serving, is_msgpack
+from kong_pdk.server.protocols.msgpack import MsgpackServer
+from kong_pdk.server.protocols.protobuf import ProtobufServer
 from kong_pdk.server.step_forwarding import Peers
+from kong_pdk.server.watchdog import Watchdog
+from kong_pdk.settings import BLOCKING_MILLISECONDS
 from kong_pdk.wire.interface import STOCK, Interface
 
 _log = logging.getLogger(__name__)
 _WAKES = 4096
-_SNIFF = 4  # bytes that tell the protocols apart
+_LONGEST_SLEEP = 3600.0
 _PAUSE_SECONDS = 0.1
+_SHORT_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 1.0
+_OWED_SECONDS = 0.005
 DRAIN_SECONDS = 3.0
 """How long open events may take once the server is told to stop."""
 
 
-class Server:
-    """Serves plugins on listening sockets. The first bytes of a connection tell which of the protocols it speaks."""
+class Engines(NamedTuple):
+    """How the events of a server wait."""
 
-    def __init__(
+    name: str
+    """``loop``, ``threads`` or ``gevent``, for which the process must be patched."""
+    blocking: Iterable[tuple[str, str]] = ()
+    """Plugins and phases that run on threads, since they would hold the loop."""
+    on_blocking: Callable[[str, str], object] = lambda plugin, phase: None
+    """Called with another one that does."""
+
+
+DEFAULT = Engines(THREADS)
+
+
+class Server(Serving):
+    """Serves plugins on listening sockets.
+
+    The thread that calls :meth:`run` takes signals and looks after the instances; the loop has a thread of its own.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917
         self,
         plugins: Iterable[Plugin],
         listening: Iterable[socket.socket],
         store: InstanceStore | None = None,
         peers: Peers | None = None,
         interface: Interface = STOCK,
+        engines: Engines = DEFAULT,
     ) -> None:
         """:param store: shared by the workers of a server; None for a server with a single process.
 
         :param peers: the other workers; None where there are none.
         :param interface: the methods that Kong has over ProtoBuf:1.
+        :param engines: how events wait.
         """
-        self._interface = interface
         self.instances = Instances(plugins, store, self._wake)
         self.is_idle = True
         """Whether all handlers had ended when :meth:`run` returned."""
-        self._activity = Activity()
-        self._msgpack = MsgpackServer(self.instances, self._activity, peers)
+        self.running: set[object] = set()
+        self._blocking = set(engines.blocking)
+        self._on_blocking = engines.on_blocking
+        self._watchdog: Watchdog | None = None
+        self._open(engines.name)
+        self._protobuf = ProtobufServer(self, interface)
+        self._msgpack = MsgpackServer(self, peers)
         self._listening = list(listening)
         self._peers = peers
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_writer.setblocking(False)
-        self._accepts = False
-        self._accepts_from: float | None = None
-        """When connections are accepted again after threads or file descriptors ran out; None while all is well."""
         self._is_short = False
-        self._waiting: deque[socket.socket] = deque()
-        """Accepted connections for which no thread could be started yet."""
-        self._connections: set[socket.socket] = set()
-        self._connections_of_kong: set[socket.socket] = set()
+        self._look_at = math.inf
+        self._connections_of_kong: set[Connection] = set()
         self._told_to_stop = False
         self._takes_signals = False
-        self._stopping = False
+        self.is_stopping = False
+        self._patience = BLOCKING_MILLISECONDS.read(os.environ) / 1000
+
+    def _open(self, engine: str) -> None:
+        """Make the loop and the engines."""
+        self.loop: Loop
+        self._pool: Engine = ThreadPool()
+        self.helpers: Engine = ThreadPool()
+        self._greenlets: Greenlets | None = None
+        if engine == GEVENT:
+            from kong_pdk.server.engines.gevent import GeventLoop
+
+            self.loop = GeventLoop()
+            self._greenlets = self._pool = self.helpers = Greenlets(self.loop)
+        else:
+            self.loop = EpollLoop()
+            if engine == LOOP:
+                self._greenlets = Greenlets(self.loop)
+
+    def engine_of(self, instance: Instance, phase: str) -> Engine:
+        """See :class:`Serving`."""
+        if self._greenlets is None or (instance.plugin.name, phase) in self._blocking:
+            return self._pool
+        return self._greenlets
+
+    @property
+    def _engines(self) -> list[Engine]:
+        return [self._pool, self.helpers, *([self._greenlets] if self._greenlets else [])]
 
     def stop(self) -> None:
         """Make :meth:`run` return. Signal handlers and other threads may call it, more than once."""
@@ -82,7 +140,7 @@ class Server:
         """Make :meth:`run` return at ``STOP_SIGNALS``.
 
         A signal also wakes the selector of :meth:`run`: otherwise a signal just before ``select`` would have no effect
-        until the next connection.
+        until the next event.
 
         :return: the signal handlers before this call.
         """
@@ -92,7 +150,8 @@ class Server:
 
     def sockets(self) -> list[socket.socket]:
         """List the open sockets, which a forked child must not keep: Kong must see when this process closes them."""
-        held = [*self._listening, *self._connections, self._wake_reader, self._wake_writer]
+        connections = [connection.socket for connection in list(self.loop.connections.values())]
+        held = [*self._listening, *connections, self._wake_reader, self._wake_writer, *self.loop.sockets()]
         return held + (self._peers.sockets() if self._peers else [])
 
     def run(self) -> bool:
@@ -100,146 +159,197 @@ class Server:
 
         :return: whether all events have ended.
         """
+        for listening in self._listening:
+            listening.setblocking(False)
+        self._listen()
         if self._peers is not None:
-            threading.Thread(target=self._serve_peers, args=(self._peers,), name="peers", daemon=True).start()
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._wake_reader, selectors.EVENT_READ)
-            for listening in self._listening:
-                listening.setblocking(False)
-            while not self._serve_ready(selector):
-                pass
-        self._close()
-        self._stopping = True
+            self.loop.watch(self._peers.inbox.fileno(), self._accept_from_peer)
+        self.loop.start()
+        if self._greenlets is not None and isinstance(self.loop, EpollLoop):
+            self._watchdog = Watchdog(self.loop)
+        while not self._told_to_stop:
+            self._sleep(min(self.instances.look_after(), self._watch()))
+        if self._takes_signals:
+            signal.set_wakeup_fd(-1)
+        self.is_stopping = True
+        self.loop.call(self._close_listening)
+        self.loop.call(self._refuse_waiting)
         self._abandon_if_alone()
-        self.is_idle = self._activity.wait_idle(DRAIN_SECONDS)
+        deadline = time.monotonic() + DRAIN_SECONDS
+        # An event is over for Kong when it has answered the last calls of the handler, too.
+        while (self.running or self.loop.owed) and (left := deadline - time.monotonic()) > 0:
+            self._sleep(left if self.running else min(left, _OWED_SECONDS))
+        self.is_idle = not self.running
         if not self.is_idle:
             _log.warning("stopped with handlers still running after %g seconds", DRAIN_SECONDS)
+        self._close()
         return self.is_idle
 
-    def _abandon_if_alone(self) -> None:
-        """End handlers that wait for Kong, once the server is stopping and Kong has closed all connections."""
-        if not self._stopping:
-            return
-        if self._peers is not None and not self._connections_of_kong:
-            self._peers.close_idle()
-        if not self._connections:
-            self._msgpack.abandon_events()
+    def _sleep(self, seconds: float) -> None:
+        """Wait until something happens: a stop, an instance that is due, the last event's end; or until the time is up.
 
-    def _serve_ready(self, selector: selectors.BaseSelector) -> bool:
-        pause = self.instances.look_after()
-        self._begin_waiting()
-        if self._accepts_from is not None:
-            pause = min(pause, max(self._accepts_from - time.monotonic(), 0.0))
-        self._listen(selector, self._accepts_from is None)
-        for key, _ in selector.select(pause):
-            if key.fileobj is self._wake_reader:
-                self._wake_reader.recv(_WAKES)
-                if self._told_to_stop:
-                    return True
-                continue  # a signal of the plugin, a signal whose handler runs next, or an instance that is due
-            key.data(key.fileobj)
-        return False
+        Signals of the plugin, and signals whose handlers run next, end it as well.
+        """
+        poll = select.poll()
+        poll.register(self._wake_reader, select.POLLIN)
+        if poll.poll(min(seconds, _LONGEST_SLEEP) * 1000):
+            self._wake_reader.recv(_WAKES)
 
-    def _listen(self, selector: selectors.BaseSelector, accepts: bool) -> None:
-        """Start or stop accepting connections; those that this worker does not accept wait in the backlog."""
-        if accepts == self._accepts:
-            return
-        self._accepts = accepts
+    # Connections
+
+    def _listen(self) -> None:
+        """Accept connections; those that this worker does not accept wait in the backlog."""
+        if not self.is_stopping:
+            for listening in self._listening:
+                self.loop.watch(listening.fileno(), functools.partial(self._accept, listening))
+
+    def _close_listening(self) -> None:
         for listening in self._listening:
-            if accepts:
-                selector.register(listening, selectors.EVENT_READ, self._accept)
-            else:
-                selector.unregister(listening)
+            self.loop.unwatch(listening.fileno())
+            listening.close()
+
+    def _refuse_waiting(self) -> None:
+        for engine in self._engines:
+            engine.refuse_waiting()
 
     def _accept(self, listening: socket.socket) -> None:
         try:
-            connection, _ = listening.accept()
+            accepted, _ = listening.accept()
         except BlockingIOError:  # another worker has it
             return
         except OSError as error:  # out of file descriptors: connections stay in the backlog
-            self._pause("cannot accept a connection: %s", error.strerror)
+            if not self._is_short:
+                _log.error("cannot accept a connection: %s", error.strerror)
+            self._is_short = True
+            for each in self._listening:
+                self.loop.unwatch(each.fileno())
+            self.loop.call_later(_PAUSE_SECONDS, self._listen)
             return
-        self._connections_of_kong.add(connection)
-        self._begin(connection)
-
-    def _serve_peers(self, peers: Peers) -> None:
-        """Serve the connections of other workers, also while the server is stopping."""
-        while (connection := peers.receive()) is not None:
-            self._begin(connection)
-
-    def _begin(self, connection: socket.socket) -> None:
-        connection.setblocking(True)
-        self._connections.add(connection)
-        if not self._start_thread(connection):
-            self._waiting.append(connection)
-            self._wake()  # this may be the thread of _serve_peers
-
-    def _start_thread(self, connection: socket.socket) -> bool:
-        try:
-            threading.Thread(target=self._serve, args=(connection,), name="connection", daemon=True).start()
-        except RuntimeError as error:
-            self._pause("connections wait for a thread: %s", error)
-            return False
         self._is_short = False
-        return True
+        self._begin(accepted, True)
 
-    def _pause(self, text: str, why: object) -> None:
-        """Accept no connections for a moment, and log it the first time."""
-        if not self._is_short:
-            _log.error(text, why)
-        self._is_short = True
-        self._accepts_from = time.monotonic() + _PAUSE_SECONDS
+    def _accept_from_peer(self) -> None:
+        assert self._peers is not None
+        accepted = self._peers.receive()
+        if accepted is not None:
+            self._begin(accepted, False)
 
-    def _begin_waiting(self) -> None:
-        """Serve the waiting connections once the pause is over, and accept again if a thread starts for each."""
-        if self._accepts_from is not None and time.monotonic() < self._accepts_from:
-            return
-        while self._waiting:
-            connection = self._waiting.popleft()
-            if not self._start_thread(connection):
-                self._waiting.appendleft(connection)
-                return
-        self._accepts_from = None
+    def _begin(self, accepted: socket.socket, is_of_kong: bool) -> None:
+        accepted.setblocking(True)
+        connection = Connection(accepted)
+        if is_of_kong:
+            self._connections_of_kong.add(connection)
+        connection.on_readable = lambda: self._sniff(connection)
+        self.loop.adopt(connection)
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _sniff(self, connection: Connection) -> None:
+        """Read the first bytes, which tell the protocol."""
         try:
-            received = b""
-            while len(received) < _SNIFF:
-                data = connection.recv(_SNIFF - len(received))
-                if not data:
-                    return
-                received += data
-            if _is_msgpack(received):
-                self._msgpack.serve(connection, received)
-            else:
-                protobuf.serve(connection, received, self.instances, self._activity, self._interface)
-        except OSError:
-            pass  # the peer is gone
-        except Exception:  # noqa: BLE001  # other connections must go on
-            _log.exception("a connection ended by a defect of the plugin server")
-        finally:
-            self._forget(connection)
+            received = connection.peek()
+        except ConnectionClosed:
+            self.forget(connection)
+            return
+        if len(received) < SNIFFED:
+            self.loop.keep(connection)
+            return
+        protocol = self._msgpack if is_msgpack(received) else self._protobuf
+        protocol.serve(connection)
+        connection.on_readable()
 
-    def _forget(self, connection: socket.socket) -> None:
-        self._connections.discard(connection)
+    def forget(self, connection: Connection) -> None:
+        """See :class:`Serving`."""
         self._connections_of_kong.discard(connection)
-        connection.close()
+        self.loop.forget(connection)
         self._abandon_if_alone()
 
+    def _abandon_if_alone(self) -> None:
+        """End handlers that wait for Kong, once the server is stopping and Kong has closed all connections."""
+        if not self.is_stopping:
+            return
+        if self._peers is not None and not self._connections_of_kong:
+            self._peers.close_idle()
+        if not self.loop.connections:
+            self._msgpack.events.abandon_all()
+
     def _close(self) -> None:
-        if self._takes_signals:
-            signal.set_wakeup_fd(-1)
+        if self._watchdog is not None:
+            self._watchdog.close()
+        self.loop.stop()
+        for connection in list(self.loop.connections.values()):
+            connection.close()
         for each in [*self._listening, self._wake_reader, self._wake_writer]:
             each.close()
-        while self._waiting:
-            self._forget(self._waiting.popleft())
 
+    # A handler that holds the loop
 
-def _is_msgpack(start: bytes) -> bool:
-    """Tell a MessagePack-RPC request from the length of a frame of ProtoBuf:1.
+    def _watch(self) -> float:
+        """Look whether a handler holds the loop; give the seconds until the next look."""
+        if self._watchdog is None:
+            return math.inf
+        if self._watchdog.look():
+            self._replace_loop(self._watchdog)
+        if not self._watchdog.is_quiet:
+            return self._patience
+        self._watchdog.loop.on_turn = self._wake
+        return math.inf
 
-    A request is an array of four elements (0x94) that begins with 0. An id follows: one byte up to 0x7f and then the
-    first byte of a string (from 0xa0 on), or several bytes, the first of them from 0xcc on. Read as the length of a
-    frame, these bytes mean 13 MB or more.
-    """
-    return start[:2] == b"\x94\x00" and (start[2] >= 0xCC or start[3] >= 0xA0)
+    def _replace_loop(self, watchdog: Watchdog) -> None:
+        """Let another loop serve the other connections, and run what holds this one on threads from now on."""
+        holder = watchdog.holder()
+        if holder is None:
+            return
+        phase = holder.instance.plugin.name, holder.phase
+        if phase not in self._blocking:
+            self._blocking.add(phase)
+            with contextlib.suppress(InstanceError):  # the master is gone, and this process ends soon
+                self._on_blocking(*phase)
+            report(
+                _log, NOTICE, "%s: %s waits or computes for more than %g ms (%s): it runs on threads from now "
+                'on, as engine = "threads" in the module lets it from the start', *phase, self._patience * 1000,
+                holder.place,
+            )  # fmt: skip
+        held, greenlets = watchdog.loop, self._greenlets
+        assert greenlets is not None
+        successor = EpollLoop()
+        successor.connections = held.connections
+        try:
+            successor.start()
+        except RuntimeError as error:
+            _log.error("no other loop can be started: %s", error)
+            return
+        self._greenlets = Greenlets(successor)
+        self.loop = successor
+        held.replace_by(successor, lambda: greenlets.is_idle)
+        greenlets.give_waiting(self._greenlets)
+        self._look_at = math.inf
+        successor.call(self.look_soon)
+        watchdog.close()
+        self._watchdog = Watchdog(successor)
+
+    # Events
+
+    def ended(self, call: object) -> None:
+        """See :class:`Serving`."""
+        self.running.discard(call)
+        if self.is_stopping and not self.running:
+            self._wake()
+
+    def look_soon(self) -> None:
+        """See :class:`Serving`."""
+        is_full = any(engine.is_full for engine in self._engines)
+        now = time.monotonic()
+        due = now + (_SHORT_LOOK_SECONDS if is_full else _LOOK_SECONDS)
+        if due < self._look_at:
+            self._look_at = due
+            self.loop.call_later(due - now, self._look)
+
+    def _look(self) -> None:
+        """Look after what waits for room, or for Kong."""
+        self._look_at = math.inf
+        for engine in self._engines:
+            if engine.is_full:
+                self._msgpack.events.abandon_oldest()
+                engine.look_after()
+        self._msgpack.events.expire()
+        if len(self._msgpack.events) or any(engine.is_full for engine in self._engines):
+            self.look_soon()

@@ -25,22 +25,23 @@ _END_SECONDS = 3.0  # for close() of instances and the functions that plugins re
 _CLOSE_SECONDS = 1.5  # of these, at most, for close() of instances
 
 
-def serve_alone(plugin: Plugin, paths: list[Path], queue_size: int = QUEUE_SIZE) -> int:
+def serve_alone(plugin: Plugin, paths: list[Path], engine: str, queue_size: int = QUEUE_SIZE) -> int:
     """Serve a plugin that this process has loaded, without workers.
 
     :param paths: the sockets to listen on.
+    :param engine: ``loop`` or ``threads``.
     :param queue_size: how many connections may wait to be accepted.
     :return: the exit status.
     """
     from kong_pdk.interface_file import interface
     from kong_pdk.server.fork_hooks import detach_children
     from kong_pdk.server.parent_process import watch_parent
-    from kong_pdk.server.server import Server
+    from kong_pdk.server.server import Engines, Server
 
     logs.restore()
     try:
         with Listeners(paths, queue_size) as listeners:
-            server = Server([plugin], listeners.sockets, interface=interface())
+            server = Server([plugin], listeners.sockets, interface=interface(), engines=Engines(engine))
             detach_children(server.sockets, server.stop_at_signals())
             watch_parent(server.stop)
             listeners.publish()

@@ -65,16 +65,15 @@ class Peers:
         return [self.inbox, *self._outboxes, *(each for idle in self._idle.values() for each in idle)]
 
     def receive(self) -> socket.socket | None:
-        """Wait for a connection in the inbox; None where the inbox is closed."""
+        """Take a connection from the inbox; None where there is none."""
         try:
-            while True:
-                _, descriptors, _, _ = socket.recv_fds(self.inbox, 1, 1)
-                # Empty where this process had no free descriptor: the kernel closed it, and the sender sees that.
-                if descriptors:
-                    os.set_inheritable(descriptors[0], False)
-                    return socket.socket(fileno=descriptors[0])
+            _, descriptors, _, _ = socket.recv_fds(self.inbox, 1, 1, socket.MSG_DONTWAIT)
         except OSError:
             return None
+        if not descriptors:  # this process had no free descriptor: the kernel closed it, and the sender sees that
+            return None
+        os.set_inheritable(descriptors[0], False)
+        return socket.socket(fileno=descriptors[0])
 
     def relay(self, event_id: int, request: bytes) -> bytes:
         """Send a request to the worker of an event, and return the response.

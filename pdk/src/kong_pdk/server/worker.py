@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from kong_pdk import logs
 from kong_pdk.metrics.recorder import record_worker, write_all
-from kong_pdk.mode import Mode
+from kong_pdk.mode import GEVENT, Mode
 from kong_pdk.plugin import Plugin
-from kong_pdk.server import engine
 from kong_pdk.server.fork_hooks import STOP_SIGNALS, detach_children
 
 if TYPE_CHECKING:
@@ -77,6 +76,8 @@ class WorkerSockets:
     """Receives connections of other workers (see :mod:`kong_pdk.server.step_forwarding`)."""
     outboxes: list[socket.socket]
     """Lead to the inboxes of all workers, by number."""
+    blocking: list[tuple[str, str]] = field(default_factory=list)
+    """Plugins and phases that have held the loop of earlier workers."""
 
     def reopen(self) -> None:
         """Wrap the descriptors in new socket objects: gevent has replaced Python's socket class since the fork."""
@@ -110,12 +111,15 @@ def work(sockets: WorkerSockets, mode: Mode, load: Load, metrics: Path | None, i
     :param interface: the methods that Kong has over ProtoBuf:1.
     :return: the server, which has stopped; None where no plugin could be loaded.
     """
-    engine.start(mode.engine)
+    if mode.engine == GEVENT:
+        from kong_pdk.server.engines import gevent
+
+        gevent.patch()
     sockets.reopen()
     if mode.workers > 1:
         logs.name_worker(sockets.slot + 1)
-    from kong_pdk.server.control_channel import FAILED, READY, ControlChannel
-    from kong_pdk.server.server import Server
+    from kong_pdk.server.control_channel import BLOCKS, FAILED, READY, ControlChannel
+    from kong_pdk.server.server import Engines, Server
 
     open_sockets: list[Callable[[], list[socket.socket]]] = [sockets.all]
     handlers: dict[signal.Signals, Any] = dict.fromkeys(STOP_SIGNALS, signal.SIG_DFL)
@@ -139,7 +143,8 @@ def work(sockets: WorkerSockets, mode: Mode, load: Load, metrics: Path | None, i
         return None
     if metrics is not None:
         record_worker(metrics, {plugin.name: plugin.phases for plugin in loaded.plugins}, sockets.slot, os.getppid())
-    server = Server(loaded.plugins, sockets.listening, channel, sockets.peers(), interface)
+    engines = Engines(mode.engine, sockets.blocking, lambda plugin, phase: channel.tell(BLOCKS, [plugin, phase]))
+    server = Server(loaded.plugins, sockets.listening, channel, sockets.peers(), interface, engines)
     servers.append(server)
     open_sockets.append(server.sockets)
     handlers.update(server.stop_at_signals())

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import msgpack
 
-from kong_pdk.wire.wire_errors import WireError
+from kong_pdk.wire.wire_errors import ArgumentError, WireError, too_deep
 
 MAX_MESSAGE = 256 * 1024 * 1024
 """Bytes of a message; a longer message means that the peer speaks another protocol."""
@@ -57,6 +57,13 @@ class Notification:
 
 
 Message: TypeAlias = Request | Response | Notification
+
+
+_RESPONSE = b"\x94\x01"  # an array of four, 1
+_NO_ERROR_AND_DATA = b"\xc0\x82\xa4Data"  # nil, a map of two, "Data"
+_EVENT_ID = b"\xa7EventId"
+HANDLER_END = b"\xa3ret"
+"""The data of the output of a handler that has returned."""
 
 
 def step_method(method: str) -> str:
@@ -127,6 +134,33 @@ def encode_response(id: int, error: object, result: object) -> bytes:
     :raises TypeError, ValueError, OverflowError: a value that MessagePack cannot carry.
     """
     return _pack([1, id, error, result])
+
+
+def encode_pdk_call(method: str, args: Sequence[object]) -> bytes:
+    """Encode a PDK call, the data of an event's output.
+
+    :raises ArgumentError: MessagePack cannot carry an argument, or the call is too long.
+    """
+    try:
+        packed = _pack({"Method": method, "Args": list(args)})
+    except RecursionError as error:
+        raise too_deep(method) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ArgumentError(f"{method}: an argument cannot be sent to Kong: {error}") from error
+    if len(packed) > MAX_MESSAGE:
+        size = f"the arguments are {len(packed)} bytes long, and at most {MAX_MESSAGE} can be sent"
+        raise ArgumentError(f"{method}: {size}")
+    return packed
+
+
+def encode_output(id: int, event_id: int, data: bytes) -> bytes:
+    """Encode the response to ``HandleEvent`` or a step: the handler's next PDK call, or its end.
+
+    :param id: the id of the request.
+    :param event_id: the id of the event.
+    :param data: a call of :func:`encode_pdk_call`, or :data:`HANDLER_END`.
+    """
+    return b"".join((_RESPONSE, _pack(id), _NO_ERROR_AND_DATA, data, _EVENT_ID, _pack(event_id)))
 
 
 def encode_notification(label: str, args: object) -> bytes:

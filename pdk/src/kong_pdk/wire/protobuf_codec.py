@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections import deque
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -21,6 +19,17 @@ MAX_FRAME = 256 * 1024 * 1024
 """Bytes of a message. A longer one means that the peer speaks another protocol: Kong's default limit is smaller."""
 
 _LENGTH = struct.Struct("=I")  # native byte order, as Kong writes it on the same machine
+PREFIX_SIZE = _LENGTH.size
+"""Bytes of the length before a message."""
+
+NO_MORE_CALLS = bytes(PREFIX_SIZE)
+"""The frame in the place of a method's name that ends the calls of an event."""
+
+_SEQUENCE = b"\x08"  # the tag of the field
+_EVENT = b"\xa2\x02"  # the tag of cmd_handle_event
+_MORE = 0x80
+_LONGEST_NUMBER = 11  # the tag, and ten bytes of seven bits each
+_MOST_KNOWN = 4096
 
 
 def frame(payload: bytes) -> bytes:
@@ -33,21 +42,13 @@ def frame(payload: bytes) -> bytes:
     return _LENGTH.pack(len(payload)) + payload
 
 
-def first_message(received: Sequence[bytes]) -> tuple[bytes, deque[bytes]] | None:
-    """Find the first message in received bytes, which are not changed.
+def frame_size(received: Sequence[bytes]) -> int:
+    """Give the size of the first frame in received bytes, with its length; 4 where its length is not complete.
 
-    :return: the message and the bytes behind it; None where the message is not complete.
     :raises WireError: the message is longer than :data:`MAX_FRAME`.
     """
-    total = sum(map(len, received))
-    if total < _LENGTH.size:
-        return None
-    head = received[0] if len(received[0]) >= _LENGTH.size else b"".join(islice(received, _LENGTH.size))
-    end = _LENGTH.size + _length(head)
-    if total < end:
-        return None
-    whole = received[0] if len(received) == 1 else b"".join(received)
-    return whole[_LENGTH.size : end], deque([whole[end:]] if total > end else [])
+    head = received[0] if len(received[0]) >= PREFIX_SIZE else b"".join(received)
+    return PREFIX_SIZE + (_length(head) if len(head) >= PREFIX_SIZE else 0)
 
 
 class Frames:
@@ -68,11 +69,11 @@ class Frames:
         """
         self._received += data
         messages: list[bytes] = []
-        while len(self._received) >= _LENGTH.size:
-            end = _LENGTH.size + _length(self._received)
+        while len(self._received) >= PREFIX_SIZE:
+            end = PREFIX_SIZE + _length(self._received)
             if len(self._received) < end:
                 break
-            messages.append(bytes(self._received[_LENGTH.size : end]))
+            messages.append(bytes(self._received[PREFIX_SIZE:end]))
             del self._received[:end]
         return messages
 
@@ -144,6 +145,59 @@ def decode_call(payload: bytes) -> tuple[int, Call]:
     else:
         call = calls.GetPluginNames()
     return message.sequence, call
+
+
+class EventCalls:
+    """Decodes the ``RpcCall`` of an event. A Kong sends the same ones but for the sequence number, so they are kept."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, calls.HandleEvent] = {}
+
+    def decode(self, payload: bytes) -> tuple[bytes, calls.HandleEvent] | None:
+        """Decode a call.
+
+        :return: the field of the sequence number as it came, and the event; None for any other call.
+        :raises WireError: the bytes are not an ``RpcCall``.
+        """
+        if payload[:1] == _SEQUENCE:  # Kong writes the two fields in any order
+            place = 1
+            while place < len(payload) and payload[place] >= _MORE:
+                place += 1
+            place += 1
+            sequence, rest = payload[:place], payload[place:]
+        else:
+            place = len(_EVENT) + 1 + payload[2] if payload[:2] == _EVENT and len(payload) > 2 else len(payload)
+            sequence, rest = payload[place:], payload[:place]
+        event = self._known.get(rest)
+        if event is not None and _is_number(sequence):
+            return sequence, event
+        number, call = decode_call(payload)
+        if not isinstance(call, calls.HandleEvent):
+            return None
+        exact = encode_return(number, None)
+        if exact == sequence:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[rest] = call
+        return exact, call
+
+
+def _is_number(field: bytes) -> bool:
+    """Whether bytes are a field with a sequence number, and nothing else."""
+    return (
+        field[:1] == _SEQUENCE
+        and 1 < len(field) <= _LONGEST_NUMBER
+        and field[-1] < _MORE
+        and (len(field) == 2 or min(field[1:-1]) >= _MORE)
+    )
+
+
+def event_end(sequence: bytes) -> bytes:
+    """Give the frames that end an event: no more calls, and its ``RpcReturn``.
+
+    :param sequence: the field of the sequence number, as it came: it has the same number in both messages.
+    """
+    return NO_MORE_CALLS + frame(sequence)
 
 
 def encode_return(sequence: int, answer: Answer) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 from kong_pdk.wire.messages import message_class
 from kong_pdk.wire.pdk_functions import Method
 from kong_pdk.wire.pdk_values import json_text
+from kong_pdk.wire.pdk_values.conversion import are_short_texts
 from kong_pdk.wire.pdk_values.protobuf_values import (
     DEEP,
     fill_list,
@@ -56,6 +57,47 @@ def encode_arguments(method: Method, args: Sequence[object]) -> bytes:
     if len(payload) > MAX_FRAME:
         raise ArgumentError(f"{name}: the arguments are {len(payload)} bytes long, and at most {MAX_FRAME} can be sent")
     return payload
+
+
+def encode_texts(method: Method, args: Sequence[Any]) -> bytes | None:
+    """Encode arguments that are short texts in ASCII, without the protobuf library, in the same bytes.
+
+    :return: None for other arguments, and for a message that does not take so many texts.
+    """
+    write = _WRITE_TEXTS.get(method.input)
+    if write is None or not are_short_texts(args):
+        return None
+    return write([value.encode() for value in args])
+
+
+def _write_string(texts: list[bytes]) -> bytes | None:
+    if len(texts) != 1:
+        return None
+    return _field(1, texts[0]) if texts[0] else b""
+
+
+def _write_kv(texts: list[bytes]) -> bytes | None:
+    if len(texts) != 2:
+        return None
+    return (_field(1, texts[0]) if texts[0] else b"") + _field(2, _field(3, texts[1]))
+
+
+def _write_list(texts: list[bytes]) -> bytes:
+    return b"".join([_field(1, _field(3, text)) for text in texts])
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """Write a field with a content of less than 128 bytes."""
+    return bytes((number << 3 | 2, len(content))) + content
+
+
+_WRITE_TEXTS: dict[str, Callable[[list[bytes]], bytes | None]] = {
+    "Empty": lambda texts: None if texts else b"",
+    "String": _write_string,
+    "ByteString": _write_string,
+    "KV": _write_kv,
+    "ListValue": _write_list,
+}
 
 
 def _carried(name: str, value: Any) -> Any:

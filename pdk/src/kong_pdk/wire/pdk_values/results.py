@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kong_pdk.wire.pdk_functions import Method
-from kong_pdk.wire.pdk_values.protobuf_results import RawBody
+from kong_pdk.wire.pdk_values.protobuf_results import RawBody, decode_result
 from kong_pdk.wire.pdk_values.protobuf_values import read_number
 
 HEADERS_OF = {
@@ -30,6 +30,8 @@ _NIL_WHEN_EMPTY = frozenset(
         "kong.service.set_upstream",
     }
 )
+_TEXT_TAGS = {"String": 0x0A, "Value": 0x1A}  # of the field with the text
+_TWO_BYTES = 128  # a length from this on takes two bytes
 # The lists of entities. An empty Lua table does not arrive as a list.
 _LISTS_OF_ENTITIES = ("destinations", "hosts", "methods", "paths", "protocols", "snis", "sources", "tags")
 
@@ -51,6 +53,31 @@ def from_protobuf(method: Method, value: Any) -> tuple[Any, str | None]:
         return None, None
     shape = _SHAPES.get(function)
     return (shape(value) if shape else value), None
+
+
+def protobuf_decoder(method: Method) -> Callable[[bytes], tuple[Any, str | None]]:
+    """Make the function that gives value and error of a call from the bytes of its result.
+
+    :return: a function, which raises WireError for bytes that are not such a message.
+    """
+    if method.output == "Empty":
+        return lambda _: (None, None)
+
+    def decode_message(payload: bytes) -> tuple[Any, str | None]:
+        return from_protobuf(method, decode_result(method, payload))
+
+    tag = _TEXT_TAGS.get(method.output)
+    if tag is None or _SHAPES.get(method.function, _text_or_none) is not _text_or_none:
+        return decode_message
+
+    def decode_text(payload: bytes) -> tuple[Any, str | None]:
+        # A text that is not empty and shorter than 128 bytes: the tag, its length, the text.
+        size = len(payload) - 2
+        if 0 < size < _TWO_BYTES and payload[0] == tag and payload[1] == size:
+            return payload[2:].decode("utf-8", "surrogateescape"), None
+        return decode_message(payload)
+
+    return decode_text
 
 
 def query_argument(name: str, get_query: Callable[[], Any]) -> Any:

@@ -1,53 +1,27 @@
-"""The engines: threads, or gevent, whose greenlets replace threads in the whole process."""
+"""Lets handlers on greenlets run asyncio's event loops side by side.
+
+asyncio keeps the running loop, and the hooks for asynchronous generators, with the thread of the operating system, and
+all greenlets of a loop run on one such thread.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
-
-from kong_pdk.mode import GEVENT
 
 _IS_TASK_OF_THREAD = sys.version_info >= (3, 14)
 
 _Trace = Callable[[str, tuple[Any, Any]], object]
 
 
-def load_shared(engine: str) -> None:
-    """Import modules in the master that all its workers share.
-
-    For gevent these are fewer: a module that makes locks or queues of Python is imported after :func:`start`.
-    """
-    import kong_pdk.wire.protobuf_codec
-
-    if engine != GEVENT:
-        import kong_pdk.server.server  # noqa: F401
-
-
-def start(engine: str) -> None:
-    """Switch this process, a worker that was just forked, to an engine."""
-    if engine == GEVENT:
-        from gevent import monkey
-
-        monkey.patch_all()
-        separate()
-
-
 def separate() -> None:
-    """Give each greenlet of this thread an asyncio event loop of its own. Called before asyncio is imported.
+    """Give each greenlet of this thread an asyncio event loop of its own.
 
-    asyncio keeps the running loop, and the hooks for asynchronous generators, with the thread of the operating system,
-    and all greenlets of a worker run on one such thread. So the state of a greenlet is saved while others run.
+    The state of a greenlet is saved while others run.
     """
     from greenlet import settrace  # type: ignore[import-untyped, unused-ignore]
-
-    # With this function asyncio watches a subprocess by a descriptor of it, but gevent may have reaped the process
-    # already. Without it, asyncio waits for each subprocess in a thread.
-    with contextlib.suppress(AttributeError):
-        del os.pidfd_open
 
     saved: weakref.WeakKeyDictionary[Any, tuple[Any, Any, Any]] = weakref.WeakKeyDictionary()
     modules = sys.modules

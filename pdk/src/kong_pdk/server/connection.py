@@ -1,0 +1,401 @@
+"""A connection of Kong: what came and is not read yet, what is not sent yet, and the replies that Kong still owes.
+
+The loop owns an idle connection. An event owns it while it runs, on a greenlet or a thread, and waits for it in the way
+of its engine. Calls without a result are sent together with the next call that has one, or with the end of the event,
+and their empty replies are read then: one ``send`` for all of them.
+
+An exception from outside (a timer of gevent, ``PyThreadState_SetAsyncExc``) can strike between any two steps of Python.
+So what belongs together happens in one step of C: ``extend`` of a ``map`` sends and counts, or receives and keeps. One
+assignment of a new :class:`_Batch` ends an exchange.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+from kong_pdk.wire.protobuf_codec import PREFIX_SIZE, frame_size
+from kong_pdk.wire.wire_errors import WireError
+
+MOST_UNANSWERED = 64
+"""How many calls without a result may be sent, or wait to be sent, before their replies are read."""
+
+MOST_UNSENT = 32 * 1024
+"""How many bytes of such calls may wait to be sent."""
+
+_CHUNK = 64 * 1024
+_LARGEST_CHUNK = 1024 * 1024
+_ORDER = sys.byteorder
+_DONTWAIT = (socket.MSG_DONTWAIT,)
+
+Sent: TypeAlias = Any
+"""What stands for a call until its reply is read."""
+
+
+class ConnectionClosed(Exception):
+    """Kong closed the connection."""
+
+    def __init__(self, first_unanswered: Sent | None = None) -> None:
+        """:param first_unanswered: the oldest call without a reply: Kong has refused it, or is gone."""
+        super().__init__()
+        self.first_unanswered = first_unanswered
+
+
+class Waits(Protocol):
+    """How an event waits for a connection: the part of an engine that a connection uses."""
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the event has a thread of its own, which may wait in ``recv``."""
+        ...
+
+    def wait_to_read(self, connection: Connection) -> None:
+        """Wait until a connection can be read, without a limit."""
+        ...
+
+    def wait(self, connection: Connection, events: int, seconds: float | None) -> None:
+        """Wait until a connection is ready.
+
+        :param events: ``select.POLLIN``, or that and ``select.POLLOUT``.
+        :raises TimeoutError: it is not ready after ``seconds``.
+        """
+        ...
+
+
+class BlockingWaits:
+    """Waits on a thread that has nothing else to do."""
+
+    blocks = True
+
+    def wait_to_read(self, connection: Connection) -> None:
+        """See :class:`Waits`."""
+        self.wait(connection, select.POLLIN, None)
+
+    def wait(self, connection: Connection, events: int, seconds: float | None) -> None:
+        """See :class:`Waits`."""
+        poll = select.poll()
+        poll.register(connection.fd, events)
+        if not poll.poll(None if seconds is None else seconds * 1000):
+            raise TimeoutError
+
+
+BLOCKING = BlockingWaits()
+
+
+class _Batch:
+    """An exchange with Kong: some calls, and the reply to the last one."""
+
+    __slots__ = ("calls", "chunks", "owed", "request", "sent")
+
+    def __init__(self, owed: list[Sent], chunks: list[bytes]) -> None:
+        self.owed = owed
+        """What was sent in earlier batches and has no reply yet."""
+        self.calls: list[tuple[bytes, Sent | None]] = []
+        """What is sent, each with what it stands for; None where no reply follows. Empty before an exchange."""
+        self.sent: list[int] = []
+        """The numbers of bytes that were sent."""
+        self.chunks = chunks
+        """What was received and is not read yet."""
+        self.request: int | None = None
+        """The request of MsgPack:1 that is answered by it."""
+
+
+class Connection:
+    """A connection, with the frames of ProtoBuf:1 on it."""
+
+    __slots__ = (
+        "_batch", "_queued", "_recv", "_send", "_unsent", "fd", "on_readable", "seconds", "socket", "waits",
+        "watched_by",
+    )  # fmt: skip
+
+    def __init__(self, connection: socket.socket) -> None:
+        """:param connection: in blocking mode; what must not block uses ``MSG_DONTWAIT``."""
+        self.socket = connection
+        self.fd = connection.fileno()
+        raw = getattr(connection, "_sock", connection)  # the socket behind one of gevent, which waits by itself
+        self._recv, self._send = raw.recv, raw.send
+        self._batch = _Batch([], [])
+        self._queued: list[tuple[bytes, Sent | None]] = []
+        """Calls without a result that are not sent yet."""
+        self._unsent = 0
+        """How many bytes they have."""
+        self.on_readable: Callable[[], None] = self.close
+        """Called by the loop, which hands the connection over by that."""
+        self.watched_by: Any = None
+        """The loop that watches it; None where none does."""
+        self.waits: Waits = BLOCKING
+        self.seconds: float | None = None
+        """How long to wait for each piece; None without a limit."""
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.close()
+
+    # What the loop reads, without waiting.
+
+    def receive_now(self) -> bytes:
+        """Give what has come; nothing where nothing has.
+
+        :raises ConnectionClosed: Kong closed the connection.
+        """
+        try:
+            data: bytes = self._recv(_CHUNK, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return b""
+        except OSError:
+            data = b""
+        if not data:
+            raise ConnectionClosed(next(iter(self._batch.owed), None))
+        return data
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether bytes were received that nobody has read yet."""
+        return bool(self._batch.chunks)
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether replies to calls without a result will come."""
+        return bool(self._batch.owed)
+
+    def peek(self) -> bytes:
+        """Receive what has come, and give all that nobody has read yet, without reading it.
+
+        :raises ConnectionClosed: Kong closed the connection.
+        """
+        if data := self.receive_now():
+            self._batch.chunks.append(data)
+        return b"".join(self._batch.chunks)
+
+    def take_received(self) -> bytes:
+        """Give all that has come; nothing where nothing has.
+
+        :raises ConnectionClosed: Kong closed the connection.
+        """
+        unread, self._batch.chunks = self._batch.chunks, []
+        return b"".join(unread) if unread else self.receive_now()
+
+    @property
+    def request(self) -> int | None:
+        """The request of MsgPack:1 that has no answer yet. What is sent next is its answer."""
+        return self._batch.request
+
+    @request.setter
+    def request(self, id: int) -> None:
+        self._batch.request = id
+
+    def next_frame(self) -> bytes | None:
+        """Give the next frame that is no reply to an earlier call; None until a whole one has come.
+
+        :raises ConnectionClosed: Kong closed the connection.
+        :raises WireError: the bytes are no frame.
+        """
+        batch = self._batch
+        data = self.receive_now()
+        if not batch.chunks and not batch.owed and _is_one_frame(data):
+            return data[PREFIX_SIZE:]
+        if data:
+            batch.chunks.append(data)
+        return self.buffered_frame()
+
+    def buffered_frame(self) -> bytes | None:
+        """Give the next frame from what was received already, as :meth:`next_frame`."""
+        batch = self._batch
+        chunks = batch.chunks
+        if not chunks or (len(chunks) > 1 and frame_size(chunks) > sum(map(len, chunks))):
+            return None  # they are joined once, when the last one is there
+        data, found = b"".join(chunks), None
+        place = 0
+        while found is None and place < len(data):
+            end = place + frame_size([data[place : place + PREFIX_SIZE]])
+            if end > len(data):
+                break
+            if batch.owed:
+                del batch.owed[0]
+            else:
+                found = data[place + PREFIX_SIZE : end]
+            place = end
+        batch.chunks = [data[place:]] if place < len(data) else []
+        return found
+
+    # What an event sends and receives.
+
+    def ask(self, call: bytes, sent: Sent) -> bytes:
+        """Send a call after those that wait to be sent, and give its reply.
+
+        :param call: the frames of the call.
+        :param sent: stands for the call.
+        :raises ConnectionClosed: Kong closed the connection.
+        :raises WireError: the bytes are no frame.
+        """
+        batch = self._batch
+        if self._queued:
+            batch.calls, self._queued, self._unsent = self._queued, [], 0
+            batch.calls.append((call, sent))
+            return self.finish()
+        batch.calls = [(call, sent)]
+        if batch.owed or batch.chunks:
+            return self.finish()
+        # Nearly always all of it can be sent at once, and the reply comes in one piece.
+        try:
+            batch.sent.extend(map(self._send, (call,), _DONTWAIT))
+        except OSError:
+            return self.finish()
+        if batch.sent[0] == len(call):
+            self._receive(batch, _CHUNK)
+            if batch.chunks:
+                data = batch.chunks[0]
+                if int.from_bytes(data[:PREFIX_SIZE], _ORDER) == len(data) - PREFIX_SIZE:
+                    self._batch = _Batch([], [])
+                    return data[PREFIX_SIZE:]
+        return self.finish()
+
+    def tell(self, frames: bytes) -> None:
+        """Send frames that Kong does not answer, after the calls that wait to be sent.
+
+        The replies to those are read before the next frame.
+
+        :raises ConnectionClosed: Kong closed the connection.
+        """
+        batch = self._batch
+        if self._queued:
+            batch.calls, self._queued, self._unsent = self._queued, [], 0
+            batch.calls.append((frames, None))
+        else:
+            batch.calls = [(frames, None)]
+        self.finish()
+
+    def queue(self, call: bytes, sent: Sent) -> None:
+        """Take a call without a result, which is sent with what follows. At too many of them, their replies are read.
+
+        :raises ConnectionClosed: Kong closed the connection.
+        :raises WireError: the bytes are no frame.
+        """
+        self._queued.append((call, sent))
+        self._unsent += len(call)
+        if self._unsent >= MOST_UNSENT or len(self._queued) + len(self._batch.owed) >= MOST_UNANSWERED:
+            self._batch.calls, self._queued, self._unsent = self._queued, [], 0
+            self.finish()
+
+    def flush(self) -> None:
+        """Send the calls that wait, and do not wait for their replies.
+
+        :raises ConnectionClosed: Kong closed the connection.
+        """
+        if self._queued:
+            self.tell(b"")
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether an exception interrupted an exchange."""
+        return bool(self._batch.calls)
+
+    def finish(self) -> bytes:
+        """Complete the exchange under way, and give the reply to its last call; empty where there is none.
+
+        :raises ConnectionClosed: Kong closed the connection.
+        :raises TimeoutError: a part has not come after :attr:`seconds`.
+        :raises WireError: the bytes are no frame.
+        """
+        batch = self._batch
+        calls, sent = batch.calls, batch.sent
+        if not calls:
+            return b""
+        if self._queued is calls:  # an exception struck between two assignments
+            self._queued = []
+        data = calls[0][0] if len(calls) == 1 else b"".join([frames for frames, _ in calls])
+        done = sum(sent)
+        while done < len(data):
+            try:
+                sent.extend(map(self._send, (data[done:] if done else data,), _DONTWAIT))
+            except BlockingIOError:
+                self._wait_to_send(batch)
+            except OSError:
+                raise self._closed(batch) from None
+            done = sum(sent)
+        if calls[-1][1] is None:  # its replies are read before the next frame
+            self._batch = _Batch(_unanswered(batch) if len(calls) > 1 or batch.owed else [], batch.chunks)
+            return b""
+        chunks = batch.chunks
+        if not chunks:
+            self._receive(batch, _CHUNK)
+        if len(calls) == 1 and not batch.owed and len(chunks) == 1 and _is_one_frame(chunks[0]):
+            self._batch = _Batch([], [])
+            return chunks[0][PREFIX_SIZE:]
+        reply, rest = self._replies(batch)
+        self._batch = _Batch([], rest)
+        return reply
+
+    def _replies(self, batch: _Batch) -> tuple[bytes, list[bytes]]:
+        """Receive the replies to all calls; give the last one, and what was received behind it."""
+        count, chunks = len(_unanswered(batch)), batch.chunks
+        data, place, reply = b"".join(chunks), 0, b""
+        for _ in range(count):
+            while (end := place + frame_size([data[place : place + PREFIX_SIZE]])) > len(data):
+                self._receive_until(batch, end)
+                data = b"".join(chunks)
+            reply = data[place + PREFIX_SIZE : end]
+            place = end
+        return reply, [data[place:]] if place < len(data) else []
+
+    def _receive_until(self, batch: _Batch, size: int) -> None:
+        """Receive until so many bytes of the batch are there."""
+        while (missing := size - sum(map(len, batch.chunks))) > 0:
+            self._receive(batch, min(max(missing, _CHUNK), _LARGEST_CHUNK))
+
+    def _receive(self, batch: _Batch, size: int) -> None:
+        """Wait for more bytes, and keep them in the batch."""
+        chunks = batch.chunks
+        try:
+            if self.seconds is not None:
+                self.waits.wait(self, select.POLLIN, self.seconds)
+                chunks.extend(map(self._recv, (size,), _DONTWAIT))
+            elif self.waits.blocks:
+                chunks.extend(map(self._recv, (size,)))
+            else:
+                self.waits.wait_to_read(self)
+                chunks.extend(map(self._recv, (size,), _DONTWAIT))
+        except TimeoutError:
+            raise
+        except BlockingIOError:
+            return
+        except OSError:
+            raise self._closed(batch) from None
+        if not chunks[-1]:
+            raise self._closed(batch)
+
+    def _wait_to_send(self, batch: _Batch) -> None:
+        """Wait until there is room to send, and take replies meanwhile, for which Kong may need room."""
+        self.waits.wait(self, select.POLLIN | select.POLLOUT, self.seconds)
+        try:
+            batch.chunks.extend(map(self._recv, (_CHUNK,), _DONTWAIT))
+        except BlockingIOError:
+            return
+        except OSError:
+            raise self._closed(batch) from None
+        if not batch.chunks[-1]:
+            raise self._closed(batch)
+
+    def _closed(self, batch: _Batch) -> ConnectionClosed:
+        """Make the error about a connection that Kong closed, with the first call that Kong did not answer before."""
+        with contextlib.suppress(OSError):
+            while chunk := self._recv(_CHUNK, socket.MSG_DONTWAIT):
+                batch.chunks.append(chunk)
+        data, place, answered = b"".join(batch.chunks), 0, 0
+        with contextlib.suppress(WireError):
+            while (end := place + frame_size([data[place : place + PREFIX_SIZE]])) <= len(data):
+                place, answered = end, answered + 1
+        return ConnectionClosed(next(iter(_unanswered(batch)[answered:]), None))
+
+
+def _is_one_frame(data: bytes) -> bool:
+    """Whether bytes are one whole frame, as nearly all pieces that arrive."""
+    return int.from_bytes(data[:PREFIX_SIZE], _ORDER) == len(data) - PREFIX_SIZE
+
+
+def _unanswered(batch: _Batch) -> list[Sent]:
+    return batch.owed + [sent for _, sent in batch.calls if sent is not None]

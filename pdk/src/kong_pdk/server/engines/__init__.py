@@ -1,0 +1,112 @@
+"""How an event runs and waits: on a greenlet of the loop or on a thread of a pool. All else is one code path."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kong_pdk.server.connection import Waits
+
+_log = logging.getLogger(__name__)
+
+MOST_HANDLERS = 1024
+"""How many events of a process run at once; others wait."""
+
+FREE_SECONDS = 10.0
+"""How long an event waits for its turn before it fails."""
+
+Job = Callable[[], None]
+
+
+class Parking(ABC):
+    """A place where an event waits until it is woken up, from any thread."""
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Wait for :meth:`wake`, which may have been called already."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """End the waiting."""
+
+
+class _Waiting(NamedTuple):
+    job: Job
+    refuse: Job
+    deadline: float
+
+
+class Engine(ABC):
+    """Runs jobs, each of which may wait for connections without holding up the others."""
+
+    waits: Waits
+    """How a job waits for a connection."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Waiting] = deque()
+
+    @abstractmethod
+    def parking(self) -> Parking:
+        """Make a place where the job that calls this can wait."""
+
+    @abstractmethod
+    def _start(self, job: Job) -> bool:
+        """Start a job, which raises nothing; False where there is no room for it."""
+
+    def run(self, job: Job, refuse: Job) -> None:
+        """Run a job now, or when there is room for it.
+
+        :param job: raises nothing.
+        :param refuse: called in place of the job if there is no room for ``FREE_SECONDS``, or the server stops.
+        """
+        if self._waiting or not self._start(job):
+            self._waiting.append(_Waiting(job, refuse, time.monotonic() + FREE_SECONDS))
+
+    def next_job(self) -> Job | None:
+        """Take the job that has waited longest; None where none waits."""
+        try:
+            return self._waiting.popleft().job
+        except IndexError:
+            return None
+
+    def give_waiting(self, other: Engine) -> None:
+        """Let another engine run the jobs that wait here."""
+        with contextlib.suppress(IndexError):
+            while True:
+                waiting = self._waiting.popleft()
+                other.run(waiting.job, waiting.refuse)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether jobs wait for room."""
+        return bool(self._waiting)
+
+    def look_after(self) -> None:
+        """Start jobs that wait, where there is room again, and refuse those that have waited too long."""
+        now = time.monotonic()
+        while self._waiting:
+            try:
+                first = self._waiting.popleft()
+            except IndexError:
+                return
+            if self._start(first.job):
+                continue
+            if first.deadline > now:
+                self._waiting.appendleft(first)
+                return
+            self._refuse(first.refuse)
+
+    def refuse_waiting(self) -> None:
+        """Refuse all jobs that wait."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._refuse(self._waiting.popleft().refuse)
+
+    def _refuse(self, refuse: Job) -> None:
+        """Call what a job has for the case that there is no room, where it may wait for a moment."""
+        refuse()

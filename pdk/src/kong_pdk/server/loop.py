@@ -1,0 +1,410 @@
+"""The loop: one thread that waits for all idle connections, for new ones, and for the events on its greenlets."""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import heapq
+import itertools
+import logging
+import select
+import socket
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from greenlet import getcurrent  # type: ignore[import-untyped, unused-ignore]
+
+from kong_pdk.server.connection import Connection
+
+_log = logging.getLogger(__name__)
+_WAKES = 4096
+_END_SECONDS = 1.0
+_MANY = 3
+_SHORTEST_NAP, _LONGEST_NAP = 20e-6, 1e-3  # seconds
+_TRIAL = 50
+
+_gevent = sys.modules.get("gevent.monkey")
+get_ident: Callable[[], int] = _gevent.get_original("_thread", "get_ident") if _gevent else _thread.get_ident
+"""Gives the thread that runs, also where gevent has put greenlets in the place of threads."""
+
+
+class Loop(ABC):
+    """Hands each connection that can be read to whom it belongs.
+
+    An idle connection belongs to the loop. ``pop`` from :attr:`idle` gives it away, in one step, so that two threads
+    never have it; :meth:`release` gives it back.
+    """
+
+    def __init__(self) -> None:
+        self.connections: dict[int, Connection] = {}
+        """All open connections, by descriptor."""
+        self.idle: dict[int, Connection] = {}
+        """The connections that belong to the loop."""
+        self.waiting: dict[int, Any] = {}
+        """The greenlets that wait for their connection, by descriptor."""
+        self.parked: set[Any] = set()
+        """The greenlets that wait for something else that Kong does."""
+        self.owed: set[int] = set()
+        """The connections without an event on which replies to calls without a result will come, by descriptor."""
+        self.hub: Any = None
+        """The greenlet of the loop."""
+        self.thread = 0
+        """The thread of the loop."""
+        self._callbacks: dict[int, Callable[[], object]] = {}
+
+    def adopt(self, connection: Connection) -> None:
+        """Take a new connection, which is idle."""
+        self.connections[connection.fd] = connection
+        self.release(connection)
+
+    def release(self, connection: Connection) -> None:
+        """Take a connection back. Any thread may call this.
+
+        What was received already, but not read, is read at once.
+        """
+        self.keep(connection)
+        if connection.has_unread:
+            self.call(lambda: self.ready(connection.fd))
+
+    def keep(self, connection: Connection) -> None:
+        """Take a connection back on which nothing whole has come yet."""
+        self.expect(connection)
+        self.idle[connection.fd] = connection
+        if connection.watched_by is not self:
+            self._begin_to_watch(connection)
+
+    def expect(self, connection: Connection) -> None:
+        """Note that replies to calls without a result will come, if they will."""
+        if connection.is_owed:
+            self.owed.add(connection.fd)
+
+    def has(self, connection: Connection) -> bool:
+        """Whether the loop has a connection and watches it."""
+        return connection.fd in self.idle and connection.watched_by is self
+
+    def give_away(self, connection: Connection) -> None:
+        """Watch a connection no more: a thread that waits by itself has it."""
+        loop, connection.watched_by = connection.watched_by, None
+        if loop is not None:
+            loop._unwatch(connection.fd)
+
+    def forget(self, connection: Connection) -> None:
+        """Close a connection. Any thread that has it may call this."""
+        if self.connections.get(connection.fd) is connection:
+            del self.connections[connection.fd]
+            self.owed.discard(connection.fd)
+            self.give_away(connection)
+        connection.close()
+
+    def _begin_to_watch(self, connection: Connection) -> None:
+        self.give_away(connection)
+        try:
+            connection.watched_by = self  # first: from then on, another thread may give the connection away again
+            self._watch(connection.fd)
+        except BaseException:  # of another thread
+            connection.watched_by = None
+            raise
+
+    def watch(self, fd: int, callback: Callable[[], object]) -> None:
+        """Call a function whenever a descriptor can be read."""
+        self._callbacks[fd] = callback
+        self._watch(fd)
+
+    def unwatch(self, fd: int) -> None:
+        """End :meth:`watch`."""
+        if self._callbacks.pop(fd, None) is not None:
+            self._unwatch(fd)
+
+    def ready(self, fd: int) -> None:
+        """Handle a descriptor that can be read. Called on the loop."""
+        connection = self.idle.pop(fd, None)
+        if connection is not None:
+            self.owed.discard(fd)
+            try:
+                connection.on_readable()
+            except BaseException:
+                self.forget(connection)
+                raise
+            return
+        waiter = self.waiting.pop(fd, None)
+        if waiter is not None:
+            waiter.switch()
+            return
+        callback = self._callbacks.get(fd)
+        if callback is not None:
+            callback()
+        elif (busy := self.connections.get(fd)) is not None and busy.watched_by is self:
+            self._mute(busy)
+
+    def _mute(self, connection: Connection) -> None:
+        """Watch a connection no more until it is released: its event waits for something else, or on a thread."""
+        self.give_away(connection)
+        if connection.fd in self.idle:  # it was released in this moment
+            self._begin_to_watch(connection)
+
+    def wait(self, connection: Connection, events: int, seconds: float | None) -> None:
+        """Wait on a greenlet of the loop, also for room to send, or for a limited time.
+
+        :param events: ``select.POLLIN``, or that and ``select.POLLOUT``.
+        :raises TimeoutError: the time is up.
+        """
+        fd, me = connection.fd, getcurrent()
+        is_done: list[bool] = []
+
+        def time_is_up() -> None:
+            if not is_done and self.waiting.pop(fd, None) is me:
+                me.throw(TimeoutError)
+
+        self.waiting[fd] = me
+        if connection.watched_by is not self:
+            self._begin_to_watch(connection)
+        if events != select.POLLIN:
+            self._watch_for(fd, events)
+        if seconds is not None:
+            self.call_later(seconds, time_is_up)
+        try:
+            self.hub.switch()
+        finally:
+            is_done.append(True)
+            self.waiting.pop(fd, None)
+            if events != select.POLLIN:
+                self._watch_for(fd, select.POLLIN)
+
+    @abstractmethod
+    def _watch(self, fd: int) -> None: ...
+
+    @abstractmethod
+    def _watch_for(self, fd: int, events: int) -> None: ...
+
+    @abstractmethod
+    def _unwatch(self, fd: int) -> None: ...
+
+    @abstractmethod
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function on the loop, soon. Any thread may call this."""
+
+    def call_here(self, function: Callable[[], object]) -> None:
+        """Call a function on the thread of this loop, also after another one has taken its place."""
+        self.call(function)
+
+    @abstractmethod
+    def call_later(self, seconds: float, function: Callable[[], object]) -> None:
+        """Call a function on the loop after some time."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start to run, beside the thread or greenlet that calls this.
+
+        :raises RuntimeError: no thread can be started.
+        """
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End what :meth:`start` has started."""
+
+    @abstractmethod
+    def sockets(self) -> list[socket.socket]:
+        """List the sockets of the loop's own, which a forked child must not keep."""
+
+
+class EpollLoop(Loop):
+    """A loop on a thread of its own.
+
+    While a handler holds it, another one can take its place: see :meth:`replace_by`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoll = select.epoll()
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        for end in (self._wake_reader, self._wake_writer):
+            end.setblocking(False)
+        self._calls: deque[Callable[[], object]] = deque()
+        self._calls_here: deque[Callable[[], object]] = deque()
+        self._timers: list[tuple[float, int, Callable[[], object]]] = []
+        self._numbers = itertools.count()
+        self._is_woken = False
+        self._stopped = False
+        self._is_done: Callable[[], bool] | None = None
+        """Tells whether nothing is left to do, after another loop has taken the place; None before."""
+        self.turn = 0
+        """How often the loop has looked."""
+        self.is_looking = False
+        """Whether the loop waits, and no handler holds it."""
+        self.on_turn: Callable[[], object] | None = None
+        """Called once at the next turn, and cleared before."""
+        self._nap_seconds = _SHORTEST_NAP
+        self._without_nap = 0
+        self._waited_for = 0
+        """How many replies were awaited when the loop took its last nap; 0 after a look without one."""
+        self._begun = threading.Event()
+        self.native_thread = 0
+        """The thread's number in the system."""
+        self._running = threading.Thread(target=self._run, name="loop", daemon=True)
+
+    def sockets(self) -> list[socket.socket]:
+        """See :class:`Loop`."""
+        return [self._wake_reader, self._wake_writer]
+
+    def start(self) -> None:
+        """See :class:`Loop`."""
+        self._running.start()
+        self._begun.wait()
+
+    def stop(self) -> None:
+        """See :class:`Loop`: waits for its end, unless a handler holds it."""
+        self._stopped = True
+        self.call(lambda: None)
+        if self._running.is_alive():
+            self._running.join(_END_SECONDS)
+        if not self._running.is_alive():
+            self._close()
+
+    def _close(self) -> None:
+        self._epoll.close()
+        for end in self.sockets():
+            end.close()
+
+    def _run(self) -> None:
+        self.hub = getcurrent()
+        self.thread = get_ident()
+        self.native_thread = threading.get_native_id()
+        self._begun.set()
+        self.watch(self._wake_reader.fileno(), self._run_calls)
+        while not self._is_over:
+            try:
+                self._serve()
+            except BaseException:  # noqa: BLE001, PERF203  # of another thread, or a defect: other connections must go on
+                _log.exception("an exception interrupted the loop")
+        if self._is_done is not None:
+            self._close()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._stopped or (self._is_done is not None and self._is_done())
+
+    def _serve(self) -> None:
+        poll, ready = self._epoll.poll, self.ready
+        while not self._is_over:
+            self.is_looking = True
+            found = poll(self._pause())
+            self.is_looking = False
+            self.turn += 1
+            if self.on_turn is not None:
+                on_turn, self.on_turn = self.on_turn, None
+                on_turn()
+            for fd, _ in found:
+                ready(fd)
+            if self._timers:
+                self._run_timers()
+            self._nap(len(found))
+
+    def replace_by(self, successor: EpollLoop, is_done: Callable[[], bool]) -> None:
+        """Give another loop, which runs, all that no event of this loop has. Any thread may call this.
+
+        This loop ends when its events have ended.
+
+        :param is_done: tells whether they have.
+        """
+        self._is_done = is_done
+        own = self._wake_reader.fileno()
+        for fd, callback in [each for each in self._callbacks.items() if each[0] != own]:
+            self.unwatch(fd)
+            successor.watch(fd, callback)
+        for fd in list(self.idle):
+            connection = self.idle.pop(fd, None)
+            if connection is not None:
+                self.owed.discard(fd)
+                successor.release(connection)
+        with contextlib.suppress(IndexError):
+            while True:
+                successor.call(self._calls.popleft())
+        self.call_here(lambda: None)  # it may wait, and have no reason to look whether it is done
+
+    def _nap(self, found: int) -> None:
+        """Sleep for a moment while Kong has several calls to make, so that their replies are there together.
+
+        A thread that is woken up runs slowly at first: waking up for each reply takes more time than what is done with
+        it. Kong loses nothing, as long as it has other calls to make meanwhile. So the moment becomes longer until two
+        thirds of the replies are there after it, and shorter beyond that. Where no replies come together, since Kong
+        waits for slow clients, for example, there are no such moments but for a trial now and then.
+
+        :param found: how many descriptors were ready at the last look.
+        """
+        waiting = len(self.waiting) + len(self.parked) + len(self.owed)
+        if self._waited_for:  # the last look came after a nap
+            self._nap_seconds *= 0.5 if found < 2 else 1.25 if found * 3 < self._waited_for * 2 else 0.75
+            self._nap_seconds = min(self._nap_seconds, _LONGEST_NAP)
+            self._waited_for = 0
+        if waiting < _MANY or found * 2 > waiting:
+            return
+        if self._nap_seconds < _SHORTEST_NAP:
+            self._without_nap += 1
+            if self._without_nap < _TRIAL:
+                return
+            self._without_nap, self._nap_seconds = 0, _SHORTEST_NAP
+        self._waited_for = waiting
+        time.sleep(self._nap_seconds)
+
+    def call(self, function: Callable[[], object]) -> None:
+        """See :class:`Loop`."""
+        self._calls.append(function)
+        self._wake()
+
+    def call_here(self, function: Callable[[], object]) -> None:
+        """See :class:`Loop`."""
+        self._calls_here.append(function)
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._is_woken:
+            self._is_woken = True
+            with contextlib.suppress(OSError):  # it is closed
+                self._wake_writer.send(b"x")
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> None:
+        """See :class:`Loop`."""
+        if get_ident() != self.thread:  # a loop whose place this one has taken
+            self.call(lambda: self.call_later(seconds, function))
+            return
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._numbers), function))
+
+    def _pause(self) -> float | None:
+        return None if not self._timers else max(self._timers[0][0] - time.monotonic(), 0.0)
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            heapq.heappop(self._timers)[2]()
+
+    def _run_calls(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wake_reader.recv(_WAKES)
+        self._is_woken = False
+        for calls in (self._calls_here, self._calls):
+            for _ in range(len(calls)):
+                with contextlib.suppress(IndexError):  # another loop has taken it
+                    self._safely(calls.popleft())
+
+    @staticmethod
+    def _safely(function: Callable[[], object]) -> None:
+        try:
+            function()
+        except Exception:  # noqa: BLE001  # others must go on
+            _log.exception("a defect of the plugin server")
+
+    def _watch(self, fd: int) -> None:
+        with contextlib.suppress(OSError, ValueError):  # it is watched already, or closed, as the loop may be
+            self._epoll.register(fd, select.POLLIN)
+
+    def _watch_for(self, fd: int, events: int) -> None:
+        self._epoll.modify(fd, events)
+
+    def _unwatch(self, fd: int) -> None:
+        with contextlib.suppress(OSError, ValueError):  # it is closed
+            self._epoll.unregister(fd)

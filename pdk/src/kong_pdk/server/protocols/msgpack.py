@@ -1,0 +1,356 @@
+"""MsgPack:1: requests and responses. The steps of an event, with the values of its PDK calls, take any connection."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from kong_pdk.exception_text import describe
+from kong_pdk.logs import report
+from kong_pdk.protocol import PHASES
+from kong_pdk.server import administration, engines
+from kong_pdk.server.bridge import EventEnded
+from kong_pdk.server.call_plan import CallPlan, Plans, plan_over_msgpack
+from kong_pdk.server.connection import Connection, ConnectionClosed
+from kong_pdk.server.handler import failure_function, run_handler
+from kong_pdk.server.instances import Instance, InstanceError
+from kong_pdk.server.protocols import Serving
+from kong_pdk.server.protocols.msgpack_event import (
+    Events,
+    MsgpackEvent,
+    call_get_raw_body,
+    call_set_body,
+    phase_of,
+)
+from kong_pdk.server.step_forwarding import PeerGone, Peers
+from kong_pdk.wire.calls import CloseInstance, GetInstanceStatus, GetPluginInfo, StartInstance
+from kong_pdk.wire.msgpack_codec import (
+    HANDLER_END,
+    Messages,
+    Request,
+    encode_output,
+    encode_pdk_call,
+    encode_request,
+    encode_response,
+)
+from kong_pdk.wire.pdk_values.arguments import SET_BODY
+from kong_pdk.wire.text import encode
+from kong_pdk.wire.wire_errors import WireError
+
+_log = logging.getLogger(__name__)
+_STEPS = "plugin.Step"
+_SPECIALS = {"kong.request.get_raw_body": call_get_raw_body, SET_BODY: call_set_body}
+
+
+class CallError(Exception):
+    """A request is answered by an error."""
+
+
+class MsgpackServer:
+    """MsgPack:1 of a server: the connections share its open events."""
+
+    def __init__(self, serving: Serving, peers: Peers | None = None) -> None:
+        """:param peers: the other workers; None where there are none."""
+        self.serving = serving
+        self.peers = peers
+        self.events = Events(peers.slot if peers else 0)
+        self._plans: dict[str, Plans] = {}
+
+    def serve(self, connection: Connection) -> None:
+        """Serve a connection from now on."""
+        connection.on_readable = _Session(self, connection).readable
+
+    def plans(self, phase: str) -> Plans:
+        """Give the plans of a phase."""
+        plans = self._plans.get(phase)
+        if plans is None:
+            plans = Plans(functools.partial(_plan, phase))
+            if phase in PHASES:
+                self._plans[phase] = plans
+        return plans
+
+
+def _plan(phase: str, function: str) -> CallPlan:
+    return plan_over_msgpack(function, phase, _SPECIALS.get(function))
+
+
+class _Session:
+    """A connection: its requests are answered one after another."""
+
+    def __init__(self, server: MsgpackServer, connection: Connection) -> None:
+        self._server = server
+        self._serving = server.serving
+        self._connection = connection
+        self._messages = Messages()
+        self._requests: deque[Request] = deque()
+        self._id = 0
+        """The request that was read last."""
+
+    def readable(self) -> None:
+        """Read what has come; called on the loop, which gives the connection away by that."""
+        try:
+            for message in self._messages.feed(self._connection.take_received()):
+                if not isinstance(message, Request):
+                    raise WireError(f"a {type(message).__name__} instead of a request")
+                self._requests.append(message)
+        except ConnectionClosed:
+            self._serving.forget(self._connection)
+        except WireError as error:
+            report(_log, logging.ERROR, "closed a connection of a peer that does not speak MsgPack:1: %s", error)
+            self._serving.forget(self._connection)
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        """Serve the next request, or give the connection back; on the loop."""
+        if not self._requests:
+            self._serving.loop.keep(self._connection)
+            return
+        request = self._requests.popleft()
+        self._id = self._connection.request = request.id
+        try:
+            if request.method == "plugin.HandleEvent":
+                self._begin(request)
+            elif request.method.startswith(_STEPS):
+                self._step(request)
+            else:
+                self._help(request, functools.partial(self._administer, request))
+        except CallError as error:
+            self._respond(request, encode_response(request.id, str(error), None))
+
+    def _send(self, response: bytes) -> None:
+        """Send a response, and give the connection back.
+
+        :raises ConnectionClosed: Kong closed the connection.
+        """
+        self._connection.tell(response)
+        self._release()
+
+    def _release(self) -> None:
+        if self._requests:
+            self._serving.loop.call(self._next)
+        else:
+            self._serving.loop.release(self._connection)
+
+    def _respond(self, request: Request, response: bytes) -> None:
+        """Send a response, if Kong is still there."""
+        try:
+            self._send(response)
+        except (ConnectionClosed, TimeoutError):
+            self._serving.forget(self._connection)
+
+    def answer(self, request_id: int, event: MsgpackEvent, data: bytes) -> None:
+        """See :class:`~kong_pdk.server.protocols.msgpack_event.Asker`."""
+        self._connection.waits = event.engine.waits if event.engine is not None else self._connection.waits
+        self._send(encode_output(request_id, event.id, data))
+
+    def settle(self, event: MsgpackEvent) -> None:
+        """Answer the request that waits for an event which ends without an answer to it, and serve the next one.
+
+        An exception that interrupted a call may have left the connection between any two steps of an answer.
+        """
+        try:
+            if self._connection.request == event.request_id:
+                if not self._connection.is_interrupted:
+                    self.answer(event.request_id, event, _failure(event.id))
+                    return
+                self._connection.finish()
+                self._release()
+            elif event.interrupted and self._id == event.request_id and not self._serving.loop.has(self._connection):
+                self._release()
+        except (ConnectionClosed, TimeoutError):
+            self._serving.forget(self._connection)
+
+    def _help(self, request: Request, job: Callable[[], bytes | None]) -> None:
+        """Do what may block on a thread of its own, which responds with its result."""
+        call = object()
+        self._serving.running.add(call)
+
+        def do() -> None:
+            try:
+                try:
+                    response = job()
+                except (CallError, InstanceError) as error:
+                    response = encode_response(request.id, str(error), None)
+                except Exception as error:  # noqa: BLE001  # Kong must get an answer
+                    _log.exception("a defect of the plugin server")
+                    response = encode_response(request.id, describe(error), None)
+                if response is not None:
+                    self._respond(request, response)
+            finally:
+                self._serving.ended(call)
+
+        self._connection.waits = self._serving.helpers.waits
+        self._serving.helpers.run(do, functools.partial(self._serving.forget, self._connection))
+        if self._serving.helpers.is_full:
+            self._serving.look_soon()
+
+    # Events
+
+    def _begin(self, request: Request) -> None:
+        argument = _mapping(request)
+        phase = str(argument.get("EventName", ""))
+        event = self._server.events.begin(phase, self._server.plans(phase))
+        event.asker, event.request_id = self, request.id
+        try:
+            instance_id = _integer(argument, "InstanceId")
+        except CallError:
+            self._server.events.end(event)
+            raise
+        instance = self._serving.instances.ready(instance_id)
+        if instance is None:
+            self._help(request, functools.partial(self._find, request, event, instance_id))
+        else:
+            self._run(event, instance)
+
+    def _find(self, request: Request, event: MsgpackEvent, instance_id: int) -> bytes | None:
+        """Make an instance that only another worker has, then run the handler."""
+        try:
+            instance = administration.find(self._serving.instances, instance_id)
+        except administration.InstanceStartError:
+            self._server.events.end(event)
+            return encode_output(request.id, event.id, _failure(event.id))
+        except BaseException:
+            self._server.events.end(event)
+            raise
+        if instance is None:  # Kong looks for these words, starts the instance again and repeats the event
+            self._server.events.end(event)
+            raise CallError(f"no plugin instance {instance_id}")
+        self._serving.loop.call(functools.partial(self._run, event, instance))
+        return None
+
+    def _run(self, event: MsgpackEvent, instance: Instance) -> None:
+        engine = event.engine = self._serving.engine_of(instance, event.phase)
+        self._serving.running.add(event)
+        engine.run(functools.partial(self._handle, event, instance), functools.partial(self._refuse, event))
+        self._serving.look_soon()
+
+    def _handle(self, event: MsgpackEvent, instance: Instance) -> None:
+        try:
+            if not event.gone and run_handler(instance, event):
+                event.finish()
+        except EventEnded:
+            pass  # Kong closed the connection
+        except BaseException:  # noqa: BLE001  # other events must go on
+            _log.exception("an event ended by a defect of the plugin server")
+        finally:
+            self._end(event)
+
+    def _end(self, event: MsgpackEvent) -> None:
+        event.close()
+        self._server.events.end(event)
+        if isinstance(event.asker, _Session):
+            event.asker.settle(event)
+        self._serving.ended(event)
+
+    def _refuse(self, event: MsgpackEvent) -> None:
+        """Answer an event for which there is no room, on the loop."""
+        report(_log, logging.ERROR, "all %d handlers are busy: %s cannot run", engines.MOST_HANDLERS, event.phase)
+        self._end(event)
+
+    def _step(self, request: Request) -> None:
+        """Give the value of a step to its event, whose handler answers with its next call or its end."""
+        argument = _mapping(request)
+        id = _integer(argument, "EventId")
+        if self._server.peers is not None and self._server.peers.is_elsewhere(id):
+            self._help(request, functools.partial(self._relay, self._server.peers, id, request))
+            return
+        event = self._server.events.get(id)
+        error = argument.get("Error") if request.method == "plugin.StepError" else None
+        if event is None or not event.deliver(self, request.id, argument.get("Data"), error):
+            self._respond(request, encode_output(request.id, id, _lost(id)))
+
+    @staticmethod
+    def _relay(peers: Peers, id: int, request: Request) -> bytes:
+        try:
+            return peers.relay(id, encode_request(request.id, request.method, request.args))
+        except PeerGone:
+            return encode_output(request.id, id, _lost(id))
+        except Exception as error:  # noqa: BLE001  # at an RPC error Kong lets the request pass
+            text = "an event of %s is answered by a failure: %s"
+            report(_log, logging.ERROR, text, phase_of(id), describe(error))
+            return encode_output(request.id, id, _failure(id))
+
+    # Calls about plugins and instances
+
+    def _administer(self, request: Request) -> bytes:
+        return _encode(request, self._answer(request))
+
+    def _answer(self, request: Request) -> Any:
+        if request.method == "plugin.StartInstance":
+            return self._start(_mapping(request))
+        if request.method == "plugin.GetStatus":
+            return administration.server_status(self._serving.instances)
+        if request.method == "plugin.GetWorkers":
+            return administration.workers(self._serving.instances)
+        argument = request.args[0] if request.args else None
+        if request.method == "plugin.CloseInstance" and isinstance(argument, int):
+            status = administration.answer_call(self._serving.instances, CloseInstance(argument))
+            return {"Name": getattr(status, "name", ""), "Id": argument}
+        if request.method == "plugin.GetInstanceStatus" and isinstance(argument, int):
+            return self._describe(GetInstanceStatus(argument), f"no plugin instance {argument}")
+        if request.method == "plugin.GetPluginInfo" and isinstance(argument, str):
+            return self._describe(GetPluginInfo(argument), f"there is no plugin {argument} here")
+        raise CallError(f"there is no method {request.method} with such arguments")
+
+    def _start(self, argument: dict[str, Any]) -> dict[str, Any]:
+        config = argument.get("Config", "")
+        text = encode(config) if isinstance(config, str) else config
+        if not isinstance(text, bytes):
+            raise CallError("StartInstance needs Config, a JSON text")
+        try:
+            status = administration.start(self._serving.instances, StartInstance(str(argument.get("Name", "")), text))
+            instance = administration.find(self._serving.instances, status.instance_id)
+        except administration.InstanceStartError as error:
+            raise CallError(str(error).splitlines()[0]) from None
+        used = {**instance.internal, **instance.config} if instance else {}
+        return {"Name": status.name, "Id": status.instance_id, "StartTime": status.started_at, "Config": used}
+
+    def _describe(self, call: GetInstanceStatus | GetPluginInfo, missing: str) -> dict[str, Any]:
+        answer = administration.answer_call(self._serving.instances, call)
+        if answer is None:
+            raise CallError(missing)
+        names = {"instance_id": "Id", "started_at": "StartTime"}
+        described = {names.get(key, key.capitalize()): value for key, value in vars(answer).items()}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in described.items()}
+
+
+def _failure(event_id: int) -> bytes:
+    """Give the output of an event that has failed, so that its request ends with status 500.
+
+    In ``log`` the client has its answer, and Kong refuses the call.
+    """
+    phase = phase_of(event_id)
+    return HANDLER_END if phase == "log" else encode_pdk_call(failure_function(phase), [500])
+
+
+def _lost(id: int) -> bytes:
+    """Log that a step has no event any more, and give a failure: at an RPC error Kong lets the request pass."""
+    phase = phase_of(id)
+    end = "" if phase == "log" else "; its request ends with 500"
+    report(_log, logging.ERROR, "Kong answered a call of a %s handler that was killed or waits no longer%s", phase, end)
+    return _failure(id)
+
+
+def _encode(request: Request, result: Any) -> bytes:
+    try:
+        return encode_response(request.id, None, result)
+    except (TypeError, ValueError, OverflowError) as error:  # MessagePack does not have every value of JSON
+        raise CallError(f"{request.method}: the answer cannot be sent: {error}") from error
+
+
+def _mapping(request: Request) -> dict[str, Any]:
+    argument = request.args[0] if request.args else None
+    if not isinstance(argument, dict):
+        raise CallError(f"{request.method} needs a map")
+    return argument
+
+
+def _integer(argument: dict[str, Any], key: str) -> int:
+    value = argument.get(key)
+    if not isinstance(value, int):
+        raise CallError(f"{key} must be a number")
+    return value
