@@ -163,6 +163,7 @@ class Bridge:
         if plan.needs_care or self._is_watched:
             result = self._call_with_care(plan, args)
         else:
+            # As _call_with_care does it, without the calls in between: nearly all calls of a plugin pass here.
             data = plan.bytes_of(args)  # may run the author's code, so without the lock
             with self._calling:
                 if self._no_call is not None:

@@ -6,15 +6,17 @@ whose arguments are short texts.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from kong_pdk.errors import PhaseError, UnknownFunctionError
 from kong_pdk.pdk.kong import absent
+from kong_pdk.protocol import PHASES
 from kong_pdk.server.pdk_hints import unknown_message, why_unknown
 from kong_pdk.wire.msgpack_codec import encode_pdk_call
 from kong_pdk.wire.pdk_functions import Method, allowed, depends_on_subsystem, phases_of
-from kong_pdk.wire.pdk_values.arguments import EXITS, for_msgpack, prepare
+from kong_pdk.wire.pdk_values.arguments import EXITS, for_msgpack, prepare, set_body
 from kong_pdk.wire.pdk_values.conversion import are_short_texts
 from kong_pdk.wire.pdk_values.protobuf_arguments import LOG_LINES, encode_arguments, encode_texts
 from kong_pdk.wire.pdk_values.results import from_msgpack, protobuf_decoder
@@ -122,6 +124,17 @@ def _set_upstream(channel: Any, plan: CallPlan, args: Args) -> Result:
     return value, error
 
 
+def call_set_body(channel: Any, plan: CallPlan, args: Args) -> Result:
+    """Call ``kong.service.request.set_body``, which may be several calls."""
+
+    def call(function: str, given: Args) -> Result:
+        used = plan if function == plan.function else channel.plans[function]
+        result: Result = channel.call(used, used.encode(given))
+        return result
+
+    return set_body(call, args)
+
+
 _SPECIALS: Mapping[str, Special] = {"kong.service.set_upstream": _set_upstream}
 
 
@@ -138,6 +151,24 @@ class Plans(dict[str, CallPlan]):
         if len(self) < _MOST_PLANS:  # a plugin may make up names
             self[function] = plan
         return plan
+
+
+class PlansByPhase:
+    """The plans of all phases, over one protocol."""
+
+    def __init__(self, make: Callable[[str, str], CallPlan]) -> None:
+        """:param make: makes the plan of a phase and a function."""
+        self._make = make
+        self._plans: dict[str, Plans] = {}
+
+    def of(self, phase: str) -> Plans:
+        """Give the plans of a phase; those of a phase that Kong does not have are not kept."""
+        plans = self._plans.get(phase)
+        if plans is None:
+            plans = Plans(functools.partial(self._make, phase))
+            if phase in PHASES:
+                self._plans[phase] = plans
+        return plans
 
 
 def plan_of_method(method: Method, phase: str, special: Special | None = None) -> CallPlan:

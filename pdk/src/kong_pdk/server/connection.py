@@ -249,7 +249,7 @@ class Connection:
             self._receive(batch, _CHUNK)
             if batch.chunks:
                 data = batch.chunks[0]
-                if int.from_bytes(data[:PREFIX_SIZE], _ORDER) == len(data) - PREFIX_SIZE:
+                if _is_one_frame(data):
                     self._batch = _Batch([], [])
                     return data[PREFIX_SIZE:]
         return self.finish()

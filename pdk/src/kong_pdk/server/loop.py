@@ -175,6 +175,14 @@ class Loop(ABC):
             if events != select.POLLIN:
                 self._watch_for(fd, select.POLLIN)
 
+    @staticmethod
+    def _safely(function: Callable[..., object], *args: object) -> None:
+        """Call a function of one connection: the others must go on."""
+        try:
+            function(*args)
+        except Exception:  # noqa: BLE001  # see above
+            _log.exception("a defect of the plugin server")
+
     @abstractmethod
     def _watch(self, fd: int) -> None: ...
 
@@ -390,13 +398,6 @@ class EpollLoop(Loop):
             for _ in range(len(calls)):
                 with contextlib.suppress(IndexError):  # another loop has taken it
                     self._safely(calls.popleft())
-
-    @staticmethod
-    def _safely(function: Callable[[], object]) -> None:
-        try:
-            function()
-        except Exception:  # noqa: BLE001  # others must go on
-            _log.exception("a defect of the plugin server")
 
     def _watch(self, fd: int) -> None:
         with contextlib.suppress(OSError, ValueError):  # it is watched already, or closed, as the loop may be

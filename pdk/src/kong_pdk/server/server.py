@@ -24,7 +24,7 @@ from kong_pdk.server.engines.threads import ThreadPool
 from kong_pdk.server.fork_hooks import STOP_SIGNALS
 from kong_pdk.server.instance_store import InstanceStore
 from kong_pdk.server.instances import Instance, InstanceError, Instances
-from kong_pdk.server.loop import EpollLoop, Loop
+from kong_pdk.server.loop import EpollLoop, Loop, get_ident
 from kong_pdk.server.protocols import SNIFFED, Serving, is_msgpack
 from kong_pdk.server.protocols.msgpack import MsgpackServer
 from kong_pdk.server.protocols.protobuf import ProtobufServer
@@ -345,6 +345,9 @@ class Server(Serving):
 
     def _look(self) -> None:
         """Look after what waits for room, or for Kong."""
+        if get_ident() != self.loop.thread:  # a timer of a loop that was replaced
+            self.loop.call(self._look)
+            return
         self._look_at = math.inf
         for engine in self._engines:
             if engine.is_full:

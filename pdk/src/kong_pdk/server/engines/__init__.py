@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -11,8 +10,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from kong_pdk.server.connection import Waits
-
-_log = logging.getLogger(__name__)
 
 MOST_HANDLERS = 1024
 """How many events of a process run at once; others wait."""

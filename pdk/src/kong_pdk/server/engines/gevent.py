@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import select
 import socket
@@ -13,7 +12,6 @@ from typing import Any
 from kong_pdk.server.engines.separate_asyncio import separate
 from kong_pdk.server.loop import Loop, get_ident
 
-_log = logging.getLogger(__name__)
 _READ, _WRITE = 1, 2  # of libev
 
 
@@ -57,13 +55,6 @@ class GeventLoop(Loop):
         self._timers.discard(timer)
         timer.close()
         self._safely(function)
-
-    @staticmethod
-    def _safely(function: Callable[..., object], *args: object) -> None:
-        try:
-            function(*args)
-        except Exception:  # noqa: BLE001  # other connections must go on
-            _log.exception("a defect of the plugin server")
 
     def _watch(self, fd: int) -> None:
         self._watch_for(fd, select.POLLIN)

@@ -80,10 +80,14 @@ class Greenlets(Engine):
         """Whether no job is under way."""
         return len(self._free) == self._count
 
+    def run(self, job: Job, refuse: Job) -> None:
+        """See :class:`Engine`."""
+        if get_ident() == self._loop.thread:
+            super().run(job, refuse)
+        else:  # the loop that read the event was replaced at this moment
+            self._loop.call(lambda: self.run(job, refuse))
+
     def _start(self, job: Job) -> bool:
-        if get_ident() != self._loop.thread:  # the loop that read the event was replaced at this moment
-            self._loop.call(lambda: self.run(job, job))
-            return True
         if self._free:
             self._free.pop().switch(job)
             return True

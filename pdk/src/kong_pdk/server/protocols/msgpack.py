@@ -10,10 +10,9 @@ from typing import Any
 
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
-from kong_pdk.protocol import PHASES
 from kong_pdk.server import administration, engines
 from kong_pdk.server.bridge import EventEnded
-from kong_pdk.server.call_plan import CallPlan, Plans, plan_over_msgpack
+from kong_pdk.server.call_plan import CallPlan, PlansByPhase, call_set_body, plan_over_msgpack
 from kong_pdk.server.connection import Connection, ConnectionClosed
 from kong_pdk.server.handler import failure_function, run_handler
 from kong_pdk.server.instances import Instance, InstanceError
@@ -22,7 +21,6 @@ from kong_pdk.server.protocols.msgpack_event import (
     Events,
     MsgpackEvent,
     call_get_raw_body,
-    call_set_body,
     phase_of,
 )
 from kong_pdk.server.step_forwarding import PeerGone, Peers
@@ -57,20 +55,11 @@ class MsgpackServer:
         self.serving = serving
         self.peers = peers
         self.events = Events(peers.slot if peers else 0)
-        self._plans: dict[str, Plans] = {}
+        self.plans = PlansByPhase(_plan)
 
     def serve(self, connection: Connection) -> None:
         """Serve a connection from now on."""
         connection.on_readable = _Session(self, connection).readable
-
-    def plans(self, phase: str) -> Plans:
-        """Give the plans of a phase."""
-        plans = self._plans.get(phase)
-        if plans is None:
-            plans = Plans(functools.partial(_plan, phase))
-            if phase in PHASES:
-                self._plans[phase] = plans
-        return plans
 
 
 def _plan(phase: str, function: str) -> CallPlan:
@@ -144,7 +133,8 @@ class _Session:
 
     def answer(self, request_id: int, event: MsgpackEvent, data: bytes) -> None:
         """See :class:`~kong_pdk.server.protocols.msgpack_event.Asker`."""
-        self._connection.waits = event.engine.waits if event.engine is not None else self._connection.waits
+        if event.engine is not None:
+            self._connection.waits = event.engine.waits
         self._send(encode_output(request_id, event.id, data))
 
     def settle(self, event: MsgpackEvent) -> None:
@@ -193,7 +183,7 @@ class _Session:
     def _begin(self, request: Request) -> None:
         argument = _mapping(request)
         phase = str(argument.get("EventName", ""))
-        event = self._server.events.begin(phase, self._server.plans(phase))
+        event = self._server.events.begin(phase, self._server.plans.of(phase))
         event.asker, event.request_id = self, request.id
         try:
             instance_id = _integer(argument, "InstanceId")
@@ -242,12 +232,12 @@ class _Session:
     def _end(self, event: MsgpackEvent) -> None:
         event.close()
         self._server.events.end(event)
-        if isinstance(event.asker, _Session):
+        if event.asker is not None:
             event.asker.settle(event)
         self._serving.ended(event)
 
     def _refuse(self, event: MsgpackEvent) -> None:
-        """Answer an event for which there is no room, on the loop."""
+        """Answer an event for which there is no room."""
         report(_log, logging.ERROR, "all %d handlers are busy: %s cannot run", engines.MOST_HANDLERS, event.phase)
         self._end(event)
 

@@ -16,7 +16,6 @@ from kong_pdk.server.connection import ConnectionClosed
 from kong_pdk.server.engines import Engine, Parking
 from kong_pdk.settings import MOST_WORKERS
 from kong_pdk.wire.msgpack_codec import HANDLER_END
-from kong_pdk.wire.pdk_values.arguments import set_body
 
 STEP_SECONDS = 60.0
 """How long a handler waits for the value of a call, as long as Kong itself. Kong sends nothing for a refused call."""
@@ -53,6 +52,10 @@ class Asker(Protocol):
         :param data: a PDK call, or the end of the handler.
         :raises ConnectionClosed: Kong closed the connection.
         """
+        ...
+
+    def settle(self, event: MsgpackEvent) -> None:
+        """Answer a request that an event leaves without an answer at its end."""
         ...
 
 
@@ -175,16 +178,6 @@ class MsgpackEvent:
     def _wake(self) -> None:
         if self._parking is not None:
             self._parking.wake()
-
-
-def call_set_body(event: MsgpackEvent, plan: CallPlan, args: Args) -> Result:
-    """Call ``kong.service.request.set_body``."""
-
-    def call(function: str, given: Args) -> Result:
-        used = plan if function == plan.function else event.plans[function]
-        return event.call(used, used.encode(given))
-
-    return set_body(call, args)
 
 
 def call_get_raw_body(event: MsgpackEvent, plan: CallPlan, args: Args) -> Result:

@@ -8,11 +8,20 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from kong_pdk.logs import report
-from kong_pdk.protocol import PHASES
 from kong_pdk.server import engines
 from kong_pdk.server.administration import InstanceStartError, answer_call, find, start
 from kong_pdk.server.bridge import CallSite, EventEnded, Unanswered, place_of
-from kong_pdk.server.call_plan import Args, CallPlan, Plans, Result, Special, plan_of_method, plan_without_method
+from kong_pdk.server.call_plan import (
+    Args,
+    CallPlan,
+    Plans,
+    PlansByPhase,
+    Result,
+    Special,
+    call_set_body,
+    plan_of_method,
+    plan_without_method,
+)
 from kong_pdk.server.connection import Connection, ConnectionClosed
 from kong_pdk.server.engines import Engine
 from kong_pdk.server.handler import fail, run_handler
@@ -21,7 +30,7 @@ from kong_pdk.server.protocols import Serving
 from kong_pdk.wire.calls import Call, HandleEvent, StartInstance
 from kong_pdk.wire.interface import Interface
 from kong_pdk.wire.pdk_functions import Method
-from kong_pdk.wire.pdk_values.arguments import SET_BODY, set_body
+from kong_pdk.wire.pdk_values.arguments import SET_BODY
 from kong_pdk.wire.pdk_values.results import HEADERS_OF, query_argument
 from kong_pdk.wire.protobuf_codec import EventCalls, decode_call, encode_return, event_end, frame
 from kong_pdk.wire.text import decode
@@ -33,20 +42,20 @@ _REFUSE_SECONDS = 1.0
 RECOVER_SECONDS = 60.0
 """How long to wait for each part of the reply to an interrupted call; Kong's own limit is as long."""
 
-
+_stock_plan = functools.lru_cache(64)(plan_of_method)
 _REFUSED = "Kong refused {} in {} (its log says why), or has ended"
 
 
 class ProtobufEvent:
     """The PDK calls of an event, on the event's connection: a :class:`~kong_pdk.server.bridge.Channel`."""
 
-    __slots__ = ("_connection", "interface", "is_last", "phase", "plans", "unanswered")
+    __slots__ = ("_connection", "_interface", "is_last", "phase", "plans", "unanswered")
 
     def __init__(self, connection: Connection, phase: str, plans: Plans, interface: Interface) -> None:
         self._connection = connection
         self.phase = phase
         self.plans = plans
-        self.interface = interface
+        self._interface = interface
         self.unanswered: Unanswered | None = None
         self.is_last = False
         """Whether the connection is closed after this event."""
@@ -104,6 +113,10 @@ class ProtobufEvent:
             raise EventEnded from None
         self._connection.seconds = None
 
+    def stock_plan(self, function: str) -> CallPlan:
+        """Give the plan of Kong's own method for a function, where our extension has a second one."""
+        return _stock_plan(self._interface.method(function), self.phase)
+
     def drop(self) -> None:
         """See :class:`kong_pdk.server.bridge.Channel`."""
         self.is_last = True
@@ -117,20 +130,11 @@ class ProtobufServer:
         self.serving = serving
         self.interface = interface
         self.event_calls = EventCalls()
-        self._plans: dict[str, Plans] = {}
+        self.plans = PlansByPhase(self._plan)
 
     def serve(self, connection: Connection) -> None:
         """Serve a connection from now on."""
         connection.on_readable = _Session(self, connection).readable
-
-    def plans(self, phase: str) -> Plans:
-        """Give the plans of a phase."""
-        plans = self._plans.get(phase)
-        if plans is None:
-            plans = Plans(functools.partial(self._plan, phase))
-            if phase in PHASES:
-                self._plans[phase] = plans
-        return plans
 
     def _plan(self, phase: str, function: str) -> CallPlan:
         try:
@@ -252,7 +256,7 @@ class _Session:
         return self._end(channel, run_handler(self._instance, channel), self._sequence)
 
     def _channel(self, phase: str) -> ProtobufEvent:
-        return ProtobufEvent(self._connection, phase, self._server.plans(phase), self._server.interface)
+        return ProtobufEvent(self._connection, phase, self._server.plans.of(phase), self._server.interface)
 
     def _end(self, channel: ProtobufEvent, waits: bool, sequence: bytes) -> bool:
         if waits:
@@ -304,14 +308,6 @@ def _call(channel: ProtobufEvent, function: str, args: Args) -> Result:
     return channel.call(plan, plan.encode(args))
 
 
-def _set_body(channel: ProtobufEvent, plan: CallPlan, args: Args) -> Result:
-    def call(function: str, given: Args) -> Result:
-        used = plan if function == SET_BODY else channel.plans[function]
-        return channel.call(used, used.encode(given))
-
-    return set_body(call, args)
-
-
 def _get_query_arg(channel: ProtobufEvent, plan: CallPlan, args: Args) -> Result:
     if len(args) != 1 or not isinstance(args[0], (str, bytes)):
         return channel.call(plan, plan.encode(args))
@@ -336,7 +332,7 @@ def _load_consumer(channel: ProtobufEvent, plan: CallPlan, args: Args) -> Result
     the request with status 500.
     """
     if not any(args[1:]):
-        stock = plan_of_method(channel.interface.method(plan.function), channel.phase)
+        stock = channel.stock_plan(plan.function)
         found, error = channel.call(stock, stock.encode(args))
         if found is None:
             return None, error
@@ -346,12 +342,12 @@ def _load_consumer(channel: ProtobufEvent, plan: CallPlan, args: Args) -> Result
 def _authenticate(channel: ProtobufEvent, plan: CallPlan, args: Args) -> Result:
     """Use Kong's own message where there is no consumer: of a list Kong ignores everything from a nil on."""
     if args and args[0] is None:
-        plan = plan_of_method(channel.interface.method(plan.function), channel.phase)
+        plan = channel.stock_plan(plan.function)
     return channel.call(plan, plan.encode(args))
 
 
 _SPECIALS: Mapping[str, _Special] = {
-    SET_BODY: _Special(_set_body),
+    SET_BODY: _Special(call_set_body),
     "kong.client.authenticate": _Special(_authenticate, lambda method, phase: method.input == "ListValue"),
     "kong.client.load_consumer": _Special(_load_consumer, lambda method, phase: method.output == "Value"),
     "kong.request.get_query_arg": _Special(_get_query_arg, lambda method, phase: method.output == "String"),
