@@ -327,6 +327,17 @@ def with_instance(raw: bytes, instance: int) -> bytes:
 REPLAYS: dict[str, type[Replay]] = {"MsgPack:1": MsgpackReplay, "ProtoBuf:1": ProtobufReplay}
 
 
+ASYNC = {"asyncio": "loop", "asyncio-processes": "processes", "asyncio-gevent": "gevent"}
+"""Modes in which the probe's handlers are ``async def``, and the modes of their servers."""
+
+
+def _with_async_handlers(probe: str) -> str:
+    for plain in ("def run(self", "kong.request.get_header(", "function(*map("):
+        assert probe.count(plain) == 1
+        probe = probe.replace(plain, f"async {plain}" if plain.startswith("def") else f"await {plain}")
+    return probe
+
+
 class Servers:
     """Our plugin servers of one mode: one for each recording, so that late results are not another's."""
 
@@ -349,8 +360,10 @@ class Servers:
         folder.mkdir()
         notes, interface = folder / "notes", folder / "pluginsocket.proto"
         interface.write_text(as_text(EXTENDED if recording.extended else STOCK), "utf-8")
-        serve = self._stack.enter_context(serving(folder, self.mode))
+        serve = self._stack.enter_context(serving(folder, ASYNC.get(self.mode, self.mode)))
         probe = (Path(__file__).parent / "plugins/probe.py").read_text("utf-8")
+        if self.mode in ASYNC:
+            probe = _with_async_handlers(probe)
         served = serve(probe, KONG_PYTHON_INTERFACE_FILE=str(interface), PROBE_NOTES=str(notes))
         results = Results(notes)
         self._stack.callback(results.close)

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import pytest
 from conformance.known_differences import SERVER, judge
 from conformance.recordings import Case, cases
-from conformance.replay import Servers, servers_of
+from conformance.replay import ASYNC, Servers, servers_of
 from server_process import MODES
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(scope="module", params=[*MODES, *ASYNC])
 def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """The servers of one mode."""
     yield from servers_of(request.param, tmp_path_factory.mktemp("server"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 from kong_pdk import settings
-from kong_pdk.mode import Mode, choose, default, disagreement, reason
+from kong_pdk.mode import Mode, announcement, choose, default, disagreement, reason, text
 from kong_pdk.settings import SettingError
 
 THREADS = Mode("threads", 1)
@@ -17,6 +17,8 @@ class Wish:
     name: str
     engine: str | None = None
     workers: int | None = None
+    phases: tuple[str, ...] = ("access", "log")
+    async_phases: tuple[str, ...] = ()
     needs_threads: str | None = None
 
 
@@ -60,6 +62,24 @@ def test_a_module_that_asks_for_auto_gets_it_where_the_variables_say_something_e
 )
 def test_the_reason_for_the_engine_is_told(wish, option, environ, words):
     assert reason(wish, option, environ) == words
+
+
+@pytest.mark.parametrize(
+    ("async_phases", "words", "line"),
+    [
+        ((), "loop, 2 workers", "a: its handlers run by the engine loop (why)"),
+        (
+            ("log",),
+            "loop + asyncio, 2 workers",
+            "a: its handlers run by the engine loop (why); by asyncio: log (async def)",
+        ),
+        (("access", "log"), "asyncio, 2 workers", "a: its handlers run by asyncio (they are async def)"),
+    ],
+)
+def test_async_handlers_are_told(async_phases, words, line):
+    wish = Wish("a", async_phases=async_phases)
+    assert text(wish, Mode("loop", 2)) == words
+    assert announcement(wish, Mode("loop", 2), "why") == line
 
 
 def test_an_option_wins_over_the_module_and_that_over_the_variables():

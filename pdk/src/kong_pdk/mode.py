@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kong_pdk import settings
@@ -43,6 +43,14 @@ class Wish(Protocol):
 
     @property
     def workers(self) -> int | None: ...
+
+    @property
+    def phases(self) -> tuple[str, ...]: ...
+
+    @property
+    def async_phases(self) -> tuple[str, ...]:
+        """The phases whose methods are ``async def``: they run by asyncio, whatever the engine is."""
+        ...
 
     @property
     def needs_threads(self) -> str | None:
@@ -102,6 +110,28 @@ def reason(wish: Wish, engine: str | None, environ: Mapping[str, str]) -> str:
     if engine is None and wish.engine is None and settings.ENGINE.read(environ) != AUTO:
         return settings.ENGINE.name
     return wish.needs_threads or "its source needs no threads"
+
+
+def text(wish: Wish, mode: Mode) -> str:
+    """Tell in a few words how a plugin's handlers run."""
+    if not wish.async_phases:
+        return str(mode)
+    return str(replace(mode, engine="asyncio" if _is_async(wish) else f"{mode.engine} + asyncio"))
+
+
+def announcement(wish: Wish, mode: Mode, why: str) -> str:
+    """Make the log line about how a plugin's handlers run.
+
+    :param why: see :func:`reason`.
+    """
+    if _is_async(wish):
+        return f"{wish.name}: its handlers run by asyncio (they are async def)"
+    exception = f"; by asyncio: {', '.join(wish.async_phases)} (async def)" if wish.async_phases else ""
+    return f"{wish.name}: its handlers run by the engine {mode.engine} ({why}){exception}"
+
+
+def _is_async(wish: Wish) -> bool:
+    return set(wish.async_phases) == set(wish.phases)
 
 
 def _wanted(wish: Wish, mode: Mode) -> str:

@@ -100,6 +100,6 @@ def test_the_plugins_on_the_pages_have_no_mistakes(errors, tmp_path):
     assert {place: message for place, message in errors.items() if place[0] not in CHECKED} == {}
 
 
-def test_both_styles_have_uses_that_must_be_refused():
+def test_all_styles_have_uses_that_must_be_refused():
     marks = Counter(file.name for file in USES for line in file.read_text().splitlines() if line.endswith(MARK))
-    assert set(marks) == {"lua_style.py", "plain_style.py"}
+    assert set(marks) == {"lua_style.py", "plain_style.py", "async_style.py", "async_plain_style.py"}

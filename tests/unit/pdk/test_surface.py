@@ -83,7 +83,7 @@ def test_the_public_names_are_these(module):
 
 
 def test_the_types_without_lua_style_are_up_to_date():
-    command = [sys.executable, str(ROOT / "scripts/plain_types.py"), "--check"]
+    command = [sys.executable, str(ROOT / "scripts/pdk_types.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 

@@ -17,6 +17,7 @@ from fake_kong import ExtendedKong, FakeKong, MsgpackKong, ProtobufKong
 from gevent import monkey
 from kong_pdk.mode import GEVENT, LOOP, THREADS
 from kong_pdk.plugin import Plugin
+from kong_pdk.plugin.phase_methods import async_phases
 from kong_pdk.protocol import PHASES
 from kong_pdk.server import pdk_hints
 from kong_pdk.server.listener import Listener
@@ -39,7 +40,8 @@ class Serve:
 
     def __call__(self, cls: type, **attributes: Any) -> Path:
         phases = tuple(phase for phase in PHASES if hasattr(cls, phase))
-        given: dict[str, Any] = {"version": "1.0.0", "priority": 1, "schema": (), **attributes}
+        given: dict[str, Any] = {"version": "1.0.0", "priority": 1, "schema": (), "async_phases": async_phases(cls)}
+        given.update(attributes)
         plugin = Plugin("probe", Path(__file__), cls=cls, phases=phases, **given)
         path = self._folder / f"{len(self._running)}.sock"
         listener = Listener(path)
@@ -54,11 +56,16 @@ class Serve:
         """The server that listens there."""
         return self._running[path][0]
 
-    def stop(self, path: Path) -> bool:
-        """Stop a server; whether all its handlers came to their end."""
+    def stop(self, path: Path, close_seconds: float = 0.0) -> bool:
+        """Stop a server; whether all its handlers came to their end.
+
+        :param close_seconds: how long to wait for ``close()`` of its instances.
+        """
         server, ended = self._running[path]
         server.stop()
-        return ended.result(DEADLINE)
+        is_idle = ended.result(DEADLINE)
+        server.close_instances(close_seconds)
+        return is_idle
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -68,7 +68,7 @@ def test_it_waits_for_the_last_handler_and_delays_no_other_instance(monkeypatch)
     instances.look_after()
     assert instances.start("probe", b"{}") is not instance
     instance.life.done()
-    assert instances._closing_queue.wait(0.0) == 1
+    assert instances.closing.wait(0.0) == 1
     assert instance.handler.count == 0
     instance.life.done()
     assert instance.handler.closed.wait(DEADLINE)

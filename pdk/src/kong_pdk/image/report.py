@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from kong_pdk import plain_table, settings
+from kong_pdk import mode, plain_table, settings
 from kong_pdk.exit_status import CONFIGURATION_STATUS, StartError
 from kong_pdk.image import configuration, run_directory
 from kong_pdk.image.configuration import Configuration
@@ -82,7 +82,7 @@ def _row(plugin: Description, setup: Configuration, silent: dict[str, str]) -> d
         "version": plugin.version,
         "priority": plugin.priority,
         "phases": list(plugin.phases),
-        "mode": str(setup.mode(plugin.name)),
+        "mode": mode.text(plugin, setup.mode(plugin.name)),
         "file": str(plugin.file),
         "state": state,
     }

@@ -28,9 +28,9 @@ class Description:
     """A loaded plugin as plain data, which travels between processes as JSON.
 
     ``schema`` holds the fields of the plugin's configuration, each a one-key dict. ``engine`` and ``workers`` are None
-    where the plugin does not set them. ``needs_threads`` says what in its source needs threads; None where nothing
-    does. ``warnings`` has a line for each attribute that is ignored, although its
-    author may expect it to take effect.
+    where the plugin does not set them. ``async_phases`` are the phases whose methods are ``async def``.
+    ``needs_threads`` says what in its source needs threads; None where nothing does. ``warnings`` has a line for each
+    attribute that is ignored, although its author may expect it to take effect.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Description:
     lua_style: bool = True
     engine: str | None = None
     workers: int | None = None
+    async_phases: tuple[str, ...] = ()
     needs_threads: str | None = None
     warnings: tuple[str, ...] = ()
 
@@ -53,7 +54,7 @@ class Description:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Description:
         """The description behind the result of :meth:`to_dict`; JSON's lists become tuples again."""
-        lists = ("phases", "schema", "warnings")
+        lists = ("phases", "schema", "async_phases", "warnings")
         tuples = {name: tuple(data[name]) for name in lists if name in data}
         return Description(**{**data, **tuples, "file": Path(data["file"])})
 

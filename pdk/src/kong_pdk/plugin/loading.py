@@ -16,7 +16,7 @@ from kong_pdk.mode import ENGINES
 from kong_pdk.plugin import importing, metadata, names
 from kong_pdk.plugin.description import DEFAULT_PRIORITY, DEFAULT_VERSION, Plugin, Source
 from kong_pdk.plugin.metadata import VERSION, AttributeValue, Metadata, nearest_version
-from kong_pdk.plugin.phase_methods import PhaseMethods
+from kong_pdk.plugin.phase_methods import PhaseMethods, async_phases
 from kong_pdk.plugin.problem import NotAPlugin, PluginError, Problem
 from kong_pdk.plugin.static_scan import Binding, StaticScan, syntax_problem
 from kong_pdk.plugin.thread_use import needs_threads
@@ -162,6 +162,7 @@ class ModuleCheck:
             version=version,
             priority=priority,
             phases=phase_methods.phases,
+            async_phases=async_phases(cls),
             schema=schema,
             lua_style=lua_style,
             engine=engine,

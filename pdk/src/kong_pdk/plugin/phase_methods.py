@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,9 +68,7 @@ class PhaseMethods:
                 f'Plugin has the phase "{phase}", which is {_article(type(handler).__name__)}, not a method', hint
             )
             return
-        if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
-            self._report(f'phase "{phase}" is async', f"{hint}, without async and await", handler)
-        elif inspect.isgeneratorfunction(handler):
+        if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
             self._report(f'phase "{phase}" has a yield, so calling it runs nothing', "remove the yield", handler)
         # A callable object that is not a method does not get the instance as its first argument.
         is_method = hasattr(type(attribute), "__get__") and not isinstance(attribute, staticmethod | classmethod)
@@ -95,6 +94,18 @@ class PhaseMethods:
                 message = f'method "{name}" is not a phase'
                 hint = f'did you mean "{phase}"? (a helper\'s name may begin with "_")'
                 yield Problem(location_file, line, message, hint, self._name)
+
+
+def async_phases(cls: type) -> tuple[str, ...]:
+    """Give the phases of a class whose methods are coroutine functions."""
+    return tuple(phase for phase in PHASES if _is_async(inspect.getattr_static(cls, phase, None)))
+
+
+def _is_async(handler: object) -> bool:
+    while isinstance(handler, (functools.partial, functools.partialmethod, staticmethod, classmethod)):
+        handler = handler.__func__ if isinstance(handler, (staticmethod, classmethod)) else handler.func
+    call = inspect.getattr_static(type(handler), "__call__", None)  # of an object that is called like a function
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
 
 
 def _intended_phase(name: str, phases: tuple[str, ...]) -> str | None:

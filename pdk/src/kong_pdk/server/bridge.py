@@ -6,14 +6,15 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from types import CodeType
+from collections.abc import Coroutine, Sequence
+from types import CodeType, FrameType
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 
 from kong_pdk.errors import PDKError
 from kong_pdk.logs import report
 from kong_pdk.pdk.kong import kong
 from kong_pdk.server.call_plan import CallPlan, Plans, Result
+from kong_pdk.server.engines import CoroutineRunner
 from kong_pdk.wire.pdk_values.arguments import prepare
 
 _log = logging.getLogger(__name__)
@@ -27,13 +28,19 @@ class EventEnded(BaseException):
     """
 
 
+class Site(NamedTuple):
+    """The place of a call, with the names of a frame's attributes."""
+
+    f_code: CodeType
+    f_lasti: int
+
+
 CallSite: TypeAlias = tuple[CallPlan, CodeType, int]
 """A call without a result, for which the handler does not wait, and the code and the instruction that made it."""
 
 
-def place_of(site: CallSite) -> str:
+def place_of(code: CodeType, instruction: int) -> str:
     """Give ``FILE:LINE`` of a call."""
-    _, code, instruction = site
     lines = (line for start, end, line in code.co_lines() if start <= instruction < end)
     return f"{code.co_filename}:{next(lines, None) or code.co_firstlineno}"
 
@@ -114,6 +121,9 @@ class Bridge:
     calls: list[str] | None = None
     """The functions that were called, where they are measured."""
 
+    _site: Site | None = None
+    """What calls, where the stack does not tell."""
+
     _is_logging = False
     _subsystem: str | None = None
 
@@ -173,7 +183,7 @@ class Bridge:
                     if plan.has_result:
                         result = self._channel.call(plan, data)
                     else:
-                        author = sys._getframe(2)  # behind the method of the PDK
+                        author = self._site or sys._getframe(2)  # behind the method of the PDK
                         self._channel.queue(plan, data, (plan, author.f_code, author.f_lasti))
                         result = _NOTHING
                 except BaseException as error:
@@ -239,11 +249,7 @@ class Bridge:
             raise EventEnded
         if plan.has_result:
             return self._channel.call(plan, data)
-        author = sys._getframe(1)
-        while author.f_code is not _CALL and author.f_back is not None:
-            author = author.f_back
-        for _ in range(2):  # the method of the PDK, then the author's code
-            author = author.f_back or author
+        author = self._site or _author_of(sys._getframe(1))
         self._channel.queue(plan, data, (plan, author.f_code, author.f_lasti))
         return _NOTHING
 
@@ -268,10 +274,62 @@ class Bridge:
             self._is_logging = False
 
 
+class AsyncBridge(Bridge):
+    """Makes the PDK calls of an event whose handler is a coroutine: each call is a coroutine, which must be awaited."""
+
+    def __init__(
+        self, runner: CoroutineRunner, channel: Channel, lua_style: bool = True, measured: bool = False
+    ) -> None:
+        """:param runner: runs the handler and the calls; the others as in :class:`Bridge`."""
+        super().__init__(channel, lua_style, measured)
+        self._runner = runner
+        self._unawaited: dict[int, tuple[str, Site, Coroutine[Any, Any, Any]]] = {}
+        self.kong = kong(self.make, "kong")
+
+    def make(self, function: str, args: Sequence[object]) -> Coroutine[Any, Any, Any]:
+        """Make the coroutine of a call. See :meth:`Bridge.call`, which it calls when it is awaited."""
+        author = sys._getframe(2)  # behind the method of the PDK
+        site = Site(author.f_code, author.f_lasti)
+        coroutine = self._call(site, function, args)
+        self._unawaited[id(site)] = function, site, coroutine
+        return coroutine
+
+    async def _call(self, site: Site, function: str, args: Sequence[object]) -> Any:
+        self._unawaited.pop(id(site), None)
+        return await self._runner.call(self._call_from, site, function, args)
+
+    def _call_from(self, site: Site, function: str, args: Sequence[object]) -> Any:
+        self._site = site
+        return self.call(function, args)
+
+    def complete(self, handler: Coroutine[Any, Any, Any]) -> Any:
+        """Run a handler to its end, and give its result. Raises what it raises."""
+        return self._runner.run(handler)
+
+    def unawaited(self) -> str | None:
+        """Name the calls that nobody has awaited, so that Kong has not got them; None where there are none."""
+        found = list(self._unawaited.values())
+        self._unawaited.clear()
+        for _, _, coroutine in found:
+            coroutine.close()  # else Python warns as well
+        return ", ".join(f"{function} ({place_of(*site)})" for function, site, _ in found) or None
+
+
 # Why no call can be made, in words that follow "kong.request.get_header was called".
 _IN_CALL = "in the middle of another PDK call, on the same thread"  # by a __del__, or a signal handler
 _CLOSED = "after the handler of its event had returned"
 _ENDED = "after its event had ended"
 
 _CALL = Bridge.call.__code__
+
+
+def _author_of(frame: FrameType) -> FrameType:
+    """Give the frame of the author's code, behind a frame of the bridge."""
+    while frame.f_code is not _CALL and frame.f_back is not None:
+        frame = frame.f_back
+    for _ in range(2):  # the method of the PDK, then the author's code
+        frame = frame.f_back or frame
+    return frame
+
+
 _NOTHING: Result = (None, None)

@@ -12,7 +12,7 @@ import inspect
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kong_pdk.exception_text import log_text, traceback_line
@@ -81,9 +81,14 @@ class HandlerLife:
             return
         try:
             result = self._close()
-            if inspect.iscoroutine(result) or inspect.isgenerator(result):
+            if inspect.iscoroutine(result) and self._queue.run_coroutine is not None:
+                self._queue.run_coroutine(result)
+            elif inspect.iscoroutine(result) or inspect.isgenerator(result):
                 result.close()
-                text = "%s: close() is async or has a yield, so calling it runs nothing; write def close(self) (%s)"
+                text = (
+                    "%s: close() is async although no phase is, or has a yield, so calling it runs nothing; write "
+                    "def close(self) (%s)"
+                )
                 _log.error(text, self._plugin.name, _place(self._close, self._plugin))
         except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
             _, text = log_text(f"{self._plugin.name}: close", error, functools.partial(self._place_of, error))
@@ -97,6 +102,8 @@ class ClosingQueue:
     """Calls ``close()`` of objects that have ended, on up to 16 threads."""
 
     def __init__(self) -> None:
+        self.run_coroutine: Callable[[Coroutine[Any, Any, Any]], object] | None = None
+        """Runs an ``async def close``, and waits for its end; None where no loop runs for that."""
         self._waiting: deque[HandlerLife] = deque()
         self._threads = 0
         self._unclosed = 0

@@ -161,7 +161,7 @@ def _choose(options: argparse.Namespace, descriptions: Callable[[], Iterable[mod
     chosen = mode.choose(wishes, mode.default(os.environ), options.engine, options.workers)
     for wish in wishes:
         why = mode.reason(wish, options.engine, os.environ)
-        _log.log(logs.NOTICE, "%s: its handlers run by the engine %s (%s)", wish.name, chosen.engine, why)
+        _log.log(logs.NOTICE, "%s", mode.announcement(wish, chosen, why))
     if len(wishes) > 1 and (message := mode.disagreement(wishes, chosen)):
         _log.warning("%s", message)
     return chosen

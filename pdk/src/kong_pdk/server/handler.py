@@ -19,7 +19,8 @@ from kong_pdk.logs import report
 from kong_pdk.metrics.counter_layout import ABORTED, ERROR, EXIT, OK
 from kong_pdk.metrics.recorder import recorder_of
 from kong_pdk.protocol import PHASES
-from kong_pdk.server.bridge import Bridge, Channel, EventEnded, Unanswered
+from kong_pdk.server.bridge import AsyncBridge, Bridge, Channel, EventEnded, Unanswered
+from kong_pdk.server.engines import Engine
 from kong_pdk.server.instances import Instance
 
 _log = logging.getLogger(__name__)
@@ -30,13 +31,14 @@ class HandlerError(Exception):
     """A handler cannot be run, or returned before its work was done."""
 
 
-def run_handler(instance: Instance, channel: Channel) -> bool:
+def run_handler(instance: Instance, channel: Channel, engine: Engine) -> bool:
     """Run the handler of an event's phase, and answer with status 500 where it fails.
 
+    :param engine: runs the job that calls this.
     :return: whether Kong still waits for the end of the event; False after an exit or a refused call.
     """
     try:
-        return _run(instance, channel)
+        return _run(instance, channel, engine)
     except BaseException as error:  # noqa: BLE001  # raised between the handler's end and the answer
         report(
             _log, logging.ERROR, "%s: %s ends with a failure: %s was raised after the handler, for example by a timer "
@@ -45,9 +47,9 @@ def run_handler(instance: Instance, channel: Channel) -> bool:
         return fail(channel)
 
 
-def _run(instance: Instance, channel: Channel) -> bool:
+def _run(instance: Instance, channel: Channel, engine: Engine) -> bool:
     recorder = recorder_of(instance.plugin.name)
-    bridge = Bridge(channel, instance.plugin.lua_style, recorder is not None)
+    bridge = _bridge(channel, engine, instance.plugin.lua_style, recorder is not None)
     is_timed = recorder is not None or _log.isEnabledFor(logging.DEBUG)
     started = time.perf_counter() if is_timed else 0.0
     # A context of its own: what a handler puts into a context variable is not there in the next event.
@@ -61,6 +63,13 @@ def _run(instance: Instance, channel: Channel) -> bool:
     if error is None and not bridge.is_ended:
         return True
     return _answer(instance, channel, bridge, error)
+
+
+def _bridge(channel: Channel, engine: Engine, lua_style: bool, measured: bool) -> Bridge:
+    runner = engine.coroutine_runner()
+    if runner is None:
+        return Bridge(channel, lua_style, measured)
+    return AsyncBridge(runner, channel, lua_style, measured)
 
 
 def _answer(instance: Instance, channel: Channel, bridge: Bridge, error: BaseException | None) -> bool:
@@ -100,15 +109,39 @@ def call_handler(instance: Instance, phase: str, bridge: Bridge) -> BaseExceptio
                     "run `kong reload`, so that it learns the phases of the plugin"
                 )
             result = handler(bridge.kong)
+            if isinstance(bridge, AsyncBridge):
+                result = _complete(phase, bridge, result)
             if result is not None:
                 _check_is_done(phase, result)
         finally:
             used.life.done()
     except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
-        return error
+        return _end_in(error) or error
     finally:
         _close(bridge)
     return None
+
+
+def _complete(phase: str, bridge: AsyncBridge, result: object) -> object:
+    """Run the coroutine of a handler, and give its result.
+
+    :raises HandlerError: a PDK call of it was not awaited.
+    """
+    if inspect.iscoroutine(result):
+        result = bridge.complete(result)
+    if unawaited := bridge.unawaited():
+        raise HandlerError(f"{phase} did not await {unawaited}, so Kong did not get the call; write await kong...")
+    return result
+
+
+def _end_in(error: BaseException) -> EventEnded | None:
+    """Give what says that the event has ended, where an exception, also that of a group of tasks, says nothing else."""
+    if isinstance(error, EventEnded):
+        return error
+    if type(error).__name__ != "BaseExceptionGroup":  # Python 3.10 does not have it
+        return None
+    ends = [_end_in(part) for part in getattr(error, "exceptions", ())]
+    return ends[0] if all(ends) else None
 
 
 def _close(bridge: Bridge) -> None:
@@ -141,7 +174,7 @@ def _unfinished(result: object) -> tuple[str, str]:
     """Describe the kind of unfinished work that an object stands for, and give a hint; empty texts where it is none."""
     cls = type(result)
     if inspect.isawaitable(result):
-        return "an awaitable", "make it a plain function, and run async code by asyncio.run(...)"
+        return "an awaitable", "write it as async def, or run async code by asyncio.run(...)"
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
         return "a generator", "make it a function without yield"
     if isinstance(result, Iterator):

@@ -104,7 +104,8 @@ class Instances:
         self._instances: dict[int, Instance] = {}
         self._bytes = 0
         self._making: dict[bytes, Future[Instance]] = {}
-        self._closing_queue = ClosingQueue()
+        self.closing = ClosingQueue()
+        """Calls ``close()`` of the objects of instances that have ended."""
         self._sweep_at = 0.0
         self._lock = threading.Lock()
 
@@ -190,7 +191,7 @@ class Instances:
         try:
             config, internal = _split(parsed.plugin, parsed.config)
             handler = _make_handler(parsed.plugin, config)
-            life = HandlerLife(parsed.plugin, handler, self._closing_queue)
+            life = HandlerLife(parsed.plugin, handler, self.closing)
             size = len(parsed.content.config)
             instance = Instance(id, parsed.plugin, config, internal, handler, parsed.digest, life, size)
         except BaseException as error:  # noqa: BLE001  # result() raises it
@@ -269,7 +270,7 @@ class Instances:
             ended, self._instances = self._instances, {}
         for instance in ended.values():
             instance.life.end()
-        return not self._closing_queue.wait(seconds)
+        return not self.closing.wait(seconds)
 
     def _discard_idle(self) -> None:
         with self._lock:

@@ -31,6 +31,14 @@ _TRIAL = 50
 _gevent = sys.modules.get("gevent.monkey")
 get_ident: Callable[[], int] = _gevent.get_original("_thread", "get_ident") if _gevent else _thread.get_ident
 """Gives the thread that runs, also where gevent has put greenlets in the place of threads."""
+start_new_thread: Callable[..., int] = (
+    _gevent.get_original("_thread", "start_new_thread") if _gevent else _thread.start_new_thread
+)
+allocate_lock: Callable[[], Any] = (
+    _gevent.get_original("_thread", "allocate_lock") if _gevent else _thread.allocate_lock
+)
+epoll: Callable[[], select.epoll] = _gevent.get_original("select", "epoll") if _gevent else select.epoll
+"""These, too, are Python's own."""
 
 
 class Loop(ABC):
@@ -79,13 +87,17 @@ class Loop(ABC):
             self._begin_to_watch(connection)
 
     def expect(self, connection: Connection) -> None:
-        """Note that replies to calls without a result will come, if they will."""
+        """Note whether replies to calls without a result will come."""
         if connection.is_owed:
             self.owed.add(connection.fd)
+        else:
+            self.owed.discard(connection.fd)
 
-    def has(self, connection: Connection) -> bool:
-        """Whether the loop has a connection and watches it."""
-        return connection.fd in self.idle and connection.watched_by is self
+    @staticmethod
+    def has(connection: Connection) -> bool:
+        """Whether a loop, this one or another, has a connection and watches it."""
+        loop = connection.watched_by
+        return loop is not None and connection.fd in loop.idle
 
     def give_away(self, connection: Connection) -> None:
         """Watch a connection no more: a thread that waits by itself has it."""
@@ -124,7 +136,6 @@ class Loop(ABC):
         """Handle a descriptor that can be read. Called on the loop."""
         connection = self.idle.pop(fd, None)
         if connection is not None:
-            self.owed.discard(fd)
             try:
                 connection.on_readable()
             except BaseException:
@@ -220,7 +231,31 @@ class Loop(ABC):
         """List the sockets of the loop's own, which a forked child must not keep."""
 
 
-class EpollLoop(Loop):
+class WatchingLoop(Loop):
+    """A loop that watches its descriptors by epoll, which any thread may tell to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoll = epoll()
+
+    def _serve(self) -> None:
+        """Handle all descriptors that can be read. For the loops that watch the epoll object itself."""
+        for fd, _ in self._epoll.poll(0):
+            self._safely(self.ready, fd)
+
+    def _watch(self, fd: int) -> None:
+        with contextlib.suppress(OSError, ValueError):  # it is watched already, or closed, as the loop may be
+            self._epoll.register(fd, select.POLLIN)
+
+    def _watch_for(self, fd: int, events: int) -> None:
+        self._epoll.modify(fd, events)
+
+    def _unwatch(self, fd: int) -> None:
+        with contextlib.suppress(OSError, ValueError):  # it is closed
+            self._epoll.unregister(fd)
+
+
+class EpollLoop(WatchingLoop):
     """A loop on a thread of its own.
 
     While a handler holds it, another one can take its place: see :meth:`replace_by`.
@@ -228,7 +263,6 @@ class EpollLoop(Loop):
 
     def __init__(self) -> None:
         super().__init__()
-        self._epoll = select.epoll()
         self._wake_reader, self._wake_writer = socket.socketpair()
         for end in (self._wake_reader, self._wake_writer):
             end.setblocking(False)
@@ -286,7 +320,7 @@ class EpollLoop(Loop):
         self.watch(self._wake_reader.fileno(), self._run_calls)
         while not self._is_over:
             try:
-                self._serve()
+                self._look()
             except BaseException:  # noqa: BLE001, PERF203  # of another thread, or a defect: other connections must go on
                 _log.exception("an exception interrupted the loop")
         if self._is_done is not None:
@@ -296,7 +330,7 @@ class EpollLoop(Loop):
     def _is_over(self) -> bool:
         return self._stopped or (self._is_done is not None and self._is_done())
 
-    def _serve(self) -> None:
+    def _look(self) -> None:
         poll, ready = self._epoll.poll, self.ready
         while not self._is_over:
             self.is_looking = True
@@ -327,7 +361,6 @@ class EpollLoop(Loop):
         for fd in list(self.idle):
             connection = self.idle.pop(fd, None)
             if connection is not None:
-                self.owed.discard(fd)
                 successor.release(connection)
         with contextlib.suppress(IndexError):
             while True:
@@ -398,14 +431,3 @@ class EpollLoop(Loop):
             for _ in range(len(calls)):
                 with contextlib.suppress(IndexError):  # another loop has taken it
                     self._safely(calls.popleft())
-
-    def _watch(self, fd: int) -> None:
-        with contextlib.suppress(OSError, ValueError):  # it is watched already, or closed, as the loop may be
-            self._epoll.register(fd, select.POLLIN)
-
-    def _watch_for(self, fd: int, events: int) -> None:
-        self._epoll.modify(fd, events)
-
-    def _unwatch(self, fd: int) -> None:
-        with contextlib.suppress(OSError, ValueError):  # it is closed
-            self._epoll.unregister(fd)

@@ -12,7 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kong_pdk.logs import NOTICE, report
 from kong_pdk.mode import GEVENT, LOOP, THREADS
@@ -33,6 +33,9 @@ from kong_pdk.server.watchdog import Watchdog
 from kong_pdk.settings import BLOCKING_MILLISECONDS
 from kong_pdk.wire.interface import STOCK, Interface
 
+if TYPE_CHECKING:
+    from kong_pdk.server.engines.asyncio import AsyncioLoop, Tasks
+
 _log = logging.getLogger(__name__)
 _WAKES = 4096
 _LONGEST_SLEEP = 3600.0
@@ -40,6 +43,7 @@ _PAUSE_SECONDS = 0.1
 _SHORT_LOOK_SECONDS = 0.05
 _LOOK_SECONDS = 1.0
 _OWED_SECONDS = 0.005
+_CANCEL_SECONDS = 0.5
 DRAIN_SECONDS = 3.0
 """How long open events may take once the server is told to stop."""
 
@@ -79,6 +83,7 @@ class Server(Serving):
         :param interface: the methods that Kong has over ProtoBuf:1.
         :param engines: how events wait.
         """
+        plugins = list(plugins)
         self.instances = Instances(plugins, store, self._wake)
         self.is_idle = True
         """Whether all handlers had ended when :meth:`run` returned."""
@@ -87,6 +92,10 @@ class Server(Serving):
         self._on_blocking = engines.on_blocking
         self._watchdog: Watchdog | None = None
         self._open(engines.name)
+        self._tasks: Tasks | None = None
+        self._asyncio: AsyncioLoop | None = None
+        if any(plugin.async_phases for plugin in plugins):
+            self._open_asyncio()
         self._protobuf = ProtobufServer(self, interface)
         self._msgpack = MsgpackServer(self, peers)
         self._listening = list(listening)
@@ -117,15 +126,36 @@ class Server(Serving):
             if engine == LOOP:
                 self._greenlets = Greenlets(self.loop)
 
+    def _open_asyncio(self) -> None:
+        """Make the loop and the engine of async phases.
+
+        A connection stays with the loop whose event it had last, so that its next event wakes no other thread.
+        """
+        from kong_pdk.server.engines.asyncio import AsyncioLoop, Tasks
+
+        self._asyncio = AsyncioLoop()
+        self._asyncio.connections, self._asyncio.owed = self.loop.connections, self.loop.owed
+        self._tasks = Tasks(self._asyncio)
+        self.instances.closing.run_coroutine = self._asyncio.run
+
+    @property
+    def loop_here(self) -> Loop:
+        """See :class:`Serving`."""
+        if self._asyncio is not None and get_ident() == self._asyncio.thread:
+            return self._asyncio
+        return self.loop
+
     def engine_of(self, instance: Instance, phase: str) -> Engine:
         """See :class:`Serving`."""
+        if self._tasks is not None and phase in instance.plugin.async_phases:
+            return self._tasks
         if self._greenlets is None or (instance.plugin.name, phase) in self._blocking:
             return self._pool
         return self._greenlets
 
     @property
     def _engines(self) -> list[Engine]:
-        return [self._pool, self.helpers, *([self._greenlets] if self._greenlets else [])]
+        return [engine for engine in (self._pool, self.helpers, self._greenlets, self._tasks) if engine is not None]
 
     def stop(self) -> None:
         """Make :meth:`run` return. Signal handlers and other threads may call it, more than once."""
@@ -164,6 +194,8 @@ class Server(Serving):
         self._listen()
         if self._peers is not None:
             self.loop.watch(self._peers.inbox.fileno(), self._accept_from_peer)
+        if self._asyncio is not None:
+            self._asyncio.start()
         self.loop.start()
         if self._greenlets is not None and isinstance(self.loop, EpollLoop):
             self._watchdog = Watchdog(self.loop)
@@ -175,15 +207,21 @@ class Server(Serving):
         self.loop.call(self._close_listening)
         self.loop.call(self._refuse_waiting)
         self._abandon_if_alone()
-        deadline = time.monotonic() + DRAIN_SECONDS
-        # An event is over for Kong when it has answered the last calls of the handler, too.
-        while (self.running or self.loop.owed) and (left := deadline - time.monotonic()) > 0:
-            self._sleep(left if self.running else min(left, _OWED_SECONDS))
+        self._drain(DRAIN_SECONDS)
+        if self.running and self._asyncio is not None:
+            self._asyncio.cancel()
+            self._drain(_CANCEL_SECONDS)
         self.is_idle = not self.running
         if not self.is_idle:
             _log.warning("stopped with handlers still running after %g seconds", DRAIN_SECONDS)
         self._close()
         return self.is_idle
+
+    def _drain(self, seconds: float) -> None:
+        """Wait for the open events, which are over for Kong when it has answered the last calls of their handlers."""
+        deadline = time.monotonic() + seconds
+        while (self.running or self.loop.owed) and (left := deadline - time.monotonic()) > 0:
+            self._sleep(left if self.running else min(left, _OWED_SECONDS))
 
     def _sleep(self, seconds: float) -> None:
         """Wait until something happens: a stop, an instance that is due, the last event's end; or until the time is up.
@@ -259,7 +297,7 @@ class Server(Serving):
     def forget(self, connection: Connection) -> None:
         """See :class:`Serving`."""
         self._connections_of_kong.discard(connection)
-        self.loop.forget(connection)
+        self.loop_here.forget(connection)
         self._abandon_if_alone()
 
     def _abandon_if_alone(self) -> None:
@@ -279,6 +317,17 @@ class Server(Serving):
             connection.close()
         for each in [*self._listening, self._wake_reader, self._wake_writer]:
             each.close()
+
+    def close_instances(self, seconds: float) -> bool:
+        """Close all instances, once :meth:`run` has returned, and stop what an ``async def close`` may need.
+
+        :param seconds: how long to wait at most.
+        :return: whether all are closed.
+        """
+        are_closed = self.instances.end(seconds)
+        if self._asyncio is not None:
+            self._asyncio.stop()
+        return are_closed
 
     # A handler that holds the loop
 
@@ -311,7 +360,7 @@ class Server(Serving):
         held, greenlets = watchdog.loop, self._greenlets
         assert greenlets is not None
         successor = EpollLoop()
-        successor.connections = held.connections
+        successor.connections, successor.owed = held.connections, held.owed
         try:
             successor.start()
         except RuntimeError as error:

@@ -102,7 +102,7 @@ def _end(server: Server) -> int:
     watch.daemon = True
     with contextlib.suppress(RuntimeError):  # no more threads
         watch.start()
-    if not server.instances.end(_CLOSE_SECONDS):
+    if not server.close_instances(_CLOSE_SECONDS):
         text = "close() of an instance has not returned after %g seconds, or a handler still runs"
         _log.warning(text, _CLOSE_SECONDS)
     _flush()

@@ -2,7 +2,7 @@
 
 ``import kong_pdk.pdk.plain as kong`` and ``def access(self, kong: kong.kong)``, in a plugin with ``lua_style = False``.
 At run time this module has the classes of :mod:`kong_pdk.pdk.kong`; type checkers read ``__init__.pyi``, which
-``scripts/plain_types.py`` writes from the same classes.
+``scripts/pdk_types.py`` writes from the same classes.
 """
 
 from kong_pdk.pdk.kong import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""See the module of this name. Written by scripts/plain_types.py, from kong_pdk.pdk.kong: do not edit."""
+"""See the module of this name. Written by scripts/pdk_types.py, from kong_pdk.pdk.kong: do not edit."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NoReturn

@@ -1,4 +1,7 @@
-"""How an event runs and waits: on a greenlet of the loop or on a thread of a pool. All else is one code path."""
+"""How an event runs and waits: on a greenlet of the loop, on a thread of a pool, or as a task of asyncio.
+
+All else is one code path.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ import contextlib
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, TypeVar
 
 from kong_pdk.server.connection import Waits
 
@@ -18,6 +21,7 @@ FREE_SECONDS = 10.0
 """How long an event waits for its turn before it fails."""
 
 Job = Callable[[], None]
+T = TypeVar("T")
 
 
 class Parking(ABC):
@@ -30,6 +34,22 @@ class Parking(ABC):
     @abstractmethod
     def wake(self) -> None:
         """End the waiting."""
+
+
+class CoroutineRunner(ABC):
+    """Runs a coroutine on behalf of a job, and calls on behalf of the coroutine."""
+
+    @abstractmethod
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end, and give its result. Raises what it raises."""
+
+    @abstractmethod
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function that may wait for Kong, after the calls before it. Raises what it raises.
+
+        A coroutine that is cancelled meanwhile goes on at once. The call is made all the same, and the next one waits
+        for its end.
+        """
 
 
 class _Waiting(NamedTuple):
@@ -50,6 +70,10 @@ class Engine(ABC):
     @abstractmethod
     def parking(self) -> Parking:
         """Make a place where the job that calls this can wait."""
+
+    def coroutine_runner(self) -> CoroutineRunner | None:
+        """Give what runs a coroutine for the job that calls this; None where the engine runs none."""
+        return None
 
     @abstractmethod
     def _start(self, job: Job) -> bool:

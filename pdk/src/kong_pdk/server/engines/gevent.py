@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 from collections.abc import Callable
 from typing import Any
 
 from kong_pdk.server.engines.separate_asyncio import separate
-from kong_pdk.server.loop import Loop, get_ident
+from kong_pdk.server.loop import WatchingLoop, get_ident
 
-_READ, _WRITE = 1, 2  # of libev
+_READ = 1  # of libev
 
 
-class GeventLoop(Loop):
-    """The loop of gevent's hub."""
+class GeventLoop(WatchingLoop):
+    """The loop of gevent's hub, which watches one descriptor for all connections: that of an epoll object."""
 
     def __init__(self) -> None:
         from gevent import get_hub
@@ -24,16 +23,18 @@ class GeventLoop(Loop):
         super().__init__()
         self.hub = get_hub()
         self.thread = get_ident()
-        self._watchers: dict[int, Any] = {}
+        self._watcher = self.hub.loop.io(self._epoll.fileno(), _READ)
         self._timers: set[Any] = set()
 
     def start(self) -> None:
         """See :class:`Loop`: gevent's loop runs already."""
+        self._watcher.start(self._serve)
 
     def stop(self) -> None:
         """See :class:`Loop`."""
-        for fd in list(self._watchers):
-            self._unwatch(fd)
+        self._watcher.stop()
+        self._watcher.close()
+        self._epoll.close()
         while self._timers:
             self._timers.pop().close()
 
@@ -43,10 +44,13 @@ class GeventLoop(Loop):
 
     def call(self, function: Callable[[], object]) -> None:
         """See :class:`Loop`."""
-        self.hub.loop.run_callback(self._safely, function)
+        self.hub.loop.run_callback_threadsafe(self._safely, function)
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> None:
         """See :class:`Loop`."""
+        if get_ident() != self.thread:
+            self.call(lambda: self.call_later(seconds, function))
+            return
         timer = self.hub.loop.timer(seconds)
         self._timers.add(timer)
         timer.start(self._ring, timer, function)
@@ -55,20 +59,6 @@ class GeventLoop(Loop):
         self._timers.discard(timer)
         timer.close()
         self._safely(function)
-
-    def _watch(self, fd: int) -> None:
-        self._watch_for(fd, select.POLLIN)
-
-    def _watch_for(self, fd: int, events: int) -> None:
-        self._unwatch(fd)
-        watcher = self._watchers[fd] = self.hub.loop.io(fd, _READ if events == select.POLLIN else _READ | _WRITE)
-        watcher.start(self._safely, self.ready, fd)
-
-    def _unwatch(self, fd: int) -> None:
-        watcher = self._watchers.pop(fd, None)
-        if watcher is not None:
-            watcher.stop()
-            watcher.close()
 
 
 def patch() -> None:

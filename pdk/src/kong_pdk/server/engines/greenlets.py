@@ -113,6 +113,20 @@ class Greenlets(Engine):
                     report(_log, logging.DEBUG, "an exception interrupted an idle greenlet: %s", describe(error))
             job = next_job
 
+    def look_after(self) -> None:
+        """See :class:`Engine`."""
+        if get_ident() == self._loop.thread:
+            super().look_after()
+        else:
+            self._loop.call(self.look_after)
+
+    def refuse_waiting(self) -> None:
+        """See :class:`Engine`."""
+        if get_ident() == self._loop.thread:
+            super().refuse_waiting()
+        else:
+            self._loop.call(self.refuse_waiting)
+
     def _refuse(self, refuse: Job) -> None:
         greenlet(refuse, self._loop.hub).switch()
 

@@ -17,7 +17,6 @@ class Serving(ABC):
     """What the protocols need of their server."""
 
     instances: Instances
-    loop: Loop
 
     helpers: Engine
     """Runs what may block and is no handler: an author's ``__init__``, what asks the master or another worker."""
@@ -27,6 +26,11 @@ class Serving(ABC):
 
     running: set[object]
     """The calls in progress."""
+
+    @property
+    @abstractmethod
+    def loop_here(self) -> Loop:
+        """The loop that this thread runs, or else the one for all that needs no other."""
 
     @abstractmethod
     def engine_of(self, instance: Instance, phase: str) -> Engine:

@@ -96,7 +96,7 @@ class _Session:
     def _next(self) -> None:
         """Serve the next request, or give the connection back; on the loop."""
         if not self._requests:
-            self._serving.loop.keep(self._connection)
+            self._serving.loop_here.keep(self._connection)
             return
         request = self._requests.popleft()
         self._id = self._connection.request = request.id
@@ -120,9 +120,9 @@ class _Session:
 
     def _release(self) -> None:
         if self._requests:
-            self._serving.loop.call(self._next)
+            self._serving.loop_here.call(self._next)
         else:
-            self._serving.loop.release(self._connection)
+            self._serving.loop_here.release(self._connection)
 
     def _respond(self, request: Request, response: bytes) -> None:
         """Send a response, if Kong is still there."""
@@ -149,7 +149,9 @@ class _Session:
                     return
                 self._connection.finish()
                 self._release()
-            elif event.interrupted and self._id == event.request_id and not self._serving.loop.has(self._connection):
+            elif (
+                event.interrupted and self._id == event.request_id and not self._serving.loop_here.has(self._connection)
+            ):
                 self._release()
         except (ConnectionClosed, TimeoutError):
             self._serving.forget(self._connection)
@@ -209,7 +211,7 @@ class _Session:
         if instance is None:  # Kong looks for these words, starts the instance again and repeats the event
             self._server.events.end(event)
             raise CallError(f"no plugin instance {instance_id}")
-        self._serving.loop.call(functools.partial(self._run, event, instance))
+        self._serving.loop_here.call(functools.partial(self._run, event, instance))
         return None
 
     def _run(self, event: MsgpackEvent, instance: Instance) -> None:
@@ -220,7 +222,8 @@ class _Session:
 
     def _handle(self, event: MsgpackEvent, instance: Instance) -> None:
         try:
-            if not event.gone and run_handler(instance, event):
+            assert event.engine is not None
+            if not event.gone and run_handler(instance, event, event.engine):
                 event.finish()
         except EventEnded:
             pass  # Kong closed the connection

@@ -156,6 +156,7 @@ class _Session:
         self._event: HandleEvent
         self._sequence: bytes
         self._instance: Instance
+        self._engine: Engine
         self._run_event = functools.partial(self._do, self._serve_event)
         self._refuse_event = functools.partial(self._do, self._refuse)
 
@@ -165,7 +166,7 @@ class _Session:
         try:
             payload = connection.next_frame()
             if payload is None:
-                serving.loop.keep(connection)
+                serving.loop_here.keep(connection)
                 return
             event = self._server.event_calls.decode(payload)
         except ConnectionClosed as error:
@@ -203,13 +204,13 @@ class _Session:
         if instance is None:  # Kong starts the instance again, and repeats the event
             report(_log, logging.INFO, "there is no instance %d here: Kong starts it again", event.instance_id)
             return False
-        self._serving.loop.call(functools.partial(self._handle, sequence, event, instance))
+        self._serving.loop_here.call(functools.partial(self._handle, sequence, event, instance))
         return None
 
     def _handle(self, sequence: bytes, event: HandleEvent, instance: Instance) -> None:
         """Let the phase's engine run the handler."""
         self._event, self._sequence, self._instance = event, sequence, instance
-        engine = self._serving.engine_of(instance, event.event_name)
+        engine = self._engine = self._serving.engine_of(instance, event.event_name)
         self._give(engine)
         engine.run(self._run_event, self._refuse_event)
         if engine.is_full:
@@ -226,9 +227,10 @@ class _Session:
     def _give(self, engine: Engine) -> None:
         """Give the connection to an engine."""
         self._serving.running.add(self)
+        self._serving.loop_here.owed.discard(self._connection.fd)  # the event reads them, and the server waits for it
         waits = self._connection.waits = engine.waits
         if waits.blocks:
-            self._serving.loop.give_away(self._connection)
+            self._serving.loop_here.give_away(self._connection)
 
     def _do(self, job: Callable[[], bool | None]) -> None:
         """Do a job and give the connection back. The job tells whether it stays open; None where it passes it on."""
@@ -244,16 +246,16 @@ class _Session:
         finally:
             if is_open is not None:
                 if is_open:  # a server that stops waits for the replies
-                    self._serving.loop.expect(self._connection)
+                    self._serving.loop_here.expect(self._connection)
                 self._serving.ended(self)  # before the next event can begin
                 if is_open:
-                    self._serving.loop.release(self._connection)
+                    self._serving.loop_here.release(self._connection)
                 else:
                     self._serving.forget(self._connection)
 
     def _serve_event(self) -> bool:
         channel = self._channel(self._event.event_name)
-        return self._end(channel, run_handler(self._instance, channel), self._sequence)
+        return self._end(channel, run_handler(self._instance, channel, self._engine), self._sequence)
 
     def _channel(self, phase: str) -> ProtobufEvent:
         return ProtobufEvent(self._connection, phase, self._server.plans.of(phase), self._server.interface)
@@ -290,7 +292,7 @@ class _Session:
 
 def refused(site: CallSite, phase: str) -> Unanswered:
     """Make the message about a call without a result that Kong refused, which shows at a later one."""
-    return Unanswered(_REFUSED.format(site[0].function, phase), place_of(site))
+    return Unanswered(_REFUSED.format(site[0].function, phase), place_of(*site[1:]))
 
 
 class _Special(NamedTuple):

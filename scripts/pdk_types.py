@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the types of the PDK for plugins without Lua style (kong_pdk.pdk.plain), from those with it.
+"""Writes the types of the PDK for plugins without Lua style, and for ``async def`` handlers, from kong_pdk.pdk.kong.
 
-``scripts/plain_types.py`` writes them; ``scripts/plain_types.py --check`` only says whether they are up to date.
+``scripts/pdk_types.py`` writes them; ``scripts/pdk_types.py --check`` only says whether they are up to date.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PDK = ROOT / "pdk/src/kong_pdk/pdk"
-TARGET = PDK / "plain/__init__.pyi"
-HEAD = '''"""See the module of this name. Written by scripts/plain_types.py, from kong_pdk.pdk.kong: do not edit."""
+HEAD = '''"""See the module of this name. Written by scripts/pdk_types.py, from kong_pdk.pdk.kong: do not edit."""
 
 '''
 RESULTS = ("Result", "Fallible")  # (value, error): only the value is left
@@ -27,12 +26,20 @@ IMPORTED = (
 )
 
 
-class Plain(ast.NodeTransformer):
-    """Takes the errors out of the results, and what only readers need out of the classes."""
+class Face(ast.NodeTransformer):
+    """Takes what only readers need out of the classes, and changes the results of the functions."""
+
+    def __init__(self, is_plain: bool, is_async: bool) -> None:
+        """:param is_plain: whether a result is the value alone, without the error.
+
+        :param is_async: whether the functions are coroutine functions.
+        """
+        self._is_plain = is_plain
+        self._is_async = is_async
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
         self.generic_visit(node)
-        if isinstance(node.value, ast.Name) and node.value.id in RESULTS:
+        if self._is_plain and isinstance(node.value, ast.Name) and node.value.id in RESULTS:
             return node.slice
         return node
 
@@ -43,11 +50,11 @@ class Plain(ast.NodeTransformer):
             return ast.AnnAssign(node.targets[0], kind, simple=1)
         return node
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef | ast.AsyncFunctionDef:
         self.generic_visit(node)
         node.decorator_list = []
         node.body = [ast.Expr(ast.Constant(...))]
-        return node
+        return ast.AsyncFunctionDef(**dict(ast.iter_fields(node))) if self._is_async else node
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
         """Leave out what stands under ``if not TYPE_CHECKING``, too."""
@@ -97,34 +104,42 @@ def _imports(modules: list[ast.Module], body: list[ast.ClassDef]) -> list[ast.st
     ]
 
 
-def _ruff(arguments: list[str], text: str) -> str:
-    command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", str(TARGET), "-"]
+def _ruff(arguments: list[str], target: Path, text: str) -> str:
+    command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", str(target), "-"]
     return subprocess.run(command, input=text, text=True, stdout=subprocess.PIPE, check=True).stdout
 
 
-def write() -> str:
+def write(target: Path, face: Face) -> str:
     """Give the text of the types."""
     modules = _modules()
     classes = {node.name: node for module in modules for node in module.body if isinstance(node, ast.ClassDef)}
-    body = _by_use({name: Plain().visit(node) for name, node in classes.items()})
+    body = _by_use({name: face.visit(node) for name, node in classes.items()})
     names = [node for node in modules[-1].body if isinstance(node, ast.Assign)]  # __all__
     tree = ast.Module([*_imports(modules, body), *names, *body], [])
     text = HEAD + ast.unparse(ast.fix_missing_locations(tree))
     for step in (["check", "--select", "I", "--fix", "--quiet"], ["format"]):
-        text = _ruff([*step, "--no-cache", "--config", str(ROOT / "pdk/pyproject.toml")], text)
+        text = _ruff([*step, "--no-cache", "--config", str(ROOT / "pdk/pyproject.toml")], target, text)
     return text
+
+
+FACES = {
+    PDK / "plain/__init__.pyi": Face(is_plain=True, is_async=False),
+    PDK / "aio/__init__.pyi": Face(is_plain=False, is_async=True),
+    PDK / "aio_plain/__init__.pyi": Face(is_plain=True, is_async=True),
+}
 
 
 def main(arguments: list[str]) -> int:
     """Write the types, or check them."""
-    text = write()
+    texts = {target: write(target, face) for target, face in FACES.items()}
     if arguments != ["--check"]:
-        TARGET.write_text(text, "utf-8")
+        for target, text in texts.items():
+            target.write_text(text, "utf-8")
         return 0
-    if TARGET.read_text("utf-8") == text:
-        return 0
-    print(f"{TARGET} is not up to date; run scripts/plain_types.py", file=sys.stderr)
-    return 1
+    old = [target for target, text in texts.items() if not target.exists() or target.read_text("utf-8") != text]
+    for target in old:
+        print(f"{target} is not up to date; run scripts/pdk_types.py", file=sys.stderr)
+    return 1 if old else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,196 @@
+"""The engine of ``async def`` handlers: a task for each event, on one asyncio event loop of the worker.
+
+An event also has a greenlet. The greenlet starts the task, makes the PDK calls of the task, and answers Kong, all in
+the same code as on the other engines: where that code waits for Kong, other tasks run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from greenlet import getcurrent  # type: ignore[import-untyped, unused-ignore]
+
+from kong_pdk.server.engines import CoroutineRunner
+from kong_pdk.server.engines.greenlets import Greenlets
+from kong_pdk.server.loop import WatchingLoop, allocate_lock, get_ident, start_new_thread
+
+_log = logging.getLogger(__name__)
+_CANCEL_SECONDS = 0.5
+_END_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+class AsyncioLoop(WatchingLoop):
+    """An asyncio event loop on a thread of its own.
+
+    It watches one descriptor for all connections: that of an epoll object. So a connection stays watched from event to
+    event, while asyncio's ``add_reader`` would have to be called for each wait.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asyncio: asyncio.AbstractEventLoop
+        self._stopped = False
+        self._begun, self._ended = allocate_lock(), allocate_lock()
+
+    def sockets(self) -> list[socket.socket]:
+        """See :class:`~kong_pdk.server.loop.Loop`."""
+        return []
+
+    def start(self) -> None:
+        """See :class:`~kong_pdk.server.loop.Loop`."""
+        # A thread of the system, also where gevent has put greenlets in the place of threads.
+        self._begun.acquire()
+        self._ended.acquire()
+        start_new_thread(self._run, ())
+        self._begun.acquire()
+
+    def stop(self) -> None:
+        """See :class:`~kong_pdk.server.loop.Loop`: cancels the tasks that are left, and waits for their end."""
+        if self._stopped or not self._begun.locked():  # it was never started
+            return
+        self._stopped = True
+        self.call(self.asyncio.stop)
+        self._ended.acquire(timeout=_END_SECONDS)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine, and wait for its result on another thread. Raises what the coroutine raises."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.asyncio).result()
+
+    def cancel(self) -> None:
+        """Cancel all tasks, so that their ``finally`` blocks run. Any thread may call this."""
+        self.call(self._cancel)
+
+    def _cancel(self) -> None:
+        for task in asyncio.all_tasks(self.asyncio):
+            task.cancel()
+
+    def _run(self) -> None:
+        self.hub = getcurrent()
+        self.thread = get_ident()
+        self.asyncio = asyncio.new_event_loop()  # here: under gevent, its selector belongs to the thread that makes it
+        asyncio.set_event_loop(self.asyncio)
+        self.asyncio.add_reader(self._epoll.fileno(), self._serve)
+        self._begun.release()
+        while not self._stopped:
+            try:
+                self.asyncio.run_forever()
+            except BaseException:  # noqa: BLE001, PERF203  # of a task of the author's: asyncio lets SystemExit through
+                _log.exception("an exception interrupted the asyncio event loop")
+        try:
+            self._end()
+        except Exception:  # noqa: BLE001  # of a task or an asynchronous generator of the author's
+            _log.exception("the asyncio event loop ended by an exception")
+        finally:
+            self._epoll.close()
+            self.asyncio.close()
+            self._ended.release()
+
+    def _end(self) -> None:
+        self._cancel()
+        if tasks := asyncio.all_tasks(self.asyncio):
+            self.asyncio.run_until_complete(asyncio.wait(tasks, timeout=_CANCEL_SECONDS))
+        for ending in (self.asyncio.shutdown_asyncgens(), self.asyncio.shutdown_default_executor()):
+            self.asyncio.run_until_complete(asyncio.wait_for(ending, _CANCEL_SECONDS))
+
+    def call(self, function: Callable[[], object]) -> None:
+        """See :class:`~kong_pdk.server.loop.Loop`."""
+        with contextlib.suppress(RuntimeError):  # it is closed
+            self.asyncio.call_soon_threadsafe(self._safely, function)
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> None:
+        """See :class:`~kong_pdk.server.loop.Loop`."""
+        if get_ident() == self.thread:
+            self.asyncio.call_later(seconds, self._safely, function)
+        else:
+            self.call(lambda: self.call_later(seconds, function))
+
+
+class Tasks(Greenlets):
+    """Greenlets of an asyncio loop, each of which may run a coroutine as a task."""
+
+    def __init__(self, loop: AsyncioLoop) -> None:
+        """:param loop: runs on the same thread."""
+        super().__init__(loop)
+        self._asyncio = loop
+
+    def coroutine_runner(self) -> CoroutineRunner:
+        """See :class:`~kong_pdk.server.engines.Engine`."""
+        return TaskRunner(self._asyncio.asyncio, self._asyncio.hub)
+
+
+class TaskRunner(CoroutineRunner):
+    """Runs a coroutine as a task, and its calls on the greenlet of the job."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, hub: Any) -> None:
+        self._loop = loop
+        self._hub = hub
+        self._greenlet: Any = None
+        self._is_parked = False
+        self._turn = asyncio.Lock()
+        self._order: tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any]] | None = None
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """See :class:`~kong_pdk.server.engines.CoroutineRunner`."""
+        self._greenlet = getcurrent()
+        task = self._loop.create_task(_guarded(coroutine))
+        task.add_done_callback(self._wake)
+        while True:
+            if self._order is not None:
+                self._carry_out()
+            elif task.done():
+                break
+            else:
+                self._is_parked = True
+                try:
+                    self._hub.switch()
+                finally:
+                    self._is_parked = False
+        self._greenlet = None
+        value, error = task.result()
+        if error is not None:
+            raise error
+        result: T = value
+        return result
+
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """See :class:`~kong_pdk.server.engines.CoroutineRunner`."""
+        await self._turn.acquire()
+        if self._greenlet is None:  # the event is over
+            self._turn.release()
+            return function(*args)
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._order = function, args, future
+        self._wake()
+        return await future
+
+    def _wake(self, _: object = None) -> None:
+        if self._is_parked:
+            self._greenlet.switch()
+
+    def _carry_out(self) -> None:
+        assert self._order is not None
+        (function, args, future), self._order = self._order, None
+        try:
+            result = function(*args)
+        except BaseException as error:  # noqa: BLE001  # it belongs to the coroutine
+            if not future.done():
+                future.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
+        else:
+            if not future.done():
+                future.set_result(result)
+        self._turn.release()
+
+
+async def _guarded(coroutine: Coroutine[Any, Any, T]) -> tuple[Any, BaseException | None]:
+    """Keep what asyncio would raise in the loop as well: a plugin must not end the server."""
+    try:
+        return await coroutine, None
+    except (SystemExit, KeyboardInterrupt) as error:
+        return None, error
