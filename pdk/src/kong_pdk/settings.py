@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
+from kong_pdk import processors
 from kong_pdk.masking import masked
 from kong_pdk.protocol import PROTOCOLS
 
@@ -152,8 +152,8 @@ def _workers(text: str) -> int:
 
 
 def count_cores() -> int:
-    """Count the processor cores that this process may use, up to the highest number of workers."""
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MOST_WORKERS)
+    """Count the processors that this process may use, up to the highest number of workers."""
+    return min(processors.count(), MOST_WORKERS)
 
 
 def _address(text: str) -> Address | None:
@@ -227,7 +227,8 @@ BLOCKING_MILLISECONDS = Variable(
 )  # fmt: skip
 WORKERS = Variable(
     "KONG_PYTHON_WORKERS", f"a number from 1 to {MOST_WORKERS}, or auto", "1",
-    "how many processes serve a plugin whose module gives no number; auto: one for each processor core", _workers,
+    "how many processes serve a plugin whose module gives no number; auto: one for each processor that the container "
+    "may use", _workers,
 )  # fmt: skip
 
 INSTALL = Variable(
