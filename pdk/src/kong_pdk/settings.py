@@ -168,6 +168,7 @@ def _address(text: str) -> Address | None:
 
 _SECONDS = f"a number of seconds, at most {_DAY_SECONDS}"
 _seconds = _number(0, _DAY_SECONDS)
+_MOST_MEBIBYTES = 1024 * 1024
 
 PLUGINS_DIR = Variable(
     "KONG_PYTHON_PLUGINS_DIR", "the path of a folder", "/opt/kong/plugins", "the folder of the plugins", _path
@@ -230,6 +231,11 @@ WORKERS = Variable(
     "how many processes serve a plugin whose module gives no number; auto: one for each processor that the container "
     "may use", _workers,
 )  # fmt: skip
+BODY_MEBIBYTES = Variable(
+    "KONG_PYTHON_BODY_MEBIBYTES", f"a number of MiB from 1 to {_MOST_MEBIBYTES}", "64",
+    "how large a request's body may be that kong.request.get_raw_body reads from nginx's file into memory",
+    _number(1, _MOST_MEBIBYTES),
+)  # fmt: skip
 
 INSTALL = Variable(
     "KONG_PYTHON_INSTALL", "wheels, on or off", "wheels",
@@ -252,9 +258,9 @@ DATA_DIR = Variable(
 )  # fmt: skip
 
 VARIABLES: Sequence[Variable[object]] = (
-    PLUGINS_DIR, PROTOCOL, ENGINE, BLOCKING_MILLISECONDS, WORKERS, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS,
-    LOG_FORMAT, LOG_LEVEL, METRICS_LISTEN, RUN_DIR, BASE_ENTRYPOINT, INTERFACE_FILE, INSTALL, INSTALL_VARIABLES,
-    INSTALL_SECONDS, DATA_DIR,
+    PLUGINS_DIR, PROTOCOL, ENGINE, BLOCKING_MILLISECONDS, WORKERS, BODY_MEBIBYTES, ON_BROKEN_PLUGIN, START_SECONDS,
+    DRAIN_SECONDS, LOG_FORMAT, LOG_LEVEL, METRICS_LISTEN, RUN_DIR, BASE_ENTRYPOINT, INTERFACE_FILE, INSTALL,
+    INSTALL_VARIABLES, INSTALL_SECONDS, DATA_DIR,
 )  # fmt: skip
 """All variables, in the order in which they are shown."""
 

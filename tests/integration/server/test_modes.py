@@ -338,6 +338,27 @@ def test_workers_end_with_a_master_that_is_killed(serve):
     wait_for(lambda: not any(map(is_alive, pids)))
 
 
+LIMIT = """
+import resource
+
+
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def access(self, kong):
+        kong.response.set_header("x-limit", str(resource.getrlimit(resource.RLIMIT_NOFILE)))
+"""
+
+
+@pair
+def test_the_limit_of_open_files_is_raised(serve, connect):
+    low = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 1000))"
+    kong = connect(serve(LIMIT, before=low))
+    assert kong.event(kong.start("probe"), "access")
+    assert kong.made == [("kong.response.set_header", ["x-limit", "(1000, 1000)"])]
+
+
 @pair
 def test_an_event_under_way_ends_before_the_server(serve, connect, tmp_path):
     served = serve(PLUGIN)

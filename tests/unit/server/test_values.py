@@ -157,6 +157,18 @@ def test_a_large_body_is_read_from_the_file_that_kong_names(raw_body, tmp_path):
     assert raw_body(RawBody(path=str(file))) == (b"x" * 20000, None)
 
 
+@pytest.mark.parametrize("excess", [0, 1])
+def test_a_body_that_is_larger_than_the_setting_allows_is_not_read(raw_body, tmp_path, monkeypatch, excess):
+    monkeypatch.setenv("KONG_PYTHON_BODY_MEBIBYTES", "1")
+    file = tmp_path / "0000000001"
+    file.write_bytes(b"x" * (1024 * 1024 + excess))
+    value, err = raw_body(RawBody(path=str(file)))
+    if excess:
+        assert (value, err) == (None, "the request body is larger than KONG_PYTHON_BODY_MEBIBYTES allows (1 MiB)")
+    else:
+        assert (value, err) == (file.read_bytes(), None)
+
+
 def test_a_large_body_whose_file_is_gone_is_an_error_with_its_name(raw_body, tmp_path):
     value, err = raw_body(RawBody(path=str(tmp_path / "gone")))
     assert value is None

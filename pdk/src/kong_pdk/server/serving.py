@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import logging
 import os
+import resource
 import sys
 import threading
 from pathlib import Path
@@ -39,6 +40,7 @@ def serve_alone(plugin: Plugin, paths: list[Path], engine: str, queue_size: int 
     from kong_pdk.server.server import Engines, Server
 
     logs.restore()
+    _raise_limit_of_files()
     try:
         with Listeners(paths, queue_size) as listeners:
             server = Server([plugin], listeners.sockets, interface=interface(), engines=Engines(engine))
@@ -73,6 +75,7 @@ def serve_by_workers(
     from kong_pdk.server.worker import work
 
     kong_interface = interface()
+    _raise_limit_of_files()
     try:
         result = Master(paths, chosen, queue_size).run()
     except ListenError as error:
@@ -85,6 +88,13 @@ def serve_by_workers(
     finally:
         _flush()
     return 1 if server is None else _end(server)
+
+
+def _raise_limit_of_files() -> None:
+    """Let the process open as many files as it may: each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # a limit that this system does not accept
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _flush() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from kong_pdk.settings import BODY_MEBIBYTES
 from kong_pdk.wire.pdk_functions import Method
 from kong_pdk.wire.pdk_values.protobuf_results import RawBody, decode_result
 from kong_pdk.wire.pdk_values.protobuf_values import read_number
@@ -179,10 +181,15 @@ def _raw_body(value: RawBody) -> tuple[bytes | None, str | None]:
         return None, value.error
     if value.path is None:
         return value.content or b"", None
+    most = BODY_MEBIBYTES.read(os.environ) * 1024 * 1024
     try:
-        return Path(value.path).read_bytes(), None
+        with Path(value.path).open("rb") as file:
+            body = file.read(most + 1)
     except OSError as error:
         return None, (
             f"the request body is in Kong's file {value.path}, which this server cannot read ({error.strerror}); "
             "run it as Kong's user and on Kong's file system"
         )
+    if len(body) > most:
+        return None, f"the request body is larger than {BODY_MEBIBYTES.name} allows ({most >> 20} MiB)"
+    return body, None
