@@ -94,9 +94,10 @@ class Configuration:
         if self.options.metrics:
             options += ["--metrics-directory", str(self.run.metrics)]
         # Given by name: requirements.txt may have been edited when the server is started again.
-        for path in self.packages.directories(plugin):
+        directories = self.packages.directories(plugin)
+        for path in directories:
             options += ["--packages", str(path)]
-        return options
+        return options if directories else [*options, "--no-packages"]
 
 
 def read(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import signal
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from supervisor.states import ProcessStates, SupervisorStates
 from supervisor.supervisord import Supervisor
 
 from kong_pdk.exit_status import StartError
+from kong_pdk.image import forked_server
 from kong_pdk.image.log_relay import Output, Relay
 from kong_pdk.image.run_directory import RunDirectory, locate
 from kong_pdk.image.supervisord_conf import KILL_AFTER_DRAIN_SECONDS, KONG, METRICS, SERVERS
@@ -83,6 +85,8 @@ def run(directory: RunDirectory, drain: int, environ: Mapping[str, str]) -> int:
     options = _Options(relay)
     options.realize(["-c", str(directory.supervisord_conf)])
     options.first, options.test = True, False
+    programs = [program for group in options.process_group_configs for program in group.process_configs]
+    forked_server.prepare(shlex.split(program.command) for program in programs)
     supervision = _Supervision(options, relay, drain)
     wakeup = Wakeup()
     for watched in (out, err, wakeup):
@@ -177,6 +181,12 @@ class _Options(ServerOptions):  # type: ignore[misc]
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         return pid
+
+    def execve(self, filename: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Become a program: a plugin server in this fork, where it can be."""
+        if forked_server.can_be_forked(argv):
+            forked_server.become(argv, env)
+        super().execve(filename, argv, env)
 
     def waitpid(self) -> tuple[int | None, int | None]:
         pid, status = super().waitpid()

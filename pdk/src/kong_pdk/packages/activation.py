@@ -52,6 +52,11 @@ def hold(directory: Path) -> None:
         os.utime(directory)
 
 
+def forget() -> None:
+    """Hold nothing any more, in a fork whose files are closed."""
+    _held.clear()
+
+
 def _before_packages(entries: Sequence[str]) -> int:
     """Find the index of the first entry that holds installed packages; the end if there is none."""
     homes = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages()}

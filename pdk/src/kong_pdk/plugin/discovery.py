@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Collection
 from pathlib import Path
 
 from kong_pdk.plugin import names
@@ -20,17 +21,22 @@ _SKIPPED_NAMES = frozenset({"tests"})
 _TEST_FILES = ("test_*.py", "*_test.py", "conftest.py")
 
 
-def find(folder: Path) -> tuple[list[Source], list[Problem]]:
+def find(folder: Path, only: Collection[str] | None = None) -> tuple[list[Source], list[Problem]]:
     """The plugins of ``folder``, sorted by name, and all problems of the folder.
 
     A plugin is a file ``NAME.py``, or a folder ``NAME`` with ``NAME.py``, ``plugin.py`` or ``__init__.py``, that
     binds ``Plugin``. Where only the import shows whether it does (``from x import *``), the file counts as a plugin
     here. Test files are skipped. A plugin with a problem is not among the sources. Raises nothing: a folder that
     cannot be read is a problem.
+
+    :param only: look at plugins of these names, and those whose names collide with them; None for all.
     """
+    keys = None if only is None else {names.key_of(name) for name in only}
     problems: list[Problem] = []
     sources: list[Source] = []
     for entry in _entries(folder, problems):
+        if keys is not None and names.key_of(entry.name.removesuffix(".py")) not in keys:
+            continue
         try:
             source = _source(entry)
         except PluginError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
 import sys
@@ -102,31 +103,7 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
     :param argv: the arguments; None for the arguments of the process.
     :return: the exit status.
     """
-    parser = _parser("kong-python-pluginserver", "Serves a folder of Python plugins to Kong.")
-    parser.add_argument(
-        "-d", "--plugins-directory", "-plugins-directory", metavar="DIR", default="/usr/local/kong/python-plugins",
-        help="the folder of the plugins (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--plugin", "-plugin", metavar="NAME", action="append", help="serve only this plugin; may be repeated"
-    )
-    parser.add_argument(
-        "--packages", "-packages", metavar="DIR", action="append", type=Path,
-        help="import packages from this directory before those of the PDK; may be repeated (default: the packages "
-        "that kong-python install installed for the folder's requirements.txt)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--dump-plugin-info", "-dump-plugin-info", metavar="NAME", help="print one plugin as JSON, and end"
-    )
-    parser.add_argument(
-        "--dump-all-plugins", "-dump-all-plugins", "--dump", "-dump", action="store_true",
-        help="print all plugins as JSON, and end",
-    )  # fmt: skip
-    parser.add_argument(
-        "--metrics-directory", metavar="DIR", type=Path,
-        help="count events in files of this directory, from which the image serves metrics",
-    )  # fmt: skip
-    options = parser.parse_args(argv)
+    options = parse(tuple(sys.argv[1:] if argv is None else argv))
     names = options.plugin or ([options.dump_plugin_info] if options.dump_plugin_info else None)
     program = names[0] if names and len(names) == 1 else "pluginserver"
     logs.configure(program, options.verbose, form=LOG_FORMAT.read(os.environ), level=log_level(os.environ))
@@ -147,6 +124,43 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
     if options.metrics_directory:
         record_server(options.metrics_directory, names or [source.name for source in find(folder)[0]])
     return serve_by_workers(load_all, chosen, [path], options.metrics_directory, options.listen_queue_size)
+
+
+@functools.cache  # a process from which servers are forked does this for them: it takes a megabyte
+def parse(argv: tuple[str, ...]) -> argparse.Namespace:
+    """Read the arguments of ``kong-python-pluginserver``.
+
+    :raises SystemExit: after ``--help``, or a message about a mistake.
+    """
+    parser = _parser("kong-python-pluginserver", "Serves a folder of Python plugins to Kong.")
+    parser.add_argument(
+        "-d", "--plugins-directory", "-plugins-directory", metavar="DIR", default="/usr/local/kong/python-plugins",
+        help="the folder of the plugins (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--plugin", "-plugin", metavar="NAME", action="append", help="serve only this plugin; may be repeated"
+    )
+    parser.add_argument(
+        "--packages", "-packages", metavar="DIR", action="append", type=Path,
+        help="import packages from this directory before those of the PDK; may be repeated (default: the packages "
+        "that kong-python install installed for the folder's requirements.txt)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-packages", "-no-packages", dest="packages", action="store_const", const=[],
+        help="import no packages but those of the PDK",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dump-plugin-info", "-dump-plugin-info", metavar="NAME", help="print one plugin as JSON, and end"
+    )
+    parser.add_argument(
+        "--dump-all-plugins", "-dump-all-plugins", "--dump", "-dump", action="store_true",
+        help="print all plugins as JSON, and end",
+    )  # fmt: skip
+    parser.add_argument(
+        "--metrics-directory", metavar="DIR", type=Path,
+        help="count events in files of this directory, from which the image serves metrics",
+    )  # fmt: skip
+    return parser.parse_args(argv)
 
 
 def _choose(options: argparse.Namespace, descriptions: Callable[[], Iterable[mode.Wish]]) -> mode.Mode:
@@ -204,7 +218,7 @@ def _dump_folder(folder: Path, names: list[str] | None, protocol: str | None, lo
 
 def _load_folder(folder: Path, names: list[str] | None, load: _Load) -> Loaded:
     """Load the plugins of a folder; load none where one of ``names`` is missing."""
-    sources, problems = find(folder)
+    sources, problems = find(folder, names)
     chosen = [source for source in sources if names is None or source.name in names]
     if len(chosen) > 1:
         keep_apart()

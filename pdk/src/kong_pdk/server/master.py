@@ -223,7 +223,7 @@ class Master:
 
         :return: in the master the exit status, in a worker its sockets.
         """
-        _load_shared(self._mode.engine)
+        load_shared(self._mode.engine)
         gc.collect()
         gc.freeze()
         self._install_signal_handlers()
@@ -477,8 +477,8 @@ class Master:
             self._stop(1)
 
 
-def _load_shared(engine: str) -> None:
-    """Import modules that all workers share.
+def load_shared(engine: str) -> None:
+    """Import modules that all workers share, in their master or before.
 
     For gevent these are fewer: modules that make locks or queues of Python are imported after gevent has replaced them.
     """
