@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -44,17 +42,19 @@ class Address(NamedTuple):
     port: int
 
 
-@dataclass(frozen=True)
 class Variable(Generic[_Value_co]):
     """A variable."""
 
-    name: str
-    kind: str
-    """The allowed values, in words that follow "set it to"."""
-    default: str
-    meaning: str
-    parse: Callable[[str], _Value_co]
-    """Converts a text to the value, or raises :class:`ValueError`."""
+    def __init__(self, name: str, kind: str, default: str, meaning: str, parse: Callable[[str], _Value_co]) -> None:
+        """:param kind: the allowed values, in words that follow "set it to".
+
+        :param parse: converts a text to the value, or raises :class:`ValueError`.
+        """
+        self.name = name
+        self.kind = kind
+        self.default = default
+        self.meaning = meaning
+        self.parse = parse
 
     def read(self, environ: Mapping[str, str]) -> _Value_co:
         """Give the value in force: the default where the variable is not set, or empty.
@@ -103,6 +103,8 @@ def _is_of_others(name: str, value: str) -> bool:
 
 
 def _unknown(name: str) -> str:
+    import difflib  # every command imports this module, few of them this one
+
     known = [other.removeprefix(PREFIX) for other in _BY_NAME]
     guess = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
     hint = f"did you mean {PREFIX}{guess[0]}?" if guess else "unset it; kong-python settings lists all settings"

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -349,6 +350,23 @@ class Plugin:
     def access(self, kong):
         kong.response.set_header("x-limit", str(resource.getrlimit(resource.RLIMIT_NOFILE)))
 """
+
+
+@pytest.mark.parametrize("mode", SEVERAL)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_new_connections_spread_over_the_workers(serve, at_once):
+    served = serve(LIMIT)
+    served.pids()
+    kongs = []
+    for _ in range(20):
+        kongs.append(MsgpackKong(served.socket))
+        if not at_once:
+            kongs[-1].ask("plugin.GetStatus")
+    pids = Counter(kong.ask("plugin.GetStatus")["Pid"] for kong in kongs)
+    for kong in kongs:
+        kong.close()
+    assert len(pids) == 2
+    assert max(pids.values()) <= 13
 
 
 @pair

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_kong import MsgpackKong, RpcError
+from fake_kong import MsgpackKong, ProtobufKong, RpcError
 from programs import PLUGINSERVER
 from server_process import MODES, Served, Start
+from waiting import DEADLINE, wait_for
 
 MAIN = """
 if __name__ == "__main__":
@@ -25,14 +28,14 @@ def start_files(start: Start, tmp_path: Path) -> StartFiles:
     """Start a server of plugin files, by default that of their folder; in a command, a file's name is its path."""
     folder = tmp_path / "plugins"
 
-    def begin(files: dict[str, str], *options: str, command: tuple[str, ...] = ()) -> Served:
+    def begin(files: dict[str, str], *options: str, command: tuple[str, ...] = (), may_end: bool = False) -> Served:
         for name, text in files.items():
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
         words = [folder / word if word in files else word for word in command] or [PLUGINSERVER, "-d", folder]
         served = start(*words, *options)
-        assert served.process.poll() is None, served.said()
+        assert served.process.poll() is None or may_end, served.said()
         return served
 
     return begin
@@ -285,3 +288,63 @@ def test_calls_on_the_import_are_named_with_the_line_and_what_to_do(start_files,
     kong.close()
     said = served.wait_for_log(f"__init__ raised AttributeError: {words}{more} ({file}:9)")
     assert f"{file}:4: kong.log.warn is not called on the handler's kong argument" in said
+
+
+LOADED_BY = """
+import os
+{lines}
+LOADED_BY = os.getpid()
+
+
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def access(self, kong):
+        kong.response.set_header("x-loaded-by", f"{{LOADED_BY}} {{os.getpid()}}")
+"""
+
+
+def _loaded_by(served: Served) -> tuple[int, int]:
+    kong = ProtobufKong(served.socket)
+    assert kong.event(kong.start("probe"), "access")
+    kong.close()
+    loader, worker = str(kong.made[0][1][1]).split()
+    return int(loader), int(worker)
+
+
+@pytest.mark.parametrize("how", ["option", "attribute", "not"])
+def test_a_plugin_that_is_preloaded_is_imported_by_the_master(how, start_files):
+    """So it is in the workers that the master starts later, too."""
+    text = LOADED_BY.format(lines="preload = True" if how == "attribute" else "")
+    options = ["--preload"] if how == "option" else []
+    served = start_files({"probe.py": text}, "--workers", "1", "--plugin", "probe", *options)
+    loader, worker = _loaded_by(served)
+    assert worker != served.process.pid
+    assert loader == (worker if how == "not" else served.process.pid)
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: _loaded_by(served)[1] != worker)
+    loader, other = _loaded_by(served)
+    assert loader == (other if how == "not" else served.process.pid)
+
+
+def test_preload_of_what_it_does_not_suit_is_a_warning(start_files):
+    threads = (
+        "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True, name='mine').start()"
+    )
+    served = start_files({"probe.py": LOADED_BY.format(lines=threads)}, "--workers", "1", "--preload")
+    served.wait_for_log("its import has started threads (mine), which the workers do not have")
+    _loaded_by(served)
+
+
+def test_preload_has_no_effect_on_gevent(start_files):
+    served = start_files({"probe.py": LOADED_BY.format(lines="")}, "-g", "--workers", "1", "--preload")
+    served.wait_for_log("preload has no effect: gevent must replace parts of Python")
+    loader, worker = _loaded_by(served)
+    assert loader == worker
+
+
+def test_a_preloaded_plugin_that_is_broken_is_named(start_files):
+    served = start_files({"probe.py": "class Plugin:\n  x\n"}, "--workers", "1", "--preload", may_end=True)
+    served.wait_for_log("probe.py:2")
+    assert served.process.wait(DEADLINE) == 1

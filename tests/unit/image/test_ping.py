@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import threading
 import time
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.exit_status import StartError
-from kong_pdk.image.ping import Server, ping, ping_all, read_servers, wait_for_all, write_servers
+from kong_pdk.image.ping import Server, at_once, ping, ping_all, read_servers, wait_for_all, write_servers
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.wire.msgpack_codec import encode_notification, encode_response
+from waiting import DEADLINE
 
 Answer = Callable[[socket.socket, bytes], None]
 Serve = Callable[[Path, Answer], None]
@@ -121,3 +123,17 @@ def test_a_corrupt_list_of_servers_is_named(run: RunDirectory, text: str) -> Non
     run.write(run.servers_file, text)
     with pytest.raises(StartError, match="cannot be understood"):
         read_servers(run)
+
+
+def test_functions_are_called_at_once_and_their_results_keep_their_order():
+    together = threading.Barrier(3, timeout=DEADLINE)
+    assert at_once([lambda number=number: (together.wait(), number)[1] for number in range(3)]) == [0, 1, 2]
+    assert at_once([functools.partial(int, str(number)) for number in range(100)]) == list(range(100))
+    assert at_once([]) == []
+
+
+def test_what_a_function_raises_is_raised_after_the_others():
+    done = []
+    with pytest.raises(ZeroDivisionError):
+        at_once([lambda: 1 / 0, lambda: done.append(True)])
+    assert done

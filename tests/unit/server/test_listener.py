@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from kong_pdk.server.listener import Listener, ListenError, Listeners
+from kong_pdk.server.step_forwarding import ConnectionCounts
 from kong_pdk.server.worker import WorkerSockets
 
 
@@ -47,7 +48,7 @@ def test_a_new_worker_does_not_let_the_others_wait_for_connections_that_do_not_c
         line, inbox = socket.socketpair()
         [shared] = listeners.sockets
         of_another_worker = os.dup(shared.fileno())
-        sockets = WorkerSockets(0, line, listeners.sockets, inbox, [])
+        sockets = WorkerSockets(0, line, listeners.sockets, inbox, [], ConnectionCounts(1))
         sockets.reopen()
         assert not os.get_blocking(of_another_worker)
         os.close(of_another_worker)

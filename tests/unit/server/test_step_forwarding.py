@@ -14,7 +14,7 @@ from kong_pdk.server import step_forwarding as module
 from kong_pdk.server.call_plan import Plans, plan_over_msgpack
 from kong_pdk.server.protocols.msgpack_event import Events
 from kong_pdk.server.server import Engines, Server
-from kong_pdk.server.step_forwarding import Peers, PeerSilent, make_inbox
+from kong_pdk.server.step_forwarding import ConnectionCounts, Peers, PeerSilent, make_inbox
 from kong_pdk.wire.msgpack_codec import Messages, Response, encode_request, encode_response
 from waiting import DEADLINE
 
@@ -27,7 +27,8 @@ def pair() -> Iterator[tuple[Peers, Peers]]:
     """Give two workers as they see each other."""
     inboxes = [make_inbox() for _ in range(2)]
     outboxes = [writer for _, writer in inboxes]
-    yield Peers(0, inboxes[0][0], outboxes), Peers(1, inboxes[1][0], outboxes)
+    counts = ConnectionCounts(2)
+    yield Peers(0, inboxes[0][0], outboxes, counts), Peers(1, inboxes[1][0], outboxes, counts)
     for each in inboxes:
         for end in each:
             end.close()
@@ -105,3 +106,20 @@ def test_a_step_that_cannot_be_handed_on_ends_the_request(pair, engine, monkeypa
     serving.join(DEADLINE)
     assert isinstance(response, Response)
     assert response.result == {"Data": {"Method": "kong.response.error", "Args": [500]}, "EventId": id}
+
+
+def test_the_worker_with_the_fewest_connections_has_the_turn(pair):
+    one, other = pair
+    assert one.has_turn and other.has_turn
+    one.note_connections(1)
+    assert not one.has_turn and other.has_turn
+    other.note_connections(2)
+    assert one.has_turn and not other.has_turn
+
+
+def test_nobody_waits_for_a_worker_that_has_ended():
+    counts = ConnectionCounts(2)
+    counts.set(0, 3)
+    assert not counts.has_least(0)
+    counts.leave_out(1)
+    assert counts.has_least(0)

@@ -91,6 +91,8 @@ class Configuration:
     def server_options(self, plugin: str) -> list[str]:
         """Give the options of a plugin's server other than the folder, the plugin and the socket."""
         options = list(self.mode(plugin).options)
+        if any(each.preload for each in self.plugins if each.name == plugin):
+            options.append("--preload")
         if self.options.metrics:
             options += ["--metrics-directory", str(self.run.metrics)]
         # Given by name: requirements.txt may have been edited when the server is started again.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
+import functools
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from kong_pdk.exit_status import StartError
-from kong_pdk.image.ping import Server, ping_all, read_servers
+from kong_pdk.image.ping import Server, at_once, ping_all, read_servers
 from kong_pdk.image.run_directory import locate
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 _KONG_SECONDS = 6.0
 _SERVER_SECONDS = 5.0  # a server waits three of them for its workers
@@ -22,24 +25,25 @@ def main(argv: Sequence[str]) -> int:
 
     :return: the exit status for Docker, 0 or 1.
     """
-    ready = _parse(argv).ready
+    ready = bool(argv) and _parse(argv).ready
     try:
         servers = read_servers(locate(os.environ))
     except StartError as error:
         problems = [str(error)]
     else:
         # All at once: Docker allows ten seconds for a health check.
-        with ThreadPoolExecutor(2) as threads:
-            kong = threads.submit(_kong)
-            readiness = threads.submit(_readiness) if ready else None
-            of_servers = _servers(servers)
-            problems = [*kong.result(), *(readiness.result() if readiness else []), *of_servers]
+        checks: list[Callable[[], list[str]]] = [_kong, functools.partial(_servers, servers)]
+        if ready:
+            checks.insert(1, _readiness)
+        problems = [problem for found in at_once(checks) for problem in found]
     for line in problems:
         print(line, file=sys.stderr)
     return 1 if problems else 0
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
+def _parse(argv: Sequence[str]) -> Namespace:
+    import argparse  # the health check of the image, every ten seconds, has no arguments
+
     parser = argparse.ArgumentParser(
         prog="kong-python health", description="Ask Kong and every plugin server for a sign of life; 0 if all is well."
     )

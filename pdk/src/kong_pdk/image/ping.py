@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import socket
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from threading import Thread
+from typing import NamedTuple, TypeVar
 
 from kong_pdk.exit_status import StartError
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.wire.msgpack_codec import Messages, Response, encode_request
 from kong_pdk.wire.wire_errors import WireError
+
+T = TypeVar("T")
 
 _REQUEST_ID = 1
 _THREADS = 32
@@ -21,8 +24,7 @@ _PAUSE = 0.05
 _ONE_TRY = 5.0
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(NamedTuple):
     """A plugin server that this container runs."""
 
     name: str
@@ -128,8 +130,31 @@ def _wait_for(server: Server, deadline: float) -> str | None:
 
 
 def _check_all(servers: list[Server], check: Callable[[Server], str | None]) -> dict[str, str]:
-    if not servers:
-        return {}
-    with ThreadPoolExecutor(min(len(servers), _THREADS)) as threads:
-        answers = list(threads.map(check, servers))
+    answers = at_once([functools.partial(check, server) for server in servers])
     return {server.name: problem for server, problem in zip(servers, answers, strict=True) if problem is not None}
+
+
+def at_once(functions: Sequence[Callable[[], T]]) -> list[T]:
+    """Call functions on threads, some at once, and give their results, in their order. Raises what one of them raises.
+
+    ``concurrent.futures`` does the same, but its import takes a fifth of the time of a health check.
+    """
+    results: dict[int, T] = {}
+    errors: list[BaseException] = []
+    todo = iter(list(enumerate(functions)))
+
+    def work() -> None:
+        for number, function in todo:
+            try:
+                results[number] = function()
+            except BaseException as error:  # noqa: BLE001, PERF203  # raised on the thread that waits
+                errors.append(error)
+
+    threads = [Thread(target=work) for _ in functions[:_THREADS]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return [results[number] for number in range(len(functions))]

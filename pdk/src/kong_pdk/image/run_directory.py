@@ -7,10 +7,9 @@ import errno
 import os
 import pwd
 import stat
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kong_pdk.exit_status import StartError
 from kong_pdk.settings import RUN_DIR
@@ -21,8 +20,7 @@ _MODE_WITH_PASSAGE = 0o711
 _WORKER_USER = "kong"
 
 
-@dataclass(frozen=True)
-class RunDirectory:
+class RunDirectory(NamedTuple):
     """The paths of the generated files. Only its user can enter the directory."""
 
     path: Path
@@ -155,8 +153,10 @@ def _create(path: Path) -> str | None:
         run = RunDirectory(path)
         for folder in (run.sockets, run.dumps, run.metrics):
             folder.mkdir(mode=MODE, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return None
+        probe = path / ".probe"
+        probe.write_bytes(b"")
+        probe.unlink()
+        return None
     except OSError as error:
         return error.strerror or str(error)
 

@@ -28,9 +28,10 @@ class Description:
     """A loaded plugin as plain data, which travels between processes as JSON.
 
     ``schema`` holds the fields of the plugin's configuration, each a one-key dict. ``engine`` and ``workers`` are None
-    where the plugin does not set them. ``async_phases`` are the phases whose methods are ``async def``.
-    ``needs_threads`` says what in its source needs threads; None where nothing does. ``warnings`` has a line for each
-    attribute that is ignored, although its author may expect it to take effect.
+    where the plugin does not set them. ``preload`` says that the master imports it, for the workers to share.
+    ``async_phases`` are the phases whose methods are ``async def``. ``needs_threads`` says what in its source needs
+    threads; None where nothing does. ``warnings`` has a line for each attribute that is ignored, although its author
+    may expect it to take effect.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Description:
     lua_style: bool = True
     engine: str | None = None
     workers: int | None = None
+    preload: bool = False
     async_phases: tuple[str, ...] = ()
     needs_threads: str | None = None
     warnings: tuple[str, ...] = ()

@@ -167,6 +167,7 @@ class ModuleCheck:
             lua_style=lua_style,
             engine=engine,
             workers=workers,
+            preload=self._preload(),
             needs_threads=needs_threads(self._scan),
             warnings=tuple(map(str, warnings)),
         )
@@ -221,6 +222,12 @@ class ModuleCheck:
         except ValueError:
             self._report(attribute, f"{value!r}, not {settings.WORKERS.kind}", "4")
             return None
+
+    def _preload(self) -> bool:
+        attribute = self._metadata.find("preload")
+        return (
+            attribute is not None and attribute.value is True
+        )  # anything else is the module's own, a function perhaps
 
     def _schema(self) -> tuple[Field, ...]:
         attribute = self._metadata.find("Schema")

@@ -107,6 +107,7 @@ _ATTRIBUTES: Mapping[str, _Attribute] = {
         _Attribute("lua_style", ("LUA_STYLE",), lambda value: isinstance(value, bool), None, True),
         _Attribute("engine", ("ENGINE",), lambda value: isinstance(value, str) and value in ENGINES),
         _Attribute("workers", (), lambda value: True),
+        _Attribute("preload", (), lambda value: isinstance(value, bool)),
     )
 }
 

@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from kong_pdk.protocol import PROTOCOLS
 from kong_pdk.server.listener import QUEUE_SIZE
 from kong_pdk.server.serving import serve_alone, serve_by_workers
 from kong_pdk.server.single_file import become_master
-from kong_pdk.server.worker import Loaded, hand_over
+from kong_pdk.server.worker import Load, Loaded, hand_over
 from kong_pdk.settings import LOG_FORMAT, log_level
 
 _log = logging.getLogger(__name__)
@@ -113,7 +114,13 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
     if dumping:
         return _dump_folder(folder, names, options.protocol, load_with_packages)
     path = Path(options.kong_prefix) / (options.socket_name or _FOLDER_SOCKET)
-    chosen = _choose(options, lambda: _descriptions(folder, names, load_with_packages))
+    described: list[Description] = []
+
+    def describe() -> list[Description]:
+        described[:] = _descriptions(folder, names, load_with_packages)
+        return described
+
+    chosen = _choose(options, describe)
 
     def load_all() -> Loaded:
         loaded = _load_folder(folder, names, load_with_packages)
@@ -123,7 +130,10 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
 
     if options.metrics_directory:
         record_server(options.metrics_directory, names or [source.name for source in find(folder)[0]])
-    return serve_by_workers(load_all, chosen, [path], options.metrics_directory, options.listen_queue_size)
+    load_here = load_all
+    if options.preload or any(plugin.preload for plugin in described):
+        load_here = _preload(load_all, chosen)
+    return serve_by_workers(load_here, chosen, [path], options.metrics_directory, options.listen_queue_size)
 
 
 @functools.cache  # a process from which servers are forked does this for them: it takes a megabyte
@@ -157,10 +167,31 @@ def parse(argv: tuple[str, ...]) -> argparse.Namespace:
         help="print all plugins as JSON, and end",
     )  # fmt: skip
     parser.add_argument(
+        "--preload", "-preload", action="store_true",
+        help="import the plugins in the master, once, so that the workers share their memory; not for gevent "
+        "(default: the module's `preload`)",
+    )  # fmt: skip
+    parser.add_argument(
         "--metrics-directory", metavar="DIR", type=Path,
         help="count events in files of this directory, from which the image serves metrics",
     )  # fmt: skip
     return parser.parse_args(argv)
+
+
+def _preload(load_all: Load, chosen: mode.Mode) -> Load:
+    """Load the plugins in this process, a master: its workers have them then."""
+    if chosen.engine == mode.GEVENT:
+        _log.warning("preload has no effect: gevent must replace parts of Python before the plugin is imported")
+        return load_all
+    loaded = load_all()
+    logs.restore()
+    if threading.active_count() > 1:
+        names = ", ".join(sorted(each.name for each in threading.enumerate() if each is not threading.main_thread()))
+        _log.warning(
+            "its import has started threads (%s), which the workers do not have; start them in __init__, or leave out "
+            "preload", names,
+        )  # fmt: skip
+    return lambda: loaded
 
 
 def _choose(options: argparse.Namespace, descriptions: Callable[[], Iterable[mode.Wish]]) -> mode.Mode:

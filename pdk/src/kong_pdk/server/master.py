@@ -23,7 +23,7 @@ from kong_pdk.server.fork_hooks import STOP_SIGNALS, blocked_signals
 from kong_pdk.server.instance_store import Content, InstanceTable, WorkerState
 from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
 from kong_pdk.server.parent_process import PARENT_CHECK_SECONDS, ParentProcess
-from kong_pdk.server.step_forwarding import make_inbox
+from kong_pdk.server.step_forwarding import ConnectionCounts, make_inbox
 from kong_pdk.server.worker import WorkerSockets
 from kong_pdk.wire.msgpack_codec import Message, Messages, Notification, Request, encode_notification, encode_response
 from kong_pdk.wire.wire_errors import WireError
@@ -213,6 +213,7 @@ class Master:
         self._failures = dict.fromkeys(range(mode.workers), 0)
         self._parent = ParentProcess()
         self._inboxes = [make_inbox() for _ in range(mode.workers)]
+        self._counts = ConnectionCounts(mode.workers)
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._listeners = Listeners(paths, queue_size)
 
@@ -310,7 +311,8 @@ class Master:
                 reader.close()
         outboxes = [writer for _, writer in self._inboxes]
         inbox = self._inboxes[slot][0]
-        return WorkerSockets(slot, control, self._listeners.sockets, inbox, outboxes, sorted(self._blocking))
+        blocking = sorted(self._blocking)
+        return WorkerSockets(slot, control, self._listeners.sockets, inbox, outboxes, self._counts, blocking)
 
     def _reap(self) -> None:
         for worker in list(self._workers.values()):
@@ -319,6 +321,7 @@ class Master:
                 continue
             self._receive_from(worker)
             del self._workers[worker.slot]
+            self._counts.leave_out(worker.slot)
             self._instances.release_all(worker)
             self._ping_rounds = [each for each in self._ping_rounds if each.asking is not worker]
             for each in self._ping_rounds:

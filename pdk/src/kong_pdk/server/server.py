@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 _WAKES = 4096
 _LONGEST_SLEEP = 3600.0
 _PAUSE_SECONDS = 0.1
+_TURN_SECONDS = 0.002
 _SHORT_LOOK_SECONDS = 0.05
 _LOOK_SECONDS = 1.0
 _OWED_SECONDS = 0.005
@@ -103,6 +104,7 @@ class Server(Serving):
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_writer.setblocking(False)
         self._is_short = False
+        self._has_waited = False
         self._look_at = math.inf
         self._connections_of_kong: set[Connection] = set()
         self._told_to_stop = False
@@ -250,7 +252,22 @@ class Server(Serving):
         for engine in self._engines:
             engine.refuse_waiting()
 
+    def _stop_listening(self, seconds: float) -> None:
+        """Accept no connections for some time; they stay in the backlog."""
+        for each in self._listening:
+            self.loop.unwatch(each.fileno())
+        self.loop.call_later(seconds, self._listen)
+
+    def _leaves_to_others(self) -> bool:
+        """Whether to let a worker with fewer connections accept one, for a moment: it may be busy."""
+        self._has_waited = not self._has_waited and self._peers is not None and not self._peers.has_turn
+        if self._has_waited:
+            self._stop_listening(_TURN_SECONDS)
+        return self._has_waited
+
     def _accept(self, listening: socket.socket) -> None:
+        if self._leaves_to_others():
+            return
         try:
             accepted, _ = listening.accept()
         except BlockingIOError:  # another worker has it
@@ -259,12 +276,14 @@ class Server(Serving):
             if not self._is_short:
                 _log.error("cannot accept a connection: %s", error.strerror)
             self._is_short = True
-            for each in self._listening:
-                self.loop.unwatch(each.fileno())
-            self.loop.call_later(_PAUSE_SECONDS, self._listen)
+            self._stop_listening(_PAUSE_SECONDS)
             return
         self._is_short = False
         self._begin(accepted, True)
+
+    def _count_connections(self) -> None:
+        if self._peers is not None:
+            self._peers.note_connections(len(self._connections_of_kong))
 
     def _accept_from_peer(self) -> None:
         assert self._peers is not None
@@ -277,6 +296,7 @@ class Server(Serving):
         connection = Connection(accepted)
         if is_of_kong:
             self._connections_of_kong.add(connection)
+            self._count_connections()
         connection.on_readable = lambda: self._sniff(connection)
         self.loop.adopt(connection)
 
@@ -297,6 +317,7 @@ class Server(Serving):
     def forget(self, connection: Connection) -> None:
         """See :class:`Serving`."""
         self._connections_of_kong.discard(connection)
+        self._count_connections()
         self.loop_here.forget(connection)
         self._abandon_if_alone()
 

@@ -1,4 +1,6 @@
-"""Forwards a step of MsgPack:1, which brings the value of a PDK call, to the worker whose event it belongs to.
+"""What a worker knows of the other workers of its server: where their steps belong, and how many connections they have.
+
+Forwards a step of MsgPack:1, which brings the value of a PDK call, to the worker whose event it belongs to.
 
 Kong sends a step on any connection, and so to any worker. Each worker has an inbox, a unix datagram socket. To forward
 a step, a worker makes a connection, sends one end of it to the inbox of the event's worker, which serves it like a
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import mmap
 import os
 import socket
 import time
@@ -23,6 +26,8 @@ _CHUNK = 64 * 1024
 _HAND_OVER_SECONDS = 5.0
 _LEAST_SECONDS = 0.001  # settimeout(0) would make the socket non-blocking
 _MOST_IDLE = 64
+_COUNT_SIZE = 4
+_NOBODY = 2**31 - 1
 ANSWER_SECONDS = 65.0
 """How long a forwarded step waits for the handler's next call or its end; longer than the 60 s that Kong waits."""
 
@@ -40,20 +45,53 @@ def owner_of(event_id: int) -> int:
     return event_id % MOST_WORKERS
 
 
+class ConnectionCounts:
+    """How many connections of Kong each worker has, in memory that the workers share."""
+
+    def __init__(self, workers: int) -> None:
+        """To be made before the workers are forked."""
+        self._counts = memoryview(mmap.mmap(-1, workers * _COUNT_SIZE)).cast("i")
+
+    def set(self, slot: int, count: int) -> None:
+        """Note the number of a worker's connections."""
+        self._counts[slot] = count
+
+    def leave_out(self, slot: int) -> None:
+        """Note that a worker has ended, so that no other one waits for it."""
+        self._counts[slot] = _NOBODY
+
+    def has_least(self, slot: int) -> bool:
+        """Whether no other worker has fewer connections."""
+        return self._counts[slot] <= min(self._counts)
+
+
 class Peers:
     """The connections of a worker to the other workers."""
 
-    def __init__(self, slot: int, inbox: socket.socket, outboxes: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, slot: int, inbox: socket.socket, outboxes: Sequence[socket.socket], counts: ConnectionCounts
+    ) -> None:
         """:param slot: the number of this worker.
 
         :param inbox: where other workers send connections.
         :param outboxes: lead to the inboxes of all workers, by number.
         """
         self.slot = slot
+        self._counts = counts
+        counts.set(slot, 0)
         self.inbox = inbox
         self._outboxes = outboxes
         self._idle: dict[int, list[socket.socket]] = {}
         self._keep_idle = True
+
+    def note_connections(self, count: int) -> None:
+        """Note how many connections of Kong this worker has."""
+        self._counts.set(self.slot, count)
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether this worker should take the next connection of Kong: no other one has fewer."""
+        return self._counts.has_least(self.slot)
 
     def is_elsewhere(self, event_id: int) -> bool:
         """Whether an event belongs to another worker."""

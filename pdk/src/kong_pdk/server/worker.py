@@ -18,7 +18,7 @@ from kong_pdk.server.fork_hooks import STOP_SIGNALS, detach_children
 
 if TYPE_CHECKING:
     from kong_pdk.server.server import Server
-    from kong_pdk.server.step_forwarding import Peers
+    from kong_pdk.server.step_forwarding import ConnectionCounts, Peers
     from kong_pdk.wire.interface import Interface
 
 
@@ -76,6 +76,7 @@ class WorkerSockets:
     """Receives connections of other workers (see :mod:`kong_pdk.server.step_forwarding`)."""
     outboxes: list[socket.socket]
     """Lead to the inboxes of all workers, by number."""
+    counts: ConnectionCounts
     blocking: list[tuple[str, str]] = field(default_factory=list)
     """Plugins and phases that have held the loop of earlier workers."""
 
@@ -93,7 +94,7 @@ class WorkerSockets:
         """Connect to the other workers; None where there are none."""
         from kong_pdk.server.step_forwarding import Peers
 
-        return Peers(self.slot, self.inbox, self.outboxes) if len(self.outboxes) > 1 else None
+        return Peers(self.slot, self.inbox, self.outboxes, self.counts) if len(self.outboxes) > 1 else None
 
 
 def _reopened(old: socket.socket) -> socket.socket:

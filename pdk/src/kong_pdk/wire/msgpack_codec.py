@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgpack
 
@@ -30,8 +29,7 @@ _STEPS = {
 }
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A call of a method."""
 
     id: int
@@ -39,8 +37,7 @@ class Request:
     args: list[Any]
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """The error or the result of a request."""
 
     id: int
@@ -48,8 +45,7 @@ class Response:
     result: Any
 
 
-@dataclass(frozen=True)
-class Notification:
+class Notification(NamedTuple):
     """A message without an answer, ``serverPid`` for example."""
 
     label: str
