@@ -24,9 +24,13 @@ from kong_pdk.server.connection import Connection
 _log = logging.getLogger(__name__)
 _WAKES = 4096
 _END_SECONDS = 1.0
-_MANY = 3
-_SHORTEST_NAP, _LONGEST_NAP = 20e-6, 1e-3  # seconds
+_MANY = 6
+_LONGEST_NAP = 1e-3  # seconds
+_WORTH = 2
 _TRIAL = 50
+_TRIAL_TRUST = 0.5
+_MEMORY = 0.9
+_LONGEST_PASSED = 0.01  # seconds; a time without events tells nothing
 
 _gevent = sys.modules.get("gevent.monkey")
 get_ident: Callable[[], int] = _gevent.get_original("_thread", "get_ident") if _gevent else _thread.get_ident
@@ -280,10 +284,14 @@ class EpollLoop(WatchingLoop):
         """Whether the loop waits, and no handler holds it."""
         self.on_turn: Callable[[], object] | None = None
         """Called once at the next turn, and cleared before."""
-        self._nap_seconds = _SHORTEST_NAP
+        self._looked_at = 0.0
+        self._found, self._passed = 0.0, _LONGEST_PASSED
+        """How many descriptors were ready at the last looks, and the seconds that have passed; older ones count less."""
+        self._trust = 1.0
+        """Which part of a whole nap the loop takes."""
+        self._expected = 0.0
+        """How many descriptors should be ready after the nap; 0 after a look without one."""
         self._without_nap = 0
-        self._waited_for = 0
-        """How many replies were awaited when the loop took its last nap; 0 after a look without one."""
         self._begun = threading.Event()
         self.native_thread = 0
         """The thread's number in the system."""
@@ -371,26 +379,30 @@ class EpollLoop(WatchingLoop):
         """Sleep for a moment while Kong has several calls to make, so that their replies are there together.
 
         A thread that is woken up runs slowly at first: waking up for each reply takes more time than what is done with
-        it. Kong loses nothing, as long as it has other calls to make meanwhile. So the moment becomes longer until two
-        thirds of the replies are there after it, and shorter beyond that. Where no replies come together, since Kong
-        waits for slow clients, for example, there are no such moments but for a trial now and then.
+        it. Kong loses nothing, as long as it has other calls to make meanwhile. So the moment is as long as two thirds
+        of the replies should take, by the rate at which they came before. Where they do not come, since Kong waits for
+        slow clients, for example, the moments become shorter, and there are none at last but for a trial now and then.
 
         :param found: how many descriptors were ready at the last look.
         """
+        now = time.perf_counter()
+        self._found = self._found * _MEMORY + found
+        self._passed = self._passed * _MEMORY + min(now - self._looked_at, _LONGEST_PASSED)
+        self._looked_at = now
+        if self._expected:  # the last look came after a nap
+            self._trust = self._trust * 0.25 if found * 2 < self._expected else min(self._trust * 1.5, 1.0)
+            self._expected = 0.0
         waiting = len(self.waiting) + len(self.parked) + len(self.owed)
-        if self._waited_for:  # the last look came after a nap
-            self._nap_seconds *= 0.5 if found < 2 else 1.25 if found * 3 < self._waited_for * 2 else 0.75
-            self._nap_seconds = min(self._nap_seconds, _LONGEST_NAP)
-            self._waited_for = 0
         if waiting < _MANY or found * 2 > waiting:
             return
-        if self._nap_seconds < _SHORTEST_NAP:
+        most = min(waiting * 2 / 3, self._found / self._passed * _LONGEST_NAP)
+        if most * self._trust < _WORTH:
             self._without_nap += 1
-            if self._without_nap < _TRIAL:
+            if self._without_nap < _TRIAL or most < _WORTH:
                 return
-            self._without_nap, self._nap_seconds = 0, _SHORTEST_NAP
-        self._waited_for = waiting
-        time.sleep(self._nap_seconds)
+            self._without_nap, self._trust = 0, max(_TRIAL_TRUST, _WORTH / most)
+        self._expected = most * self._trust
+        time.sleep(self._expected * self._passed / self._found)
 
     def call(self, function: Callable[[], object]) -> None:
         """See :class:`Loop`."""

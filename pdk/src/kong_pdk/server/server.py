@@ -356,7 +356,7 @@ class Server(Serving):
         """Look whether a handler holds the loop; give the seconds until the next look."""
         if self._watchdog is None:
             return math.inf
-        if self._watchdog.look():
+        if self._watchdog.look() and self._watchdog.is_still_held():
             self._replace_loop(self._watchdog)
         if not self._watchdog.is_quiet:
             return self._patience

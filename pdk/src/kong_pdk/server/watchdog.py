@@ -15,6 +15,7 @@ from kong_pdk.server.loop import EpollLoop
 
 _QUIET_LOOKS = 5
 _CASES_OF_DOUBT = 5
+_AGAIN_SECONDS = 0.002
 
 
 class Holder(NamedTuple):
@@ -81,6 +82,12 @@ class Watchdog:
             self._doubts += 1
             return self._doubts >= _CASES_OF_DOUBT
         return True
+
+    def is_still_held(self) -> bool:
+        """Look again, a moment later: a machine that stood still for a while has not been held by a handler."""
+        turn = self.loop.turn
+        time.sleep(_AGAIN_SECONDS)
+        return self.loop.turn == turn and not self.loop.is_looking
 
     def holder(self) -> Holder | None:
         """Find the handler that holds the loop; None where none does any more."""
