@@ -20,8 +20,8 @@ import kong_pdk.cli
 import kong_pdk.interface_file
 import kong_pdk.packages.plugin_packages
 import kong_pdk.server.command_line
-import kong_pdk.server.master
-import kong_pdk.server.worker
+import kong_pdk.server.workers.master
+import kong_pdk.server.workers.worker
 import kong_pdk.wire.protobuf_codec  # noqa: F401  # a master has it before it forks
 from kong_pdk.packages import requirements
 

@@ -29,7 +29,7 @@ def test_an_import_against_the_arrows_is_found(tmp_path: Path) -> None:
     shutil.copytree(PDK, tmp_path / "pdk", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", ".*"))
     package = tmp_path / "pdk/src/kong_pdk"
     for module, line in (
-        ("plugin/names.py", "from kong_pdk.server import worker"),
+        ("plugin/names.py", "from kong_pdk.server.workers import worker"),
         ("wire/calls.py", "import socket"),
         ("image/report.py", "import yaml"),
     ):
@@ -38,5 +38,5 @@ def test_an_import_against_the_arrows_is_found(tmp_path: Path) -> None:
     (package / "unplaced.py").write_text("")
     said = check(tmp_path / "pdk").stdout
     assert "Contracts: 0 kept, 3 broken." in said
-    assert "kong_pdk.plugin.names -> kong_pdk.server.worker" in said
+    assert "kong_pdk.plugin.names -> kong_pdk.server.workers.worker" in said
     assert "unplaced" in said

@@ -1,4 +1,4 @@
-"""Engines and numbers of workers: the same plugins behind Kong in each mode."""
+"""EngineOptions and numbers of workers: the same plugins behind Kong in each mode."""
 
 from __future__ import annotations
 

@@ -274,7 +274,8 @@ IMPORTS = """
 import sys
 from importlib.metadata import packages_distributions
 before = set(sys.modules)
-import kong_pdk.server.command_line, kong_pdk.server.server, kong_pdk.server.worker, kong_pdk.server.master
+import kong_pdk.server.command_line, kong_pdk.server.server
+import kong_pdk.server.workers.worker, kong_pdk.server.workers.master
 from kong_pdk.metrics import recorder
 import gevent.monkey
 known = packages_distributions()

@@ -125,7 +125,7 @@ kong_pdk.server.serving._CLOSE_SECONDS = {close}
 
 # A server that keeps an instance for a shorter time once Kong has closed it.
 FORGETS_SOONER = """
-from kong_pdk.server import instance_store
+from kong_pdk.server.instances import instance_store
 instance_store.CLOSED_SECONDS = 1.5
 """
 

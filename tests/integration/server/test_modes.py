@@ -194,7 +194,7 @@ def test_a_worker_that_is_killed_comes_back_and_the_others_answer(serve):
 
 # A master that waits for its workers only for a second.
 IMPATIENT = """
-from kong_pdk.server import master
+from kong_pdk.server.workers import master
 master.STOP_SECONDS = 1.0
 master.ANSWER_SECONDS = 1.0
 """
@@ -244,7 +244,9 @@ def test_the_one_worker_of_a_server_answers(serve):
 
 # A server with small limits: a test sees within a second what takes a day in production.
 HASTY = """
-from kong_pdk.server import instance_store, instances, master
+from kong_pdk.server import instances
+from kong_pdk.server.instances import instance_store
+from kong_pdk.server.workers import master
 instance_store.IDLE_SECONDS = 0.0
 instance_store.CLOSED_SECONDS = 0.2
 instances.CLOSED_IDLE_SECONDS = 0.1

@@ -21,7 +21,7 @@ from kong_pdk.plugin.phase_methods import async_phases
 from kong_pdk.protocol import PHASES
 from kong_pdk.server import pdk_hints
 from kong_pdk.server.listener import Listener
-from kong_pdk.server.server import Engines, Server
+from kong_pdk.server.server import EngineOptions, Server
 from kong_pdk.wire.interface import EXTENDED, STOCK
 from waiting import DEADLINE
 
@@ -46,7 +46,7 @@ class Serve:
         path = self._folder / f"{len(self._running)}.sock"
         listener = Listener(path)
         listener.publish()
-        server = Server([plugin], [listener.socket], interface=self.interface, engines=Engines(self.engine))
+        server = Server([plugin], [listener.socket], interface=self.interface, engines=EngineOptions(self.engine))
         ended: Future[bool] = Future()
         threading.Thread(target=lambda: ended.set_result(server.run())).start()
         self._running[path] = (server, ended)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from kong_pdk.plugin import Plugin
-from kong_pdk.server import instance_store
 from kong_pdk.server import instances as module
-from kong_pdk.server.instances import Instances
+from kong_pdk.server.instances import Instances, instance_store
 from waiting import DEADLINE
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kong_pdk.server import instance_store as module
-from kong_pdk.server.instance_store import Content, InstanceTable
+from kong_pdk.server.instances import instance_store as module
+from kong_pdk.server.instances.instance_store import Content, InstanceTable
 
 FIRST, SECOND = Content("probe", b'{"a": 1}'), Content("probe", b'{"a": 2}')
 

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 from kong_pdk.server.listener import Listener, ListenError, Listeners
-from kong_pdk.server.step_forwarding import ConnectionCounts
-from kong_pdk.server.worker import WorkerSockets
+from kong_pdk.server.workers.step_forwarding import ConnectionCounts
+from kong_pdk.server.workers.worker import WorkerSockets
 
 
 def test_a_leftover_socket_is_taken_over(tmp_path):

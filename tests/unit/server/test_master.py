@@ -8,8 +8,8 @@ import socket
 import time
 
 import pytest
-from kong_pdk.server import master
-from kong_pdk.server.master import MOST_PAUSE, WorkerProcess, how_it_ended, pause_after
+from kong_pdk.server.workers import master
+from kong_pdk.server.workers.master import MOST_PAUSE, WorkerProcess, how_it_ended, pause_after
 from kong_pdk.wire.msgpack_codec import Messages, Notification, encode_notification
 
 

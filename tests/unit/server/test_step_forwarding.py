@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 
 import pytest
-from kong_pdk.server import step_forwarding as module
 from kong_pdk.server.call_plan import Plans, plan_over_msgpack
 from kong_pdk.server.protocols.msgpack_event import Events
-from kong_pdk.server.server import Engines, Server
-from kong_pdk.server.step_forwarding import ConnectionCounts, Peers, PeerSilent, make_inbox
+from kong_pdk.server.server import EngineOptions, Server
+from kong_pdk.server.workers import step_forwarding as module
+from kong_pdk.server.workers.step_forwarding import ConnectionCounts, Peers, PeerSilent, make_inbox
 from kong_pdk.wire.msgpack_codec import Messages, Response, encode_request, encode_response
 from waiting import DEADLINE
 
@@ -87,7 +87,7 @@ def test_a_worker_that_answers_byte_by_byte_does_not_block_others_for_ever(pair,
 def test_a_step_that_cannot_be_handed_on_ends_the_request(pair, engine, monkeypatch, caplog):
     """Without an answer Kong would let the request pass."""
     first, second = pair
-    server = Server([], [], peers=first, engines=Engines(engine))
+    server = Server([], [], peers=first, engines=EngineOptions(engine))
     id = Events(1).begin("access", Plans(lambda function: plan_over_msgpack(function, "access"))).id
     given, kongs = socket.socketpair()
     kongs.settimeout(DEADLINE)

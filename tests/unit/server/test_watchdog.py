@@ -223,12 +223,12 @@ def test_a_loop_with_nothing_to_do_needs_no_looks(looked):
 
 
 def test_a_phase_that_held_an_earlier_worker_starts_on_threads(tmp_path, held):
-    from kong_pdk.server.server import Engines, Server
+    from kong_pdk.server.server import EngineOptions, Server
 
     plugin = Description(
         "probe", Path(__file__), cls=held, phases=("access", "rewrite"), version="1.0.0", priority=1, schema=()
     )
-    server = Server([plugin], [], engines=Engines("loop", [("probe", "access")]))
+    server = Server([plugin], [], engines=EngineOptions("loop", [("probe", "access")]))
     instance = server.instances.start("probe", b"{}")
     assert server.engine_of(instance, "access") is not server.engine_of(instance, "rewrite")
     assert server.engine_of(instance, "access").waits.blocks

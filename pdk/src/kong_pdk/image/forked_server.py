@@ -23,7 +23,7 @@ import setproctitle
 from kong_pdk.mode import GEVENT, LOOP
 from kong_pdk.packages import activation
 from kong_pdk.server.command_line import folder_main, parse
-from kong_pdk.server.master import load_shared
+from kong_pdk.server.workers.master import load_shared
 
 PROGRAM = "kong-python-pluginserver"
 

@@ -32,8 +32,8 @@ from kong_pdk.plugin import (
 from kong_pdk.protocol import PROTOCOLS
 from kong_pdk.server.listener import QUEUE_SIZE
 from kong_pdk.server.serving import serve_alone, serve_by_workers
-from kong_pdk.server.single_file import become_master
-from kong_pdk.server.worker import Load, Loaded, hand_over
+from kong_pdk.server.workers.single_file import become_master
+from kong_pdk.server.workers.worker import Load, Loaded, hand_over
 from kong_pdk.settings import LOG_FORMAT, log_level
 
 _log = logging.getLogger(__name__)

@@ -286,7 +286,7 @@ class EpollLoop(WatchingLoop):
         """Called once at the next turn, and cleared before."""
         self._looked_at = 0.0
         self._found, self._passed = 0.0, _LONGEST_PASSED
-        """How many descriptors were ready at the last looks, and the seconds that have passed; older ones count less."""
+        """How many descriptors were ready at the last looks, and the seconds that passed; older ones count less."""
         self._trust = 1.0
         """Which part of a whole nap the loop takes."""
         self._expected = 0.0

@@ -21,15 +21,15 @@ from kong_pdk.server.connection import Connection, ConnectionClosed
 from kong_pdk.server.engines import Engine
 from kong_pdk.server.engines.greenlets import Greenlets
 from kong_pdk.server.engines.threads import ThreadPool
-from kong_pdk.server.fork_hooks import STOP_SIGNALS
-from kong_pdk.server.instance_store import InstanceStore
 from kong_pdk.server.instances import Instance, InstanceError, Instances
+from kong_pdk.server.instances.instance_store import InstanceStore
 from kong_pdk.server.loop import EpollLoop, Loop, get_ident
 from kong_pdk.server.protocols import SNIFFED, Serving, is_msgpack
 from kong_pdk.server.protocols.msgpack import MsgpackServer
 from kong_pdk.server.protocols.protobuf import ProtobufServer
-from kong_pdk.server.step_forwarding import Peers
 from kong_pdk.server.watchdog import Watchdog
+from kong_pdk.server.workers.fork_hooks import STOP_SIGNALS
+from kong_pdk.server.workers.step_forwarding import Peers
 from kong_pdk.settings import BLOCKING_MILLISECONDS
 from kong_pdk.wire.interface import STOCK, Interface
 
@@ -49,7 +49,7 @@ DRAIN_SECONDS = 3.0
 """How long open events may take once the server is told to stop."""
 
 
-class Engines(NamedTuple):
+class EngineOptions(NamedTuple):
     """How the events of a server wait."""
 
     name: str
@@ -60,7 +60,7 @@ class Engines(NamedTuple):
     """Called with another one that does."""
 
 
-DEFAULT = Engines(THREADS)
+DEFAULT = EngineOptions(THREADS)
 
 
 class Server(Serving):
@@ -76,7 +76,7 @@ class Server(Serving):
         store: InstanceStore | None = None,
         peers: Peers | None = None,
         interface: Interface = STOCK,
-        engines: Engines = DEFAULT,
+        engines: EngineOptions = DEFAULT,
     ) -> None:
         """:param store: shared by the workers of a server; None for a server with a single process.
 

@@ -16,7 +16,7 @@ from kong_pdk import logs
 from kong_pdk.mode import Mode
 from kong_pdk.plugin import Plugin
 from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
-from kong_pdk.server.worker import Load
+from kong_pdk.server.workers.worker import Load
 
 if TYPE_CHECKING:
     from kong_pdk.server.server import Server
@@ -35,15 +35,15 @@ def serve_alone(plugin: Plugin, paths: list[Path], engine: str, queue_size: int 
     :return: the exit status.
     """
     from kong_pdk.interface_file import interface
-    from kong_pdk.server.fork_hooks import detach_children
-    from kong_pdk.server.parent_process import watch_parent
-    from kong_pdk.server.server import Engines, Server
+    from kong_pdk.server.server import EngineOptions, Server
+    from kong_pdk.server.workers.fork_hooks import detach_children
+    from kong_pdk.server.workers.parent_process import watch_parent
 
     logs.restore()
     _raise_limit_of_files()
     try:
         with Listeners(paths, queue_size) as listeners:
-            server = Server([plugin], listeners.sockets, interface=interface(), engines=Engines(engine))
+            server = Server([plugin], listeners.sockets, interface=interface(), engines=EngineOptions(engine))
             detach_children(server.sockets, server.stop_at_signals())
             watch_parent(server.stop)
             listeners.publish()
@@ -71,8 +71,8 @@ def serve_by_workers(
     """
     # Not at the top: a dump needs none of it, and a plugin's own packages may replace what it imports.
     from kong_pdk.interface_file import interface
-    from kong_pdk.server.master import Master
-    from kong_pdk.server.worker import work
+    from kong_pdk.server.workers.master import Master
+    from kong_pdk.server.workers.worker import work
 
     kong_interface = interface()
     _raise_limit_of_files()

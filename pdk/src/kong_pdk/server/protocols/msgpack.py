@@ -10,12 +10,12 @@ from typing import Any
 
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
-from kong_pdk.server import administration, engines
+from kong_pdk.server import engines
 from kong_pdk.server.bridge import EventEnded
 from kong_pdk.server.call_plan import CallPlan, PlansByPhase, call_set_body, plan_over_msgpack
 from kong_pdk.server.connection import Connection, ConnectionClosed
 from kong_pdk.server.handler import failure_function, run_handler
-from kong_pdk.server.instances import Instance, InstanceError
+from kong_pdk.server.instances import Instance, InstanceError, administration
 from kong_pdk.server.protocols import Serving
 from kong_pdk.server.protocols.msgpack_event import (
     Events,
@@ -23,7 +23,7 @@ from kong_pdk.server.protocols.msgpack_event import (
     call_get_raw_body,
     phase_of,
 )
-from kong_pdk.server.step_forwarding import PeerGone, Peers
+from kong_pdk.server.workers.step_forwarding import PeerGone, Peers
 from kong_pdk.wire.calls import CloseInstance, GetInstanceStatus, GetPluginInfo, StartInstance
 from kong_pdk.wire.msgpack_codec import (
     HANDLER_END,

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from kong_pdk.logs import report
 from kong_pdk.server import engines
-from kong_pdk.server.administration import InstanceStartError, answer_call, find, start
 from kong_pdk.server.bridge import CallSite, EventEnded, Unanswered, place_of
 from kong_pdk.server.call_plan import (
     Args,
@@ -26,6 +25,7 @@ from kong_pdk.server.connection import Connection, ConnectionClosed
 from kong_pdk.server.engines import Engine
 from kong_pdk.server.handler import fail, run_handler
 from kong_pdk.server.instances import Instance
+from kong_pdk.server.instances.administration import InstanceStartError, answer_call, find, start
 from kong_pdk.server.protocols import Serving
 from kong_pdk.wire.calls import Call, HandleEvent, StartInstance
 from kong_pdk.wire.interface import Interface

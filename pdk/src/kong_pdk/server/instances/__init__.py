@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 from kong_pdk.logs import Once
 from kong_pdk.plugin import Plugin
-from kong_pdk.server.closing import ClosingQueue, HandlerLife
-from kong_pdk.server.instance_store import Content, InstanceStore, InstanceTable, LocalStore, WorkerState
-from kong_pdk.server.internal_keys import split
+from kong_pdk.server.instances.closing import ClosingQueue, HandlerLife
+from kong_pdk.server.instances.instance_store import Content, InstanceStore, InstanceTable, LocalStore, WorkerState
+from kong_pdk.server.instances.internal_keys import split
 from kong_pdk.wire.text import decode
 
 IDLE_SECONDS = 3600.0

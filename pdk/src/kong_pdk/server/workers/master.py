@@ -18,13 +18,13 @@ from pathlib import Path
 
 from kong_pdk.logs import NOTICE
 from kong_pdk.mode import GEVENT, LOOP, Mode
-from kong_pdk.server import control_channel
-from kong_pdk.server.fork_hooks import STOP_SIGNALS, blocked_signals
-from kong_pdk.server.instance_store import Content, InstanceTable, WorkerState
+from kong_pdk.server.instances.instance_store import Content, InstanceTable, WorkerState
 from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
-from kong_pdk.server.parent_process import PARENT_CHECK_SECONDS, ParentProcess
-from kong_pdk.server.step_forwarding import ConnectionCounts, make_inbox
-from kong_pdk.server.worker import WorkerSockets
+from kong_pdk.server.workers import control_channel
+from kong_pdk.server.workers.fork_hooks import STOP_SIGNALS, blocked_signals
+from kong_pdk.server.workers.parent_process import PARENT_CHECK_SECONDS, ParentProcess
+from kong_pdk.server.workers.step_forwarding import ConnectionCounts, make_inbox
+from kong_pdk.server.workers.worker import WorkerSockets
 from kong_pdk.wire.msgpack_codec import Message, Messages, Notification, Request, encode_notification, encode_response
 from kong_pdk.wire.wire_errors import WireError
 

@@ -14,11 +14,11 @@ from kong_pdk import logs
 from kong_pdk.metrics.recorder import record_worker, write_all
 from kong_pdk.mode import GEVENT, Mode
 from kong_pdk.plugin import Plugin
-from kong_pdk.server.fork_hooks import STOP_SIGNALS, detach_children
+from kong_pdk.server.workers.fork_hooks import STOP_SIGNALS, detach_children
 
 if TYPE_CHECKING:
     from kong_pdk.server.server import Server
-    from kong_pdk.server.step_forwarding import ConnectionCounts, Peers
+    from kong_pdk.server.workers.step_forwarding import ConnectionCounts, Peers
     from kong_pdk.wire.interface import Interface
 
 
@@ -73,7 +73,7 @@ class WorkerSockets:
     """The control channel to the master. When the master ends, this socket is closed, and the worker ends."""
     listening: list[socket.socket]
     inbox: socket.socket
-    """Receives connections of other workers (see :mod:`kong_pdk.server.step_forwarding`)."""
+    """Receives connections of other workers (see :mod:`kong_pdk.server.workers.step_forwarding`)."""
     outboxes: list[socket.socket]
     """Lead to the inboxes of all workers, by number."""
     counts: ConnectionCounts
@@ -92,7 +92,7 @@ class WorkerSockets:
 
     def peers(self) -> Peers | None:
         """Connect to the other workers; None where there are none."""
-        from kong_pdk.server.step_forwarding import Peers
+        from kong_pdk.server.workers.step_forwarding import Peers
 
         return Peers(self.slot, self.inbox, self.outboxes, self.counts) if len(self.outboxes) > 1 else None
 
@@ -119,8 +119,8 @@ def work(sockets: WorkerSockets, mode: Mode, load: Load, metrics: Path | None, i
     sockets.reopen()
     if mode.workers > 1:
         logs.name_worker(sockets.slot + 1)
-    from kong_pdk.server.control_channel import BLOCKS, FAILED, READY, ControlChannel
-    from kong_pdk.server.server import Engines, Server
+    from kong_pdk.server.server import EngineOptions, Server
+    from kong_pdk.server.workers.control_channel import BLOCKS, FAILED, READY, ControlChannel
 
     open_sockets: list[Callable[[], list[socket.socket]]] = [sockets.all]
     handlers: dict[signal.Signals, Any] = dict.fromkeys(STOP_SIGNALS, signal.SIG_DFL)
@@ -144,7 +144,7 @@ def work(sockets: WorkerSockets, mode: Mode, load: Load, metrics: Path | None, i
         return None
     if metrics is not None:
         record_worker(metrics, {plugin.name: plugin.phases for plugin in loaded.plugins}, sockets.slot, os.getppid())
-    engines = Engines(mode.engine, sockets.blocking, lambda plugin, phase: channel.tell(BLOCKS, [plugin, phase]))
+    engines = EngineOptions(mode.engine, sockets.blocking, lambda plugin, phase: channel.tell(BLOCKS, [plugin, phase]))
     server = Server(loaded.plugins, sockets.listening, channel, sockets.peers(), interface, engines)
     servers.append(server)
     open_sockets.append(server.sockets)

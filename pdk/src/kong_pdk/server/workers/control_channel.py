@@ -14,8 +14,8 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
-from kong_pdk.server.instance_store import Content, WorkerState
 from kong_pdk.server.instances import InstanceError
+from kong_pdk.server.instances.instance_store import Content, WorkerState
 from kong_pdk.wire.msgpack_codec import Messages, Notification, Response, encode_notification, encode_request
 from kong_pdk.wire.wire_errors import WireError
 
@@ -40,14 +40,14 @@ PONG = "pong"
 BLOCKS = "blocks"
 """Notification that a plugin's handler of a phase holds the loop: the next workers run it on threads."""
 WORKERS = "workers"
-"""Request for a :class:`~kong_pdk.server.instance_store.WorkerState` of each worker that serves."""
+"""Request for a :class:`~kong_pdk.server.instances.instance_store.WorkerState` of each worker that serves."""
 
 _CHUNK = 64 * 1024
 _ANSWER_SECONDS = 30.0
 
 
 class ControlChannel:
-    """The worker's end of the control channel, and its :class:`~kong_pdk.server.instance_store.InstanceStore`.
+    """The worker's end of the control channel, and its store of instances: an ``InstanceStore``.
 
     The master has the table of instances, and answers for all workers.
     """
@@ -71,20 +71,20 @@ class ControlChannel:
         threading.Thread(target=self._listen, name="master", daemon=True).start()
 
     def keep(self, digest: bytes, content: Content) -> int:
-        """See :class:`~kong_pdk.server.instance_store.InstanceStore`."""
+        """See :class:`~kong_pdk.server.instances.instance_store.InstanceStore`."""
         return int(self._ask(KEEP, digest, *content))
 
     def find(self, id: int) -> Content | None:
-        """See :class:`~kong_pdk.server.instance_store.InstanceStore`."""
+        """See :class:`~kong_pdk.server.instances.instance_store.InstanceStore`."""
         content = self._ask(FIND, id)
         return Content(*content) if content else None
 
     def release(self, id: int) -> None:
-        """See :class:`~kong_pdk.server.instance_store.InstanceStore`."""
+        """See :class:`~kong_pdk.server.instances.instance_store.InstanceStore`."""
         self.tell(RELEASE, id)
 
     def close(self, id: int) -> None:
-        """See :class:`~kong_pdk.server.instance_store.InstanceStore`."""
+        """See :class:`~kong_pdk.server.instances.instance_store.InstanceStore`."""
         self.tell(CLOSE, id)
 
     def expire(self) -> list[int]:
@@ -95,7 +95,7 @@ class ControlChannel:
         """See :meth:`expire`."""
 
     def workers(self) -> list[WorkerState]:
-        """See :class:`~kong_pdk.server.instance_store.InstanceStore`."""
+        """See :class:`~kong_pdk.server.instances.instance_store.InstanceStore`."""
         return [WorkerState(*state) for state in self._ask(WORKERS)]
 
     def tell(self, label: str, args: object) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from kong_pdk.exception_text import log_text, traceback_line
 from kong_pdk.logs import report
 from kong_pdk.plugin import Plugin, kong_schema
-from kong_pdk.server.instance_store import Content
 from kong_pdk.server.instances import Instance, InstanceError, Instances, content_key
+from kong_pdk.server.instances.instance_store import Content
 from kong_pdk.wire.calls import (
     Answer,
     Call,

@@ -16,7 +16,7 @@ from kong_pdk import logs
 from kong_pdk.mode import Mode
 from kong_pdk.plugin import Plugin, PluginError, Source, import_problem
 from kong_pdk.server.serving import serve_by_workers
-from kong_pdk.server.worker import Loaded, ReachedServer, run_as_worker
+from kong_pdk.server.workers.worker import Loaded, ReachedServer, run_as_worker
 from kong_pdk.settings import LOG_FORMAT, log_level
 
 
@@ -27,7 +27,7 @@ def become_master(plugin: Plugin, mode: Mode, paths: Iterable[Path], options: ar
     :param options: the options of the command line.
     """
     file = Path(str(sys.modules["__main__"].__file__)).absolute()
-    command = [sys.executable, "-m", "kong_pdk.server.single_file", plugin.name, str(file), *mode.options]
+    command = [sys.executable, "-m", "kong_pdk.server.workers.single_file", plugin.name, str(file), *mode.options]
     command += ["--listen-queue-size", str(options.listen_queue_size)]
     command += [word for path in paths for word in ("--listen", str(path))]
     command += ["--verbose"] * options.verbose + ["--no-lua-style"] * options.no_lua_style
