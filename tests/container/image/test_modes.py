@@ -1,4 +1,4 @@
-"""EngineOptions and numbers of workers: the same plugins behind Kong in each mode."""
+"""Engines and numbers of workers: the same plugins behind Kong in each mode."""
 
 from __future__ import annotations
 
