@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 import report
 from cases import CASES, Case, script
 from kong_pdk.mode import GEVENT, LOOP, THREADS
-from servers import FLOOR, OURS, PEER, PEER_OPTIONS, BenchError, Kind, Programs, Server, running
+from servers import ASYNCIO, FLOOR, OURS, PEER, PEER_OPTIONS, BenchError, Kind, Programs, Server, running
 
 Number = TypeVar("Number", int, float)
 
@@ -59,7 +59,7 @@ def kinds(case: Case, workers: int) -> Iterator[Kind]:
     """List the servers that a case is measured with, for a number of workers."""
     if workers == 1 and case.name == "0r0w":
         yield Kind(FLOOR, "protobuf")
-    for engine in ("default", LOOP, THREADS, GEVENT):
+    for engine in ("default", LOOP, THREADS, GEVENT, ASYNCIO):
         for protocol in ("protobuf", "msgpack"):
             yield Kind(OURS, protocol, engine, workers)
     if workers == 1:

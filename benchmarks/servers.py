@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 STOCK_INTERFACE = ROOT / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"
 OURS, PEER, FLOOR = "kong-python", "kong-pdk", "floor"
+ASYNCIO = "asyncio"
 
 
 class BenchError(Exception):
@@ -203,7 +205,8 @@ def running(kind: Kind, plugin: Path, programs: Programs) -> Iterator[Server]:
         place = Path(name)
         folder = place / "plugins"
         folder.mkdir()
-        (folder / plugin.name).write_bytes(plugin.read_bytes())
+        text = plugin.read_text("utf-8")
+        (folder / plugin.name).write_text(with_async_handlers(text) if kind.engine == ASYNCIO else text, "utf-8")
         interface = place / "pluginsocket.proto"
         interface.write_text(extend(STOCK_INTERFACE.read_text()))  # as the image does
         environment = {
@@ -223,6 +226,13 @@ def running(kind: Kind, plugin: Path, programs: Programs) -> Iterator[Server]:
             server.stop()
 
 
+def with_async_handlers(text: str) -> str:
+    """Make the handlers of a plugin coroutines, which await what they call."""
+    text = text.replace("    def access(", "    async def access(").replace("import time\n", "import asyncio\n")
+    text = re.sub(r"\bkong\.(request|response)\.", r"await \g<0>", text)
+    return text.replace("time.sleep(", "await asyncio.sleep(")
+
+
 def _command(kind: Kind, folder: Path, place: Path, plugin: str, programs: Programs) -> list[str]:
     if kind.server == FLOOR:
         return [str(programs.floor), str(place / "s")]
@@ -230,4 +240,4 @@ def _command(kind: Kind, folder: Path, place: Path, plugin: str, programs: Progr
     if kind.server == PEER:
         return [str(programs.peer), *shared, *PEER_OPTIONS[kind.engine]]
     command = [sys.executable, "-m", "kong_pdk.server", *shared, "--plugin", plugin, "--workers", str(kind.workers)]
-    return command if kind.engine == "default" else [*command, "--engine", kind.engine]
+    return command if kind.engine in ("default", ASYNCIO) else [*command, "--engine", kind.engine]

@@ -73,7 +73,7 @@ def test_every_server_is_measured(bench: Bench, case: str) -> None:
     done, rows = bench(BENCH_CASES=case, BENCH_SERVERS="kong-python", BENCH_PACE="none")
     assert done.returncode == 0, done.stdout + done.stderr
     kinds = {(row["engine"], row["protocol"], row["concurrency"]) for row in rows}
-    engines, protocols = ("default", "loop", "threads", "gevent"), ("protobuf", "msgpack")
+    engines, protocols = ("default", "loop", "threads", "gevent", "asyncio"), ("protobuf", "msgpack")
     assert kinds == {(engine, protocol, most) for engine in engines for protocol in protocols for most in (1, 16, 64)}
     for row in rows:
         assert row.keys() >= NAMES

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from fake_kong import ProtobufKong
 from integration.image.container import Container
+from kong_pdk.image import forked_server
 from kong_pdk.image.run_directory import RunDirectory
 from unit.image.conftest import GOOD_PLUGIN
 from waiting import wait_for
@@ -46,6 +47,8 @@ import sys
 import tempfile
 
 atexit.register(print, "the plugin's atexit")
+NOTES = open(os.environ["NOTES"], "w")
+NOTES.write("what the end of an interpreter writes")
 
 
 class Plugin:
@@ -64,7 +67,8 @@ class Plugin:
 
 def test_a_server_is_as_if_it_were_a_program_of_its_own(start: Start, folder: Path, run: RunDirectory) -> None:
     (folder / "good.py").write_text(PLUGIN)
-    container = start()
+    notes = folder.parent / "notes"
+    container = start(NOTES=str(notes))
     container.wait_for("GET / 200")
     master = container.pid_of("good")
     assert "kong-python-pluginserver -d " in _command(master)
@@ -78,6 +82,7 @@ def test_a_server_is_as_if_it_were_a_program_of_its_own(start: Start, folder: Pa
     container.wait_for("[info] good: to standard output")
     assert container.end(signal.SIGQUIT) == 0
     assert "[info] good: the plugin's atexit" in container.log
+    assert notes.read_text() == "what the end of an interpreter writes"
     assert "error]" not in container.log
 
 
@@ -90,6 +95,13 @@ def test_a_server_on_gevent_is_a_program_of_its_own(start: Start, folder: Path) 
     assert not any("/gevent/" in _imports(pid) for pid in forked)
     assert any("/gevent/" in _imports(pid) for pid in other)
     assert container.end(signal.SIGQUIT) == 0
+
+
+@pytest.mark.parametrize(("name", "is_forked"), [("protobuf", False), ("msgpack", False), ("requests", True)])
+def test_a_plugin_with_its_own_version_of_what_we_import_is_a_program_of_its_own(tmp_path, name, is_forked):
+    (tmp_path / f"{name}-9.0.0.dist-info").mkdir()
+    command = ["/bin/kong-python-pluginserver", "-d", "/plugins", "--packages", str(tmp_path)]
+    assert forked_server.can_be_forked(command) is is_forked
 
 
 def test_a_wrong_option_ends_with_its_own_status(start: Start, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

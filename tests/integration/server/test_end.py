@@ -70,6 +70,7 @@ atexit.register(lambda: logging.warning("at the end"))
 class Plugin:
     def __init__(self, config):
         self.config = config
+        self.is_busy = False
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.stopped.wait)
         self.thread.start()
@@ -79,14 +80,18 @@ class Plugin:
 
     def access(self, kong):
         kong.log.info("begun")
+        self.is_busy = True
         kong.request.get_header("host")
         assert self.thread.is_alive()
+        self.is_busy = False
 
     def close(self):
         while self.config.get("hangs"):
             self.stopped.wait(1)
         self.stopped.set()
         self.thread.join()
+        if self.is_busy:
+            logging.warning("closed too early")
         logging.warning("closed %s in %d", self.config.get("name"), os.getpid())
 """
 SENDS_ITSELF_A_SIGNAL = """
@@ -262,11 +267,13 @@ def test_an_instance_is_closed_after_its_last_handler(serve: Serve, connect: Con
         return False
 
     wait_for(is_gone)
-    wait_for(lambda: len(closing_workers(served)) == served.workers - 1, served.said)
+    wait_for(lambda: len(closing_workers(served)) >= served.workers - 1, served.said)
+    before = served.said().count("closed a in")  # a late event has an object of its own, which is closed after it
     go_on.set()
     event.join(DEADLINE)
     assert results == [True]
-    wait_for(lambda: len(closing_workers(served)) == served.workers, served.said)
+    wait_for(lambda: served.said().count("closed a in") > before, served.said)
+    assert "closed too early" not in served.said()
 
 
 DEDICATED = (

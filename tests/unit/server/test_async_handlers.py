@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from fake_kong import REFUSED, Closed, ProtobufKong
+from gevent import monkey
 from kong_pdk import PDKError, PhaseError
 from kong_pdk.plugin.phase_methods import async_phases
 from kong_pdk.server import server as server_module
@@ -264,6 +265,42 @@ def test_a_call_whose_task_is_cancelled_is_made_all_the_same(serve, connect):
         kong.made.clear()
         assert kong.event(instance, "access", {"kong.request.get_header": slow})
         assert kong.made[-1] == ("kong.response.set_header", ["x-host", "host"])
+
+
+def test_a_call_that_is_cancelled_before_it_begins_is_not_made_and_no_mistake(serve, connect):
+    class Plugin(Base):
+        async def access(self, kong):
+            task = asyncio.create_task(kong.request.get_header("x-early"))
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await kong.request.get_header("host")
+
+    kong = connect(serve(Plugin))
+    assert kong.event(kong.start("probe"), "access", HOST)
+    assert [args for _, args in kong.made] == [["host"]]
+
+
+@pytest.mark.skipif(monkey.is_module_patched("threading"), reason="such a thread is a greenlet beside the loop")
+def test_a_call_on_another_event_loop_is_an_error_with_a_hint(serve, connect):
+    errors = []
+
+    class Plugin(Base):
+        async def access(self, kong):
+            await asyncio.to_thread(asyncio.run, self.elsewhere(kong))
+            await kong.request.get_header("host")
+
+        async def elsewhere(self, kong):
+            try:
+                await kong.request.get_header("x-elsewhere")
+            except PDKError as error:
+                errors.append(str(error))
+
+    kong = connect(serve(Plugin))
+    assert kong.event(kong.start("probe"), "access", HOST)
+    assert [args for _, args in kong.made] == [["host"]]
+    assert len(errors) == 1
+    assert "asyncio.run_coroutine_threadsafe" in errors[0]
 
 
 def test_a_call_that_is_under_way_at_the_end_of_the_handler(serve, connect):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import io
+import itertools
 import os
 import sys
 import tempfile
@@ -28,6 +30,7 @@ from kong_pdk.server.workers.master import load_shared
 PROGRAM = "kong-python-pluginserver"
 
 _SOFTWARE_STATUS = 70  # EX_SOFTWARE of sysexits.h
+_SHARED = frozenset({"greenlet", "msgpack", "protobuf", "setproctitle", "supervisor"})
 
 
 def prepare(commands: Iterable[Sequence[str]]) -> None:
@@ -46,16 +49,21 @@ def prepare(commands: Iterable[Sequence[str]]) -> None:
 def can_be_forked(argv: Sequence[str]) -> bool:
     """Whether a command is that of a plugin server which can run in a fork of this process.
 
-    gevent has to replace parts of Python before other modules use them.
+    gevent has to replace parts of Python before other modules use them, and a plugin may have other versions of the
+    packages that this process has imported.
     """
-    return Path(argv[0]).name == PROGRAM and GEVENT not in argv
+    if Path(argv[0]).name != PROGRAM or GEVENT in argv:
+        return False
+    directories = [Path(path) for option, path in itertools.pairwise(argv) if option == "--packages"]
+    installed = (entry.name for directory in directories for entry in directory.glob("*.dist-info"))
+    return not any(name.partition("-")[0].lower() in _SHARED for name in installed)
 
 
 def _reopen_standard_files() -> None:
     """Make new objects: those of the parent know whether their files were terminals, and where they were in them."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         old = getattr(sys, name)
-        new = open(number, mode, encoding=old.encoding, errors=old.errors, closefd=False)  # noqa: SIM115
+        new = open(number, mode, 1, old.encoding, old.errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, new)
         setattr(sys, f"__{name}__", new)
 
@@ -82,11 +90,20 @@ def become(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
         status = folder_main(argv[1:])
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
     except BaseException:  # noqa: BLE001  # an interpreter ends by it, too
         traceback.print_exc()
     finally:
-        with contextlib.suppress(BaseException):
-            threading._shutdown()  # type: ignore[attr-defined]
-            atexit._run_exitfuncs()
-            sys.stdout.flush()
+        for ending in (threading._shutdown, atexit._run_exitfuncs, _flush_files):  # type: ignore[attr-defined]
+            with contextlib.suppress(BaseException):
+                ending()
         os._exit(status)
+
+
+def _flush_files() -> None:
+    """Write what the plugin's open files hold, as the end of an interpreter does."""
+    for each in gc.get_objects():
+        if isinstance(each, io.IOBase):
+            with contextlib.suppress(OSError, ValueError):  # it is closed, or its disk is full
+                each.flush()

@@ -155,7 +155,7 @@ def _create(path: Path) -> str | None:
             folder.mkdir(mode=MODE, exist_ok=True)
         probe = path / ".probe"
         probe.write_bytes(b"")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may try as well
         return None
     except OSError as error:
         return error.strerror or str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 import threading
@@ -127,17 +128,21 @@ class Bridge:
     _is_logging = False
     _subsystem: str | None = None
 
-    def __init__(self, channel: Channel, lua_style: bool = True, measured: bool = False) -> None:
+    def __init__(self, channel: Channel, lua_style: bool = True, measured: bool = False, shown: bool = False) -> None:
         """:param lua_style: return ``(value, err)``, instead of returning the value and raising :class:`PDKError`.
 
         :param measured: record the calls and how long they take.
+        :param shown: log each call, at level debug.
         """
         self._channel = channel
         self._plans = channel.plans
         self._lua_style = lua_style
-        self._is_watched = measured or _log.isEnabledFor(logging.DEBUG)
+        self._is_watched = shown
+        # Bound here, so that a call without measurement does not have to look whether it is measured.
+        self._ask, self._queue = channel.call, channel.queue
         if measured:
             self.calls = []
+            self._ask, self._queue = self._measured_call, self._counted_call
         # Reentrant: an exception from outside while it is acquired must not lock out this thread for good.
         self._calling = threading.RLock()
         self._no_call: str | None = None
@@ -181,10 +186,10 @@ class Bridge:
                 self._no_call = _IN_CALL
                 try:
                     if plan.has_result:
-                        result = self._channel.call(plan, data)
+                        result = self._ask(plan, data)
                     else:
                         author = self._site or sys._getframe(2)  # behind the method of the PDK
-                        self._channel.queue(plan, data, (plan, author.f_code, author.f_lasti))
+                        self._queue(plan, data, (plan, author.f_code, author.f_lasti))
                         result = _NOTHING
                 except BaseException as error:
                     self._no_call = self._why_ended(error)
@@ -208,6 +213,22 @@ class Bridge:
             raise EventEnded
         raise PDKError(f"{function} was called {self._no_call}")
 
+    def _measured_call(self, plan: CallPlan, data: bytes) -> Result:
+        started = time.perf_counter()
+        try:
+            return self._channel.call(plan, data)
+        finally:
+            self.waited += time.perf_counter() - started
+            self._count(plan)
+
+    def _counted_call(self, plan: CallPlan, data: bytes, site: CallSite) -> None:
+        self._count(plan)
+        self._channel.queue(plan, data, site)
+
+    def _count(self, plan: CallPlan) -> None:
+        if self.calls is not None:
+            self.calls.append(plan.function)
+
     def _call_with_care(self, plan: CallPlan, args: Sequence[object]) -> Result:
         """Make a call that is watched, or that is not one plain call in every phase."""
         started = time.perf_counter()
@@ -221,10 +242,10 @@ class Bridge:
             return self._send_with_care(plan, data)
         finally:
             seconds = time.perf_counter() - started
-            if self.calls is not None:
-                self.calls.append(plan.function)
-                self.waited += seconds
-            self._log_call(plan, seconds)
+            self._count(plan)
+            self.waited += seconds
+            if self._is_watched or plan.notice is not None:
+                self._log_call(plan, seconds)
 
     def _send_with_care(self, plan: CallPlan, data: Any) -> Result:
         """Make a call whose bytes, or prepared arguments, are ready."""
@@ -269,7 +290,8 @@ class Bridge:
             if plan.notice is not None:
                 notice, plan.notice = plan.notice, None
                 report(_log, logging.WARNING, notice)
-            report(_log, logging.DEBUG, "%s in %s, %.3f ms", plan.function, self._channel.phase, seconds * 1000)
+            if self._is_watched:
+                report(_log, logging.DEBUG, "%s in %s, %.3f ms", plan.function, self._channel.phase, seconds * 1000)
         finally:
             self._is_logging = False
 
@@ -278,10 +300,15 @@ class AsyncBridge(Bridge):
     """Makes the PDK calls of an event whose handler is a coroutine: each call is a coroutine, which must be awaited."""
 
     def __init__(
-        self, runner: CoroutineRunner, channel: Channel, lua_style: bool = True, measured: bool = False
+        self,
+        runner: CoroutineRunner,
+        channel: Channel,
+        lua_style: bool = True,
+        measured: bool = False,
+        shown: bool = False,
     ) -> None:
         """:param runner: runs the handler and the calls; the others as in :class:`Bridge`."""
-        super().__init__(channel, lua_style, measured)
+        super().__init__(channel, lua_style, measured, shown)
         self._runner = runner
         self._unawaited: dict[int, tuple[str, Site, Coroutine[Any, Any, Any]]] = {}
         self.kong = kong(self.make, "kong")
@@ -307,8 +334,11 @@ class AsyncBridge(Bridge):
         return self._runner.run(handler)
 
     def unawaited(self) -> str | None:
-        """Name the calls that nobody has awaited, so that Kong has not got them; None where there are none."""
-        found = list(self._unawaited.values())
+        """Name the calls that nobody has awaited, so that Kong has not got them; None where there are none.
+
+        A task that was cancelled before it began is no mistake: its coroutine is closed.
+        """
+        found = [each for each in self._unawaited.values() if inspect.getcoroutinestate(each[2]) != inspect.CORO_CLOSED]
         self._unawaited.clear()
         for _, _, coroutine in found:
             coroutine.close()  # else Python warns as well

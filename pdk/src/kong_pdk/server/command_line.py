@@ -130,10 +130,13 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
 
     if options.metrics_directory:
         record_server(options.metrics_directory, names or [source.name for source in find(folder)[0]])
-    load_here = load_all
-    if options.preload or any(plugin.preload for plugin in described):
-        load_here = _preload(load_all, chosen)
-    return serve_by_workers(load_here, chosen, [path], options.metrics_directory, options.listen_queue_size)
+    preload = chosen.engine != mode.GEVENT and (options.preload or any(plugin.preload for plugin in described))
+    if preload:
+        load_all = _preload(load_all)
+    elif options.preload:
+        _log.warning("preload has no effect: gevent must replace parts of Python before the plugin is imported")
+    queue_size: int = options.listen_queue_size
+    return serve_by_workers(load_all, chosen, [path], options.metrics_directory, queue_size, has_code=preload)
 
 
 @functools.cache  # a process from which servers are forked does this for them: it takes a megabyte
@@ -169,7 +172,7 @@ def parse(argv: tuple[str, ...]) -> argparse.Namespace:
     parser.add_argument(
         "--preload", "-preload", action="store_true",
         help="import the plugins in the master, once, so that the workers share their memory; not for gevent "
-        "(default: the module's `preload`)",
+        "(default: the module's `preload`, unless both --engine and --workers are given)",
     )  # fmt: skip
     parser.add_argument(
         "--metrics-directory", metavar="DIR", type=Path,
@@ -178,11 +181,8 @@ def parse(argv: tuple[str, ...]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _preload(load_all: Load, chosen: mode.Mode) -> Load:
+def _preload(load_all: Load) -> Load:
     """Load the plugins in this process, a master: its workers have them then."""
-    if chosen.engine == mode.GEVENT:
-        _log.warning("preload has no effect: gevent must replace parts of Python before the plugin is imported")
-        return load_all
     loaded = load_all()
     logs.restore()
     if threading.active_count() > 1:

@@ -48,9 +48,9 @@ def run_handler(instance: Instance, channel: Channel, engine: Engine) -> bool:
 
 
 def _run(instance: Instance, channel: Channel, engine: Engine) -> bool:
-    recorder = recorder_of(instance.plugin.name)
-    bridge = _bridge(channel, engine, instance.plugin.lua_style, recorder is not None)
-    is_timed = recorder is not None or _log.isEnabledFor(logging.DEBUG)
+    recorder, is_shown = recorder_of(instance.plugin.name), _log.isEnabledFor(logging.DEBUG)
+    bridge = _bridge(channel, engine, instance.plugin.lua_style, recorder is not None, is_shown)
+    is_timed = is_shown or recorder is not None
     started = time.perf_counter() if is_timed else 0.0
     # A context of its own: what a handler puts into a context variable is not there in the next event.
     error = Context().run(call_handler, instance, channel.phase, bridge)
@@ -59,17 +59,18 @@ def _run(instance: Instance, channel: Channel, engine: Engine) -> bool:
         if recorder is not None:
             outcome = OK if error is None and not bridge.ended else _outcome(bridge, error)
             recorder.add((channel.phase, outcome, seconds, bridge.waited, bridge.calls or ()))
-        report(_log, logging.DEBUG, "%s %s, %.3f ms", instance.plugin.name, channel.phase, seconds * 1000)
+        if is_shown:
+            report(_log, logging.DEBUG, "%s %s, %.3f ms", instance.plugin.name, channel.phase, seconds * 1000)
     if error is None and not bridge.is_ended:
         return True
     return _answer(instance, channel, bridge, error)
 
 
-def _bridge(channel: Channel, engine: Engine, lua_style: bool, measured: bool) -> Bridge:
+def _bridge(channel: Channel, engine: Engine, lua_style: bool, measured: bool, shown: bool) -> Bridge:
     runner = engine.coroutine_runner()
     if runner is None:
-        return Bridge(channel, lua_style, measured)
-    return AsyncBridge(runner, channel, lua_style, measured)
+        return Bridge(channel, lua_style, measured, shown)
+    return AsyncBridge(runner, channel, lua_style, measured, shown)
 
 
 def _answer(instance: Instance, channel: Channel, bridge: Bridge, error: BaseException | None) -> bool:

@@ -153,13 +153,19 @@ class Loop(ABC):
         callback = self._callbacks.get(fd)
         if callback is not None:
             callback()
-        elif (busy := self.connections.get(fd)) is not None and busy.watched_by is self:
-            self._mute(busy)
+        else:
+            self._mute(fd)
 
-    def _mute(self, connection: Connection) -> None:
-        """Watch a connection no more until it is released: its event waits for something else, or on a thread."""
-        self.give_away(connection)
-        if connection.fd in self.idle:  # it was released in this moment
+    def _mute(self, fd: int) -> None:
+        """Watch a connection no more until it is released: its event waits for something else, or elsewhere.
+
+        Another loop may take it in any moment of this, so this one ends its own watch alone.
+        """
+        busy = self.connections.get(fd)
+        if busy is not None and busy.watched_by is self:
+            busy.watched_by = None
+        self._unwatch(fd)
+        if (connection := self.idle.get(fd)) is not None:  # it was released in this moment
             self._begin_to_watch(connection)
 
     def wait(self, connection: Connection, events: int, seconds: float | None) -> None:

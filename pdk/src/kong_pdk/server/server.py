@@ -151,7 +151,7 @@ class Server(Serving):
         """See :class:`Serving`."""
         if self._tasks is not None and phase in instance.plugin.async_phases:
             return self._tasks
-        if self._greenlets is None or (instance.plugin.name, phase) in self._blocking:
+        if self._greenlets is None or (self._blocking and (instance.plugin.name, phase) in self._blocking):
             return self._pool
         return self._greenlets
 
@@ -393,6 +393,7 @@ class Server(Serving):
         greenlets.give_waiting(self._greenlets)
         self._look_at = math.inf
         successor.call(self.look_soon)
+        successor.call(self._listen)  # the timer that begins to listen again may be one of the held loop
         watchdog.close()
         self._watchdog = Watchdog(successor)
 

@@ -57,8 +57,14 @@ def serve_alone(plugin: Plugin, paths: list[Path], engine: str, queue_size: int 
     return _end(server)
 
 
-def serve_by_workers(
-    load: Load, chosen: Mode, paths: list[Path], metrics: Path | None = None, queue_size: int = QUEUE_SIZE
+def serve_by_workers(  # noqa: PLR0913
+    load: Load,
+    chosen: Mode,
+    paths: list[Path],
+    metrics: Path | None = None,
+    queue_size: int = QUEUE_SIZE,
+    *,
+    has_code: bool = False,
 ) -> int:
     """Serve by a master and workers. This process becomes the master; it returns in each worker as well.
 
@@ -67,6 +73,7 @@ def serve_by_workers(
     :param paths: the sockets to listen on.
     :param metrics: the directory of the counter files; None to count nothing.
     :param queue_size: how many connections may wait to be accepted.
+    :param has_code: whether this process has imported the plugins already.
     :return: the exit status.
     """
     # Not at the top: a dump needs none of it, and a plugin's own packages may replace what it imports.
@@ -82,6 +89,8 @@ def serve_by_workers(
         _log.error("%s", error)
         return 1
     if isinstance(result, int):  # the master ended; a worker gets its sockets
+        if has_code:  # the plugins' threads and atexit functions concern the workers alone
+            _exit_now(result)
         return result
     try:
         server = work(result, chosen, load, metrics, kong_interface)
@@ -122,6 +131,6 @@ def _end(server: Server) -> int:
     return 0
 
 
-def _exit_now() -> None:
+def _exit_now(status: int = 0) -> None:
     logging.shutdown()
-    os._exit(0)
+    os._exit(status)

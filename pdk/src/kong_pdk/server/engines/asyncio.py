@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from greenlet import getcurrent  # type: ignore[import-untyped, unused-ignore]
 
+from kong_pdk.errors import PDKError
 from kong_pdk.server.engines import CoroutineRunner
 from kong_pdk.server.engines.greenlets import Greenlets
 from kong_pdk.server.loop import WatchingLoop, allocate_lock, get_ident, start_new_thread
@@ -37,6 +38,7 @@ class AsyncioLoop(WatchingLoop):
         super().__init__()
         self.asyncio: asyncio.AbstractEventLoop
         self._stopped = False
+        self._failure: Exception | None = None
         self._begun, self._ended = allocate_lock(), allocate_lock()
 
     def sockets(self) -> list[socket.socket]:
@@ -50,6 +52,8 @@ class AsyncioLoop(WatchingLoop):
         self._ended.acquire()
         start_new_thread(self._run, ())
         self._begun.acquire()
+        if self._failure is not None:
+            raise self._failure
 
     def stop(self) -> None:
         """See :class:`~kong_pdk.server.loop.Loop`: cancels the tasks that are left, and waits for their end."""
@@ -74,10 +78,16 @@ class AsyncioLoop(WatchingLoop):
     def _run(self) -> None:
         self.hub = getcurrent()
         self.thread = get_ident()
-        self.asyncio = asyncio.new_event_loop()  # here: under gevent, its selector belongs to the thread that makes it
-        asyncio.set_event_loop(self.asyncio)
-        self.asyncio.add_reader(self._epoll.fileno(), self._serve)
-        self._begun.release()
+        try:
+            # Here: under gevent, its selector belongs to the thread that makes it.
+            self.asyncio = asyncio.new_event_loop()
+            asyncio.set_event_loop(self.asyncio)
+            self.asyncio.add_reader(self._epoll.fileno(), self._serve)
+        except Exception as error:  # noqa: BLE001  # no more files, for example: the thread that waits raises it
+            self._failure, self._stopped = error, True
+            return
+        finally:
+            self._begun.release()
         while not self._stopped:
             try:
                 self.asyncio.run_forever()
@@ -161,6 +171,11 @@ class TaskRunner(CoroutineRunner):
 
     async def call(self, function: Callable[..., T], *args: Any) -> T:
         """See :class:`~kong_pdk.server.engines.CoroutineRunner`."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise PDKError(
+                "a PDK call of an async handler was awaited on another event loop; use "
+                "asyncio.run_coroutine_threadsafe with the loop of the handler"
+            )
         await self._turn.acquire()
         if self._greenlet is None:  # the event is over
             self._turn.release()

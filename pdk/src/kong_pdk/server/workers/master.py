@@ -1,6 +1,7 @@
 """The master of a plugin server: it holds the sockets, forks the workers and keeps them running.
 
-It runs no code of a plugin and has a single thread, so that it can fork at any time.
+It runs no code of a plugin, unless that wants to be imported here (``preload``), and has a single thread, so that it
+can fork at any time.
 """
 
 from __future__ import annotations

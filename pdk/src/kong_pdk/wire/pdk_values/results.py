@@ -184,12 +184,11 @@ def _raw_body(value: RawBody) -> tuple[bytes | None, str | None]:
     most = BODY_MEBIBYTES.read(os.environ) * 1024 * 1024
     try:
         with Path(value.path).open("rb") as file:
-            body = file.read(most + 1)
+            if os.fstat(file.fileno()).st_size > most:
+                return None, f"the request body is larger than {BODY_MEBIBYTES.name} allows ({most >> 20} MiB)"
+            return file.read(), None
     except OSError as error:
         return None, (
             f"the request body is in Kong's file {value.path}, which this server cannot read ({error.strerror}); "
             "run it as Kong's user and on Kong's file system"
         )
-    if len(body) > most:
-        return None, f"the request body is larger than {BODY_MEBIBYTES.name} allows ({most >> 20} MiB)"
-    return body, None
