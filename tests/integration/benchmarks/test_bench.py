@@ -98,7 +98,7 @@ def test_the_peer_and_the_floor_are_measured_and_ratios_are_to_the_peer(bench: B
 def test_servers_at_rest(bench: Bench) -> None:
     done, rows = bench(BENCH_CASES="idle", BENCH_SERVERS="kong-python")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(rows) == 8
+    assert len(rows) == 10
     for row in rows:
         assert row["wakeups_per_s"] >= 0
         assert row["events_per_s"] is None
