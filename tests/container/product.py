@@ -119,7 +119,7 @@ class Kong(TrackedContainer):
         script = (
             "import pathlib, sys\n"
             "for file in pathlib.Path('/proc').glob('[0-9]*/cmdline'):\n"
-            "    try: words = file.read_bytes().split(b'\\0')\n"
+            "    try: words = file.read_bytes().replace(b'\\0', b' ').split()\n"  # a forked server has spaces
             "    except OSError: continue\n"
             "    if b'--plugin' in words and sys.argv[1].encode() in words: print(file.parent.name)\n"
         )

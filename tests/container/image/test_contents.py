@@ -18,6 +18,7 @@ PACKAGES = {
     "prometheus-client": "the form of the metrics",
     "protobuf": "the messages of ProtoBuf:1",
     "pyyaml": "kong-python check reads kong.yml",
+    "setproctitle": "the command of a forked plugin server in the list of processes",
     "supervisor": "runs the plugin servers and Kong",
     "zope-event": "gevent imports it",
     "zope-interface": "gevent imports it",
