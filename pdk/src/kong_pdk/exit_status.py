@@ -5,6 +5,9 @@ from __future__ import annotations
 CONFIGURATION_STATUS = 78
 """Exit status of a start that a user's mistake prevents (EX_CONFIG of sysexits.h)."""
 
+SOFTWARE_STATUS = 70
+"""Exit status after a mistake in kong-python itself (EX_SOFTWARE)."""
+
 UNAVAILABLE_STATUS = 69
 """Exit status of a start in which a plugin server stays silent (EX_UNAVAILABLE)."""
 

@@ -139,7 +139,7 @@ def test_a_connection_is_given_away_once_and_taken_back(loop):
     for number in range(3):
         kongs.sendall(bytes([number]))
         wait_for(lambda number=number: len(read) == number + 1)
-    assert read == [b"\0", b"\1", b"\2"] and loop.has(connection)
+    assert read == [b"\0", b"\1", b"\2"] and connection.is_idle
     loop.forget(connection)
     assert not loop.connections and kongs.recv(1) == b""
     kongs.close()

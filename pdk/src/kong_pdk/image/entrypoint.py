@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kong_pdk import settings
-from kong_pdk.exit_status import CONFIGURATION_STATUS, StartError
+from kong_pdk.exit_status import CONFIGURATION_STATUS, SOFTWARE_STATUS, StartError
 from kong_pdk.image import configuration, run_directory, starting_kong, supervision
 from kong_pdk.image.configuration import Configuration
 from kong_pdk.image.log_relay import Relay
@@ -21,8 +21,6 @@ DEFAULT_COMMAND = ("kong", "docker-start")
 
 _REPORTS = ("env", "plugins")
 """Commands of ``kong-python`` that report problems of the settings and the plugins themselves."""
-
-_SOFTWARE_STATUS = 70  # EX_SOFTWARE of sysexits.h
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     except Exception:  # noqa: BLE001
         # Python's own traceback would not have the form of the log.
         _log.exception("this is a mistake in kong-python itself; please report it with these lines")
-        return _SOFTWARE_STATUS
+        return SOFTWARE_STATUS
 
 
 def _log_format() -> str:

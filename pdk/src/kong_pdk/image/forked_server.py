@@ -22,15 +22,15 @@ from typing import NoReturn
 import _kong_plugins  # noqa: F401  # shared, too
 import setproctitle
 
+from kong_pdk.exit_status import SOFTWARE_STATUS
+from kong_pdk.image.supervisord_conf import SERVER_PROGRAM
 from kong_pdk.mode import GEVENT, LOOP
 from kong_pdk.packages import activation
+from kong_pdk.packages.pip import IMPORTED
 from kong_pdk.server.command_line import folder_main, parse
 from kong_pdk.server.workers.master import load_shared
 
-PROGRAM = "kong-python-pluginserver"
-
-_SOFTWARE_STATUS = 70  # EX_SOFTWARE of sysexits.h
-_SHARED = frozenset({"greenlet", "msgpack", "protobuf", "setproctitle", "supervisor"})
+_SHARED = (IMPORTED - {GEVENT}) | {"setproctitle", "supervisor"}
 
 
 def prepare(commands: Iterable[Sequence[str]]) -> None:
@@ -52,7 +52,7 @@ def can_be_forked(argv: Sequence[str]) -> bool:
     gevent has to replace parts of Python before other modules use them, and a plugin may have other versions of the
     packages that this process has imported.
     """
-    if Path(argv[0]).name != PROGRAM or GEVENT in argv:
+    if Path(argv[0]).name != SERVER_PROGRAM or GEVENT in argv:
         return False
     directories = [Path(path) for option, path in itertools.pairwise(argv) if option == "--packages"]
     installed = (entry.name for directory in directories for entry in directory.glob("*.dist-info"))
@@ -76,7 +76,7 @@ def become(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     :param argv: the command.
     :param environ: the server's environment.
     """
-    status = _SOFTWARE_STATUS
+    status = SOFTWARE_STATUS
     try:
         # The objects behind the closed files stay: their end would close files of the server.
         gc.freeze()

@@ -13,6 +13,7 @@ from kong_pdk.image.run_directory import RunDirectory
 KONG = "kong"
 SERVERS = "plugins"
 METRICS = "metrics"
+SERVER_PROGRAM = "kong-python-pluginserver"
 
 # supervisord stops groups one after another, highest priority first, and waits for each. So the plugin servers still
 # answer while Kong drains.
@@ -106,7 +107,7 @@ def _section(name: str) -> str:
 
 
 def _server(run: RunDirectory, folder: Path, name: str, options: Sequence[str]) -> str:
-    command = [str(Path(sys.executable).with_name("kong-python-pluginserver")), "-d", str(folder), "--plugin", name]
+    command = [str(Path(sys.executable).with_name(SERVER_PROGRAM)), "-d", str(folder), "--plugin", name]
     command += ["--kong-prefix", str(run.sockets), "--socket-name", run.socket(name).name, *options]
     return _program(
         _section(name), name, command, priority=_SERVERS_PRIORITY, autorestart="true", stopwaitsecs=_LEAST_STOP_SECONDS

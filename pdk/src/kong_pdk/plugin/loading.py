@@ -225,9 +225,8 @@ class ModuleCheck:
 
     def _preload(self) -> bool:
         attribute = self._metadata.find("preload")
-        return (
-            attribute is not None and attribute.value is True
-        )  # anything else is the module's own, a function perhaps
+        # Anything else is the module's own, a function for example.
+        return attribute is not None and attribute.value is True
 
     def _schema(self) -> tuple[Field, ...]:
         attribute = self._metadata.find("Schema")

@@ -309,7 +309,7 @@ class AsyncBridge(Bridge):
     ) -> None:
         """:param runner: runs the handler and the calls; the others as in :class:`Bridge`."""
         super().__init__(channel, lua_style, measured, shown)
-        self._runner = runner
+        self.runner = runner
         self._unawaited: dict[int, tuple[str, Site, Coroutine[Any, Any, Any]]] = {}
         self.kong = kong(self.make, "kong")
 
@@ -323,15 +323,11 @@ class AsyncBridge(Bridge):
 
     async def _call(self, site: Site, function: str, args: Sequence[object]) -> Any:
         self._unawaited.pop(id(site), None)
-        return await self._runner.call(self._call_from, site, function, args)
+        return await self.runner.call(self._call_from, site, function, args)
 
     def _call_from(self, site: Site, function: str, args: Sequence[object]) -> Any:
         self._site = site
         return self.call(function, args)
-
-    def complete(self, handler: Coroutine[Any, Any, Any]) -> Any:
-        """Run a handler to its end, and give its result. Raises what it raises."""
-        return self._runner.run(handler)
 
     def unawaited(self) -> str | None:
         """Name the calls that nobody has awaited, so that Kong has not got them; None where there are none.

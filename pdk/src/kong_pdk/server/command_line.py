@@ -135,8 +135,9 @@ def folder_main(argv: Sequence[str] | None = None) -> int:
         load_all = _preload(load_all)
     elif options.preload:
         _log.warning("preload has no effect: gevent must replace parts of Python before the plugin is imported")
-    queue_size: int = options.listen_queue_size
-    return serve_by_workers(load_all, chosen, [path], options.metrics_directory, queue_size, has_code=preload)
+    return serve_by_workers(
+        load_all, chosen, [path], options.metrics_directory, options.listen_queue_size, has_code=preload
+    )
 
 
 @functools.cache  # a process from which servers are forked does this for them: it takes a megabyte

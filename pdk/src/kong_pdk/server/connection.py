@@ -158,6 +158,11 @@ class Connection:
         return bool(self._batch.chunks)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether a loop has it, and watches it."""
+        return self.watched_by is not None and self.fd in self.watched_by.idle
+
+    @property
     def is_owed(self) -> bool:
         """Whether replies to calls without a result will come."""
         return bool(self._batch.owed)

@@ -129,7 +129,7 @@ def _complete(phase: str, bridge: AsyncBridge, result: object) -> object:
     :raises HandlerError: a PDK call of it was not awaited.
     """
     if inspect.iscoroutine(result):
-        result = bridge.complete(result)
+        result = bridge.runner.run(result)
     if unawaited := bridge.unawaited():
         raise HandlerError(f"{phase} did not await {unawaited}, so Kong did not get the call; write await kong...")
     return result

@@ -69,6 +69,10 @@ class Loop(ABC):
         """The thread of the loop."""
         self._callbacks: dict[int, Callable[[], object]] = {}
 
+    def share_connections(self, other: Loop) -> None:
+        """Have all connections, and what Kong owes on them, in common with another loop of the same server."""
+        self.connections, self.owed = other.connections, other.owed
+
     def adopt(self, connection: Connection) -> None:
         """Take a new connection, which is idle."""
         self.connections[connection.fd] = connection
@@ -96,12 +100,6 @@ class Loop(ABC):
             self.owed.add(connection.fd)
         else:
             self.owed.discard(connection.fd)
-
-    @staticmethod
-    def has(connection: Connection) -> bool:
-        """Whether a loop, this one or another, has a connection and watches it."""
-        loop = connection.watched_by
-        return loop is not None and connection.fd in loop.idle
 
     def give_away(self, connection: Connection) -> None:
         """Watch a connection no more: a thread that waits by itself has it."""
@@ -221,9 +219,15 @@ class Loop(ABC):
         """Call a function on the thread of this loop, also after another one has taken its place."""
         self.call(function)
 
-    @abstractmethod
     def call_later(self, seconds: float, function: Callable[[], object]) -> None:
-        """Call a function on the loop after some time."""
+        """Call a function on the loop after some time. Any thread may call this."""
+        if get_ident() == self.thread:
+            self._call_later(seconds, function)
+        else:
+            self.call(lambda: self.call_later(seconds, function))
+
+    @abstractmethod
+    def _call_later(self, seconds: float, function: Callable[[], object]) -> None: ...
 
     @abstractmethod
     def start(self) -> None:
@@ -236,9 +240,9 @@ class Loop(ABC):
     def stop(self) -> None:
         """End what :meth:`start` has started."""
 
-    @abstractmethod
     def sockets(self) -> list[socket.socket]:
         """List the sockets of the loop's own, which a forked child must not keep."""
+        return []
 
 
 class WatchingLoop(Loop):
@@ -426,11 +430,7 @@ class EpollLoop(WatchingLoop):
             with contextlib.suppress(OSError):  # it is closed
                 self._wake_writer.send(b"x")
 
-    def call_later(self, seconds: float, function: Callable[[], object]) -> None:
-        """See :class:`Loop`."""
-        if get_ident() != self.thread:  # a loop whose place this one has taken
-            self.call(lambda: self.call_later(seconds, function))
-            return
+    def _call_later(self, seconds: float, function: Callable[[], object]) -> None:
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._numbers), function))
 
     def _pause(self) -> float | None:

@@ -136,7 +136,7 @@ class Server(Serving):
         from kong_pdk.server.engines.asyncio import AsyncioLoop, Tasks
 
         self._asyncio = AsyncioLoop()
-        self._asyncio.connections, self._asyncio.owed = self.loop.connections, self.loop.owed
+        self._asyncio.share_connections(self.loop)
         self._tasks = Tasks(self._asyncio)
         self.instances.closing.run_coroutine = self._asyncio.run
 
@@ -381,7 +381,7 @@ class Server(Serving):
         held, greenlets = watchdog.loop, self._greenlets
         assert greenlets is not None
         successor = EpollLoop()
-        successor.connections, successor.owed = held.connections, held.owed
+        successor.share_connections(held)
         try:
             successor.start()
         except RuntimeError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from types import FunctionType, ModuleType
 from typing import Any, NoReturn
 
@@ -78,6 +78,20 @@ class Types(ModuleType):
         :raises AttributeError: always.
         """
         raise refusal(f"kong.{self.__name__.rpartition('.')[2]}")
+
+
+def refuses_calls(module: str, parts: Container[str]) -> Callable[[str], object]:
+    """Make the ``__getattr__`` of a module of types, which refuses ``kong.log.err(...)`` on the import.
+
+    :param parts: the names in the class of the PDK; for a part of it the message says where to call it.
+    """
+
+    def refuse(name: str) -> object:
+        if name in parts and not name.startswith("_"):
+            raise refusal(f"kong.{name}")
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return refuse
 
 
 def refusal(method: str) -> AttributeError:

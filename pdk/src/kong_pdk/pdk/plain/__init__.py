@@ -9,14 +9,6 @@ from kong_pdk.pdk.kong import *  # noqa: F403
 from kong_pdk.pdk.kong import __all__ as __all__
 from kong_pdk.pdk.kong import kong
 from kong_pdk.pdk.kong.plugin import Plugin as Plugin  # not in __all__: a star import must keep the author's Plugin
-from kong_pdk.pdk.kong.unconnected import refusal
+from kong_pdk.pdk.kong.unconnected import refuses_calls
 
-
-def __getattr__(name: str) -> object:
-    """Refuse ``kong.log.err(...)`` on the import.
-
-    :raises AttributeError: always; for a part of the PDK the message says where to call it.
-    """
-    if name in vars(kong) and not name.startswith("_"):
-        raise refusal(f"kong.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = refuses_calls(__name__, dir(kong))

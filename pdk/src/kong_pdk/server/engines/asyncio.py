@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -40,10 +39,6 @@ class AsyncioLoop(WatchingLoop):
         self._stopped = False
         self._failure: Exception | None = None
         self._begun, self._ended = allocate_lock(), allocate_lock()
-
-    def sockets(self) -> list[socket.socket]:
-        """See :class:`~kong_pdk.server.loop.Loop`."""
-        return []
 
     def start(self) -> None:
         """See :class:`~kong_pdk.server.loop.Loop`."""
@@ -114,25 +109,18 @@ class AsyncioLoop(WatchingLoop):
         with contextlib.suppress(RuntimeError):  # it is closed
             self.asyncio.call_soon_threadsafe(self._safely, function)
 
-    def call_later(self, seconds: float, function: Callable[[], object]) -> None:
-        """See :class:`~kong_pdk.server.loop.Loop`."""
-        if get_ident() == self.thread:
-            self.asyncio.call_later(seconds, self._safely, function)
-        else:
-            self.call(lambda: self.call_later(seconds, function))
+    def _call_later(self, seconds: float, function: Callable[[], object]) -> None:
+        self.asyncio.call_later(seconds, self._safely, function)
 
 
 class Tasks(Greenlets):
     """Greenlets of an asyncio loop, each of which may run a coroutine as a task."""
 
-    def __init__(self, loop: AsyncioLoop) -> None:
-        """:param loop: runs on the same thread."""
-        super().__init__(loop)
-        self._asyncio = loop
+    _loop: AsyncioLoop
 
     def coroutine_runner(self) -> CoroutineRunner:
         """See :class:`~kong_pdk.server.engines.Engine`."""
-        return TaskRunner(self._asyncio.asyncio, self._asyncio.hub)
+        return TaskRunner(self._loop.asyncio, self._loop.hub)
 
 
 class TaskRunner(CoroutineRunner):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -38,19 +37,11 @@ class GeventLoop(WatchingLoop):
         while self._timers:
             self._timers.pop().close()
 
-    def sockets(self) -> list[socket.socket]:
-        """See :class:`Loop`."""
-        return []
-
     def call(self, function: Callable[[], object]) -> None:
         """See :class:`Loop`."""
         self.hub.loop.run_callback_threadsafe(self._safely, function)
 
-    def call_later(self, seconds: float, function: Callable[[], object]) -> None:
-        """See :class:`Loop`."""
-        if get_ident() != self.thread:
-            self.call(lambda: self.call_later(seconds, function))
-            return
+    def _call_later(self, seconds: float, function: Callable[[], object]) -> None:
         timer = self.hub.loop.timer(seconds)
         self._timers.add(timer)
         timer.start(self._ring, timer, function)

@@ -149,9 +149,7 @@ class _Session:
                     return
                 self._connection.finish()
                 self._release()
-            elif (
-                event.interrupted and self._id == event.request_id and not self._serving.loop_here.has(self._connection)
-            ):
+            elif event.interrupted and self._id == event.request_id and not self._connection.is_idle:
                 self._release()
         except (ConnectionClosed, TimeoutError):
             self._serving.forget(self._connection)
