@@ -9,7 +9,9 @@ import threading
 import time
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 
 from kong_pdk.metrics import counter_layout
@@ -84,18 +86,16 @@ class Recorder:
             _add([event for event in events if event[0] == phase], self._blocks[phase])
 
 
-def _add(events: Iterable[Event], block: list[float]) -> None:
-    place_of, bounds = _CALLS.get, _BOUNDS
-    in_handlers = in_calls = 0.0
-    for _, outcome, seconds, waited, functions in events:
-        block[outcome] += 1
-        block[_BUCKET + bisect_left(bounds, seconds)] += 1
-        in_handlers += seconds
-        in_calls += waited
-        for function in functions:
-            block[place_of(function, _OTHER)] += 1
-    block[counter_layout.SECONDS] += in_handlers
-    block[counter_layout.WAITED] += in_calls
+def _add(events: Sequence[Event], block: list[float]) -> None:
+    _, outcomes, seconds, waited, functions = zip(*events, strict=True)
+    for outcome, count in Counter(outcomes).items():
+        block[outcome] += count
+    for bucket, count in Counter(map(bisect_left, repeat(_BOUNDS), seconds)).items():
+        block[_BUCKET + bucket] += count
+    for function, count in Counter(chain.from_iterable(functions)).items():
+        block[_CALLS.get(function, _OTHER)] += count
+    block[counter_layout.SECONDS] += sum(seconds)
+    block[counter_layout.WAITED] += sum(waited)
 
 
 _recorders: dict[str, Recorder] = {}

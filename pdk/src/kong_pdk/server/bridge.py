@@ -138,11 +138,11 @@ class Bridge:
         self._plans = channel.plans
         self._lua_style = lua_style
         self._is_watched = shown
-        # Bound here, so that a call without measurement does not have to look whether it is measured.
+        # Bound here, so that a call does not have to look whether it is measured.
         self._ask, self._queue = channel.call, channel.queue
         if measured:
             self.calls = []
-            self._ask, self._queue = self._measured_call, self._counted_call
+            self._ask = self._measured_call
         # Reentrant: an exception from outside while it is acquired must not lock out this thread for good.
         self._calling = threading.RLock()
         self._no_call: str | None = None
@@ -184,6 +184,8 @@ class Bridge:
                 if self._no_call is not None:
                     self._refuse(function)
                 self._no_call = _IN_CALL
+                if self.calls is not None:
+                    self.calls.append(function)
                 try:
                     if plan.has_result:
                         result = self._ask(plan, data)
@@ -219,15 +221,6 @@ class Bridge:
             return self._channel.call(plan, data)
         finally:
             self.waited += time.perf_counter() - started
-            self._count(plan)
-
-    def _counted_call(self, plan: CallPlan, data: bytes, site: CallSite) -> None:
-        self._count(plan)
-        self._channel.queue(plan, data, site)
-
-    def _count(self, plan: CallPlan) -> None:
-        if self.calls is not None:
-            self.calls.append(plan.function)
 
     def _call_with_care(self, plan: CallPlan, args: Sequence[object]) -> Result:
         """Make a call that is watched, or that is not one plain call in every phase."""
@@ -242,8 +235,9 @@ class Bridge:
             return self._send_with_care(plan, data)
         finally:
             seconds = time.perf_counter() - started
-            self._count(plan)
             self.waited += seconds
+            if self.calls is not None:
+                self.calls.append(plan.function)
             if self._is_watched or plan.notice is not None:
                 self._log_call(plan, seconds)
 

@@ -16,6 +16,7 @@ import select
 import socket
 import sys
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, Protocol, TypeAlias
 
 from kong_pdk.wire.protobuf_codec import PREFIX_SIZE, frame_size
@@ -30,7 +31,9 @@ MOST_UNSENT = 32 * 1024
 _CHUNK = 64 * 1024
 _LARGEST_CHUNK = 1024 * 1024
 _ORDER = sys.byteorder
+_EMPTY_FRAME = bytes(PREFIX_SIZE)
 _DONTWAIT = (socket.MSG_DONTWAIT,)
+_frames_of, _sent_of = itemgetter(0), itemgetter(1)
 
 Sent: TypeAlias = Any
 """What stands for a call until its reply is read."""
@@ -89,19 +92,20 @@ BLOCKING = BlockingWaits()
 class _Batch:
     """An exchange with Kong: some calls, and the reply to the last one."""
 
-    __slots__ = ("calls", "chunks", "owed", "request", "sent")
+    calls: list[tuple[bytes, Sent | None]] | None = None
+    """What is sent, each with what it stands for; None where no reply follows. None before an exchange."""
+
+    sent: list[int]
+    """The numbers of bytes that were sent. Set before :attr:`calls`."""
+
+    request: int | None = None
+    """The request of MsgPack:1 that is answered by it."""
 
     def __init__(self, owed: list[Sent], chunks: list[bytes]) -> None:
         self.owed = owed
         """What was sent in earlier batches and has no reply yet."""
-        self.calls: list[tuple[bytes, Sent | None]] = []
-        """What is sent, each with what it stands for; None where no reply follows. Empty before an exchange."""
-        self.sent: list[int] = []
-        """The numbers of bytes that were sent."""
         self.chunks = chunks
         """What was received and is not read yet."""
-        self.request: int | None = None
-        """The request of MsgPack:1 that is answered by it."""
 
 
 class Connection:
@@ -201,8 +205,13 @@ class Connection:
         """
         batch = self._batch
         data = self.receive_now()
-        if not batch.chunks and not batch.owed and _is_one_frame(data):
-            return data[PREFIX_SIZE:]
+        if not batch.chunks:
+            if not batch.owed:
+                if _is_one_frame(data):
+                    return data[PREFIX_SIZE:]
+            elif data == _EMPTY_FRAME * len(batch.owed):  # the replies to all calls without a result
+                self._batch = _Batch([], [])
+                return None
         if data:
             batch.chunks.append(data)
         return self.buffered_frame()
@@ -237,20 +246,19 @@ class Connection:
         :raises ConnectionClosed: Kong closed the connection.
         :raises WireError: the bytes are no frame.
         """
-        batch = self._batch
-        if self._queued:
-            batch.calls, self._queued, self._unsent = self._queued, [], 0
-            batch.calls.append((call, sent))
-            return self.finish()
-        batch.calls = [(call, sent)]
-        if batch.owed or batch.chunks:
+        if self._queued or self._batch.owed or self._batch.chunks:
+            self._begin((call, sent))
             return self.finish()
         # Nearly always all of it can be sent at once, and the reply comes in one piece.
+        batch = self._batch
+        sizes: list[int] = []
+        batch.sent = sizes
+        batch.calls = [(call, sent)]
         try:
-            batch.sent.extend(map(self._send, (call,), _DONTWAIT))
+            sizes.extend(map(self._send, (call,), _DONTWAIT))
         except OSError:
             return self.finish()
-        if batch.sent[0] == len(call):
+        if sizes[0] == len(call):
             self._receive(batch, _CHUNK)
             if batch.chunks:
                 data = batch.chunks[0]
@@ -266,13 +274,18 @@ class Connection:
 
         :raises ConnectionClosed: Kong closed the connection.
         """
+        self._begin((frames, None))
+        self.finish()
+
+    def _begin(self, last: tuple[bytes, Sent | None]) -> None:
+        """Begin an exchange with the calls that wait to be sent, and a last one."""
         batch = self._batch
+        batch.sent = []
         if self._queued:
             batch.calls, self._queued, self._unsent = self._queued, [], 0
-            batch.calls.append((frames, None))
+            batch.calls.append(last)
         else:
-            batch.calls = [(frames, None)]
-        self.finish()
+            batch.calls = [last]
 
     def queue(self, call: bytes, sent: Sent) -> None:
         """Take a call without a result, which is sent with what follows. At too many of them, their replies are read.
@@ -283,6 +296,7 @@ class Connection:
         self._queued.append((call, sent))
         self._unsent += len(call)
         if self._unsent >= MOST_UNSENT or len(self._queued) + len(self._batch.owed) >= MOST_UNANSWERED:
+            self._batch.sent = []
             self._batch.calls, self._queued, self._unsent = self._queued, [], 0
             self.finish()
 
@@ -297,7 +311,7 @@ class Connection:
     @property
     def is_interrupted(self) -> bool:
         """Whether an exception interrupted an exchange."""
-        return bool(self._batch.calls)
+        return self._batch.calls is not None
 
     def finish(self) -> bytes:
         """Complete the exchange under way, and give the reply to its last call; empty where there is none.
@@ -307,13 +321,14 @@ class Connection:
         :raises WireError: the bytes are no frame.
         """
         batch = self._batch
-        calls, sent = batch.calls, batch.sent
-        if not calls:
+        calls = batch.calls
+        if calls is None:
             return b""
+        sent = batch.sent
         if self._queued is calls:  # an exception struck between two assignments
             self._queued = []
-        data = calls[0][0] if len(calls) == 1 else b"".join([frames for frames, _ in calls])
-        done = sum(sent)
+        data = calls[0][0] if len(calls) == 1 else b"".join(map(_frames_of, calls))
+        done = sum(sent) if sent else 0
         while done < len(data):
             try:
                 sent.extend(map(self._send, (data[done:] if done else data,), _DONTWAIT))
@@ -323,14 +338,18 @@ class Connection:
                 raise self._closed(batch) from None
             done = sum(sent)
         if calls[-1][1] is None:  # its replies are read before the next frame
-            self._batch = _Batch(_unanswered(batch) if len(calls) > 1 or batch.owed else [], batch.chunks)
+            self._batch = _Batch([*batch.owed, *map(_sent_of, calls[:-1])], batch.chunks)
             return b""
         chunks = batch.chunks
         if not chunks:
             self._receive(batch, _CHUNK)
-        if len(calls) == 1 and not batch.owed and len(chunks) == 1 and _is_one_frame(chunks[0]):
-            self._batch = _Batch([], [])
-            return chunks[0][PREFIX_SIZE:]
+        if len(chunks) == 1:
+            # Nearly always all replies come in one piece, and all but the last one are empty.
+            empty = _EMPTY_FRAME * (len(batch.owed) + len(calls) - 1)
+            last = chunks[0].removeprefix(empty)
+            if _is_one_frame(last) and len(last) == len(chunks[0]) - len(empty):
+                self._batch = _Batch([], [])
+                return last[PREFIX_SIZE:]
         reply, rest = self._replies(batch)
         self._batch = _Batch([], rest)
         return reply
@@ -403,4 +422,4 @@ def _is_one_frame(data: bytes) -> bool:
 
 
 def _unanswered(batch: _Batch) -> list[Sent]:
-    return batch.owed + [sent for _, sent in batch.calls if sent is not None]
+    return [*batch.owed, *(sent for sent in map(_sent_of, batch.calls or ()) if sent is not None)]

@@ -89,13 +89,12 @@ class Loop(ABC):
 
     def keep(self, connection: Connection) -> None:
         """Take a connection back on which nothing whole has come yet."""
-        self.expect(connection)
         self.idle[connection.fd] = connection
         if connection.watched_by is not self:
             self._begin_to_watch(connection)
 
     def expect(self, connection: Connection) -> None:
-        """Note whether replies to calls without a result will come."""
+        """Note whether replies to calls without a result will come, before a connection is taken back."""
         if connection.is_owed:
             self.owed.add(connection.fd)
         else:

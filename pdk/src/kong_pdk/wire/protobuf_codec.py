@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -25,10 +26,11 @@ PREFIX_SIZE = _LENGTH.size
 NO_MORE_CALLS = bytes(PREFIX_SIZE)
 """The frame in the place of a method's name that ends the calls of an event."""
 
-_SEQUENCE = b"\x08"  # the tag of the field
-_EVENT = b"\xa2\x02"  # the tag of cmd_handle_event
-_MORE = 0x80
-_LONGEST_NUMBER = 11  # the tag, and ten bytes of seven bits each
+# Kong writes the two fields of the call of an event in any order. Each begins with its tag.
+_SEQUENCE = rb"(?P<sequence>\x08[\x80-\xff]{0,9}[\x00-\x7f])"  # up to ten bytes of seven bits each
+_EVENT = rb"(?P<event>\xa2\x02.*)"  # cmd_handle_event
+_SEQUENCE_FIRST = re.compile(_SEQUENCE + _EVENT, re.DOTALL)
+_SEQUENCE_LAST = re.compile(_EVENT + _SEQUENCE, re.DOTALL)
 _MOST_KNOWN = 4096
 
 
@@ -159,17 +161,10 @@ class EventCalls:
         :return: the field of the sequence number as it came, and the event; None for any other call.
         :raises WireError: the bytes are not an ``RpcCall``.
         """
-        if payload[:1] == _SEQUENCE:  # Kong writes the two fields in any order
-            place = 1
-            while place < len(payload) and payload[place] >= _MORE:
-                place += 1
-            place += 1
-            sequence, rest = payload[:place], payload[place:]
-        else:
-            place = len(_EVENT) + 1 + payload[2] if payload[:2] == _EVENT and len(payload) > 2 else len(payload)
-            sequence, rest = payload[place:], payload[:place]
+        fields = _SEQUENCE_FIRST.fullmatch(payload) or _SEQUENCE_LAST.fullmatch(payload)
+        sequence, rest = fields.group("sequence", "event") if fields else (b"", payload)
         event = self._known.get(rest)
-        if event is not None and _is_number(sequence):
+        if event is not None:
             return sequence, event
         number, call = decode_call(payload)
         if not isinstance(call, calls.HandleEvent):
@@ -180,16 +175,6 @@ class EventCalls:
                 self._known.clear()
             self._known[rest] = call
         return exact, call
-
-
-def _is_number(field: bytes) -> bool:
-    """Whether bytes are a field with a sequence number, and nothing else."""
-    return (
-        field[:1] == _SEQUENCE
-        and 1 < len(field) <= _LONGEST_NUMBER
-        and field[-1] < _MORE
-        and (len(field) == 2 or min(field[1:-1]) >= _MORE)
-    )
 
 
 def event_end(sequence: bytes) -> bytes:

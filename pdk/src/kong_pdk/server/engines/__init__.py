@@ -90,9 +90,11 @@ class Engine(ABC):
 
     def next_job(self) -> Job | None:
         """Take the job that has waited longest; None where none waits."""
+        if not self._waiting:
+            return None
         try:
             return self._waiting.popleft().job
-        except IndexError:
+        except IndexError:  # another thread has taken it
             return None
 
     def give_waiting(self, other: Engine) -> None:

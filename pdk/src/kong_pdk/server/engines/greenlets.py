@@ -82,10 +82,12 @@ class Greenlets(Engine):
 
     def run(self, job: Job, refuse: Job) -> None:
         """See :class:`Engine`."""
-        if get_ident() == self._loop.thread:
-            super().run(job, refuse)
-        else:  # the loop that read the event was replaced at this moment
+        if get_ident() != self._loop.thread:  # the loop that read the event was replaced at this moment
             self._loop.call(lambda: self.run(job, refuse))
+        elif self._free and not self._waiting:
+            self._free.pop().switch(job)
+        else:
+            super().run(job, refuse)
 
     def _start(self, job: Job) -> bool:
         if self._free:

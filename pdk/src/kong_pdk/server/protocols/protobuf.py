@@ -166,7 +166,9 @@ class _Session:
         try:
             payload = connection.next_frame()
             if payload is None:
-                serving.loop_here.keep(connection)
+                loop = serving.loop_here
+                loop.expect(connection)
+                loop.keep(connection)
                 return
             event = self._server.event_calls.decode(payload)
         except ConnectionClosed as error:
@@ -226,11 +228,13 @@ class _Session:
 
     def _give(self, engine: Engine) -> None:
         """Give the connection to an engine."""
-        self._serving.running.add(self)
-        self._serving.loop_here.owed.discard(self._connection.fd)  # the event reads them, and the server waits for it
-        waits = self._connection.waits = engine.waits
+        serving, connection = self._serving, self._connection
+        serving.running.add(self)
+        loop = serving.loop_here
+        loop.owed.discard(connection.fd)  # the event reads them, and the server waits for it
+        waits = connection.waits = engine.waits
         if waits.blocks:
-            self._serving.loop_here.give_away(self._connection)
+            loop.give_away(connection)
 
     def _do(self, job: Callable[[], bool | None]) -> None:
         """Do a job and give the connection back. The job tells whether it stays open; None where it passes it on."""
@@ -245,11 +249,12 @@ class _Session:
             _log.exception("a connection ended by a defect of the plugin server")
         finally:
             if is_open is not None:
+                loop = self._serving.loop_here
                 if is_open:  # a server that stops waits for the replies
-                    self._serving.loop_here.expect(self._connection)
+                    loop.expect(self._connection)
                 self._serving.ended(self)  # before the next event can begin
                 if is_open:
-                    self._serving.loop_here.release(self._connection)
+                    loop.release(self._connection)
                 else:
                     self._serving.forget(self._connection)
 
