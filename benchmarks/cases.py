@@ -33,6 +33,8 @@ class Case:
     """The most events of a run, 0 for no limit. Then each run gets a server of its own."""
     instances: int = 1
     """The instances that are started."""
+    in_go: bool = True
+    """Whether the handler is also in ``go/main.go``."""
 
     @property
     def plugin(self) -> Path:
@@ -54,8 +56,8 @@ CASES = (
         {"kong.request.get_raw_body": BODY, "kong.request.get_body": {}, "kong.response.set_header": None},
     ),
     Case("sleep100ms", concurrency=(64,)),
-    Case("cpu5ms", concurrency=(16,), workers=(1, 2)),
-    Case("idle", instances=200, concurrency=(0,)),
+    Case("cpu5ms", concurrency=(16,), workers=(1, 2), in_go=False),
+    Case("idle", instances=200, concurrency=(0,), in_go=False),
 )
 
 PACE = {"protobuf": (146, 38), "msgpack": (164, 65)}

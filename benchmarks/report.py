@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kong_pdk.plain_table import render
-from servers import OURS, PEER
+from servers import GO, OURS, PEER
 
 _LOADED = ("server", "protocol", "engine", "at once", "CPU/event", "events/s", "p50", "p99", "memory", "load")
 _AT_REST = ("server", "protocol", "engine", "wake-ups/s", "CPU", "memory")
@@ -20,6 +20,7 @@ _BARS = {
     OURS: (OURS, "default", "protobuf"),
     PEER: _COMPARED,
     f"{PEER} -g": (PEER, "gevent", "msgpack"),
+    GO: (GO, "default", "protobuf"),
 }
 
 

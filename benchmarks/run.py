@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 import report
 from cases import CASES, Case, script
 from kong_pdk.mode import GEVENT, LOOP, THREADS
-from servers import ASYNCIO, FLOOR, OURS, PEER, PEER_OPTIONS, BenchError, Kind, Programs, Server, running
+from servers import ASYNCIO, FLOOR, GO, OURS, PEER, PEER_OPTIONS, BenchError, Kind, Programs, Server, running
 
 Number = TypeVar("Number", int, float)
 
@@ -65,6 +65,8 @@ def kinds(case: Case, workers: int) -> Iterator[Kind]:
     if workers == 1:
         for engine in PEER_OPTIONS:
             yield Kind(PEER, "msgpack", engine)
+        if case.in_go:
+            yield Kind(GO, "protobuf")
 
 
 class Bench:
@@ -197,13 +199,13 @@ def _number(name: str, default: Number) -> Number:
     return number
 
 
-def _chosen(name: str, known: Sequence[str]) -> list[str]:
-    """Read a variable that lists names with commas; all names where it is empty."""
+def _chosen(name: str, known: Sequence[str], default: Sequence[str] | None = None) -> list[str]:
+    """Read a variable that lists names with commas; the default where it is empty, or all names."""
     chosen = [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
     unknown = [word for word in chosen if word not in known]
     if unknown:
         sys.exit(f"{name}: {unknown[0]} is not known; choose from {', '.join(known)}")
-    return [each for each in known if each in chosen] if chosen else list(known)
+    return [each for each in known if each in (chosen or default or known)]
 
 
 def main() -> int:
@@ -215,7 +217,7 @@ def main() -> int:
     if pace not in {"kong", "none"}:
         sys.exit(f"BENCH_PACE={pace}: choose kong (the default) or none")
     bench = Bench(
-        Programs(*map(Path, sys.argv[1:4])), _chosen("BENCH_SERVERS", (FLOOR, OURS, PEER)),
+        Programs(*map(Path, sys.argv[1:5])), _chosen("BENCH_SERVERS", (FLOOR, OURS, PEER, GO), (FLOOR, OURS, PEER)),
         _number("BENCH_SECONDS", 0.5), _number("BENCH_ROUNDS", 5), pace == "kong",
     )  # fmt: skip
     names = _chosen("BENCH_CASES", [case.name for case in CASES])

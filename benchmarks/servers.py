@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 STOCK_INTERFACE = ROOT / "docker/embedded/files/usr/local/kong/include/kong/pluginsocket.proto"
-OURS, PEER, FLOOR = "kong-python", "kong-pdk", "floor"
+OURS, PEER, GO, FLOOR = "kong-python", "kong-pdk", "go-pdk", "floor"
 ASYNCIO = "asyncio"
 
 
@@ -54,6 +55,8 @@ class Programs:
     load: Path
     floor: Path
     peer: Path
+    go: Path
+    """Is there only where it was asked for."""
 
 
 PEER_OPTIONS: Mapping[str, tuple[str, ...]] = {"default": (), "gevent": ("-g",), "multiprocessing": ("-m",)}
@@ -212,13 +215,16 @@ def running(kind: Kind, plugin: Path, programs: Programs) -> Iterator[Server]:
         environment = {
             "PATH": os.environ["PATH"], "HOME": name, "TMPDIR": name, "KONG_PYTHON_INTERFACE_FILE": str(interface),
         }  # fmt: skip
+        if kind.server == GO:  # its name tells which plugin it is
+            shutil.copy(programs.go, place / plugin.stem)
         log = place / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 _command(kind, folder, place, plugin.stem, programs), env=environment, stdin=subprocess.DEVNULL,
                 stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
-        server = Server(kind, process, place / "s", log, plugin.stem)
+        path = place / (f"{plugin.stem}.socket" if kind.server == GO else "s")
+        server = Server(kind, process, path, log, plugin.stem)
         try:
             server.wait()
             yield server
@@ -236,6 +242,8 @@ def with_async_handlers(text: str) -> str:
 def _command(kind: Kind, folder: Path, place: Path, plugin: str, programs: Programs) -> list[str]:
     if kind.server == FLOOR:
         return [str(programs.floor), str(place / "s")]
+    if kind.server == GO:
+        return [str(place / plugin), "-kong-prefix", str(place)]
     shared = ["-p", str(place), "--socket-name", "s", "-d", str(folder)]
     if kind.server == PEER:
         return [str(programs.peer), *shared, *PEER_OPTIONS[kind.engine]]

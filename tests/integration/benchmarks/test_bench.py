@@ -132,7 +132,7 @@ def test_a_server_that_does_not_start_is_a_failure(bench: Bench, with_plugin: Ca
     ("name", "value", "message"),
     [
         ("BENCH_CASES", "1r1w,2r2w", "BENCH_CASES: 2r2w is not known; choose from 0r0w, 1r1w, "),
-        ("BENCH_SERVERS", "go-pdk", "BENCH_SERVERS: go-pdk is not known; choose from floor, kong-python, kong-pdk"),
+        ("BENCH_SERVERS", "js-pdk", "BENCH_SERVERS: js-pdk is not known; choose from floor, kong-python, kong-pdk, go"),
         ("BENCH_SECONDS", "0", "BENCH_SECONDS=0 is not a number above 0; BENCH_SECONDS=0.5 is the default"),
         ("BENCH_ROUNDS", "many", "BENCH_ROUNDS=many is not a whole number above 0; BENCH_ROUNDS=5 is the default"),
         ("BENCH_ROUNDS", "0.5", "BENCH_ROUNDS=0.5 is not a whole number above 0; BENCH_ROUNDS=5 is the default"),

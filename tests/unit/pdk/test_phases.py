@@ -88,7 +88,7 @@ def _function(kong: Any, path: str) -> Any:
 def _call(bridge: Bridge, path: str) -> None:
     """Call a function, with an argument that tells the call from the bridge's own query."""
     try:
-        _function(bridge.kong, path)("argument")
+        _function(bridge.make_kong(), path)("argument")
     except EventEnded:
         assert path in ("kong.response.exit", "kong.response.error")
 

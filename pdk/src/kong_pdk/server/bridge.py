@@ -138,16 +138,21 @@ class Bridge:
         self._plans = channel.plans
         self._lua_style = lua_style
         self._is_watched = shown
-        # Bound here, so that a call does not have to look whether it is measured.
         self._ask, self._queue = channel.call, channel.queue
         if measured:
             self.calls = []
-            self._ask = self._measured_call
         # Reentrant: an exception from outside while it is acquired must not lock out this thread for good.
         self._calling = threading.RLock()
         self._no_call: str | None = None
         """Why no call can be made now; None where one can."""
-        self.kong = kong(self.call, "kong")
+
+    def make_kong(self) -> kong:
+        """Make the argument of the handler.
+
+        It leads to the bridge, and the bridge not to it: a circle would stay in memory until the garbage collector
+        finds it, and each event would work in memory that the processor has not at hand.
+        """
+        return kong(self.call, "kong")
 
     @property
     def is_ended(self) -> bool:
@@ -188,7 +193,7 @@ class Bridge:
                     self.calls.append(function)
                 try:
                     if plan.has_result:
-                        result = self._ask(plan, data)
+                        result = self._ask(plan, data) if self.calls is None else self._measured_call(plan, data)
                     else:
                         author = self._site or sys._getframe(2)  # behind the method of the PDK
                         self._queue(plan, data, (plan, author.f_code, author.f_lasti))
@@ -218,7 +223,7 @@ class Bridge:
     def _measured_call(self, plan: CallPlan, data: bytes) -> Result:
         started = time.perf_counter()
         try:
-            return self._channel.call(plan, data)
+            return self._ask(plan, data)
         finally:
             self.waited += time.perf_counter() - started
 
@@ -305,7 +310,10 @@ class AsyncBridge(Bridge):
         super().__init__(channel, lua_style, measured, shown)
         self.runner = runner
         self._unawaited: dict[int, tuple[str, Site, Coroutine[Any, Any, Any]]] = {}
-        self.kong = kong(self.make, "kong")
+
+    def make_kong(self) -> kong:
+        """See :meth:`Bridge.make_kong`."""
+        return kong(self.make, "kong")
 
     def make(self, function: str, args: Sequence[object]) -> Coroutine[Any, Any, Any]:
         """Make the coroutine of a call. See :meth:`Bridge.call`, which it calls when it is awaited."""

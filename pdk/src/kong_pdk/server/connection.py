@@ -15,7 +15,7 @@ import contextlib
 import select
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, Protocol, TypeAlias
 
@@ -92,20 +92,19 @@ BLOCKING = BlockingWaits()
 class _Batch:
     """An exchange with Kong: some calls, and the reply to the last one."""
 
-    calls: list[tuple[bytes, Sent | None]] | None = None
-    """What is sent, each with what it stands for; None where no reply follows. None before an exchange."""
+    __slots__ = ("calls", "chunks", "owed", "request", "sizes")
 
-    sent: list[int]
-    """The numbers of bytes that were sent. Set before :attr:`calls`."""
-
-    request: int | None = None
-    """The request of MsgPack:1 that is answered by it."""
-
-    def __init__(self, owed: list[Sent], chunks: list[bytes]) -> None:
+    def __init__(self, owed: Sequence[Sent] = (), chunks: Sequence[bytes] = ()) -> None:
         self.owed = owed
         """What was sent in earlier batches and has no reply yet."""
         self.chunks = chunks
-        """What was received and is not read yet."""
+        """What was received and is not read yet; a list while more is received."""
+        self.sizes: list[int]
+        """The numbers of bytes that were sent. Set before :attr:`calls`."""
+        self.calls: list[tuple[bytes, Sent | None]] | None = None
+        """What is sent, each with what it stands for; None where no reply follows. None before the exchange."""
+        self.request: int | None = None
+        """The request of MsgPack:1 that is answered by it."""
 
 
 class Connection:
@@ -122,7 +121,7 @@ class Connection:
         self.fd = connection.fileno()
         raw = getattr(connection, "_sock", connection)  # the socket behind one of gevent, which waits by itself
         self._recv, self._send = raw.recv, raw.send
-        self._batch = _Batch([], [])
+        self._batch = _Batch()
         self._queued: list[tuple[bytes, Sent | None]] = []
         """Calls without a result that are not sent yet."""
         self._unsent = 0
@@ -177,7 +176,7 @@ class Connection:
         :raises ConnectionClosed: Kong closed the connection.
         """
         if data := self.receive_now():
-            self._batch.chunks.append(data)
+            self._batch.chunks = [*self._batch.chunks, data]
         return b"".join(self._batch.chunks)
 
     def take_received(self) -> bytes:
@@ -185,7 +184,7 @@ class Connection:
 
         :raises ConnectionClosed: Kong closed the connection.
         """
-        unread, self._batch.chunks = self._batch.chunks, []
+        unread, self._batch.chunks = self._batch.chunks, ()
         return b"".join(unread) if unread else self.receive_now()
 
     @property
@@ -210,10 +209,10 @@ class Connection:
                 if _is_one_frame(data):
                     return data[PREFIX_SIZE:]
             elif data == _EMPTY_FRAME * len(batch.owed):  # the replies to all calls without a result
-                self._batch = _Batch([], [])
+                self._batch = _Batch()
                 return None
         if data:
-            batch.chunks.append(data)
+            batch.chunks = [*batch.chunks, data]
         return self.buffered_frame()
 
     def buffered_frame(self) -> bytes | None:
@@ -229,11 +228,11 @@ class Connection:
             if end > len(data):
                 break
             if batch.owed:
-                del batch.owed[0]
+                batch.owed = batch.owed[1:]
             else:
                 found = data[place + PREFIX_SIZE : end]
             place = end
-        batch.chunks = [data[place:]] if place < len(data) else []
+        batch.chunks = [data[place:]] if place < len(data) else ()
         return found
 
     # What an event sends and receives.
@@ -246,26 +245,7 @@ class Connection:
         :raises ConnectionClosed: Kong closed the connection.
         :raises WireError: the bytes are no frame.
         """
-        if self._queued or self._batch.owed or self._batch.chunks:
-            self._begin((call, sent))
-            return self.finish()
-        # Nearly always all of it can be sent at once, and the reply comes in one piece.
-        batch = self._batch
-        sizes: list[int] = []
-        batch.sent = sizes
-        batch.calls = [(call, sent)]
-        try:
-            sizes.extend(map(self._send, (call,), _DONTWAIT))
-        except OSError:
-            return self.finish()
-        if sizes[0] == len(call):
-            self._receive(batch, _CHUNK)
-            if batch.chunks:
-                data = batch.chunks[0]
-                if _is_one_frame(data):
-                    self._batch = _Batch([], [])
-                    return data[PREFIX_SIZE:]
-        return self.finish()
+        return self._exchange((call, sent))
 
     def tell(self, frames: bytes) -> None:
         """Send frames that Kong does not answer, after the calls that wait to be sent.
@@ -274,18 +254,7 @@ class Connection:
 
         :raises ConnectionClosed: Kong closed the connection.
         """
-        self._begin((frames, None))
-        self.finish()
-
-    def _begin(self, last: tuple[bytes, Sent | None]) -> None:
-        """Begin an exchange with the calls that wait to be sent, and a last one."""
-        batch = self._batch
-        batch.sent = []
-        if self._queued:
-            batch.calls, self._queued, self._unsent = self._queued, [], 0
-            batch.calls.append(last)
-        else:
-            batch.calls = [last]
+        self._exchange((frames, None))
 
     def queue(self, call: bytes, sent: Sent) -> None:
         """Take a call without a result, which is sent with what follows. At too many of them, their replies are read.
@@ -293,12 +262,11 @@ class Connection:
         :raises ConnectionClosed: Kong closed the connection.
         :raises WireError: the bytes are no frame.
         """
-        self._queued.append((call, sent))
         self._unsent += len(call)
-        if self._unsent >= MOST_UNSENT or len(self._queued) + len(self._batch.owed) >= MOST_UNANSWERED:
-            self._batch.sent = []
-            self._batch.calls, self._queued, self._unsent = self._queued, [], 0
-            self.finish()
+        if self._unsent >= MOST_UNSENT or len(self._queued) + len(self._batch.owed) + 1 >= MOST_UNANSWERED:
+            self._exchange((call, sent))
+        else:
+            self._queued.append((call, sent))
 
     def flush(self) -> None:
         """Send the calls that wait, and do not wait for their replies.
@@ -321,47 +289,75 @@ class Connection:
         :raises WireError: the bytes are no frame.
         """
         batch = self._batch
-        calls = batch.calls
-        if calls is None:
+        if batch.calls is None:
             return b""
-        sent = batch.sent
-        if self._queued is calls:  # an exception struck between two assignments
+        if self._queued is batch.calls:  # an exception struck between two assignments
             self._queued = []
-        data = calls[0][0] if len(calls) == 1 else b"".join(map(_frames_of, calls))
-        done = sum(sent) if sent else 0
-        while done < len(data):
+        self._send_rest(batch, batch.calls)
+        return self._reply(batch, batch.calls)
+
+    def _exchange(self, last: tuple[bytes, Sent | None]) -> bytes:
+        """Send the calls that wait to be sent, and a last one; give the reply to that one, or nothing where none comes.
+
+        :param last: as in :attr:`_Batch.calls`.
+        """
+        batch = self._batch
+        sizes: list[int] = []
+        batch.sizes = sizes
+        if self._queued:
+            batch.calls, self._queued, self._unsent = self._queued, [], 0
+            batch.calls.append(last)
+            data = b"".join(map(_frames_of, batch.calls))
+        else:
+            batch.calls = [last]
+            data = last[0]
+        # Nearly always all of it can be sent at once.
+        try:
+            sizes.extend(map(self._send, (data,), _DONTWAIT))
+        except OSError:
+            self._send_rest(batch, batch.calls)
+        else:
+            if sizes[0] < len(data):
+                self._send_rest(batch, batch.calls)
+        return self._reply(batch, batch.calls)
+
+    def _send_rest(self, batch: _Batch, calls: list[tuple[bytes, Sent | None]]) -> None:
+        data, sizes = b"".join(map(_frames_of, calls)), batch.sizes
+        while (done := sum(sizes)) < len(data):
             try:
-                sent.extend(map(self._send, (data[done:] if done else data,), _DONTWAIT))
-            except BlockingIOError:
+                sizes.extend(map(self._send, (data[done:],), _DONTWAIT))
+            except BlockingIOError:  # noqa: PERF203
                 self._wait_to_send(batch)
             except OSError:
                 raise self._closed(batch) from None
-            done = sum(sent)
-        if calls[-1][1] is None:  # its replies are read before the next frame
-            self._batch = _Batch([*batch.owed, *map(_sent_of, calls[:-1])], batch.chunks)
+
+    def _reply(self, batch: _Batch, calls: list[tuple[bytes, Sent | None]]) -> bytes:
+        """Wait for the reply to the last call, and end the exchange."""
+        if calls[-1][1] is None:  # the replies to those before it are read before the next frame
+            owed = [*batch.owed, *map(_sent_of, calls[:-1])] if len(calls) > 1 or batch.owed else ()
+            self._batch = _Batch(owed, batch.chunks)
             return b""
-        chunks = batch.chunks
-        if not chunks:
+        if not batch.chunks:
             self._receive(batch, _CHUNK)
-        if len(chunks) == 1:
+        if len(batch.chunks) == 1:
             # Nearly always all replies come in one piece, and all but the last one are empty.
-            empty = _EMPTY_FRAME * (len(batch.owed) + len(calls) - 1)
-            last = chunks[0].removeprefix(empty)
-            if _is_one_frame(last) and len(last) == len(chunks[0]) - len(empty):
-                self._batch = _Batch([], [])
-                return last[PREFIX_SIZE:]
+            received, start = batch.chunks[0], PREFIX_SIZE * (len(batch.owed) + len(calls))
+            size = int.from_bytes(received[start - PREFIX_SIZE : start], _ORDER)
+            if size == len(received) - start and (start == PREFIX_SIZE or not any(received[: start - PREFIX_SIZE])):
+                self._batch = _Batch()
+                return received[start:]
         reply, rest = self._replies(batch)
-        self._batch = _Batch([], rest)
+        self._batch = _Batch((), rest)
         return reply
 
     def _replies(self, batch: _Batch) -> tuple[bytes, list[bytes]]:
         """Receive the replies to all calls; give the last one, and what was received behind it."""
-        count, chunks = len(_unanswered(batch)), batch.chunks
-        data, place, reply = b"".join(chunks), 0, b""
+        count = len(_unanswered(batch))
+        data, place, reply = b"".join(batch.chunks), 0, b""
         for _ in range(count):
             while (end := place + frame_size([data[place : place + PREFIX_SIZE]])) > len(data):
                 self._receive_until(batch, end)
-                data = b"".join(chunks)
+                data = b"".join(batch.chunks)
             reply = data[place + PREFIX_SIZE : end]
             place = end
         return reply, [data[place:]] if place < len(data) else []
@@ -373,7 +369,7 @@ class Connection:
 
     def _receive(self, batch: _Batch, size: int) -> None:
         """Wait for more bytes, and keep them in the batch."""
-        chunks = batch.chunks
+        chunks = batch.chunks = list(batch.chunks)
         try:
             if self.seconds is not None:
                 self.waits.wait(self, select.POLLIN, self.seconds)
@@ -395,20 +391,21 @@ class Connection:
     def _wait_to_send(self, batch: _Batch) -> None:
         """Wait until there is room to send, and take replies meanwhile, for which Kong may need room."""
         self.waits.wait(self, select.POLLIN | select.POLLOUT, self.seconds)
+        chunks = batch.chunks = list(batch.chunks)
         try:
-            batch.chunks.extend(map(self._recv, (_CHUNK,), _DONTWAIT))
+            chunks.extend(map(self._recv, (_CHUNK,), _DONTWAIT))
         except BlockingIOError:
             return
         except OSError:
             raise self._closed(batch) from None
-        if not batch.chunks[-1]:
+        if not chunks[-1]:
             raise self._closed(batch)
 
     def _closed(self, batch: _Batch) -> ConnectionClosed:
         """Make the error about a connection that Kong closed, with the first call that Kong did not answer before."""
         with contextlib.suppress(OSError):
             while chunk := self._recv(_CHUNK, socket.MSG_DONTWAIT):
-                batch.chunks.append(chunk)
+                batch.chunks = [*batch.chunks, chunk]
         data, place, answered = b"".join(batch.chunks), 0, 0
         with contextlib.suppress(WireError):
             while (end := place + frame_size([data[place : place + PREFIX_SIZE]])) <= len(data):

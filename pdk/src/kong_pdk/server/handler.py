@@ -109,7 +109,7 @@ def call_handler(instance: Instance, phase: str, bridge: Bridge) -> BaseExceptio
                     f"Kong sends {phase or 'no phase'}, for which the plugin's class has no method; restart Kong, or "
                     "run `kong reload`, so that it learns the phases of the plugin"
                 )
-            result = handler(bridge.kong)
+            result = handler(bridge.make_kong())
             if isinstance(bridge, AsyncBridge):
                 result = _complete(phase, bridge, result)
             if result is not None:
@@ -119,7 +119,10 @@ def call_handler(instance: Instance, phase: str, bridge: Bridge) -> BaseExceptio
     except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
         return _end_in(error) or error
     finally:
-        _close(bridge)
+        try:
+            bridge.close()
+        except BaseException:  # noqa: BLE001  # see there
+            _close(bridge)
     return None
 
 

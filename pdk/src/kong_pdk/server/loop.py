@@ -83,7 +83,9 @@ class Loop(ABC):
 
         What was received already, but not read, is read at once.
         """
-        self.keep(connection)
+        self.idle[connection.fd] = connection
+        if connection.watched_by is not self:
+            self._begin_to_watch(connection)
         if connection.has_unread:
             self.call(lambda: self.ready(connection.fd))
 
@@ -92,13 +94,6 @@ class Loop(ABC):
         self.idle[connection.fd] = connection
         if connection.watched_by is not self:
             self._begin_to_watch(connection)
-
-    def expect(self, connection: Connection) -> None:
-        """Note whether replies to calls without a result will come, before a connection is taken back."""
-        if connection.is_owed:
-            self.owed.add(connection.fd)
-        else:
-            self.owed.discard(connection.fd)
 
     def give_away(self, connection: Connection) -> None:
         """Watch a connection no more: a thread that waits by itself has it."""

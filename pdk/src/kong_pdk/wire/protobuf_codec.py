@@ -182,7 +182,7 @@ def event_end(sequence: bytes) -> bytes:
 
     :param sequence: the field of the sequence number, as it came: it has the same number in both messages.
     """
-    return NO_MORE_CALLS + frame(sequence)
+    return NO_MORE_CALLS + _LENGTH.pack(len(sequence)) + sequence
 
 
 def encode_return(sequence: int, answer: Answer) -> bytes:

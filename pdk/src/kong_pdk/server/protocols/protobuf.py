@@ -166,9 +166,7 @@ class _Session:
         try:
             payload = connection.next_frame()
             if payload is None:
-                loop = serving.loop_here
-                loop.expect(connection)
-                loop.keep(connection)
+                self._keep()
                 return
             event = self._server.event_calls.decode(payload)
         except ConnectionClosed as error:
@@ -180,21 +178,23 @@ class _Session:
         else:
             if event is None:
                 self._help(functools.partial(self._administer, *decode_call(payload)))
+            elif (instance := serving.instances.ready(event[1].instance_id)) is None:
+                self._help(functools.partial(self._find, *event))
             else:
-                self._begin(*event)
+                self._handle(*event, instance)
+
+    def _keep(self) -> None:
+        """Give the connection back to the loop: nothing but replies to earlier calls has come, or a part of a frame."""
+        loop, connection = self._serving.loop_here, self._connection
+        if not connection.is_owed:
+            loop.owed.discard(connection.fd)
+        loop.keep(connection)
 
     def _report_refusal(self, error: ConnectionClosed) -> None:
         """Log that Kong refused a call without a result, after the event's end."""
         if isinstance(error.first_unanswered, tuple):
             unanswered = refused(error.first_unanswered, self._event.event_name)
             report(_log, logging.ERROR, "%s: %s (%s)", self._instance.plugin.name, unanswered.text, unanswered.place)
-
-    def _begin(self, sequence: bytes, event: HandleEvent) -> None:
-        instance = self._serving.instances.ready(event.instance_id)
-        if instance is None:
-            self._help(functools.partial(self._find, sequence, event))
-        else:
-            self._handle(sequence, event, instance)
 
     def _find(self, sequence: bytes, event: HandleEvent) -> bool | None:
         """Make an instance that only another worker has, then run the handler."""
@@ -249,14 +249,14 @@ class _Session:
             _log.exception("a connection ended by a defect of the plugin server")
         finally:
             if is_open is not None:
-                loop = self._serving.loop_here
-                if is_open:  # a server that stops waits for the replies
-                    loop.expect(self._connection)
+                loop, connection = self._serving.loop_here, self._connection
+                if is_open and connection.is_owed:  # a server that stops waits for the replies
+                    loop.owed.add(connection.fd)
                 self._serving.ended(self)  # before the next event can begin
                 if is_open:
-                    loop.release(self._connection)
+                    loop.release(connection)
                 else:
-                    self._serving.forget(self._connection)
+                    self._serving.forget(connection)
 
     def _serve_event(self) -> bool:
         channel = self._channel(self._event.event_name)
