@@ -32,7 +32,7 @@ _CHUNK = 64 * 1024
 _LARGEST_CHUNK = 1024 * 1024
 _ORDER = sys.byteorder
 _EMPTY_FRAME = bytes(PREFIX_SIZE)
-_DONTWAIT = (socket.MSG_DONTWAIT,)
+_CHUNKS, _DONTWAIT = (_CHUNK,), (socket.MSG_DONTWAIT,)
 _frames_of, _sent_of = itemgetter(0), itemgetter(1)
 
 Sent: TypeAlias = Any
@@ -245,7 +245,28 @@ class Connection:
         :raises ConnectionClosed: Kong closed the connection.
         :raises WireError: the bytes are no frame.
         """
-        return self._exchange((call, sent))
+        waits = self.waits
+        if not self._send_with((call, sent)) or waits.blocks or self.seconds is not None:
+            return self.finish()
+        batch = self._batch
+        if batch.owed or batch.chunks:
+            return self.finish()
+        waits.wait_to_read(self)
+        chunks: list[bytes] = []
+        batch.chunks = chunks
+        try:
+            chunks.extend(map(self._recv, _CHUNKS, _DONTWAIT))
+        except OSError:
+            return self.finish()
+        # Nearly always all replies come in one piece, and all but the last one are empty.
+        received, start = chunks[0], PREFIX_SIZE * len(batch.calls or ())
+        size = int.from_bytes(received[start - PREFIX_SIZE : start], _ORDER)
+        if size != len(received) - start or (start > PREFIX_SIZE and any(received[: start - PREFIX_SIZE])):
+            if not received:
+                raise self._closed(batch)
+            return self.finish()
+        self._batch = _Batch()
+        return received[start:]
 
     def tell(self, frames: bytes) -> None:
         """Send frames that Kong does not answer, after the calls that wait to be sent.
@@ -254,7 +275,32 @@ class Connection:
 
         :raises ConnectionClosed: Kong closed the connection.
         """
-        self._exchange((frames, None))
+        if self._send_with((frames, None)):
+            self._batch = _after(self._batch)
+        else:
+            self.finish()
+
+    def _send_with(self, last: tuple[bytes, Sent | None]) -> bool:
+        """Begin an exchange: send the calls that wait to be sent, and a last one.
+
+        :param last: as in :attr:`_Batch.calls`.
+        :return: whether all was sent, as nearly always; else :meth:`finish` sends the rest.
+        """
+        batch = self._batch
+        sizes: list[int] = []
+        batch.sizes = sizes
+        if self._queued:
+            batch.calls, self._queued, self._unsent = self._queued, [], 0
+            batch.calls.append(last)
+            data = b"".join(map(_frames_of, batch.calls))
+        else:
+            batch.calls = [last]
+            data = last[0]
+        try:
+            sizes.extend(map(self._send, (data,), _DONTWAIT))
+        except OSError:
+            return False
+        return sizes[0] == len(data)
 
     def queue(self, call: bytes, sent: Sent) -> None:
         """Take a call without a result, which is sent with what follows. At too many of them, their replies are read.
@@ -264,7 +310,7 @@ class Connection:
         """
         self._unsent += len(call)
         if self._unsent >= MOST_UNSENT or len(self._queued) + len(self._batch.owed) + 1 >= MOST_UNANSWERED:
-            self._exchange((call, sent))
+            self.ask(call, sent)
         else:
             self._queued.append((call, sent))
 
@@ -294,32 +340,12 @@ class Connection:
         if self._queued is batch.calls:  # an exception struck between two assignments
             self._queued = []
         self._send_rest(batch, batch.calls)
-        return self._reply(batch, batch.calls)
-
-    def _exchange(self, last: tuple[bytes, Sent | None]) -> bytes:
-        """Send the calls that wait to be sent, and a last one; give the reply to that one, or nothing where none comes.
-
-        :param last: as in :attr:`_Batch.calls`.
-        """
-        batch = self._batch
-        sizes: list[int] = []
-        batch.sizes = sizes
-        if self._queued:
-            batch.calls, self._queued, self._unsent = self._queued, [], 0
-            batch.calls.append(last)
-            data = b"".join(map(_frames_of, batch.calls))
-        else:
-            batch.calls = [last]
-            data = last[0]
-        # Nearly always all of it can be sent at once.
-        try:
-            sizes.extend(map(self._send, (data,), _DONTWAIT))
-        except OSError:
-            self._send_rest(batch, batch.calls)
-        else:
-            if sizes[0] < len(data):
-                self._send_rest(batch, batch.calls)
-        return self._reply(batch, batch.calls)
+        if batch.calls[-1][1] is None:
+            self._batch = _after(batch)
+            return b""
+        reply, rest = self._replies(batch)
+        self._batch = _Batch((), rest)
+        return reply
 
     def _send_rest(self, batch: _Batch, calls: list[tuple[bytes, Sent | None]]) -> None:
         data, sizes = b"".join(map(_frames_of, calls)), batch.sizes
@@ -330,25 +356,6 @@ class Connection:
                 self._wait_to_send(batch)
             except OSError:
                 raise self._closed(batch) from None
-
-    def _reply(self, batch: _Batch, calls: list[tuple[bytes, Sent | None]]) -> bytes:
-        """Wait for the reply to the last call, and end the exchange."""
-        if calls[-1][1] is None:  # the replies to those before it are read before the next frame
-            owed = [*batch.owed, *map(_sent_of, calls[:-1])] if len(calls) > 1 or batch.owed else ()
-            self._batch = _Batch(owed, batch.chunks)
-            return b""
-        if not batch.chunks:
-            self._receive(batch, _CHUNK)
-        if len(batch.chunks) == 1:
-            # Nearly always all replies come in one piece, and all but the last one are empty.
-            received, start = batch.chunks[0], PREFIX_SIZE * (len(batch.owed) + len(calls))
-            size = int.from_bytes(received[start - PREFIX_SIZE : start], _ORDER)
-            if size == len(received) - start and (start == PREFIX_SIZE or not any(received[: start - PREFIX_SIZE])):
-                self._batch = _Batch()
-                return received[start:]
-        reply, rest = self._replies(batch)
-        self._batch = _Batch((), rest)
-        return reply
 
     def _replies(self, batch: _Batch) -> tuple[bytes, list[bytes]]:
         """Receive the replies to all calls; give the last one, and what was received behind it."""
@@ -416,6 +423,13 @@ class Connection:
 def _is_one_frame(data: bytes) -> bool:
     """Whether bytes are one whole frame, as nearly all pieces that arrive."""
     return int.from_bytes(data[:PREFIX_SIZE], _ORDER) == len(data) - PREFIX_SIZE
+
+
+def _after(batch: _Batch) -> _Batch:
+    """Give what follows a batch whose last call has no reply. Those before it are read before the next frame."""
+    calls = batch.calls or ()
+    owed = [*batch.owed, *map(_sent_of, calls[:-1])] if len(calls) > 1 or batch.owed else ()
+    return _Batch(owed, batch.chunks)
 
 
 def _unanswered(batch: _Batch) -> list[Sent]:
