@@ -33,7 +33,12 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     for name in ("load", "floor"):
         command = [str(COMPILER), "-Wall", "-Wextra", "-Werror", "-o", str(place / name), str(BENCHMARKS / f"{name}.c")]
         subprocess.run(command, check=True, timeout=60)
-    return [str(place / "load"), str(place / "floor"), PLUGINSERVER]
+    # A stand-in for go-pdk: it listens where a program of go-pdk does, which is named after its plugin.
+    go = place / "go"
+    options = '-p "$2" --socket-name "$(basename "$0").socket" -d "$2/plugins"'
+    go.write_text(f"#!/bin/sh\nexec {PLUGINSERVER} {options}\n")
+    go.chmod(0o755)
+    return [str(place / "load"), str(place / "floor"), PLUGINSERVER, str(go)]
 
 
 @pytest.fixture
@@ -93,6 +98,14 @@ def test_the_peer_and_the_floor_are_measured_and_ratios_are_to_the_peer(bench: B
     lines = [line for line in done.stdout.splitlines() if line.startswith("kong-pdk  msgpack   default")]
     assert len(lines) == 3
     assert all(line.count("(1.00)") == 2 for line in lines)
+
+
+def test_go_is_measured_where_it_is_asked_for(bench: Bench) -> None:
+    done, rows = bench(BENCH_CASES="1r1w,idle", BENCH_SERVERS="go-pdk")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = [(row["server"], row["protocol"], row["engine"], row["case"], row["concurrency"]) for row in rows]
+    assert found == [("go-pdk", "protobuf", "default", "1r1w", most) for most in (1, 16, 64)]
+    assert all(row["cpu_us_per_event"] > 0 for row in rows)
 
 
 def test_servers_at_rest(bench: Bench) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import json
 import logging
 import socket
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -38,6 +40,29 @@ def test_py_hello(serve, connect):
         ("kong.request.get_header", ["host"]),
         ("kong.response.set_header", ["x-hello", "hello example.test"]),
     ]
+
+
+def test_an_event_leaves_nothing_to_the_garbage_collector(serve, connect_any):
+    given = []
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            given.append(weakref.ref(kong))
+            kong.response.set_header("x-host", kong.request.get_header("host")[0])
+
+    kong = connect_any(serve(Plugin))
+    instance = kong.start("probe")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(2):
+            assert kong.event(instance, "access", {"kong.request.get_header": "example.test"})
+        wait_for(lambda: [reference() for reference in given] == [None, None])
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("phase", ["rewrite", "access", "response", "preread", "certificate"])
