@@ -331,6 +331,34 @@ def test_so_many_bytes_are_unsent(pair):
     assert pair.arrived() == []
 
 
+def test_calls_wait_again_after_a_large_one(pair):
+    connection = pair.connection
+    connection.waits = Scripted(*pair.sends(EMPTY))
+    large = b"h" * MOST_UNSENT
+    connection.queue(frame(large), "large")
+    for number in range(2):
+        connection.queue(frame(b"small"), number)
+    assert pair.arrived() == [large]
+
+
+@pytest.mark.parametrize("does", ["_send", "_recv"])
+def test_a_timeout_of_the_plugin_s_own_in_a_call_is_no_error_of_the_socket(pair, does):
+    connection = pair.connection
+    connection.waits = Polling()
+    real = getattr(connection, does)
+
+    def struck(*_: object) -> None:
+        setattr(connection, does, real)
+        raise TimeoutError("of the plugin")
+
+    setattr(connection, does, struck)
+    pair.kong.sendall(frame(b"value"))
+    with pytest.raises(TimeoutError, match="of the plugin"):
+        connection.ask(frame(b"get"), "get")
+    assert connection.finish() == b"value"
+    assert pair.arrived() == [b"get"]
+
+
 # The end of a connection.
 
 

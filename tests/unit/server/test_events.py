@@ -42,24 +42,76 @@ def test_py_hello(serve, connect):
     ]
 
 
-def test_an_event_leaves_nothing_to_the_garbage_collector(serve, connect_any):
+def read_and_set(kong):
+    kong.response.set_header("x-host", kong.request.get_header("host")[0])
+
+
+def deny(kong):
+    kong.response.exit(403, {"message": "no"})
+
+
+def fail(kong):
+    kong.request.get_header("host")
+    raise ValueError("of the plugin")
+
+
+def catch(kong):
+    with contextlib.suppress(PhaseError):
+        kong.response.get_status()
+
+
+async def await_calls(kong):
+    await kong.response.set_header("x-host", (await kong.request.get_header("host"))[0])
+
+
+async def deny_by_await(kong):
+    await kong.response.exit(403)
+
+
+async def fail_after_await(kong):
+    await kong.request.get_header("host")
+    raise ValueError("of the plugin")
+
+
+async def forget_await(kong):
+    kong.request.get_header("host")
+
+
+async def catch_by_await(kong):
+    with contextlib.suppress(PhaseError):
+        await kong.response.get_status()
+
+
+@pytest.mark.parametrize(
+    "does",
+    [read_and_set, deny, fail, catch, await_calls, deny_by_await, fail_after_await, forget_await, catch_by_await],
+)
+def test_an_event_leaves_nothing_to_the_garbage_collector(serve, connect_whole, does):
     given = []
 
     class Plugin:
         def __init__(self, config):
             pass
 
-        def access(self, kong):
-            given.append(weakref.ref(kong))
-            kong.response.set_header("x-host", kong.request.get_header("host")[0])
+        if inspect.iscoroutinefunction(does):
 
-    kong = connect_any(serve(Plugin))
-    instance = kong.start("probe")
+            async def access(self, kong):
+                given.append(weakref.ref(kong))
+                return await does(kong)
+
+        else:
+
+            def access(self, kong):
+                given.append(weakref.ref(kong))
+                return does(kong)
+
+    path = serve(Plugin)
+    instance = connect_whole(path).start("probe")
     gc.collect()
     gc.disable()
     try:
         for _ in range(2):
-            assert kong.event(instance, "access", {"kong.request.get_header": "example.test"})
+            connect_whole(path).event(instance, "access", {"kong.request.get_header": "example.test"})
         wait_for(lambda: [reference() for reference in given] == [None, None])
     finally:
         gc.enable()

@@ -161,3 +161,26 @@ def test_a_connection_that_an_event_has_is_not_looked_at(loop):
     wait_for(lambda: len(seen) == 2)
     loop.forget(connection)
     kongs.close()
+
+
+def test_a_connection_that_comes_back_to_a_loop_that_was_replaced_is_watched_by_the_next_one(loop):
+    """Its event ended while the loop was replaced."""
+    ours, kongs = socket.socketpair()
+    connection, seen = Connection(ours), list[int]()
+    connection.on_readable = lambda: seen.append(module.get_ident())
+    loop.connections[connection.fd] = connection
+    successor, has_ended = EpollLoop(), threading.Event()
+    successor.share_connections(loop)
+    successor.start()
+    try:
+        loop.replace_by(successor, has_ended.is_set)
+        loop.release(connection)
+        has_ended.set()
+        loop.call_here(lambda: None)
+        wait_for(lambda: connection.watched_by is successor)
+        kongs.sendall(b"x")
+        wait_for(lambda: seen == [successor.thread])
+        successor.forget(connection)
+    finally:
+        successor.stop()
+        kongs.close()

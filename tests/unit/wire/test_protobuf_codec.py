@@ -122,6 +122,16 @@ def test_an_event_that_is_known_is_told_from_others():
                 assert decoder.decode(payload) == (encode_return(sequence, None), event)
 
 
+@pytest.mark.parametrize("field", [encode_return(9, None), encode_call(0, calls.HandleEvent(8, "log"))])
+def test_of_several_fields_of_a_kind_the_last_one_counts(field):
+    """Also where the decoder has seen the rest before."""
+    first, second = (encode_call(number, calls.HandleEvent(7, "access")) + field for number in (9, 10))
+    decoder = EventCalls()
+    for payload in (first, second, first):
+        number, call = decode_call(payload)
+        assert decoder.decode(payload) == (encode_return(number, None), call)
+
+
 @MANY
 @given(given_calls=st.lists(st.tuples(sequences, instances, phases, st.booleans()), min_size=1, max_size=6))
 def test_any_events_are_decoded_as_one_by_one(given_calls):

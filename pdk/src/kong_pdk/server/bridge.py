@@ -188,9 +188,9 @@ class Bridge:
             with self._calling:
                 if self._no_call is not None:
                     self._refuse(function)
-                self._no_call = _IN_CALL
                 if self.calls is not None:
                     self.calls.append(function)
+                self._no_call = _IN_CALL
                 try:
                     if plan.has_result:
                         result = self._ask(plan, data) if self.calls is None else self._measured_call(plan, data)

@@ -101,8 +101,9 @@ class CallPlan:
         made = self.encode_texts(args)
         if made is None:
             key = _key_of(args) if self.is_exit else None  # a plugin that denies requests gives most the same answer
-            if key in self._frames:
-                return self._frames[key]
+            kept = self._frames.get(key)
+            if kept is not None:
+                return kept
             made = self.encode(prepare(self.function, args))
             if key is None:
                 return made

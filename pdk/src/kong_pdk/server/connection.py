@@ -256,6 +256,8 @@ class Connection:
         batch.chunks = chunks
         try:
             chunks.extend(map(self._recv, _CHUNKS, _DONTWAIT))
+        except TimeoutError:  # of the plugin, by a signal for example
+            raise
         except OSError:
             return self.finish()
         # Nearly always all replies come in one piece, and all but the last one are empty.
@@ -290,7 +292,7 @@ class Connection:
         sizes: list[int] = []
         batch.sizes = sizes
         if self._queued:
-            batch.calls, self._queued, self._unsent = self._queued, [], 0
+            self._unsent, batch.calls, self._queued = 0, self._queued, []
             batch.calls.append(last)
             data = b"".join(map(_frames_of, batch.calls))
         else:
@@ -298,6 +300,8 @@ class Connection:
             data = last[0]
         try:
             sizes.extend(map(self._send, (data,), _DONTWAIT))
+        except TimeoutError:
+            raise
         except OSError:
             return False
         return sizes[0] == len(data)
@@ -308,11 +312,12 @@ class Connection:
         :raises ConnectionClosed: Kong closed the connection.
         :raises WireError: the bytes are no frame.
         """
-        self._unsent += len(call)
-        if self._unsent >= MOST_UNSENT or len(self._queued) + len(self._batch.owed) + 1 >= MOST_UNANSWERED:
+        unsent = self._unsent + len(call)
+        if unsent >= MOST_UNSENT or len(self._queued) + len(self._batch.owed) + 1 >= MOST_UNANSWERED:
             self.ask(call, sent)
         else:
             self._queued.append((call, sent))
+            self._unsent = unsent
 
     def flush(self) -> None:
         """Send the calls that wait, and do not wait for their replies.
@@ -354,6 +359,8 @@ class Connection:
                 sizes.extend(map(self._send, (data[done:],), _DONTWAIT))
             except BlockingIOError:  # noqa: PERF203
                 self._wait_to_send(batch)
+            except TimeoutError:
+                raise
             except OSError:
                 raise self._closed(batch) from None
 
@@ -400,7 +407,9 @@ class Connection:
         self.waits.wait(self, select.POLLIN | select.POLLOUT, self.seconds)
         chunks = batch.chunks = list(batch.chunks)
         try:
-            chunks.extend(map(self._recv, (_CHUNK,), _DONTWAIT))
+            chunks.extend(map(self._recv, _CHUNKS, _DONTWAIT))
+        except TimeoutError:
+            raise
         except BlockingIOError:
             return
         except OSError:

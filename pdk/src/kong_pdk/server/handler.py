@@ -63,7 +63,10 @@ def _run(instance: Instance, channel: Channel, engine: Engine) -> bool:
             report(_log, logging.DEBUG, "%s %s, %.3f ms", instance.plugin.name, channel.phase, seconds * 1000)
     if error is None and not bridge.is_ended:
         return True
-    return _answer(instance, channel, bridge, error)
+    try:
+        return _answer(instance, channel, bridge, error)
+    finally:
+        del error  # its traceback leads to this frame: the circle would stay until the garbage collector finds it
 
 
 def _bridge(channel: Channel, engine: Engine, lua_style: bool, measured: bool, shown: bool) -> Bridge:
@@ -132,7 +135,11 @@ def _complete(phase: str, bridge: AsyncBridge, result: object) -> object:
     :raises HandlerError: a PDK call of it was not awaited.
     """
     if inspect.iscoroutine(result):
-        result = bridge.runner.run(result)
+        try:
+            result = bridge.runner.run(result)
+        except BaseException:
+            bridge.unawaited()  # closes them
+            raise
     if unawaited := bridge.unawaited():
         raise HandlerError(f"{phase} did not await {unawaited}, so Kong did not get the call; write await kong...")
     return result

@@ -280,8 +280,10 @@ class EpollLoop(WatchingLoop):
         self._numbers = itertools.count()
         self._is_woken = False
         self._stopped = False
-        self._is_done: Callable[[], bool] | None = None
-        """Tells whether nothing is left to do, after another loop has taken the place; None before."""
+        self._successor: EpollLoop | None = None
+        """The loop that has taken the place of this one; None before."""
+        self._is_done: Callable[[], bool] = lambda: False
+        """Tells whether nothing is left to do, after that."""
         self.turn = 0
         """How often the loop has looked."""
         self.is_looking = False
@@ -335,12 +337,13 @@ class EpollLoop(WatchingLoop):
                 self._look()
             except BaseException:  # noqa: BLE001, PERF203  # of another thread, or a defect: other connections must go on
                 _log.exception("an exception interrupted the loop")
-        if self._is_done is not None:
+        if self._successor is not None:
+            self._give_idle(self._successor)  # of an event that ended in the moment of the replacement
             self._close()
 
     @property
     def _is_over(self) -> bool:
-        return self._stopped or (self._is_done is not None and self._is_done())
+        return self._stopped or (self._successor is not None and self._is_done())
 
     def _look(self) -> None:
         poll, ready = self._epoll.poll, self.ready
@@ -365,19 +368,22 @@ class EpollLoop(WatchingLoop):
 
         :param is_done: tells whether they have.
         """
-        self._is_done = is_done
+        self._is_done, self._successor = is_done, successor
         own = self._wake_reader.fileno()
         for fd, callback in [each for each in self._callbacks.items() if each[0] != own]:
             self.unwatch(fd)
             successor.watch(fd, callback)
-        for fd in list(self.idle):
-            connection = self.idle.pop(fd, None)
-            if connection is not None:
-                successor.release(connection)
+        self._give_idle(successor)
         with contextlib.suppress(IndexError):
             while True:
                 successor.call(self._calls.popleft())
         self.call_here(lambda: None)  # it may wait, and have no reason to look whether it is done
+
+    def _give_idle(self, successor: EpollLoop) -> None:
+        for fd in list(self.idle):
+            connection = self.idle.pop(fd, None)
+            if connection is not None:
+                successor.release(connection)
 
     def _nap(self, found: int) -> None:
         """Sleep for a moment while Kong has several calls to make, so that their replies are there together.

@@ -29,6 +29,7 @@ NO_MORE_CALLS = bytes(PREFIX_SIZE)
 # Kong writes the two fields of the call of an event in any order. Each begins with its tag.
 _SEQUENCE = rb"(?P<sequence>\x08[\x80-\xff]{0,9}[\x00-\x7f])"  # up to ten bytes of seven bits each
 _EVENT = rb"(?P<event>\xa2\x02.*)"  # cmd_handle_event
+_EVENT_HEAD = 3  # the tag, and a length below 128
 _SEQUENCE_FIRST = re.compile(_SEQUENCE + _EVENT, re.DOTALL)
 _SEQUENCE_LAST = re.compile(_EVENT + _SEQUENCE, re.DOTALL)
 _MOST_KNOWN = 4096
@@ -170,7 +171,7 @@ class EventCalls:
         if not isinstance(call, calls.HandleEvent):
             return None
         exact = encode_return(number, None)
-        if exact == sequence:
+        if exact == sequence and len(rest) == _EVENT_HEAD + rest[_EVENT_HEAD - 1]:  # one short field, and nothing more
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[rest] = call

@@ -151,9 +151,15 @@ class TaskRunner(CoroutineRunner):
                 finally:
                     self._is_parked = False
         self._greenlet = None
-        value, error = task.result()
+        try:
+            value, error = task.result()
+        finally:
+            del task  # its exception leads to this frame, as the next one does
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                del error
         result: T = value
         return result
 
@@ -171,7 +177,10 @@ class TaskRunner(CoroutineRunner):
         future: asyncio.Future[T] = self._loop.create_future()
         self._order = function, args, future
         self._wake()
-        return await future
+        try:
+            return await future
+        finally:
+            del future  # see run
 
     def _wake(self, _: object = None) -> None:
         if self._is_parked:
@@ -188,6 +197,7 @@ class TaskRunner(CoroutineRunner):
         else:
             if not future.done():
                 future.set_result(result)
+        del future
         self._turn.release()
 
 

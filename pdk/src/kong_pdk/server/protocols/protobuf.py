@@ -185,10 +185,10 @@ class _Session:
 
     def _keep(self) -> None:
         """Give the connection back to the loop: nothing but replies to earlier calls has come, or a part of a frame."""
-        loop, connection = self._serving.loop_here, self._connection
+        connection = self._connection
         if not connection.is_owed:
-            loop.owed.discard(connection.fd)
-        loop.keep(connection)
+            self._serving.loop_here.owed.discard(connection.fd)
+        self._serving.loop_here.keep(connection)
 
     def _report_refusal(self, error: ConnectionClosed) -> None:
         """Log that Kong refused a call without a result, after the event's end."""
@@ -249,14 +249,14 @@ class _Session:
             _log.exception("a connection ended by a defect of the plugin server")
         finally:
             if is_open is not None:
-                loop, connection = self._serving.loop_here, self._connection
+                serving, connection = self._serving, self._connection
                 if is_open and connection.is_owed:  # a server that stops waits for the replies
-                    loop.owed.add(connection.fd)
-                self._serving.ended(self)  # before the next event can begin
+                    serving.loop_here.owed.add(connection.fd)
+                serving.ended(self)  # before the next event can begin
                 if is_open:
-                    loop.release(connection)
+                    serving.loop_here.release(connection)  # the loop may have been replaced meanwhile
                 else:
-                    self._serving.forget(connection)
+                    serving.forget(connection)
 
     def _serve_event(self) -> bool:
         channel = self._channel(self._event.event_name)
