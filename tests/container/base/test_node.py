@@ -185,5 +185,7 @@ def refused(address: tuple[str, int]) -> bool:
         with socket.create_connection(address, timeout=5) as probe:
             probe.sendall(b"GET / HTTP/1.0\r\n\r\n")
             return probe.recv(1) == b""
+    except TimeoutError:  # it is open, and the machine is busy
+        return False
     except OSError:
         return True
