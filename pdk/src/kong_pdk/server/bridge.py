@@ -6,8 +6,8 @@ import inspect
 import logging
 import sys
 import threading
-import time
 from collections.abc import Coroutine, Sequence
+from time import perf_counter
 from types import CodeType, FrameType
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 
@@ -192,8 +192,14 @@ class Bridge:
                     self.calls.append(function)
                 self._no_call = _IN_CALL
                 try:
-                    if plan.has_result:
-                        result = self._ask(plan, data) if self.calls is None else self._measured_call(plan, data)
+                    if plan.has_result and self.calls is None:
+                        result = self._ask(plan, data)
+                    elif plan.has_result:
+                        started = perf_counter()
+                        try:
+                            result = self._ask(plan, data)
+                        finally:
+                            self.waited += perf_counter() - started
                     else:
                         author = self._site or sys._getframe(2)  # behind the method of the PDK
                         self._queue(plan, data, (plan, author.f_code, author.f_lasti))
@@ -220,16 +226,9 @@ class Bridge:
             raise EventEnded
         raise PDKError(f"{function} was called {self._no_call}")
 
-    def _measured_call(self, plan: CallPlan, data: bytes) -> Result:
-        started = time.perf_counter()
-        try:
-            return self._ask(plan, data)
-        finally:
-            self.waited += time.perf_counter() - started
-
     def _call_with_care(self, plan: CallPlan, args: Sequence[object]) -> Result:
         """Make a call that is watched, or that is not one plain call in every phase."""
-        started = time.perf_counter()
+        started = perf_counter()
         try:
             if self._no_call is not None and self._no_call is not _IN_CALL:
                 self._refuse(plan.function)
@@ -239,7 +238,7 @@ class Bridge:
             data = prepare(plan.function, args) if plan.special else plan.bytes_of(args)
             return self._send_with_care(plan, data)
         finally:
-            seconds = time.perf_counter() - started
+            seconds = perf_counter() - started
             self.waited += seconds
             if self.calls is not None:
                 self.calls.append(plan.function)

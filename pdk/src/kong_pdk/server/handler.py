@@ -6,10 +6,10 @@ import contextlib
 import functools
 import inspect
 import logging
-import time
 import traceback
 from collections.abc import Iterator
 from contextvars import Context
+from time import perf_counter
 from types import BuiltinFunctionType, FunctionType, MethodType
 
 from kong_pdk.error_page import UNEXPECTED, error_page
@@ -51,11 +51,11 @@ def _run(instance: Instance, channel: Channel, engine: Engine) -> bool:
     recorder, is_shown = recorder_of(instance.plugin.name), _log.isEnabledFor(logging.DEBUG)
     bridge = _bridge(channel, engine, instance.plugin.lua_style, recorder is not None, is_shown)
     is_timed = is_shown or recorder is not None
-    started = time.perf_counter() if is_timed else 0.0
+    started = perf_counter() if is_timed else 0.0
     # A context of its own: what a handler puts into a context variable is not there in the next event.
     error = Context().run(call_handler, instance, channel.phase, bridge)
     if is_timed:
-        seconds = time.perf_counter() - started
+        seconds = perf_counter() - started
         if recorder is not None:
             outcome = OK if error is None and not bridge.ended else _outcome(bridge, error)
             recorder.add((channel.phase, outcome, seconds, bridge.waited, bridge.calls or ()))
