@@ -15,7 +15,7 @@ import contextlib
 import select
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Protocol, TypeAlias
 
@@ -32,7 +32,7 @@ _CHUNK = 64 * 1024
 _LARGEST_CHUNK = 1024 * 1024
 _ORDER = sys.byteorder
 _EMPTY_FRAME = bytes(PREFIX_SIZE)
-_CHUNKS, _DONTWAIT = (_CHUNK,), (socket.MSG_DONTWAIT,)
+_CHUNKS, _DONTWAIT, _WAIT = (_CHUNK,), (socket.MSG_DONTWAIT,), (0,)
 _frames_of, _sent_of = itemgetter(0), itemgetter(1)
 
 Sent: TypeAlias = Any
@@ -278,7 +278,7 @@ class Connection:
         :raises ConnectionClosed: Kong closed the connection.
         """
         if self._send_with((frames, None)):
-            self._batch = _after(self._batch)
+            self._batch = _Batch(_unanswered(self._batch), self._batch.chunks)
         else:
             self.finish()
 
@@ -346,7 +346,7 @@ class Connection:
             self._queued = []
         self._send_rest(batch, batch.calls)
         if batch.calls[-1][1] is None:
-            self._batch = _after(batch)
+            self._batch = _Batch(_unanswered(batch), batch.chunks)
             return b""
         reply, rest = self._replies(batch)
         self._batch = _Batch((), rest)
@@ -383,35 +383,29 @@ class Connection:
 
     def _receive(self, batch: _Batch, size: int) -> None:
         """Wait for more bytes, and keep them in the batch."""
-        chunks = batch.chunks = list(batch.chunks)
-        try:
-            if self.seconds is not None:
-                self.waits.wait(self, select.POLLIN, self.seconds)
-                chunks.extend(map(self._recv, (size,), _DONTWAIT))
-            elif self.waits.blocks:
-                chunks.extend(map(self._recv, (size,)))
-            else:
-                self.waits.wait_to_read(self)
-                chunks.extend(map(self._recv, (size,), _DONTWAIT))
-        except TimeoutError:
-            raise
-        except BlockingIOError:
-            return
-        except OSError:
-            raise self._closed(batch) from None
-        if not chunks[-1]:
-            raise self._closed(batch)
+        flags: Iterable[int] = _DONTWAIT
+        if self.seconds is not None:
+            self.waits.wait(self, select.POLLIN, self.seconds)
+        elif self.waits.blocks:
+            flags = _WAIT
+        else:
+            self.waits.wait_to_read(self)
+        self._keep_received(batch, size, flags)
 
     def _wait_to_send(self, batch: _Batch) -> None:
         """Wait until there is room to send, and take replies meanwhile, for which Kong may need room."""
         self.waits.wait(self, select.POLLIN | select.POLLOUT, self.seconds)
+        self._keep_received(batch, _CHUNK, _DONTWAIT)
+
+    def _keep_received(self, batch: _Batch, size: int, flags: Iterable[int]) -> None:
+        """Receive what has come, and keep it in the batch."""
         chunks = batch.chunks = list(batch.chunks)
         try:
-            chunks.extend(map(self._recv, _CHUNKS, _DONTWAIT))
-        except TimeoutError:
-            raise
+            chunks.extend(map(self._recv, (size,), flags))
         except BlockingIOError:
             return
+        except TimeoutError:  # of the plugin
+            raise
         except OSError:
             raise self._closed(batch) from None
         if not chunks[-1]:
@@ -434,12 +428,9 @@ def _is_one_frame(data: bytes) -> bool:
     return int.from_bytes(data[:PREFIX_SIZE], _ORDER) == len(data) - PREFIX_SIZE
 
 
-def _after(batch: _Batch) -> _Batch:
-    """Give what follows a batch whose last call has no reply. Those before it are read before the next frame."""
-    calls = batch.calls or ()
-    owed = [*batch.owed, *map(_sent_of, calls[:-1])] if len(calls) > 1 or batch.owed else ()
-    return _Batch(owed, batch.chunks)
-
-
 def _unanswered(batch: _Batch) -> list[Sent]:
-    return [*batch.owed, *(sent for sent in map(_sent_of, batch.calls or ()) if sent is not None)]
+    """List the calls whose replies were not read when the exchange began, those of earlier ones first."""
+    calls = batch.calls or []
+    if calls and calls[-1][1] is None:
+        calls = calls[:-1]
+    return [*batch.owed, *map(_sent_of, calls)]

@@ -122,10 +122,7 @@ def call_handler(instance: Instance, phase: str, bridge: Bridge) -> BaseExceptio
     except BaseException as error:  # noqa: BLE001  # SystemExit too: a plugin must not end the server
         return _end_in(error) or error
     finally:
-        try:
-            bridge.close()
-        except BaseException:  # noqa: BLE001  # see there
-            _close(bridge)
+        _close(bridge)
     return None
 
 

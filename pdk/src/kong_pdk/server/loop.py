@@ -83,9 +83,7 @@ class Loop(ABC):
 
         What was received already, but not read, is read at once.
         """
-        self.idle[connection.fd] = connection
-        if connection.watched_by is not self:
-            self._begin_to_watch(connection)
+        self.keep(connection)
         if connection.has_unread:
             self.call(lambda: self.ready(connection.fd))
 
@@ -343,7 +341,7 @@ class EpollLoop(WatchingLoop):
 
     @property
     def _is_over(self) -> bool:
-        return self._stopped or (self._successor is not None and self._is_done())
+        return self._stopped or self._is_done()
 
     def _look(self) -> None:
         poll, ready = self._epoll.poll, self.ready
@@ -368,7 +366,7 @@ class EpollLoop(WatchingLoop):
 
         :param is_done: tells whether they have.
         """
-        self._is_done, self._successor = is_done, successor
+        self._successor, self._is_done = successor, is_done  # in this order: the loop may end at once
         own = self._wake_reader.fileno()
         for fd, callback in [each for each in self._callbacks.items() if each[0] != own]:
             self.unwatch(fd)
