@@ -79,8 +79,7 @@ def test_the_choice_of_engine_and_workers(start_kind, kind, case):
     kong = MsgpackKong(served.socket)
     assert kong.event(kong.start("probe"), "access")
     kong.close()
-    alone = kind == FILE and (engine, workers) == ("threads", 1)  # the file's own process serves
-    assert (kong.made[0][1][1], children(served)) == (engine, 0 if alone else workers)
+    assert (kong.made[0][1][1], children(served)) == (engine, workers)
 
 
 @pytest.mark.parametrize("kind", [FOLDER, FILE])

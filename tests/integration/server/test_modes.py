@@ -183,8 +183,7 @@ def test_a_worker_that_is_killed_comes_back_and_the_others_answer(serve):
     instance = kong.start("probe", {})
     dying = served.connect_to(killed)
     os.kill(killed, signal.SIGKILL)
-    with pytest.raises((Closed, OSError)):
-        dying.ask("plugin.GetStatus")
+    assert dying.ask("plugin.GetStatus")["Pid"] != killed  # by another worker, on the same connection
     assert kong.event(instance, "access", {"kong.request.get_header": "h"})
     assert len(served.pids() - {killed}) == 2
     said = served.said()
@@ -473,18 +472,6 @@ def test_a_plugin_that_ends_its_process_at_import_ends_the_server(serve, tmp_pat
     assert "ended (exit code 3) before it was ready" in served.said()
     assert not list(tmp_path.glob("s*"))
     assert not list(tmp_path.glob(".??????"))
-
-
-@mode_of_pair
-def test_a_server_ends_when_none_of_its_workers_can_start_any_more(serve, tmp_path):
-    served = serve(ENDS_AT_IMPORT.format(flag=str(tmp_path / "flag")))
-    pids = served.pids()
-    (tmp_path / "flag").touch()
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    assert served.process.wait(DEADLINE) == 1
-    assert "no other worker runs: the server ends" in served.said()
-    assert not served.socket.exists()
 
 
 @several_workers

@@ -158,21 +158,27 @@ def test_what_is_peeked_is_still_there(pair):
     assert [pair.connection.next_frame() for _ in range(3)] == [b"one", b"two", None]
 
 
-def test_all_that_was_received_is_taken_once(pair):
-    assert pair.connection.take_received() == b""
+@pytest.mark.parametrize("enough", [1, 7])
+def test_what_is_peeked_stays_until_it_is_taken(pair, enough):
+    connection = pair.connection
+    connection.take(len(connection.peek(enough)))
     pair.kong.sendall(b"first")
-    assert pair.connection.peek() == b"first"
+    assert connection.peek(enough) == b"first"
+    assert connection.has_unread is (enough == 7)  # the loop must not find them again and again
+    connection.take(5)
     pair.kong.sendall(b"second")
-    assert [pair.connection.take_received() for _ in range(3)] == [b"first", b"second", b""]
+    assert [connection.peek() for _ in range(2)] == [b"second"] * 2
+    connection.take(6)
+    assert connection.peek() == b""
 
 
-@pytest.mark.parametrize("reads", ["next_frame", "peek", "take_received", "receive_now"])
-def test_the_end_of_an_idle_connection(pair, reads):
+@pytest.mark.parametrize("read", [Connection.next_frame, Connection.receive_now, lambda connection: connection.peek(4)])
+def test_the_end_of_an_idle_connection(pair, read):
     pair.kong.sendall(b"\x05\x00")
-    assert getattr(pair.connection, reads)() in (None, b"\x05\x00")
+    assert read(pair.connection) in (None, b"\x05\x00")
     pair.kong.close()
     with pytest.raises(ConnectionClosed) as raised:
-        getattr(pair.connection, reads)()
+        read(pair.connection)
     assert raised.value.first_unanswered is None
 
 
@@ -196,7 +202,7 @@ def test_a_reply_in_pieces(pair, size, queued):
     assert pair.arrived() == []
     assert connection.ask(frame(b"get"), "get") == b"the value" * 30
     assert pair.arrived() == [*(b"set%d" % number for number in range(queued)), b"get"]
-    assert not connection.has_unread and not connection.is_owed and not connection.is_interrupted
+    assert not connection.has_unread and not connection.owed and not connection.is_interrupted
     connection.waits = Scripted(*pair.sends(frame(b"another")))
     assert connection.ask(frame(b"again"), "again") == b"another"
 
@@ -264,14 +270,14 @@ def test_replies_that_are_owed_are_skipped(pair, size):
         connection.queue(frame(b"set%d" % number), number)
     connection.tell(frame(b"end"))
     assert pair.arrived() == [b"set0", b"set1", b"set2", b"end"]
-    assert connection.is_owed
+    assert connection.owed
     found: list[bytes] = []
     for piece in cut(EMPTY * 3 + frame(b"event") + frame(b"and more"), size):
         pair.kong.sendall(piece)
         while (content := connection.next_frame()) is not None:
             found.append(content)
     assert found == [b"event", b"and more"]
-    assert not connection.is_owed
+    assert not connection.owed
 
 
 def test_replies_that_are_owed_come_before_the_reply_to_a_call(pair):
@@ -287,7 +293,7 @@ def test_replies_that_are_owed_come_before_the_reply_to_a_call(pair):
 
 def test_flush_without_calls_sends_nothing(pair):
     pair.connection.flush()
-    assert pair.arrived() == [] and not pair.connection.is_owed
+    assert pair.arrived() == [] and not pair.connection.owed
     pair.connection.queue(frame(b"log"), "log")
     pair.connection.flush()
     pair.connection.flush()
@@ -296,7 +302,7 @@ def test_flush_without_calls_sends_nothing(pair):
 
 def test_frames_without_a_reply_are_owed_none(pair):
     pair.connection.tell(frame(b"answer"))
-    assert not pair.connection.is_owed
+    assert not pair.connection.owed
     pair.kong.sendall(frame(b"next"))
     assert pair.connection.next_frame() == b"next"
 
@@ -313,7 +319,7 @@ def test_so_many_calls_are_unanswered(pair, flushed):
     connection.waits = Scripted(*pair.sends(EMPTY * (MOST_UNANSWERED - 1), EMPTY))
     connection.queue(frame(b"last"), "last")
     assert pair.arrived()[-1] == b"last"
-    assert not connection.is_owed and not connection.waits.steps
+    assert not connection.owed and not connection.waits.steps
     connection.queue(frame(b"one more"), "one more")
     assert pair.arrived() == []
 
@@ -546,7 +552,7 @@ def test_an_interrupted_exchange_is_completed(pair, at, queued, flushed):
             connection.ask(frame(b"get"), "get")
         assert connection.is_interrupted
         assert connection.finish() == b"value"
-    assert not connection.is_interrupted and not connection.has_unread and not connection.is_owed
+    assert not connection.is_interrupted and not connection.has_unread and not connection.owed
     assert connection.finish() == b""
     assert pair.arrived() == [*(b"set%d" % number for number in range(queued)), b"get"]
     connection.waits = Scripted(*pair.sends(frame(b"own value")))
@@ -575,7 +581,7 @@ def test_an_exchange_is_interrupted_in_the_middle_of_sending(pair, does):
     assert arrived == [b"set", large]
     if does == "tell":
         assert connection.next_frame() == b"value"
-    assert not connection.is_owed and not connection.is_interrupted
+    assert not connection.owed and not connection.is_interrupted
 
 
 def test_a_call_that_makes_too_many_is_interrupted(pair):
@@ -699,10 +705,11 @@ def test_what_is_received_before_the_answer_is_kept(pair):
     """MsgPack:1 reads all that came; the next request may come before the answer to this one is sent."""
     connection = pair.connection
     pair.kong.sendall(b"request")
-    assert connection.take_received() == b"request"
+    assert connection.peek() == b"request"
+    connection.take(7)
     connection.request = 1
     pair.kong.sendall(b"another")
-    assert connection.peek() == b"another"
+    assert connection.peek(8) == b"another"
     connection.tell(b"answer")
     assert connection.has_unread
-    assert connection.take_received() == b"another"
+    assert connection.peek() == b"another"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from fake_kong import MsgpackKong, ProtobufKong, RpcError
-from kong_pdk.server import engines
+from kong_pdk.server import engines, event_ids
 from kong_pdk.server.call_plan import Plans, plan_over_msgpack
 from kong_pdk.server.protocols import msgpack_event as event_module
 from kong_pdk.wire import calls, protobuf_codec
@@ -156,12 +156,13 @@ def test_the_id_of_an_event_tells_the_phase_where_its_worker_was_killed(serve, p
     lost = event_module.Events(slot).begin(phase, plans(phase))
     kong = MsgpackKong(serve(Plugin))
     assert kong.ask("plugin.Step", {"EventId": lost.id, "Data": "value"}) == {"Data": answer, "EventId": lost.id}
-    assert 0 <= lost.id < 2**31 and event_module.phase_of(lost.id) == phase
+    assert 0 <= lost.id < 2**31 and event_ids.phase_of(lost.id) == phase
     kong.close()
 
 
 def test_an_id_is_not_given_twice(monkeypatch):
-    monkeypatch.setattr(event_module, "_NUMBERS", 3)
+    monkeypatch.setattr(event_module, "NUMBERS", 3)
+    monkeypatch.setattr(event_ids, "NUMBERS", 3)
     events = event_module.Events()
     held = [events.begin("access", plans("access")) for _ in range(3)]
     assert len({event.id for event in held}) == 3

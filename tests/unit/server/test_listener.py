@@ -12,7 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from kong_pdk.server.event_record import RecordTable
 from kong_pdk.server.listener import Listener, ListenError, Listeners
+from kong_pdk.server.workers.connection_channel import make_channel
 from kong_pdk.server.workers.step_forwarding import ConnectionCounts
 from kong_pdk.server.workers.worker import WorkerSockets
 
@@ -46,13 +48,14 @@ def test_an_old_server_does_not_remove_the_path_of_the_new_one(tmp_path):
 def test_a_new_worker_does_not_let_the_others_wait_for_connections_that_do_not_come(tmp_path):
     with Listeners([tmp_path / "a.sock"]) as listeners:
         line, inbox = socket.socketpair()
+        channel, of_master = make_channel()
         [shared] = listeners.sockets
         of_another_worker = os.dup(shared.fileno())
-        sockets = WorkerSockets(0, line, listeners.sockets, inbox, [], ConnectionCounts(1))
+        sockets = WorkerSockets(0, line, listeners.sockets, inbox, [], ConnectionCounts(1), channel, RecordTable())
         sockets.reopen()
         assert not os.get_blocking(of_another_worker)
         os.close(of_another_worker)
-        for each in sockets.all():
+        for each in [*sockets.all(), of_master]:
             each.close()
 
 

@@ -8,9 +8,21 @@ import socket
 import time
 
 import pytest
+from kong_pdk.server.event_record import RecordTable
 from kong_pdk.server.workers import master
-from kong_pdk.server.workers.master import MOST_PAUSE, WorkerProcess, how_it_ended, pause_after
+from kong_pdk.server.workers.master import (
+    MOST_PAUSE,
+    MOST_PAUSE_AFTER_SERVING,
+    WorkerProcess,
+    how_it_ended,
+    pause_after,
+)
 from kong_pdk.wire.msgpack_codec import Messages, Notification, encode_notification
+
+
+def seen(pid: int, control: socket.socket) -> WorkerProcess:
+    """A worker as its master sees it."""
+    return WorkerProcess(0, pid, control, control, RecordTable())
 
 
 @pytest.mark.parametrize(
@@ -21,14 +33,16 @@ def test_how_it_ended(code, words):
 
 
 def test_pauses_grow_to_an_end():
-    assert [pause_after(failures) for failures in (0, 1, 2, 3)] == [0.0, 1.0, 2.0, 4.0]
-    assert pause_after(4) == pause_after(10**6) == MOST_PAUSE
+    assert [pause_after(failures, False) for failures in (0, 1, 2, 3)] == [0.0, 1.0, 2.0, 4.0]
+    assert pause_after(4, False) == pause_after(10**6, False) == MOST_PAUSE
+    assert pause_after(0, True) == 0.0
+    assert pause_after(1, True) == pause_after(10**6, True) == MOST_PAUSE_AFTER_SERVING
 
 
 def test_a_worker_that_does_not_read_blocks_no_other_worker():
     mine, its = socket.socketpair()
     with mine, its:
-        worker = WorkerProcess(0, os.getpid(), mine, 0.0)
+        worker = seen(os.getpid(), mine)
         notice = encode_notification("drop", 1)
         sent = 0
         while worker.send(notice):
@@ -44,7 +58,7 @@ def test_a_worker_that_does_not_read_blocks_no_other_worker():
 def test_a_worker_that_hung_up_is_known_by_its_line():
     mine, its = socket.socketpair()
     with mine:
-        worker = WorkerProcess(0, os.getpid(), mine, 0.0)
+        worker = seen(os.getpid(), mine)
         assert list(worker.received()) == []
         assert not worker.has_hung_up
         its.sendall(encode_notification("ready", []))
@@ -58,7 +72,7 @@ def test_reaping():
     mine, its = socket.socketpair()
     with mine, its:
         pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
-        worker = WorkerProcess(0, pid, mine, 0.0)
+        worker = seen(pid, mine)
         assert worker.reap() is None
         worker.signal(signal.SIGKILL)
         while (code := worker.reap()) is None:
@@ -72,7 +86,7 @@ def test_a_worker_that_takes_nothing_counts_as_hanging(monkeypatch, limit, value
     mine, its = socket.socketpair()
     with mine, its:
         pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
-        worker = WorkerProcess(0, pid, mine, 0.0)
+        worker = seen(pid, mine)
         worker.send(b"x")
         assert worker.hangs_at is None
         while worker.send(b"x" * 65536):
@@ -92,7 +106,7 @@ def test_a_worker_that_takes_nothing_counts_as_hanging(monkeypatch, limit, value
 def test_a_worker_that_takes_something_now_and_then_does_not(monkeypatch):
     mine, its = socket.socketpair()
     with mine, its:
-        worker = WorkerProcess(0, os.getpid(), mine, 0.0)
+        worker = seen(os.getpid(), mine)
         while worker.send(b"x" * 65536):
             pass
         before = worker.hangs_at

@@ -31,7 +31,7 @@ from kong_pdk.plugin import (
 )
 from kong_pdk.protocol import PROTOCOLS
 from kong_pdk.server.listener import QUEUE_SIZE
-from kong_pdk.server.serving import serve_alone, serve_by_workers
+from kong_pdk.server.serving import serve_by_workers
 from kong_pdk.server.workers.single_file import become_master
 from kong_pdk.server.workers.worker import Load, Loaded, hand_over
 from kong_pdk.settings import LOG_FORMAT, log_level
@@ -306,10 +306,7 @@ def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str]
         return 0
     paths = [Path(options.kong_prefix) / socket for socket in _sockets(name, options.socket_name)]
     chosen = _choose(options, lambda: [plugin])
-    if chosen.workers > 1 or chosen.engine == mode.GEVENT:
-        become_master(plugin, chosen, paths, options)
-    served = replace(plugin, lua_style=False) if options.no_lua_style else plugin
-    return serve_alone(served, paths, chosen.engine, options.listen_queue_size)
+    become_master(plugin, chosen, paths, options)
 
 
 def _sockets(name: str, chosen: str | None) -> list[str]:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Protocol, TypeAlias
 
+from kong_pdk.server.event_record import CUT, SIZE, STATE, Record
 from kong_pdk.wire.protobuf_codec import PREFIX_SIZE, frame_size
 from kong_pdk.wire.wire_errors import WireError
 
@@ -111,7 +112,7 @@ class Connection:
     """A connection, with the frames of ProtoBuf:1 on it."""
 
     __slots__ = (
-        "_batch", "_queued", "_recv", "_send", "_unsent", "fd", "on_readable", "seconds", "socket", "waits",
+        "_batch", "_queued", "_recv", "_send", "_unsent", "fd", "on_readable", "record", "seconds", "socket", "waits",
         "watched_by",
     )  # fmt: skip
 
@@ -133,20 +134,25 @@ class Connection:
         self.waits: Waits = BLOCKING
         self.seconds: float | None = None
         """How long to wait for each piece; None without a limit."""
+        self.record: Record = bytearray(SIZE)
+        """What it is at, in memory that the master sees where there is one."""
 
     def close(self) -> None:
+        """Close it, for Kong as well: the master has a duplicate."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(OSError):
             self.socket.close()
 
     # What the loop reads, without waiting.
 
-    def receive_now(self) -> bytes:
+    def receive_now(self, flags: int = socket.MSG_DONTWAIT) -> bytes:
         """Give what has come; nothing where nothing has.
 
         :raises ConnectionClosed: Kong closed the connection.
         """
         try:
-            data: bytes = self._recv(_CHUNK, socket.MSG_DONTWAIT)
+            data: bytes = self._recv(_CHUNK, flags)
         except BlockingIOError:
             return b""
         except OSError:
@@ -166,26 +172,38 @@ class Connection:
         return self.watched_by is not None and self.fd in self.watched_by.idle
 
     @property
-    def is_owed(self) -> bool:
-        """Whether replies to calls without a result will come."""
-        return bool(self._batch.owed)
+    def owed(self) -> int:
+        """How many replies to calls without a result will come."""
+        return len(self._batch.owed)
 
-    def peek(self) -> bytes:
-        """Receive what has come, and give all that nobody has read yet, without reading it.
+    def expect(self, replies: int) -> None:
+        """Expect replies to calls of another worker, which had the connection before."""
+        self._batch = _Batch([""] * replies)
 
+    def peek(self, enough: int = 1) -> bytes:
+        """Give what has come and nobody has read yet, without reading it; nothing where nothing has.
+
+        :param enough: so many bytes stay with the system, where another process may read them; fewer are kept here,
+            or the loop would find them again and again.
         :raises ConnectionClosed: Kong closed the connection.
         """
-        if data := self.receive_now():
-            self._batch.chunks = [*self._batch.chunks, data]
-        return b"".join(self._batch.chunks)
+        kept = self._batch.chunks
+        data = self.receive_now(socket.MSG_DONTWAIT | socket.MSG_PEEK)
+        if kept or 0 < len(data) < enough:
+            if data := self.receive_now():
+                kept = self._batch.chunks = [*kept, data]
+            return b"".join(kept)
+        return data
 
-    def take_received(self) -> bytes:
-        """Give all that has come; nothing where nothing has.
+    def take(self, size: int) -> None:
+        """Read what :meth:`peek` has given.
 
-        :raises ConnectionClosed: Kong closed the connection.
+        :param size: its length.
         """
-        unread, self._batch.chunks = self._batch.chunks, ()
-        return b"".join(unread) if unread else self.receive_now()
+        if self._batch.chunks:
+            self._batch.chunks = ()
+        elif size:
+            self._recv(size, socket.MSG_DONTWAIT)
 
     @property
     def request(self) -> int | None:
@@ -354,15 +372,19 @@ class Connection:
 
     def _send_rest(self, batch: _Batch, calls: list[tuple[bytes, Sent | None]]) -> None:
         data, sizes = b"".join(map(_frames_of, calls)), batch.sizes
+        state = self.record[STATE]
         while (done := sum(sizes)) < len(data):
+            if done:  # nobody else can complete it
+                self.record[STATE] = CUT
             try:
                 sizes.extend(map(self._send, (data[done:],), _DONTWAIT))
-            except BlockingIOError:  # noqa: PERF203
+            except BlockingIOError:
                 self._wait_to_send(batch)
             except TimeoutError:
                 raise
             except OSError:
                 raise self._closed(batch) from None
+        self.record[STATE] = state
 
     def _replies(self, batch: _Batch) -> tuple[bytes, list[bytes]]:
         """Receive the replies to all calls; give the last one, and what was received behind it."""

@@ -21,6 +21,7 @@ from kong_pdk.metrics.recorder import recorder_of
 from kong_pdk.protocol import PHASES
 from kong_pdk.server.bridge import AsyncBridge, Bridge, Channel, EventEnded, Unanswered
 from kong_pdk.server.engines import Engine
+from kong_pdk.server.failure_answers import failure_function
 from kong_pdk.server.instances import Instance
 
 _log = logging.getLogger(__name__)
@@ -201,11 +202,6 @@ def _outcome(bridge: Bridge, error: BaseException | None) -> int:
     if error is not None and not isinstance(error, EventEnded):
         return ERROR
     return EXIT if bridge.exited else ABORTED
-
-
-def failure_function(phase: str) -> str:
-    """Give the name of the PDK function that ends a request with status 500 in a phase."""
-    return "kong.response.exit" if phase in ("certificate", "preread") else "kong.response.error"
 
 
 def _answer_failure(channel: Channel) -> None:

@@ -21,17 +21,20 @@ from kong_pdk.server.connection import Connection, ConnectionClosed
 from kong_pdk.server.engines import Engine
 from kong_pdk.server.engines.greenlets import Greenlets
 from kong_pdk.server.engines.threads import ThreadPool
+from kong_pdk.server.event_record import IDLE, READING, STATE
 from kong_pdk.server.instances import Instance, InstanceError, Instances
 from kong_pdk.server.instances.instance_store import InstanceStore
 from kong_pdk.server.loop import EpollLoop, Loop, get_ident
-from kong_pdk.server.protocols import SNIFFED, Serving, is_msgpack
+from kong_pdk.server.protocols import Serving
 from kong_pdk.server.protocols.msgpack import MsgpackServer
 from kong_pdk.server.protocols.protobuf import ProtobufServer
 from kong_pdk.server.watchdog import Watchdog
+from kong_pdk.server.workers.connection_channel import NEW, ConnectionChannel
 from kong_pdk.server.workers.fork_hooks import STOP_SIGNALS
 from kong_pdk.server.workers.step_forwarding import Peers
 from kong_pdk.settings import BLOCKING_MILLISECONDS
 from kong_pdk.wire.interface import STOCK, Interface
+from kong_pdk.wire.msgpack_codec import SNIFFED, is_msgpack
 
 if TYPE_CHECKING:
     from kong_pdk.server.engines.asyncio import AsyncioLoop, Tasks
@@ -77,14 +80,17 @@ class Server(Serving):
         peers: Peers | None = None,
         interface: Interface = STOCK,
         engines: EngineOptions = DEFAULT,
+        held: ConnectionChannel | None = None,
     ) -> None:
         """:param store: shared by the workers of a server; None for a server with a single process.
 
         :param peers: the other workers; None where there are none.
         :param interface: the methods that Kong has over ProtoBuf:1.
         :param engines: how events wait.
+        :param held: leads to the master, which holds all connections of Kong; None where there is no master.
         """
         plugins = list(plugins)
+        self._held = held
         self.instances = Instances(plugins, store, self._wake)
         self.is_idle = True
         """Whether all handlers had ended when :meth:`run` returned."""
@@ -183,8 +189,8 @@ class Server(Serving):
     def sockets(self) -> list[socket.socket]:
         """List the open sockets, which a forked child must not keep: Kong must see when this process closes them."""
         connections = [connection.socket for connection in list(self.loop.connections.values())]
-        held = [*self._listening, *connections, self._wake_reader, self._wake_writer, *self.loop.sockets()]
-        return held + (self._peers.sockets() if self._peers else [])
+        own = [*self._listening, *connections, self._wake_reader, self._wake_writer, *self.loop.sockets()]
+        return own + (self._peers.sockets() if self._peers else [])
 
     def run(self) -> bool:
         """Serve until :meth:`stop`, then wait up to ``DRAIN_SECONDS`` for the open events.
@@ -196,6 +202,8 @@ class Server(Serving):
         self._listen()
         if self._peers is not None:
             self.loop.watch(self._peers.inbox.fileno(), self._accept_from_peer)
+        if self._held is not None:
+            self.loop.watch(self._held.socket.fileno(), self._take_passed_on)
         if self._asyncio is not None:
             self._asyncio.start()
         self.loop.start()
@@ -244,6 +252,8 @@ class Server(Serving):
                 self.loop.watch(listening.fileno(), functools.partial(self._accept, listening))
 
     def _close_listening(self) -> None:
+        if self._held is not None:
+            self.loop.unwatch(self._held.socket.fileno())
         for listening in self._listening:
             self.loop.unwatch(listening.fileno())
             listening.close()
@@ -279,7 +289,7 @@ class Server(Serving):
             self._stop_listening(_PAUSE_SECONDS)
             return
         self._is_short = False
-        self._begin(accepted, True)
+        self._begin_of_kong(accepted)
 
     def _count_connections(self) -> None:
         if self._peers is not None:
@@ -289,25 +299,51 @@ class Server(Serving):
         assert self._peers is not None
         accepted = self._peers.receive()
         if accepted is not None:
-            self._begin(accepted, False)
+            accepted.setblocking(True)
+            self._begin(Connection(accepted))
 
-    def _begin(self, accepted: socket.socket, is_of_kong: bool) -> None:
+    def _take_passed_on(self) -> None:
+        """Take a connection that another worker had, or the master."""
+        assert self._held is not None
+        try:
+            passed = self._held.take()
+        except ConnectionError:  # the master has ended, and this process ends at once
+            self.loop.unwatch(self._held.socket.fileno())
+            return
+        if passed is not None:
+            self._begin_of_kong(passed.connection, passed.token, passed.owed)
+
+    def _begin_of_kong(self, accepted: socket.socket, token: int = NEW, owed: int = 0) -> None:
+        """Serve a connection of Kong, which the master has, too, from before anything of it is read."""
+        record = None
+        if self._held is not None:
+            try:
+                record = self._held.register(accepted, token)
+            except BlockingIOError:  # the master is busy
+                self.loop.call_later(_TURN_SECONDS, lambda: self._begin_of_kong(accepted, token, owed))
+                return
         accepted.setblocking(True)
         connection = Connection(accepted)
-        if is_of_kong:
-            self._connections_of_kong.add(connection)
-            self._count_connections()
+        if record is not None:
+            connection.record = record
+        connection.expect(owed)
+        self._connections_of_kong.add(connection)
+        self._count_connections()
+        self._begin(connection)
+
+    def _begin(self, connection: Connection) -> None:
         connection.on_readable = lambda: self._sniff(connection)
         self.loop.adopt(connection)
 
     def _sniff(self, connection: Connection) -> None:
         """Read the first bytes, which tell the protocol."""
         try:
-            received = connection.peek()
+            received = connection.peek(SNIFFED)
         except ConnectionClosed:
             self.forget(connection)
             return
         if len(received) < SNIFFED:
+            connection.record[STATE] = READING if received else IDLE
             self.loop.keep(connection)
             return
         protocol = self._msgpack if is_msgpack(received) else self._protobuf

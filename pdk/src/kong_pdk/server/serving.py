@@ -1,4 +1,4 @@
-"""Runs a plugin server until it stops, as one process or as a master with workers, and ends the process in time."""
+"""Runs a plugin server, a master with workers, until it stops, and ends each process in time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kong_pdk import logs
 from kong_pdk.mode import Mode
-from kong_pdk.plugin import Plugin
-from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
+from kong_pdk.server.listener import QUEUE_SIZE, ListenError
 from kong_pdk.server.workers.worker import Load
 
 if TYPE_CHECKING:
@@ -24,37 +22,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _END_SECONDS = 3.0  # for close() of instances and the functions that plugins registered by atexit, together
 _CLOSE_SECONDS = 1.5  # of these, at most, for close() of instances
-
-
-def serve_alone(plugin: Plugin, paths: list[Path], engine: str, queue_size: int = QUEUE_SIZE) -> int:
-    """Serve a plugin that this process has loaded, without workers.
-
-    :param paths: the sockets to listen on.
-    :param engine: ``loop`` or ``threads``.
-    :param queue_size: how many connections may wait to be accepted.
-    :return: the exit status.
-    """
-    from kong_pdk.interface_file import interface
-    from kong_pdk.server.server import EngineOptions, Server
-    from kong_pdk.server.workers.fork_hooks import detach_children
-    from kong_pdk.server.workers.parent_process import watch_parent
-
-    logs.restore()
-    _raise_limit_of_files()
-    try:
-        with Listeners(paths, queue_size) as listeners:
-            server = Server([plugin], listeners.sockets, interface=interface(), engines=EngineOptions(engine))
-            detach_children(server.sockets, server.stop_at_signals())
-            watch_parent(server.stop)
-            listeners.publish()
-            server.run()
-            _log.log(logs.NOTICE, "stopped")
-    except ListenError as error:
-        _log.error("%s", error)
-        return 1
-    finally:
-        _flush()
-    return _end(server)
 
 
 def serve_by_workers(  # noqa: PLR0913
@@ -84,7 +51,7 @@ def serve_by_workers(  # noqa: PLR0913
     kong_interface = interface()
     _raise_limit_of_files()
     try:
-        result = Master(paths, chosen, queue_size).run()
+        result = Master(paths, chosen, queue_size, kong_interface).run()
     except ListenError as error:
         _log.error("%s", error)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -58,8 +59,34 @@ Message: TypeAlias = Request | Response | Notification
 _RESPONSE = b"\x94\x01"  # an array of four, 1
 _NO_ERROR_AND_DATA = b"\xc0\x82\xa4Data"  # nil, a map of two, "Data"
 _EVENT_ID = b"\xa7EventId"
+_LONGEST_HEAD = 32
+SNIFFED = 4
+"""How many bytes of a connection tell the protocols apart."""
+
 HANDLER_END = b"\xa3ret"
 """The data of the output of a handler that has returned."""
+
+
+def is_msgpack(start: bytes) -> bool:
+    """Tell a MessagePack-RPC request from the length of a frame of ProtoBuf:1.
+
+    A request is an array of four elements (0x94) that begins with 0. An id follows: one byte up to 0x7f and then the
+    first byte of a string (from 0xa0 on), or several bytes, the first of them from 0xcc on. Read as the length of a
+    frame, these bytes mean 13 MB or more.
+    """
+    return start[:2] == b"\x94\x00" and (start[2] >= 0xCC or start[3] >= 0xA0)
+
+
+def id_of_request(start: bytes) -> int:
+    """Give the id of a request of which only the start has come; 0 where it has not come or is none."""
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(start[:_LONGEST_HEAD])
+    with contextlib.suppress(msgpack.UnpackException, ValueError, TypeError):
+        unpacker.read_array_header()
+        unpacker.skip()
+        id = unpacker.unpack()
+        return id if isinstance(id, int) and not isinstance(id, bool) else 0
+    return 0
 
 
 def step_method(method: str) -> str:

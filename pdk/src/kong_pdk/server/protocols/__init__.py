@@ -9,9 +9,6 @@ from kong_pdk.server.engines import Engine
 from kong_pdk.server.instances import Instance, Instances
 from kong_pdk.server.loop import Loop
 
-SNIFFED = 4
-"""How many bytes tell the protocols apart."""
-
 
 class Serving(ABC):
     """What the protocols need of their server."""
@@ -47,13 +44,3 @@ class Serving(ABC):
     @abstractmethod
     def forget(self, connection: Connection) -> None:
         """Close a connection."""
-
-
-def is_msgpack(start: bytes) -> bool:
-    """Tell a MessagePack-RPC request from the length of a frame of ProtoBuf:1.
-
-    A request is an array of four elements (0x94) that begins with 0. An id follows: one byte up to 0x7f and then the
-    first byte of a string (from 0xa0 on), or several bytes, the first of them from 0xcc on. Read as the length of a
-    frame, these bytes mean 13 MB or more.
-    """
-    return start[:2] == b"\x94\x00" and (start[2] >= 0xCC or start[3] >= 0xA0)

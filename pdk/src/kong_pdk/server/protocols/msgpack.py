@@ -14,14 +14,25 @@ from kong_pdk.server import engines
 from kong_pdk.server.bridge import EventEnded
 from kong_pdk.server.call_plan import CallPlan, PlansByPhase, call_set_body, plan_over_msgpack
 from kong_pdk.server.connection import Connection, ConnectionClosed
-from kong_pdk.server.handler import failure_function, run_handler
+from kong_pdk.server.event_ids import phase_of
+from kong_pdk.server.event_record import (
+    IDLE,
+    MSGPACK_ANSWER,
+    MSGPACK_CALL,
+    MSGPACK_EVENT,
+    MSGPACK_UNREAD,
+    PHASE_NUMBERS,
+    STATE,
+    note_msgpack_request,
+)
+from kong_pdk.server.failure_answers import failure_function
+from kong_pdk.server.handler import run_handler
 from kong_pdk.server.instances import Instance, InstanceError, administration
 from kong_pdk.server.protocols import Serving
 from kong_pdk.server.protocols.msgpack_event import (
     Events,
     MsgpackEvent,
     call_get_raw_body,
-    phase_of,
 )
 from kong_pdk.server.workers.step_forwarding import PeerGone, Peers
 from kong_pdk.wire.calls import CloseInstance, GetInstanceStatus, GetPluginInfo, StartInstance
@@ -33,6 +44,7 @@ from kong_pdk.wire.msgpack_codec import (
     encode_pdk_call,
     encode_request,
     encode_response,
+    id_of_request,
 )
 from kong_pdk.wire.pdk_values.arguments import SET_BODY
 from kong_pdk.wire.text import encode
@@ -80,11 +92,19 @@ class _Session:
 
     def readable(self) -> None:
         """Read what has come; called on the loop, which gives the connection away by that."""
+        connection, requests = self._connection, self._requests
         try:
-            for message in self._messages.feed(self._connection.take_received()):
+            received = connection.peek()
+            for message in self._messages.feed(received):
                 if not isinstance(message, Request):
                     raise WireError(f"a {type(message).__name__} instead of a request")
-                self._requests.append(message)
+                requests.append(message)
+            # What is noted is read: nobody answers what was read and not noted.
+            if requests:
+                self._note(requests[0])
+            elif received and connection.record[STATE] != MSGPACK_UNREAD:
+                note_msgpack_request(connection.record, MSGPACK_UNREAD, 0, id_of_request(received))
+            connection.take(len(received))
         except ConnectionClosed:
             self._serving.forget(self._connection)
         except WireError as error:
@@ -92,6 +112,9 @@ class _Session:
             self._serving.forget(self._connection)
         else:
             self._next()
+
+    def _note(self, request: Request) -> None:
+        note_msgpack_request(self._connection.record, *_kind_of(request), request.id)
 
     def _next(self) -> None:
         """Serve the next request, or give the connection back; on the loop."""
@@ -115,11 +138,15 @@ class _Session:
 
         :raises ConnectionClosed: Kong closed the connection.
         """
+        record = self._connection.record
+        record[STATE] = MSGPACK_ANSWER
         self._connection.tell(response)
+        record[STATE] = IDLE
         self._release()
 
     def _release(self) -> None:
         if self._requests:
+            self._note(self._requests[0])
             self._serving.loop_here.call(self._next)
         else:
             self._serving.loop_here.release(self._connection)
@@ -148,6 +175,7 @@ class _Session:
                     self.answer(event.request_id, event, _failure(event.id))
                     return
                 self._connection.finish()
+                self._connection.record[STATE] = IDLE
                 self._release()
             elif event.interrupted and self._id == event.request_id and not self._connection.is_idle:
                 self._release()
@@ -307,6 +335,17 @@ class _Session:
         names = {"instance_id": "Id", "started_at": "StartTime"}
         described = {names.get(key, key.capitalize()): value for key, value in vars(answer).items()}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in described.items()}
+
+
+def _kind_of(request: Request) -> tuple[int, int]:
+    """Give the state of a connection on which Kong waits for the response to a request, and the phase's number."""
+    argument = request.args[0] if request.args and isinstance(request.args[0], dict) else {}
+    if request.method == "plugin.HandleEvent":
+        return MSGPACK_EVENT, PHASE_NUMBERS.get(argument.get("EventName"), 0)
+    if request.method.startswith(_STEPS):
+        id = argument.get("EventId")
+        return MSGPACK_EVENT, PHASE_NUMBERS[phase_of(id)] if isinstance(id, int) else 0
+    return MSGPACK_CALL, 0
 
 
 def _failure(event_id: int) -> bytes:

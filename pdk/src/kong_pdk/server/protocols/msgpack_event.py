@@ -9,12 +9,11 @@ import threading
 import time
 from typing import Any, Protocol
 
-from kong_pdk.protocol import PHASES
 from kong_pdk.server.bridge import CallSite, EventEnded, Unanswered
 from kong_pdk.server.call_plan import Args, CallPlan, Plans, Result
 from kong_pdk.server.connection import ConnectionClosed
 from kong_pdk.server.engines import Engine, Parking
-from kong_pdk.settings import MOST_WORKERS
+from kong_pdk.server.event_ids import NUMBERS, event_id
 from kong_pdk.wire.msgpack_codec import HANDLER_END
 
 STEP_SECONDS = 60.0
@@ -26,21 +25,12 @@ BODY_SECONDS = 600.0
 PATIENCE_SECONDS = 5.0
 """After this time a handler that waits for Kong is ended if another event needs its place."""
 
-_KINDS = 8  # a power of two above the number of phases
-_OTHER_PHASE = _KINDS - 1
-_NUMBERS = 2**31 // MOST_WORKERS // _KINDS
 _BODIES = frozenset({"kong.request.get_raw_body", "kong.request.get_body"})
 _FORM = "application/x-www-form-urlencoded"
 _IN_FILE = (
     "the request's body is larger than nginx's buffer and in a file, which Kong does not read over MsgPack:1; use "
     "ProtoBuf:1 (KONG_PYTHON_PROTOCOL=protobuf), or raise KONG_NGINX_HTTP_CLIENT_BODY_BUFFER_SIZE"
 )
-
-
-def phase_of(event_id: int) -> str:
-    """Give the phase of an event of any worker, by its id; ``access`` where the id has none."""
-    kind = event_id // MOST_WORKERS % _KINDS
-    return PHASES[kind] if kind < len(PHASES) else "access"
 
 
 class Asker(Protocol):
@@ -197,17 +187,15 @@ class Events:
         """:param slot: the number of the worker, which is part of the ids of its events."""
         self._slot = slot
         # A random start: after a crash, a step for an old event must not reach an event of the new process.
-        self._numbers = itertools.count(random.randrange(_NUMBERS))
+        self._numbers = itertools.count(random.randrange(NUMBERS))
         self._events: dict[int, MsgpackEvent] = {}
         self._lock = threading.Lock()
 
     def begin(self, phase: str, plans: Plans) -> MsgpackEvent:
-        """Make an event. Its id contains the number of the worker and the phase."""
-        kind = PHASES.index(phase) if phase in PHASES else _OTHER_PHASE
+        """Make an event."""
         with self._lock:
             while True:
-                number = next(self._numbers) % _NUMBERS
-                id = (number * _KINDS + kind) * MOST_WORKERS + self._slot
+                id = event_id(next(self._numbers), phase, self._slot)
                 if id not in self._events:
                     break
             event = self._events[id] = MsgpackEvent(id, phase, plans)

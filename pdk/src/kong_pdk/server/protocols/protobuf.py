@@ -23,6 +23,16 @@ from kong_pdk.server.call_plan import (
 )
 from kong_pdk.server.connection import Connection, ConnectionClosed
 from kong_pdk.server.engines import Engine
+from kong_pdk.server.event_record import (
+    IDLE,
+    OWED,
+    PHASE_NUMBERS,
+    PROTOBUF_ANSWER,
+    PROTOBUF_CALL,
+    READING,
+    STATE,
+    note_protobuf_event,
+)
 from kong_pdk.server.handler import fail, run_handler
 from kong_pdk.server.instances import Instance
 from kong_pdk.server.instances.administration import InstanceStartError, answer_call, find, start
@@ -163,6 +173,7 @@ class _Session:
     def readable(self) -> None:
         """Read what has come; called on the loop, which gives the connection away by that."""
         connection, serving = self._connection, self._serving
+        connection.record[STATE] = READING
         try:
             payload = connection.next_frame()
             if payload is None:
@@ -177,8 +188,11 @@ class _Session:
             serving.forget(connection)
         else:
             if event is None:
-                self._help(functools.partial(self._administer, *decode_call(payload)))
+                call = decode_call(payload)
+                connection.record[STATE] = PROTOBUF_CALL
+                self._help(functools.partial(self._administer, *call))
             elif (instance := serving.instances.ready(event[1].instance_id)) is None:
+                note_protobuf_event(connection.record, PHASE_NUMBERS.get(event[1].event_name, 0), event[0])
                 self._help(functools.partial(self._find, *event))
             else:
                 self._handle(*event, instance)
@@ -186,9 +200,15 @@ class _Session:
     def _keep(self) -> None:
         """Give the connection back to the loop: nothing but replies to earlier calls has come, or a part of a frame."""
         connection = self._connection
-        if not connection.is_owed:
+        if not connection.owed:
             self._serving.loop_here.owed.discard(connection.fd)
+        self._note_idle()
         self._serving.loop_here.keep(connection)
+
+    def _note_idle(self) -> None:
+        connection = self._connection
+        connection.record[OWED] = connection.owed
+        connection.record[STATE] = READING if connection.has_unread else IDLE
 
     def _report_refusal(self, error: ConnectionClosed) -> None:
         """Log that Kong refused a call without a result, after the event's end."""
@@ -212,6 +232,7 @@ class _Session:
     def _handle(self, sequence: bytes, event: HandleEvent, instance: Instance) -> None:
         """Let the phase's engine run the handler."""
         self._event, self._sequence, self._instance = event, sequence, instance
+        note_protobuf_event(self._connection.record, PHASE_NUMBERS.get(event.event_name, 0), sequence)
         engine = self._engine = self._serving.engine_of(instance, event.event_name)
         self._give(engine)
         engine.run(self._run_event, self._refuse_event)
@@ -250,8 +271,9 @@ class _Session:
         finally:
             if is_open is not None:
                 serving, connection = self._serving, self._connection
-                if is_open and connection.is_owed:  # a server that stops waits for the replies
+                if is_open and connection.owed:  # a server that stops waits for the replies
                     serving.loop_here.owed.add(connection.fd)
+                self._note_idle()
                 serving.ended(self)  # before the next event can begin
                 if is_open:
                     serving.loop_here.release(connection)  # the loop may have been replaced meanwhile
@@ -267,6 +289,7 @@ class _Session:
 
     def _end(self, channel: ProtobufEvent, waits: bool, sequence: bytes) -> bool:
         if waits:
+            self._connection.record[STATE] = PROTOBUF_ANSWER
             self._connection.tell(event_end(sequence))
         # Else Kong closes the connection once it has answered its client: the next read returns end of file.
         return not channel.is_last

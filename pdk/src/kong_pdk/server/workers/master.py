@@ -14,18 +14,23 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from kong_pdk.logs import NOTICE
 from kong_pdk.mode import GEVENT, LOOP, Mode
+from kong_pdk.server.event_record import RecordTable
+from kong_pdk.server.failure_answers import FailureAnswers
 from kong_pdk.server.instances.instance_store import Content, InstanceTable, WorkerState
 from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
 from kong_pdk.server.workers import control_channel
+from kong_pdk.server.workers.connection_channel import make_channel
 from kong_pdk.server.workers.fork_hooks import STOP_SIGNALS, blocked_signals
-from kong_pdk.server.workers.parent_process import PARENT_CHECK_SECONDS, ParentProcess
+from kong_pdk.server.workers.held_connections import Held, HeldConnections
+from kong_pdk.server.workers.parent_process import PARENT_CHECK_SECONDS, ParentProcess, end_with_parent
 from kong_pdk.server.workers.step_forwarding import ConnectionCounts, make_inbox
 from kong_pdk.server.workers.worker import WorkerSockets
+from kong_pdk.wire.interface import STOCK, Interface
 from kong_pdk.wire.msgpack_codec import Message, Messages, Notification, Request, encode_notification, encode_response
 from kong_pdk.wire.wire_errors import WireError
 
@@ -34,6 +39,12 @@ _CHUNK = 64 * 1024
 
 MOST_PAUSE = 5.0
 """Seconds at most between the starts of a worker that ends again and again."""
+
+MOST_PAUSE_AFTER_SERVING = 0.25
+"""The same for a worker that was ready each time."""
+
+STAND_IN_SECONDS = 3.0
+"""While no worker serves for this long, events wait; then the master answers them, until a worker serves."""
 
 STEADY_SECONDS = 10.0
 """A worker that lived this long did not end right after its start."""
@@ -54,23 +65,29 @@ STOP_SECONDS = 7.0
 class WorkerProcess:
     """A worker, seen from its master."""
 
-    def __init__(self, slot: int, pid: int, control: socket.socket, started_at: float) -> None:
+    def __init__(
+        self, slot: int, pid: int, control: socket.socket, channel: socket.socket, records: RecordTable
+    ) -> None:
         """:param slot: the number of the worker, from 0.
 
         :param control: the master's end of the control channel; it becomes non-blocking.
-        :param started_at: by ``time.monotonic``.
+        :param channel: the master's end of the channel of connections.
+        :param records: what the connections of the worker are at.
         """
         self.slot = slot
         self.pid = pid
         self.control = control
-        self.started_at = started_at
+        self.channel = channel
+        self.records = records
+        self.held: dict[int, Held] = {}
+        self.started_at = time.monotonic()
         self.ready = False
         self.failed = False
         self.has_hung_up = False
         self._messages = Messages()
         self._outgoing = bytearray()
         self._waits_since: float | None = None
-        self._is_killed = False
+        self.is_killed = False
         control.setblocking(False)
 
     def received(self) -> Iterator[Message]:
@@ -96,7 +113,7 @@ class WorkerProcess:
 
         :return: whether all data is sent.
         """
-        if self._is_killed:
+        if self.is_killed:
             return True
         self._outgoing += data
         try:
@@ -120,7 +137,7 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Kill the process, and keep no data for it."""
-        self._is_killed = True
+        self.is_killed = True
         self._outgoing.clear()
         self._waits_since = None
         self.signal(signal.SIGKILL)
@@ -185,19 +202,27 @@ def how_it_ended(code: int) -> str:
         return f"signal {-code}"
 
 
-def pause_after(failures: int) -> float:
-    """Give the seconds until a worker is started again: 0 the first time, then longer with each failure."""
-    return min(2.0 ** min(failures - 1, 10), MOST_PAUSE) if failures else 0.0
+def pause_after(failures: int, has_served: bool) -> float:
+    """Give the seconds until a worker is started again: 0 the first time, then longer with each failure.
+
+    :param has_served: whether the worker was ready. What ends such a worker may be a request, and a client that repeats
+        it must not keep the others waiting.
+    """
+    pause = 2.0 ** min(failures - 1, 10) if failures else 0.0
+    return min(pause, MOST_PAUSE_AFTER_SERVING if has_served else MOST_PAUSE)
 
 
 class Master:
     """The workers of one server."""
 
-    def __init__(self, paths: Iterable[Path], mode: Mode, queue_size: int = QUEUE_SIZE) -> None:
+    def __init__(
+        self, paths: Iterable[Path], mode: Mode, queue_size: int = QUEUE_SIZE, interface: Interface = STOCK
+    ) -> None:
         """Bind the sockets. Kong finds them once all workers are ready.
 
         :param paths: where Kong looks for the sockets.
         :param queue_size: how many connections may wait to be accepted.
+        :param interface: the methods that Kong has over ProtoBuf:1.
         :raises ListenError: a socket cannot be made.
         """
         self._mode = mode
@@ -216,7 +241,11 @@ class Master:
         self._inboxes = [make_inbox() for _ in range(mode.workers)]
         self._counts = ConnectionCounts(mode.workers)
         self._wake_reader, self._wake_writer = socket.socketpair()
+        self._unserved_since: float | None = None
+        """Since when no worker serves; None while one does, and before the first one has."""
+        self._stands_in = False
         self._listeners = Listeners(paths, queue_size)
+        self._connections = HeldConnections(FailureAnswers(interface))
 
     def run(self) -> WorkerSockets | int:
         """Keep the workers running until a signal stops the server, or the parent ends.
@@ -231,6 +260,7 @@ class Master:
         self._install_signal_handlers()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
+        self._selector.register(self._connections, selectors.EVENT_READ)
         while self._status is None or self._workers:
             sockets = self._start_due()
             if sockets is not None:
@@ -268,35 +298,41 @@ class Master:
 
         :return: its sockets, in the worker.
         """
-        try:
-            master_end, worker_end = socket.socketpair()
-        except OSError as error:
-            self._start_failed(slot, error)
-            return None
-        with blocked_signals():
+        master, pid = os.getpid(), 0
+        with contextlib.ExitStack() as ends:
             try:
-                pid = os.fork()
+                master_end, worker_end = map(ends.enter_context, socket.socketpair())
+                channel, channel_of_worker = map(ends.enter_context, make_channel())
+                records = RecordTable()
+                with blocked_signals():
+                    pid = os.fork()
+                    if pid == 0:
+                        ends.pop_all()
+                        end_with_parent(master)
+                        for each in (master_end, channel):
+                            each.close()
+                        return self._become_worker(slot, worker_end, channel_of_worker, records)
             except OSError as error:
-                master_end.close()
-                worker_end.close()
                 self._start_failed(slot, error)
                 return None
-            if pid == 0:
-                master_end.close()
-                return self._become_worker(slot, worker_end)
-        worker_end.close()
-        self._workers[slot] = worker = WorkerProcess(slot, pid, master_end, time.monotonic())
-        self._selector.register(master_end, selectors.EVENT_READ, worker)
+            ends.pop_all()
+        for each in (worker_end, channel_of_worker):
+            each.close()
+        self._workers[slot] = worker = WorkerProcess(slot, pid, master_end, channel, records)
+        for each in (master_end, channel):
+            self._selector.register(each, selectors.EVENT_READ, worker)
         return None
 
     def _start_failed(self, slot: int, error: OSError) -> None:
         _log.error("%s cannot be started: %s", self._name(slot), error.strerror)
-        if self._workers:
+        if self._published or self._workers:
             self._schedule_start(slot)
         else:
             self._stop(1)
 
-    def _become_worker(self, slot: int, control: socket.socket) -> WorkerSockets:
+    def _become_worker(
+        self, slot: int, control: socket.socket, channel: socket.socket, records: RecordTable
+    ) -> WorkerSockets:
         """Close, in a new worker, the sockets of the master and of other workers.
 
         A socket that stays open here would hide from its other end that the owner has closed it.
@@ -305,7 +341,9 @@ class Master:
         for number in (*STOP_SIGNALS, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         self._selector.close()
-        for each in (self._wake_reader, self._wake_writer, *(worker.control for worker in self._workers.values())):
+        self._connections.close_epoll()
+        of_others = [each for worker in self._workers.values() for each in (worker.control, worker.channel)]
+        for each in (self._wake_reader, self._wake_writer, *of_others, *self._connections.sockets()):
             each.close()
         for other, (reader, _) in enumerate(self._inboxes):
             if other != slot:
@@ -313,7 +351,9 @@ class Master:
         outboxes = [writer for _, writer in self._inboxes]
         inbox = self._inboxes[slot][0]
         blocking = sorted(self._blocking)
-        return WorkerSockets(slot, control, self._listeners.sockets, inbox, outboxes, self._counts, blocking)
+        return WorkerSockets(
+            slot, control, self._listeners.sockets, inbox, outboxes, self._counts, channel, records, blocking
+        )
 
     def _reap(self) -> None:
         for worker in list(self._workers.values()):
@@ -327,11 +367,15 @@ class Master:
             self._ping_rounds = [each for each in self._ping_rounds if each.asking is not worker]
             for each in self._ping_rounds:
                 each.ended(worker)
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(worker.control)
-            worker.control.close()
+            answered = self._connections.worker_ended(worker)
+            for channel in (worker.control, worker.channel):
+                with contextlib.suppress(KeyError):
+                    self._selector.unregister(channel)
+                channel.close()
             if self._status is None:
                 self._ended(worker, code)
+            if answered:
+                _log.error("%s", what_was_answered(answered))
 
     def _ended(self, worker: WorkerProcess, code: int) -> None:
         ending = f"{self._name(worker.slot)} ended ({how_it_ended(code)})"
@@ -339,22 +383,51 @@ class Master:
             if not worker.failed:
                 _log.error("%s before it was ready", ending)
             self._stop(1)
-        elif not worker.ready and not self._workers:
-            _log.error("%s right after its start, and no other worker runs: the server ends", ending)
-            self._stop(1)
-        else:
-            _log.error("%s; another one is started", ending)
-            if worker.ready and time.monotonic() - worker.started_at > STEADY_SECONDS:
-                self._failures[worker.slot] = 0
-            self._schedule_start(worker.slot)
+            return
+        _log.error("%s; another one is started", ending)
+        if worker.ready and time.monotonic() - worker.started_at > STEADY_SECONDS:
+            self._failures[worker.slot] = 0
+        self._schedule_start(worker.slot, worker.ready)
+        if self._unserved_since is None and not self._serving():
+            self._unserved_since = time.monotonic()
 
     def _name(self, slot: int) -> str:
         return f"worker {slot + 1} of {self._mode.workers}" if self._mode.workers > 1 else "the worker"
 
-    def _schedule_start(self, slot: int) -> None:
+    def _serving(self) -> list[WorkerProcess]:
+        """List the workers that serve."""
+        return [worker for worker in self._workers.values() if worker.ready and not worker.is_killed]
+
+    def _schedule_start(self, slot: int, has_served: bool = False) -> None:
         """Start a worker again, after a pause that grows with the number of its failures."""
-        self._due[slot] = time.monotonic() + pause_after(self._failures[slot])
+        self._due[slot] = time.monotonic() + pause_after(self._failures[slot], has_served)
         self._failures[slot] += 1
+
+    def _stand_in(self) -> None:
+        """Answer Kong in the place of the workers."""
+        _log.error(
+            "no worker has served for %g s: until one does, events are answered with status 500", STAND_IN_SECONDS
+        )
+        self._stands_in = True
+        self._connections.stand_in()
+        for listening in self._listeners.sockets:
+            self._selector.register(listening, selectors.EVENT_READ)
+
+    def _stand_back(self) -> None:
+        """Leave Kong to a worker that serves."""
+        self._unserved_since = None
+        if not self._stands_in:
+            return
+        _log.log(NOTICE, "a worker serves again")
+        self._stands_in = False
+        for listening in self._listeners.sockets:
+            self._selector.unregister(listening)
+        self._connections.stand_back()
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Accept a connection while no worker serves."""
+        with contextlib.suppress(OSError):  # Kong has closed it, or no descriptor is free
+            self._connections.adopt(listening.accept()[0])
 
     def _stop(self, status: int) -> None:
         if self._status is not None:
@@ -362,6 +435,8 @@ class Master:
         self._status = status
         self._kill_at = time.monotonic() + STOP_SECONDS
         self._due.clear()
+        if self._stands_in:
+            self._stand_back()
         self._listeners.close()
         for worker in self._workers.values():
             worker.signal(signal.SIGTERM)
@@ -369,6 +444,9 @@ class Master:
     def _wait(self) -> None:
         """Wait for a message or the end of a worker, a signal, or the next deadline."""
         dues = [self._kill_at, self._instances.next_due(), *(worker.hangs_at for worker in self._workers.values())]
+        dues.append(self._connections.next_due())
+        if self._unserved_since is not None and not self._stands_in:
+            dues.append(self._unserved_since + STAND_IN_SECONDS)
         moments = [*self._due.values(), *(each.due for each in self._ping_rounds)]
         moments += [due for due in dues if due is not None]
         pause = min(moments) - time.monotonic() if moments else None
@@ -378,10 +456,28 @@ class Master:
             if key.fileobj is self._wake_reader:
                 with contextlib.suppress(BlockingIOError):
                     self._wake_reader.recv(4096)
+            elif key.fileobj is self._connections:
+                self._connections.serve()
+            elif key.data is None:
+                assert isinstance(key.fileobj, socket.socket)
+                self._accept(key.fileobj)
+            elif key.fileobj is key.data.channel:
+                self._note_connections(key.data)
             elif events & selectors.EVENT_WRITE:
                 self._send(key.data, b"")
             else:
                 self._receive_from(key.data)
+        if self._status is None:
+            self._connections.pass_on(self._serving())
+        else:
+            self._connections.end_waiting()
+
+    def _note_connections(self, worker: WorkerProcess) -> None:
+        try:
+            self._connections.receive(worker)
+        except ConnectionError:  # it ends; _reap does the rest
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(worker.channel)
 
     def _check_deadlines(self) -> None:
         if self._status is None and (self._stop_requested or self._parent.has_ended()):
@@ -399,6 +495,10 @@ class Master:
             if worker.hangs_at is not None and worker.hangs_at <= time.monotonic():
                 _log.error("%s does not read the messages of its master: it is killed", self._name(worker.slot))
                 worker.kill()
+        self._connections.check_deadlines()
+        if self._unserved_since is not None and not self._stands_in and self._status is None:
+            if time.monotonic() >= self._unserved_since + STAND_IN_SECONDS:
+                self._stand_in()
         self._end_ping_rounds()
 
     def _receive_from(self, worker: WorkerProcess) -> None:
@@ -438,6 +538,8 @@ class Master:
             )
             self._log_once(message.args)
             self._publish_if_ready()
+            if worker.ready:
+                self._stand_back()
 
     def _look_up(self, worker: WorkerProcess, request: Request) -> object:
         if request.method == control_channel.KEEP:
@@ -479,6 +581,17 @@ class Master:
         except ListenError as error:
             _log.error("%s", error)
             self._stop(1)
+
+
+def what_was_answered(phases: Mapping[str, int]) -> str:
+    """Tell how many requests were answered in the place of a worker that has ended.
+
+    :param phases: their numbers, by phase.
+    """
+    total = sum(phases.values())
+    listed = ", ".join(f"{name} {count}" if len(phases) > 1 else name for name, count in sorted(phases.items()))
+    requests = "1 event was" if total == 1 else f"{total} events were"
+    return f"{requests} under way there ({listed}); what Kong had not got an answer for ends with status 500"
 
 
 def load_shared(engine: str) -> None:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
-import threading
-import time
-from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
 
 PARENT_CHECK_SECONDS = 0.5
+
+
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent(parent: int) -> None:
+    """Let the kernel kill this process, a fork, when its parent ends, whatever it does then.
+
+    :param parent: the process that has forked it.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it has ended already
+        os._exit(1)
 
 
 class ParentProcess:
@@ -31,17 +43,3 @@ class ParentProcess:
             return False
         _log.info("the process that started this server has ended")
         return True
-
-
-def watch_parent(ended: Callable[[], None]) -> None:
-    """Call ``ended``, on a thread of its own, once the parent has ended."""
-    parent = ParentProcess()
-    if not parent.is_watched:
-        return
-
-    def watch() -> None:
-        while not parent.has_ended():
-            time.sleep(PARENT_CHECK_SECONDS)
-        ended()
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()

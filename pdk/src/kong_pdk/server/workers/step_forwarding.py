@@ -17,7 +17,7 @@ import socket
 import time
 from collections.abc import Sequence
 
-from kong_pdk.settings import MOST_WORKERS
+from kong_pdk.server.event_ids import owner_of
 from kong_pdk.wire.msgpack_codec import Messages
 from kong_pdk.wire.wire_errors import WireError
 
@@ -38,11 +38,6 @@ class PeerGone(Exception):
 
 class PeerSilent(PeerGone):
     """The worker of the event did not answer in time."""
-
-
-def owner_of(event_id: int) -> int:
-    """Give the number of the worker that has an event."""
-    return event_id % MOST_WORKERS
 
 
 class ConnectionCounts:

@@ -14,6 +14,8 @@ from kong_pdk import logs
 from kong_pdk.metrics.recorder import record_worker, write_all
 from kong_pdk.mode import GEVENT, Mode
 from kong_pdk.plugin import Plugin
+from kong_pdk.server.event_record import RecordTable
+from kong_pdk.server.workers.connection_channel import ConnectionChannel
 from kong_pdk.server.workers.fork_hooks import STOP_SIGNALS, detach_children
 
 if TYPE_CHECKING:
@@ -77,6 +79,10 @@ class WorkerSockets:
     outboxes: list[socket.socket]
     """Lead to the inboxes of all workers, by number."""
     counts: ConnectionCounts
+    held: socket.socket
+    """Leads to the master, which holds a duplicate of each connection."""
+    records: RecordTable
+    """What the connections are at, for the master."""
     blocking: list[tuple[str, str]] = field(default_factory=list)
     """Plugins and phases that have held the loop of earlier workers."""
 
@@ -86,9 +92,10 @@ class WorkerSockets:
         self.listening = [_reopened(each) for each in self.listening]
         self.inbox = _reopened(self.inbox)
         self.outboxes = [_reopened(each) for each in self.outboxes]
+        self.held = _reopened(self.held)
 
     def all(self) -> list[socket.socket]:
-        return [self.control, *self.listening, self.inbox, *self.outboxes]
+        return [self.control, *self.listening, self.inbox, *self.outboxes, self.held]
 
     def peers(self) -> Peers | None:
         """Connect to the other workers; None where there are none."""
@@ -145,7 +152,8 @@ def work(sockets: WorkerSockets, mode: Mode, load: Load, metrics: Path | None, i
     if metrics is not None:
         record_worker(metrics, {plugin.name: plugin.phases for plugin in loaded.plugins}, sockets.slot, os.getppid())
     engines = EngineOptions(mode.engine, sockets.blocking, lambda plugin, phase: channel.tell(BLOCKS, [plugin, phase]))
-    server = Server(loaded.plugins, sockets.listening, channel, sockets.peers(), interface, engines)
+    held = ConnectionChannel(sockets.held, sockets.records)
+    server = Server(loaded.plugins, sockets.listening, channel, sockets.peers(), interface, engines, held)
     servers.append(server)
     open_sockets.append(server.sockets)
     handlers.update(server.stop_at_signals())
