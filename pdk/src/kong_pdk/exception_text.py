@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import FrameType
 
 _WITHIN_A_COROUTINE = "it is called within a coroutine, which can await instead"
 _ADVICE = {
@@ -66,6 +67,22 @@ def traceback_location(file: Path, error: BaseException) -> tuple[Path, int | No
         if path == file or file.parent in path.parents:
             innermost, line = path, lineno
     return innermost, line
+
+
+def running_line(file: Path, frames: Iterable[FrameType]) -> str:
+    """Give ``FILE:LINE`` of what runs, in a plugin's file or in a file of its folder.
+
+    :param file: the plugin's file.
+    :param frames: the innermost one first.
+    :return: the innermost line of all where none is the plugin's; an empty text without frames.
+    """
+    first = ""
+    for frame in frames:
+        line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        if file.parent in Path(frame.f_code.co_filename).parents:
+            return line
+        first = first or line
+    return first
 
 
 def traceback_line(file: Path, error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,6 +41,14 @@ class Address(NamedTuple):
 
     host: str
     port: int
+
+
+class OnError(NamedTuple):
+    """Which plugins let a request pass when they fail."""
+
+    is_open: bool
+    plugins: tuple[str, ...] = ()
+    """Only these; empty for all."""
 
 
 class Variable(Generic[_Value_co]):
@@ -127,6 +136,21 @@ def _number(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def _on_error(text: str) -> OnError:
+    choice, colon, names = text.partition(":")
+    plugins = tuple(name for word in names.split(",") if (name := word.strip()))
+    if choice.strip().lower() not in ("open", "closed") or (colon and (not plugins or choice.lower() == "closed")):
+        raise ValueError
+    return OnError(choice.strip().lower() == "open", plugins)
+
+
+def _timeout_of(text: str) -> float:
+    """Read a number of seconds; infinite for 0."""
+    if not re.fullmatch(r"\d{1,5}(\.\d{1,3})?", text, re.ASCII) or float(text) > _DAY_SECONDS:
+        raise ValueError
+    return float(text) or math.inf
 
 
 def _path(text: str) -> Path:
@@ -228,6 +252,17 @@ BLOCKING_MILLISECONDS = Variable(
     "how long a handler may hold the loop; one that takes longer runs on threads from then on",
     _number(1, _DAY_SECONDS * 1000),
 )  # fmt: skip
+TIMEOUT = Variable(
+    "KONG_PYTHON_TIMEOUT", f"a number of seconds, like 10 or 0.5, at most {_DAY_SECONDS}, or 0 for no limit", "30",
+    "how long a handler may take, without the time in which it waits for Kong, if the plugin's module gives no "
+    "timeout; Kong itself waits for 60 seconds",
+    _timeout_of,
+)  # fmt: skip
+ON_ERROR = Variable(
+    "KONG_PYTHON_ON_ERROR", "closed, open, or open: and names of plugins, like open:py-a,py-b", "closed",
+    "what becomes of a request whose plugin fails, if the plugin's module has no on_error; closed: it ends with "
+    "status 500; open: it goes on, as if the handler had returned", _on_error,
+)  # fmt: skip
 WORKERS = Variable(
     "KONG_PYTHON_WORKERS", f"a number from 1 to {MOST_WORKERS}, or auto", "1",
     "how many processes serve a plugin whose module gives no number; auto: one for each processor that the container "
@@ -260,9 +295,9 @@ DATA_DIR = Variable(
 )  # fmt: skip
 
 VARIABLES: Sequence[Variable[object]] = (
-    PLUGINS_DIR, PROTOCOL, ENGINE, BLOCKING_MILLISECONDS, WORKERS, BODY_MEBIBYTES, ON_BROKEN_PLUGIN, START_SECONDS,
-    DRAIN_SECONDS, LOG_FORMAT, LOG_LEVEL, METRICS_LISTEN, RUN_DIR, BASE_ENTRYPOINT, INTERFACE_FILE, INSTALL,
-    INSTALL_VARIABLES, INSTALL_SECONDS, DATA_DIR,
+    PLUGINS_DIR, PROTOCOL, ENGINE, BLOCKING_MILLISECONDS, TIMEOUT, ON_ERROR, WORKERS, BODY_MEBIBYTES, ON_BROKEN_PLUGIN,
+    START_SECONDS, DRAIN_SECONDS, LOG_FORMAT, LOG_LEVEL, METRICS_LISTEN, RUN_DIR, BASE_ENTRYPOINT, INTERFACE_FILE,
+    INSTALL, INSTALL_VARIABLES, INSTALL_SECONDS, DATA_DIR,
 )  # fmt: skip
 """All variables, in the order in which they are shown."""
 

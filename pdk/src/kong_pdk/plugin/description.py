@@ -29,6 +29,8 @@ class Description:
 
     ``schema`` holds the fields of the plugin's configuration, each a one-key dict. ``engine`` and ``workers`` are None
     where the plugin does not set them. ``preload`` says that the master imports it, for the workers to share.
+    ``timeout`` is how long a handler may take, in seconds, infinite for no limit, and ``on_error`` is ``open`` or
+    ``closed``; both are None where the plugin does not set them.
     ``async_phases`` are the phases whose methods are ``async def``. ``needs_threads`` says what in its source needs
     threads; None where nothing does. ``warnings`` has a line for each attribute that is ignored, although its author
     may expect it to take effect.
@@ -44,6 +46,8 @@ class Description:
     engine: str | None = None
     workers: int | None = None
     preload: bool = False
+    timeout: float | None = None
+    on_error: str | None = None
     async_phases: tuple[str, ...] = ()
     needs_threads: str | None = None
     warnings: tuple[str, ...] = ()

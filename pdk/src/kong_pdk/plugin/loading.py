@@ -12,6 +12,7 @@ from typing import Any
 
 from kong_pdk import settings
 from kong_pdk.exception_text import describe, traceback_location
+from kong_pdk.failure_policy import CLOSED, OPEN
 from kong_pdk.mode import ENGINES
 from kong_pdk.plugin import importing, metadata, names
 from kong_pdk.plugin.description import DEFAULT_PRIORITY, DEFAULT_VERSION, Plugin, Source
@@ -150,6 +151,7 @@ class ModuleCheck:
         self._problems.extend(phase_methods.problems)
         version, priority, schema = self._version(), self._priority(), self._schema()
         lua_style, engine, workers = self._lua_style(), self._engine(), self._workers()
+        timeout, on_error = self._timeout(), self._on_error()
         if self._problems:
             raise PluginError([*self._problems, *self._metadata.unread_version()])
         warnings = [*self._metadata.warnings(), *self._warnings]
@@ -168,6 +170,8 @@ class ModuleCheck:
             engine=engine,
             workers=workers,
             preload=self._preload(),
+            timeout=timeout,
+            on_error=on_error,
             needs_threads=needs_threads(self._scan),
             warnings=tuple(map(str, warnings)),
         )
@@ -227,6 +231,26 @@ class ModuleCheck:
         attribute = self._metadata.find("preload")
         # Anything else is the module's own, a function for example.
         return attribute is not None and attribute.value is True
+
+    def _timeout(self) -> float | None:
+        attribute = self._metadata.find("timeout")
+        value: Any = attribute.value if attribute else None
+        # Anything else is the module's own, an object of an HTTP client for example.
+        if not attribute or not isinstance(value, int | float) or isinstance(value, bool):
+            return None
+        try:
+            return settings.TIMEOUT.parse(f"{value:.3f}")
+        except ValueError:
+            self._report(attribute, f"{value!r}, not {settings.TIMEOUT.kind}", "10")
+            return None
+
+    def _on_error(self) -> str | None:
+        attribute = self._metadata.find("on_error")
+        if not attribute or not isinstance(attribute.value, str):  # the module's own, a function for example
+            return None
+        if attribute.value not in (OPEN, CLOSED):
+            self._report(attribute, f"{attribute.value!r}, not {OPEN} or {CLOSED}", f'"{OPEN}"')
+        return attribute.value
 
     def _schema(self) -> tuple[Field, ...]:
         attribute = self._metadata.find("Schema")

@@ -1,4 +1,4 @@
-"""Reads a plugin's attributes beside its handlers: version, priority, Schema, lua_style, engine and workers.
+"""Reads a plugin's attributes beside its handlers: version, priority, Schema, lua_style, engine, timeout and others.
 
 Lua plugins have ``VERSION`` and ``PRIORITY``, Go and JavaScript plugins have ``Version`` and ``Priority``. These
 spellings are read too, in the module and in the class, if their value fits.
@@ -97,7 +97,7 @@ def _has_fields(schema: Any) -> bool:
     )
 
 
-# `workers` has no other spelling: WORKERS of a module is usually the size of a pool of its own.
+# Without another spelling: WORKERS and TIMEOUT of a module are usually the size and the limit of something of its own.
 _ATTRIBUTES: Mapping[str, _Attribute] = {
     attribute.name: attribute
     for attribute in (
@@ -108,6 +108,8 @@ _ATTRIBUTES: Mapping[str, _Attribute] = {
         _Attribute("engine", ("ENGINE",), lambda value: isinstance(value, str) and value in ENGINES),
         _Attribute("workers", (), lambda value: True),
         _Attribute("preload", (), lambda value: isinstance(value, bool)),
+        _Attribute("timeout", (), lambda value: True),
+        _Attribute("on_error", (), lambda value: True),
     )
 }
 

@@ -15,7 +15,7 @@ from kong_pdk.errors import PDKError
 from kong_pdk.logs import report
 from kong_pdk.pdk.kong import kong
 from kong_pdk.server.call_plan import CallPlan, Plans, Result
-from kong_pdk.server.engines import CoroutineRunner
+from kong_pdk.server.engines import CoroutineRunner, Engine
 from kong_pdk.wire.pdk_values.arguments import prepare
 
 _log = logging.getLogger(__name__)
@@ -27,6 +27,10 @@ class EventEnded(BaseException):
 
     Not an ``Exception``, so that a plugin's ``except Exception`` does not swallow it; only ``finally`` blocks run.
     """
+
+
+class EventExpired(EventEnded):
+    """The event has taken longer than its timeout. Raised wherever the handler is."""
 
 
 class Site(NamedTuple):
@@ -67,6 +71,9 @@ class Channel(Protocol):
 
     unanswered: Unanswered | None
     """What Kong did not answer; None where there is nothing."""
+
+    bridge: Bridge | None
+    """The calls of the handler; None while it does not run."""
 
     @property
     def interrupted(self) -> bool:
@@ -112,6 +119,15 @@ class Bridge:
 
     ended = False
     """Whether the event is over for Kong: it has the answer, refused a call, or is gone."""
+
+    is_expired = False
+    """Whether the event was ended by its timeout, and is answered by others than the handler."""
+
+    is_closed = False
+    """Whether the handler has returned."""
+
+    where: Any = None
+    """Where the handler runs: what its engine needs to interrupt it."""
 
     exited = False
     """Whether the handler has answered the client, by ``exit`` or ``error``."""
@@ -165,8 +181,34 @@ class Bridge:
         Waits for the open call of such a thread, since its answer must not be read as the answer to something else.
         """
         with self._calling:
+            self.is_closed = True
             if self._no_call is not _ENDED:
                 self._no_call = _CLOSED
+
+    def expire(self) -> bool:
+        """Allow no more calls: the event has taken too long.
+
+        :return: False where the handler has returned, the event is over, or a call is under way.
+        """
+        if not self._calling.acquire(blocking=False):
+            return False
+        try:
+            if self._no_call is not None:
+                return False
+            self._no_call, self.is_expired = _ENDED, True
+            return True
+        finally:
+            self._calling.release()
+
+    def interrupt(self, engine: Engine) -> None:
+        """Raise :class:`EventExpired` in the handler, as far as Python allows, unless it has returned."""
+        if not self._calling.acquire(blocking=False):
+            return
+        try:
+            if not self.is_closed and self._no_call is not _IN_CALL:
+                engine.interrupt(self)
+        finally:
+            self._calling.release()
 
     def call(self, function: str, args: Sequence[object]) -> Any:
         """Make one call.

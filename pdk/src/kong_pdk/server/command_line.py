@@ -276,7 +276,7 @@ def _missing_message(names: Iterable[str], folder: Path) -> str:
     return f"there is no {f'plugin {listed} that works' if listed else 'working plugin'} in {folder}"
 
 
-def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str] | None = None) -> int:
+def dedicated_main(name: str, checked: Callable[[], Plugin], argv: Sequence[str] | None = None) -> int:  # noqa: RET503
     """Run a plugin's file as a server of its own: serve or dump the plugin.
 
     :param name: the plugin's name.

@@ -346,6 +346,12 @@ class Connection:
             self.tell(b"")
 
     @property
+    def exchange(self) -> object:
+        """The exchange under way, in which Kong has something to do; None where there is none."""
+        batch = self._batch
+        return batch if batch.calls is not None else None
+
+    @property
     def is_interrupted(self) -> bool:
         """Whether an exception interrupted an exchange."""
         return self._batch.calls is not None

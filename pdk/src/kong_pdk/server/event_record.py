@@ -17,7 +17,7 @@ Record: TypeAlias = memoryview | bytearray
 
 SIZE = 32
 MOST_CONNECTIONS = 65536
-"""A connection has the number of its descriptor. One with a higher number has no record, and no answer of the master."""
+"""A connection has the number of its descriptor. For one with a higher number the master does not answer."""
 
 # Kinds of bytes in a record, by place.
 STATE = 8
@@ -52,6 +52,7 @@ PHASE_NUMBERS = {name: number for number, name in enumerate(PHASES, 1)}
 _PHASE_NAMES = ("access", *PHASES)
 _PROTOBUF = Struct("=dBBBB16s")
 _MSGPACK = Struct("=dBB6xQ")
+_DUE = Struct("=d")
 _write_protobuf, _write_msgpack = _PROTOBUF.pack_into, _MSGPACK.pack_into
 
 
@@ -74,8 +75,8 @@ class Noted(NamedTuple):
     state: int
     phase: str
     is_open: bool
-    began: float
-    """By ``time.monotonic``."""
+    due: float
+    """When it has taken too long, by ``time.monotonic``; infinite for no limit."""
     owed: int
     sequence: bytes
     """The field of the sequence number of an event of ProtoBuf:1."""
@@ -83,32 +84,40 @@ class Noted(NamedTuple):
     """The id of a request of MsgPack:1."""
 
 
-def note_protobuf_event(record: Record, phase: int, sequence: bytes) -> None:
+def note_protobuf_event(record: Record, timeout: float, phase: int, sequence: bytes) -> None:
     """Note that Kong waits for an event of ProtoBuf:1.
 
+    :param timeout: how long it may take, in seconds.
     :param phase: its number, perhaps with :data:`OPEN`.
     :param sequence: the field of the sequence number, as it came.
     """
-    _write_protobuf(record, 0, monotonic(), PROTOBUF_EVENT, phase, 0, len(sequence), sequence)
+    _write_protobuf(record, 0, monotonic() + timeout, PROTOBUF_EVENT, phase, 0, len(sequence), sequence)
 
 
-def note_msgpack_request(record: Record, state: int, phase: int, request: int) -> None:
+def note_msgpack_request(record: Record, due: float, state: int, phase: int, request: int) -> None:
     """Note that Kong waits for the response to a request of MsgPack:1.
 
-    :param state: ``MSGPACK_EVENT`` or ``MSGPACK_CALL``.
+    :param due: see :attr:`Noted.due`.
+    :param state: ``MSGPACK_EVENT``, ``MSGPACK_CALL`` or ``MSGPACK_UNREAD``.
+    :param phase: its number, perhaps with :data:`OPEN`.
     """
-    _write_msgpack(record, 0, monotonic(), state, phase, request & 0xFFFF_FFFF_FFFF_FFFF)
+    _write_msgpack(record, 0, due, state, phase, request & 0xFFFF_FFFF_FFFF_FFFF)
 
 
-def began(record: Record) -> float:
-    """Give the time when the event or call began, by ``time.monotonic``."""
-    return float(_MSGPACK.unpack_from(record)[0])
+def set_due(record: Record, due: float) -> None:
+    """Set :attr:`Noted.due`."""
+    _DUE.pack_into(record, 0, due)
+
+
+def due_of(record: Record) -> float:
+    """Give :attr:`Noted.due`."""
+    return float(_DUE.unpack_from(record)[0])
 
 
 def read_record(record: Record) -> Noted:
     """Read a record."""
-    began, state, phase, owed, length, sequence = _PROTOBUF.unpack_from(record)
+    due, state, phase, owed, length, sequence = _PROTOBUF.unpack_from(record)
     request = _MSGPACK.unpack_from(record)[3]
     number = phase & ~OPEN
     name = _PHASE_NAMES[number] if number < len(_PHASE_NAMES) else _PHASE_NAMES[0]
-    return Noted(state, name, bool(phase & OPEN), began, owed, sequence[:length], request)
+    return Noted(state, name, bool(phase & OPEN), due, owed, sequence[:length], request)

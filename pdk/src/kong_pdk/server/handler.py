@@ -21,7 +21,7 @@ from kong_pdk.metrics.recorder import recorder_of
 from kong_pdk.protocol import PHASES
 from kong_pdk.server.bridge import AsyncBridge, Bridge, Channel, EventEnded, Unanswered
 from kong_pdk.server.engines import Engine
-from kong_pdk.server.failure_answers import failure_function
+from kong_pdk.server.failure_answers import failure_function, lets_pass
 from kong_pdk.server.instances import Instance
 
 _log = logging.getLogger(__name__)
@@ -36,21 +36,28 @@ def run_handler(instance: Instance, channel: Channel, engine: Engine) -> bool:
     """Run the handler of an event's phase, and answer with status 500 where it fails.
 
     :param engine: runs the job that calls this.
-    :return: whether Kong still waits for the end of the event; False after an exit or a refused call.
+    :return: whether Kong still waits for the end of the event; False after an exit or a refused call, and where the
+        event has taken too long, so that others answer it.
     """
+    bridge = _bridge(channel, engine, instance.plugin.lua_style, recorder_of(instance.plugin.name) is not None)
+    bridge.where = engine.where()
+    channel.bridge = bridge
     try:
-        return _run(instance, channel, engine)
+        return _run(instance, channel, bridge)
     except BaseException as error:  # noqa: BLE001  # raised between the handler's end and the answer
+        if bridge.is_expired:
+            return False
         report(
             _log, logging.ERROR, "%s: %s ends with a failure: %s was raised after the handler, for example by a timer "
             "that it left running (%s)", instance.plugin.name, channel.phase, describe(error), instance.plugin.file,
         )  # fmt: skip
-        return fail(channel)
+        return fail(channel, instance.policy.is_open)
+    finally:
+        channel.bridge = None
 
 
-def _run(instance: Instance, channel: Channel, engine: Engine) -> bool:
+def _run(instance: Instance, channel: Channel, bridge: Bridge) -> bool:
     recorder, is_shown = recorder_of(instance.plugin.name), _log.isEnabledFor(logging.DEBUG)
-    bridge = _bridge(channel, engine, instance.plugin.lua_style, recorder is not None, is_shown)
     is_timed = is_shown or recorder is not None
     started = perf_counter() if is_timed else 0.0
     # A context of its own: what a handler puts into a context variable is not there in the next event.
@@ -70,8 +77,8 @@ def _run(instance: Instance, channel: Channel, engine: Engine) -> bool:
         del error  # its traceback leads to this frame: the circle would stay until the garbage collector finds it
 
 
-def _bridge(channel: Channel, engine: Engine, lua_style: bool, measured: bool, shown: bool) -> Bridge:
-    runner = engine.coroutine_runner()
+def _bridge(channel: Channel, engine: Engine, lua_style: bool, measured: bool) -> Bridge:
+    runner, shown = engine.coroutine_runner(), _log.isEnabledFor(logging.DEBUG)
     if runner is None:
         return Bridge(channel, lua_style, measured, shown)
     return AsyncBridge(runner, channel, lua_style, measured, shown)
@@ -79,6 +86,8 @@ def _bridge(channel: Channel, engine: Engine, lua_style: bool, measured: bool, s
 
 def _answer(instance: Instance, channel: Channel, bridge: Bridge, error: BaseException | None) -> bool:
     """Answer an event whose handler did not simply return."""
+    if bridge.is_expired:
+        return False
     if channel.interrupted and not bridge.ended and (error is None or isinstance(error, EventEnded)):
         error = HandlerError("an exception interrupted a PDK call before its answer, and the handler went on")
     unanswered = channel.unanswered
@@ -91,7 +100,7 @@ def _answer(instance: Instance, channel: Channel, bridge: Bridge, error: BaseExc
     _log_error(instance, channel.phase, error)
     if bridge.ended:
         return channel.phase == "log"
-    waits = fail(channel)
+    waits = fail(channel, instance.policy.is_open)
     if unanswered is None and channel.unanswered is not None:  # Kong had refused a call before
         _log_unanswered(instance, channel.phase, channel.unanswered, None)
     return waits
@@ -223,15 +232,16 @@ def _answer_failure(channel: Channel) -> None:
     raise EventEnded
 
 
-def fail(channel: Channel) -> bool:
+def fail(channel: Channel, is_open: bool) -> bool:
     """Answer an event whose handler has failed, so that the request ends with status 500. Logs nothing.
 
+    :param is_open: whether the plugin fails open, so that the request goes on.
     :return: whether Kong still waits for the end of the event.
     """
     for _ in range(_TRIES):
         try:
             channel.recover()
-            if channel.phase == "log":  # the client has its answer, and Kong refuses the call in this phase
+            if lets_pass(channel.phase, is_open):
                 return True
             _answer_failure(channel)
         except EventEnded:  # noqa: PERF203

@@ -18,6 +18,7 @@ from kong_pdk.logs import NOTICE, report
 from kong_pdk.mode import GEVENT, LOOP, THREADS
 from kong_pdk.plugin import Plugin
 from kong_pdk.server.connection import Connection, ConnectionClosed
+from kong_pdk.server.deadlines import MOST_STUCK, Deadlines, UnderWay
 from kong_pdk.server.engines import Engine
 from kong_pdk.server.engines.greenlets import Greenlets
 from kong_pdk.server.engines.threads import ThreadPool
@@ -45,7 +46,6 @@ _LONGEST_SLEEP = 3600.0
 _PAUSE_SECONDS = 0.1
 _TURN_SECONDS = 0.002
 _SHORT_LOOK_SECONDS = 0.05
-_LOOK_SECONDS = 1.0
 _OWED_SECONDS = 0.005
 _CANCEL_SECONDS = 0.5
 DRAIN_SECONDS = 3.0
@@ -81,6 +81,7 @@ class Server(Serving):
         interface: Interface = STOCK,
         engines: EngineOptions = DEFAULT,
         held: ConnectionChannel | None = None,
+        on_stuck: Callable[[], object] = lambda: None,
     ) -> None:
         """:param store: shared by the workers of a server; None for a server with a single process.
 
@@ -88,13 +89,17 @@ class Server(Serving):
         :param interface: the methods that Kong has over ProtoBuf:1.
         :param engines: how events wait.
         :param held: leads to the master, which holds all connections of Kong; None where there is no master.
+        :param on_stuck: called when many handlers go on after their timeouts.
         """
         plugins = list(plugins)
         self._held = held
-        self.instances = Instances(plugins, store, self._wake)
+        self.instances = Instances(plugins, store, self._wake, os.environ)
+        timeouts = [policy.timeout for policy in self.instances.policies.values()]
+        self._deadlines = Deadlines(timeouts)
+        self.longest_timeout = max(timeouts, default=math.inf)
         self.is_idle = True
         """Whether all handlers had ended when :meth:`run` returned."""
-        self.running: set[object] = set()
+        self.running: set[UnderWay] = set()
         self._blocking = set(engines.blocking)
         self._on_blocking = engines.on_blocking
         self._watchdog: Watchdog | None = None
@@ -110,6 +115,8 @@ class Server(Serving):
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_writer.setblocking(False)
         self._is_short = False
+        self._is_stuck = False
+        self._on_stuck = on_stuck
         self._has_waited = False
         self._look_at = math.inf
         self._connections_of_kong: set[Connection] = set()
@@ -435,17 +442,22 @@ class Server(Serving):
 
     # Events
 
-    def ended(self, call: object) -> None:
+    def ended(self, call: UnderWay) -> None:
         """See :class:`Serving`."""
         self.running.discard(call)
         if self.is_stopping and not self.running:
             self._wake()
 
+    @property
+    def is_watching(self) -> bool:  # type: ignore[override]
+        """See :class:`Serving`."""
+        return self._look_at != math.inf
+
     def look_soon(self) -> None:
         """See :class:`Serving`."""
         is_full = any(engine.is_full for engine in self._engines)
         now = time.monotonic()
-        due = now + (_SHORT_LOOK_SECONDS if is_full else _LOOK_SECONDS)
+        due = now + (min(_SHORT_LOOK_SECONDS, self._deadlines.pause) if is_full else self._deadlines.pause)
         if due < self._look_at:
             self._look_at = due
             self.loop.call_later(due - now, self._look)
@@ -461,5 +473,9 @@ class Server(Serving):
                 self._msgpack.events.abandon_oldest()
                 engine.look_after()
         self._msgpack.events.expire()
-        if len(self._msgpack.events) or any(engine.is_full for engine in self._engines):
+        self._deadlines.look(self.running)
+        if self._deadlines.stuck >= MOST_STUCK and not self._is_stuck:
+            self._is_stuck = True
+            self._on_stuck()
+        if self.running or self._deadlines.stuck or any(engine.is_full for engine in self._engines):
             self.look_soon()

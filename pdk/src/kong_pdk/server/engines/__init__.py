@@ -6,13 +6,18 @@ All else is one code path.
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple, TypeVar
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from kong_pdk.server.connection import Waits
+
+if TYPE_CHECKING:
+    from kong_pdk.server.bridge import Bridge
 
 MOST_HANDLERS = 1024
 """How many events of a process run at once; others wait."""
@@ -51,6 +56,14 @@ class CoroutineRunner(ABC):
         for its end.
         """
 
+    @abstractmethod
+    def frames(self) -> list[FrameType]:
+        """See :meth:`Engine.frames_of`."""
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """See :meth:`Engine.interrupt`."""
+
 
 class _Waiting(NamedTuple):
     job: Job
@@ -74,6 +87,18 @@ class Engine(ABC):
     def coroutine_runner(self) -> CoroutineRunner | None:
         """Give what runs a coroutine for the job that calls this; None where the engine runs none."""
         return None
+
+    @abstractmethod
+    def where(self) -> Any:
+        """Give what :meth:`interrupt` needs to find the job that calls this."""
+
+    @abstractmethod
+    def frames_of(self, bridge: Bridge) -> list[FrameType]:
+        """List what a handler executes at this moment, the innermost frame first."""
+
+    @abstractmethod
+    def interrupt(self, bridge: Bridge) -> None:
+        """Raise ``EventExpired`` in a handler that runs, as far as Python allows. Any thread may call this."""
 
     @abstractmethod
     def _start(self, job: Job) -> bool:
@@ -133,3 +158,17 @@ class Engine(ABC):
     def _refuse(self, refuse: Job) -> None:
         """Call what a job has for the case that there is no room, where it may wait for a moment."""
         refuse()
+
+
+def frames_of_thread(thread: int) -> list[FrameType]:
+    """List what a thread executes, the innermost frame first."""
+    return outwards(sys._current_frames().get(thread))
+
+
+def outwards(frame: FrameType | None) -> list[FrameType]:
+    """List a frame and those that have led to it."""
+    frames: list[FrameType] = []
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return frames

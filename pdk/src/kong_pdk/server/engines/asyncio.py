@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 from collections.abc import Callable, Coroutine
+from types import FrameType
 from typing import Any, TypeVar
 
 from greenlet import getcurrent  # type: ignore[import-untyped, unused-ignore]
 
 from kong_pdk.errors import PDKError
-from kong_pdk.server.engines import CoroutineRunner
+from kong_pdk.server.bridge import AsyncBridge, Bridge, EventExpired
+from kong_pdk.server.deadlines import raise_in_thread
+from kong_pdk.server.engines import CoroutineRunner, frames_of_thread
 from kong_pdk.server.engines.greenlets import Greenlets
 from kong_pdk.server.loop import WatchingLoop, allocate_lock, get_ident, start_new_thread
 
@@ -120,16 +124,27 @@ class Tasks(Greenlets):
 
     def coroutine_runner(self) -> CoroutineRunner:
         """See :class:`~kong_pdk.server.engines.Engine`."""
-        return TaskRunner(self._loop.asyncio, self._loop.hub)
+        return TaskRunner(self._loop)
+
+    def frames_of(self, bridge: Bridge) -> list[FrameType]:
+        """See :class:`~kong_pdk.server.engines.Engine`."""
+        return bridge.runner.frames() if isinstance(bridge, AsyncBridge) else []
+
+    def interrupt(self, bridge: Bridge) -> None:
+        """See :class:`~kong_pdk.server.engines.Engine`."""
+        if isinstance(bridge, AsyncBridge):
+            bridge.runner.interrupt()
 
 
 class TaskRunner(CoroutineRunner):
     """Runs a coroutine as a task, and its calls on the greenlet of the job."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, hub: Any) -> None:
-        self._loop = loop
-        self._hub = hub
+    def __init__(self, loop: AsyncioLoop) -> None:
+        self._loop = loop.asyncio
+        self._hub = loop.hub
+        self._thread = loop.thread
         self._greenlet: Any = None
+        self._task: asyncio.Task[Any] | None = None
         self._is_parked = False
         self._turn = asyncio.Lock()
         self._order: tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any]] | None = None
@@ -137,7 +152,7 @@ class TaskRunner(CoroutineRunner):
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """See :class:`~kong_pdk.server.engines.CoroutineRunner`."""
         self._greenlet = getcurrent()
-        task = self._loop.create_task(_guarded(coroutine))
+        task = self._task = self._loop.create_task(_guarded(coroutine))
         task.add_done_callback(self._wake)
         while True:
             if self._order is not None:
@@ -150,7 +165,7 @@ class TaskRunner(CoroutineRunner):
                     self._hub.switch()
                 finally:
                     self._is_parked = False
-        self._greenlet = None
+        self._greenlet = self._task = None
         try:
             value, error = task.result()
         finally:
@@ -181,6 +196,30 @@ class TaskRunner(CoroutineRunner):
             return await future
         finally:
             del future  # see run
+
+    def frames(self) -> list[FrameType]:
+        """See :class:`~kong_pdk.server.engines.CoroutineRunner`."""
+        if self._task is None:
+            return []
+        if asyncio.current_task(self._loop) is self._task:  # it holds the loop
+            return frames_of_thread(self._thread)
+        found: list[FrameType] = []
+        waits: object = self._task.get_coro()
+        while inspect.iscoroutine(waits):
+            if waits.cr_frame is not None:
+                found.append(waits.cr_frame)
+            waits = waits.cr_await
+        return found[::-1]
+
+    def interrupt(self) -> None:
+        """See :class:`~kong_pdk.server.engines.CoroutineRunner`."""
+        task = self._task
+        if task is None:
+            return
+        if asyncio.current_task(self._loop) is task:
+            raise_in_thread(self._thread, EventExpired)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(task.cancel)
 
     def _wake(self, _: object = None) -> None:
         if self._is_parked:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import select
 import sys
+from types import FrameType
 from typing import Any
 
 from greenlet import GreenletExit, getcurrent, greenlet  # type: ignore[import-untyped, unused-ignore]
@@ -12,8 +14,10 @@ from greenlet import GreenletExit, getcurrent, greenlet  # type: ignore[import-u
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
 from kong_pdk.server import engines
+from kong_pdk.server.bridge import Bridge, EventExpired
 from kong_pdk.server.connection import BLOCKING, Connection
-from kong_pdk.server.engines import Engine, Job, Parking
+from kong_pdk.server.deadlines import raise_in_thread
+from kong_pdk.server.engines import Engine, Job, Parking, frames_of_thread, outwards
 from kong_pdk.server.engines.separate_asyncio import separate
 from kong_pdk.server.engines.threads import ThreadParking
 from kong_pdk.server.loop import EpollLoop, Loop, get_ident
@@ -79,6 +83,27 @@ class Greenlets(Engine):
     def is_idle(self) -> bool:
         """Whether no job is under way."""
         return len(self._free) == self._count
+
+    def where(self) -> Any:
+        """See :class:`Engine`."""
+        return getcurrent()
+
+    def frames_of(self, bridge: Bridge) -> list[FrameType]:
+        """See :class:`Engine`."""
+        frame = bridge.where.gr_frame
+        return frames_of_thread(self._loop.thread) if frame is None else outwards(frame)
+
+    def interrupt(self, bridge: Bridge) -> None:
+        """See :class:`Engine`. A greenlet that runs holds its thread; one that waits gets the exception there."""
+        if bridge.where.gr_frame is None:
+            raise_in_thread(self._loop.thread, EventExpired)
+        else:
+            self._loop.call_here(functools.partial(self._throw, bridge))
+
+    @staticmethod
+    def _throw(bridge: Bridge) -> None:
+        if not bridge.is_closed and bridge.where.gr_frame is not None:
+            bridge.where.throw(EventExpired)
 
     def run(self, job: Job, refuse: Job) -> None:
         """See :class:`Engine`."""

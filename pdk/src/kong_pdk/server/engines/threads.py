@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from threading import get_ident
+from types import FrameType
 
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
 from kong_pdk.server import engines
+from kong_pdk.server.bridge import Bridge, EventExpired
 from kong_pdk.server.connection import BLOCKING
-from kong_pdk.server.engines import Engine, Job, Parking
+from kong_pdk.server.deadlines import raise_in_thread
+from kong_pdk.server.engines import Engine, Job, Parking, frames_of_thread
 
 _log = logging.getLogger(__name__)
 _IDLE_SECONDS = 60.0
@@ -61,6 +65,18 @@ class ThreadPool(Engine):
     def parking(self) -> Parking:
         """See :class:`Engine`."""
         return ThreadParking()
+
+    def where(self) -> int:
+        """See :class:`Engine`."""
+        return get_ident()
+
+    def frames_of(self, bridge: Bridge) -> list[FrameType]:
+        """See :class:`Engine`."""
+        return frames_of_thread(bridge.where)
+
+    def interrupt(self, bridge: Bridge) -> None:
+        """See :class:`Engine`."""
+        raise_in_thread(bridge.where, EventExpired)
 
     def _start(self, job: Job) -> bool:
         try:

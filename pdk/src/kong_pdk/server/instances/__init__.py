@@ -9,12 +9,13 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from kong_pdk.failure_policy import FailurePolicy, policy_of
 from kong_pdk.logs import Once
 from kong_pdk.plugin import Plugin
 from kong_pdk.server.instances.closing import ClosingQueue, HandlerLife
@@ -52,6 +53,7 @@ class Instance:
     digest: bytes
     life: HandlerLife
     size: int
+    policy: FailurePolicy
     started_at: float = field(default_factory=time.time)
     used_at: float = field(init=False)
     is_closed_by_some: bool = False
@@ -72,7 +74,7 @@ class Instance:
         life = self.life.successor(handler)
         life.begin()
         life.end()
-        return Instance(self.id, self.plugin, self.config, self.internal, handler, self.digest, life, self.size)
+        return replace(self, handler=handler, life=life)
 
 
 class _Parsed(NamedTuple):
@@ -90,13 +92,16 @@ class Instances:
         plugins: Iterable[Plugin],
         store: InstanceStore | None = None,
         on_due: Callable[[], object] = lambda: None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         """:param plugins: the plugins of this server.
 
         :param store: shared by the processes of the server; None for a server with a single process.
         :param on_due: is called when :meth:`look_after` is due earlier than it last returned.
+        :param environ: tells what becomes of a failure where a plugin does not.
         """
         self.plugins = {plugin.name: plugin for plugin in plugins}
+        self.policies = {name: policy_of(plugin, environ or {}) for name, plugin in self.plugins.items()}
         self._store = LocalStore(InstanceTable()) if store is None else store
         self._on_due = on_due
         self.logged = Once()
@@ -193,7 +198,8 @@ class Instances:
             handler = _make_handler(parsed.plugin, config)
             life = HandlerLife(parsed.plugin, handler, self.closing)
             size = len(parsed.content.config)
-            instance = Instance(id, parsed.plugin, config, internal, handler, parsed.digest, life, size)
+            policy = self.policies[parsed.plugin.name]
+            instance = Instance(id, parsed.plugin, config, internal, handler, parsed.digest, life, size, policy)
         except BaseException as error:  # noqa: BLE001  # result() raises it
             with self._lock:
                 del self._making[parsed.digest]

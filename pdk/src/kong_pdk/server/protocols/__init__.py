@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from kong_pdk.server.connection import Connection
+from kong_pdk.server.deadlines import UnderWay
 from kong_pdk.server.engines import Engine
 from kong_pdk.server.instances import Instance, Instances
 from kong_pdk.server.loop import Loop
@@ -21,8 +22,14 @@ class Serving(ABC):
     is_stopping: bool
     """Whether the server takes no new connections, and ends when the calls in progress have ended."""
 
-    running: set[object]
+    running: set[UnderWay]
     """The calls in progress."""
+
+    is_watching: bool
+    """Whether the calls in progress are looked at, so that none takes too long."""
+
+    longest_timeout: float
+    """How long the start of an instance may take, in seconds."""
 
     @property
     @abstractmethod
@@ -38,7 +45,7 @@ class Serving(ABC):
         """Look after what waits for room or for Kong, in a moment. Called on the loop."""
 
     @abstractmethod
-    def ended(self, call: object) -> None:
+    def ended(self, call: UnderWay) -> None:
         """Note the end of a call in progress."""
 
     @abstractmethod

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
+from kong_pdk.protocol import PHASES
 from kong_pdk.server import engines
 from kong_pdk.server.bridge import EventEnded
 from kong_pdk.server.call_plan import CallPlan, PlansByPhase, call_set_body, plan_over_msgpack
 from kong_pdk.server.connection import Connection, ConnectionClosed
+from kong_pdk.server.deadlines import CallUnderWay
 from kong_pdk.server.event_ids import phase_of
 from kong_pdk.server.event_record import (
     IDLE,
@@ -21,12 +25,15 @@ from kong_pdk.server.event_record import (
     MSGPACK_CALL,
     MSGPACK_EVENT,
     MSGPACK_UNREAD,
+    OPEN,
+    PHASE,
     PHASE_NUMBERS,
     STATE,
     note_msgpack_request,
+    set_due,
 )
-from kong_pdk.server.failure_answers import failure_function
-from kong_pdk.server.handler import run_handler
+from kong_pdk.server.failure_answers import failure_function, lets_pass
+from kong_pdk.server.handler import fail, run_handler
 from kong_pdk.server.instances import Instance, InstanceError, administration
 from kong_pdk.server.protocols import Serving
 from kong_pdk.server.protocols.msgpack_event import (
@@ -103,7 +110,7 @@ class _Session:
             if requests:
                 self._note(requests[0])
             elif received and connection.record[STATE] != MSGPACK_UNREAD:
-                note_msgpack_request(connection.record, MSGPACK_UNREAD, 0, id_of_request(received))
+                note_msgpack_request(connection.record, math.inf, MSGPACK_UNREAD, 0, id_of_request(received))
             connection.take(len(received))
         except ConnectionClosed:
             self._serving.forget(self._connection)
@@ -114,7 +121,7 @@ class _Session:
             self._next()
 
     def _note(self, request: Request) -> None:
-        note_msgpack_request(self._connection.record, *_kind_of(request), request.id)
+        note_msgpack_request(self._connection.record, math.inf, *_kind_of(request), request.id)
 
     def _next(self) -> None:
         """Serve the next request, or give the connection back; on the loop."""
@@ -160,8 +167,7 @@ class _Session:
 
     def answer(self, request_id: int, event: MsgpackEvent, data: bytes) -> None:
         """See :class:`~kong_pdk.server.protocols.msgpack_event.Asker`."""
-        if event.engine is not None:
-            self._connection.waits = event.engine.waits
+        self._connection.waits = event.engine.waits
         self._send(encode_output(request_id, event.id, data))
 
     def settle(self, event: MsgpackEvent) -> None:
@@ -184,8 +190,10 @@ class _Session:
 
     def _help(self, request: Request, job: Callable[[], bytes | None]) -> None:
         """Do what may block on a thread of its own, which responds with its result."""
-        call = object()
-        self._serving.running.add(call)
+        serving = self._serving
+        call = _Help(request, functools.partial(self._late, request), serving.longest_timeout)
+        set_due(self._connection.record, call.due)
+        serving.running.add(call)
 
         def do() -> None:
             try:
@@ -196,15 +204,24 @@ class _Session:
                 except Exception as error:  # noqa: BLE001  # Kong must get an answer
                     _log.exception("a defect of the plugin server")
                     response = encode_response(request.id, describe(error), None)
-                if response is not None:
+                if call.claim() and response is not None:
                     self._respond(request, response)
             finally:
-                self._serving.ended(call)
+                serving.ended(call)
 
-        self._connection.waits = self._serving.helpers.waits
-        self._serving.helpers.run(do, functools.partial(self._serving.forget, self._connection))
-        if self._serving.helpers.is_full:
-            self._serving.look_soon()
+        self._connection.waits = serving.helpers.waits
+        serving.helpers.run(do, functools.partial(serving.forget, self._connection))
+        if serving.helpers.is_full or not serving.is_watching:
+            serving.look_soon()
+
+    def _late(self, request: Request) -> None:
+        """Answer a call that has taken too long."""
+        state, phase = _kind_of(request)
+        if state == MSGPACK_CALL:
+            self._respond(request, encode_response(request.id, "the plugin server's timeout is over", None))
+        else:
+            data = _failure_in(PHASES[phase - 1] if phase else "")
+            self._respond(request, encode_output(request.id, 0, data))
 
     # Events
 
@@ -241,22 +258,47 @@ class _Session:
         return None
 
     def _run(self, event: MsgpackEvent, instance: Instance) -> None:
+        event.instance = instance
+        event.due = time.monotonic() + instance.policy.timeout
+        event.on_expired = functools.partial(self._give_up, event)
+        self._note_policy(event)
         engine = event.engine = self._serving.engine_of(instance, event.phase)
         self._serving.running.add(event)
-        engine.run(functools.partial(self._handle, event, instance), functools.partial(self._refuse, event))
-        self._serving.look_soon()
+        engine.run(functools.partial(self._handle, event), functools.partial(self._refuse, event))
+        if engine.is_full or not self._serving.is_watching:
+            self._serving.look_soon()
 
-    def _handle(self, event: MsgpackEvent, instance: Instance) -> None:
+    def _note_policy(self, event: MsgpackEvent) -> None:
+        """Note, for the master, when an event is due, and what becomes of it then."""
+        record = self._connection.record
+        set_due(record, event.due)
+        if event.instance.policy.is_open:
+            record[PHASE] |= OPEN
+
+    def _give_up(self, event: MsgpackEvent) -> None:
+        """Answer an event that has taken too long. Called on the loop."""
+        self._serving.helpers.run(functools.partial(self._fail, event), functools.partial(self._end, event))
+
+    def _fail(self, event: MsgpackEvent) -> None:
         try:
-            assert event.engine is not None
-            if not event.gone and run_handler(instance, event, event.engine):
+            if fail(event, event.instance.policy.is_open):
+                event.finish()
+        except EventEnded:
+            pass  # Kong closed the connection
+        finally:
+            self._end(event)
+
+    def _handle(self, event: MsgpackEvent) -> None:
+        try:
+            if not event.gone and run_handler(event.instance, event, event.engine):
                 event.finish()
         except EventEnded:
             pass  # Kong closed the connection
         except BaseException:  # noqa: BLE001  # other events must go on
             _log.exception("an event ended by a defect of the plugin server")
         finally:
-            self._end(event)
+            if not event.is_claimed:
+                self._end(event)
 
     def _end(self, event: MsgpackEvent) -> None:
         event.close()
@@ -278,6 +320,8 @@ class _Session:
             self._help(request, functools.partial(self._relay, self._server.peers, id, request))
             return
         event = self._server.events.get(id)
+        if event is not None:
+            self._note_policy(event)
         error = argument.get("Error") if request.method == "plugin.StepError" else None
         if event is None or not event.deliver(self, request.id, argument.get("Data"), error):
             self._respond(request, encode_output(request.id, id, _lost(id)))
@@ -341,20 +385,44 @@ def _kind_of(request: Request) -> tuple[int, int]:
     """Give the state of a connection on which Kong waits for the response to a request, and the phase's number."""
     argument = request.args[0] if request.args and isinstance(request.args[0], dict) else {}
     if request.method == "plugin.HandleEvent":
-        return MSGPACK_EVENT, PHASE_NUMBERS.get(argument.get("EventName"), 0)
+        return MSGPACK_EVENT, PHASE_NUMBERS.get(str(argument.get("EventName")), 0)
     if request.method.startswith(_STEPS):
         id = argument.get("EventId")
         return MSGPACK_EVENT, PHASE_NUMBERS[phase_of(id)] if isinstance(id, int) else 0
     return MSGPACK_CALL, 0
 
 
-def _failure(event_id: int) -> bytes:
-    """Give the output of an event that has failed, so that its request ends with status 500.
+class _Help(CallUnderWay):
+    """A request that is answered on a thread, since that may block."""
 
-    In ``log`` the client has its answer, and Kong refuses the call.
-    """
-    phase = phase_of(event_id)
-    return HANDLER_END if phase == "log" else encode_pdk_call(failure_function(phase), [500])
+    __slots__ = ("_request", "due", "give_up_by", "timeout")
+
+    def __init__(self, request: Request, give_up: Callable[[], object], timeout: float) -> None:
+        super().__init__()
+        self._request = request
+        self.give_up_by = give_up
+        self.timeout = timeout
+        self.due = time.monotonic() + timeout
+
+    def describe(self) -> str:
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
+        argument = self._request.args[0] if self._request.args else None
+        name = argument.get("Name") if isinstance(argument, dict) else None
+        return f"{name}: __init__" if self._request.method == "plugin.StartInstance" else self._request.method
+
+    def give_up(self) -> None:
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
+        self.give_up_by()
+
+
+def _failure(event_id: int) -> bytes:
+    """Give the output of an event that has failed, so that its request ends with status 500."""
+    return _failure_in(phase_of(event_id))
+
+
+def _failure_in(phase: str) -> bytes:
+    """Give the same for an event of a phase. In ``log`` the client has its answer, and Kong refuses the call."""
+    return HANDLER_END if lets_pass(phase, False) else encode_pdk_call(failure_function(phase), [500])
 
 
 def _lost(id: int) -> bytes:

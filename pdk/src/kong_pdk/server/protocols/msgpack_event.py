@@ -7,13 +7,16 @@ import math
 import random
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from kong_pdk.server.bridge import CallSite, EventEnded, Unanswered
+from kong_pdk.server.bridge import Bridge, CallSite, EventEnded, Unanswered
 from kong_pdk.server.call_plan import Args, CallPlan, Plans, Result
 from kong_pdk.server.connection import ConnectionClosed
+from kong_pdk.server.deadlines import EventUnderWay
 from kong_pdk.server.engines import Engine, Parking
 from kong_pdk.server.event_ids import NUMBERS, event_id
+from kong_pdk.server.instances import Instance
 from kong_pdk.wire.msgpack_codec import HANDLER_END
 
 STEP_SECONDS = 60.0
@@ -49,12 +52,13 @@ class Asker(Protocol):
         ...
 
 
-class MsgpackEvent:
+class MsgpackEvent(EventUnderWay):
     """A run of a handler, and its :class:`~kong_pdk.server.bridge.Channel` to Kong."""
 
     __slots__ = (
-        "_delivering", "_parking", "_value", "asker", "engine", "gone", "id", "interrupted", "patience", "phase",
-        "plans", "request_id", "unanswered", "waits_since",
+        "_delivering", "_parking", "_value", "asker", "bridge", "due", "engine", "gone", "id", "instance",
+        "interrupted", "is_claimed", "on_expired", "patience", "phase", "plans", "request_id",
+        "unanswered", "waits_since",
     )  # fmt: skip
 
     def __init__(self, id: int, phase: str, plans: Plans) -> None:
@@ -62,8 +66,14 @@ class MsgpackEvent:
         self.id = id
         self.phase = phase
         self.plans = plans
-        self.engine: Engine | None = None
+        self.engine: Engine
         """Runs the handler."""
+        self.instance: Instance
+        self.bridge: Bridge | None = None
+        self.due = math.inf
+        self.is_claimed = False
+        self.on_expired: Callable[[], object] = lambda: None
+        """Answers in the place of the handler."""
         self.asker: Asker | None = None
         """Waits for the handler's next call or its end, under the number :attr:`request_id`."""
         self.request_id = 0
@@ -82,7 +92,6 @@ class MsgpackEvent:
         """See :class:`kong_pdk.server.bridge.Channel`."""
         if self.gone or self.interrupted:
             raise EventEnded
-        assert self.engine is not None
         parking = self._parking = self.engine.parking()
         self.patience = BODY_SECONDS if plan.function in _BODIES else STEP_SECONDS
         # Until the value is there, since after an exception in between the next call would get this value.
@@ -98,6 +107,20 @@ class MsgpackEvent:
                 self.unanswered = Unanswered(self.unanswered.text.format(plan.function))
             raise EventEnded
         return (None, error) if error is not None else plan.decode(value)
+
+    @property
+    def timeout(self) -> float:  # type: ignore[override]
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
+        return self.instance.policy.timeout
+
+    @property
+    def waits_for(self) -> object:
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
+        return self._parking if self.waits_since is not None else None
+
+    def give_up(self) -> None:
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
+        self.on_expired()
 
     def queue(self, plan: CallPlan, data: bytes, site: CallSite) -> None:
         """See :class:`kong_pdk.server.bridge.Channel`: over this protocol each call waits for its step."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from kong_pdk.logs import report
 from kong_pdk.server import engines
-from kong_pdk.server.bridge import CallSite, EventEnded, Unanswered, place_of
+from kong_pdk.server.bridge import Bridge, CallSite, EventEnded, Unanswered, place_of
 from kong_pdk.server.call_plan import (
     Args,
     CallPlan,
@@ -22,16 +24,20 @@ from kong_pdk.server.call_plan import (
     plan_without_method,
 )
 from kong_pdk.server.connection import Connection, ConnectionClosed
-from kong_pdk.server.engines import Engine
+from kong_pdk.server.deadlines import CallUnderWay, EventUnderWay, UnderWay
+from kong_pdk.server.engines import Engine, Job
 from kong_pdk.server.event_record import (
     IDLE,
+    OPEN,
     OWED,
     PHASE_NUMBERS,
     PROTOBUF_ANSWER,
     PROTOBUF_CALL,
     READING,
     STATE,
+    due_of,
     note_protobuf_event,
+    set_due,
 )
 from kong_pdk.server.handler import fail, run_handler
 from kong_pdk.server.instances import Instance
@@ -56,16 +62,17 @@ _stock_plan = functools.lru_cache(64)(plan_of_method)
 _REFUSED = "Kong refused {} in {} (its log says why), or has ended"
 
 
-class ProtobufEvent:
+class ProtobufChannel:
     """The PDK calls of an event, on the event's connection: a :class:`~kong_pdk.server.bridge.Channel`."""
 
-    __slots__ = ("_connection", "_interface", "is_last", "phase", "plans", "unanswered")
+    __slots__ = ("_connection", "_interface", "bridge", "is_last", "phase", "plans", "unanswered")
 
     def __init__(self, connection: Connection, phase: str, plans: Plans, interface: Interface) -> None:
         self._connection = connection
         self.phase = phase
         self.plans = plans
         self._interface = interface
+        self.bridge: Bridge | None = None
         self.unanswered: Unanswered | None = None
         self.is_last = False
         """Whether the connection is closed after this event."""
@@ -132,6 +139,80 @@ class ProtobufEvent:
         self.is_last = True
 
 
+class ProtobufEvent(ProtobufChannel, EventUnderWay):
+    """An event whose instance is known."""
+
+    __slots__ = ("_session", "engine", "instance", "is_claimed", "sequence")
+
+    def __init__(self, session: _Session, phase: str, sequence: bytes, instance: Instance, engine: Engine) -> None:
+        """:param sequence: the field of the sequence number, as it came.
+
+        :param engine: runs the handler.
+        """
+        server = session.server
+        super().__init__(session.connection, phase, server.plans.of(phase), server.interface)
+        self._session = session
+        self.sequence = sequence
+        self.instance = instance
+        self.engine = engine
+        self.is_claimed = False
+
+    def run(self) -> None:
+        """Run the handler, and answer Kong. Raises nothing."""
+        session, is_open = self._session, False
+        try:
+            if run_handler(self.instance, self, self.engine):
+                session.end_event(self.sequence)
+            # Else Kong closes the connection once it has answered its client: the next read returns end of file.
+            is_open = not self.is_last
+        except ConnectionClosed as error:
+            session.report_refusal(error)
+        except TimeoutError:
+            pass
+        except BaseException:  # noqa: BLE001  # other connections must go on
+            _log.exception("a connection ended by a defect of the plugin server")
+        finally:
+            if not self.is_claimed:
+                session.finish(self, is_open)
+
+    def refuse(self) -> None:
+        """Answer without the handler, since there is no room. At the end of the server, Kong repeats it elsewhere."""
+        session = self._session
+        try:
+            if not session.serving.is_stopping:
+                text = "all %d handlers are busy: %s cannot run"
+                report(_log, logging.ERROR, text, engines.MOST_HANDLERS, self.phase)
+                session.connection.seconds = _REFUSE_SECONDS
+                session.answer_failure(self, self.sequence, self.instance.policy.is_open)
+        except (ConnectionClosed, TimeoutError):
+            pass
+        finally:
+            session.finish(self, False)
+
+    def give_up(self) -> None:
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
+        _Failure(self._session, self, self.sequence, self.instance.policy.is_open).start()
+
+    @property
+    def timeout(self) -> float:  # type: ignore[override]
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
+        return self.instance.policy.timeout
+
+    @property
+    def due(self) -> float:
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
+        return due_of(self._connection.record)
+
+    @due.setter
+    def due(self, moment: float) -> None:
+        set_due(self._connection.record, moment)
+
+    @property
+    def waits_for(self) -> object:
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
+        return self._connection.exchange
+
+
 class ProtobufServer:
     """ProtoBuf:1 of a server."""
 
@@ -159,163 +240,278 @@ class _Session:
     """A connection."""
 
     def __init__(self, server: ProtobufServer, connection: Connection) -> None:
-        self._server = server
-        self._serving = server.serving
-        self._connection = connection
-        # The event under way, and what is done with it.
-        self._event: HandleEvent
-        self._sequence: bytes
-        self._instance: Instance
-        self._engine: Engine
-        self._run_event = functools.partial(self._do, self._serve_event)
-        self._refuse_event = functools.partial(self._do, self._refuse)
+        self.server = server
+        self.serving = server.serving
+        self.connection = connection
+        self._last: tuple[Instance, str] | None = None
+        """The instance and the phase of the last event."""
 
     def readable(self) -> None:
         """Read what has come; called on the loop, which gives the connection away by that."""
-        connection, serving = self._connection, self._serving
+        connection, serving = self.connection, self.serving
         connection.record[STATE] = READING
         try:
             payload = connection.next_frame()
             if payload is None:
                 self._keep()
                 return
-            event = self._server.event_calls.decode(payload)
+            event = self.server.event_calls.decode(payload)
+            call = None if event is not None else decode_call(payload)
         except ConnectionClosed as error:
-            self._report_refusal(error)
+            self.report_refusal(error)
             serving.forget(connection)
         except WireError as error:
             report(_log, logging.ERROR, "closed a connection of a peer that does not speak ProtoBuf:1: %s", error)
             serving.forget(connection)
         else:
             if event is None:
-                call = decode_call(payload)
-                connection.record[STATE] = PROTOBUF_CALL
-                self._help(functools.partial(self._administer, *call))
+                assert call is not None
+                _Administration(self, *call).start()
             elif (instance := serving.instances.ready(event[1].instance_id)) is None:
-                note_protobuf_event(connection.record, PHASE_NUMBERS.get(event[1].event_name, 0), event[0])
-                self._help(functools.partial(self._find, *event))
+                _Search(self, *event).start()
             else:
-                self._handle(*event, instance)
+                self.handle(*event, instance)
 
     def _keep(self) -> None:
         """Give the connection back to the loop: nothing but replies to earlier calls has come, or a part of a frame."""
-        connection = self._connection
+        connection = self.connection
         if not connection.owed:
-            self._serving.loop_here.owed.discard(connection.fd)
+            self.serving.loop_here.owed.discard(connection.fd)
         self._note_idle()
-        self._serving.loop_here.keep(connection)
+        self.serving.loop_here.keep(connection)
 
     def _note_idle(self) -> None:
-        connection = self._connection
+        connection = self.connection
         connection.record[OWED] = connection.owed
         connection.record[STATE] = READING if connection.has_unread else IDLE
 
-    def _report_refusal(self, error: ConnectionClosed) -> None:
+    def report_refusal(self, error: ConnectionClosed) -> None:
         """Log that Kong refused a call without a result, after the event's end."""
-        if isinstance(error.first_unanswered, tuple):
-            unanswered = refused(error.first_unanswered, self._event.event_name)
-            report(_log, logging.ERROR, "%s: %s (%s)", self._instance.plugin.name, unanswered.text, unanswered.place)
+        if isinstance(error.first_unanswered, tuple) and self._last is not None:
+            instance, phase = self._last
+            unanswered = refused(error.first_unanswered, phase)
+            report(_log, logging.ERROR, "%s: %s (%s)", instance.plugin.name, unanswered.text, unanswered.place)
 
-    def _find(self, sequence: bytes, event: HandleEvent) -> bool | None:
-        """Make an instance that only another worker has, then run the handler."""
-        try:
-            instance = find(self._serving.instances, event.instance_id)
-        except InstanceStartError:
-            channel = self._channel(event.event_name)
-            return self._end(channel, fail(channel), sequence)
-        if instance is None:  # Kong starts the instance again, and repeats the event
-            report(_log, logging.INFO, "there is no instance %d here: Kong starts it again", event.instance_id)
-            return False
-        self._serving.loop_here.call(functools.partial(self._handle, sequence, event, instance))
-        return None
-
-    def _handle(self, sequence: bytes, event: HandleEvent, instance: Instance) -> None:
-        """Let the phase's engine run the handler."""
-        self._event, self._sequence, self._instance = event, sequence, instance
-        note_protobuf_event(self._connection.record, PHASE_NUMBERS.get(event.event_name, 0), sequence)
-        engine = self._engine = self._serving.engine_of(instance, event.event_name)
+    def handle(self, sequence: bytes, event: HandleEvent, instance: Instance) -> None:
+        """Let the phase's engine run the handler. Called on the loop."""
+        phase, policy, serving = event.event_name, instance.policy, self.serving
+        number = PHASE_NUMBERS.get(phase, 0)
+        note_protobuf_event(
+            self.connection.record, policy.timeout, number | OPEN if policy.is_open else number, sequence
+        )
+        engine = serving.engine_of(instance, phase)
+        self._last = instance, phase
+        under_way = ProtobufEvent(self, phase, sequence, instance, engine)
+        serving.running.add(under_way)
         self._give(engine)
-        engine.run(self._run_event, self._refuse_event)
-        if engine.is_full:
-            self._serving.look_soon()
+        engine.run(under_way.run, under_way.refuse)
+        if engine.is_full or not serving.is_watching:
+            serving.look_soon()
 
-    def _help(self, job: Callable[[], bool | None]) -> None:
-        """Let a thread serve a call that may block."""
-        helpers = self._serving.helpers
+    def help(self, job: Job, refuse: Job) -> None:
+        """Let a helper do what may block. Called on the loop."""
+        helpers = self.serving.helpers
         self._give(helpers)
-        helpers.run(functools.partial(self._do, job), functools.partial(self._do, lambda: False))
-        if helpers.is_full:
-            self._serving.look_soon()
+        helpers.run(job, refuse)
+        if helpers.is_full or not self.serving.is_watching:
+            self.serving.look_soon()
 
     def _give(self, engine: Engine) -> None:
         """Give the connection to an engine."""
-        serving, connection = self._serving, self._connection
-        serving.running.add(self)
-        loop = serving.loop_here
+        connection = self.connection
+        loop = self.serving.loop_here
         loop.owed.discard(connection.fd)  # the event reads them, and the server waits for it
         waits = connection.waits = engine.waits
         if waits.blocks:
             loop.give_away(connection)
 
-    def _do(self, job: Callable[[], bool | None]) -> None:
-        """Do a job and give the connection back. The job tells whether it stays open; None where it passes it on."""
-        is_open: bool | None = False
-        try:
-            is_open = job()
-        except ConnectionClosed as error:
-            self._report_refusal(error)
-        except TimeoutError:
-            pass
-        except BaseException:  # noqa: BLE001  # other connections must go on
-            _log.exception("a connection ended by a defect of the plugin server")
-        finally:
-            if is_open is not None:
-                serving, connection = self._serving, self._connection
-                if is_open and connection.owed:  # a server that stops waits for the replies
-                    serving.loop_here.owed.add(connection.fd)
-                self._note_idle()
-                serving.ended(self)  # before the next event can begin
-                if is_open:
-                    serving.loop_here.release(connection)  # the loop may have been replaced meanwhile
-                else:
-                    serving.forget(connection)
+    def end_event(self, sequence: bytes) -> None:
+        """Tell Kong that the handler has returned.
 
-    def _serve_event(self) -> bool:
-        channel = self._channel(self._event.event_name)
-        return self._end(channel, run_handler(self._instance, channel, self._engine), self._sequence)
+        :raises ConnectionClosed: Kong closed the connection.
+        """
+        self.connection.record[STATE] = PROTOBUF_ANSWER
+        self.connection.tell(event_end(sequence))
 
-    def _channel(self, phase: str) -> ProtobufEvent:
-        return ProtobufEvent(self._connection, phase, self._server.plans.of(phase), self._server.interface)
+    def answer_failure(self, channel: ProtobufChannel, sequence: bytes, is_open: bool) -> bool:
+        """Answer an event that has failed; tell whether the connection stays open.
 
-    def _end(self, channel: ProtobufEvent, waits: bool, sequence: bytes) -> bool:
-        if waits:
-            self._connection.record[STATE] = PROTOBUF_ANSWER
-            self._connection.tell(event_end(sequence))
-        # Else Kong closes the connection once it has answered its client: the next read returns end of file.
+        :param is_open: whether the request goes on.
+        :raises ConnectionClosed: Kong closed the connection.
+        """
+        if fail(channel, is_open):
+            self.end_event(sequence)
         return not channel.is_last
 
-    def _refuse(self) -> bool:
-        """Answer an event for which there is no room. At the end of the server, Kong repeats it elsewhere."""
-        if self._serving.is_stopping:
-            return False
-        phase = self._event.event_name
-        report(_log, logging.ERROR, "all %d handlers are busy: %s cannot run", engines.MOST_HANDLERS, phase)
-        self._connection.seconds = _REFUSE_SECONDS
-        fail(self._channel(phase))
-        return False
+    def finish(self, call: UnderWay, is_open: bool) -> None:
+        """Give the connection back after a call.
 
-    def _administer(self, sequence: int, call: Call) -> bool:
-        """Answer a call; the protocol reports an error by closing the connection."""
-        instances = self._serving.instances
-        if isinstance(call, StartInstance):
-            try:
-                status = start(instances, call)
-            except InstanceStartError:
-                return False
-            self._connection.tell(frame(encode_return(sequence, status)))
+        :param is_open: whether the connection stays open.
+        """
+        serving, connection = self.serving, self.connection
+        if is_open and connection.owed:  # a server that stops waits for the replies
+            serving.loop_here.owed.add(connection.fd)
+        self._note_idle()
+        serving.ended(call)  # before the next event can begin
+        if is_open:
+            serving.loop_here.release(connection)  # the loop may have been replaced meanwhile
         else:
-            self._connection.tell(frame(encode_return(sequence, answer_call(instances, call))))
+            serving.forget(connection)
+
+
+class _Help(CallUnderWay):
+    """A call of Kong that is done on a thread, since it may block."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: _Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def start(self) -> None:
+        """Begin with it; on the loop."""
+        self._session.serving.running.add(self)
+        self._session.help(self._run, lambda: self._session.finish(self, False))
+
+    def _run(self) -> None:
+        answer: Callable[[], bool] | None = None
+        is_open = False
+        try:
+            answer = self._do()
+        except BaseException:  # noqa: BLE001  # other connections must go on
+            _log.exception("a connection ended by a defect of the plugin server")
+        if not self.claim():  # it has taken too long
+            return
+        try:
+            is_open = answer is not None and answer()
+        except (ConnectionClosed, TimeoutError):
+            pass
+        except BaseException:  # noqa: BLE001  # see above
+            _log.exception("a connection ended by a defect of the plugin server")
+        finally:
+            self._finish(is_open)
+
+    def _finish(self, is_open: bool) -> None:
+        self._session.finish(self, is_open)
+
+    @abstractmethod
+    def _do(self) -> Callable[[], bool] | None:
+        """Do it, and give the function that answers Kong and tells whether the connection stays open.
+
+        :return: None where a closed connection is the answer.
+        """
+
+    @property
+    def timeout(self) -> float:  # type: ignore[override]
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
+        return self._session.serving.longest_timeout
+
+    @property
+    def due(self) -> float:
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
+        return due_of(self._session.connection.record)
+
+    @due.setter
+    def due(self, moment: float) -> None:
+        set_due(self._session.connection.record, moment)
+
+    def give_up(self) -> None:
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`. A closed connection is the protocol's only error."""
+        self._session.serving.forget(self._session.connection)
+
+
+class _Administration(_Help):
+    """A call about plugins or instances."""
+
+    __slots__ = ("_call", "_sequence")
+
+    def __init__(self, session: _Session, sequence: int, call: Call) -> None:
+        super().__init__(session)
+        self._sequence = sequence
+        self._call = call
+        set_due(session.connection.record, time.monotonic() + self.timeout)
+        session.connection.record[STATE] = PROTOBUF_CALL
+
+    def describe(self) -> str:
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
+        return f"{self._call.name}: __init__" if isinstance(self._call, StartInstance) else type(self._call).__name__
+
+    def _do(self) -> Callable[[], bool] | None:
+        instances, call = self._session.serving.instances, self._call
+        try:
+            answer = start(instances, call) if isinstance(call, StartInstance) else answer_call(instances, call)
+        except InstanceStartError:
+            return None
+        return functools.partial(self._answer, frame(encode_return(self._sequence, answer)))
+
+    def _answer(self, data: bytes) -> bool:
+        self._session.connection.tell(data)
         return True
+
+
+class _Search(_Help):
+    """An event whose instance is not made here: only another worker has it, or nobody."""
+
+    __slots__ = ("_event", "_instance", "_sequence")
+
+    def __init__(self, session: _Session, sequence: bytes, event: HandleEvent) -> None:
+        super().__init__(session)
+        self._sequence = sequence
+        self._event = event
+        self._instance: Instance | None = None
+        number = PHASE_NUMBERS.get(event.event_name, 0)
+        note_protobuf_event(session.connection.record, self.timeout, number, sequence)
+
+    def describe(self) -> str:
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
+        return f"the start of an instance for {self._event.event_name}"
+
+    def _do(self) -> Callable[[], bool] | None:
+        """Make the instance, then run the handler."""
+        try:
+            self._instance = find(self._session.serving.instances, self._event.instance_id)
+        except InstanceStartError:
+            return functools.partial(self._session.answer_failure, self._channel(), self._sequence, False)
+        if self._instance is None:  # Kong starts the instance again, and repeats the event
+            report(_log, logging.INFO, "there is no instance %d here: Kong starts it again", self._event.instance_id)
+        return None
+
+    def _finish(self, is_open: bool) -> None:
+        if self._instance is None:
+            super()._finish(is_open)
+            return
+        serving = self._session.serving
+        handle = functools.partial(self._session.handle, self._sequence, self._event, self._instance)
+        serving.loop_here.call(lambda: (handle(), serving.ended(self)))
+
+    def _channel(self) -> ProtobufChannel:
+        phase, server = self._event.event_name, self._session.server
+        return ProtobufChannel(self._session.connection, phase, server.plans.of(phase), server.interface)
+
+    def give_up(self) -> None:
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
+        _Failure(self._session, self._channel(), self._sequence, False).start()
+
+
+class _Failure(_Help):
+    """The answer to an event in the place of what has taken too long."""
+
+    __slots__ = ("_channel", "_is_open", "_sequence")
+
+    def __init__(self, session: _Session, channel: ProtobufChannel, sequence: bytes, is_open: bool) -> None:
+        """:param is_open: whether the request goes on."""
+        super().__init__(session)
+        self._channel = channel
+        self._sequence = sequence
+        self._is_open = is_open
+        self.due = time.monotonic() + RECOVER_SECONDS
+
+    def describe(self) -> str:
+        """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
+        return f"the answer to {self._channel.phase}"
+
+    def _do(self) -> Callable[[], bool] | None:
+        return functools.partial(self._session.answer_failure, self._channel, self._sequence, self._is_open)
 
 
 def refused(site: CallSite, phase: str) -> Unanswered:

@@ -496,9 +496,9 @@ class Master:
                 _log.error("%s does not read the messages of its master: it is killed", self._name(worker.slot))
                 worker.kill()
         self._connections.check_deadlines()
-        if self._unserved_since is not None and not self._stands_in and self._status is None:
-            if time.monotonic() >= self._unserved_since + STAND_IN_SECONDS:
-                self._stand_in()
+        waited = 0.0 if self._unserved_since is None else time.monotonic() - self._unserved_since
+        if waited >= STAND_IN_SECONDS and not self._stands_in and self._status is None:
+            self._stand_in()
         self._end_ping_rounds()
 
     def _receive_from(self, worker: WorkerProcess) -> None:

@@ -1,0 +1,162 @@
+"""Ends events that take too long: the request gets its answer, whatever the handler goes on to do.
+
+Time in which the handler waits for Kong does not count, for a slow client's body for example: Kong has nothing to wait
+for then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from kong_pdk.exception_text import running_line
+from kong_pdk.logs import report
+
+if TYPE_CHECKING:
+    from kong_pdk.server.bridge import Bridge
+    from kong_pdk.server.engines import Engine
+    from kong_pdk.server.instances import Instance
+
+_log = logging.getLogger(__name__)
+_SHORTEST_PAUSE = 0.02
+
+LONGEST_PAUSE = 1.0
+"""Seconds between two looks at the events under way."""
+
+MOST_STUCK = 32
+"""So many handlers that do not end hold too many threads: the worker is replaced."""
+
+
+class UnderWay(ABC):
+    """What Kong waits for."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        timeout: float
+        """How long it may take, in seconds; infinite for no limit."""
+
+        due: float
+        """When it has taken too long, by ``time.monotonic``."""
+
+    @property
+    def waits_for(self) -> object:
+        """What it waits for that Kong does: another object each time. None where it does not."""
+        return None
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Name the plugin and what runs, for the log."""
+
+    @abstractmethod
+    def claim(self) -> bool:
+        """Take the answer away from what runs; False where it has ended, or cannot be ended at this moment."""
+
+    @abstractmethod
+    def give_up(self) -> None:
+        """Answer Kong in the place of what runs. Called on the loop, once it is no longer under way."""
+
+
+class EventUnderWay(UnderWay):
+    """An event whose handler runs, or will run."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        phase: str
+        instance: Instance
+        engine: Engine
+        bridge: Bridge | None
+        """The calls of the handler; None while it does not run."""
+        is_claimed: bool
+        """Whether others answer it."""
+
+    def describe(self) -> str:
+        """See :class:`UnderWay`."""
+        return f"{self.instance.plugin.name}: {self.phase}"
+
+    def claim(self) -> bool:
+        """See :class:`UnderWay`."""
+        if self.bridge is not None and self.bridge.expire():
+            self.is_claimed = True  # type: ignore[misc]
+        return self.is_claimed
+
+
+class CallUnderWay(UnderWay):
+    """A call that is no event, or not yet one."""
+
+    __slots__ = ("_claims",)
+
+    def __init__(self) -> None:
+        self._claims = [True]
+
+    def claim(self) -> bool:
+        """See :class:`UnderWay`. What runs claims the answer as well, before it gives it."""
+        try:
+            return self._claims.pop()
+        except IndexError:
+            return False
+
+
+class Deadlines:
+    """Looks at what is under way at a server."""
+
+    def __init__(self, timeouts: Iterable[float]) -> None:
+        """:param timeouts: those of the plugins, in seconds."""
+        self.pause = max(min(LONGEST_PAUSE, min(timeouts, default=math.inf) / 10), _SHORTEST_PAUSE)
+        """The seconds between two looks."""
+        self._looked_at = 0.0
+        self._waits_for: dict[UnderWay, object] = {}
+        self._stuck: list[tuple[Bridge, Engine]] = []
+
+    @property
+    def stuck(self) -> int:
+        """How many handlers go on although their events were ended."""
+        return len(self._stuck)
+
+    def look(self, running: set[UnderWay]) -> None:
+        """Look at all that is under way, and end what has taken too long.
+
+        :param running: what is under way.
+        """
+        now = time.monotonic()
+        passed, self._looked_at = now - self._looked_at, now
+        waited, self._waits_for = self._waits_for, {}
+        for call in list(running):
+            waits_for = call.waits_for
+            if waits_for is not None:
+                self._waits_for[call] = waits_for
+                if waited.get(call) is waits_for:
+                    call.due += passed  # type: ignore[misc]
+            elif call.due <= now:
+                self._end(call, running)
+        for bridge, engine in self._stuck:
+            bridge.interrupt(engine)
+        self._stuck = [each for each in self._stuck if not each[0].is_closed]
+
+    def _end(self, call: UnderWay, running: set[UnderWay]) -> None:
+        bridge = call.bridge if isinstance(call, EventUnderWay) else None
+        if not call.claim():
+            if isinstance(call, EventUnderWay) and bridge is not None and bridge.ended:  # Kong has its answer
+                bridge.interrupt(call.engine)
+            return
+        running.discard(call)
+        place = ""
+        if isinstance(call, EventUnderWay) and bridge is not None:
+            with contextlib.suppress(Exception):  # the handler goes on meanwhile
+                place = running_line(call.instance.plugin.file, call.engine.frames_of(bridge))
+            self._stuck.append((bridge, call.engine))
+        text = "%s has taken longer than %g s, its timeout: the event is ended%s"
+        report(_log, logging.ERROR, text, call.describe(), call.timeout, f" ({place})" if place else "")
+        call.give_up()
+
+
+def raise_in_thread(thread: int, error: type[BaseException]) -> None:
+    """Raise an exception in another thread, at its next step in Python."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
