@@ -193,9 +193,9 @@ def test_a_worker_that_is_killed_comes_back_and_the_others_answer(serve):
 
 # A master that waits for its workers only for a second.
 IMPATIENT = """
-from kong_pdk.server.workers import master
+from kong_pdk.server.workers import liveness, master
 master.STOP_SECONDS = 1.0
-master.ANSWER_SECONDS = 1.0
+liveness.ANSWER_SECONDS = 1.0
 """
 
 
@@ -245,12 +245,12 @@ def test_the_one_worker_of_a_server_answers(serve):
 HASTY = """
 from kong_pdk.server import instances
 from kong_pdk.server.instances import instance_store
-from kong_pdk.server.workers import master
+from kong_pdk.server.workers import worker_process
 instance_store.IDLE_SECONDS = 0.0
 instance_store.CLOSED_SECONDS = 0.2
 instances.CLOSED_IDLE_SECONDS = 0.1
 instances.IDLE_SECONDS = {idle}
-master.TAKE_SECONDS = 1.0
+worker_process.TAKE_SECONDS = 1.0
 """
 SAYS_WHICH = """
 class Plugin:

@@ -141,6 +141,7 @@ class Bridge:
     _site: Site | None = None
     """What calls, where the stack does not tell."""
 
+    _is_late = False
     _is_logging = False
     _subsystem: str | None = None
 
@@ -188,8 +189,10 @@ class Bridge:
     def expire(self) -> bool:
         """Allow no more calls: the event has taken too long.
 
-        :return: False where the handler has returned, the event is over, or a call is under way.
+        :return: False where the handler has returned, the event is over, or a call is under way. Then the next call
+            raises :class:`EventExpired`.
         """
+        self._is_late = self._is_watched = True
         if not self._calling.acquire(blocking=False):
             return False
         try:
@@ -272,6 +275,8 @@ class Bridge:
         """Make a call that is watched, or that is not one plain call in every phase."""
         started = perf_counter()
         try:
+            if self._is_late and self._no_call is None:
+                raise EventExpired
             if self._no_call is not None and self._no_call is not _IN_CALL:
                 self._refuse(plan.function)
             if plan.is_refused or plan.depends_on_subsystem:

@@ -132,8 +132,8 @@ class Deadlines:
             waits_for = call.waits_for
             if waits_for is not None:
                 self._waits_for[call] = waits_for
-                if waited.get(call) is waits_for:
-                    call.due += passed  # type: ignore[misc]
+            if waits_for is not None and waited.get(call) is waits_for:
+                call.due += passed  # type: ignore[misc]
             elif call.due <= now:
                 self._end(call, running)
         for bridge, engine in self._stuck:
@@ -152,9 +152,18 @@ class Deadlines:
             with contextlib.suppress(Exception):  # the handler goes on meanwhile
                 place = running_line(call.instance.plugin.file, call.engine.frames_of(bridge))
             self._stuck.append((bridge, call.engine))
-        text = "%s has taken longer than %g s, its timeout: the event is ended%s"
-        report(_log, logging.ERROR, text, call.describe(), call.timeout, f" ({place})" if place else "")
+        log_expired(call.describe(), call.timeout, place)
         call.give_up()
+
+
+def log_expired(what: str, timeout: float, place: str) -> None:
+    """Log that something has taken too long.
+
+    :param timeout: in seconds.
+    :param place: ``FILE:LINE`` of what runs; an empty text where it is unknown.
+    """
+    text = "%s has taken longer than %g s, its timeout: the event is ended%s"
+    report(_log, logging.ERROR, text, what, timeout, f" ({place})" if place else "")
 
 
 def raise_in_thread(thread: int, error: type[BaseException]) -> None:

@@ -43,6 +43,9 @@ MSGPACK_UNREAD = 8
 CUT = 9
 """The worker has sent a part of a message."""
 
+UNDER_WAY = frozenset({PROTOBUF_EVENT, PROTOBUF_ANSWER, PROTOBUF_CALL, MSGPACK_EVENT, MSGPACK_ANSWER, MSGPACK_CALL})
+"""The states in which Kong waits for the worker."""
+
 OPEN = 0x80
 """Added to the number of a phase: a failure of its plugin lets the request pass."""
 

@@ -19,7 +19,8 @@ from kong_pdk.logs import report
 from kong_pdk.metrics.counter_layout import ABORTED, ERROR, EXIT, OK
 from kong_pdk.metrics.recorder import recorder_of
 from kong_pdk.protocol import PHASES
-from kong_pdk.server.bridge import AsyncBridge, Bridge, Channel, EventEnded, Unanswered
+from kong_pdk.server.bridge import AsyncBridge, Bridge, Channel, EventEnded, EventExpired, Unanswered
+from kong_pdk.server.deadlines import log_expired
 from kong_pdk.server.engines import Engine
 from kong_pdk.server.failure_answers import failure_function, lets_pass
 from kong_pdk.server.instances import Instance
@@ -95,9 +96,14 @@ def _answer(instance: Instance, channel: Channel, bridge: Bridge, error: BaseExc
         _log_unanswered(instance, channel.phase, unanswered, error)
     if error is None:
         return not bridge.ended  # a bare except in the handler can swallow EventEnded
-    if isinstance(error, EventEnded):
+    if isinstance(error, EventExpired):
+        log_expired(
+            f"{instance.plugin.name}: {channel.phase}", instance.policy.timeout, _place(instance, channel.phase, error)
+        )
+    elif isinstance(error, EventEnded):
         return False
-    _log_error(instance, channel.phase, error)
+    else:
+        _log_error(instance, channel.phase, error)
     if bridge.ended:
         return channel.phase == "log"
     waits = fail(channel, instance.policy.is_open)

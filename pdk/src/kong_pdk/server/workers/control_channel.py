@@ -20,9 +20,12 @@ from kong_pdk.wire.msgpack_codec import Messages, Notification, Response, encode
 from kong_pdk.wire.wire_errors import WireError
 
 READY = "ready"
-"""Notification of a worker that serves, with the messages about plugins that do not load."""
+"""Notification of a worker that serves, with the messages about plugins that do not load, and the shortest and the
+longest timeout of its plugins."""
 FAILED = "failed"
 """Notification of a worker that has no plugin to serve and ends, with the messages about the plugins."""
+STUCK = "stuck"
+"""Notification that many handlers go on after their timeouts, so that the worker should be replaced."""
 KEEP = "keep"
 """Request with digest and content of an instance that Kong starts; answered by its id, which the worker now holds."""
 FIND = "find"

@@ -9,39 +9,37 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import math
 import os
 import selectors
 import signal
 import socket
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from kong_pdk.logs import NOTICE
 from kong_pdk.mode import GEVENT, LOOP, Mode
 from kong_pdk.server.event_record import RecordTable
 from kong_pdk.server.failure_answers import FailureAnswers
-from kong_pdk.server.instances.instance_store import Content, InstanceTable, WorkerState
+from kong_pdk.server.instances.instance_store import Content, InstanceTable
 from kong_pdk.server.listener import QUEUE_SIZE, ListenError, Listeners
 from kong_pdk.server.workers import control_channel
 from kong_pdk.server.workers.connection_channel import make_channel
 from kong_pdk.server.workers.fork_hooks import STOP_SIGNALS, blocked_signals
-from kong_pdk.server.workers.held_connections import Held, HeldConnections
+from kong_pdk.server.workers.held_connections import HeldConnections
+from kong_pdk.server.workers.liveness import Liveness, PingRound
 from kong_pdk.server.workers.parent_process import PARENT_CHECK_SECONDS, ParentProcess, end_with_parent
 from kong_pdk.server.workers.step_forwarding import ConnectionCounts, make_inbox
 from kong_pdk.server.workers.worker import WorkerSockets
+from kong_pdk.server.workers.worker_process import WorkerProcess, how_it_ended, pause_after
+from kong_pdk.settings import START_SECONDS
 from kong_pdk.wire.interface import STOCK, Interface
-from kong_pdk.wire.msgpack_codec import Message, Messages, Notification, Request, encode_notification, encode_response
+from kong_pdk.wire.msgpack_codec import Message, Notification, Request, encode_notification, encode_response
 from kong_pdk.wire.wire_errors import WireError
 
 _log = logging.getLogger(__name__)
-_CHUNK = 64 * 1024
-
-MOST_PAUSE = 5.0
-"""Seconds at most between the starts of a worker that ends again and again."""
-
-MOST_PAUSE_AFTER_SERVING = 0.25
-"""The same for a worker that was ready each time."""
 
 STAND_IN_SECONDS = 3.0
 """While no worker serves for this long, events wait; then the master answers them, until a worker serves."""
@@ -49,167 +47,8 @@ STAND_IN_SECONDS = 3.0
 STEADY_SECONDS = 10.0
 """A worker that lived this long did not end right after its start."""
 
-TAKE_SECONDS = 30.0
-"""A worker that reads nothing from its master for this long hangs."""
-
-MOST_OUTGOING = 64 * 1024 * 1024
-"""A worker for which this many bytes wait hangs."""
-
-ANSWER_SECONDS = 3.0
-"""A worker that does not answer a ping of its master within this time counts as hanging."""
-
 STOP_SECONDS = 7.0
 """A worker that was told to stop is killed after this time: it drains for 3 s, and may take 3 s more to end."""
-
-
-class WorkerProcess:
-    """A worker, seen from its master."""
-
-    def __init__(
-        self, slot: int, pid: int, control: socket.socket, channel: socket.socket, records: RecordTable
-    ) -> None:
-        """:param slot: the number of the worker, from 0.
-
-        :param control: the master's end of the control channel; it becomes non-blocking.
-        :param channel: the master's end of the channel of connections.
-        :param records: what the connections of the worker are at.
-        """
-        self.slot = slot
-        self.pid = pid
-        self.control = control
-        self.channel = channel
-        self.records = records
-        self.held: dict[int, Held] = {}
-        self.started_at = time.monotonic()
-        self.ready = False
-        self.failed = False
-        self.has_hung_up = False
-        self._messages = Messages()
-        self._outgoing = bytearray()
-        self._waits_since: float | None = None
-        self.is_killed = False
-        control.setblocking(False)
-
-    def received(self) -> Iterator[Message]:
-        """Give the messages that the worker has sent. Sets ``has_hung_up`` once it has closed its end.
-
-        :raises WireError: it sent something else than MessagePack-RPC.
-        """
-        while data := self._receive():
-            yield from self._messages.feed(data)
-
-    def _receive(self) -> bytes:
-        try:
-            data = self.control.recv(_CHUNK)
-        except BlockingIOError:
-            return b""
-        except OSError:
-            data = b""
-        self.has_hung_up = not data
-        return data
-
-    def send(self, data: bytes) -> bool:
-        """Send data, and keep the part that a busy worker does not read now.
-
-        :return: whether all data is sent.
-        """
-        if self.is_killed:
-            return True
-        self._outgoing += data
-        try:
-            while self._outgoing:
-                del self._outgoing[: self.control.send(self._outgoing)]
-                self._waits_since = time.monotonic()
-        except BlockingIOError:
-            self._waits_since = self._waits_since or time.monotonic()
-            return False
-        except OSError:  # it has ended
-            self._outgoing.clear()
-        self._waits_since = None
-        return True
-
-    @property
-    def hangs_at(self) -> float | None:
-        """When the worker counts as hanging unless it reads something before; None while no data waits for it."""
-        if self._waits_since is None:
-            return None
-        return self._waits_since + TAKE_SECONDS if len(self._outgoing) <= MOST_OUTGOING else 0.0
-
-    def kill(self) -> None:
-        """Kill the process, and keep no data for it."""
-        self.is_killed = True
-        self._outgoing.clear()
-        self._waits_since = None
-        self.signal(signal.SIGKILL)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process, which is not reaped yet."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
-
-    def reap(self) -> int | None:
-        """Give the exit code, negative for a signal, once the process has ended."""
-        try:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-        except ChildProcessError:  # the master was started with SIGCHLD ignored, so the kernel reaps its children
-            return 0
-        return os.waitstatus_to_exitcode(status) if pid else None
-
-
-class PingRound:
-    """A ping to all workers, and the workers that did not answer yet.
-
-    The master pings at a request for the state of the workers (``plugin.GetWorkers``), not by itself.
-    """
-
-    def __init__(self, asking: WorkerProcess, request: int, workers: Collection[WorkerProcess]) -> None:
-        """:param asking: the worker that got the request from outside.
-
-        :param request: the id of its request to the master.
-        """
-        self.asking = asking
-        self.request = request
-        self.due = time.monotonic() + ANSWER_SECONDS
-        self._workers = list(workers)
-        self._silent = set(workers)
-
-    def answered(self, worker: WorkerProcess) -> None:
-        """Note that a worker answered."""
-        self._silent.discard(worker)
-
-    def ended(self, worker: WorkerProcess) -> None:
-        """Expect no answer of a worker that has ended, and leave it out of the states: another one replaces it."""
-        self._silent.discard(worker)
-        self._workers = [each for each in self._workers if each is not worker]
-
-    @property
-    def is_over(self) -> bool:
-        """Whether all workers have answered, or the time is up."""
-        return not self._silent or time.monotonic() >= self.due
-
-    def states(self) -> list[WorkerState]:
-        """Give the state of each worker."""
-        return [WorkerState(each.slot + 1, each.pid, each not in self._silent) for each in self._workers]
-
-
-def how_it_ended(code: int) -> str:
-    """Describe an exit code, as ``os.waitstatus_to_exitcode`` gives it."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:  # a real-time signal
-        return f"signal {-code}"
-
-
-def pause_after(failures: int, has_served: bool) -> float:
-    """Give the seconds until a worker is started again: 0 the first time, then longer with each failure.
-
-    :param has_served: whether the worker was ready. What ends such a worker may be a request, and a client that repeats
-        it must not keep the others waiting.
-    """
-    pause = 2.0 ** min(failures - 1, 10) if failures else 0.0
-    return min(pause, MOST_PAUSE_AFTER_SERVING if has_served else MOST_PAUSE)
 
 
 class Master:
@@ -228,7 +67,8 @@ class Master:
         self._mode = mode
         self._status: int | None = None
         self._stop_requested = False
-        self._kill_at: float | None = None
+        self._wakes_at = math.inf
+        self._liveness = Liveness(START_SECONDS.read(os.environ) or math.inf, self._ping, self._kill)
         self._published = False
         self._instances = InstanceTable()
         self._blocking: set[tuple[str, str]] = set()
@@ -244,6 +84,15 @@ class Master:
         self._unserved_since: float | None = None
         """Since when no worker serves; None while one does, and before the first one has."""
         self._stands_in = False
+        self._notices: Mapping[str, Callable[[WorkerProcess, Any], object]] = {
+            control_channel.RELEASE: self._note_release,
+            control_channel.CLOSE: self._note_close,
+            control_channel.BLOCKS: self._note_blocking,
+            control_channel.PONG: self._note_pong,
+            control_channel.STUCK: self._retire,
+            control_channel.FAILED: self._note_failed,
+            control_channel.READY: self._note_ready,
+        }
         self._listeners = Listeners(paths, queue_size)
         self._connections = HeldConnections(FailureAnswers(interface))
 
@@ -384,7 +233,8 @@ class Master:
                 _log.error("%s before it was ready", ending)
             self._stop(1)
             return
-        _log.error("%s; another one is started", ending)
+        if not worker.is_retired:
+            _log.error("%s; another one is started", ending)
         if worker.ready and time.monotonic() - worker.started_at > STEADY_SECONDS:
             self._failures[worker.slot] = 0
         self._schedule_start(worker.slot, worker.ready)
@@ -396,7 +246,12 @@ class Master:
 
     def _serving(self) -> list[WorkerProcess]:
         """List the workers that serve."""
-        return [worker for worker in self._workers.values() if worker.ready and not worker.is_killed]
+        workers = self._workers.values()
+        return [each for each in workers if each.ready and not each.is_killed and not each.is_retired]
+
+    def _kill(self, worker: WorkerProcess, why: str) -> None:
+        _log.error("%s %s: it is killed", self._name(worker.slot), why)
+        worker.kill()
 
     def _schedule_start(self, slot: int, has_served: bool = False) -> None:
         """Start a worker again, after a pause that grows with the number of its failures."""
@@ -433,26 +288,29 @@ class Master:
         if self._status is not None:
             return
         self._status = status
-        self._kill_at = time.monotonic() + STOP_SECONDS
         self._due.clear()
         if self._stands_in:
             self._stand_back()
         self._listeners.close()
         for worker in self._workers.values():
+            worker.kill_at = time.monotonic() + STOP_SECONDS
             worker.signal(signal.SIGTERM)
 
     def _wait(self) -> None:
         """Wait for a message or the end of a worker, a signal, or the next deadline."""
-        dues = [self._kill_at, self._instances.next_due(), *(worker.hangs_at for worker in self._workers.values())]
+        dues = [self._instances.next_due(), *(worker.hangs_at for worker in self._workers.values())]
+        dues += [worker.kill_at for worker in self._workers.values() if not worker.is_killed]
         dues.append(self._connections.next_due())
         if self._unserved_since is not None and not self._stands_in:
             dues.append(self._unserved_since + STAND_IN_SECONDS)
-        moments = [*self._due.values(), *(each.due for each in self._ping_rounds)]
+        moments = [self._liveness.due, *self._due.values(), *(each.due for each in self._ping_rounds)]
         moments += [due for due in dues if due is not None]
-        pause = min(moments) - time.monotonic() if moments else None
+        now = time.monotonic()
+        pause = max(min(moments) - now, 0.0)
         if self._parent.is_watched:
-            pause = PARENT_CHECK_SECONDS if pause is None else min(pause, PARENT_CHECK_SECONDS)
-        for key, events in self._selector.select(None if pause is None else max(pause, 0.0)):
+            pause = min(pause, PARENT_CHECK_SECONDS)
+        self._wakes_at = now + pause
+        for key, events in self._selector.select(pause):
             if key.fileobj is self._wake_reader:
                 with contextlib.suppress(BlockingIOError):
                     self._wake_reader.recv(4096)
@@ -482,19 +340,17 @@ class Master:
     def _check_deadlines(self) -> None:
         if self._status is None and (self._stop_requested or self._parent.has_ended()):
             self._stop(0)
-        if self._kill_at is not None and time.monotonic() >= self._kill_at:
-            self._kill_at = None
-            for worker in self._workers.values():
-                _log.warning("%s does not stop: it is killed", self._name(worker.slot))
-                worker.signal(signal.SIGKILL)
+        self._liveness.note_waking(time.monotonic() - self._wakes_at, self._workers.values())
+        self._liveness.look(list(self._workers.values()))
         for id, holders in self._instances.expire().items():
             for worker in self._workers.values():
                 if worker in holders:
                     self._send(worker, encode_notification(control_channel.DROP, id))
         for worker in self._workers.values():
+            if worker.kill_at <= time.monotonic() and not worker.is_killed:
+                self._kill(worker, "does not stop")
             if worker.hangs_at is not None and worker.hangs_at <= time.monotonic():
-                _log.error("%s does not read the messages of its master: it is killed", self._name(worker.slot))
-                worker.kill()
+                self._kill(worker, "does not read the messages of its master")
         self._connections.check_deadlines()
         waited = 0.0 if self._unserved_since is None else time.monotonic() - self._unserved_since
         if waited >= STAND_IN_SECONDS and not self._stands_in and self._status is None:
@@ -505,7 +361,7 @@ class Master:
         try:
             for message in worker.received():
                 self._handle(worker, message)
-        except (WireError, TypeError, ValueError) as error:  # the plugin's code has written to the socket
+        except (WireError, KeyError, TypeError, ValueError) as error:  # the plugin's code has written to the socket
             _log.error("%s is killed: it sent an invalid message to its master: %s", self._name(worker.slot), error)
             worker.signal(signal.SIGKILL)
         if worker.has_hung_up:  # it ends; _reap does the rest
@@ -517,29 +373,47 @@ class Master:
             self._ping_workers(worker, message.id)
         elif isinstance(message, Request):
             self._send(worker, encode_response(message.id, None, self._look_up(worker, message)))
-        elif not isinstance(message, Notification):
-            raise TypeError(type(message).__name__)
-        elif message.label == control_channel.RELEASE:
-            self._instances.release(message.args, worker)
-        elif message.label == control_channel.CLOSE:
-            self._instances.close(message.args)
-            for other in self._workers.values():
-                if other is not worker:
-                    self._send(other, encode_notification(control_channel.CLOSE, message.args))
-        elif message.label == control_channel.BLOCKS:
-            self._blocking.add((message.args[0], message.args[1]))
-        elif message.label == control_channel.PONG:
-            for each in self._ping_rounds:
-                each.answered(worker)
+        elif isinstance(message, Notification):
+            self._notices[message.label](worker, message.args)
         else:
-            worker.ready, worker.failed = (
-                message.label == control_channel.READY,
-                message.label == control_channel.FAILED,
-            )
-            self._log_once(message.args)
-            self._publish_if_ready()
-            if worker.ready:
-                self._stand_back()
+            raise TypeError(type(message).__name__)
+
+    def _note_release(self, worker: WorkerProcess, id: int) -> None:
+        self._instances.release(id, worker)
+
+    def _note_close(self, worker: WorkerProcess, id: int) -> None:
+        self._instances.close(id)
+        for other in self._workers.values():
+            if other is not worker:
+                self._send(other, encode_notification(control_channel.CLOSE, id))
+
+    def _note_blocking(self, worker: WorkerProcess, phase: tuple[str, str]) -> None:
+        self._blocking.add((phase[0], phase[1]))
+
+    def _note_pong(self, worker: WorkerProcess, _: object) -> None:
+        worker.pinged_at = None
+        for each in self._ping_rounds:
+            each.answered(worker)
+
+    def _note_failed(self, worker: WorkerProcess, messages: Iterable[str]) -> None:
+        worker.failed = True
+        self._log_once(messages)
+
+    def _note_ready(self, worker: WorkerProcess, said: tuple[Iterable[str], float, float]) -> None:
+        messages, *timeouts = said
+        worker.ready, worker.timeouts = True, (timeouts[0], timeouts[1])
+        self._log_once(messages)
+        self._publish_if_ready()
+        self._liveness.due = 0.0
+        self._stand_back()
+
+    def _retire(self, worker: WorkerProcess, _: object) -> None:
+        """Let a worker end what it has begun, and replace it."""
+        if self._status is None and not worker.is_retired:
+            _log.error("%s has too many handlers that do not end: it is replaced", self._name(worker.slot))
+            worker.is_retired = True
+            worker.kill_at = time.monotonic() + STOP_SECONDS
+            worker.signal(signal.SIGTERM)
 
     def _look_up(self, worker: WorkerProcess, request: Request) -> object:
         if request.method == control_channel.KEEP:
@@ -552,7 +426,10 @@ class Master:
         workers = [worker for worker in self._workers.values() if worker.ready]
         self._ping_rounds.append(PingRound(asking, request, workers))
         for worker in workers:
-            self._send(worker, encode_notification(control_channel.PING, None))
+            self._ping(worker)
+
+    def _ping(self, worker: WorkerProcess) -> None:
+        self._send(worker, encode_notification(control_channel.PING, None))
 
     def _end_ping_rounds(self) -> None:
         for each in [each for each in self._ping_rounds if each.is_over]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
+import io
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,10 +128,12 @@ def work(sockets: WorkerSockets, mode: Mode, load: Load, metrics: Path | None, i
 
         gevent.patch()
     sockets.reopen()
+    with contextlib.suppress(OSError, ValueError, AttributeError, io.UnsupportedOperation):  # no standard error
+        faulthandler.enable(sys.stderr)  # a crash in an extension of C shows where the plugin was
     if mode.workers > 1:
         logs.name_worker(sockets.slot + 1)
     from kong_pdk.server.server import EngineOptions, Server
-    from kong_pdk.server.workers.control_channel import BLOCKS, FAILED, READY, ControlChannel
+    from kong_pdk.server.workers.control_channel import BLOCKS, FAILED, READY, STUCK, ControlChannel
 
     open_sockets: list[Callable[[], list[socket.socket]]] = [sockets.all]
     handlers: dict[signal.Signals, Any] = dict.fromkeys(STOP_SIGNALS, signal.SIG_DFL)
@@ -147,17 +153,21 @@ def work(sockets: WorkerSockets, mode: Mode, load: Load, metrics: Path | None, i
     loaded = load()
     logs.restore()
     if not loaded.plugins:
-        channel.tell(FAILED, loaded.messages)
+        channel.tell(FAILED, [loaded.messages])
         return None
     if metrics is not None:
         record_worker(metrics, {plugin.name: plugin.phases for plugin in loaded.plugins}, sockets.slot, os.getppid())
     engines = EngineOptions(mode.engine, sockets.blocking, lambda plugin, phase: channel.tell(BLOCKS, [plugin, phase]))
     held = ConnectionChannel(sockets.held, sockets.records)
-    server = Server(loaded.plugins, sockets.listening, channel, sockets.peers(), interface, engines, held)
+    server = Server(
+        loaded.plugins, sockets.listening, channel, sockets.peers(), interface, engines, held,
+        lambda: channel.tell(STUCK, None),
+    )  # fmt: skip
     servers.append(server)
     open_sockets.append(server.sockets)
     handlers.update(server.stop_at_signals())
-    channel.tell(READY, loaded.messages)
+    timeouts = [policy.timeout for policy in server.instances.policies.values()]
+    channel.tell(READY, [loaded.messages, min(timeouts), max(timeouts)])
     try:
         server.run()
     finally:

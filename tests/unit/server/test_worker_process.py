@@ -9,8 +9,8 @@ import time
 
 import pytest
 from kong_pdk.server.event_record import RecordTable
-from kong_pdk.server.workers import master
-from kong_pdk.server.workers.master import (
+from kong_pdk.server.workers import worker_process
+from kong_pdk.server.workers.worker_process import (
     MOST_PAUSE,
     MOST_PAUSE_AFTER_SERVING,
     WorkerProcess,
@@ -82,7 +82,7 @@ def test_reaping():
 
 @pytest.mark.parametrize(("limit", "value"), [("TAKE_SECONDS", 0.0), ("MOST_OUTGOING", 100_000)])
 def test_a_worker_that_takes_nothing_counts_as_hanging(monkeypatch, limit, value):
-    monkeypatch.setattr(master, limit, value)
+    monkeypatch.setattr(worker_process, limit, value)
     mine, its = socket.socketpair()
     with mine, its:
         pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})

@@ -1,0 +1,334 @@
+"""Events that take too long: the request gets its answer at the timeout, and the handler an exception."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+from fake_kong import Closed, RpcError
+from gevent import monkey
+from kong_pdk.server import deadlines
+from waiting import DEADLINE, wait_for
+
+ON_GEVENT = bool(monkey.is_module_patched("threading"))
+TIMEOUT = 0.3
+
+
+class Seen:
+    """What handlers have done."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.unwound: list[str] = []
+        self.raised: list[BaseException] = []
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    monkeypatch.setattr(deadlines, "LONGEST_PAUSE", 0.05)
+    return Seen()
+
+
+def sleeps(seen):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            try:
+                while True:
+                    time.sleep(0.01)
+            finally:
+                seen.unwound.append("access")
+
+        response = certificate = preread = rewrite = log = access
+
+    return Plugin
+
+
+def computes(seen):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            try:
+                while True:
+                    sum(range(1000))
+            finally:
+                seen.unwound.append("access")
+
+        log = access
+
+    return Plugin
+
+
+def awaits(seen):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        async def access(self, kong):
+            try:
+                await asyncio.sleep(DEADLINE)
+            finally:
+                seen.unwound.append("access")
+
+        log = access
+
+    return Plugin
+
+
+def blocks_asyncio(seen):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        async def access(self, kong):
+            try:
+                while True:
+                    time.sleep(0.01)
+            finally:
+                seen.unwound.append("access")
+
+        log = access
+
+    return Plugin
+
+
+# A handler that holds the hub of gevent stops all of the process; its master ends it (tests/integration).
+KINDS = [sleeps, awaits] if ON_GEVENT else [sleeps, computes, awaits, blocks_asyncio]
+
+
+def status(kong) -> int:
+    """The status that the last PDK call gave to the client."""
+    name, args = kong.made[-1]
+    assert name in ("kong.response.exit", "kong.response.error")
+    return args[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_request_gets_500_at_the_timeout_and_the_handler_an_exception(serve, connect, seen, kind, caplog):
+    path = serve(kind(seen), timeout=TIMEOUT)
+    kong = connect(path)
+    instance = kong.start("probe")
+    begun = time.monotonic()
+    assert not kong.event(instance, "access")
+    assert status(kong) == 500
+    assert time.monotonic() - begun >= TIMEOUT
+    wait_for(lambda: seen.unwound == ["access"])
+    assert "probe: access has taken longer than 0.3 s, its timeout: the event is ended" in caplog.text
+    assert f"({__file__}:" in caplog.text
+
+
+@pytest.mark.parametrize("phase", ["certificate", "rewrite", "response", "preread"])
+def test_every_phase_of_a_request_fails_closed(serve, connect, seen, phase):
+    path = serve(sleeps(seen), timeout=TIMEOUT)
+    kong = connect(path)
+    assert not kong.event(kong.start("probe"), phase)
+    assert status(kong) == 500
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_log_ends_in_good_order_and_its_connection_goes_on(serve, connect, seen, kind):
+    path = serve(kind(seen), timeout=TIMEOUT)
+    kong = connect(path)
+    instance = kong.start("probe")
+    for _ in range(3):
+        assert kong.event(instance, "log")
+    wait_for(lambda: len(seen.unwound) == 3)
+
+
+def test_a_plugin_that_fails_open_lets_the_request_pass(serve, connect, seen):
+    path = serve(sleeps(seen), timeout=TIMEOUT, on_error="open")
+    kong = connect(path)
+    instance = kong.start("probe")
+    assert kong.event(instance, "access")
+    assert kong.event(instance, "access")
+
+
+def test_a_handler_that_makes_calls_without_end_is_ended(serve, connect, seen):
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            try:
+                while True:
+                    kong.request.get_header("host")
+            finally:
+                seen.unwound.append("access")
+
+    path = serve(Plugin, timeout=TIMEOUT)
+    kong = connect(path)
+    assert not kong.event(kong.start("probe"), "access")
+    assert status(kong) == 500
+    wait_for(lambda: seen.unwound == ["access"])
+
+
+def test_time_in_which_kong_works_does_not_count(serve, connect, seen):
+    """A body that a slow client sends, for example."""
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            kong.request.get_header("slow")
+            kong.response.set_header("x", "y")
+
+    def answer_late(_: str) -> str:
+        time.sleep(4 * TIMEOUT)
+        return "value"
+
+    path = serve(Plugin, timeout=TIMEOUT)
+    kong = connect(path)
+    assert kong.event(kong.start("probe"), "access", {"kong.request.get_header": answer_late})
+
+
+def test_a_handler_that_does_not_end_makes_no_more_calls(serve, connect, seen, caplog):
+    go_on = threading.Event()
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            seen.begun.set()
+            while not go_on.is_set():
+                try:
+                    go_on.wait(0.01)
+                except BaseException:  # noqa: PERF203  # what ends it, again and again
+                    continue
+            try:
+                kong.response.set_header("too", "late")
+            except BaseException as error:
+                seen.raised.append(error)
+                raise
+
+    path = serve(Plugin, timeout=TIMEOUT)
+    kong, other = connect(path), connect(path)
+    instance = kong.start("probe")
+    assert not kong.event(instance, "access")
+    assert status(kong) == 500
+    kong.made.clear()
+    go_on.set()
+    wait_for(lambda: seen.raised)
+    assert other.event(instance, "access")
+    assert kong.made == []
+
+
+def test_an_instance_that_is_not_made_in_time_is_refused(serve, connect, seen, caplog):
+    go_on = threading.Event()
+
+    class Plugin:
+        def __init__(self, config):
+            if config.get("slow"):
+                go_on.wait(DEADLINE)
+
+        def log(self, kong):
+            pass
+
+    path = serve(Plugin, timeout=TIMEOUT)
+    with pytest.raises((Closed, RpcError)):
+        connect(path).start("probe", {"slow": True})
+    go_on.set()
+    kong = connect(path)
+    assert kong.event(kong.start("probe", {"slow": False}), "log")
+    assert "probe: __init__ has taken longer than 0.3 s, its timeout" in caplog.text
+
+
+def test_no_timeout_is_no_limit(serve, connect, seen, monkeypatch):
+    monkeypatch.setenv("KONG_PYTHON_TIMEOUT", "0")
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def log(self, kong):
+            time.sleep(3 * TIMEOUT)
+
+    path = serve(Plugin)
+    kong = connect(path)
+    assert kong.event(kong.start("probe"), "log")
+
+
+def test_the_environment_has_the_timeout_of_plugins_without_their_own(serve, connect, seen, monkeypatch, caplog):
+    monkeypatch.setenv("KONG_PYTHON_TIMEOUT", "0.25")
+    path = serve(sleeps(seen))
+    kong = connect(path)
+    assert not kong.event(kong.start("probe"), "access")
+    assert "longer than 0.25 s" in caplog.text
+
+
+def test_many_late_events_at_once(serve, connect, seen):
+    path = serve(sleeps(seen), timeout=TIMEOUT)
+    instance = connect(path).start("probe")
+    results: list[Any] = []
+
+    def request() -> None:
+        kong = connect(path)
+        results.append((kong.event(instance, "access"), status(kong)))
+
+    threads = [threading.Thread(target=request) for _ in range(20)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(DEADLINE)
+    assert results == [(False, 500)] * 20
+    wait_for(lambda: len(seen.unwound) == 20)
+
+
+def test_an_event_whose_instance_hangs_in_this_worker_fails(serve, connect, seen, monkeypatch):
+    """Another worker has made the instance; here its ``__init__`` does not return."""
+    go_on = threading.Event()
+    hangs: list[bool] = []
+
+    class Plugin:
+        def __init__(self, config):
+            if hangs:
+                go_on.wait(DEADLINE)
+
+        def access(self, kong):
+            pass
+
+    path = serve(Plugin, timeout=TIMEOUT)
+    kong = connect(path)
+    instance = kong.start("probe")
+    server = serve.server(path)
+    server.instances._instances.clear()
+    hangs.append(True)
+    assert not kong.event(instance, "access")
+    assert status(kong) == 500
+    go_on.set()
+
+
+def test_what_is_stuck_is_told_once(serve, connect, seen, monkeypatch):
+    if ON_GEVENT:
+        pytest.skip("a handler that swallows all exceptions holds gevent's hub")
+    monkeypatch.setattr("kong_pdk.server.server.MOST_STUCK", 3)
+    told: list[bool] = []
+    go_on = threading.Event()
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            while not go_on.is_set():
+                try:
+                    go_on.wait(0.01)
+                except BaseException:  # noqa: PERF203
+                    continue
+
+    path = serve(Plugin, timeout=TIMEOUT)
+    serve.server(path)._on_stuck = lambda: told.append(True)
+    instance = connect(path).start("probe")
+    for _ in range(4):
+        assert not connect(path).event(instance, "access")
+    wait_for(lambda: told)
+    go_on.set()
+    assert told == [True]
