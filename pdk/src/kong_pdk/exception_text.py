@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 
+_OURS = f"{Path(__file__).parent}{os.sep}"
 _WITHIN_A_COROUTINE = "it is called within a coroutine, which can await instead"
 _ADVICE = {
     "asyncio.run() cannot be called from a running event loop": _WITHIN_A_COROUTINE,
@@ -42,8 +44,24 @@ def log_text(begin: str, error: BaseException, place: Callable[[], str]) -> tupl
     with contextlib.suppress(BaseException):
         if where := place():
             line = text = f"{line} ({where})"
-        text = f"{line}\n{''.join(traceback.format_exception(error)).rstrip()}"
+        text = f"{line}\n{''.join(_of_author(traceback.TracebackException.from_exception(error)).format()).rstrip()}"
     return line, text
+
+
+def _of_author(found: traceback.TracebackException) -> traceback.TracebackException:
+    """Cut the frames of this package from a traceback, where others are left."""
+    seen: set[int] = set()
+    todo: list[traceback.TracebackException | None] = [found]
+    while todo:
+        each = todo.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        kept = [frame for frame in each.stack if not frame.filename.startswith(_OURS)]
+        if kept:
+            each.stack = traceback.StackSummary.from_list(kept)
+        todo += [each.__cause__, each.__context__, *(getattr(each, "exceptions", None) or ())]
+    return found
 
 
 def _advice(text: str) -> str:

@@ -325,6 +325,7 @@ def play_all(path: Path, number: int, scripts: list[Script], watched: tuple[Serv
             play = Handler.plays[number] = Play(script)
             if watched is not None:
                 watched[1].lines.clear()
+                watched[0].instances.errors.forget()
             seen, given, end = kong.play(instance, script, values)
             assert play.done.wait(DEADLINE)
             check(script, seen, given, end, play.got)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 from kong_pdk.errors import PDKError
 from kong_pdk.logs import report
 from kong_pdk.pdk.kong import kong
-from kong_pdk.server.call_plan import CallPlan, Plans, Result
+from kong_pdk.server.call_plan import REQUEST_ID, CallPlan, Plans, Result
 from kong_pdk.server.engines import CoroutineRunner, Engine
 from kong_pdk.wire.pdk_values.arguments import prepare
 
@@ -140,6 +140,9 @@ class Bridge:
 
     _site: Site | None = None
     """What calls, where the stack does not tell."""
+
+    request_id: str | None = None
+    """The id of the request, where the handler has asked Kong for it."""
 
     _is_late = False
     _is_logging = False
@@ -283,7 +286,10 @@ class Bridge:
                 self._check_phase(plan)
             # Both may run the author's code, so this is done without the lock.
             data = prepare(plan.function, args) if plan.special else plan.bytes_of(args)
-            return self._send_with_care(plan, data)
+            result = self._send_with_care(plan, data)
+            if plan.tells_request_id and args[:1] == (REQUEST_ID,) and isinstance(result[0], str):
+                self.request_id = result[0]
+            return result
         finally:
             seconds = perf_counter() - started
             self.waited += seconds

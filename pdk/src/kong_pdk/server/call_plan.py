@@ -28,6 +28,9 @@ Result: TypeAlias = tuple[Any, str | None]
 Args: TypeAlias = Sequence[Any]
 Special: TypeAlias = "Callable[[Any, CallPlan, Args], Result]"
 
+REQUEST_ID = "kong_request_id"
+"""Kong's variable with the id of the request."""
+
 _MOST_FRAMES = 64
 _LONGEST_FRAME = 256
 _MOST_PLANS = 1024
@@ -52,7 +55,7 @@ class CallPlan:
 
     __slots__ = (
         "_frames", "decode", "depends_on_subsystem", "encode", "encode_texts", "function", "has_result", "is_exit",
-        "is_refused", "is_urgent", "needs_care", "notice", "special",
+        "is_refused", "is_urgent", "needs_care", "notice", "special", "tells_request_id",
     )  # fmt: skip
 
     def __init__(
@@ -81,8 +84,15 @@ class CallPlan:
         """Whether Kong never answers the call: the request ends with it."""
         self.is_urgent = function in LOG_LINES
         """Whether the call is sent at once, although the handler does not wait: a line in Kong's log has a time."""
+        self.tells_request_id = function == "kong.nginx.get_var"
+        """Whether the reply may be the id of the request, which belongs into the log of an error."""
         self.needs_care = bool(
-            self.depends_on_subsystem or self.is_refused or self.is_exit or self.special or self.notice
+            self.depends_on_subsystem
+            or self.is_refused
+            or self.is_exit
+            or self.special
+            or self.notice
+            or self.tells_request_id
         )
         """Whether the call is more than some bytes to send, and perhaps a reply to read."""
         self._frames: dict[Any, bytes] = {}

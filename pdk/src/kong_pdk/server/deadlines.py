@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import logging
 import math
 import time
 from abc import ABC, abstractmethod
@@ -16,14 +15,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from kong_pdk.exception_text import running_line
-from kong_pdk.logs import report
+from kong_pdk.server.error_log import ErrorLog
 
 if TYPE_CHECKING:
     from kong_pdk.server.bridge import Bridge
     from kong_pdk.server.engines import Engine
     from kong_pdk.server.instances import Instance
 
-_log = logging.getLogger(__name__)
 _SHORTEST_PAUSE = 0.02
 
 LONGEST_PAUSE = 1.0
@@ -107,8 +105,9 @@ class CallUnderWay(UnderWay):
 class Deadlines:
     """Looks at what is under way at a server."""
 
-    def __init__(self, timeouts: Iterable[float]) -> None:
+    def __init__(self, timeouts: Iterable[float], errors: ErrorLog) -> None:
         """:param timeouts: those of the plugins, in seconds."""
+        self._errors = errors
         self.pause = max(min(LONGEST_PAUSE, min(timeouts, default=math.inf) / 10), _SHORTEST_PAUSE)
         """The seconds between two looks."""
         self._looked_at = 0.0
@@ -152,18 +151,18 @@ class Deadlines:
             with contextlib.suppress(Exception):  # the handler goes on meanwhile
                 place = running_line(call.instance.plugin.file, call.engine.frames_of(bridge))
             self._stuck.append((bridge, call.engine))
-        log_expired(call.describe(), call.timeout, place)
+        log_expired(self._errors, call.describe(), call.timeout, place)
         call.give_up()
 
 
-def log_expired(what: str, timeout: float, place: str) -> None:
+def log_expired(errors: ErrorLog, what: str, timeout: float, place: str) -> None:
     """Log that something has taken too long.
 
     :param timeout: in seconds.
     :param place: ``FILE:LINE`` of what runs; an empty text where it is unknown.
     """
-    text = "%s has taken longer than %g s, its timeout: the event is ended%s"
-    report(_log, logging.ERROR, text, what, timeout, f" ({place})" if place else "")
+    where = f" ({place})" if place else ""
+    errors.report(f"{what} has taken longer than {timeout:g} s, its timeout: the event is ended{where}")
 
 
 def raise_in_thread(thread: int, error: type[BaseException]) -> None:

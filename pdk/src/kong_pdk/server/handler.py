@@ -97,13 +97,12 @@ def _answer(instance: Instance, channel: Channel, bridge: Bridge, error: BaseExc
     if error is None:
         return not bridge.ended  # a bare except in the handler can swallow EventEnded
     if isinstance(error, EventExpired):
-        log_expired(
-            f"{instance.plugin.name}: {channel.phase}", instance.policy.timeout, _place(instance, channel.phase, error)
-        )
+        what = f"{instance.plugin.name}: {channel.phase}"
+        log_expired(instance.errors, what, instance.policy.timeout, _place(instance, channel.phase, error))
     elif isinstance(error, EventEnded):
         return False
     else:
-        _log_error(instance, channel.phase, error)
+        _log_error(instance, channel.phase, error, bridge.request_id)
     if bridge.ended:
         return channel.phase == "log"
     waits = fail(channel, instance.policy.is_open)
@@ -114,7 +113,7 @@ def _answer(instance: Instance, channel: Channel, bridge: Bridge, error: BaseExc
 
 def _log_unanswered(instance: Instance, phase: str, unanswered: Unanswered, error: BaseException | None) -> None:
     place = unanswered.place or (_place(instance, phase, error) if error is not None else "")
-    report(_log, logging.ERROR, "%s: %s%s", instance.plugin.name, unanswered.text, f" ({place})" if place else "")
+    instance.errors.report(f"{instance.plugin.name}: {unanswered.text}{f' ({place})' if place else ''}")
 
 
 def call_handler(instance: Instance, phase: str, bridge: Bridge) -> BaseException | None:
@@ -258,14 +257,18 @@ def fail(channel: Channel, is_open: bool) -> bool:
     return False
 
 
-def _log_error(instance: Instance, phase: str, error: BaseException) -> None:
-    name = instance.plugin.name
-    if isinstance(error, HandlerError):  # it happens with each request, and has no traceback to show
-        level = logging.ERROR if instance.logged.is_first(str(error)) else logging.DEBUG
-        report(_log, level, "%s: the %s handler failed (%s): %s", name, phase, _place(instance, phase, error), error)
+def _log_error(instance: Instance, phase: str, error: BaseException, request_id: str | None) -> None:
+    of_request = f" (request {request_id})" if request_id else ""
+    begin = f"{instance.plugin.name}: the {phase} handler"
+    if isinstance(error, HandlerError):  # has no traceback to show
+        instance.errors.report(f"{begin} failed ({_place(instance, phase, error)}): {error}")
         return
-    _, text = log_text(f"{name}: the {phase} handler", error, lambda: _place(instance, phase, error))
-    report(_log, logging.ERROR, "%s", text)
+    place = ""
+    with contextlib.suppress(BaseException):
+        place = _place(instance, phase, error)
+    # Without the text of the exception, which may be another one each time.
+    line = f"{begin} raised {type(error).__name__} ({place})"
+    instance.errors.report(line, lambda: log_text(f"{begin}{of_request}", error, lambda: place)[1])
 
 
 def _place(instance: Instance, phase: str, error: BaseException) -> str:

@@ -95,7 +95,7 @@ class Server(Serving):
         self._held = held
         self.instances = Instances(plugins, store, self._wake, os.environ)
         timeouts = [policy.timeout for policy in self.instances.policies.values()]
-        self._deadlines = Deadlines(timeouts)
+        self._deadlines = Deadlines(timeouts, self.instances.errors)
         self.longest_timeout = max(timeouts, default=math.inf)
         self.is_idle = True
         """Whether all handlers had ended when :meth:`run` returned."""
@@ -232,6 +232,7 @@ class Server(Serving):
         if not self.is_idle:
             _log.warning("stopped with handlers still running after %g seconds", DRAIN_SECONDS)
         self._close()
+        self.instances.errors.count(is_last=True)
         return self.is_idle
 
     def _drain(self, seconds: float) -> None:
@@ -477,5 +478,8 @@ class Server(Serving):
         if self._deadlines.stuck >= MOST_STUCK and not self._is_stuck:
             self._is_stuck = True
             self._on_stuck()
-        if self.running or self._deadlines.stuck or any(engine.is_full for engine in self._engines):
+        errors = self.instances.errors
+        errors.count()
+        is_busy = any(engine.is_full for engine in self._engines)
+        if self.running or self._deadlines.stuck or errors.due != math.inf or is_busy:
             self.look_soon()

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from kong_pdk.failure_policy import FailurePolicy, policy_of
 from kong_pdk.logs import Once
 from kong_pdk.plugin import Plugin
+from kong_pdk.server.error_log import ErrorLog
 from kong_pdk.server.instances.closing import ClosingQueue, HandlerLife
 from kong_pdk.server.instances.instance_store import Content, InstanceStore, InstanceTable, LocalStore, WorkerState
 from kong_pdk.server.instances.internal_keys import split
@@ -58,8 +59,8 @@ class Instance:
     used_at: float = field(init=False)
     is_closed_by_some: bool = False
     """Whether a worker of Kong has closed the instance; another worker may still use it."""
-    logged: Once = field(default_factory=Once)
-    """Errors of its handlers that are in the log, and that each request would repeat."""
+    errors: ErrorLog = field(default_factory=ErrorLog)
+    """Logs the errors of its handlers."""
 
     def __post_init__(self) -> None:
         self.used_at = time.monotonic()
@@ -104,6 +105,8 @@ class Instances:
         self.policies = {name: policy_of(plugin, environ or {}) for name, plugin in self.plugins.items()}
         self._store = LocalStore(InstanceTable()) if store is None else store
         self._on_due = on_due
+        self.errors = ErrorLog()
+        """Logs the errors of handlers."""
         self.logged = Once()
         """Errors about instances that cannot be made, as they are in the log."""
         self._instances: dict[int, Instance] = {}
@@ -200,6 +203,7 @@ class Instances:
             size = len(parsed.content.config)
             policy = self.policies[parsed.plugin.name]
             instance = Instance(id, parsed.plugin, config, internal, handler, parsed.digest, life, size, policy)
+            instance.errors = self.errors
         except BaseException as error:  # noqa: BLE001  # result() raises it
             with self._lock:
                 del self._making[parsed.digest]

@@ -113,10 +113,11 @@ class _Session:
                 note_msgpack_request(connection.record, math.inf, MSGPACK_UNREAD, 0, id_of_request(received))
             connection.take(len(received))
         except ConnectionClosed:
-            self._serving.forget(self._connection)
+            self._serving.forget(connection)
         except WireError as error:
             report(_log, logging.ERROR, "closed a connection of a peer that does not speak MsgPack:1: %s", error)
-            self._serving.forget(self._connection)
+            connection.take(len(received))
+            self._serving.forget(connection)
         else:
             self._next()
 
@@ -309,7 +310,8 @@ class _Session:
 
     def _refuse(self, event: MsgpackEvent) -> None:
         """Answer an event for which there is no room."""
-        report(_log, logging.ERROR, "all %d handlers are busy: %s cannot run", engines.MOST_HANDLERS, event.phase)
+        line = f"all {engines.MOST_HANDLERS} handlers are busy: {event.phase} cannot run"
+        event.instance.errors.report(line)
         self._end(event)
 
     def _step(self, request: Request) -> None:

@@ -180,8 +180,8 @@ class ProtobufEvent(ProtobufChannel, EventUnderWay):
         session = self._session
         try:
             if not session.serving.is_stopping:
-                text = "all %d handlers are busy: %s cannot run"
-                report(_log, logging.ERROR, text, engines.MOST_HANDLERS, self.phase)
+                line = f"all {engines.MOST_HANDLERS} handlers are busy: {self.phase} cannot run"
+                self.instance.errors.report(line)
                 session.connection.seconds = _REFUSE_SECONDS
                 session.answer_failure(self, self.sequence, self.instance.policy.is_open)
         except (ConnectionClosed, TimeoutError):
@@ -290,7 +290,7 @@ class _Session:
         if isinstance(error.first_unanswered, tuple) and self._last is not None:
             instance, phase = self._last
             unanswered = refused(error.first_unanswered, phase)
-            report(_log, logging.ERROR, "%s: %s (%s)", instance.plugin.name, unanswered.text, unanswered.place)
+            instance.errors.report(f"{instance.plugin.name}: {unanswered.text} ({unanswered.place})")
 
     def handle(self, sequence: bytes, event: HandleEvent, instance: Instance) -> None:
         """Let the phase's engine run the handler. Called on the loop."""
