@@ -153,7 +153,7 @@ def work(sockets: WorkerSockets, mode: Mode, load: Load, metrics: Path | None, i
     loaded = load()
     logs.restore()
     if not loaded.plugins:
-        channel.tell(FAILED, [loaded.messages])
+        channel.tell(FAILED, loaded.messages)
         return None
     if metrics is not None:
         record_worker(metrics, {plugin.name: plugin.phases for plugin in loaded.plugins}, sockets.slot, os.getppid())
