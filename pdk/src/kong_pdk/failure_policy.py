@@ -65,6 +65,6 @@ def announcements(wishes: Iterable[Wish], environ: Mapping[str, str]) -> list[st
             why = "on_error in its module" if wish.on_error else settings.ON_ERROR.name
             lines.append(f"{wish.name} fails open: when it fails, the request goes on without it ({why})")
         if wish.timeout is not None:
-            limit = "no limit" if math.isinf(timeout) else f"{timeout:g} s"
+            limit = "as long as it likes" if math.isinf(timeout) else f"{timeout:g} s"
             lines.append(f"{wish.name}: a handler may take {limit} (timeout in its module)")
     return lines

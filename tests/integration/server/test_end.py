@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import signal
 import threading
 from pathlib import Path
 
 import pytest
-from fake_kong import Closed, RpcError
+from fake_kong import Closed, FakeKong, RpcError
 from server_process import MODES, OTHER_PAIR, PAIR, Connect, Serve, Served, Start
 from waiting import DEADLINE, wait_for
 
@@ -121,11 +123,10 @@ class Plugin:
 
 # Runs in each worker: sets smaller limits for its end.
 ENDS_BRIEFLY = """
-import kong_pdk.server.server
-import kong_pdk.server.serving
-kong_pdk.server.server.DRAIN_SECONDS = {drain}
-kong_pdk.server.serving._END_SECONDS = {end}
-kong_pdk.server.serving._CLOSE_SECONDS = {close}
+import kong_pdk.stop_times
+kong_pdk.stop_times.EVENTS = {drain}
+kong_pdk.stop_times.ATEXIT = {end}
+kong_pdk.stop_times.CLOSE = {close}
 """
 
 # A server that keeps an instance for a shorter time once Kong has closed it.
@@ -152,11 +153,8 @@ def test_atexit_functions_run_when_a_handler_does_not_end(serve: Serve, connect:
     instance = kong.start("probe", {})
     assert kong.event(instance, "log")
 
-    def hang() -> None:
-        with pytest.raises((Closed, OSError)):
-            kong.event(instance, "access")
-
-    hanging = threading.Thread(target=hang, daemon=True)
+    ends: list[bool] = []
+    hanging = threading.Thread(target=lambda: ends.append(kong.event(instance, "access")), daemon=True)
     hanging.start()
     while not any(name == "kong.log.info" for name, _ in kong.made):
         assert hanging.is_alive()
@@ -164,6 +162,8 @@ def test_atexit_functions_run_when_a_handler_does_not_end(serve: Serve, connect:
 
     assert served.stop() == 0
     hanging.join(DEADLINE)
+    assert ends == [False]  # the master answers in the place of the worker
+    assert kong.made[-1][1][0] == 500
     assert served.said().count("sent the rest") == 1
     assert served.said().count("at the end") == served.workers
 
@@ -296,3 +296,63 @@ def test_instances_of_a_plugin_that_serves_itself_are_closed(
     in_every_worker(served, connect, {"name": "a"})
     assert served.stop() == 0
     assert len(closing_workers(served)) == served.workers
+
+
+BUSY = """
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def access(self, kong):
+        for _ in range(3):
+            kong.request.get_header("host")
+        kong.response.set_header("x", "y")
+"""
+
+
+def test_a_stop_cuts_no_event(serve: Serve, connect: Connect, protocol: type[FakeKong]) -> None:
+    """What has begun is served; over ProtoBuf:1 the next event is answered by closing, before its handler begins."""
+    served = serve(BUSY)
+    instance = connect(served).start("probe", {})
+    kongs = [connect(served) for _ in range(4)]
+    counts = [0] * len(kongs)
+
+    def send_requests(number: int) -> None:
+        kong = kongs[number]
+        with contextlib.suppress(Closed, OSError, RpcError):
+            while True:
+                kong.made.clear()
+                assert kong.event(instance, "access", {"kong.request.get_header": "x"})
+                counts[number] += 1
+
+    clients = [threading.Thread(target=send_requests, args=(number,), daemon=True) for number in range(len(kongs))]
+    for client in clients:
+        client.start()
+    wait_for(lambda: min(counts) > 20)
+    assert served.stop() == 0
+    for client in clients:
+        client.join(DEADLINE)
+    assert not any(kong.made for kong in kongs)
+    assert "still running" not in served.said()
+
+
+@pytest.mark.parametrize("mode", ["loop", "threads"])
+def test_an_idle_connection_is_closed_late(serve: Serve, connect: Connect) -> None:
+    """Kong may be about to use it. An event that comes meanwhile is answered by closing: Kong begins it anew."""
+    served = serve(BUSY, before="import kong_pdk.stop_times\nkong_pdk.stop_times.LINGER = 30.0\n")
+    kong, other = connect(served), connect(served)
+    instance = kong.start("probe", {})
+    for each in (kong, other):
+        assert each.event(instance, "access", {"kong.request.get_header": "x"})
+    served.process.send_signal(signal.SIGTERM)
+    pids = children_of(served.process.pid)
+    wait_for(lambda: not children_of(served.process.pid), lambda: pids)
+    with pytest.raises((Closed, OSError)):
+        kong.event(instance, "access")
+    assert not kong.made[4:]
+    other.close()
+    assert served.process.wait(DEADLINE) == 0
+
+
+def children_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -61,8 +61,8 @@ class Plugin:
 
 # Runs in each worker: at the end it waits for its handlers only for half a second.
 DRAINS_BRIEFLY = """
-import kong_pdk.server.server
-kong_pdk.server.server.DRAIN_SECONDS = 0.5
+import kong_pdk.stop_times
+kong_pdk.stop_times.EVENTS = 0.5
 """
 
 # Over MsgPack:1 an error of the server would let the request pass.
@@ -193,8 +193,9 @@ def test_a_worker_that_is_killed_comes_back_and_the_others_answer(serve):
 
 # A master that waits for its workers only for a second.
 IMPATIENT = """
-from kong_pdk.server.workers import liveness, master
-master.STOP_SECONDS = 1.0
+from kong_pdk import stop_times
+from kong_pdk.server.workers import liveness
+stop_times.WORKER = 1.0
 liveness.ANSWER_SECONDS = 1.0
 """
 

@@ -36,7 +36,7 @@ def test_kong_is_stopped_before_its_plugin_servers(run: RunDirectory) -> None:
 
 def test_kong_is_asked_to_drain_and_never_restarted(run: RunDirectory) -> None:
     kong = options(run, Path("/plugins"), []).process_group_configs[0].process_configs[0]
-    assert (kong.stopsignal, kong.stopwaitsecs, kong.autorestart) == (signal.SIGQUIT, 9, False)
+    assert (kong.stopsignal, kong.stopwaitsecs, kong.autorestart) == (signal.SIGQUIT, 8, False)
 
 
 def test_a_plugin_may_be_called_kong(run: RunDirectory) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import json
+import math
 import sys
 import threading
 from pathlib import Path
@@ -258,6 +260,12 @@ def test_missing_sibling(write):
         ("workers = 0\n", "1: workers is 0, not a number from 1 to 64, or auto; write workers = 4"),
         ("\nworkers = 65\n", "2: workers is 65, not a number from 1 to 64, or auto"),
         ("workers = 'many'\n", "1: workers is 'many', not a number from 1 to 64, or auto"),
+        (
+            "timeout = -1\n",
+            "1: timeout is -1, not a number of seconds, like 10 or 0.5, at most 86400, or 0 for no limit",
+        ),
+        ("timeout = float('inf')\n", "1: timeout is inf, not a number of seconds"),
+        ("on_error = 'pass'\n", "1: on_error is 'pass', not open or closed; write on_error = \"open\""),
         ("Schema = {'message': {'type': 'string'}}\n", "1: Schema is a dict, not a list or a tuple"),
     ],
 )
@@ -282,6 +290,24 @@ def test_the_mode_of_a_module(write, text, expected):
     assert (plugin.engine, plugin.workers) == expected
     described = Description.from_dict(plugin.to_dict())
     assert (described.engine, described.workers) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("timeout = 5\non_error = 'open'\n", (5.0, "open")),
+        ("timeout = 0.25\non_error = 'closed'\n", (0.25, "closed")),
+        ("timeout = 0\n", (math.inf, None)),
+        ("TIMEOUT = 5\n", (None, None)),  # of an HTTP client, most likely
+        ("timeout = object()\ndef on_error(): pass\n", (None, None)),
+        ("timeout = True\n", (None, None)),
+    ],
+)
+def test_timeout_and_on_error(write, text, expected):
+    plugin = loaded(write("hello.py", text + ACCESS))
+    assert (plugin.timeout, plugin.on_error) == expected
+    described = Description.from_dict(json.loads(json.dumps(plugin.to_dict())))
+    assert (described.timeout, described.on_error) == expected
 
 
 def test_lines_of_a_schema(write):

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from fake_kong import REFUSED, Closed, ProtobufKong
 from gevent import monkey
-from kong_pdk import PDKError, PhaseError
+from kong_pdk import PDKError, PhaseError, stop_times
 from kong_pdk.plugin.phase_methods import async_phases
-from kong_pdk.server import server as server_module
 from waiting import DEADLINE, wait_for
 
 HOST = {"kong.request.get_header": "example.test"}
@@ -434,7 +433,7 @@ def test_a_handler_that_kong_leaves(serve, caplog):
 
 
 def test_the_end_of_the_server_cancels_handlers(serve, connect_whole, monkeypatch):
-    monkeypatch.setattr(server_module, "DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(stop_times, "EVENTS", 0.05)
     begun, ended = threading.Event(), threading.Event()
 
     class Plugin(Base):

@@ -19,6 +19,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from kong_pdk import settings as variables
+from kong_pdk import stop_times
 from kong_pdk.commands.check import broken, schemas, unreached_handlers
 from kong_pdk.commands.echo_service import EchoHandler
 from kong_pdk.exit_status import CONFIGURATION_STATUS, StartError
@@ -252,7 +253,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:
-        await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
+        await asyncio.wait_for(process.wait(), stop_times.SERVER)
     except asyncio.TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

@@ -21,11 +21,12 @@ from supervisor.options import ServerOptions
 from supervisor.states import ProcessStates, SupervisorStates
 from supervisor.supervisord import Supervisor
 
+from kong_pdk import stop_times
 from kong_pdk.exit_status import StartError
 from kong_pdk.image import forked_server
 from kong_pdk.image.log_relay import Output, Relay
 from kong_pdk.image.run_directory import RunDirectory, locate
-from kong_pdk.image.supervisord_conf import KILL_AFTER_DRAIN_SECONDS, KONG, METRICS, SERVERS
+from kong_pdk.image.supervisord_conf import KONG, METRICS, SERVERS
 from kong_pdk.settings import LOG_FORMAT
 
 # By the levels of supervisord its routine looks like trouble; an operator would give these levels.
@@ -216,6 +217,8 @@ class _Supervision(Supervisor):  # type: ignore[misc]
         self._relay = relay
         self._drain = drain
         self._drain_ends: float | None = None
+        self._stop_ends: float | None = None
+        """When the container should have ended, by ``time.monotonic``; None before it is told to stop."""
         self._stop_again = 0.0
         self._restart_now = False
         self._output_came = False
@@ -271,9 +274,10 @@ class _Supervision(Supervisor):  # type: ignore[misc]
     def _on_kong_state(self, event: Any) -> None:
         if isinstance(event, events.ProcessStateStoppingEvent):
             self._drain_ends = self._drain_ends or time.monotonic() + self._drain
+            self._stop_ends = self._drain_ends + stop_times.KONG_KILL + stop_times.LEAST_SERVER
             self._stop_again = time.monotonic() + _STOP_AGAIN_SECONDS
         elif isinstance(event, (events.ProcessStateExitedEvent, events.ProcessStateStoppedEvent)):
-            self._extend_stop_of_servers()
+            self._limit_stop_of_servers()
             self._drain_ends = None
             self._on_kong_end(os.waitstatus_to_exitcode(self.options.last_wait_status))
         elif isinstance(event, events.ProcessStateFatalEvent):
@@ -324,14 +328,14 @@ class _Supervision(Supervisor):  # type: ignore[misc]
         with contextlib.suppress(OSError):
             os.killpg(self._kong.pid, signal.SIGTERM)
 
-    def _extend_stop_of_servers(self) -> None:
+    def _limit_stop_of_servers(self) -> None:
         """Give the servers the time that Kong did not need to stop: many servers on a busy machine need it."""
         group = self.process_groups.get(SERVERS)
-        if group is None or self._drain_ends is None:
+        if group is None or self._stop_ends is None:
             return
-        rest = self._drain_ends + KILL_AFTER_DRAIN_SECONDS - time.monotonic()
+        seconds = max(self._stop_ends - time.monotonic(), stop_times.LEAST_SERVER)
         for process in group.processes.values():
-            process.config.stopwaitsecs = max(process.config.stopwaitsecs, rest)
+            process.config.stopwaitsecs = min(process.config.stopwaitsecs, seconds)
 
     def _reload_kong(self) -> None:
         if self._kong.get_state() in (ProcessStates.STARTING, ProcessStates.RUNNING):

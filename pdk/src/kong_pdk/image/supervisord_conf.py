@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kong_pdk import stop_times
 from kong_pdk.exit_status import StartError
 from kong_pdk.image.run_directory import RunDirectory
 
@@ -20,12 +22,6 @@ SERVER_PROGRAM = "kong-python-pluginserver"
 _KONG_PRIORITY = 900
 _SERVERS_PRIORITY = 100
 _METRICS_PRIORITY = 50
-
-KILL_AFTER_DRAIN_SECONDS = 2
-"""How long Kong may run after its drain time, when it has got SIGTERM, until it is killed."""
-
-_LEAST_STOP_SECONDS = 4
-"""The least time for the end of a plugin server. In three of these seconds its plugins may send queued data."""
 
 _PROGRAM = """
 [program:{section}]
@@ -109,9 +105,8 @@ def _section(name: str) -> str:
 def _server(run: RunDirectory, folder: Path, name: str, options: Sequence[str]) -> str:
     command = [str(Path(sys.executable).with_name(SERVER_PROGRAM)), "-d", str(folder), "--plugin", name]
     command += ["--kong-prefix", str(run.sockets), "--socket-name", run.socket(name).name, *options]
-    return _program(
-        _section(name), name, command, priority=_SERVERS_PRIORITY, autorestart="true", stopwaitsecs=_LEAST_STOP_SECONDS
-    )
+    seconds = math.ceil(stop_times.SERVER)
+    return _program(_section(name), name, command, priority=_SERVERS_PRIORITY, autorestart="true", stopwaitsecs=seconds)
 
 
 def _kong(command: Sequence[str], drain: int) -> str:
@@ -125,7 +120,7 @@ def _kong(command: Sequence[str], drain: int) -> str:
         startsecs=0,
         startretries=0,
         stopsignal="QUIT",
-        stopwaitsecs=drain + KILL_AFTER_DRAIN_SECONDS,
+        stopwaitsecs=math.ceil(drain + stop_times.KONG_KILL),
     )
 
 

@@ -144,6 +144,11 @@ class Connection:
         with contextlib.suppress(OSError):
             self.socket.close()
 
+    def leave(self) -> None:
+        """Close it in this process alone."""
+        with contextlib.suppress(OSError):
+            self.socket.close()
+
     # What the loop reads, without waiting.
 
     def receive_now(self, flags: int = socket.MSG_DONTWAIT) -> bytes:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kong_pdk import stop_times
 from kong_pdk.logs import NOTICE, report
 from kong_pdk.mode import GEVENT, LOOP, THREADS
 from kong_pdk.plugin import Plugin
@@ -48,8 +49,8 @@ _TURN_SECONDS = 0.002
 _SHORT_LOOK_SECONDS = 0.05
 _OWED_SECONDS = 0.005
 _CANCEL_SECONDS = 0.5
-DRAIN_SECONDS = 3.0
-"""How long open events may take once the server is told to stop."""
+_SERVED_PART = 0.6
+"""The part of the time for open events in which new ones are served, too, over MsgPack:1."""
 
 
 class EngineOptions(NamedTuple):
@@ -123,6 +124,7 @@ class Server(Serving):
         self._told_to_stop = False
         self._takes_signals = False
         self.is_stopping = False
+        self.begins_nothing = False
         self._patience = BLOCKING_MILLISECONDS.read(os.environ) / 1000
 
     def _open(self, engine: str) -> None:
@@ -200,7 +202,7 @@ class Server(Serving):
         return own + (self._peers.sockets() if self._peers else [])
 
     def run(self) -> bool:
-        """Serve until :meth:`stop`, then wait up to ``DRAIN_SECONDS`` for the open events.
+        """Serve until :meth:`stop`, then wait up to ``stop_times.EVENTS`` for the open events.
 
         :return: whether all events have ended.
         """
@@ -224,13 +226,15 @@ class Server(Serving):
         self.loop.call(self._close_listening)
         self.loop.call(self._refuse_waiting)
         self._abandon_if_alone()
-        self._drain(DRAIN_SECONDS)
+        self._drain(stop_times.EVENTS * _SERVED_PART)
+        self.begins_nothing = True
+        self._drain(stop_times.EVENTS * (1 - _SERVED_PART))
         if self.running and self._asyncio is not None:
             self._asyncio.cancel()
             self._drain(_CANCEL_SECONDS)
         self.is_idle = not self.running
         if not self.is_idle:
-            _log.warning("stopped with handlers still running after %g seconds", DRAIN_SECONDS)
+            _log.warning("stopped with handlers still running after %g seconds", stop_times.EVENTS)
         self._close()
         self.instances.errors.count(is_last=True)
         return self.is_idle
@@ -238,8 +242,15 @@ class Server(Serving):
     def _drain(self, seconds: float) -> None:
         """Wait for the open events, which are over for Kong when it has answered the last calls of their handlers."""
         deadline = time.monotonic() + seconds
-        while (self.running or self.loop.owed) and (left := deadline - time.monotonic()) > 0:
+        while (self.running or self.loop.owed or self._has_unread()) and (left := deadline - time.monotonic()) > 0:
             self._sleep(left if self.running else min(left, _OWED_SECONDS))
+
+    def _has_unread(self) -> bool:
+        """Whether something has come that the loop has not read yet, such as the next request on a connection."""
+        poll = select.poll()
+        for fd in list(self.loop.idle):
+            poll.register(fd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _sleep(self, seconds: float) -> None:
         """Wait until something happens: a stop, an instance that is due, the last event's end; or until the time is up.
@@ -379,7 +390,10 @@ class Server(Serving):
             self._watchdog.close()
         self.loop.stop()
         for connection in list(self.loop.connections.values()):
-            connection.close()
+            if connection in self._connections_of_kong and self._held is not None:
+                connection.leave()
+            else:
+                connection.close()
         for each in [*self._listening, self._wake_reader, self._wake_writer]:
             each.close()
 

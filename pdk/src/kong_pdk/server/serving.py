@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kong_pdk import stop_times
 from kong_pdk.mode import Mode
 from kong_pdk.server.listener import QUEUE_SIZE, ListenError
 from kong_pdk.server.workers.worker import Load
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from kong_pdk.server.server import Server
 
 _log = logging.getLogger(__name__)
-_END_SECONDS = 3.0  # for close() of instances and the functions that plugins registered by atexit, together
-_CLOSE_SECONDS = 1.5  # of these, at most, for close() of instances
 
 
 def serve_by_workers(  # noqa: PLR0913
@@ -79,18 +78,18 @@ def _flush() -> None:
 
 
 def _end(server: Server) -> int:
-    """Close the instances and return the exit status, or end the process after ``_END_SECONDS``.
+    """Close the instances and return the exit status, or end the process after ``stop_times.ATEXIT``.
 
     At its end the interpreter waits for threads and processes of a plugin, some of which never end. While a handler
     still runs, the process ends at once, after the functions that plugins registered by ``atexit``.
     """
-    watch = threading.Timer(_END_SECONDS, _exit_now)
+    watch = threading.Timer(stop_times.ATEXIT, _exit_now)
     watch.daemon = True
     with contextlib.suppress(RuntimeError):  # no more threads
         watch.start()
-    if not server.close_instances(_CLOSE_SECONDS):
+    if not server.close_instances(stop_times.CLOSE):
         text = "close() of an instance has not returned after %g seconds, or a handler still runs"
-        _log.warning(text, _CLOSE_SECONDS)
+        _log.warning(text, stop_times.CLOSE)
     _flush()
     if not server.is_idle:
         atexit._run_exitfuncs()

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from kong_pdk import stop_times
 from kong_pdk.gateway.gateway_settings import PluginServer
 from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
 from kong_pdk.gateway.servers import managed_server as module
@@ -72,7 +73,7 @@ def test_stop_sends_sigterm_to_the_process_itself(tmp_path: Path) -> None:
 
 
 def test_server_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(stop_times, "SERVER", 0.2)
     script = tmp_path / "server.sh"
     script.write_text("trap '' TERM\necho ready\nwhile :; do /bin/sleep 0.05; done\n")
     server, written = managed(f"/bin/sh {script}")
@@ -101,7 +102,7 @@ def test_missing_command_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_stop_does_not_wait_for_a_grandchild_that_holds_the_output(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(stop_times, "SERVER", 0.2)
     monkeypatch.setattr(module, "RELAY_SECONDS", 0.2)
     script = tmp_path / "server.sh"
     script.write_text(f"/usr/bin/tail -f /dev/null &\necho $! >{tmp_path}/pid\necho ready\nwait\n")

@@ -7,11 +7,11 @@ import contextlib
 import os
 import time
 
+from kong_pdk import stop_times
 from kong_pdk.gateway.gateway_settings import PluginServer
 from kong_pdk.gateway.nginx_logs import ErrorLog
 
 RESTART_SECONDS = 1.0
-STOP_SECONDS = 5.0
 RELAY_SECONDS = 1.0
 
 
@@ -36,7 +36,7 @@ class ManagedServer:
             self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Tell the process to end, and kill it when it does not within ``STOP_SECONDS``."""
+        """Tell the process to end, and kill it when it does not within ``stop_times.SERVER``."""
         self._stopping = True
         if self._task is None:
             return
@@ -121,11 +121,11 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Send SIGTERM, and SIGKILL if the process is still there after ``STOP_SECONDS``."""
+    """Send SIGTERM, and SIGKILL if the process is still there after ``stop_times.SERVER``."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(process.wait(), STOP_SECONDS)
+            await asyncio.wait_for(process.wait(), stop_times.SERVER)
             return
         process.kill()
         await process.wait()

@@ -22,6 +22,9 @@ class Serving(ABC):
     is_stopping: bool
     """Whether the server takes no new connections, and ends when the calls in progress have ended."""
 
+    begins_nothing: bool
+    """Whether new events are left to others: the server is about to end."""
+
     running: set[UnderWay]
     """The calls in progress."""
 

@@ -58,6 +58,7 @@ from kong_pdk.wire.text import encode
 from kong_pdk.wire.wire_errors import WireError
 
 _log = logging.getLogger(__name__)
+_HANDLE_EVENT = "plugin.HandleEvent"
 _STEPS = "plugin.Step"
 _SPECIALS = {"kong.request.get_raw_body": call_get_raw_body, SET_BODY: call_set_body}
 
@@ -106,6 +107,10 @@ class _Session:
                 if not isinstance(message, Request):
                     raise WireError(f"a {type(message).__name__} instead of a request")
                 requests.append(message)
+            if requests and requests[0].method == _HANDLE_EVENT and self._serving.begins_nothing:
+                requests.clear()  # it is not read: the master still has the connection
+                self._serving.loop_here.give_away(connection)
+                return
             # What is noted is read: nobody answers what was read and not noted.
             if requests:
                 self._note(requests[0])
@@ -132,7 +137,7 @@ class _Session:
         request = self._requests.popleft()
         self._id = self._connection.request = request.id
         try:
-            if request.method == "plugin.HandleEvent":
+            if request.method == _HANDLE_EVENT:
                 self._begin(request)
             elif request.method.startswith(_STEPS):
                 self._step(request)
@@ -386,7 +391,7 @@ class _Session:
 def _kind_of(request: Request) -> tuple[int, int]:
     """Give the state of a connection on which Kong waits for the response to a request, and the phase's number."""
     argument = request.args[0] if request.args and isinstance(request.args[0], dict) else {}
-    if request.method == "plugin.HandleEvent":
+    if request.method == _HANDLE_EVENT:
         return MSGPACK_EVENT, PHASE_NUMBERS.get(str(argument.get("EventName")), 0)
     if request.method.startswith(_STEPS):
         id = argument.get("EventId")

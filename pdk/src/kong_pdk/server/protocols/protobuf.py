@@ -264,7 +264,9 @@ class _Session:
             report(_log, logging.ERROR, "closed a connection of a peer that does not speak ProtoBuf:1: %s", error)
             serving.forget(connection)
         else:
-            if event is None:
+            if event is not None and serving.is_stopping:  # Kong begins it anew, elsewhere
+                serving.forget(connection)
+            elif event is None:
                 assert call is not None
                 _Administration(self, *call).start()
             elif (instance := serving.instances.ready(event[1].instance_id)) is None:

@@ -20,8 +20,8 @@ from kong_pdk.wire.msgpack_codec import Messages, Notification, Response, encode
 from kong_pdk.wire.wire_errors import WireError
 
 READY = "ready"
-"""Notification of a worker that serves, with the messages about plugins that do not load, and the shortest and the
-longest timeout of its plugins."""
+"""Notification of a worker that serves, with the messages about plugins that do not load, notes about the others, and
+the shortest and the longest timeout of these."""
 FAILED = "failed"
 """Notification of a worker that has no plugin to serve and ends, with the messages about the plugins."""
 STUCK = "stuck"

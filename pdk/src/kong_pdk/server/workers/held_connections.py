@@ -53,7 +53,10 @@ class Holder(Protocol):
 class Held:
     """A connection."""
 
-    __slots__ = ("due", "fd", "number", "outgoing", "owed", "socket", "stand_in", "token", "unsettled", "worker")
+    __slots__ = (
+        "due", "ends_at_request", "fd", "number", "outgoing", "owed", "socket", "stand_in", "token", "unsettled",
+        "worker",
+    )  # fmt: skip
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
@@ -69,6 +72,8 @@ class Held:
         """The event whose answer Kong may have got or not."""
         self.due = 0.0
         """When an answer is made to that."""
+        self.ends_at_request = False
+        """Whether it is ended as soon as Kong uses it."""
         self.stand_in: StandIn | None = None
         """Reads the connection, while no worker does."""
 
@@ -87,6 +92,7 @@ class HeldConnections:
         """Those that wait for a worker."""
         self._unsettled: list[Held] = []
         self._stands_in = False
+        self._is_ending = False
 
     def fileno(self) -> int:
         """Give the descriptor that can be read while :meth:`serve` has something to do."""
@@ -163,6 +169,8 @@ class HeldConnections:
             self._unsettled.remove(held)
             held.unsettled = None
             self._wait_for_worker(held)
+        elif held.ends_at_request:
+            self._end(held)
         elif held.stand_in is not None:
             self._answer(held, held.stand_in, data)
         # Else it is a reply to a call of the handler, on a connection that Kong closes at the end of the request.
@@ -262,6 +270,10 @@ class HeldConnections:
             self._stand_in_for(held)
             return
         held.stand_in = None
+        if self._is_ending:
+            held.ends_at_request = True
+            self._watch(held, select.EPOLLIN)
+            return
         self._watch(held, 0)
         self._waiting.append(held)
 
@@ -311,10 +323,21 @@ class HeldConnections:
                 held.owed = held.stand_in.owed
                 self._wait_for_worker(held)
 
-    def end_waiting(self) -> None:
-        """Close the connections that wait for a worker, since no other one is started."""
+    def end_at_requests(self) -> None:
+        """Wait for no worker from now on, since no other one is started: end a connection when Kong uses it again.
+
+        An idle connection is not ended before, as far as there is time: Kong may take it at this moment.
+        """
+        self._is_ending = True
         while self._waiting:
-            self._end(self._waiting.popleft())
+            held = self._waiting.popleft()
+            if self._by_fd.get(held.fd) is held:
+                self._wait_for_worker(held)
+
+    @property
+    def are_left(self) -> bool:
+        """Whether there are connections."""
+        return bool(self._by_fd)
 
     # A connection
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from kong_pdk import stop_times
 from kong_pdk.logs import NOTICE
 from kong_pdk.mode import GEVENT, LOOP, Mode
 from kong_pdk.server.event_record import RecordTable
@@ -47,9 +48,6 @@ STAND_IN_SECONDS = 3.0
 STEADY_SECONDS = 10.0
 """A worker that lived this long did not end right after its start."""
 
-STOP_SECONDS = 7.0
-"""A worker that was told to stop is killed after this time: it drains for 3 s, and may take 3 s more to end."""
-
 
 class Master:
     """The workers of one server."""
@@ -68,6 +66,7 @@ class Master:
         self._status: int | None = None
         self._stop_requested = False
         self._wakes_at = math.inf
+        self._linger_until: float | None = None
         self._liveness = Liveness(START_SECONDS.read(os.environ) or math.inf, self._ping, self._kill)
         self._published = False
         self._instances = InstanceTable()
@@ -110,7 +109,7 @@ class Master:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
         self._selector.register(self._connections, selectors.EVENT_READ)
-        while self._status is None or self._workers:
+        while self._status is None or self._workers or self._lingers():
             sockets = self._start_due()
             if sockets is not None:
                 return sockets
@@ -288,19 +287,26 @@ class Master:
         if self._status is not None:
             return
         self._status = status
+        self._connections.end_at_requests()
         self._due.clear()
         if self._stands_in:
             self._stand_back()
         self._listeners.close()
         for worker in self._workers.values():
-            worker.kill_at = time.monotonic() + STOP_SECONDS
+            worker.kill_at = time.monotonic() + stop_times.WORKER
             worker.signal(signal.SIGTERM)
+
+    def _lingers(self) -> bool:
+        """Whether idle connections are left, once all workers have ended, for a moment in which Kong may use them."""
+        if self._linger_until is None:
+            self._linger_until = time.monotonic() + stop_times.LINGER
+        return self._connections.are_left and time.monotonic() < self._linger_until
 
     def _wait(self) -> None:
         """Wait for a message or the end of a worker, a signal, or the next deadline."""
         dues = [self._instances.next_due(), *(worker.hangs_at for worker in self._workers.values())]
         dues += [worker.kill_at for worker in self._workers.values() if not worker.is_killed]
-        dues.append(self._connections.next_due())
+        dues += [self._connections.next_due(), self._linger_until]
         if self._unserved_since is not None and not self._stands_in:
             dues.append(self._unserved_since + STAND_IN_SECONDS)
         moments = [self._liveness.due, *self._due.values(), *(each.due for each in self._ping_rounds)]
@@ -327,8 +333,6 @@ class Master:
                 self._receive_from(key.data)
         if self._status is None:
             self._connections.pass_on(self._serving())
-        else:
-            self._connections.end_waiting()
 
     def _note_connections(self, worker: WorkerProcess) -> None:
         try:
@@ -399,10 +403,11 @@ class Master:
         worker.failed = True
         self._log_once(messages)
 
-    def _note_ready(self, worker: WorkerProcess, said: tuple[Iterable[str], float, float]) -> None:
-        messages, *timeouts = said
+    def _note_ready(self, worker: WorkerProcess, said: tuple[Iterable[str], Iterable[str], float, float]) -> None:
+        messages, notes, *timeouts = said
         worker.ready, worker.timeouts = True, (timeouts[0], timeouts[1])
         self._log_once(messages)
+        self._log_once(notes, NOTICE)
         self._publish_if_ready()
         self._liveness.due = 0.0
         self._stand_back()
@@ -412,7 +417,7 @@ class Master:
         if self._status is None and not worker.is_retired:
             _log.error("%s has too many handlers that do not end: it is replaced", self._name(worker.slot))
             worker.is_retired = True
-            worker.kill_at = time.monotonic() + STOP_SECONDS
+            worker.kill_at = time.monotonic() + stop_times.WORKER
             worker.signal(signal.SIGTERM)
 
     def _look_up(self, worker: WorkerProcess, request: Request) -> object:
@@ -441,12 +446,12 @@ class Master:
         with contextlib.suppress(KeyError, ValueError):  # the worker has hung up
             self._selector.modify(worker.control, waits_for, worker)
 
-    def _log_once(self, messages: Iterable[str]) -> None:
+    def _log_once(self, messages: Iterable[str], level: int = logging.ERROR) -> None:
         """Log the problems of plugins once, since all workers load the same plugins."""
         for message in messages:
             if message not in self._logged:
                 self._logged.add(message)
-                _log.error("%s", message)
+                _log.log(level, "%s", message)
 
     def _publish_if_ready(self) -> None:
         ready = [worker for worker in self._workers.values() if worker.ready]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kong_pdk import logs
+from kong_pdk.failure_policy import announcements
 from kong_pdk.metrics.recorder import record_worker, write_all
 from kong_pdk.mode import GEVENT, Mode
 from kong_pdk.plugin import Plugin
@@ -167,7 +168,8 @@ def work(sockets: WorkerSockets, mode: Mode, load: Load, metrics: Path | None, i
     open_sockets.append(server.sockets)
     handlers.update(server.stop_at_signals())
     timeouts = [policy.timeout for policy in server.instances.policies.values()]
-    channel.tell(READY, [loaded.messages, min(timeouts), max(timeouts)])
+    notes = announcements(loaded.plugins, os.environ)
+    channel.tell(READY, [loaded.messages, notes, min(timeouts), max(timeouts)])
     try:
         server.run()
     finally:
