@@ -21,6 +21,7 @@ _CONTENTS = """
 docs/plugin-author
 docs/reference/index
 docs/operator
+docs/failures
 docs/plugins/README
 docs/kubernetes
 docker/examples/README
