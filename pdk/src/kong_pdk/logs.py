@@ -121,8 +121,14 @@ class _Output(logging.Handler):
 
     def __init__(self, stream: TextIO, form: _Formatter, level: int) -> None:
         super().__init__(level)
+        self._writing = threading.RLock()
+        os.register_at_fork(after_in_child=self._make_lock)
         self.stream = stream
         self.form = form
+
+    def _make_lock(self) -> None:
+        """Make a new lock in a fork: another thread may have held the old one at that moment."""
+        self._writing = threading.RLock()
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write a record, unless its level is too low."""
@@ -142,13 +148,11 @@ class _Output(logging.Handler):
             lines = self.form.lines(record, formatter.format(record)) if formatter else self.form.format(record)
         except Exception:  # noqa: BLE001  # for example a format with a field that the record does not have
             lines = self.form.lines(record, _message(record))
-        with contextlib.suppress(OSError, ValueError):  # a closed stream must not end the program
-            self.acquire()
-            try:
-                self.stream.write(f"{lines}\n")
-                self.stream.flush()
-            finally:
-                self.release()
+        # A closed stream must not end the program. The lock is taken by `with` alone: between acquire() and `try` an
+        # exception from outside could leave it held for good.
+        with contextlib.suppress(OSError, ValueError), self._writing:
+            self.stream.write(f"{lines}\n")
+            self.stream.flush()
         return True
 
 

@@ -239,7 +239,7 @@ class ModuleCheck:
         if not attribute or not isinstance(value, int | float) or isinstance(value, bool):
             return None
         try:
-            return settings.TIMEOUT.parse(f"{value:.3f}")
+            return settings.TIMEOUT.parse(f"{max(value, 0.001) if value > 0 else value:.3f}")
         except ValueError:
             self._report(attribute, f"{value!r}, not {settings.TIMEOUT.kind}", "10")
             return None

@@ -75,6 +75,9 @@ class Channel(Protocol):
     bridge: Bridge | None
     """The calls of the handler; None while it does not run."""
 
+    is_claimed: bool
+    """Whether the event has taken too long, so that others answer it."""
+
     @property
     def interrupted(self) -> bool:
         """Whether an exception interrupted a call between sending and its whole answer, so that no call can follow."""
@@ -189,6 +192,14 @@ class Bridge:
             if self._no_call is not _ENDED:
                 self._no_call = _CLOSED
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether an exchange with Kong is a call under way, or the answer after the handler.
+
+        Else an exception has interrupted the call, and the handler does something else.
+        """
+        return self.is_closed or self._no_call is _IN_CALL
+
     def expire(self) -> bool:
         """Allow no more calls: the event has taken too long.
 
@@ -199,7 +210,8 @@ class Bridge:
         if not self._calling.acquire(blocking=False):
             return False
         try:
-            if self._no_call is not None:
+            # An interrupted call has no answer yet, although no call can follow it.
+            if self.is_closed or (self._no_call is not None and (self._no_call is not _ENDED or self.ended)):
                 return False
             self._no_call, self.is_expired = _ENDED, True
             return True

@@ -181,6 +181,11 @@ class Connection:
         """How many replies to calls without a result will come."""
         return len(self._batch.owed)
 
+    @property
+    def to_come(self) -> int:
+        """How many replies will come once the calls that wait are sent, too."""
+        return len(self._batch.owed) + len(self._queued)
+
     def expect(self, replies: int) -> None:
         """Expect replies to calls of another worker, which had the connection before."""
         self._batch = _Batch([""] * replies)

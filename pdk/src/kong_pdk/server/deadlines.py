@@ -27,6 +27,12 @@ _SHORTEST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
 """Seconds between two looks at the events under way."""
 
+FIRST_PAUSE = 5.0
+"""Seconds until a handler that goes on is interrupted once more; then twice as many, and so on."""
+
+HELD_SECONDS = 3.0
+"""A handler that goes on, and holds the thread of a loop for so long, costs its worker."""
+
 MOST_STUCK = 32
 """So many handlers that do not end hold too many threads: the worker is replaced."""
 
@@ -81,18 +87,19 @@ class EventUnderWay(UnderWay):
 
     def claim(self) -> bool:
         """See :class:`UnderWay`."""
-        if self.bridge is not None and self.bridge.expire():
-            self.is_claimed = True  # type: ignore[misc]
-        return self.is_claimed
+        bridge = self.bridge
+        return bridge is not None and bridge.expire()
 
 
 class CallUnderWay(UnderWay):
     """A call that is no event, or not yet one."""
 
-    __slots__ = ("_claims",)
+    __slots__ = ("_claims", "is_done")
 
     def __init__(self) -> None:
         self._claims = [True]
+        self.is_done = False
+        """Whether what runs has ended."""
 
     def claim(self) -> bool:
         """See :class:`UnderWay`. What runs claims the answer as well, before it gives it."""
@@ -100,6 +107,24 @@ class CallUnderWay(UnderWay):
             return self._claims.pop()
         except IndexError:
             return False
+
+
+class _Stuck:
+    """A handler that goes on although its event was ended."""
+
+    def __init__(self, bridge: Bridge, engine: Engine) -> None:
+        self.bridge = bridge
+        self.engine = engine
+        self.since = time.monotonic()
+        self._pause = 0.0
+        self._next = 0.0
+
+    def look(self, now: float) -> None:
+        """Interrupt it, and again after a while: what it does to end must not be interrupted each time."""
+        if now >= self._next:
+            self._pause = self._pause * 2 or FIRST_PAUSE
+            self._next = now + self._pause
+            self.bridge.interrupt(self.engine)
 
 
 class Deadlines:
@@ -112,12 +137,19 @@ class Deadlines:
         """The seconds between two looks."""
         self._looked_at = 0.0
         self._waits_for: dict[UnderWay, object] = {}
-        self._stuck: list[tuple[Bridge, Engine]] = []
+        self._stuck: list[_Stuck] = []
+        self._late_calls: list[CallUnderWay] = []
 
     @property
     def stuck(self) -> int:
         """How many handlers go on although their events were ended."""
-        return len(self._stuck)
+        return len(self._stuck) + len(self._late_calls)
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether one of them holds the thread of a loop, on which other events wait."""
+        held = time.monotonic() - HELD_SECONDS
+        return any(stuck.since <= held and stuck.engine.holds_loop(stuck.bridge) for stuck in self._stuck)
 
     def look(self, running: set[UnderWay]) -> None:
         """Look at all that is under way, and end what has taken too long.
@@ -135,9 +167,10 @@ class Deadlines:
                 call.due += passed  # type: ignore[misc]
             elif call.due <= now:
                 self._end(call, running)
-        for bridge, engine in self._stuck:
-            bridge.interrupt(engine)
-        self._stuck = [each for each in self._stuck if not each[0].is_closed]
+        self._stuck = [stuck for stuck in self._stuck if not stuck.bridge.is_closed]
+        self._late_calls = [late for late in self._late_calls if not late.is_done]
+        for stuck in self._stuck:
+            stuck.look(now)
 
     def _end(self, call: UnderWay, running: set[UnderWay]) -> None:
         bridge = call.bridge if isinstance(call, EventUnderWay) else None
@@ -150,7 +183,9 @@ class Deadlines:
         if isinstance(call, EventUnderWay) and bridge is not None:
             with contextlib.suppress(Exception):  # the handler goes on meanwhile
                 place = running_line(call.instance.plugin.file, call.engine.frames_of(bridge))
-            self._stuck.append((bridge, call.engine))
+            self._stuck.append(_Stuck(bridge, call.engine))
+        elif isinstance(call, CallUnderWay):
+            self._late_calls.append(call)
         log_expired(self._errors, call.describe(), call.timeout, place)
         call.give_up()
 

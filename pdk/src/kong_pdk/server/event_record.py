@@ -40,7 +40,9 @@ MSGPACK_ANSWER = 6
 MSGPACK_CALL = 7
 MSGPACK_UNREAD = 8
 """A request was read in part."""
-CUT = 9
+MSGPACK_CALL_UNREAD = 9
+"""The same for a request that is no event."""
+CUT = 10
 """The worker has sent a part of a message."""
 
 UNDER_WAY = frozenset({PROTOBUF_EVENT, PROTOBUF_ANSWER, PROTOBUF_CALL, MSGPACK_EVENT, MSGPACK_ANSWER, MSGPACK_CALL})

@@ -54,6 +54,7 @@ def run_handler(instance: Instance, channel: Channel, engine: Engine) -> bool:
         )  # fmt: skip
         return fail(channel, instance.policy.is_open)
     finally:
+        channel.is_claimed = bridge.is_expired
         channel.bridge = None
 
 

@@ -82,7 +82,7 @@ class Server(Serving):
         interface: Interface = STOCK,
         engines: EngineOptions = DEFAULT,
         held: ConnectionChannel | None = None,
-        on_stuck: Callable[[], object] = lambda: None,
+        on_stuck: Callable[[bool], object] = lambda is_hopeless: None,
     ) -> None:
         """:param store: shared by the workers of a server; None for a server with a single process.
 
@@ -90,7 +90,7 @@ class Server(Serving):
         :param interface: the methods that Kong has over ProtoBuf:1.
         :param engines: how events wait.
         :param held: leads to the master, which holds all connections of Kong; None where there is no master.
-        :param on_stuck: called when many handlers go on after their timeouts.
+        :param on_stuck: called when many handlers go on after their timeouts, or one of them holds up other events.
         """
         plugins = list(plugins)
         self._held = held
@@ -489,9 +489,11 @@ class Server(Serving):
                 engine.look_after()
         self._msgpack.events.expire()
         self._deadlines.look(self.running)
-        if self._deadlines.stuck >= MOST_STUCK and not self._is_stuck:
-            self._is_stuck = True
-            self._on_stuck()
+        if not self._is_stuck:
+            is_hopeless = self._deadlines.is_hopeless
+            self._is_stuck = is_hopeless or self._deadlines.stuck >= MOST_STUCK
+            if self._is_stuck:
+                self._on_stuck(is_hopeless)
         errors = self.instances.errors
         errors.count()
         is_busy = any(engine.is_full for engine in self._engines)

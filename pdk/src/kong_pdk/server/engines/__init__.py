@@ -64,6 +64,11 @@ class CoroutineRunner(ABC):
     def interrupt(self) -> None:
         """See :meth:`Engine.interrupt`."""
 
+    @property
+    @abstractmethod
+    def holds_loop(self) -> bool:
+        """See :meth:`Engine.holds_loop`."""
+
 
 class _Waiting(NamedTuple):
     job: Job
@@ -99,6 +104,10 @@ class Engine(ABC):
     @abstractmethod
     def interrupt(self, bridge: Bridge) -> None:
         """Raise ``EventExpired`` in a handler that runs, as far as Python allows. Any thread may call this."""
+
+    def holds_loop(self, bridge: Bridge) -> bool:
+        """Whether a handler holds a thread on which other events wait."""
+        return False
 
     @abstractmethod
     def _start(self, job: Job) -> bool:

@@ -130,6 +130,10 @@ class Tasks(Greenlets):
         """See :class:`~kong_pdk.server.engines.Engine`."""
         return bridge.runner.frames() if isinstance(bridge, AsyncBridge) else []
 
+    def holds_loop(self, bridge: Bridge) -> bool:
+        """See :class:`~kong_pdk.server.engines.Engine`."""
+        return isinstance(bridge, AsyncBridge) and bridge.runner.holds_loop
+
     def interrupt(self, bridge: Bridge) -> None:
         """See :class:`~kong_pdk.server.engines.Engine`."""
         if isinstance(bridge, AsyncBridge):
@@ -210,6 +214,11 @@ class TaskRunner(CoroutineRunner):
                 found.append(waits.cr_frame)
             waits = waits.cr_await
         return found[::-1]
+
+    @property
+    def holds_loop(self) -> bool:
+        """See :class:`~kong_pdk.server.engines.CoroutineRunner`."""
+        return self._task is not None and asyncio.current_task(self._loop) is self._task
 
     def interrupt(self) -> None:
         """See :class:`~kong_pdk.server.engines.CoroutineRunner`."""

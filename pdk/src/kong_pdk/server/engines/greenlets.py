@@ -100,6 +100,10 @@ class Greenlets(Engine):
         else:
             self._loop.call_here(functools.partial(self._throw, bridge))
 
+    def holds_loop(self, bridge: Bridge) -> bool:
+        """See :class:`Engine`: other events may have begun on the thread before it was held."""
+        return bridge.where.gr_frame is None and self._count - len(self._free) > 1
+
     @staticmethod
     def _throw(bridge: Bridge) -> None:
         if not bridge.is_closed and bridge.where.gr_frame is not None:

@@ -189,7 +189,7 @@ class Instances:
             return instance
         if making is not None:  # another thread makes it, for another worker of Kong: __init__ runs once
             try:
-                return _wait(parsed.plugin.name, making)
+                return _wait(parsed.plugin.name, making, self.policies[parsed.plugin.name].timeout)
             finally:
                 self._release(id)
         self._make(id, parsed, made)
@@ -331,13 +331,14 @@ def _make_handler(plugin: Plugin, config: dict[str, Any]) -> Any:
     return plugin.cls(copied)
 
 
-def _wait(name: str, making: Future[Instance]) -> Instance:
+def _wait(name: str, making: Future[Instance], timeout: float) -> Instance:
+    seconds = min(MAKING_SECONDS, timeout)
     try:
-        return making.result(MAKING_SECONDS)
+        return making.result(seconds)
     except FutureTimeout:
         if making.done():  # the plugin's __init__ raised a TimeoutError
             raise
-        raise InstanceError(f"{name}: __init__ has not returned after {MAKING_SECONDS:g} s") from None
+        raise InstanceError(f"{name}: __init__ has not returned after {seconds:g} s") from None
 
 
 def _parse(name: str, config: bytes) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from kong_pdk.server.event_record import (
     IDLE,
     MSGPACK_ANSWER,
     MSGPACK_CALL,
+    MSGPACK_CALL_UNREAD,
     MSGPACK_EVENT,
     MSGPACK_UNREAD,
     OPEN,
@@ -60,6 +61,7 @@ from kong_pdk.wire.wire_errors import WireError
 _log = logging.getLogger(__name__)
 _HANDLE_EVENT = "plugin.HandleEvent"
 _STEPS = "plugin.Step"
+_HEAD = 40
 _SPECIALS = {"kong.request.get_raw_body": call_get_raw_body, SET_BODY: call_set_body}
 
 
@@ -114,8 +116,10 @@ class _Session:
             # What is noted is read: nobody answers what was read and not noted.
             if requests:
                 self._note(requests[0])
-            elif received and connection.record[STATE] != MSGPACK_UNREAD:
-                note_msgpack_request(connection.record, math.inf, MSGPACK_UNREAD, 0, id_of_request(received))
+            elif received and connection.record[STATE] not in (MSGPACK_UNREAD, MSGPACK_CALL_UNREAD):
+                is_call = not any(name.encode() in received[:_HEAD] for name in (_HANDLE_EVENT, _STEPS))
+                state = MSGPACK_CALL_UNREAD if is_call else MSGPACK_UNREAD
+                note_msgpack_request(connection.record, math.inf, state, 0, id_of_request(received))
             connection.take(len(received))
         except ConnectionClosed:
             self._serving.forget(connection)
@@ -194,8 +198,11 @@ class _Session:
         except (ConnectionClosed, TimeoutError):
             self._serving.forget(self._connection)
 
-    def _help(self, request: Request, job: Callable[[], bytes | None]) -> None:
-        """Do what may block on a thread of its own, which responds with its result."""
+    def _help(self, request: Request, job: Callable[[], bytes | Instance], event: MsgpackEvent | None = None) -> None:
+        """Do what may block on a thread of its own, which responds with its result.
+
+        :param event: its handler runs next if the result is an instance.
+        """
         serving = self._serving
         call = _Help(request, functools.partial(self._late, request), serving.longest_timeout)
         set_due(self._connection.record, call.due)
@@ -204,19 +211,31 @@ class _Session:
         def do() -> None:
             try:
                 try:
-                    response = job()
+                    result = job()
                 except (CallError, InstanceError) as error:
-                    response = encode_response(request.id, str(error), None)
+                    result = encode_response(request.id, str(error), None)
                 except Exception as error:  # noqa: BLE001  # Kong must get an answer
                     _log.exception("a defect of the plugin server")
-                    response = encode_response(request.id, describe(error), None)
-                if call.claim() and response is not None:
-                    self._respond(request, response)
+                    result = encode_response(request.id, describe(error), None)
+                if not call.claim():  # it has taken too long, and has its answer
+                    if event is not None:
+                        self._server.events.end(event)
+                elif isinstance(result, bytes):
+                    self._respond(request, result)
+                elif event is not None:
+                    serving.loop_here.call(functools.partial(self._run, event, result))
             finally:
+                call.is_done = True
+                serving.ended(call)
+
+        def refuse() -> None:
+            if call.claim():
+                call.is_done = True
+                self._late(request)
                 serving.ended(call)
 
         self._connection.waits = serving.helpers.waits
-        serving.helpers.run(do, functools.partial(serving.forget, self._connection))
+        serving.helpers.run(do, refuse)
         if serving.helpers.is_full or not serving.is_watching:
             serving.look_soon()
 
@@ -243,12 +262,12 @@ class _Session:
             raise
         instance = self._serving.instances.ready(instance_id)
         if instance is None:
-            self._help(request, functools.partial(self._find, request, event, instance_id))
+            self._help(request, functools.partial(self._find, request, event, instance_id), event)
         else:
             self._run(event, instance)
 
-    def _find(self, request: Request, event: MsgpackEvent, instance_id: int) -> bytes | None:
-        """Make an instance that only another worker has, then run the handler."""
+    def _find(self, request: Request, event: MsgpackEvent, instance_id: int) -> bytes | Instance:
+        """Make an instance that only another worker has."""
         try:
             instance = administration.find(self._serving.instances, instance_id)
         except administration.InstanceStartError:
@@ -260,8 +279,7 @@ class _Session:
         if instance is None:  # Kong looks for these words, starts the instance again and repeats the event
             self._server.events.end(event)
             raise CallError(f"no plugin instance {instance_id}")
-        self._serving.loop_here.call(functools.partial(self._run, event, instance))
-        return None
+        return instance
 
     def _run(self, event: MsgpackEvent, instance: Instance) -> None:
         event.instance = instance

@@ -116,7 +116,8 @@ class MsgpackEvent(EventUnderWay):
     @property
     def waits_for(self) -> object:
         """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
-        return self._parking if self.waits_since is not None else None
+        bridge = self.bridge
+        return self._parking if self.waits_since is not None and (bridge is None or bridge.may_wait) else None
 
     def give_up(self) -> None:
         """See :class:`~kong_pdk.server.deadlines.UnderWay`."""

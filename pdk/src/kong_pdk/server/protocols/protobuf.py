@@ -65,7 +65,7 @@ _REFUSED = "Kong refused {} in {} (its log says why), or has ended"
 class ProtobufChannel:
     """The PDK calls of an event, on the event's connection: a :class:`~kong_pdk.server.bridge.Channel`."""
 
-    __slots__ = ("_connection", "_interface", "bridge", "is_last", "phase", "plans", "unanswered")
+    __slots__ = ("_connection", "_interface", "bridge", "is_claimed", "is_last", "phase", "plans", "unanswered")
 
     def __init__(self, connection: Connection, phase: str, plans: Plans, interface: Interface) -> None:
         self._connection = connection
@@ -73,6 +73,7 @@ class ProtobufChannel:
         self.plans = plans
         self._interface = interface
         self.bridge: Bridge | None = None
+        self.is_claimed = False
         self.unanswered: Unanswered | None = None
         self.is_last = False
         """Whether the connection is closed after this event."""
@@ -142,7 +143,7 @@ class ProtobufChannel:
 class ProtobufEvent(ProtobufChannel, EventUnderWay):
     """An event whose instance is known."""
 
-    __slots__ = ("_session", "engine", "instance", "is_claimed", "sequence")
+    __slots__ = ("_session", "engine", "instance", "sequence")
 
     def __init__(self, session: _Session, phase: str, sequence: bytes, instance: Instance, engine: Engine) -> None:
         """:param sequence: the field of the sequence number, as it came.
@@ -155,7 +156,6 @@ class ProtobufEvent(ProtobufChannel, EventUnderWay):
         self.sequence = sequence
         self.instance = instance
         self.engine = engine
-        self.is_claimed = False
 
     def run(self) -> None:
         """Run the handler, and answer Kong. Raises nothing."""
@@ -210,7 +210,8 @@ class ProtobufEvent(ProtobufChannel, EventUnderWay):
     @property
     def waits_for(self) -> object:
         """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
-        return self._connection.exchange
+        bridge = self.bridge
+        return self._connection.exchange if bridge is None or bridge.may_wait else None
 
 
 class ProtobufServer:
@@ -332,7 +333,9 @@ class _Session:
 
         :raises ConnectionClosed: Kong closed the connection.
         """
-        self.connection.record[STATE] = PROTOBUF_ANSWER
+        record = self.connection.record
+        record[OWED] = self.connection.to_come
+        record[STATE] = PROTOBUF_ANSWER
         self.connection.tell(event_end(sequence))
 
     def answer_failure(self, channel: ProtobufChannel, sequence: bytes, is_open: bool) -> bool:
@@ -353,7 +356,8 @@ class _Session:
         serving, connection = self.serving, self.connection
         if is_open and connection.owed:  # a server that stops waits for the replies
             serving.loop_here.owed.add(connection.fd)
-        self._note_idle()
+        if is_open:
+            self._note_idle()
         serving.ended(call)  # before the next event can begin
         if is_open:
             serving.loop_here.release(connection)  # the loop may have been replaced meanwhile
@@ -376,6 +380,12 @@ class _Help(CallUnderWay):
         self._session.help(self._run, lambda: self._session.finish(self, False))
 
     def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self.is_done = True
+
+    def _work(self) -> None:
         answer: Callable[[], bool] | None = None
         is_open = False
         try:

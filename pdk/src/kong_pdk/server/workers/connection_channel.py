@@ -13,6 +13,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from kong_pdk.server.event_record import SIZE, RecordTable
+from kong_pdk.wire.wire_errors import WireError
 
 NEW = -1
 """The token of a connection that the worker has accepted."""
@@ -46,17 +47,30 @@ class Registered(NamedTuple):
     """The duplicate of a new one; None where no descriptor is free here."""
 
 
+def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
+    """Receive a message. That the worker has not read the last ones, before its end, comes before what it has said."""
+    size = _REGISTERED.size + 1
+    try:
+        data, descriptors, _, _ = socket.recv_fds(channel, size, 1, socket.MSG_DONTWAIT)
+    except ConnectionResetError:
+        data, descriptors, _, _ = socket.recv_fds(channel, size, 1, socket.MSG_DONTWAIT)
+    return data, descriptors
+
+
 def receive_registered(channel: socket.socket) -> Registered | None:
     """Read the next thing that a worker says, in its master; None where there is nothing.
 
     :raises ConnectionError: the worker has closed its end.
+    :raises WireError: it has sent something else.
     """
     try:
-        data, descriptors, _, _ = socket.recv_fds(channel, _REGISTERED.size, 1, socket.MSG_DONTWAIT)
+        data, descriptors = _receive(channel)
     except BlockingIOError:
         return None
     if not data:
         raise ConnectionError
+    if len(data) != _REGISTERED.size:
+        raise WireError("has sent an invalid message about a connection to its master")
     number, token = _REGISTERED.unpack(data)
     return Registered(number, token, _opened(descriptors[0]) if descriptors else None)
 

@@ -19,6 +19,7 @@ from kong_pdk.server.event_record import (
     IDLE,
     MSGPACK_ANSWER,
     MSGPACK_CALL,
+    MSGPACK_CALL_UNREAD,
     MSGPACK_EVENT,
     MSGPACK_UNREAD,
     PROTOBUF_ANSWER,
@@ -30,6 +31,8 @@ from kong_pdk.server.event_record import (
 from kong_pdk.server.failure_answers import FailureAnswers, lets_pass
 from kong_pdk.server.workers.connection_channel import NEW, REFUSED, pass_on, receive_registered
 from kong_pdk.server.workers.stand_in import StandIn
+from kong_pdk.wire.msgpack_codec import SNIFFED, is_msgpack
+from kong_pdk.wire.protobuf_codec import PREFIX_SIZE
 from kong_pdk.wire.wire_errors import WireError
 
 _CHUNK = 64 * 1024
@@ -93,6 +96,7 @@ class HeldConnections:
         self._unsettled: list[Held] = []
         self._stands_in = False
         self._is_ending = False
+        self._pass_on_at = 0.0
 
     def fileno(self) -> int:
         """Give the descriptor that can be read while :meth:`serve` has something to do."""
@@ -112,6 +116,7 @@ class HeldConnections:
         """Read what a worker says about its connections.
 
         :raises ConnectionError: it has closed its end.
+        :raises WireError: it has sent something else.
         """
         while (said := receive_registered(worker.channel)) is not None:
             if said.token != NEW:
@@ -132,6 +137,7 @@ class HeldConnections:
         else:  # the worker has no free descriptor
             held.worker = None
             self._waiting.append(held)
+            self._pass_on_at = time.monotonic() + AGAIN_SECONDS
 
     def _give(self, held: Held, worker: Holder, number: int) -> None:
         old = worker.held.pop(number, None)
@@ -156,24 +162,39 @@ class HeldConnections:
                 self._drop(held)
 
     def _read(self, held: Held) -> None:
-        flags = socket.MSG_DONTWAIT if held.unsettled is None else socket.MSG_DONTWAIT | socket.MSG_PEEK
+        stays = held.unsettled is not None or held.ends_at_request
         try:
-            data = held.socket.recv(_CHUNK, flags)
+            data = held.socket.recv(_CHUNK, socket.MSG_DONTWAIT | (socket.MSG_PEEK if stays else 0))
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if not data:
             self._drop(held)
+        elif stays and self._skip_owed(held, data):
+            return
         elif held.unsettled is not None:  # Kong goes on with it, so it has got the answer
             self._unsettled.remove(held)
             held.unsettled = None
             self._wait_for_worker(held)
-        elif held.ends_at_request:
+        elif held.ends_at_request and not is_msgpack(data.ljust(SNIFFED, b"\0")):
             self._end(held)
+        elif held.ends_at_request:  # at a closed connection Kong would let the request pass
+            held.ends_at_request = False
+            self._stand_in_for(held)
         elif held.stand_in is not None:
             self._answer(held, held.stand_in, data)
         # Else it is a reply to a call of the handler, on a connection that Kong closes at the end of the request.
+
+    @staticmethod
+    def _skip_owed(held: Held, data: bytes) -> bool:
+        """Read replies to calls of the last handler, which are empty frames; whether data was nothing else."""
+        count = min(held.owed, len(data) // PREFIX_SIZE)
+        if not count or data[: count * PREFIX_SIZE].strip(b"\0"):
+            return False
+        held.socket.recv(count * PREFIX_SIZE, socket.MSG_DONTWAIT)
+        held.owed -= count
+        return len(data) == count * PREFIX_SIZE
 
     def _answer(self, held: Held, stand_in: StandIn, data: bytes) -> None:
         try:
@@ -193,7 +214,7 @@ class HeldConnections:
 
         :return: how many requests were answered, by phase.
         """
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, WireError):
             self.receive(worker)
         answered: Counter[str] = Counter()
         for number, held in worker.held.items():
@@ -214,8 +235,8 @@ class HeldConnections:
 
     def _settle(self, held: Held, noted: Noted) -> None:
         """Do with a connection what its state asks for."""
+        held.owed = noted.owed
         if noted.state == IDLE:
-            held.owed = noted.owed
             self._wait_for_worker(held)
         elif noted.state == PROTOBUF_EVENT:
             self._answer_protobuf_event(held, noted)
@@ -229,8 +250,11 @@ class HeldConnections:
             held.unsettled, held.due = noted, time.monotonic() + SETTLE_SECONDS
             self._unsettled.append(held)
             self._watch(held, select.EPOLLIN)
-        elif noted.state == MSGPACK_UNREAD:
-            self._send(held, self._answers.msgpack_event(noted.phase, False, noted.request))
+        elif noted.state in (MSGPACK_UNREAD, MSGPACK_CALL_UNREAD):
+            if noted.state == MSGPACK_UNREAD:
+                self._send(held, self._answers.msgpack_event(noted.phase, False, noted.request))
+            else:
+                self._send(held, self._answers.msgpack_call(noted.request))
             self._end_after_answer(held)
         else:  # a message was read or sent in part, or the call is answered by a closed connection
             self._end(held)
@@ -283,7 +307,7 @@ class HeldConnections:
         :param workers: the workers that serve.
         """
         chosen = list(workers)
-        while self._waiting and chosen:
+        while self._waiting and chosen and time.monotonic() >= self._pass_on_at:
             held = self._waiting.popleft()
             if self._by_fd.get(held.fd) is not held:  # Kong has closed it
                 continue
@@ -352,8 +376,7 @@ class HeldConnections:
         except OSError:  # Kong has closed it
             held.outgoing.clear()
         else:
-            if held.stand_in is not None:
-                self._watch(held, select.EPOLLIN)
+            self._watch(held, select.EPOLLIN)
 
     def _watch(self, held: Held, events: int) -> None:
         with contextlib.suppress(OSError):  # it is closed

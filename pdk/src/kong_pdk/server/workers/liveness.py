@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Iterable
 
@@ -20,8 +19,11 @@ LATE_SECONDS = 1.0
 """A worker ends its events itself at their timeouts. One that has not by so much later, and does not answer a
 ping for as long, is killed."""
 
-SILENT_SECONDS = 60.0
-"""A worker without a timeout that does not answer a ping for so long is killed: Kong waits no longer."""
+HOPELESS_SECONDS = 5.0
+"""A worker that has not ended an event by so much after its timeout is killed, also if it answers pings."""
+
+SILENT_SECONDS = 50.0
+"""A worker that does not answer a ping for so long is killed, whatever the timeouts are: Kong waits for 60 s."""
 
 STOPPED_SECONDS = 2.0
 """A master that wakes up so late was stopped itself, as in a container that was paused."""
@@ -61,14 +63,18 @@ class Liveness:
 
     def _look_at(self, worker: WorkerProcess, now: float) -> None:
         shortest, longest = worker.timeouts
-        overdue_at = worker.earliest_due() + LATE_SECONDS
+        due = worker.earliest_due()
+        overdue_at = due + LATE_SECONDS
         silent_for = 0.0 if worker.pinged_at is None else now - worker.pinged_at
-        limit = SILENT_SECONDS if math.isinf(longest) else max(longest, PING_SECONDS)
+        limit = min(max(longest, PING_SECONDS), SILENT_SECONDS)
         if silent_for >= limit:
             self._kill(worker, f"does not answer its master for {silent_for:.0f} s")
             return
         if overdue_at <= now and silent_for >= LATE_SECONDS:
             self._kill(worker, "has taken longer than the timeout for an event, and does not answer its master")
+            return
+        if due + HOPELESS_SECONDS <= now:
+            self._kill(worker, "has taken far longer than the timeout for an event")
             return
         if worker.pinged_at is None:
             worker.pinged_at = now

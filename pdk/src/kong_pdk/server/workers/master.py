@@ -42,6 +42,8 @@ from kong_pdk.wire.wire_errors import WireError
 
 _log = logging.getLogger(__name__)
 
+_PAUSE_SECONDS = 0.05
+
 STAND_IN_SECONDS = 3.0
 """While no worker serves for this long, events wait; then the master answers them, until a worker serves."""
 
@@ -280,8 +282,12 @@ class Master:
 
     def _accept(self, listening: socket.socket) -> None:
         """Accept a connection while no worker serves."""
-        with contextlib.suppress(OSError):  # Kong has closed it, or no descriptor is free
+        try:
             self._connections.adopt(listening.accept()[0])
+        except BlockingIOError:  # Kong has closed it
+            pass
+        except OSError:  # no descriptor is free
+            time.sleep(_PAUSE_SECONDS)
 
     def _stop(self, status: int) -> None:
         if self._status is not None:
@@ -340,6 +346,8 @@ class Master:
         except ConnectionError:  # it ends; _reap does the rest
             with contextlib.suppress(KeyError):
                 self._selector.unregister(worker.channel)
+        except WireError as error:  # the plugin's code has written to the socket
+            self._kill(worker, str(error))
 
     def _check_deadlines(self) -> None:
         if self._status is None and (self._stop_requested or self._parent.has_ended()):
@@ -412,8 +420,11 @@ class Master:
         self._liveness.due = 0.0
         self._stand_back()
 
-    def _retire(self, worker: WorkerProcess, _: object) -> None:
+    def _retire(self, worker: WorkerProcess, is_hopeless: bool) -> None:
         """Let a worker end what it has begun, and replace it."""
+        if is_hopeless:
+            self._kill(worker, "has a handler that goes on after its timeout and holds up others")
+            return
         if self._status is None and not worker.is_retired:
             _log.error("%s has too many handlers that do not end: it is replaced", self._name(worker.slot))
             worker.is_retired = True

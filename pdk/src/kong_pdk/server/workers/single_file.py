@@ -27,14 +27,16 @@ def become_master(plugin: Plugin, mode: Mode, paths: Iterable[Path], options: ar
     :param options: the options of the command line.
     """
     file = Path(str(sys.modules["__main__"].__file__)).absolute()
-    command = [sys.executable, "-m", "kong_pdk.server.workers.single_file", plugin.name, str(file), *mode.options]
+    # Python does not know itself in the environment of a server that Kong starts, which has no PATH.
+    interpreter = sys.executable or os.readlink("/proc/self/exe")
+    command = [interpreter, "-m", "kong_pdk.server.workers.single_file", plugin.name, str(file), *mode.options]
     command += ["--listen-queue-size", str(options.listen_queue_size)]
     command += [word for path in paths for word in ("--listen", str(path))]
     command += ["--verbose"] * options.verbose + ["--no-lua-style"] * options.no_lua_style
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # the plugin may have closed it
             stream.flush()
-    os.execv(sys.executable, [*command, "--", *sys.argv])
+    os.execv(interpreter, [*command, "--", *sys.argv])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kong_pdk.server.event_ids import phase_of
-from kong_pdk.server.failure_answers import FailureAnswers
+from kong_pdk.server.failure_answers import FailureAnswers, lets_pass
 from kong_pdk.wire.calls import StartInstance
 from kong_pdk.wire.msgpack_codec import SNIFFED, Messages, Request, encode_response, is_msgpack
 from kong_pdk.wire.protobuf_codec import EventCalls, Frames, decode_call, encode_return, frame
@@ -64,7 +64,7 @@ class StandIn:
             return b""
         event = EventCalls().decode(payload)
         if event is not None:
-            self.is_last = True
+            self.is_last = not lets_pass(event[1].event_name, False)
             return self._answers.protobuf_event(event[1].event_name, False, event[0])
         sequence, call = decode_call(payload)
         if isinstance(call, StartInstance):  # a connection that is closed is the protocol's only error
