@@ -28,7 +28,7 @@ def become_master(plugin: Plugin, mode: Mode, paths: Iterable[Path], options: ar
     """
     file = Path(str(sys.modules["__main__"].__file__)).absolute()
     # Python does not know itself in the environment of a server that Kong starts, which has no PATH.
-    interpreter = sys.executable or os.readlink("/proc/self/exe")
+    interpreter = sys.executable or str(Path("/proc/self/exe").readlink())
     command = [interpreter, "-m", "kong_pdk.server.workers.single_file", plugin.name, str(file), *mode.options]
     command += ["--listen-queue-size", str(options.listen_queue_size)]
     command += [word for path in paths for word in ("--listen", str(path))]
