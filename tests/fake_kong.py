@@ -63,6 +63,12 @@ class FakeKong(ABC):
     def event(self, instance: int, phase: str, answers: Answers | None = None) -> bool:
         """Let a handler run; True if it came to its end, False if the request ended before."""
 
+    def status(self) -> int:
+        """The status that the last PDK call, an exit or an error, gave to the client."""
+        name, args = self.made[-1]
+        assert name in ("kong.response.exit", "kong.response.error")
+        return int(args[0])
+
     def next_number(self) -> int:
         """A message id or sequence number."""
         self._number += 1

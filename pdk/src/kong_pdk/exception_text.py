@@ -92,15 +92,17 @@ def running_line(file: Path, frames: Iterable[FrameType]) -> str:
 
     :param file: the plugin's file.
     :param frames: the innermost one first.
-    :return: the innermost line of all where none is the plugin's; an empty text without frames.
+    :return: an empty text where none is the plugin's.
     """
-    first = ""
     for frame in frames:
-        line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         if file.parent in Path(frame.f_code.co_filename).parents:
-            return line
-        first = first or line
-    return first
+            return line_of(frame)
+    return ""
+
+
+def line_of(frame: FrameType) -> str:
+    """Give ``FILE:LINE`` of what a frame executes."""
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def traceback_line(file: Path, error: BaseException) -> str:

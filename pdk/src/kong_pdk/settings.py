@@ -141,9 +141,10 @@ def _number(least: int, most: int) -> Callable[[str], int]:
 def _on_error(text: str) -> OnError:
     choice, colon, names = text.partition(":")
     plugins = tuple(name for word in names.split(",") if (name := word.strip()))
-    if choice.strip().lower() not in ("open", "closed") or (colon and (not plugins or choice.lower() == "closed")):
+    is_open = _choice("open", "closed")(choice.strip()) == "open"
+    if colon and not (is_open and plugins):
         raise ValueError
-    return OnError(choice.strip().lower() == "open", plugins)
+    return OnError(is_open, plugins)
 
 
 def _timeout_of(text: str) -> float:

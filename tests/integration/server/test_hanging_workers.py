@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_kong import Closed, FakeKong, RpcError
+from fake_kong import Closed, RpcError
 from programs import PLUGINSERVER
 from server_process import OTHER_PAIR, PAIR, Connect, Serve, Start
 from waiting import DEADLINE, wait_for
@@ -61,12 +61,6 @@ class Plugin:
 HANGS = {"kong.request.get_header": "yes"}
 
 
-def status(kong: FakeKong) -> int:
-    name, args = kong.made[-1]
-    assert name in ("kong.response.exit", "kong.response.error")
-    return int(args[0])
-
-
 def test_a_worker_without_python_is_replaced_and_its_events_get_500(serve: Serve, connect: Connect) -> None:
     served = serve(PLUGIN, **TIMEOUT)
     kong = connect(served)
@@ -79,14 +73,14 @@ def test_a_worker_without_python_is_replaced_and_its_events_get_500(serve: Serve
 
     def hang() -> None:
         assert not kong.event(instance, "access", HANGS)
-        hanging.append(status(kong))
+        hanging.append(kong.status())
 
     hangs = threading.Thread(target=hang)
     hangs.start()
     wait_for(lambda: kong.made)
     for other in others:  # those that the other worker does not have wait for the next worker
         assert not other.event(instance, "access")
-        assert status(other) in (403, 500)
+        assert other.status() in (403, 500)
     hangs.join(DEADLINE)
     assert hanging == [500]
     assert "has taken longer than the timeout for an event, and does not answer its master" in served.said()
@@ -144,7 +138,7 @@ def test_a_crash_in_c_shows_where_the_plugin_was(serve: Serve, connect: Connect)
     served = serve(CRASHES)
     kong = connect(served)
     assert not kong.event(kong.start("probe", {}), "access")
-    assert status(kong) == 500
+    assert kong.status() == 500
     said = served.wait_for_log("another one is started")
     assert "ended (SIGSEGV)" in said
     assert "Fatal Python error: Segmentation fault" in said

@@ -137,9 +137,9 @@ def test_a_step_for_a_worker_that_has_ended_fails(serve: Serve, connect: Connect
     served = serve(PLUGIN)
     kong = connect(served)
     instance = kong.start("probe", {})
-    pids = served.pids()
 
     def kill(_: str) -> None:
+        pids = served.pids()  # each worker answers, and so has noted that Kong has the call
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not pids & served.pids(), served.said)

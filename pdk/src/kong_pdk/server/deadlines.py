@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from kong_pdk.exception_text import running_line
+from kong_pdk.exception_text import line_of, running_line
 from kong_pdk.server.error_log import ErrorLog
 
 if TYPE_CHECKING:
@@ -78,8 +78,6 @@ class EventUnderWay(UnderWay):
         engine: Engine
         bridge: Bridge | None
         """The calls of the handler; None while it does not run."""
-        is_claimed: bool
-        """Whether others answer it."""
 
     def describe(self) -> str:
         """See :class:`UnderWay`."""
@@ -182,7 +180,8 @@ class Deadlines:
         place = ""
         if isinstance(call, EventUnderWay) and bridge is not None:
             with contextlib.suppress(Exception):  # the handler goes on meanwhile
-                place = running_line(call.instance.plugin.file, call.engine.frames_of(bridge))
+                frames = call.engine.frames_of(bridge)
+                place = running_line(call.instance.plugin.file, frames) or (line_of(frames[0]) if frames else "")
             self._stuck.append(_Stuck(bridge, call.engine))
         elif isinstance(call, CallUnderWay):
             self._late_calls.append(call)

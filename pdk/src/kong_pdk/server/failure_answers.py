@@ -15,7 +15,7 @@ from kong_pdk.wire.protobuf_codec import event_end, frame
 from kong_pdk.wire.text import encode
 from kong_pdk.wire.wire_errors import UnknownMethod
 
-_EVENT = 0
+NO_EVENT = 0
 """The id of an event in an answer after which Kong sends no step."""
 
 
@@ -32,6 +32,11 @@ def lets_pass(phase: str, is_open: bool) -> bool:
     :param is_open: whether the plugin fails open.
     """
     return is_open or phase == "log"
+
+
+def failure_over_msgpack(phase: str, is_open: bool = False) -> bytes:
+    """Give the output of an event of MsgPack:1 that has failed."""
+    return HANDLER_END if lets_pass(phase, is_open) else encode_pdk_call(failure_function(phase), [500])
 
 
 class FailureAnswers:
@@ -61,8 +66,7 @@ class FailureAnswers:
 
     def msgpack_event(self, phase: str, is_open: bool, request: int) -> bytes:
         """Answer a request of MsgPack:1 that waits for the next call of a handler, or its end."""
-        data = HANDLER_END if lets_pass(phase, is_open) else encode_pdk_call(failure_function(phase), [500])
-        return encode_output(request, _EVENT, data)
+        return encode_output(request, NO_EVENT, failure_over_msgpack(phase, is_open))
 
     def msgpack_call(self, request: int) -> bytes:
         """Answer any other request of MsgPack:1."""

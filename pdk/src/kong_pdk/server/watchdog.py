@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
-from types import FrameType
 from typing import NamedTuple
 
+from kong_pdk.exception_text import running_line
+from kong_pdk.server.engines import frames_of_thread
 from kong_pdk.server.handler import call_handler
 from kong_pdk.server.instances import Instance
 from kong_pdk.server.loop import EpollLoop
@@ -91,18 +91,14 @@ class Watchdog:
 
     def holder(self) -> Holder | None:
         """Find the handler that holds the loop; None where none does any more."""
-        frame = sys._current_frames().get(self.loop.thread)
-        above: list[FrameType] = []
-        while frame is not None and frame.f_code is not call_handler.__code__:
-            above.append(frame)
-            frame = frame.f_back
-        if frame is None:
+        frames = frames_of_thread(self.loop.thread)
+        codes = [frame.f_code for frame in frames]
+        if call_handler.__code__ not in codes:
             return None
-        instance, phase = frame.f_locals["instance"], frame.f_locals["phase"]
-        folder = str(instance.plugin.file.parent)
-        lines = (f"{each.f_code.co_filename}:{each.f_lineno}" for each in above)
-        place = next((line for line in lines if line.startswith(folder)), str(instance.plugin.file))
-        return Holder(instance, phase, place)
+        place = codes.index(call_handler.__code__)
+        instance, phase = (frames[place].f_locals[name] for name in ("instance", "phase"))
+        file = instance.plugin.file
+        return Holder(instance, phase, running_line(file, frames[:place]) or str(file))
 
     def _measure(self) -> _Times:
         ran = queued = 0.0

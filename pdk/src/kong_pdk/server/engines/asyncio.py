@@ -205,7 +205,7 @@ class TaskRunner(CoroutineRunner):
         """See :class:`~kong_pdk.server.engines.CoroutineRunner`."""
         if self._task is None:
             return []
-        if asyncio.current_task(self._loop) is self._task:  # it holds the loop
+        if self.holds_loop:
             return frames_of_thread(self._thread)
         found: list[FrameType] = []
         waits: object = self._task.get_coro()
@@ -225,7 +225,7 @@ class TaskRunner(CoroutineRunner):
         task = self._task
         if task is None:
             return
-        if asyncio.current_task(self._loop) is task:
+        if self.holds_loop:
             raise_in_thread(self._thread, EventExpired)
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(task.cancel)

@@ -12,13 +12,12 @@ from typing import Any
 
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
-from kong_pdk.protocol import PHASES
 from kong_pdk.server import engines
 from kong_pdk.server.bridge import EventEnded
 from kong_pdk.server.call_plan import CallPlan, PlansByPhase, call_set_body, plan_over_msgpack
 from kong_pdk.server.connection import Connection, ConnectionClosed
 from kong_pdk.server.deadlines import CallUnderWay
-from kong_pdk.server.event_ids import phase_of
+from kong_pdk.server.event_ids import HANDLE_EVENT, STEPS, phase_of, phase_of_request
 from kong_pdk.server.event_record import (
     IDLE,
     MSGPACK_ANSWER,
@@ -33,7 +32,7 @@ from kong_pdk.server.event_record import (
     note_msgpack_request,
     set_due,
 )
-from kong_pdk.server.failure_answers import failure_function, lets_pass
+from kong_pdk.server.failure_answers import NO_EVENT, failure_over_msgpack
 from kong_pdk.server.handler import fail, run_handler
 from kong_pdk.server.instances import Instance, InstanceError, administration
 from kong_pdk.server.protocols import Serving
@@ -45,11 +44,9 @@ from kong_pdk.server.protocols.msgpack_event import (
 from kong_pdk.server.workers.step_forwarding import PeerGone, Peers
 from kong_pdk.wire.calls import CloseInstance, GetInstanceStatus, GetPluginInfo, StartInstance
 from kong_pdk.wire.msgpack_codec import (
-    HANDLER_END,
     Messages,
     Request,
     encode_output,
-    encode_pdk_call,
     encode_request,
     encode_response,
     id_of_request,
@@ -59,8 +56,6 @@ from kong_pdk.wire.text import encode
 from kong_pdk.wire.wire_errors import WireError
 
 _log = logging.getLogger(__name__)
-_HANDLE_EVENT = "plugin.HandleEvent"
-_STEPS = "plugin.Step"
 _HEAD = 40
 _SPECIALS = {"kong.request.get_raw_body": call_get_raw_body, SET_BODY: call_set_body}
 
@@ -109,7 +104,7 @@ class _Session:
                 if not isinstance(message, Request):
                     raise WireError(f"a {type(message).__name__} instead of a request")
                 requests.append(message)
-            if requests and requests[0].method == _HANDLE_EVENT and self._serving.begins_nothing:
+            if requests and requests[0].method == HANDLE_EVENT and self._serving.begins_nothing:
                 requests.clear()  # it is not read: the master still has the connection
                 self._serving.loop_here.give_away(connection)
                 return
@@ -117,7 +112,7 @@ class _Session:
             if requests:
                 self._note(requests[0])
             elif received and connection.record[STATE] not in (MSGPACK_UNREAD, MSGPACK_CALL_UNREAD):
-                is_call = not any(name.encode() in received[:_HEAD] for name in (_HANDLE_EVENT, _STEPS))
+                is_call = not any(name.encode() in received[:_HEAD] for name in (HANDLE_EVENT, STEPS))
                 state = MSGPACK_CALL_UNREAD if is_call else MSGPACK_UNREAD
                 note_msgpack_request(connection.record, math.inf, state, 0, id_of_request(received))
             connection.take(len(received))
@@ -141,9 +136,9 @@ class _Session:
         request = self._requests.popleft()
         self._id = self._connection.request = request.id
         try:
-            if request.method == _HANDLE_EVENT:
+            if request.method == HANDLE_EVENT:
                 self._begin(request)
-            elif request.method.startswith(_STEPS):
+            elif request.method.startswith(STEPS):
                 self._step(request)
             else:
                 self._help(request, functools.partial(self._administer, request))
@@ -188,7 +183,7 @@ class _Session:
         try:
             if self._connection.request == event.request_id:
                 if not self._connection.is_interrupted:
-                    self.answer(event.request_id, event, _failure(event.id))
+                    self.answer(event.request_id, event, failure_over_msgpack(event.phase))
                     return
                 self._connection.finish()
                 self._connection.record[STATE] = IDLE
@@ -241,12 +236,11 @@ class _Session:
 
     def _late(self, request: Request) -> None:
         """Answer a call that has taken too long."""
-        state, phase = _kind_of(request)
-        if state == MSGPACK_CALL:
+        phase = phase_of_request(request)
+        if phase is None:
             self._respond(request, encode_response(request.id, "the plugin server's timeout is over", None))
         else:
-            data = _failure_in(PHASES[phase - 1] if phase else "")
-            self._respond(request, encode_output(request.id, 0, data))
+            self._respond(request, encode_output(request.id, NO_EVENT, failure_over_msgpack(phase)))
 
     # Events
 
@@ -272,7 +266,7 @@ class _Session:
             instance = administration.find(self._serving.instances, instance_id)
         except administration.InstanceStartError:
             self._server.events.end(event)
-            return encode_output(request.id, event.id, _failure(event.id))
+            return encode_output(request.id, event.id, failure_over_msgpack(event.phase))
         except BaseException:
             self._server.events.end(event)
             raise
@@ -360,7 +354,7 @@ class _Session:
         except Exception as error:  # noqa: BLE001  # at an RPC error Kong lets the request pass
             text = "an event of %s is answered by a failure: %s"
             report(_log, logging.ERROR, text, phase_of(id), describe(error))
-            return encode_output(request.id, id, _failure(id))
+            return encode_output(request.id, id, failure_over_msgpack(phase_of(id)))
 
     # Calls about plugins and instances
 
@@ -408,13 +402,8 @@ class _Session:
 
 def _kind_of(request: Request) -> tuple[int, int]:
     """Give the state of a connection on which Kong waits for the response to a request, and the phase's number."""
-    argument = request.args[0] if request.args and isinstance(request.args[0], dict) else {}
-    if request.method == _HANDLE_EVENT:
-        return MSGPACK_EVENT, PHASE_NUMBERS.get(str(argument.get("EventName")), 0)
-    if request.method.startswith(_STEPS):
-        id = argument.get("EventId")
-        return MSGPACK_EVENT, PHASE_NUMBERS[phase_of(id)] if isinstance(id, int) else 0
-    return MSGPACK_CALL, 0
+    phase = phase_of_request(request)
+    return (MSGPACK_CALL, 0) if phase is None else (MSGPACK_EVENT, PHASE_NUMBERS.get(phase, 0))
 
 
 class _Help(CallUnderWay):
@@ -440,22 +429,12 @@ class _Help(CallUnderWay):
         self.give_up_by()
 
 
-def _failure(event_id: int) -> bytes:
-    """Give the output of an event that has failed, so that its request ends with status 500."""
-    return _failure_in(phase_of(event_id))
-
-
-def _failure_in(phase: str) -> bytes:
-    """Give the same for an event of a phase. In ``log`` the client has its answer, and Kong refuses the call."""
-    return HANDLER_END if lets_pass(phase, False) else encode_pdk_call(failure_function(phase), [500])
-
-
 def _lost(id: int) -> bytes:
     """Log that a step has no event any more, and give a failure: at an RPC error Kong lets the request pass."""
     phase = phase_of(id)
     end = "" if phase == "log" else "; its request ends with 500"
     report(_log, logging.ERROR, "Kong answered a call of a %s handler that was killed or waits no longer%s", phase, end)
-    return _failure(id)
+    return failure_over_msgpack(phase_of(id))
 
 
 def _encode(request: Request, result: Any) -> bytes:

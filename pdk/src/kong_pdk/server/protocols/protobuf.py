@@ -441,7 +441,7 @@ class _Administration(_Help):
         super().__init__(session)
         self._sequence = sequence
         self._call = call
-        set_due(session.connection.record, time.monotonic() + self.timeout)
+        self.due = time.monotonic() + self.timeout
         session.connection.record[STATE] = PROTOBUF_CALL
 
     def describe(self) -> str:

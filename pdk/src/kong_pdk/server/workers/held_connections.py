@@ -122,10 +122,13 @@ class HeldConnections:
             if said.token != NEW:
                 self._note_passed_on(worker, said.token, said.number)
             elif said.duplicate is not None:
-                held = Held(said.duplicate)
-                self._by_fd[held.fd] = held
-                self._epoll.register(held.fd, 0)  # its end is reported all the same
-                self._give(held, worker, said.number)
+                self._give(self._hold(said.duplicate), worker, said.number)
+
+    def _hold(self, connection: socket.socket) -> Held:
+        held = Held(connection)
+        self._by_fd[held.fd] = held
+        self._epoll.register(held.fd, 0)  # its end is reported all the same
+        return held
 
     def _note_passed_on(self, worker: Holder, token: int, number: int) -> None:
         held = self._passed_on.pop(token, None)
@@ -203,7 +206,12 @@ class HeldConnections:
             self._end(held)
             return
         self._send(held, answer)
-        if not self._stands_in and stand_in.is_at_rest and not stand_in.is_last:
+        if not self._stands_in:
+            self._end_stand_in(held, stand_in)
+
+    def _end_stand_in(self, held: Held, stand_in: StandIn) -> None:
+        """Keep a connection for a worker again, if nothing of it is read that is not answered."""
+        if stand_in.is_at_rest:
             held.owed = stand_in.owed
             self._wait_for_worker(held)
 
@@ -240,24 +248,24 @@ class HeldConnections:
             self._wait_for_worker(held)
         elif noted.state == PROTOBUF_EVENT:
             self._answer_protobuf_event(held, noted)
-        elif noted.state == MSGPACK_EVENT:
-            self._send(held, self._answers.msgpack_event(noted.phase, noted.is_open, noted.request))
-            self._wait_for_worker(held)
-        elif noted.state == MSGPACK_CALL:
-            self._send(held, self._answers.msgpack_call(noted.request))
+        elif noted.state in (MSGPACK_EVENT, MSGPACK_CALL):
+            self._answer_msgpack(held, noted)
             self._wait_for_worker(held)
         elif noted.state in (PROTOBUF_ANSWER, MSGPACK_ANSWER):
             held.unsettled, held.due = noted, time.monotonic() + SETTLE_SECONDS
             self._unsettled.append(held)
             self._watch(held, select.EPOLLIN)
         elif noted.state in (MSGPACK_UNREAD, MSGPACK_CALL_UNREAD):
-            if noted.state == MSGPACK_UNREAD:
-                self._send(held, self._answers.msgpack_event(noted.phase, False, noted.request))
-            else:
-                self._send(held, self._answers.msgpack_call(noted.request))
+            self._answer_msgpack(held, noted)
             self._end_after_answer(held)
         else:  # a message was read or sent in part, or the call is answered by a closed connection
             self._end(held)
+
+    def _answer_msgpack(self, held: Held, noted: Noted) -> None:
+        if noted.state in (MSGPACK_CALL, MSGPACK_CALL_UNREAD):
+            self._send(held, self._answers.msgpack_call(noted.request))
+        else:
+            self._send(held, self._answers.msgpack_event(noted.phase, noted.is_open, noted.request))
 
     def _answer_protobuf_event(self, held: Held, noted: Noted) -> None:
         self._send(held, self._answers.protobuf_event(noted.phase, noted.is_open, noted.sequence))
@@ -275,7 +283,7 @@ class HeldConnections:
             if noted is not None and noted.state == MSGPACK_ANSWER:
                 # At a closed connection Kong would let the request pass. If it has got the first answer, it closes the
                 # connection at the second one.
-                self._send(held, self._answers.msgpack_event(noted.phase, noted.is_open, noted.request))
+                self._answer_msgpack(held, noted)
                 self._wait_for_worker(held)
             else:
                 self._end(held)
@@ -323,10 +331,14 @@ class HeldConnections:
     def stand_in(self) -> None:
         """Answer for the workers from now on: none serves."""
         self._stands_in = True
-        while self._waiting:
-            held = self._waiting.popleft()
-            if self._by_fd.get(held.fd) is held:
-                self._stand_in_for(held)
+        self._place_waiting()
+
+    def _place_waiting(self) -> None:
+        """Do with the connections that wait what is done with such ones from now on."""
+        waiting, self._waiting = self._waiting, deque()
+        for held in waiting:
+            if self._by_fd.get(held.fd) is held:  # Kong has not closed it
+                self._wait_for_worker(held)
 
     def _stand_in_for(self, held: Held) -> None:
         held.stand_in = StandIn(self._answers, held.owed)
@@ -334,18 +346,14 @@ class HeldConnections:
 
     def adopt(self, connection: socket.socket) -> None:
         """Take a new connection while no worker serves."""
-        held = Held(connection)
-        self._by_fd[held.fd] = held
-        self._epoll.register(held.fd, 0)
-        self._stand_in_for(held)
+        self._stand_in_for(self._hold(connection))
 
     def stand_back(self) -> None:
         """End :meth:`stand_in`: a worker serves."""
         self._stands_in = False
         for held in self._by_fd.values():
-            if held.stand_in is not None and held.stand_in.is_at_rest and not held.stand_in.is_last:
-                held.owed = held.stand_in.owed
-                self._wait_for_worker(held)
+            if held.stand_in is not None:
+                self._end_stand_in(held, held.stand_in)
 
     def end_at_requests(self) -> None:
         """Wait for no worker from now on, since no other one is started: end a connection when Kong uses it again.
@@ -353,10 +361,7 @@ class HeldConnections:
         An idle connection is not ended before, as far as there is time: Kong may take it at this moment.
         """
         self._is_ending = True
-        while self._waiting:
-            held = self._waiting.popleft()
-            if self._by_fd.get(held.fd) is held:
-                self._wait_for_worker(held)
+        self._place_waiting()
 
     @property
     def are_left(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kong_pdk.server.event_ids import phase_of
+from kong_pdk.server.event_ids import phase_of_request
 from kong_pdk.server.failure_answers import FailureAnswers, lets_pass
 from kong_pdk.wire.calls import StartInstance
 from kong_pdk.wire.msgpack_codec import SNIFFED, Messages, Request, encode_response, is_msgpack
@@ -16,7 +16,8 @@ class StandIn:
     def __init__(self, answers: FailureAnswers, owed: int = 0) -> None:
         """:param owed: how many replies to calls of the last handler come first, over ProtoBuf:1."""
         self._answers = answers
-        self._owed = owed
+        self.owed = owed
+        """How many of them still come."""
         self._start = bytearray()
         self._frames: Frames | None = None
         self._messages: Messages | None = None
@@ -26,15 +27,12 @@ class StandIn:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether all that was read is answered, so that a worker can go on."""
+        """Whether all that was read is answered, and a worker can go on."""
+        if self.is_last:
+            return False
         if self._messages is not None:
             return not self._unanswered
         return not self._start and (self._frames is None or not self._frames.partial)
-
-    @property
-    def owed(self) -> int:
-        """How many replies still come first."""
-        return self._owed
 
     def feed(self, data: bytes) -> bytes:
         """Read what has come, and give the answer.
@@ -57,8 +55,8 @@ class StandIn:
         return b"".join(map(self._answer_frame, self._frames.feed(data)))
 
     def _answer_frame(self, payload: bytes) -> bytes:
-        if self._owed:
-            self._owed -= 1
+        if self.owed:
+            self.owed -= 1
             return b""
         if self.is_last:  # a reply to a call of the handler
             return b""
@@ -77,12 +75,9 @@ class StandIn:
         return b"".join(self._answer_request(each) for each in found if isinstance(each, Request))
 
     def _answer_request(self, request: Request) -> bytes:
-        argument = request.args[0] if request.args and isinstance(request.args[0], dict) else {}
-        if request.method == "plugin.HandleEvent":
-            return self._answers.msgpack_event(str(argument.get("EventName", "")), False, request.id)
-        if request.method.startswith("plugin.Step"):
-            id = argument.get("EventId")
-            return self._answers.msgpack_event(phase_of(id if isinstance(id, int) else 0), False, request.id)
+        phase = phase_of_request(request)
+        if phase is not None:
+            return self._answers.msgpack_event(phase, False, request.id)
         if request.method == "plugin.CloseInstance":
             return encode_response(request.id, None, {})
         return self._answers.msgpack_call(request.id)
