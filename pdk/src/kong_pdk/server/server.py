@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -242,8 +243,17 @@ class Server(Serving):
     def _drain(self, seconds: float) -> None:
         """Wait for the open events, which are over for Kong when it has answered the last calls of their handlers."""
         deadline = time.monotonic() + seconds
+        self._let_loops_turn(seconds)
         while (self.running or self.loop.owed or self._has_unread()) and (left := deadline - time.monotonic()) > 0:
             self._sleep(left if self.running else min(left, _OWED_SECONDS))
+
+    def _let_loops_turn(self, seconds: float) -> None:
+        """Wait until each loop has done what it was doing: it may have read an event and not noted it as running."""
+        for loop in (self.loop, self._asyncio):
+            if loop is not None:
+                turned = threading.Event()
+                loop.call(turned.set)
+                turned.wait(seconds)
 
     def _has_unread(self) -> bool:
         """Whether something has come that the loop has not read yet, such as the next request on a connection."""
