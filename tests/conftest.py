@@ -8,6 +8,7 @@ import signal
 from collections.abc import Generator, Iterator
 
 import pytest
+from greenlet import enable_optional_cleanup  # type: ignore[import-untyped, unused-ignore]
 from kong_pdk import logs
 
 
@@ -15,7 +16,11 @@ def pytest_configure() -> None:
     """Let signals of the keyboard end what the tests start, even where a shell runs the tests in the background.
 
     Such a shell has them ignored, and programs inherit that.
+
+    At the end of each thread that had greenlets, greenlet looks for leaks, in whatever the main thread does at that
+    moment. It imports a module there, which fails in code without builtins, a named tuple's ``__new__`` for example.
     """
+    enable_optional_cleanup(False)
     pytest.register_assert_rewrite(
         "integration.kong_pdk_style.plugin_checks"
     )  # its assertions are those of several tests

@@ -299,6 +299,8 @@ def _refused(running: Running) -> bool:
         connect(running).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # the listener was closed in this moment
+        return False
     return False
 
 

@@ -50,30 +50,35 @@ class Acceptor:
         self.tasks: set[asyncio.Task[None]] = set()
         bound.setblocking(False)
         bound.listen(backlog)
-        self._accepting = asyncio.create_task(self._accept())
+        self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
+        self._watch()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Accept no more connections; open ones stay open. A second call does nothing."""
-        self._accepting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._accepting
-        self._listening.close()
+        if self._pause is not None:
+            self._pause.cancel()
+        if self._listening.fileno() >= 0:
+            self._loop.remove_reader(self._listening)
+            self._listening.close()
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(self._listening)
-            except ConnectionError:
-                continue  # the client closed it before it was accepted
-            except OSError as error:
-                loop.call_exception_handler({"message": "accept() failed; clients wait", "exception": error})
-                await asyncio.sleep(_PAUSE_SECONDS)
-                continue
-            task = asyncio.create_task(self._serve_connection(connection))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
-            await asyncio.sleep(0)  # let other tasks run while many clients connect
+    def _watch(self) -> None:
+        self._loop.add_reader(self._listening, self._accept)
+
+    def _accept(self) -> None:
+        """Accept one connection: other tasks run while many clients connect."""
+        try:
+            connection, _ = self._listening.accept()
+        except (ConnectionError, BlockingIOError):
+            return  # the client closed it before it was accepted
+        except OSError as error:
+            self._loop.call_exception_handler({"message": "accept() failed; clients wait", "exception": error})
+            self._loop.remove_reader(self._listening)
+            self._pause = self._loop.call_later(_PAUSE_SECONDS, self._watch)
+            return
+        task = self._loop.create_task(self._serve_connection(connection))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def _serve_connection(self, connection: socket.socket) -> None:
         connection.setblocking(False)

@@ -117,7 +117,7 @@ class Listeners:
         self._servers.clear()
         handshakes: set[asyncio.Task[None]] = set()
         for acceptor in self._tls_acceptors:
-            await acceptor.close()
+            acceptor.close()
             handshakes |= acceptor.tasks
         for task in handshakes:
             task.cancel()  # the client has not sent a request yet
@@ -171,7 +171,7 @@ class StreamListeners:
     async def close(self, grace: float) -> None:
         """Accept no more connections, let open ones end for ``grace`` seconds, then break them off."""
         for acceptor in self._acceptors:
-            await acceptor.close()
+            acceptor.close()
         pending = {task for acceptor in self._acceptors for task in acceptor.tasks}
         if pending and grace > 0:
             _, pending = await asyncio.wait(pending, timeout=grace)
