@@ -15,6 +15,7 @@ from kong_pdk.protocol import PROTOCOLS
 PREFIX = "KONG_PYTHON_"
 
 MOST_WORKERS = 64
+MOST_EVENTS = 65536
 
 LOG_LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
 """The log levels of Kong and nginx."""
@@ -269,6 +270,17 @@ WORKERS = Variable(
     "how many processes serve a plugin whose module gives no number; auto: one for each processor that the container "
     "may use", _workers,
 )  # fmt: skip
+CONCURRENCY = Variable(
+    "KONG_PYTHON_CONCURRENCY", f"a number from 1 to {MOST_EVENTS}", "1024",
+    "how many events a process of a plugin server runs at once; others wait",
+    _number(1, MOST_EVENTS),
+)  # fmt: skip
+QUEUE = Variable(
+    "KONG_PYTHON_QUEUE", f"a number from 0 to {MOST_EVENTS}", "1024",
+    "how many events wait in a process of a plugin server, for 10 seconds at most; requests for which there is no room "
+    "get 503 at once",
+    _number(0, MOST_EVENTS),
+)  # fmt: skip
 BODY_MEBIBYTES = Variable(
     "KONG_PYTHON_BODY_MEBIBYTES", f"a number of MiB from 1 to {_MOST_MEBIBYTES}", "64",
     "how large a request's body may be that kong.request.get_raw_body reads from nginx's file into memory",
@@ -296,9 +308,9 @@ DATA_DIR = Variable(
 )  # fmt: skip
 
 VARIABLES: Sequence[Variable[object]] = (
-    PLUGINS_DIR, PROTOCOL, ENGINE, BLOCKING_MILLISECONDS, TIMEOUT, ON_ERROR, WORKERS, BODY_MEBIBYTES, ON_BROKEN_PLUGIN,
-    START_SECONDS, DRAIN_SECONDS, LOG_FORMAT, LOG_LEVEL, METRICS_LISTEN, RUN_DIR, BASE_ENTRYPOINT, INTERFACE_FILE,
-    INSTALL, INSTALL_VARIABLES, INSTALL_SECONDS, DATA_DIR,
+    PLUGINS_DIR, PROTOCOL, ENGINE, BLOCKING_MILLISECONDS, TIMEOUT, ON_ERROR, WORKERS, CONCURRENCY, QUEUE,
+    BODY_MEBIBYTES, ON_BROKEN_PLUGIN, START_SECONDS, DRAIN_SECONDS, LOG_FORMAT, LOG_LEVEL, METRICS_LISTEN, RUN_DIR,
+    BASE_ENTRYPOINT, INTERFACE_FILE, INSTALL, INSTALL_VARIABLES, INSTALL_SECONDS, DATA_DIR,
 )  # fmt: skip
 """All variables, in the order in which they are shown."""
 

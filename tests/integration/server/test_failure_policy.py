@@ -15,9 +15,11 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from fake_kong import ProtobufKong
 from kong_pdk.protocol import PHASES
 from kong_pdk.wire.interface import EXTENDED, as_text
 from local_servers import Answer, ConnectionServer, http_service
@@ -37,6 +39,9 @@ class Plugin:
     def fail(self, kong, phase):
         if self.config["phase"] != phase:
             return
+        if self.config["how"] == "hold":
+            while not os.path.exists(self.config["file"]):
+                time.sleep(0.01)
         if self.config["how"] == "raise":
             raise ValueError("broken")
         if self.config["how"] == "argument":
@@ -65,12 +70,13 @@ class Plugin:
     def log(self, kong):
         self.fail(kong, "log")
 
-Schema = [{"phase": {"type": "string"}}, {"how": {"type": "string"}}]
+Schema = [{"phase": {"type": "string"}}, {"how": {"type": "string"}}, {"file": {"type": "string"}}]
 """
 FAILURES = ["raise", "argument", "late", "die"]
 GONE = ["down", "garbage"]
 REQUESTS = ("rewrite", "access", "response")
 PASSES, FAILS = "passes", "fails"
+MESSAGES = {500: "An unexpected error occurred", 503: "The server is overloaded"}
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +91,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def serve(start: Start, folder: Path, policy: str) -> Served:
+def serve(start: Start, folder: Path, policy: str, **environment: str) -> Served:
     """Run the server of the plugin."""
+    environment = {"KONG_PYTHON_TIMEOUT": "0.3", **environment}
     return start(
-        PLUGINSERVER, "-d", folder / "plugins", "--plugin", "probe", KONG_PYTHON_TIMEOUT="0.3",
-        KONG_PYTHON_ON_ERROR=policy, KONG_PYTHON_INTERFACE_FILE=str(folder / "interface"),
+        PLUGINSERVER, "-d", folder / "plugins", "--plugin", "probe", KONG_PYTHON_ON_ERROR=policy,
+        KONG_PYTHON_INTERFACE_FILE=str(folder / "interface"), **environment,
     )  # fmt: skip
 
 
@@ -112,10 +119,10 @@ class Client:
         self._gateway = gateway
         self._plain, self._secure, self._stream = gateway.addresses
 
-    def get(self) -> tuple[int, bytes]:
+    def get(self) -> tuple[int, dict[str, str], bytes]:
         raw = self._gateway.send(b"GET / HTTP/1.1\r\nHost: a.test\r\nAccept: */*\r\nConnection: close\r\n\r\n")
-        status, _, body = parse_response(raw)
-        return status, body
+        status, headers, body = parse_response(raw)
+        return status, dict(headers), body
 
     def shake_hands(self) -> bool:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -136,19 +143,23 @@ class Client:
         except OSError:
             return False
 
-    def outcome(self, phase: str) -> str:
-        """Whether what runs a phase passes or fails, as the client sees it."""
+    def outcome(self, phase: str, failed: int = 500) -> str:
+        """Whether what runs a phase passes or fails, as the client sees it.
+
+        :param failed: the status of a request that fails.
+        """
         if phase == "certificate":
             return PASSES if self.shake_hands() else FAILS
         if phase == "preread":
             return PASSES if self.talk() else FAILS
-        status, body = self.get()
+        status, headers, body = self.get()
         if status == 200:
             return PASSES
-        assert status == 500
+        assert status == failed
         page = json.loads(body)
         assert page.keys() == {"message", "request_id"}
-        assert page["message"] == "An unexpected error occurred"
+        assert page["message"] == MESSAGES[status]
+        assert headers.get("Retry-After") == ("1" if status == 503 else None)
         return FAILS
 
 
@@ -255,6 +266,31 @@ def start(tmp_path: Path) -> Iterator[Start]:
     (tmp_path / "server").mkdir()
     with starting(tmp_path / "server") as start:
         yield start
+
+
+@pytest.mark.parametrize("policy", ["closed", "open"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_overload(  # noqa: PLR0913, PLR0917
+    folder: Path, start: Start, client: Connect, tmp_path: Path, phase: str, policy: str
+) -> None:
+    """One event runs, none may wait: the next one is refused."""
+    limits = {"KONG_PYTHON_CONCURRENCY": "1", "KONG_PYTHON_QUEUE": "0", "KONG_PYTHON_TIMEOUT": "0"}
+    served = serve(start, folder, policy, KONG_PYTHON_ENGINE="threads", **limits)
+    opened = client(served.socket, {"phase": "none", "how": "none"}, phase)
+    assert opened.outcome(phase) == PASSES
+    end = tmp_path / "end"
+    kong = ProtobufKong(served.socket)
+    instance = kong.start("probe", {"phase": "rewrite", "how": "hold", "file": str(end)})
+    with ThreadPoolExecutor(1) as threads:
+        holds = threads.submit(kong.event, instance, "rewrite")
+        if phase != "log":
+            wait_for(lambda: opened.outcome(phase, failed=503) == expected(phase, policy))
+        assert opened.outcome(phase, failed=503) == expected(phase, policy)
+        wait_for(lambda: f"probe: {phase} is refused" in served.said(), served.said)
+        end.touch()
+        assert holds.result(DEADLINE)
+    wait_for(lambda: opened.outcome(phase, failed=503) == PASSES)
+    kong.close()
 
 
 @pytest.mark.parametrize("phase", PHASES)

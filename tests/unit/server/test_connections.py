@@ -205,7 +205,7 @@ def test_a_request_whose_event_went_with_its_server_ends_with_500(serve):
 
 def test_events_that_kong_abandons_make_room_for_others(serve, monkeypatch):
     """Clients that make Kong refuse calls must not block other requests of the plugin."""
-    monkeypatch.setattr(engines, "MOST_HANDLERS", 4)
+    monkeypatch.setenv("KONG_PYTHON_CONCURRENCY", "4")
     monkeypatch.setattr(event_module, "PATIENCE_SECONDS", 0.0)
     kong = MsgpackKong(serve(Quiet))
     instance = kong.start("probe")
@@ -217,7 +217,7 @@ def test_events_that_kong_abandons_make_room_for_others(serve, monkeypatch):
 
 
 def test_an_event_for_which_there_is_no_room_fails_closed(serve, connect, monkeypatch, caplog):
-    monkeypatch.setattr(engines, "MOST_HANDLERS", 1)
+    monkeypatch.setenv("KONG_PYTHON_CONCURRENCY", "1")
     monkeypatch.setattr(engines, "FREE_SECONDS", 0.05)
     begun, go_on = threading.Event(), threading.Event()
 
@@ -241,12 +241,12 @@ def test_an_event_for_which_there_is_no_room_fails_closed(serve, connect, monkey
         assert begun.wait(DEADLINE)
         assert not second.event(instance, "access")
         if second.name == "MsgPack:1":
-            assert second.made == [("kong.response.error", [500])]
+            assert second.made == [("kong.response.error", [503, "The server is overloaded", {"Retry-After": "1"}])]
             assert second.event(instance, "log")
         else:
             method, args = second.made[-1]
-            assert (method, args[0]) == ("kong.response.exit", 500)
-        assert "all 1 handlers are busy: access cannot run" in caplog.text
+            assert (method, args[0]) == ("kong.response.exit", 503)
+        assert "probe: access is refused, since too many events run and wait" in caplog.text
         go_on.set()
         assert busy.result(DEADLINE)
     assert connect(path).event(instance, "log")

@@ -122,7 +122,7 @@ def _sums(workers: Iterable[Sequence[float]]) -> list[float]:
 def _of_events(plugins: Mapping[str, Sequence[float]]) -> Iterator[Metric]:
     labels = ["plugin", "phase"]
     events = CounterMetricFamily(
-        "kong_python_events", "Runs of a handler, by how they ended", labels=[*labels, "outcome"]
+        "kong_python_events", "Events, by how they ended; no handler ran for a refused one", labels=[*labels, "outcome"]
     )
     durations = HistogramMetricFamily(
         "kong_python_handler_duration_seconds", "Time in a handler, its waiting for Kong included", labels=labels

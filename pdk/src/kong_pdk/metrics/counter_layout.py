@@ -7,10 +7,10 @@ import zlib
 from kong_pdk.protocol import PHASES
 from kong_pdk.wire.pdk_functions import METHODS, functions
 
-OK, ERROR, EXIT, ABORTED = range(4)
+OK, ERROR, EXIT, ABORTED, REFUSED = range(5)
 """How an event ended: the index of its counter."""
 
-OUTCOMES = ("ok", "error", "exit", "aborted")
+OUTCOMES = ("ok", "error", "exit", "aborted", "refused")
 
 BOUNDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """The upper bounds of the histogram's buckets, in seconds; a bucket for longer times follows."""

@@ -68,6 +68,13 @@ class Recorder:
             with self._counting:
                 self._count()
 
+    def refuse(self, phase: str) -> None:
+        """Count an event for which there was no room. It has no time."""
+        if phase in self._blocks:
+            with self._counting:
+                self._blocks[phase][counter_layout.REFUSED] += 1
+                self._changed.add(phase)
+
     def write(self) -> None:
         """Write the new counts to the file."""
         with self._counting:

@@ -24,6 +24,7 @@ from kong_pdk.server.deadlines import log_expired
 from kong_pdk.server.engines import Engine
 from kong_pdk.server.failure_answers import failure_function, lets_pass
 from kong_pdk.server.instances import Instance
+from kong_pdk.settings import CONCURRENCY, QUEUE
 
 _log = logging.getLogger(__name__)
 _TRIES = 3  # where an exception from outside interrupts the answer, of a gevent timer that the handler left running
@@ -256,6 +257,17 @@ def fail(channel: Channel, is_open: bool) -> bool:
             continue
     channel.drop()
     return False
+
+
+def log_refusal(instance: Instance, phase: str) -> None:
+    """Log and count an event that is not run, since there is no room for it."""
+    recorder = recorder_of(instance.plugin.name)
+    if recorder is not None:
+        recorder.refuse(phase)
+    instance.errors.report(
+        f"{instance.plugin.name}: {phase} is refused, since too many events run and wait "
+        f"({CONCURRENCY.name}, {QUEUE.name})"
+    )
 
 
 def _log_error(instance: Instance, phase: str, error: BaseException, request_id: str | None) -> None:

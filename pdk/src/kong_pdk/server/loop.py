@@ -7,6 +7,7 @@ import contextlib
 import heapq
 import itertools
 import logging
+import math
 import select
 import socket
 import sys
@@ -14,7 +15,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from greenlet import getcurrent  # type: ignore[import-untyped, unused-ignore]
@@ -23,6 +24,8 @@ from kong_pdk.server.connection import Connection
 
 _log = logging.getLogger(__name__)
 _WAKES = 4096
+_FOUND_AT_ONCE = 1023  # as many as epoll gives unless it is told otherwise
+_MOST_FOUND = 65536
 _END_SECONDS = 1.0
 _MANY = 6
 _LONGEST_NAP = 1e-3  # seconds
@@ -67,6 +70,10 @@ class Loop(ABC):
         """The greenlet of the loop."""
         self.thread = 0
         """The thread of the loop."""
+        self.crowd = math.inf
+        """More connections than that with something to read are a crowd: :attr:`behind` counts it."""
+        self.behind = 0
+        """How many of a crowd are still to be read, after the one that is read now."""
         self._callbacks: dict[int, Callable[[], object]] = {}
 
     def share_connections(self, other: Loop) -> None:
@@ -145,6 +152,16 @@ class Loop(ABC):
             callback()
         else:
             self._mute(fd)
+
+    def _ready_in_turn(self, found: Sequence[tuple[int, int]]) -> None:
+        """Handle the descriptors of a crowd that can be read. Events wait there as they do in an engine's queue."""
+        self.behind = sum(fd in self.idle for fd, _ in found)
+        try:
+            for fd, _ in found:
+                self.behind -= fd in self.idle
+                self._safely(self.ready, fd)
+        finally:
+            self.behind = 0
 
     def _mute(self, fd: int) -> None:
         """Watch a connection no more until it is released: its event waits for something else, or elsewhere.
@@ -246,8 +263,17 @@ class WatchingLoop(Loop):
 
     def _serve(self) -> None:
         """Handle all descriptors that can be read. For the loops that watch the epoll object itself."""
-        for fd, _ in self._epoll.poll(0):
+        found = self._poll(0)
+        if len(found) > self.crowd:
+            self._ready_in_turn(found)
+            return
+        for fd, _ in found:
             self._safely(self.ready, fd)
+
+    def _poll(self, seconds: float | None) -> list[tuple[int, int]]:
+        """Wait until descriptors can be read, and give all that can."""
+        found = self._epoll.poll(seconds)
+        return found if len(found) < _FOUND_AT_ONCE else self._epoll.poll(0, _MOST_FOUND)
 
     def _watch(self, fd: int) -> None:
         with contextlib.suppress(OSError, ValueError):  # it is watched already, or closed, as the loop may be
@@ -344,7 +370,7 @@ class EpollLoop(WatchingLoop):
         return self._stopped or self._is_done()
 
     def _look(self) -> None:
-        poll, ready = self._epoll.poll, self.ready
+        poll, ready = self._poll, self.ready
         while not self._is_over:
             self.is_looking = True
             found = poll(self._pause())
@@ -353,8 +379,11 @@ class EpollLoop(WatchingLoop):
             if self.on_turn is not None:
                 on_turn, self.on_turn = self.on_turn, None
                 on_turn()
-            for fd, _ in found:
-                ready(fd)
+            if len(found) > self.crowd:
+                self._ready_in_turn(found)
+            else:
+                for fd, _ in found:
+                    ready(fd)
             if self._timers:
                 self._run_timers()
             self._nap(len(found))

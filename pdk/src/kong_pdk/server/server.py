@@ -21,7 +21,7 @@ from kong_pdk.mode import GEVENT, LOOP, THREADS
 from kong_pdk.plugin import Plugin
 from kong_pdk.server.connection import Connection, ConnectionClosed
 from kong_pdk.server.deadlines import MOST_STUCK, Deadlines, UnderWay
-from kong_pdk.server.engines import Engine
+from kong_pdk.server.engines import Engine, Limits
 from kong_pdk.server.engines.greenlets import Greenlets
 from kong_pdk.server.engines.threads import ThreadPool
 from kong_pdk.server.event_record import IDLE, READING, STATE
@@ -35,7 +35,7 @@ from kong_pdk.server.watchdog import Watchdog
 from kong_pdk.server.workers.connection_channel import NEW, ConnectionChannel
 from kong_pdk.server.workers.fork_hooks import STOP_SIGNALS
 from kong_pdk.server.workers.step_forwarding import Peers
-from kong_pdk.settings import BLOCKING_MILLISECONDS
+from kong_pdk.settings import BLOCKING_MILLISECONDS, CONCURRENCY, QUEUE
 from kong_pdk.wire.interface import STOCK, Interface
 from kong_pdk.wire.msgpack_codec import SNIFFED, is_msgpack
 
@@ -105,6 +105,7 @@ class Server(Serving):
         self._blocking = set(engines.blocking)
         self._on_blocking = engines.on_blocking
         self._watchdog: Watchdog | None = None
+        self._limits = Limits(CONCURRENCY.read(os.environ), QUEUE.read(os.environ))
         self._open(engines.name)
         self._tasks: Tasks | None = None
         self._asyncio: AsyncioLoop | None = None
@@ -131,18 +132,19 @@ class Server(Serving):
     def _open(self, engine: str) -> None:
         """Make the loop and the engines."""
         self.loop: Loop
-        self._pool: Engine = ThreadPool()
+        self._pool: Engine = ThreadPool(self._limits)
         self.helpers: Engine = ThreadPool()
         self._greenlets: Greenlets | None = None
         if engine == GEVENT:
             from kong_pdk.server.engines.gevent import GeventLoop
 
             self.loop = GeventLoop()
-            self._greenlets = self._pool = self.helpers = Greenlets(self.loop)
+            self._greenlets = self._pool = Greenlets(self.loop, self._limits)
+            self.helpers = Greenlets(self.loop)
         else:
             self.loop = EpollLoop()
             if engine == LOOP:
-                self._greenlets = Greenlets(self.loop)
+                self._greenlets = Greenlets(self.loop, self._limits)
 
     def _open_asyncio(self) -> None:
         """Make the loop and the engine of async phases.
@@ -153,7 +155,7 @@ class Server(Serving):
 
         self._asyncio = AsyncioLoop()
         self._asyncio.share_connections(self.loop)
-        self._tasks = Tasks(self._asyncio)
+        self._tasks = Tasks(self._asyncio, self._limits)
         self.instances.closing.run_coroutine = self._asyncio.run
 
     @property
@@ -455,7 +457,7 @@ class Server(Serving):
         except RuntimeError as error:
             _log.error("no other loop can be started: %s", error)
             return
-        self._greenlets = Greenlets(successor)
+        self._greenlets = Greenlets(successor, self._limits)
         self.loop = successor
         held.replace_by(successor, lambda: greenlets.is_idle)
         greenlets.give_waiting(self._greenlets)

@@ -19,11 +19,8 @@ from kong_pdk.server.connection import Waits
 if TYPE_CHECKING:
     from kong_pdk.server.bridge import Bridge
 
-MOST_HANDLERS = 1024
-"""How many events of a process run at once; others wait."""
-
 FREE_SECONDS = 10.0
-"""How long an event waits for its turn before it fails."""
+"""How long an event waits for its turn before it is refused."""
 
 Job = Callable[[], None]
 T = TypeVar("T")
@@ -70,6 +67,19 @@ class CoroutineRunner(ABC):
         """See :meth:`Engine.holds_loop`."""
 
 
+class Limits(NamedTuple):
+    """How much an engine takes."""
+
+    running: int = 1024
+    """How many jobs run at once; others wait."""
+
+    waiting: int = 1024
+    """How many jobs wait; others are refused."""
+
+
+DEFAULT_LIMITS = Limits()
+
+
 class _Waiting(NamedTuple):
     job: Job
     refuse: Job
@@ -82,7 +92,8 @@ class Engine(ABC):
     waits: Waits
     """How a job waits for a connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
         self._waiting: deque[_Waiting] = deque()
 
     @abstractmethod
@@ -117,9 +128,14 @@ class Engine(ABC):
         """Run a job now, or when there is room for it.
 
         :param job: raises nothing.
-        :param refuse: called in place of the job if there is no room for ``FREE_SECONDS``, or the server stops.
+        :param refuse: called in place of the job if too many wait, there is no room for ``FREE_SECONDS``, or the
+            server stops.
         """
-        if self._waiting or not self._start(job):
+        if not self._waiting and self._start(job):
+            return
+        if len(self._waiting) >= self._limits.waiting:
+            self._refuse(refuse)
+        else:
             self._waiting.append(_Waiting(job, refuse, time.monotonic() + FREE_SECONDS))
 
     def next_job(self) -> Job | None:

@@ -13,11 +13,10 @@ from greenlet import GreenletExit, getcurrent, greenlet  # type: ignore[import-u
 
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
-from kong_pdk.server import engines
 from kong_pdk.server.bridge import Bridge, EventExpired
 from kong_pdk.server.connection import BLOCKING, Connection
 from kong_pdk.server.deadlines import raise_in_thread
-from kong_pdk.server.engines import Engine, Job, Parking, frames_of_thread, outwards
+from kong_pdk.server.engines import DEFAULT_LIMITS, Engine, Job, Limits, Parking, frames_of_thread, outwards
 from kong_pdk.server.engines.separate_asyncio import separate
 from kong_pdk.server.engines.threads import ThreadParking
 from kong_pdk.server.loop import EpollLoop, Loop, get_ident
@@ -65,9 +64,10 @@ class Greenlets(Engine):
 
     blocks = False
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, limits: Limits = DEFAULT_LIMITS) -> None:
         """:param loop: runs on the same thread."""
-        super().__init__()
+        super().__init__(limits)
+        loop.crowd = min(loop.crowd, limits.waiting)
         self.waits = self
         self._loop = loop
         self._free: list[Any] = []
@@ -113,6 +113,8 @@ class Greenlets(Engine):
         """See :class:`Engine`."""
         if get_ident() != self._loop.thread:  # the loop that read the event was replaced at this moment
             self._loop.call(lambda: self.run(job, refuse))
+        elif self._loop.behind > self._limits.waiting:
+            self._refuse(refuse)
         elif self._free and not self._waiting:
             self._free.pop().switch(job)
         else:
@@ -122,7 +124,7 @@ class Greenlets(Engine):
         if self._free:
             self._free.pop().switch(job)
             return True
-        if self._count >= engines.MOST_HANDLERS:
+        if self._count >= self._limits.running:
             return False
         self._count += 1
         greenlet(self._work, self._loop.hub).switch(job)

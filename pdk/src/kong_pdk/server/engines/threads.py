@@ -10,11 +10,10 @@ from types import FrameType
 
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
-from kong_pdk.server import engines
 from kong_pdk.server.bridge import Bridge, EventExpired
 from kong_pdk.server.connection import BLOCKING
 from kong_pdk.server.deadlines import raise_in_thread
-from kong_pdk.server.engines import Engine, Job, Parking, frames_of_thread
+from kong_pdk.server.engines import DEFAULT_LIMITS, Engine, Job, Limits, Parking, frames_of_thread
 
 _log = logging.getLogger(__name__)
 _IDLE_SECONDS = 60.0
@@ -55,8 +54,8 @@ class ThreadPool(Engine):
 
     waits = BLOCKING
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        super().__init__(limits)
         self._idle: list[_Worker] = []
         self._count = 0
         self._counting = threading.Lock()
@@ -90,7 +89,7 @@ class ThreadPool(Engine):
 
     def _start_thread(self, job: Job) -> bool:
         with self._counting:
-            if self._count >= engines.MOST_HANDLERS:
+            if self._count >= self._limits.running:
                 return False
             self._count += 1
         worker = _Worker(job)

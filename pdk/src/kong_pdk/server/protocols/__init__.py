@@ -10,6 +10,9 @@ from kong_pdk.server.engines import Engine
 from kong_pdk.server.instances import Instance, Instances
 from kong_pdk.server.loop import Loop
 
+REFUSE_SECONDS = 1.0
+"""How long a peer that does not read may hold up the refusal of its event."""
+
 
 class Serving(ABC):
     """What the protocols need of their server."""

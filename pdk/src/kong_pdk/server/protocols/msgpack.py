@@ -12,7 +12,6 @@ from typing import Any
 
 from kong_pdk.exception_text import describe
 from kong_pdk.logs import report
-from kong_pdk.server import engines
 from kong_pdk.server.bridge import EventEnded
 from kong_pdk.server.call_plan import CallPlan, PlansByPhase, call_set_body, plan_over_msgpack
 from kong_pdk.server.connection import Connection, ConnectionClosed
@@ -32,10 +31,10 @@ from kong_pdk.server.event_record import (
     note_msgpack_request,
     set_due,
 )
-from kong_pdk.server.failure_answers import NO_EVENT, failure_over_msgpack
-from kong_pdk.server.handler import fail, run_handler
+from kong_pdk.server.failure_answers import NO_EVENT, OVERLOAD, failure_over_msgpack
+from kong_pdk.server.handler import fail, log_refusal, run_handler
 from kong_pdk.server.instances import Instance, InstanceError, administration
-from kong_pdk.server.protocols import Serving
+from kong_pdk.server.protocols import REFUSE_SECONDS, Serving
 from kong_pdk.server.protocols.msgpack_event import (
     Events,
     MsgpackEvent,
@@ -183,7 +182,8 @@ class _Session:
         try:
             if self._connection.request == event.request_id:
                 if not self._connection.is_interrupted:
-                    self.answer(event.request_id, event, failure_over_msgpack(event.phase))
+                    is_open = event.instance.policy.is_open
+                    self.answer(event.request_id, event, failure_over_msgpack(event.phase, is_open, event.failure))
                     return
                 self._connection.finish()
                 self._connection.record[STATE] = IDLE
@@ -327,9 +327,14 @@ class _Session:
 
     def _refuse(self, event: MsgpackEvent) -> None:
         """Answer an event for which there is no room."""
-        line = f"all {engines.MOST_HANDLERS} handlers are busy: {event.phase} cannot run"
-        event.instance.errors.report(line)
-        self._end(event)
+        log_refusal(event.instance, event.phase)
+        event.failure = OVERLOAD
+        connection = self._connection
+        connection.seconds = REFUSE_SECONDS
+        try:
+            self._end(event)
+        finally:
+            connection.seconds = None
 
     def _step(self, request: Request) -> None:
         """Give the value of a step to its event, whose handler answers with its next call or its end."""

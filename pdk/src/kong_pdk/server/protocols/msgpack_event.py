@@ -16,6 +16,7 @@ from kong_pdk.server.connection import ConnectionClosed
 from kong_pdk.server.deadlines import EventUnderWay
 from kong_pdk.server.engines import Engine, Parking
 from kong_pdk.server.event_ids import NUMBERS, event_id
+from kong_pdk.server.failure_answers import UNEXPECTED_FAILURE
 from kong_pdk.server.instances import Instance
 from kong_pdk.wire.msgpack_codec import HANDLER_END
 
@@ -56,7 +57,7 @@ class MsgpackEvent(EventUnderWay):
     """A run of a handler, and its :class:`~kong_pdk.server.bridge.Channel` to Kong."""
 
     __slots__ = (
-        "_delivering", "_parking", "_value", "asker", "bridge", "due", "engine", "gone", "id", "instance",
+        "_delivering", "_parking", "_value", "asker", "bridge", "due", "engine", "failure", "gone", "id", "instance",
         "interrupted", "is_claimed", "on_expired", "patience", "phase", "plans", "request_id",
         "unanswered", "waits_since",
     )  # fmt: skip
@@ -77,6 +78,8 @@ class MsgpackEvent(EventUnderWay):
         self.asker: Asker | None = None
         """Waits for the handler's next call or its end, under the number :attr:`request_id`."""
         self.request_id = 0
+        self.failure = UNEXPECTED_FAILURE
+        """What the client gets if the event ends without an answer to that."""
         self.unanswered: Unanswered | None = None
         self.interrupted = False
         self.gone = False

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from kong_pdk.logs import report
-from kong_pdk.server import engines
 from kong_pdk.server.bridge import Bridge, CallSite, EventEnded, Unanswered, place_of
 from kong_pdk.server.call_plan import (
     Args,
@@ -39,10 +38,11 @@ from kong_pdk.server.event_record import (
     note_protobuf_event,
     set_due,
 )
-from kong_pdk.server.handler import fail, run_handler
+from kong_pdk.server.failure_answers import OVERLOAD, FailureAnswers
+from kong_pdk.server.handler import fail, log_refusal, run_handler
 from kong_pdk.server.instances import Instance
 from kong_pdk.server.instances.administration import InstanceStartError, answer_call, find, start
-from kong_pdk.server.protocols import Serving
+from kong_pdk.server.protocols import REFUSE_SECONDS, Serving
 from kong_pdk.wire.calls import Call, HandleEvent, StartInstance
 from kong_pdk.wire.interface import Interface
 from kong_pdk.wire.pdk_functions import Method
@@ -54,7 +54,6 @@ from kong_pdk.wire.wire_errors import UnknownMethod, WireError
 
 _log = logging.getLogger(__name__)
 _MOST_HEADERS = 1000  # Kong's own limit
-_REFUSE_SECONDS = 1.0
 RECOVER_SECONDS = 60.0
 """How long to wait for each part of the reply to an interrupted call; Kong's own limit is as long."""
 
@@ -177,17 +176,20 @@ class ProtobufEvent(ProtobufChannel, EventUnderWay):
 
     def refuse(self) -> None:
         """Answer without the handler, since there is no room. At the end of the server, Kong repeats it elsewhere."""
-        session = self._session
+        session, connection, is_open = self._session, self._connection, False
         try:
             if not session.serving.is_stopping:
-                line = f"all {engines.MOST_HANDLERS} handlers are busy: {self.phase} cannot run"
-                self.instance.errors.report(line)
-                session.connection.seconds = _REFUSE_SECONDS
-                session.answer_failure(self, self.sequence, self.instance.policy.is_open)
+                log_refusal(self.instance, self.phase)
+                connection.seconds = REFUSE_SECONDS
+                connection.record[STATE] = PROTOBUF_ANSWER
+                policy, answers = self.instance.policy, session.server.answers
+                connection.tell(answers.protobuf_event(self.phase, policy.is_open, self.sequence, OVERLOAD))
+                connection.seconds = None
+                is_open = True
         except (ConnectionClosed, TimeoutError):
             pass
         finally:
-            session.finish(self, False)
+            session.finish(self, is_open)
 
     def give_up(self) -> None:
         """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
@@ -221,6 +223,7 @@ class ProtobufServer:
         """:param interface: the methods that Kong has."""
         self.serving = serving
         self.interface = interface
+        self.answers = FailureAnswers(interface)
         self.event_calls = EventCalls()
         self.plans = PlansByPhase(self._plan)
 

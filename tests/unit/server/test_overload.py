@@ -1,0 +1,192 @@
+"""More events than a server runs and lets wait: what is over the limits gets 503 at once."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from fake_kong import FakeKong, ProtobufKong
+from gevent import monkey
+from kong_pdk.metrics import recorder
+from kong_pdk.metrics.counter_file import read_counters
+from kong_pdk.metrics.counter_layout import BLOCKS, REFUSED
+from waiting import DEADLINE, wait_for
+
+ON_GEVENT = monkey.is_module_patched("threading")
+PHASES = ["rewrite", "access", "response"]
+
+
+class Holding:
+    """A plugin whose handlers wait for Kong's answer to a call, which the test gives."""
+
+    def __init__(self, config: Any) -> None:
+        pass
+
+    def access(self, kong: Any) -> None:
+        kong.request.get_path()
+
+    rewrite = response = log = certificate = preread = access
+
+
+class Held:
+    """Events whose handlers wait for Kong."""
+
+    def __init__(self, count: int, open_connection: Any, instance: int) -> None:
+        self.begun = threading.Semaphore(0)
+        self._go_on = threading.Event()
+        self._threads = ThreadPoolExecutor(count)
+        self.results = [
+            self._threads.submit(open_connection().event, instance, "access", {"kong.request.get_path": self._answer})
+            for _ in range(count)
+        ]
+
+    def _answer(self) -> str:
+        self.begun.release()
+        assert self._go_on.wait(DEADLINE)
+        return "/"
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many handlers have begun."""
+        for _ in range(count):
+            assert self.begun.acquire(timeout=DEADLINE)
+
+    def end(self) -> list[bool]:
+        self._go_on.set()
+        results = [result.result(DEADLINE) for result in self.results]
+        self._threads.shutdown()
+        return results
+
+
+def overloaded(kong: FakeKong) -> bool:
+    """Whether the last call is the answer for an overload."""
+    name, args = kong.made[-1]
+    if name == "kong.response.error":
+        return args == [503, "The server is overloaded", {"Retry-After": "1"}]
+    status, body, headers = args
+    assert name == "kong.response.exit"
+    assert "The server is overloaded" in (body.decode() if isinstance(body, bytes) else body)
+    return bool(status == 503 and headers["Retry-After"] == "1")
+
+
+@pytest.fixture
+def limits(monkeypatch):
+    """Set how many events run and wait."""
+
+    def set_limits(running: int, waiting: int) -> None:
+        monkeypatch.setenv("KONG_PYTHON_CONCURRENCY", str(running))
+        monkeypatch.setenv("KONG_PYTHON_QUEUE", str(waiting))
+
+    return set_limits
+
+
+def waiting(server: Any) -> int:
+    return sum(len(engine._waiting) for engine in server._engines)
+
+
+def test_what_is_over_the_limits_gets_503_at_once(serve, connect, limits, caplog):
+    limits(2, 3)
+    path = serve(Holding)
+    kong = connect(path)
+    instance = kong.start("probe")
+    held = Held(5, lambda: connect(path), instance)
+    held.wait_for(2)
+    wait_for(lambda: waiting(serve.server(path)) == 3)
+    for phase in PHASES:
+        kong = connect(path)
+        assert not kong.event(instance, phase)
+        assert overloaded(kong)
+    assert "probe: response is refused, since too many events run and wait" in caplog.text
+    assert held.end() == [True] * 5
+    assert connect(path).event(instance, "access")
+
+
+@pytest.mark.parametrize("phase", ["certificate", "preread"])
+def test_without_a_request_the_status_is_all_of_it(serve, connect, limits, phase):
+    limits(1, 0)
+    path = serve(Holding)
+    kong = connect(path)
+    instance = kong.start("probe")
+    held = Held(1, lambda: connect(path), instance)
+    held.wait_for(1)
+    assert not kong.event(instance, phase)
+    assert (kong.made[-1][0], kong.status()) == ("kong.response.exit", 503)
+    assert held.end() == [True]
+
+
+def test_log_is_dropped_and_a_plugin_that_fails_open_lets_pass_on_the_same_connection(serve, connect, limits):
+    limits(1, 0)
+    path = serve(Holding, on_error="open")
+    kong = connect(path)
+    instance = kong.start("probe")
+    held = Held(1, lambda: connect(path), instance)
+    held.wait_for(1)
+    for phase in ("log", "access", "log"):
+        assert kong.event(instance, phase)
+    assert kong.made == []
+    assert held.end() == [True]
+    assert kong.event(instance, "access", {"kong.request.get_path": "/"})
+    assert kong.made == [("kong.request.get_path", [])]
+
+
+def test_refused_events_are_counted(serve, connect, limits, tmp_path, monkeypatch):
+    limits(1, 0)
+    counters = tmp_path / "counters"
+    counters.mkdir()
+    counting = recorder.Recorder(counters, "probe", ["access"], 0, 1)
+    monkeypatch.setitem(recorder._recorders, "probe", counting)
+    path = serve(Holding)
+    kong = connect(path)
+    instance = kong.start("probe")
+    held = Held(1, lambda: connect(path), instance)
+    held.wait_for(1)
+    for _ in range(3):
+        assert not connect(path).event(instance, "access")
+    assert held.end() == [True]
+    counting.write()
+    (_, _, numbers), *_ = read_counters(counters)
+    assert numbers[BLOCKS["access"] + REFUSED] == 3
+
+
+@pytest.mark.skipif(ON_GEVENT, reason="the test's own threads would wait for the handler that holds the hub")
+def test_events_that_are_not_read_yet_wait_as_well(serve, limits, engine, monkeypatch):
+    """While a handler computes, events wait in the sockets: the loop finds them all at once, and counts them first."""
+    if engine == "threads":
+        pytest.skip("there, no handler holds the loop")
+    limits(1024, 3)
+    monkeypatch.setenv("KONG_PYTHON_BLOCKING_MILLISECONDS", "60000")
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            begun.set()
+            assert go_on.wait(DEADLINE)
+
+        def rewrite(self, kong):
+            pass
+
+    path = serve(Plugin)
+    first = ProtobufKong(path)
+    instance = first.start("probe")
+    others = [ProtobufKong(path) for _ in range(12)]
+    for each in others:
+        assert each.start("probe") == instance
+    with ThreadPoolExecutor(13) as threads:
+        holds = threads.submit(first.event, instance, "access")
+        assert begun.wait(DEADLINE)
+        asked = [threads.submit(each.event, instance, "rewrite") for each in others]
+        epoll = serve.server(path).loop._epoll
+        wait_for(lambda: len(epoll.poll(0)) == 12)
+        go_on.set()
+        assert holds.result(DEADLINE)
+        counted = Counter(each.result(DEADLINE) for each in asked)
+    # At the first one that is served, three are behind it.
+    assert counted == {False: 8, True: 4}
+    assert all(overloaded(each) for each in others if each.made)
+    for each in [first, *others]:
+        each.close()
