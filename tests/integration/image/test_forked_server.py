@@ -150,4 +150,4 @@ def test_a_further_plugin_takes_little_memory(start: Start, folder: Path) -> Non
         return total
 
     few, many = serve(1), serve(8)
-    assert (many - few) / 7 < 14
+    assert (many - few) / 7 < 16
