@@ -1,6 +1,6 @@
 # What people and CI type. Everything longer than a few lines is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help up down embedded-base test test-unit test-integration test-conformance test-container fuzz bench lint docs clean
+.PHONY: help up down embedded-base test test-unit test-integration test-conformance test-container fuzz soak bench lint docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test-container: ## run the image and look; KONG_IMAGE=... chooses its base
 
 fuzz: ## feed the protocols random values and bytes, for far longer than make test does
 	@HYPOTHESIS_PROFILE=long scripts/test unit/fuzz -- --timeout 3600
+
+soak: ## let servers run for SOAK_MINUTES (30), and look that nothing grows
+	@SOAK_MINUTES=$${SOAK_MINUTES:-30} scripts/test integration/server/test_soak.py -- -n 0
 
 bench: ## measure the plugin server beside kong-pdk; benchmarks/README.md has its variables
 	@scripts/bench

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import logging
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from greenlet import enable_optional_cleanup  # type: ignore[import-untyped, unused-ignore]
 from kong_pdk import logs
+
+_SAID = "said"
 
 
 def pytest_configure() -> None:
@@ -39,6 +41,22 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.collect()
         gc.freeze()
         gc.enable()
+
+
+@pytest.fixture
+def say(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say what a test has measured or counted, in the summary of the whole run."""
+    return lambda text: record_property(_SAID, text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests have said."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    said = [text for report in reports for name, text in report.user_properties if name == _SAID]
+    if said:
+        terminalreporter.section("measured")
+        for text in sorted(said):
+            terminalreporter.line(text)
 
 
 @pytest.fixture(autouse=True)
