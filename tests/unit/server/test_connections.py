@@ -489,3 +489,29 @@ def test_connections_wait_while_there_is_no_file_descriptor(serve, connect, monk
     assert caplog.text.count("cannot accept a connection: Too many open files") == 1
     free.set()
     assert late.event(instance, "access")
+
+
+@pytest.mark.parametrize("is_of_kong", [False, True])
+def test_a_worker_whose_plugin_has_all_descriptors_is_replaced(serve, monkeypatch, is_of_kong):
+    """Where they are Kong's connections, another worker would have no more."""
+    monkeypatch.setattr("kong_pdk.server.server._SHORTAGE_SECONDS", 0.05)
+    path = serve(Quiet)
+    server, told, refused = serve.server(path), [], []
+    server._on_stuck = lambda *said: told.append(said)
+    kong = ProtobufKong(path)
+    kong.start("probe")
+    if is_of_kong:
+        monkeypatch.setattr("resource.getrlimit", lambda number: (2, 2))
+
+    def accept(listening):
+        refused.append(listening)
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(socket.socket, "accept", accept)
+    late = ProtobufKong(path)
+    wait_for(lambda: len(refused) > 4 if is_of_kong else told)
+    why = "cannot accept connections (Too many open files), although it has only 1"
+    assert told == ([] if is_of_kong else [(why, False)])
+    monkeypatch.undo()
+    late.close()
+    kong.close()

@@ -333,7 +333,7 @@ def test_what_is_stuck_is_told_once(serve, connect, seen, monkeypatch):
     if ON_GEVENT:
         pytest.skip("a handler that swallows all exceptions holds gevent's hub")
     monkeypatch.setattr("kong_pdk.server.server.MOST_STUCK", 3)
-    told: list[bool] = []
+    told: list[tuple[str, bool]] = []
     go_on = threading.Event()
 
     class Plugin:
@@ -348,10 +348,10 @@ def test_what_is_stuck_is_told_once(serve, connect, seen, monkeypatch):
                     continue
 
     path = serve(Plugin, timeout=TIMEOUT)
-    serve.server(path)._on_stuck = told.append
+    serve.server(path)._on_stuck = lambda *said: told.append(said)
     instance = connect(path).start("probe")
     for _ in range(4):
         assert not connect(path).event(instance, "access")
     wait_for(lambda: told)
     go_on.set()
-    assert told == [False]
+    assert told == [("has too many handlers that do not end", False)]

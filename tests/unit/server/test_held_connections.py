@@ -47,7 +47,7 @@ class Rig:
     """A master's connections, a worker, and one connection of Kong that the worker has accepted."""
 
     def __init__(self) -> None:
-        self.all = HeldConnections(FailureAnswers(EXTENDED))
+        self.all = HeldConnections(FailureAnswers(EXTENDED), 1024)
         self.worker, self.next = Worker(), Worker()
         self.kong, self.accepted = socket.socketpair()
         self.opened = [self.kong, self.accepted, self.worker.channel, self.worker.own.socket]
@@ -103,6 +103,21 @@ def note(rig: Rig, state: str, phase: str = "access", is_open: bool = False) -> 
     else:
         event_record.note_msgpack_request(rig.record, math.inf, 0, number, 7)
     rig.record[STATE] = getattr(event_record, state)
+
+
+def test_descriptors_stay_free_for_the_start_of_a_worker(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.all._most = 2
+    pairs = [socket.socketpair() for _ in range(3)]
+    for _, accepted in pairs:
+        assert rig.worker.own.register(accepted) is not None
+    rig.all.receive(rig.worker)
+    assert len(rig.all.sockets()) == 2
+    assert caplog.text.count("Kong has more than 2 connections") == 1
+    rig.all.adopt(pairs[2][1].dup())
+    assert len(rig.all.sockets()) == 2
+    for pair in pairs:
+        for each in pair:
+            each.close()
 
 
 def response(rig: Rig) -> Response:

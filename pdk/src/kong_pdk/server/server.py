@@ -7,6 +7,7 @@ import functools
 import logging
 import math
 import os
+import resource
 import select
 import signal
 import socket
@@ -46,6 +47,7 @@ _log = logging.getLogger(__name__)
 _WAKES = 4096
 _LONGEST_SLEEP = 3600.0
 _PAUSE_SECONDS = 0.1
+_SHORTAGE_SECONDS = 3.0
 _TURN_SECONDS = 0.002
 _SHORT_LOOK_SECONDS = 0.05
 _OWED_SECONDS = 0.005
@@ -83,7 +85,7 @@ class Server(Serving):
         interface: Interface = STOCK,
         engines: EngineOptions = DEFAULT,
         held: ConnectionChannel | None = None,
-        on_stuck: Callable[[bool], object] = lambda is_hopeless: None,
+        on_stuck: Callable[[str, bool], object] = lambda why, is_hopeless: None,
     ) -> None:
         """:param store: shared by the workers of a server; None for a server with a single process.
 
@@ -91,7 +93,8 @@ class Server(Serving):
         :param interface: the methods that Kong has over ProtoBuf:1.
         :param engines: how events wait.
         :param held: leads to the master, which holds all connections of Kong; None where there is no master.
-        :param on_stuck: called when many handlers go on after their timeouts, or one of them holds up other events.
+        :param on_stuck: called when this process should be replaced, with the reason and whether it can still end
+            what it has begun.
         """
         plugins = list(plugins)
         self._held = held
@@ -117,7 +120,8 @@ class Server(Serving):
         self._peers = peers
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_writer.setblocking(False)
-        self._is_short = False
+        self._short_since: float | None = None
+        """Since when no descriptor is free for a connection."""
         self._is_stuck = False
         self._on_stuck = on_stuck
         self._has_waited = False
@@ -314,13 +318,26 @@ class Server(Serving):
         except BlockingIOError:  # another worker has it
             return
         except OSError as error:  # out of file descriptors: connections stay in the backlog
-            if not self._is_short:
-                _log.error("cannot accept a connection: %s", error.strerror)
-            self._is_short = True
+            self._note_shortage(error)
             self._stop_listening(_PAUSE_SECONDS)
             return
-        self._is_short = False
+        self._short_since = None
         self._begin_of_kong(accepted)
+
+    def _note_shortage(self, error: OSError) -> None:
+        """Log that no descriptor is free. Where Kong's connections are not what has them, that may not end."""
+        now = time.monotonic()
+        self._short_since = self._short_since or now
+        self.instances.errors.report(f"cannot accept a connection: {error.strerror}")
+        self.look_soon()
+        connections, (limit, _) = len(self._connections_of_kong), resource.getrlimit(resource.RLIMIT_NOFILE)
+        if now - self._short_since > _SHORTAGE_SECONDS and connections < limit / 2:
+            self._be_replaced(f"cannot accept connections ({error.strerror}), although it has only {connections}")
+
+    def _be_replaced(self, why: str, is_hopeless: bool = False) -> None:
+        if not self._is_stuck:
+            self._is_stuck = True
+            self._on_stuck(why, is_hopeless)
 
     def _count_connections(self) -> None:
         if self._peers is not None:
@@ -450,11 +467,11 @@ class Server(Serving):
             )  # fmt: skip
         held, greenlets = watchdog.loop, self._greenlets
         assert greenlets is not None
-        successor = EpollLoop()
-        successor.share_connections(held)
         try:
+            successor = EpollLoop()
+            successor.share_connections(held)
             successor.start()
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:  # no more threads or descriptors
             _log.error("no other loop can be started: %s", error)
             return
         self._greenlets = Greenlets(successor, self._limits)
@@ -501,11 +518,10 @@ class Server(Serving):
                 engine.look_after()
         self._msgpack.events.expire()
         self._deadlines.look(self.running)
-        if not self._is_stuck:
-            is_hopeless = self._deadlines.is_hopeless
-            self._is_stuck = is_hopeless or self._deadlines.stuck >= MOST_STUCK
-            if self._is_stuck:
-                self._on_stuck(is_hopeless)
+        if self._deadlines.is_hopeless:
+            self._be_replaced("has a handler that goes on after its timeout and holds up others", is_hopeless=True)
+        elif self._deadlines.stuck >= MOST_STUCK:
+            self._be_replaced("has too many handlers that do not end")
         errors = self.instances.errors
         errors.count()
         is_busy = any(engine.is_full for engine in self._engines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import select
 import socket
 import time
@@ -35,7 +36,11 @@ from kong_pdk.wire.msgpack_codec import SNIFFED, is_msgpack
 from kong_pdk.wire.protobuf_codec import PREFIX_SIZE
 from kong_pdk.wire.wire_errors import WireError
 
+_log = logging.getLogger(__name__)
 _CHUNK = 64 * 1024
+
+FREE_DESCRIPTORS = 64
+"""So many descriptors of the master stay free of connections: a start of a worker needs some."""
 
 SETTLE_SECONDS = 0.2
 """How long the master waits for a sign that Kong has got an answer that its worker was sending when it ended."""
@@ -84,8 +89,11 @@ class Held:
 class HeldConnections:
     """All connections of a server."""
 
-    def __init__(self, answers: FailureAnswers) -> None:
+    def __init__(self, answers: FailureAnswers, descriptors: int) -> None:
+        """:param descriptors: how many this process may have open. It keeps some free, to start workers."""
         self._answers = answers
+        self._most = descriptors - FREE_DESCRIPTORS
+        self._is_full = False
         self._epoll = select.epoll()
         self._by_fd: dict[int, Held] = {}
         self._tokens = itertools.count()
@@ -121,8 +129,21 @@ class HeldConnections:
         while (said := receive_registered(worker.channel)) is not None:
             if said.token != NEW:
                 self._note_passed_on(worker, said.token, said.number)
-            elif said.duplicate is not None:
+            elif said.duplicate is not None and self._has_room():
                 self._give(self._hold(said.duplicate), worker, said.number)
+            elif said.duplicate is not None:
+                said.duplicate.close()
+
+    def _has_room(self) -> bool:
+        """Whether another connection can be held. For one that is not, nobody answers when its worker ends."""
+        has_room = len(self._by_fd) < self._most
+        if not has_room and not self._is_full:
+            _log.error(
+                "Kong has more than %d connections: if a worker ends, requests on further ones fail or pass as Kong "
+                "decides; raise the limit of open files (ulimit -n)", self._most,
+            )  # fmt: skip
+        self._is_full = not has_room
+        return has_room
 
     def _hold(self, connection: socket.socket) -> Held:
         held = Held(connection)
@@ -346,7 +367,10 @@ class HeldConnections:
 
     def adopt(self, connection: socket.socket) -> None:
         """Take a new connection while no worker serves."""
-        self._stand_in_for(self._hold(connection))
+        if self._has_room():
+            self._stand_in_for(self._hold(connection))
+        else:
+            connection.close()
 
     def stand_back(self) -> None:
         """End :meth:`stand_in`: a worker serves."""

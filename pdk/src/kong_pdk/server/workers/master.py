@@ -11,6 +11,7 @@ import gc
 import logging
 import math
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -95,7 +96,7 @@ class Master:
             control_channel.READY: self._note_ready,
         }
         self._listeners = Listeners(paths, queue_size)
-        self._connections = HeldConnections(FailureAnswers(interface))
+        self._connections = HeldConnections(FailureAnswers(interface), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
     def run(self) -> WorkerSockets | int:
         """Keep the workers running until a signal stops the server, or the parent ends.
@@ -420,13 +421,14 @@ class Master:
         self._liveness.due = 0.0
         self._stand_back()
 
-    def _retire(self, worker: WorkerProcess, is_hopeless: bool) -> None:
+    def _retire(self, worker: WorkerProcess, said: tuple[str, bool]) -> None:
         """Let a worker end what it has begun, and replace it."""
+        why, is_hopeless = said
         if is_hopeless:
-            self._kill(worker, "has a handler that goes on after its timeout and holds up others")
+            self._kill(worker, why)
             return
         if self._status is None and not worker.is_retired:
-            _log.error("%s has too many handlers that do not end: it is replaced", self._name(worker.slot))
+            _log.error("%s %s: it is replaced", self._name(worker.slot), why)
             worker.is_retired = True
             worker.kill_at = time.monotonic() + stop_times.WORKER
             worker.signal(signal.SIGTERM)

@@ -162,7 +162,7 @@ def work(sockets: WorkerSockets, mode: Mode, load: Load, metrics: Path | None, i
     held = ConnectionChannel(sockets.held, sockets.records)
     server = Server(
         loaded.plugins, sockets.listening, channel, sockets.peers(), interface, engines, held,
-        lambda is_hopeless: channel.tell(STUCK, is_hopeless),
+        lambda why, is_hopeless: channel.tell(STUCK, [why, is_hopeless]),
     )  # fmt: skip
     servers.append(server)
     open_sockets.append(server.sockets)
