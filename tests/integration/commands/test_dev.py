@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 from kong_pdk.cli import main
 from kong_pdk.wire.interface import STOCK, as_text
+from process_states import is_alive
 from running_dev import SERVING, Dev
-from waiting import wait_for
+from waiting import DEADLINE, wait_for
 
 PY_HELLO = Path(__file__).parents[3] / "plugins" / "py-hello.py"
 
@@ -207,6 +211,45 @@ def test_an_invalid_configuration_is_refused_with_its_line(refused, folder, tmp_
     assert "kong.yml:4" in output
     assert "expected a string" in output
     assert "Traceback" not in output
+
+
+FROZEN = """
+import os
+import re
+
+lua_style = False
+URL = re.compile(r"^([a-z0-9]+[-.]?)+$")
+
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def access(self, kong):
+        if kong.request.get_header("x-freeze"):
+            URL.match("a" * 60 + "!")
+        kong.response.set_header("x-worker", str(os.getpid()))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_frozen_worker_ends_with_it(start, folder, number):
+    """A regular expression holds Python's lock for good: no thread of the worker runs any more."""
+    (folder / "frozen.py").write_text(FROZEN)
+    dev = start(str(folder), KONG_PYTHON_TIMEOUT="0")
+    pid = int(dev.get().value("x-worker"))
+    with ThreadPoolExecutor(1) as threads:
+        frozen = threads.submit(dev.get, **{"x-freeze": "yes"})
+        wait_for(lambda: is_computing(pid))
+        assert dev.stop(number) == (0 if number == signal.SIGINT else -signal.SIGKILL)
+        wait_for(lambda: not is_alive(pid))
+        with contextlib.suppress(OSError, HTTPException):
+            assert frozen.result(DEADLINE).status == 500
+
+
+def is_computing(pid: int) -> bool:
+    """Whether a process has computed for a second since it was started."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) > os.sysconf("SC_CLK_TCK")
 
 
 def test_a_server_that_dies_is_restarted(start, folder):
