@@ -47,6 +47,9 @@ _PAUSE_SECONDS = 0.05
 STAND_IN_SECONDS = 3.0
 """While no worker serves for this long, events wait; then the master answers them, until a worker serves."""
 
+LOOK_AT_PATHS_SECONDS = 5.0
+"""How often the master looks whether its sockets still have their paths."""
+
 STEADY_SECONDS = 10.0
 """A worker that lived this long did not end right after its start."""
 
@@ -71,6 +74,7 @@ class Master:
         self._linger_until: float | None = None
         self._liveness = Liveness(START_SECONDS.read(os.environ) or math.inf, self._ping, self._kill)
         self._published = False
+        self._look_at_paths = math.inf
         self._instances = InstanceTable()
         self._blocking: set[tuple[str, str]] = set()
         self._ping_rounds: list[PingRound] = []
@@ -312,7 +316,7 @@ class Master:
         """Wait for a message or the end of a worker, a signal, or the next deadline."""
         dues = [self._instances.next_due(), *(worker.hangs_at for worker in self._workers.values())]
         dues += [worker.kill_at for worker in self._workers.values() if not worker.is_killed]
-        dues += [self._connections.next_due(), self._linger_until]
+        dues += [self._connections.next_due(), self._linger_until, self._look_at_paths]
         if self._unserved_since is not None and not self._stands_in:
             dues.append(self._unserved_since + STAND_IN_SECONDS)
         moments = [self._liveness.due, *self._due.values(), *(each.due for each in self._ping_rounds)]
@@ -368,6 +372,26 @@ class Master:
         if waited >= STAND_IN_SECONDS and not self._stands_in and self._status is None:
             self._stand_in()
         self._end_ping_rounds()
+        if self._look_at_paths <= time.monotonic():
+            self._restore_sockets()
+
+    def _restore_sockets(self) -> None:
+        """Listen again where the path of a socket was removed: only connections that are open would be served.
+
+        The workers, which accept from the old sockets, are replaced.
+        """
+        self._look_at_paths = time.monotonic() + LOOK_AT_PATHS_SECONDS
+        if self._status is not None or self._stands_in:
+            return
+        try:
+            restored = self._listeners.restore()
+        except ListenError as error:
+            self._log_once([str(error)])
+            return
+        for path in restored:
+            _log.error("%s was removed: the server listens there again, and replaces its workers", path)
+        for worker in list(self._workers.values()) if restored else ():
+            self._replace(worker)
 
     def _receive_from(self, worker: WorkerProcess) -> None:
         try:
@@ -427,6 +451,11 @@ class Master:
             return
         if self._status is None and not worker.is_retired:
             _log.error("%s has too many handlers that do not end: it is replaced", self._name(worker.slot))
+            self._replace(worker)
+
+    def _replace(self, worker: WorkerProcess) -> None:
+        """Let a worker end what it has begun; another one is started then."""
+        if not worker.is_retired:
             worker.is_retired = True
             worker.kill_at = time.monotonic() + stop_times.WORKER
             worker.signal(signal.SIGTERM)
@@ -469,6 +498,7 @@ class Master:
         if self._published or self._status is not None or len(ready) < self._mode.workers:
             return
         self._published = True
+        self._look_at_paths = time.monotonic() + LOOK_AT_PATHS_SECONDS
         try:
             self._listeners.publish()
         except ListenError as error:
