@@ -18,7 +18,7 @@ from kong_pdk.gateway.gateway import Gateway, GatewayError
 from kong_pdk.gateway.gateway_settings import Settings
 from kong_pdk.gateway.nginx_logs import ErrorLog, Stream
 from kong_pdk.gateway.tls import default_certificate
-from waiting import DEADLINE
+from waiting import DEADLINE, wait_for
 
 from .conftest import Loop, PythonPlugin, Running, Seen, Serve, Upstream, plain, read_reply
 
@@ -201,6 +201,29 @@ def test_stop_lets_requests_finish(simple: Running, upstream: Upstream) -> None:
         go_on.set()
         assert read_reply(connection).body == b"done"
         stopping.result(DEADLINE)
+
+
+def test_a_stop_serves_the_first_request_of_a_new_connection(
+    simple: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that could connect gets an answer, also if its request is still on the way."""
+    monkeypatch.setattr("kong_pdk.gateway.http_protocol.FIRST_REQUEST", DEADLINE)
+    port = simple.port
+    with simple.connect() as connection:
+        stopping = simple.loop.start(simple.gateway.stop(DEADLINE))
+        wait_for(lambda: not accepts(port))
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_reply(connection).status == 200
+        assert connection.recv(1) == b""
+    stopping.result(DEADLINE)
+
+
+def accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), DEADLINE).close()
+    except ConnectionError:
+        return False
+    return True
 
 
 def test_a_fast_stop_ends_a_graceful_stop(simple: Running, upstream: Upstream) -> None:

@@ -45,6 +45,46 @@ def test_an_old_server_does_not_remove_the_path_of_the_new_one(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_removed_path_is_listened_on_again(tmp_path):
+    paths = [tmp_path / "a.sock", tmp_path / "b.sock"]
+    with Listeners(paths) as listeners:
+        listeners.publish()
+        assert listeners.restore() == []
+        paths[1].unlink()
+        kept, old = listeners.sockets
+        assert listeners.restore() == [paths[1]]
+        assert listeners.sockets[0] is kept
+        assert old.fileno() == -1
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(paths[1]))
+            listeners.sockets[1].accept()[0].close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_another_server_has_is_left_to_it(tmp_path):
+    path = tmp_path / "a.sock"
+    with Listeners([path]) as old:
+        old.publish()
+        new = Listener(path)
+        new.publish()
+        assert old.restore() == []
+    assert path.exists()
+    new.close()
+
+
+def test_a_removed_directory_is_named_until_it_is_there_again(tmp_path):
+    folder, elsewhere = tmp_path / "sockets", tmp_path / "elsewhere"
+    folder.mkdir()
+    with Listeners([folder / "a.sock"]) as listeners:
+        listeners.publish()
+        folder.rename(elsewhere)
+        for _ in range(2):
+            with pytest.raises(ListenError, match=r"make the directory .*sockets"):
+                listeners.restore()
+        folder.mkdir()
+        assert listeners.restore() == [folder / "a.sock"]
+
+
 def test_a_new_worker_does_not_let_the_others_wait_for_connections_that_do_not_come(tmp_path):
     with Listeners([tmp_path / "a.sock"]) as listeners:
         line, inbox = socket.socketpair()

@@ -55,30 +55,42 @@ class Acceptor:
         self._watch()
 
     def close(self) -> None:
-        """Accept no more connections; open ones stay open. A second call does nothing."""
+        """Accept the connections that wait, and no more; open ones stay open. A second call does nothing."""
         if self._pause is not None:
             self._pause.cancel()
         if self._listening.fileno() >= 0:
             self._loop.remove_reader(self._listening)
-            self._listening.close()
+            with contextlib.closing(self._listening), contextlib.suppress(OSError):
+                while self._accept():  # the kernel resets what waits when the socket is closed
+                    continue
 
     def _watch(self) -> None:
-        self._loop.add_reader(self._listening, self._accept)
+        self._loop.add_reader(self._listening, self._on_readable)
 
-    def _accept(self) -> None:
-        """Accept one connection: other tasks run while many clients connect."""
+    def _on_readable(self) -> None:
         try:
-            connection, _ = self._listening.accept()
-        except (ConnectionError, BlockingIOError):
-            return  # the client closed it before it was accepted
+            self._accept()  # one: other tasks run while many clients connect
         except OSError as error:
             self._loop.call_exception_handler({"message": "accept() failed; clients wait", "exception": error})
             self._loop.remove_reader(self._listening)
             self._pause = self._loop.call_later(_PAUSE_SECONDS, self._watch)
-            return
+
+    def _accept(self) -> bool:
+        """Accept a connection.
+
+        :return: whether one was waiting.
+        :raises OSError: no descriptor is free.
+        """
+        try:
+            connection, _ = self._listening.accept()
+        except BlockingIOError:
+            return False
+        except ConnectionError:  # the client closed it before it was accepted
+            return True
         task = self._loop.create_task(self._serve_connection(connection))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        return True
 
     async def _serve_connection(self, connection: socket.socket) -> None:
         connection.setblocking(False)

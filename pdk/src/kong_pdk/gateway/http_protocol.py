@@ -73,6 +73,8 @@ class GatheringTransport(asyncio.Transport):
 HEADER_TIMEOUT = 60.0
 MAX_HEAD = 32768
 KEEP_ALIVE = 65
+# How long a graceful end waits for the first request of a connection. nginx waits for as long as HEADER_TIMEOUT.
+FIRST_REQUEST = 1.0
 
 # uvicorn fails on a status without a phrase in its table, but an upstream may send any status.
 STATUS_PHRASES.update(dict.fromkeys(range(600, 1000), b""))
@@ -133,6 +135,12 @@ class Protocol(H11Protocol):
         self._statistics: Statistics = app_state["statistics"]
         self._head_timer: asyncio.TimerHandle | None = None
         self._tunnel: asyncio.StreamReader | None = None
+        self._is_ending = False
+
+    @property
+    def awaits_request(self) -> bool:
+        """Whether an end of the gateway waits for the first request of this connection."""
+        return self._is_ending and self.cycle is None and not self.transport.is_closing()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin with a connected client, which has a minute to send a request's head."""
@@ -185,8 +193,22 @@ class Protocol(H11Protocol):
         if self.scope is not before:
             self._stop_head_timer()
             self.scope["extensions"] = {"kong": self}  # type: ignore[dict-item]
+            if self._is_ending:
+                self.cycle.keep_alive = False
         elif self.conn.their_state is h11.IDLE and self._head_timer is None:
             self._head_timer = self.loop.call_later(HEADER_TIMEOUT, self._head_timed_out)
+
+    def shutdown(self) -> None:
+        """End the connection after the request in flight. A new one gets a moment to send its first request."""
+        if self.cycle is None:
+            self._is_ending = True
+            self.loop.call_later(FIRST_REQUEST, self._close_without_request)
+        else:
+            super().shutdown()
+
+    def _close_without_request(self) -> None:
+        if self.awaits_request:
+            self.transport.close()
 
     def abort(self) -> None:
         """Break off the connection, so that the client sees that its response is incomplete."""

@@ -22,6 +22,8 @@ from kong_pdk.gateway.nginx_logs import ErrorLog
 
 # How long broken off connections may take to close, in seconds.
 _CUT_OFF_SECONDS = 1.0
+# How often a graceful end looks whether the requests in flight have finished.
+_LOOK_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Listeners:
             timeout_keep_alive=KEEP_ALIVE,
         )
         self._state = ServerState()
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
         self._tls_acceptors: list[Acceptor] = []
         self.addresses: list[Address] = []
 
@@ -89,7 +91,8 @@ class Listeners:
         )
         try:
             if context is None:
-                self._servers.append(await loop.create_server(make_protocol, sock=bound, backlog=listener.backlog))
+                serve = functools.partial(_serve_plain, make_protocol)
+                self._acceptors.append(Acceptor(bound, listener.backlog, serve))
             else:
                 serve = functools.partial(self._shake_hands, make_protocol, context)
                 self._tls_acceptors.append(Acceptor(bound, listener.backlog, serve))
@@ -112,9 +115,11 @@ class Listeners:
 
     async def close(self, grace: float) -> None:
         """Accept no more connections, let requests in flight finish for ``grace`` seconds, then break them off."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        accepted: set[asyncio.Task[None]] = set()
+        for acceptor in self._acceptors:
+            acceptor.close()
+            accepted |= acceptor.tasks
+        await asyncio.gather(*accepted)
         handshakes: set[asyncio.Task[None]] = set()
         for acceptor in self._tls_acceptors:
             acceptor.close()
@@ -122,19 +127,23 @@ class Listeners:
         for task in handshakes:
             task.cancel()  # the client has not sent a request yet
         await asyncio.gather(*handshakes, return_exceptions=True)
-        for connection in list(self._state.connections):
+        for connection in self._connections():
             connection.shutdown()
-        pending = set(self._state.tasks)
-        if pending and grace > 0:
-            _, pending = await asyncio.wait(pending, timeout=grace)
-        for connection in list(self._state.connections):
-            assert isinstance(connection, Protocol)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + grace
+        while loop.time() < end and (self._state.tasks or any(each.awaits_request for each in self._connections())):
+            await asyncio.sleep(_LOOK_SECONDS)
+        for connection in self._connections():
             connection.abort()
+        pending = set(self._state.tasks)
         for task in pending:
             task.cancel()
         if pending:
             await asyncio.wait(pending, timeout=_CUT_OFF_SECONDS)
         await self._wait_until_closed()
+
+    def _connections(self) -> list[Protocol]:
+        return [connection for connection in self._state.connections if isinstance(connection, Protocol)]
 
     async def _wait_until_closed(self) -> None:
         """Let the loop close its sockets: none may be open when the loop itself is closed."""
@@ -142,6 +151,11 @@ class Listeners:
         end = loop.time() + _CUT_OFF_SECONDS
         while self._state.connections and loop.time() < end:
             await asyncio.sleep(0)
+
+
+async def _serve_plain(make_protocol: Callable[[], Protocol], connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the client has closed it
+        await asyncio.get_running_loop().connect_accepted_socket(make_protocol, connection)
 
 
 class StreamListeners:

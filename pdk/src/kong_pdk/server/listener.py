@@ -70,6 +70,11 @@ class Listener:
         except OSError as error:
             raise ListenError(f"cannot listen on {self.path}: {error.strerror}; {_hint(self.path)}") from error
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the path was removed. A path that belongs to another server by now is not lost."""
+        return not os.path.lexists(self.path)
+
     def close(self) -> None:
         """Stop listening, and remove the path if it still belongs to this socket."""
         self.socket.close()
@@ -89,6 +94,7 @@ class Listeners:
         :raises ListenError: a socket cannot be made; none is left open.
         """
         self._listeners: list[Listener] = []
+        self._queue_size = queue_size
         with contextlib.ExitStack() as opened:
             for path in paths:
                 self._listeners.append(Listener(path, queue_size))
@@ -108,6 +114,25 @@ class Listeners:
         for listener in self._listeners:
             listener.publish()
             _log.log(NOTICE, "listening on %s", listener.path)
+
+    def restore(self) -> list[Path]:
+        """Listen again where a path was removed: a socket cannot get its path back, so it is a new one.
+
+        :return: the paths.
+        :raises ListenError: a directory is gone, or cannot be written.
+        """
+        restored: dict[int, Listener] = {}
+        with contextlib.ExitStack() as opened:
+            for number, lost in enumerate(self._listeners):
+                if lost.is_lost:
+                    restored[number] = new = Listener(lost.path, self._queue_size)
+                    opened.callback(new.close)
+                    new.publish()
+            opened.pop_all()
+        for number, new in restored.items():
+            self._listeners[number].close()
+            self._listeners[number] = new
+        return [new.path for new in restored.values()]
 
     def close(self) -> None:
         for listener in self._listeners:

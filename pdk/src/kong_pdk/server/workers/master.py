@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import resource
+import select
 import selectors
 import signal
 import socket
@@ -44,9 +45,14 @@ from kong_pdk.wire.wire_errors import WireError
 _log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 0.05
+_REST_SECONDS = 0.02
+"""How long what workers say about their connections, and what Kong does with these, waits to be handled together."""
 
 STAND_IN_SECONDS = 3.0
 """While no worker serves for this long, events wait; then the master answers them, until a worker serves."""
+
+LOOK_AT_PATHS_SECONDS = 5.0
+"""How often the master looks whether its sockets still have their paths."""
 
 STEADY_SECONDS = 10.0
 """A worker that lived this long did not end right after its start."""
@@ -72,6 +78,7 @@ class Master:
         self._linger_until: float | None = None
         self._liveness = Liveness(START_SECONDS.read(os.environ) or math.inf, self._ping, self._kill)
         self._published = False
+        self._look_at_paths = math.inf
         self._instances = InstanceTable()
         self._blocking: set[tuple[str, str]] = set()
         self._ping_rounds: list[PingRound] = []
@@ -86,6 +93,8 @@ class Master:
         self._unserved_since: float | None = None
         """Since when no worker serves; None while one does, and before the first one has."""
         self._stands_in = False
+        self._rests_until: float | None = None
+        """Until when connections are not looked at; None while they are watched."""
         self._notices: Mapping[str, Callable[[WorkerProcess, Any], object]] = {
             control_channel.RELEASE: self._note_release,
             control_channel.CLOSE: self._note_close,
@@ -111,7 +120,10 @@ class Master:
         self._install_signal_handlers()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
-        self._selector.register(self._connections, selectors.EVENT_READ)
+        self._traffic = select.epoll()
+        """What happens with connections."""
+        self._traffic.register(self._connections, select.EPOLLIN)
+        self._selector.register(self._traffic, selectors.EVENT_READ)
         while self._status is None or self._workers or self._lingers():
             sockets = self._start_due()
             if sockets is not None:
@@ -170,8 +182,8 @@ class Master:
         for each in (worker_end, channel_of_worker):
             each.close()
         self._workers[slot] = worker = WorkerProcess(slot, pid, master_end, channel, records)
-        for each in (master_end, channel):
-            self._selector.register(each, selectors.EVENT_READ, worker)
+        self._selector.register(master_end, selectors.EVENT_READ, worker)
+        self._traffic.register(channel, select.EPOLLIN)
         return None
 
     def _start_failed(self, slot: int, error: OSError) -> None:
@@ -192,6 +204,7 @@ class Master:
         for number in (*STOP_SIGNALS, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         self._selector.close()
+        self._traffic.close()
         self._connections.close_epoll()
         of_others = [each for worker in self._workers.values() for each in (worker.control, worker.channel)]
         for each in (self._wake_reader, self._wake_writer, *of_others, *self._connections.sockets()):
@@ -219,9 +232,11 @@ class Master:
             for each in self._ping_rounds:
                 each.ended(worker)
             answered = self._connections.worker_ended(worker)
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(worker.control)
+            with contextlib.suppress(OSError):
+                self._traffic.unregister(worker.channel)
             for channel in (worker.control, worker.channel):
-                with contextlib.suppress(KeyError):
-                    self._selector.unregister(channel)
                 channel.close()
             if self._status is None:
                 self._ended(worker, code)
@@ -313,7 +328,7 @@ class Master:
         """Wait for a message or the end of a worker, a signal, or the next deadline."""
         dues = [self._instances.next_due(), *(worker.hangs_at for worker in self._workers.values())]
         dues += [worker.kill_at for worker in self._workers.values() if not worker.is_killed]
-        dues += [self._connections.next_due(), self._linger_until]
+        dues += [self._connections.next_due(), self._linger_until, self._look_at_paths, self._rests_until]
         if self._unserved_since is not None and not self._stands_in:
             dues.append(self._unserved_since + STAND_IN_SECONDS)
         moments = [self._liveness.due, *self._due.values(), *(each.due for each in self._ping_rounds)]
@@ -327,13 +342,11 @@ class Master:
             if key.fileobj is self._wake_reader:
                 with contextlib.suppress(BlockingIOError):
                     self._wake_reader.recv(4096)
-            elif key.fileobj is self._connections:
-                self._connections.serve()
+            elif key.fileobj is self._traffic:
+                self._look_at_traffic()
             elif key.data is None:
                 assert isinstance(key.fileobj, socket.socket)
                 self._accept(key.fileobj)
-            elif key.fileobj is key.data.channel:
-                self._note_connections(key.data)
             elif events & selectors.EVENT_WRITE:
                 self._send(key.data, b"")
             else:
@@ -341,16 +354,34 @@ class Master:
         if self._status is None:
             self._connections.pass_on(self._serving())
 
+    def _look_at_traffic(self) -> None:
+        """Note what has happened with connections, and do not look again for a moment, unless it is urgent."""
+        found = {fd for fd, _ in self._traffic.poll(0)}
+        if self._connections.fileno() in found:
+            self._connections.serve()
+        for worker in self._workers.values():
+            if worker.channel.fileno() in found:
+                self._note_connections(worker)
+        if self._status is None and not self._stands_in and self._connections.next_due() is None:
+            self._selector.unregister(self._traffic)
+            self._rests_until = time.monotonic() + _REST_SECONDS
+
+    def _end_rest(self) -> None:
+        self._rests_until = None
+        self._selector.register(self._traffic, selectors.EVENT_READ)
+
     def _note_connections(self, worker: WorkerProcess) -> None:
         try:
             self._connections.receive(worker)
         except ConnectionError:  # it ends; _reap does the rest
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(worker.channel)
+            with contextlib.suppress(OSError):
+                self._traffic.unregister(worker.channel)
         except WireError as error:  # the plugin's code has written to the socket
             self._kill(worker, str(error))
 
     def _check_deadlines(self) -> None:
+        if self._rests_until is not None and self._rests_until <= time.monotonic():
+            self._end_rest()
         if self._status is None and (self._stop_requested or self._parent.has_ended()):
             self._stop(0)
         self._liveness.note_waking(time.monotonic() - self._wakes_at, self._workers.values())
@@ -369,6 +400,26 @@ class Master:
         if waited >= STAND_IN_SECONDS and not self._stands_in and self._status is None:
             self._stand_in()
         self._end_ping_rounds()
+        if self._look_at_paths <= time.monotonic():
+            self._restore_sockets()
+
+    def _restore_sockets(self) -> None:
+        """Listen again where the path of a socket was removed: only connections that are open would be served.
+
+        The workers, which accept from the old sockets, are replaced.
+        """
+        self._look_at_paths = time.monotonic() + LOOK_AT_PATHS_SECONDS
+        if self._status is not None or self._stands_in:
+            return
+        try:
+            restored = self._listeners.restore()
+        except ListenError as error:
+            self._log_once([str(error)])
+            return
+        for path in restored:
+            _log.error("%s was removed: the server listens there again, and replaces its workers", path)
+        for worker in list(self._workers.values()) if restored else ():
+            self._replace(worker)
 
     def _receive_from(self, worker: WorkerProcess) -> None:
         try:
@@ -429,6 +480,11 @@ class Master:
             return
         if self._status is None and not worker.is_retired:
             _log.error("%s %s: it is replaced", self._name(worker.slot), why)
+            self._replace(worker)
+
+    def _replace(self, worker: WorkerProcess) -> None:
+        """Let a worker end what it has begun; another one is started then."""
+        if not worker.is_retired:
             worker.is_retired = True
             worker.kill_at = time.monotonic() + stop_times.WORKER
             worker.signal(signal.SIGTERM)
@@ -471,6 +527,7 @@ class Master:
         if self._published or self._status is not None or len(ready) < self._mode.workers:
             return
         self._published = True
+        self._look_at_paths = time.monotonic() + LOOK_AT_PATHS_SECONDS
         try:
             self._listeners.publish()
         except ListenError as error:
