@@ -147,6 +147,12 @@ KONG_WAITS_FOR_ITS_SERVER = Expected(
 KILLED_KONG = Expected("supervisord", "error", r"Kong ended with status 137", "the test killed Kong itself")
 
 
+def failed_events(plugin: str) -> Expected:
+    """Kong's lines about events of a plugin whose server or worker the test ends."""
+    pattern = rf"\[({plugin}|rpc|pb_rpc|mp_rpc)|plugin_servers?/"
+    return Expected("kong", "warn|error", pattern, "Kong logs an event that fails or is tried again")
+
+
 def raised_by(program: str) -> Expected:
     """The report of a handler that raises on the test's request: a message and a traceback."""
     return Expected(program, "error", r"", "its handler raises because the test asks it to")

@@ -49,6 +49,12 @@ def declarative(*plugins: str | Mapping[str, Any], **more: Any) -> str:
     return json.dumps({"_format_version": "3.0", "services": [service], "plugins": entries, **more}, indent=2)
 
 
+def declarative_routes(*plugins: str) -> str:
+    """Give a kong.yml with a route for each plugin, whose path is the plugin's name."""
+    routes = [{"name": name, "paths": [f"/{name}"], "plugins": [{"name": name}]} for name in plugins]
+    return json.dumps({"_format_version": "3.0", "services": [{"name": "demo", "url": UPSTREAM, "routes": routes}]})
+
+
 def _bytes(content: Content) -> bytes:
     if isinstance(content, Path):
         return content.read_bytes()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from container.containers import docker
-from container.product import REPOSITORY, Kong, index_settings
+from container.product import DECLARATIVE, PLUGINS, REPOSITORY, TEST_PLUGINS, Kong, declarative, index_settings
 
 # Without this setting, Docker Compose would build the image again.
 UP = ("up", "--detach", "--no-build")
@@ -23,10 +27,12 @@ INSTALL_SECONDS = 300.0
 class Project:
     """The project of compose.yaml under its own name and with its own ports."""
 
-    def __init__(self, command: list[str], image: str) -> None:
+    def __init__(self, command: list[str], image: str, *overrides: Path) -> None:
+        """:param overrides: files that change compose.yaml."""
         self.name = f"kong-python-test-{secrets.token_hex(6)}"
         self.port, self.tls_port = free_ports(2)
-        self._command = [*command, "--project-name", self.name, "--file", str(REPOSITORY / "compose.yaml")]
+        files = [f"--file={file}" for file in (REPOSITORY / "compose.yaml", *overrides)]
+        self._command = [*command, "--project-name", self.name, *files]
         self._env = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("KONG_", "COMPOSE_"))},
             "KONG_PYTHON_IMAGE": image,
@@ -74,17 +80,24 @@ def compose_command() -> list[str] | None:
     return ["docker-compose"] if shutil.which("docker-compose") else None
 
 
-@pytest.fixture(scope="module")
-def project(image: str) -> Iterator[Project]:
+@contextmanager
+def up(image: str, *overrides: Path) -> Iterator[Project]:
+    """Start a project that is removed at the end of the block."""
     command = compose_command()
     if command is None:
         pytest.skip("there is no Docker Compose")
-    made = Project(command, image)
+    made = Project(command, image, *overrides)
     try:
         made.run(*UP)
         yield made
     finally:
         made.run("down", "--volumes", "--remove-orphans", "--timeout", "10")
+
+
+@pytest.fixture(scope="module")
+def project(image: str) -> Iterator[Project]:
+    with up(image) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +168,25 @@ def test_stop_and_up_again(kong: Kong, project: Project) -> None:
     again = project.container("kong")
     again.wait_until_check_passes()
     assert again.request().status == 200
+
+
+def test_down_lets_an_open_request_finish(image: str, folder: Callable[..., Path]) -> None:
+    """`down` while a Python handler processes a request: the request gets its answer."""
+    mounted = folder({"plugins/waits.py": (TEST_PLUGINS / "waits.py").read_text(), "kong.yml": declarative("waits")})
+    (mounted / "plugins").chmod(0o755)
+    volumes = [f"{mounted}/plugins:{PLUGINS}:ro", f"{mounted}/kong.yml:{DECLARATIVE}:ro"]
+    override = mounted / "override.yaml"
+    override.write_text(json.dumps({"services": {"kong": {"volumes": volumes}}}), encoding="utf-8")
+    with up(image, override) as project, ThreadPoolExecutor(2) as threads:
+        container = project.container("kong")
+        container.wait_until_serving()
+        request = threads.submit(container.request, "/wait")
+        container.wait_for_log("waits: the request is here")
+        down = threads.submit(project.run, "down")
+        container.wait_for_log("signal 3 (SIGQUIT) received")
+        assert not request.done()
+        container.exec("touch", "/tmp/go")
+        answer = request.result()
+        down.result()
+
+    assert (answer.status, answer.body) == (200, b"waited to the end")

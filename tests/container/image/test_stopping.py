@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.client import HTTPException
 
 import pytest
-from container.log_lines import KILLED_KONG
+from container.log_lines import KILLED_KONG, Expected, failed_events
 from container.product import PY_HELLO, TEST_PLUGINS, Kong, Launcher, declarative
 
 
-def start(kong: Launcher, *names: str) -> Kong:
+def start(kong: Launcher, *names: str, drain: int = 7) -> Kong:
     files = {"py-hello.py": PY_HELLO, **{f"{name}.py": TEST_PLUGINS / f"{name}.py" for name in names}}
-    container = kong.start(plugins=kong.folder(files), config=declarative("py-hello", *names))
+    env = {"KONG_PYTHON_DRAIN_SECONDS": str(drain)}
+    container = kong.start(plugins=kong.folder(files), config=declarative("py-hello", *names), env=env)
     container.wait_until_serving()
     return container
 
@@ -33,20 +36,39 @@ def test_a_signal(kong: Launcher, name: str) -> None:
     assert container.wait_exit() == 0
 
 
-def test_an_open_request_is_answered(kong: Launcher) -> None:
+@pytest.mark.parametrize("how", ["docker stop", "TERM", "INT", "QUIT"])
+def test_an_open_request_is_answered(kong: Launcher, how: str) -> None:
     """A request that a Python handler processes when the container must stop gets its answer."""
     container = start(kong, "waits")
     with ThreadPoolExecutor(2) as threads:
         request = threads.submit(container.request, "/wait")
         container.wait_for_log("waits: the request is here")
-        stop = threads.submit(container.stop)
+        stop = threads.submit(container.stop if how == "docker stop" else partial(container.signal, how))
         container.wait_for_log("signal 3 (SIGQUIT) received")
         assert not request.done()
         container.exec("touch", "/tmp/go")
-        answer, exit_code = request.result(), stop.result()
+        answer = request.result()
+        stop.result()
 
     assert (answer.status, answer.body) == (200, b"waited to the end")
-    assert exit_code == 0
+    assert container.wait_exit() == 0
+
+
+def test_a_request_that_does_not_end_is_cut_off(kong: Launcher) -> None:
+    """The limit is KONG_PYTHON_DRAIN_SECONDS. Then the container ends in good order, before the engine kills it."""
+    container = start(kong, "waits", drain=1)
+    container.expect(
+        Expected("supervisord", "warn", r"Kong still runs after 1 s|waits", "the test lets a request wait without end"),
+        Expected("waits", "warn|error", r"", "its handler does not end"),
+        failed_events("waits"),
+    )
+    with ThreadPoolExecutor(1) as threads:
+        request = threads.submit(container.request, "/wait")
+        container.wait_for_log("waits: the request is here")
+        assert container.stop(60) == 0
+        with pytest.raises((OSError, HTTPException)):
+            request.result()
+    assert "Kong still runs after 1 s" in container.logs()
 
 
 def test_stopped_while_it_starts(kong: Launcher) -> None:

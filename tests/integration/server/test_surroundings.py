@@ -31,7 +31,7 @@ class Plugin:
 
 LOOKS_SOONER = """
 from kong_pdk.server.workers import master
-master.LOOK_AT_PATHS_SECONDS = 0.1
+master.LOOK_AROUND_SECONDS = 0.1
 """
 
 # Each look at the clock shows another day, before and after the real one.

@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
-from kong_pdk.image.supervision import Wakeup
+from kong_pdk.image.supervision import SteadyTime, Wakeup
+from supervisor import process, rpcinterface, supervisord
 
 # A process like supervisord: its handlers and its wakeup descriptor are set when it forks.
 _FORKS = """
@@ -46,6 +48,17 @@ def test_a_signal_between_fork_and_exec_ends_the_child_in_silence() -> None:
 
 def test_supervisord_itself_still_gets_its_signals() -> None:
     assert _fork_and_signal(signal.SIGTERM).stdout.split()[-1] == str(int(signal.SIGTERM))
+
+
+def test_the_clock_of_supervisord_does_not_jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (process, rpcinterface, supervisord):
+        monkeypatch.setattr(module, "time", time)
+    real = time.time
+    SteadyTime().install()
+    monkeypatch.setattr(time, "time", lambda: real() + 86400)
+    for module in (process, rpcinterface, supervisord):
+        assert abs(module.time.time() - real()) < 3600
+        assert module.time.strftime is time.strftime
 
 
 def test_a_wakeup_is_readable_until_it_is_read() -> None:

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from supervisor import events, loggers
+from supervisor import events, loggers, rpcinterface, supervisord
+from supervisor import process as process_module
 from supervisor.loggers import LevelsByName
 from supervisor.medusa import asyncore_25 as asyncore
 from supervisor.options import ServerOptions
@@ -72,6 +73,29 @@ _HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP
 _ENDED_BY_STOP = (-signal.SIGQUIT, -signal.SIGTERM)
 
 
+class SteadyTime:
+    """Stands for the module ``time`` in supervisord, whose pauses and limits are made of ``time.time``.
+
+    Its clock is that of the start and goes on with ``time.monotonic``: where the system's clock is set forward while
+    the container stops, supervisord would kill Kong at once.
+    """
+
+    def __init__(self) -> None:
+        self._start = time.time() - time.monotonic()
+
+    def time(self) -> float:
+        return self._start + time.monotonic()
+
+    def __getattr__(self, name: str) -> Any:
+        """Give everything else of the module."""
+        return getattr(time, name)
+
+    def install(self) -> None:
+        """Give this to supervisord."""
+        for module in (process_module, rpcinterface, supervisord):
+            module.time = self
+
+
 def run(directory: RunDirectory, drain: int, environ: Mapping[str, str]) -> int:
     """Run the programs of ``supervisord.conf`` until Kong ends or the container is stopped.
 
@@ -83,6 +107,7 @@ def run(directory: RunDirectory, drain: int, environ: Mapping[str, str]) -> int:
     tempfile.tempdir = str(directory.path)
     out, err = Output(1), Output(2)
     relay = Relay(out, err, least=environ.get("KONG_LOG_LEVEL", "notice"), form=LOG_FORMAT.read(environ))
+    SteadyTime().install()
     options = _Options(relay)
     options.realize(["-c", str(directory.supervisord_conf)])
     options.first, options.test = True, False

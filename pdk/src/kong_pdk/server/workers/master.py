@@ -33,6 +33,7 @@ from kong_pdk.server.workers.connection_channel import make_channel
 from kong_pdk.server.workers.fork_hooks import STOP_SIGNALS, blocked_signals
 from kong_pdk.server.workers.held_connections import HeldConnections
 from kong_pdk.server.workers.liveness import Liveness, PingRound
+from kong_pdk.server.workers.memory_kills import MemoryKills
 from kong_pdk.server.workers.parent_process import PARENT_CHECK_SECONDS, ParentProcess, end_with_parent
 from kong_pdk.server.workers.step_forwarding import ConnectionCounts, make_inbox
 from kong_pdk.server.workers.worker import WorkerSockets
@@ -51,8 +52,8 @@ _REST_SECONDS = 0.02
 STAND_IN_SECONDS = 3.0
 """While no worker serves for this long, events wait; then the master answers them, until a worker serves."""
 
-LOOK_AT_PATHS_SECONDS = 5.0
-"""How often the master looks whether its sockets still have their paths."""
+LOOK_AROUND_SECONDS = 5.0
+"""How often the master looks whether its sockets still have their paths, and whether memory is short."""
 
 STEADY_SECONDS = 10.0
 """A worker that lived this long did not end right after its start."""
@@ -78,7 +79,8 @@ class Master:
         self._linger_until: float | None = None
         self._liveness = Liveness(START_SECONDS.read(os.environ) or math.inf, self._ping, self._kill)
         self._published = False
-        self._look_at_paths = math.inf
+        self._look_around_at = math.inf
+        self._memory_kills = MemoryKills()
         self._instances = InstanceTable()
         self._blocking: set[tuple[str, str]] = set()
         self._ping_rounds: list[PingRound] = []
@@ -244,7 +246,7 @@ class Master:
                 _log.error("%s", what_was_answered(answered))
 
     def _ended(self, worker: WorkerProcess, code: int) -> None:
-        ending = f"{self._name(worker.slot)} ended ({how_it_ended(code)})"
+        ending = f"{self._name(worker.slot)} ended ({self._how(code)})"
         if not self._published:
             if not worker.failed:
                 _log.error("%s before it was ready", ending)
@@ -257,6 +259,10 @@ class Master:
         self._schedule_start(worker.slot, worker.ready)
         if self._unserved_since is None and not self._serving():
             self._unserved_since = time.monotonic()
+
+    def _how(self, code: int) -> str:
+        is_of_memory = code == -signal.SIGKILL and self._memory_kills.are_new()
+        return how_it_ended(code) + (" by the kernel: out of memory" if is_of_memory else "")
 
     def _name(self, slot: int) -> str:
         return f"worker {slot + 1} of {self._mode.workers}" if self._mode.workers > 1 else "the worker"
@@ -328,7 +334,7 @@ class Master:
         """Wait for a message or the end of a worker, a signal, or the next deadline."""
         dues = [self._instances.next_due(), *(worker.hangs_at for worker in self._workers.values())]
         dues += [worker.kill_at for worker in self._workers.values() if not worker.is_killed]
-        dues += [self._connections.next_due(), self._linger_until, self._look_at_paths, self._rests_until]
+        dues += [self._connections.next_due(), self._linger_until, self._look_around_at, self._rests_until]
         if self._unserved_since is not None and not self._stands_in:
             dues.append(self._unserved_since + STAND_IN_SECONDS)
         moments = [self._liveness.due, *self._due.values(), *(each.due for each in self._ping_rounds)]
@@ -400,7 +406,9 @@ class Master:
         if waited >= STAND_IN_SECONDS and not self._stands_in and self._status is None:
             self._stand_in()
         self._end_ping_rounds()
-        if self._look_at_paths <= time.monotonic():
+        if self._look_around_at <= time.monotonic():
+            self._look_around_at = time.monotonic() + LOOK_AROUND_SECONDS
+            self._memory_kills.look()
             self._restore_sockets()
 
     def _restore_sockets(self) -> None:
@@ -408,7 +416,6 @@ class Master:
 
         The workers, which accept from the old sockets, are replaced.
         """
-        self._look_at_paths = time.monotonic() + LOOK_AT_PATHS_SECONDS
         if self._status is not None or self._stands_in:
             return
         try:
@@ -527,7 +534,7 @@ class Master:
         if self._published or self._status is not None or len(ready) < self._mode.workers:
             return
         self._published = True
-        self._look_at_paths = time.monotonic() + LOOK_AT_PATHS_SECONDS
+        self._look_around_at = time.monotonic() + LOOK_AROUND_SECONDS
         try:
             self._listeners.publish()
         except ListenError as error:
