@@ -62,13 +62,20 @@ RUN set -eu; \
     touch /tmp/pdk/src/kong_pdk/__init__.py; \
     export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1; \
     pip install --only-binary :all: /tmp/pdk; \
-    pip uninstall --yes kong-python; \
     packages=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+    # The bill of materials, by a tool that does not stay. kong-python is in it by its name and version, without the
+    # folder that it was installed from.
+    rm "$packages"/kong_python-*.dist-info/direct_url.json; \
+    pip install --only-binary :all: --target /tmp/sbom 'cyclonedx-bom>=7.2,<8'; \
+    mkdir -p /usr/local/share/sbom; \
+    python -c 'import runpy, sys; sys.path.insert(0, "/tmp/sbom"); runpy.run_module("cyclonedx_py", None, "__main__", True)' \
+        environment --output-reproducible --output-file /usr/local/share/sbom/kong-python.cdx.json /opt/kong-python; \
+    pip uninstall --yes kong-python; \
     find "$packages" -depth -type d '(' -name tests -o -name testing ')' -exec rm -r {} ';'; \
     find "$packages" -type f '(' -name '*.[ch]' -o -name '*.p[xy][dx]' ')' -delete; \
     # What our own package is built with in the next step, which then needs no network.
     pip download --no-deps --only-binary :all: --dest /tmp/build 'setuptools>=77'; \
-    rm -rf /tmp/pdk; \
+    rm -rf /tmp/pdk /tmp/sbom; \
     pip check
 
 # extended: Kong's interface file gets the methods that let ProtoBuf:1 reach the whole PDK; stock: it is not changed.
