@@ -242,7 +242,17 @@ def configure(
     logging.Logger.callHandlers = _call_handlers  # type: ignore[assignment]
     logging.basicConfig = _basic_config
     logging.lastResort = logging.NullHandler()  # _call_handlers shows lines without a handler
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _log_error_of_thread
     restore()
+
+
+def _log_error_of_thread(arguments: threading.ExceptHookArgs) -> None:
+    """Replace ``threading.excepthook``, which writes a traceback without the log's form, and with secrets in it."""
+    error, name = arguments.exc_value, arguments.thread.name if arguments.thread else "that has ended"
+    if error is not None and not isinstance(error, SystemExit):
+        exc_info = (type(error), error, error.__traceback__)
+        logging.getLogger(__name__).error("the thread %s raised %s", name, describe(error), exc_info=exc_info)
 
 
 def _make_tolerant(stream: object) -> None:

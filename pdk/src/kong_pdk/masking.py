@@ -72,11 +72,23 @@ def without_secrets(text: str) -> str:
     for secret in sorted(_known, key=len, reverse=True):
         if secret not in text:
             continue
-        if len(secret) >= _SHORTEST_EVERYWHERE:
+        if _is_long(secret):
             text = text.replace(secret, MASK)
         else:
             text = re.sub(rf"(?<![\w/-])(?<!\w\.){re.escape(secret)}(?![\w/-]|\.\w)", MASK, text)
     return text
+
+
+def without_long_secrets(line: bytes) -> bytes:
+    """Mask the secrets that this process remembers in a line of any program, except for those that may be words."""
+    long = [secret for secret in _known if _is_long(secret)]
+    for secret in sorted(long, key=len, reverse=True):
+        line = line.replace(secret.encode("utf-8", "surrogateescape"), MASK.encode())
+    return line
+
+
+def _is_long(secret: str) -> bool:
+    return len(secret) >= _SHORTEST_EVERYWHERE
 
 
 def secrets_of_environment(environ: Mapping[str, str]) -> Iterator[str]:

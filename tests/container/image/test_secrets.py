@@ -11,6 +11,7 @@ from container.product import Kong, Launcher, declarative
 # A message and a traceback with each value that the plugin gets.
 PLUGIN = """
 import logging
+import os
 
 Schema = (
     {"encrypted": {"type": "string", "encrypted": True}},
@@ -23,6 +24,7 @@ class Plugin:
     def __init__(self, config):
         self.config = config
         logging.warning("made of %s", config)
+        print("printed", os.environ["KONG_PG_RO_PASSWORD"], flush=True)
 
     def access(self, kong):
         try:
@@ -72,6 +74,7 @@ def test_no_secret_is_shown(kong: Launcher) -> None:
     }
     outputs["ps"], outputs["log"] = command_lines(container), container.logs()
     assert "'encrypted': '****'" in outputs["log"] and "of-a-plain-field" in outputs["log"]
+    assert "py-secret: printed ****" in outputs["log"]
     assert "--token=**** ****" in outputs["env"]
     assert "py-secret" in outputs["ps"]
     assert [name for name, text in outputs.items() if "s3cret" in text] == []

@@ -11,6 +11,7 @@ from server_process import PAIR, Connect, Serve
 PLUGIN = """
 import logging
 import os
+import threading
 
 Schema = (
     {"password": {"type": "string", "encrypted": True}},
@@ -27,6 +28,9 @@ class Plugin:
             raise ValueError(f"refused: {config}")
 
     def access(self, kong):
+        thread = threading.Thread(target=int, args=("thread with " + self.config["password"],), name="of-the-plugin")
+        thread.start()
+        thread.join()
         try:
             raise ValueError("inner " + self.config["password"])
         except ValueError as error:
@@ -46,6 +50,8 @@ def test_no_secret_is_in_the_log_or_in_an_answer(mode: str, serve: Serve, connec
     said = served.wait_for_log("RuntimeError: outer **** ****")
     assert "accepted" in said  # other fields are shown
     assert "ValueError: inner ****" in said
+    assert "[error] probe: the thread of-the-plugin raised ValueError: " in said
+    assert "'thread with ****'" in said
     refusal = _refusal(connect(served))
     said = served.wait_for_log("ValueError: refused: {")
     assert "'password': '****', 'keys': ['****'], 'name': 'refused'" in said
