@@ -50,25 +50,27 @@ ENTRYPOINT ["/opt/kong-python/bin/kong-python", "entrypoint"]
 CMD ["kong", "docker-start"]
 
 # The dependencies in a layer of their own: a change of our code does not fetch them again. All of them are
-# wheels; no compiler is needed. pip trusts the system's certificates and not its own: those that the base brings,
-# or those of the building machine. Tests of the dependencies, and the sources of their compiled modules, are removed.
+# wheels; no compiler is needed. Tests of the dependencies, and the sources of their compiled modules, are removed.
 COPY pdk/pyproject.toml pdk/README.md /tmp/pdk/
 RUN set -eu; \
-    host=/tmp/docker/host system=/etc/ssl/certs/ca-certificates.crt; \
-    if [ -s $host/pip.conf ]; then export PIP_CONFIG_FILE=$host/pip.conf; fi; \
-    if [ -s $host/ca-certificates.crt ]; then export PIP_CERT=$host/ca-certificates.crt; \
-    elif [ -s $system ]; then export PIP_CERT=$system; fi; \
+    . /tmp/docker/pip-settings; \
     mkdir -p /tmp/pdk/src/kong_pdk; \
     touch /tmp/pdk/src/kong_pdk/__init__.py; \
-    export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1; \
     pip install --only-binary :all: /tmp/pdk; \
-    pip uninstall --yes kong-python; \
     packages=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+    # The bill of materials, by a tool that does not stay. kong-python is in it by its name and version, without the
+    # folder that it was installed from.
+    rm "$packages"/kong_python-*.dist-info/direct_url.json; \
+    pip install --only-binary :all: --target /tmp/sbom 'cyclonedx-bom>=7.2,<8'; \
+    mkdir -p /usr/local/share/sbom; \
+    python -c 'import runpy, sys; sys.path.insert(0, "/tmp/sbom"); runpy.run_module("cyclonedx_py", None, "__main__", True)' \
+        environment --output-reproducible --output-file /usr/local/share/sbom/kong-python.cdx.json /opt/kong-python; \
+    pip uninstall --yes kong-python; \
     find "$packages" -depth -type d '(' -name tests -o -name testing ')' -exec rm -r {} ';'; \
     find "$packages" -type f '(' -name '*.[ch]' -o -name '*.p[xy][dx]' ')' -delete; \
     # What our own package is built with in the next step, which then needs no network.
     pip download --no-deps --only-binary :all: --dest /tmp/build 'setuptools>=77'; \
-    rm -rf /tmp/pdk; \
+    rm -rf /tmp/pdk /tmp/sbom; \
     pip check
 
 # extended: Kong's interface file gets the methods that let ProtoBuf:1 reach the whole PDK; stock: it is not changed.

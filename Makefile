@@ -1,6 +1,6 @@
 # What people and CI type. Everything longer than a few lines is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help up down embedded-base test test-unit test-integration test-conformance test-container fuzz soak bench lint docs clean
+.PHONY: help up down embedded-base audit test test-unit test-integration test-conformance test-container fuzz soak bench lint docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ soak: ## let servers run for SOAK_MINUTES (30), and look that nothing grows
 bench: ## measure the plugin server beside kong-pdk; benchmarks/README.md has its variables
 	@scripts/bench
 
+audit: ## check the packages of the image against known advisories
+	@scripts/audit.py
+
 lint: ## check style, types and shell syntax
 	@scripts/lint
 
@@ -46,5 +49,5 @@ docs: ## build the documentation, with the reference of the PDK, into docs/_buil
 
 clean: down ## remove what was built: images, .venv, caches
 	@docker image rm --force kong-python:latest kong-python:test >/dev/null 2>&1 || true
-	@rm -rf .venv .cache docs/_build pdk/build pdk/dist .mypy_cache pdk/.mypy_cache .ruff_cache pdk/.ruff_cache .pytest_cache
+	@rm -rf .venv .venv-audit .cache docs/_build pdk/build pdk/dist .mypy_cache pdk/.mypy_cache .ruff_cache pdk/.ruff_cache .pytest_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

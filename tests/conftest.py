@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from greenlet import enable_optional_cleanup  # type: ignore[import-untyped, unused-ignore]
-from kong_pdk import logs
+from kong_pdk import logs, masking
 
 _SAID = "said"
 
@@ -66,6 +66,12 @@ def _logging_of_no_program() -> Iterator[None]:
     yield
     logs._output = None
     logging.root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test begin with no secret that this process knows."""
+    monkeypatch.setattr(masking, "_known", {})
 
 
 @pytest.hookimpl(wrapper=True)

@@ -22,6 +22,7 @@ docs/plugin-author
 docs/reference/index
 docs/operator
 docs/failures
+docs/security
 docs/plugins/README
 docs/kubernetes
 docker/examples/README

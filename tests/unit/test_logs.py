@@ -9,6 +9,7 @@ import re
 
 import pytest
 from kong_pdk.logs import NOTICE, JsonFormatter, LineFormatter, configure
+from kong_pdk.masking import remember
 
 LINE = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(\w+)\] prog: (.*)")
 
@@ -109,3 +110,25 @@ def test_json_of_a_line_whose_arguments_do_not_fit_is_not_lost():
 def test_a_stream_that_is_gone_does_not_raise(stream):
     stream.close()
     logging.getLogger("x").error("nobody reads this")
+
+
+def test_secrets_are_masked_in_every_line(stream):
+    """Those of the server's own lines, of a plugin's, and of tracebacks, whatever form the plugin gives its lines."""
+    remember(["s3cret-of-mine"])
+    logging.getLogger("kong_pdk.server").error("own s3cret-of-mine")
+    logging.getLogger("x").error("plain %s", "s3cret-of-mine")
+    try:
+        raise ValueError("s3cret-of-mine")
+    except ValueError:
+        logging.getLogger("x").exception("traceback")
+    logging.basicConfig(format="mine: %(message)s", force=True)
+    try:
+        logging.getLogger("x").error("form s3cret-of-mine")
+    finally:
+        logging.getLogger().handlers.clear()
+    lines = stream.getvalue()
+    assert "own ****" in lines
+    assert "plain ****" in lines
+    assert "ValueError: ****" in lines
+    assert "mine: form ****" in lines
+    assert "s3cret" not in lines

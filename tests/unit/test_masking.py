@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from kong_pdk.masking import ends_too_early, has_unparsable_url, masked, secrets_of
+from kong_pdk.masking import (
+    ends_too_early,
+    has_unparsable_url,
+    masked,
+    remember,
+    secrets_of,
+    secrets_of_environment,
+    without_secrets,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,10 +38,13 @@ from kong_pdk.masking import ends_too_early, has_unparsable_url, masked, secrets
         ("https://host/simple?token=secret&page=2", "https://host/simple?token=****&page=2"),
         ("https://host/a.whl?X-Amz-Signature=a%2Fb&X-Amz-Date=2", "https://host/a.whl?X-Amz-Signature=****&X-Amz-Date=2"),
         ("/simple/?private_token=secret (Caused by", "/simple/?private_token=**** (Caused by"),
+        ("/opt/go --token=secret -dump", "/opt/go --token=**** -dump"),
+        ("/opt/go -api-key 'a secret' -dump", "/opt/go -api-key **** -dump"),
+        ("DB_PASSWORD=secret MODE=x /opt/go", "DB_PASSWORD=**** MODE=x /opt/go"),
         ("https://host/?a=1&API-Key=x;password=y#access_token=z", "https://host/?a=1&API-Key=****;password=****#access_token=****"),
     ],
 )  # fmt: skip
-def test_secrets_of_urls_are_masked(text: str, expected: str) -> None:
+def test_secrets_are_masked_by_their_form(text: str, expected: str) -> None:
     assert masked(text) == expected
 
 
@@ -47,6 +60,7 @@ def test_secrets_of_urls_are_masked(text: str, expected: str) -> None:
         "https://host/?page=2&monkey=1&design=flat",
         "mail to me@host.com, or see http://host/",
         "alpha==1.0 --hash=sha256:0",
+        "/opt/go -dump --no-password --tokens-file=",
     ],
 )
 def test_everything_else_stays(text: str) -> None:
@@ -95,3 +109,50 @@ def test_a_password_that_is_cut(url: str, expected: bool) -> None:
 )
 def test_a_url_that_pip_can_use_is_parsable(text: str, found: bool) -> None:
     assert has_unparsable_url(text) is found
+
+
+@pytest.mark.parametrize(
+    ("secret", "text", "expected"),
+    [
+        ("a-long-secret", "xa-long-secretx, a-long-secret.", "x****x, ****."),
+        ("kong", "kong-python reads /etc/kong/kong.conf as kong: the password is 'kong'.", None),
+        ("abc", "abc", "abc"),
+    ],
+)
+def test_a_secret_that_is_remembered(secret: str, text: str, expected: str | None) -> None:
+    assert without_secrets(text) == masked(text) == text
+    remember([secret])
+    whole_words = "kong-python reads /etc/kong/kong.conf as ****: the password is '****'."
+    assert without_secrets(text) == masked(text) == (expected or whole_words)
+
+
+def test_the_longer_of_two_secrets_is_masked_first() -> None:
+    remember(["secret-of", "secret-of-mine"])
+    assert without_secrets("secret-of-mine, secret-of") == "****, ****"
+
+
+def test_the_oldest_secret_is_forgotten_when_there_are_too_many() -> None:
+    remember(f"secret-{number:06}" for number in range(10_001))
+    assert without_secrets("secret-000000 secret-000001 secret-010000") == "secret-000000 **** ****"
+
+
+def test_secrets_of_an_environment(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("of a file\n")
+    environ = {
+        "KONG_PG_PASSWORD": "of a variable",
+        "MY_API_KEY": "of an API",
+        "DATABASE": "postgres://me:of-a-url@db/kong",
+        "KONG_PG_RO_PASSWORD_FILE": str(file),
+    }
+    others = {
+        "PWD": str(tmp_path),
+        "OTHER_PASSWORD_FILE": str(file),
+        "KONG_CLUSTER_TOKEN": "{vault://env/token}",
+        "TOKEN_TTL": "3600",
+        "KONG_PLUGINS_FILE": str(file),
+        "KONG_SSL_CERT_KEY_FILE": str(tmp_path / "none"),
+        "KONG_PLUGINS": "bundled",
+    }
+    secrets = {"of a variable", "of an API", "of-a-url", "of a file"}
+    assert {*secrets_of_environment({**environ, **others})} == secrets

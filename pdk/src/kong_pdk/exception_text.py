@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 
+from kong_pdk.masking import without_secrets
+
 _OURS = f"{Path(__file__).parent}{os.sep}"
 _WITHIN_A_COROUTINE = "it is called within a coroutine, which can await instead"
 _ADVICE = {
@@ -24,13 +26,16 @@ _OF_ENGINE = '; if it is not, choose engine = "threads" in the module, or KONG_P
 
 
 def describe(error: BaseException) -> str:
-    """Give ``ValueError: text``, even where the exception's ``__str__`` raises, and advice for errors of asyncio."""
+    """Give ``ValueError: text``, even where the exception's ``__str__`` raises, and advice for errors of asyncio.
+
+    Secrets that this process knows are masked.
+    """
     try:
         text = str(error)
     except BaseException as another:  # noqa: BLE001  # the author's code may raise anything
         text = f"(its __str__ raises {type(another).__name__})"
     advice = _advice(text) if type(error) is RuntimeError else ""
-    return f"{type(error).__name__}: {text}{advice}" if text else type(error).__name__
+    return f"{type(error).__name__}: {without_secrets(text)}{advice}" if text else type(error).__name__
 
 
 def log_text(begin: str, error: BaseException, place: Callable[[], str]) -> tuple[str, str]:

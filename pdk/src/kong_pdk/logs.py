@@ -3,9 +3,9 @@
 ``2026/11/23 04:40:51 [error] py-hello: access handler raised ValueError: ...``
 
 In a plugin server this log has two sources: the server's own loggers (``kong_pdk.*``), which no configuration of
-``logging`` by a plugin affects, and the plugin's use of Python's ``logging``. The log is not a handler of the root
-logger, so a plugin's ``logging.basicConfig`` and ``dictConfig`` work as in any program. A line that a handler of the
-plugin writes to standard output or error is not repeated.
+``logging`` by a plugin affects, and the plugin's use of Python's ``logging``. Secrets that the process knows are masked
+in both. The log is not a handler of the root logger, so a plugin's ``logging.basicConfig`` and ``dictConfig`` work as
+in any program. A line that a handler of the plugin writes to standard output or error is not repeated.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any, TextIO
 
 from kong_pdk import json_log
 from kong_pdk.exception_text import describe
+from kong_pdk.masking import without_secrets
 
 NOTICE = 25
 """nginx's level between info and warn."""
@@ -61,15 +62,15 @@ class _Formatter(logging.Formatter):
         super().__init__()
         self._program = program
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Make the lines of a record."""
-        return self.lines(record, self._text(record))
-
     def lines(self, record: logging.LogRecord, text: str) -> str:
         """Make log lines of a text, with the record's time and level."""
         raise NotImplementedError
 
-    def _text(self, record: logging.LogRecord) -> str:
+    def format(self, record: logging.LogRecord) -> str:
+        """Make the lines of a record."""
+        return self.lines(record, self.text(record))
+
+    def text(self, record: logging.LogRecord) -> str:
         """Give the message with the traceback below it."""
         # Messages begin with the plugin's name, which a server of a single plugin has as its program's name already.
         text = _message(record).removeprefix(f"{self._program}: ")
@@ -145,9 +146,10 @@ class _Output(logging.Handler):
         if record.levelno < self.level:
             return False
         try:
-            lines = self.form.lines(record, formatter.format(record)) if formatter else self.form.format(record)
+            text = formatter.format(record) if formatter else self.form.text(record)
         except Exception:  # noqa: BLE001  # for example a format with a field that the record does not have
-            lines = self.form.lines(record, _message(record))
+            text = _message(record)
+        lines = self.form.lines(record, without_secrets(text))
         # A closed stream must not end the program. The lock is taken by `with` alone: between acquire() and `try` an
         # exception from outside could leave it held for good.
         with contextlib.suppress(OSError, ValueError), self._writing:
@@ -240,7 +242,17 @@ def configure(
     logging.Logger.callHandlers = _call_handlers  # type: ignore[assignment]
     logging.basicConfig = _basic_config
     logging.lastResort = logging.NullHandler()  # _call_handlers shows lines without a handler
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _log_error_of_thread
     restore()
+
+
+def _log_error_of_thread(arguments: threading.ExceptHookArgs) -> None:
+    """Replace ``threading.excepthook``, which writes a traceback without the log's form, and with secrets in it."""
+    error, name = arguments.exc_value, arguments.thread.name if arguments.thread else "that has ended"
+    if error is not None and not isinstance(error, SystemExit):
+        exc_info = (type(error), error, error.__traceback__)
+        logging.getLogger(__name__).error("the thread %s raised %s", name, describe(error), exc_info=exc_info)
 
 
 def _make_tolerant(stream: object) -> None:
@@ -387,7 +399,7 @@ def report(log: logging.Logger, level: int, text: str, *args: object) -> None:
         log.log(level, text, *args)
     except BaseException as error:  # noqa: BLE001  # see above
         with contextlib.suppress(BaseException):
-            line = f"{text % args if args else text}\n(a logging handler raised {describe(error)})\n"
+            line = f"{without_secrets(text % args if args else text)}\n(a logging handler raised {describe(error)})\n"
             os.write(2, line.encode("utf-8", "backslashreplace"))
 
 

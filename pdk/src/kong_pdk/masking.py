@@ -1,36 +1,117 @@
-"""Masks passwords and tokens in logs and messages: those in URLs, and copies of them elsewhere in a text."""
+"""Masks passwords and tokens in logs and messages.
+
+Those in URLs and options are found by their form, and copies of them elsewhere in a text. Others are remembered as soon
+as a process knows them: those of its environment, and those in the configuration of its plugins.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 MASK = "****"
 
 # Up to the next white space: a password may hold quotes, brackets and any other character.
 _URL = re.compile(r"([A-Za-z][\w+.-]*)://(\S+)")
+_WORDS = r"(?:token|passw(?:or)?d|passphrase|pwd|secret|credential|signature|(?:api|access|private)[-_]?key)"
 _PARAMETER = re.compile(
-    r"(?i)(?<=[?&;#])([^\s=&;#?]*?"
-    r"(?:token|passw(?:or)?d|passphrase|pwd|secret|credential|signature|api[-_]?key|access[-_]?key|private[-_]?key)"
-    r"[^\s=&;#?]*|(?:[\w-]*[-_])?(?:key|auth|sig|jwt|pass))=[^\s&;#'\"<>]+"
+    rf"(?i)(?<=[?&;#])([^\s=&;#?]*?{_WORDS}[^\s=&;#?]*|(?:[\w-]*[-_])?(?:key|auth|sig|jwt|pass))=[^\s&;#'\"<>]+"
 )
+# --token=..., --token ..., API_TOKEN=...
+_OPTION = re.compile(
+    rf"(?i)(?<![^\s'\"])(--?[\w-]*{_WORDS}[\w-]*(?:=| +(?!-))|\w*{_WORDS}\w*=)(?:'[^']*'|\"[^\"]*\"|[^\s'\"]+)"
+)
+_NAME = re.compile(_WORDS, re.IGNORECASE)
+_NOT_SECRET_NAMES = frozenset({"PWD", "OLDPWD"})
+# A path is no secret, nor is a number, a switch, or a reference to a secret.
+_NOT_SECRET_VALUE = re.compile(r"/.*|\d+|true|false|on|off|none|\{vault:.*", re.IGNORECASE | re.DOTALL)
+# What these files hold is in messages, and is no secret.
+_PLAIN_FILES = frozenset({"KONG_PLUGINS_FILE", "KONG_PLUGINSERVER_NAMES_FILE", "KONG_ROLE_FILE", "KONG_LOG_LEVEL_FILE"})
+_MOST_OF_FILE = 64 * 1024
 _REPOSITORY = re.compile(r"(?:git|hg|svn|bzr)\b", re.IGNORECASE)
 # Shorter secrets are parts of other words.
 _SHORTEST_SECRET = 4
+# Secrets that are shorter are masked where they are a word: "kong" is in many words, paths and names.
+_SHORTEST_EVERYWHERE = 8
+_MOST_KNOWN = 10_000
 # User names that are not a token: the token is in the place of the password, or there is none.
 _NOT_SECRET = frozenset({"git", "oauth2", "token", "__token__", "x-access-token", "x-token-auth", "pypi", "user"})
 
 
 def masked(text: str, secrets: Iterable[str] = ()) -> str:
-    """Mask the users and passwords of URLs, and the tokens in their queries.
+    """Mask the users and passwords of URLs, the tokens in their queries and in options, and what is remembered.
 
     :param secrets: texts that are masked everywhere, see :func:`secrets_of`.
     """
     for secret in sorted(set(secrets), key=len, reverse=True):
         text = text.replace(secret, MASK)
     text = _URL.sub(lambda found: f"{found[1]}://{_without_user(found[1], found[2])}", text)
-    return _PARAMETER.sub(rf"\1={MASK}", text)
+    text = _PARAMETER.sub(rf"\1={MASK}", text)
+    return without_secrets(_OPTION.sub(rf"\1{MASK}", text))
+
+
+_known: dict[str, None] = {}
+
+
+def remember(secrets: Iterable[str]) -> None:
+    """Remember secrets of this process, which :func:`without_secrets` masks. Safe to use from many threads."""
+    for secret in secrets:
+        if len(secret) >= _SHORTEST_SECRET and secret not in _known:
+            _known[secret] = None
+            if len(_known) > _MOST_KNOWN:
+                # Another thread may be at the same.
+                with contextlib.suppress(RuntimeError, StopIteration, KeyError):
+                    del _known[next(iter(_known))]
+
+
+def without_secrets(text: str) -> str:
+    """Mask the secrets that this process remembers; everything else stays."""
+    for secret in sorted(_known, key=len, reverse=True):
+        if secret not in text:
+            continue
+        if _is_long(secret):
+            text = text.replace(secret, MASK)
+        else:
+            text = re.sub(rf"(?<![\w/-])(?<!\w\.){re.escape(secret)}(?![\w/-]|\.\w)", MASK, text)
+    return text
+
+
+def without_long_secrets(line: bytes) -> bytes:
+    """Mask the secrets that this process remembers in a line of any program, except for those that may be words."""
+    long = [secret for secret in _known if _is_long(secret)]
+    for secret in sorted(long, key=len, reverse=True):
+        line = line.replace(secret.encode("utf-8", "surrogateescape"), MASK.encode())
+    return line
+
+
+def _is_long(secret: str) -> bool:
+    return len(secret) >= _SHORTEST_EVERYWHERE
+
+
+def secrets_of_environment(environ: Mapping[str, str]) -> Iterator[str]:
+    """Give the secrets of an environment.
+
+    They are variables whose name says so (``KONG_PG_PASSWORD``), passwords in URLs of any variable, and the files of
+    Kong's ``_FILE`` variables.
+    """
+    yield from secrets_of(environ.values())
+    for name, value in environ.items():
+        if name.startswith("KONG_") and name.endswith("_FILE"):
+            if name not in _PLAIN_FILES:
+                yield from _content(value)
+        elif _NAME.search(name) and name not in _NOT_SECRET_NAMES and not _NOT_SECRET_VALUE.fullmatch(value):
+            yield value
+
+
+def _content(file: str) -> Iterator[str]:
+    """Give the content of a file, as a program uses it; nothing where it cannot be read, which Kong reports."""
+    with contextlib.suppress(OSError, ValueError):
+        if Path(file).is_file():
+            with Path(file).open(encoding="utf-8", errors="replace") as opened:
+                yield opened.read(_MOST_OF_FILE).strip()
 
 
 def secrets_of(values: Iterable[str]) -> frozenset[str]:

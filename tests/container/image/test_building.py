@@ -142,9 +142,9 @@ def test_no_label_of_the_base_is_left(image: str, kong_image: str) -> None:
 
 def test_the_commit(build: Build, image: str) -> None:
     """The revision is the commit, marked -dirty if the image's files differ from it."""
-    parts = ["Dockerfile", "docker/kong", "docker/prepare-base", "docker/supervisorctl", "pdk/README.md"]
+    parts = ["Dockerfile", "docker/kong", "docker/pip-settings", "docker/prepare-base", "docker/supervisorctl"]
     commit = git("rev-parse", "HEAD")
-    differs = git("status", "--porcelain", "--", *parts, "pdk/pyproject.toml", "pdk/src")
+    differs = git("status", "--porcelain", "--", *parts, "pdk/README.md", "pdk/pyproject.toml", "pdk/src")
     expected = f"{commit}-dirty" if differs else commit
     done, tag = build(IMAGE_SOURCE="https://git.example/kong-python")
     assert done.exit_code == 0, done.output

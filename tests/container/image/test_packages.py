@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 
@@ -214,6 +215,32 @@ def test_a_failed_install_is_named(kong: Launcher) -> None:
     assert "requirement nowhere (from versions: none)" in for_all and "fix the name" in for_all
     assert re.match(rf"{PLUGINS}/own/requirements\.txt:\d: the packages of plugin own cannot be installed: ", own)
     assert "beta 1.0 depends on alpha<2" in own
+
+
+def test_a_hash_that_does_not_match(kong: Launcher) -> None:
+    """With hashes in requirements.txt, pip installs nothing that differs: Kong does not start, and the line is named.
+
+    The right hash is accepted.
+    """
+    name, content = next(iter(WHEELS.items()))
+    right = hashlib.sha256(content).hexdigest()
+    line = "alpha==1.0 --hash=sha256:"
+    plugins = {**ONE, "requirements.txt": f"# pinned\n{line}{right}\n"}
+    container = kong.start(
+        plugins=kong.folder(plugins), config=declarative("for-all"), env=NO_INDEX, options=[with_wheels(kong)]
+    )
+    assert container.wait_until_serving().headers["x-for-all"] == "1.0"
+
+    [dependent, failure] = sorted(
+        start_failures(kong, {**plugins, "requirements.txt": f"# pinned\n{line}{'0' * 64}\n"})
+    )
+
+    assert dependent.startswith(f"{PLUGINS}/for-all.py:2: ")
+    assert failure.startswith(f"{PLUGINS}/requirements.txt:2: the packages of all plugins cannot be installed: ")
+    assert "DO NOT MATCH THE HASHES" in failure and f"Got {right}; find out which hash is right" in failure, (
+        name,
+        failure,
+    )
 
 
 def test_starting_without_plugins_whose_install_failed(kong: Launcher) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -52,6 +53,45 @@ def test_pip_installs_dependencies_and_writes_nowhere_else_and_nobody_else_may_w
     assert sorted(path.name for path in folder.iterdir()) == ["one.py", "requirements.txt"]
     assert [path for path in (data, *data.rglob("*")) if path.lstat().st_mode & 0o022] == []
     assert [path.name for path in deep.iterdir()] == ["environments"]
+
+
+TWO = wheel("alpha"), wheel("msgpack", "1.1.0")
+ALPHA, MSGPACK = (hashlib.sha256(content).hexdigest() for _, content in TWO)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        # kong-python's constraints have no hashes, and one of them is about msgpack.
+        (f"alpha==1.0 --hash=sha256:{ALPHA}\nmsgpack==1.1.0 --hash=sha256:{MSGPACK}\n", None),
+        (
+            f"alpha==1.0 --hash=sha256:{MSGPACK}\nmsgpack==1.1.0 --hash=sha256:{MSGPACK}\n",
+            rf"requirements\.txt:1: .*DO NOT MATCH THE HASHES.* Got +{ALPHA}.*; find out which hash is right",
+        ),
+        # A hash in one line demands one in each.
+        (
+            f"alpha==1.0 --hash=sha256:{ALPHA}\nmsgpack==1.1.0\n",
+            r"requirements\.txt:2: .*Hashes are required in --require-hashes mode.*; pin every package",
+        ),
+        ("--require-hashes\nalpha==1.0\n", r"requirements\.txt:2: .*--require-hashes mode.*; pin every package"),
+    ],
+    ids=["right", "wrong", "missing", "demanded"],
+)
+def test_hashes_of_requirements(
+    lines: str, message: str | None, write: Write, installed: Install, tmp_path: Path
+) -> None:
+    """pip's hash mode: nothing whose hash differs, or is missing beside others, is installed."""
+    links = wheels.write(tmp_path / "links", *TWO)
+    write("one.py", f"import alpha\n{PLUGIN}")
+    write("requirements.txt", lines)
+    packages = installed(PIP_FIND_LINKS=str(links))
+    if message is None:
+        [made] = packages.directories("one")
+        assert {path.name for path in made.glob("*.py")} == {"alpha.py", "msgpack.py"}
+    else:
+        assert not packages.directories("one")
+        [problem] = packages.failed.values()
+        assert re.search(message, str(problem)), problem
 
 
 def test_a_failure_has_line_and_hint_and_the_log_has_pips_output(

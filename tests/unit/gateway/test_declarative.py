@@ -331,6 +331,17 @@ def test_anchors_and_merges(tmp_path: Path) -> None:
         ),
         (HEAD + "services:\n- url: 'http://'\n", ["3: in services 1: in url: missing host in url"]),
         (
+            HEAD + "services:\n- url: 'http://me:s3c/ret@host'\n",
+            ["3: in services 1: in url: invalid url; write %2F for / in its user and password, and a port as a number"],
+        ),
+        (
+            HEAD + "consumers:\n- username: a\n  keyauth_credentials: [{key: s3cret}, {key: s3cret}]\n",
+            [
+                "4: in consumers 1: in keyauth_credentials 2: uniqueness violation: 'keyauth_credentials' entity with "
+                "key set to '****' already declared"
+            ],
+        ),
+        (
             HEAD + "services:\n- host: h\n  routes:\n  - paths:\n    - /ok\n    - bad\n",
             ["7: in services 1: in routes 1: in paths 2: should start with: / (fixed path) or ~/ (regex path)"],
         ),

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from kong_pdk import masking
 from kong_pdk.image.log_relay import MAX_LINE, Output, Relay
 from kong_pdk.json_log import Entry, encode, timestamp
 
@@ -301,3 +302,16 @@ def test_a_closed_descriptor_is_no_error() -> None:
     output = Output(ends[1])
     output.write(b"lost\n")
     assert output.flush()
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_long_secrets_are_masked_in_the_lines_of_any_program(form: str) -> None:
+    """A short one may be a word, such as "kong"."""
+    masking.remember(["s3cret-\udcff", "s3cret-of-mine", "kong"])
+    lines = Lines()
+    relay = Relay(lines, lines, form=form)
+    relay.feed("kong", "stderr", b"2026/11/23 04:40:51 [error] kong: s3cret-of-mine s3cret-\xff of kong\n")
+    relay.feed("py-hello", "stdout", b"printed s3cret-of-")
+    relay.feed("py-hello", "stdout", b"mine\n")
+    assert "**** **** of kong" in lines.data.decode()
+    assert "printed ****" in lines.data.decode()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from kong_pdk import cli
 from kong_pdk.image import report
 from kong_pdk.image.run_directory import RunDirectory
 from kong_pdk.wire.msgpack_codec import encode_response
@@ -36,6 +37,21 @@ def test_env_prints_lines_for_a_shell(run: RunDirectory, capsys: pytest.CaptureF
         f"KONG_PLUGINSERVER_GOOD_SOCKET={run.socket('good')}",
         f"KONG_PLUGINSERVER_GOOD_QUERY_CMD='cat {run.dump('good')}'",
     ]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_env_prints_no_password(
+    options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A query command of the user may have one, by its form or as a copy of a secret of the environment."""
+    (tmp_path / "password").write_text("pass-of-a-file\n")
+    monkeypatch.setenv("KONG_PG_PASSWORD_FILE", str(tmp_path / "password"))
+    monkeypatch.setenv("KONG_PLUGINSERVER_NAMES", "go")
+    command = "/opt/go --token=s3cret -db redis://me:pa/ss@db -x pass-of-a-file -dump"
+    monkeypatch.setenv("KONG_PLUGINSERVER_GOOD_QUERY_CMD", command)
+    assert cli.main(["env", *options]) == 0
+    out = capsys.readouterr().out
+    assert "/opt/go --token=**** -db redis://****@db -x **** -dump" in out
 
 
 def test_env_names_variables_that_kong_ignores(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from kong_pdk import json_log
+from kong_pdk.masking import without_long_secrets
 from kong_pdk.settings import LOG_LEVELS
 
 MAX_PENDING = 8 * 1024 * 1024
@@ -180,7 +181,7 @@ class Relay:
         return self._channels[key]
 
     def _write(self, state: _Channel, channel: str, line: bytes) -> None:
-        line = line.rstrip(b"\r")
+        line = without_long_secrets(line.rstrip(b"\r"))
         if not line.strip():
             return
         if self._json and (entry := json_log.decode(line)) is not None and entry.level in LOG_LEVELS:

@@ -14,6 +14,7 @@ from kong_pdk.exit_status import CONFIGURATION_STATUS, StartError
 from kong_pdk.image import configuration, run_directory
 from kong_pdk.image.configuration import Configuration
 from kong_pdk.image.ping import Server, ping_all
+from kong_pdk.masking import masked
 from kong_pdk.plugin import Description, Problem
 
 _PING_SECONDS = 1.0
@@ -21,6 +22,8 @@ _PING_SECONDS = 1.0
 
 def environment_main(argv: Sequence[str]) -> int:
     """Print the variables that the image generates, as ``KEY=value`` lines for a shell or as JSON.
+
+    Passwords and tokens are masked: a query command of the user may have some.
 
     :return: 0, or 78 if a plugin is broken or a setting is invalid; the messages go to standard error.
     """
@@ -32,10 +35,11 @@ def environment_main(argv: Sequence[str]) -> int:
     setup = _read()
     if isinstance(setup, StartError):
         return _report_error(setup)
+    variables = {name: masked(value) for name, value in setup.changes.variables.items()}
     if arguments.json:
-        print(json.dumps(dict(setup.changes.variables), indent=2))
+        print(json.dumps(variables, indent=2))
     else:
-        for name, value in setup.changes.variables.items():
+        for name, value in variables.items():
             print(f"{name}={shlex.quote(value)}")
     return _report_problems(setup)
 

@@ -48,7 +48,7 @@ minprocs=1
 
 [unix_http_server]
 file={socket}
-chmod=0700
+chmod=0600
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface

@@ -59,7 +59,10 @@ _HINTS = (
 
 _PLACE = re.compile(r"[: ]*\((?:from )?(?:(\S+?)->)?-r (.+?) \(line (\d+)\)\)|[: ]*\(from line (\d+) of (.+?)\)")
 _ERROR_CODE = re.compile(r"[a-z]+(?:-[a-z]+)+")  # such as metadata-generation-failed: the next line explains it
-_NOISE = re.compile(r"<pip\._vendor\.\S+ object at 0x\w+>: |Max retries exceeded with url: \S+ | - skipping$")
+_NOISE = re.compile(
+    r"<pip\._vendor\.\S+ object at 0x\w+>: |Max retries exceeded with url: \S+ | - skipping$"
+    r"|If you have updated the package versions, .* tampered with them\."
+)
 _TRACEBACK = re.compile(r"^(?:ERROR: Exception:\n)?Traceback \(most recent call last\):\n", re.M)
 # The exception is below the indented lines of its traceback. Further lines of its message are left out.
 _EXCEPTION = re.compile(r"^[ \t][^\n]*\n([A-Za-z_][\w.]*)(?:: ([^\n]*))?$", re.M)

@@ -13,6 +13,7 @@ from typing import Any
 from kong_pdk import settings
 from kong_pdk.exception_text import describe, traceback_location
 from kong_pdk.failure_policy import CLOSED, OPEN
+from kong_pdk.masking import without_secrets
 from kong_pdk.mode import ENGINES
 from kong_pdk.plugin import importing, metadata, names
 from kong_pdk.plugin.description import DEFAULT_PRIORITY, DEFAULT_VERSION, Plugin, Source
@@ -100,7 +101,8 @@ def import_problem(source: Source, error: BaseException) -> Problem:
     if isinstance(error, ModuleNotFoundError) and error.name:
         return Problem(file, line, *_missing_module(source, error.name), source.name)
     if isinstance(error, SystemExit):
-        message = f"import ends the process: sys.exit({'' if error.code is None else repr(error.code)})"
+        status = "" if error.code is None else without_secrets(repr(error.code))
+        message = f"import ends the process: sys.exit({status})"
         hint = 'move what should run as a script below if __name__ == "__main__"'
         return Problem(file, line, message, hint, source.name)
     message = f"import raises {' '.join(describe(error).split()).removesuffix(':')}"

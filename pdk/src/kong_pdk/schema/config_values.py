@@ -9,6 +9,7 @@ from typing import Any
 
 from kong_pdk.schema import Field, entity_checks, lua, value_checks
 from kong_pdk.schema.error_text import Errors
+from kong_pdk.schema.secret_fields import inner_field
 
 _MISSING: Any = object()
 _REQUIRED = "required field missing"
@@ -163,7 +164,8 @@ def _integer(field: Field, value: Any) -> str | None:
 def _list(field: Field, value: Any) -> str | Errors | None:
     if not isinstance(value, list):
         return "expected an array" if field["type"] == "array" else "expected a set"
-    errors = ((at, _entry_error(field["elements"], entry)) for at, entry in enumerate(value, 1))
+    elements = inner_field(field, "elements")
+    errors = ((at, _entry_error(elements, entry)) for at, entry in enumerate(value, 1))
     return {at: error for at, error in errors if error} or None
 
 
@@ -173,8 +175,9 @@ def _map(field: Field, value: Any) -> str | Errors | None:
         value = dict(enumerate(value, 1))
     if not isinstance(value, dict):
         return "expected a map"
+    keys, values = inner_field(field, "keys"), inner_field(field, "values")
     for key, each in value.items():
-        if error := _entry_error(field["keys"], key) or _entry_error(field["values"], each):
+        if error := _entry_error(keys, key) or _entry_error(values, each):
             return error
     return None
 

@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from kong_pdk.masking import MASK
 from kong_pdk.schema import Field, lua
 from kong_pdk.schema.lua import Pattern
+from kong_pdk.schema.secret_fields import is_secret
 
 # Gets the value, the attribute's argument and the field; returns the error, or None.
 Validator = Callable[[Any, Any, Field], "str | None"]
@@ -38,6 +40,11 @@ def is_uuid(value: str) -> bool:
     return bool(_UUID.match(value))
 
 
+def _shown(value: Any, field: Field) -> Any:
+    """The value in an error text."""
+    return MASK if is_secret(field) else value
+
+
 def _joined(options: list[Any]) -> str:
     return ", ".join(map(lua.text, options))
 
@@ -47,7 +54,7 @@ def _eq(value: Any, expected: Any, field: Field) -> str | None:
 
 
 def _ne(value: Any, unwanted: Any, field: Field) -> str | None:
-    return f"value must not be {lua.text(value)}" if lua.equal(value, unwanted) else None
+    return f"value must not be {lua.text(_shown(value, field))}" if lua.equal(value, unwanted) else None
 
 
 def _not_one_of(value: Any, options: list[Any], field: Field) -> str | None:
@@ -78,9 +85,9 @@ def _is_regex(value: Any, expected: Any, field: Field) -> str | None:
             warnings.simplefilter("ignore")
             re.compile(re.sub(r"\(\?<(?=[A-Za-z_])", "(?P<", value))
     except re.error as error:
-        return f"not a valid regex: {value}" if _REGEX_ERRORS.search(error.msg) else None
+        return f"not a valid regex: {_shown(value, field)}" if _REGEX_ERRORS.search(error.msg) else None
     except (OverflowError, RecursionError):
-        return f"not a valid regex: {value}"
+        return f"not a valid regex: {_shown(value, field)}"
     return None
 
 
@@ -107,30 +114,30 @@ def _starts_with(value: Any, expected: Any, field: Field) -> str | None:
 
 
 def _not_match(value: Any, pattern: Any, field: Field) -> str | None:
-    return f"invalid value: {value}" if Pattern(pattern).matches(value) else None
+    return f"invalid value: {_shown(value, field)}" if Pattern(pattern).matches(value) else None
 
 
 def _match(value: Any, pattern: Any, field: Field) -> str | None:
-    return None if Pattern(pattern).matches(value) else f"invalid value: {value}"
+    return None if Pattern(pattern).matches(value) else f"invalid value: {_shown(value, field)}"
 
 
 def _match_none(value: Any, patterns: Any, field: Field) -> str | None:
     hits = (entry for entry in patterns if Pattern(entry["pattern"]).matches(value))
-    return _error_of_entry(next(hits, None), value)
+    return _error_of_entry(next(hits, None), value, field)
 
 
 def _match_all(value: Any, patterns: Any, field: Field) -> str | None:
     misses = (entry for entry in patterns if not Pattern(entry["pattern"]).matches(value))
-    return _error_of_entry(next(misses, None), value)
+    return _error_of_entry(next(misses, None), value, field)
 
 
 def _match_any(value: Any, argument: Any, field: Field) -> str | None:
     matches = any(Pattern(pattern).matches(value) for pattern in argument["patterns"])
-    return None if matches else _error_of_entry(argument, value)
+    return None if matches else _error_of_entry(argument, value, field)
 
 
-def _error_of_entry(entry: Any, value: Any) -> str | None:
-    return None if entry is None else str(entry.get("err") or f"invalid value: {value}")
+def _error_of_entry(entry: Any, value: Any, field: Field) -> str | None:
+    return None if entry is None else str(entry.get("err") or f"invalid value: {_shown(value, field)}")
 
 
 def _contains(value: Any, expected: Any, field: Field) -> str | None:

@@ -1,7 +1,10 @@
 """``python -m kong_pdk.server``, which is the same as ``kong-python-pluginserver``."""
 
+import os
 import sys
 
+from kong_pdk.masking import remember, secrets_of_environment
 from kong_pdk.server.command_line import folder_main
 
+remember(secrets_of_environment(os.environ))
 sys.exit(folder_main())

@@ -187,10 +187,15 @@ class Entries:
         try:
             if not isinstance(url, str):
                 raise ValueError("expected a string")
-            parts = urlsplit(url)
+            try:
+                parts = urlsplit(url)
+                port = parts.port
+            except ValueError:  # its text may quote a part of a password
+                raise ValueError(
+                    "invalid url; write %2F for / in its user and password, and a port as a number"
+                ) from None
             if not parts.hostname:
                 raise ValueError("missing host in url")
-            port = parts.port
         except ValueError as error:
             self.faults.append(Fault((*place, "url"), str(error)))
             values.setdefault("host", "invalid")

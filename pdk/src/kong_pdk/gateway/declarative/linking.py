@@ -28,6 +28,7 @@ from kong_pdk.gateway.entities import (
     Upstream,
     Vault,
 )
+from kong_pdk.masking import MASK
 
 _NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 
@@ -42,6 +43,7 @@ NAMES = {
     "vaults": "prefix",
 }
 _ALSO_UNIQUE = {"consumers": ("custom_id",)}
+_SECRET = ("keyauth_credentials", "key")
 
 
 def resolve(entries: list[Entry]) -> Iterator[Fault]:
@@ -125,7 +127,8 @@ def _unique_keys(entry: Entry) -> Iterator[tuple[str, object]]:
         yield f"primary key set to '{values['id']}'", None
     for name in (NAMES.get(entry.kind), *_ALSO_UNIQUE.get(entry.kind, ())):
         if name is not None and values.get(name) is not None:
-            yield f"{name} set to '{values[name]}'", None
+            shown = MASK if (entry.kind, name) == _SECRET else values[name]
+            yield f"{name} set to '{shown}'", str(values[name])
     if entry.kind == "plugins":
         scope = (*(values.get(f"{name}_id") for name in ("route", "service", "consumer")), values.get("consumer_group"))
         yield f"name set to '{values.get('name')}' for the same route, service and consumer", scope

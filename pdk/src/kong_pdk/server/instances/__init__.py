@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 
 from kong_pdk.failure_policy import FailurePolicy, policy_of
 from kong_pdk.logs import Once
+from kong_pdk.masking import remember
 from kong_pdk.plugin import Plugin
+from kong_pdk.schema.secret_fields import secret_values
 from kong_pdk.server.error_log import ErrorLog
 from kong_pdk.server.instances.closing import ClosingQueue, HandlerLife
 from kong_pdk.server.instances.instance_store import Content, InstanceStore, InstanceTable, LocalStore, WorkerState
@@ -170,6 +172,8 @@ class Instances:
             known = ", ".join(sorted(self.plugins)) or "none"
             raise InstanceError(f"there is no plugin {content.name} here, only {known}")
         config = _parse(*content)
+        # Before the plugin sees them: its __init__ may raise an exception with one in its text.
+        remember(secret_values({"type": "record", "fields": plugin.schema}, config))
         return _Parsed(content, plugin, config, _digest(content.name, config))
 
     def _make_or_share(self, id: int, parsed: _Parsed) -> Instance:

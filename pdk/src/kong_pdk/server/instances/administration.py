@@ -10,6 +10,7 @@ from typing import Any
 
 from kong_pdk.exception_text import log_text, traceback_line
 from kong_pdk.logs import report
+from kong_pdk.masking import without_secrets
 from kong_pdk.plugin import Plugin, kong_schema
 from kong_pdk.server.instances import Instance, InstanceError, Instances, content_key
 from kong_pdk.server.instances.instance_store import Content
@@ -65,7 +66,7 @@ def _start_error(instances: Instances, error: BaseException, content: Content | 
         line, text = log_text(begin, error, lambda: _place(error, instances))
     is_first = instances.logged.is_first(f"{line} {content_key(content) if content else ''}")
     report(_log, logging.ERROR if is_first else logging.DEBUG, "%s", text)
-    return InstanceStartError(line)
+    return InstanceStartError(without_secrets(line))
 
 
 def _place(error: BaseException, instances: Instances) -> str:

@@ -1,0 +1,77 @@
+"""No secret of a configuration or of the environment gets into the log of a server, or into what Kong gets from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fake_kong import Closed, FakeKong, RpcError
+from server_process import PAIR, Connect, Serve
+
+PLUGIN = """
+import logging
+import os
+import threading
+
+Schema = (
+    {"password": {"type": "string", "encrypted": True}},
+    {"keys": {"type": "array", "elements": {"type": "string", "referenceable": True}}},
+    {"name": {"type": "string"}},
+)
+
+
+class Plugin:
+    def __init__(self, config):
+        self.config = config
+        logging.warning("made of %s and %s", config, os.environ.get("API_TOKEN"))
+        if config["name"] == "refused":
+            raise ValueError(f"refused: {config}")
+
+    def access(self, kong):
+        thread = threading.Thread(target=int, args=("thread with " + self.config["password"],), name="of-the-plugin")
+        thread.start()
+        thread.join()
+        try:
+            raise ValueError("inner " + self.config["password"])
+        except ValueError as error:
+            raise RuntimeError(f"outer {self.config['keys'][0]} {os.environ['API_TOKEN']}") from error
+"""
+SECRETS = ("of-encrypted", "of-referenceable", "of-environment", "of-a-file")
+CONFIG = {"password": "of-encrypted", "keys": ["of-referenceable"], "name": "accepted"}
+
+
+@pytest.mark.parametrize("mode", PAIR)
+def test_no_secret_is_in_the_log_or_in_an_answer(mode: str, serve: Serve, connect: Connect, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("of-a-file\n")
+    served = serve(PLUGIN, "-v", API_TOKEN="of-environment", KONG_PG_PASSWORD_FILE=str(file))
+    kong = connect(served)
+    assert not kong.event(kong.start("probe", CONFIG), "access")
+    said = served.wait_for_log("RuntimeError: outer **** ****")
+    assert "accepted" in said  # other fields are shown
+    assert "ValueError: inner ****" in said
+    assert "[error] probe: the thread of-the-plugin raised ValueError: " in said
+    assert "'thread with ****'" in said
+    refusal = _refusal(connect(served))
+    said = served.wait_for_log("ValueError: refused: {")
+    assert "'password': '****', 'keys': ['****'], 'name': 'refused'" in said
+    for secret in SECRETS:
+        assert secret not in said
+        assert secret not in refusal
+
+
+def _refusal(kong: FakeKong) -> str:
+    """Start an instance that is refused; return the text that Kong gets, if the protocol has one."""
+    with pytest.raises((Closed, RpcError)) as caught:
+        kong.start("probe", {**CONFIG, "name": "refused"})
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["loop"])
+def test_the_configuration_is_not_logged(mode: str, serve: Serve, connect: Connect) -> None:
+    """Not even at the level debug, where a plugin does not log it itself."""
+    plugin = "class Plugin:\n    def __init__(self, config): pass\n    def access(self, kong): kong.log.info('x')\n"
+    served = serve(plugin, "-v")
+    kong = connect(served)
+    assert kong.event(kong.start("probe", {"message": "of-the-configuration"}), "access")
+    assert "of-the-configuration" not in served.wait_for_log("access")
