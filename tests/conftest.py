@@ -85,21 +85,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests have measured, and no test asserts: ``record_property("measured", "...")``."""
-    reports = [report for found in terminalreporter.stats.values() for report in found]
-    lines = [
-        f"{report.nodeid}: {text}"
-        for report in reports
-        if isinstance(report, pytest.TestReport) and report.when == "call"
-        for name, text in report.user_properties
-        if name == "measured"
-    ]
-    if lines:
-        terminalreporter.section("measured")
-    for line in sorted(lines):
-        terminalreporter.line(line)
-
-
 def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
