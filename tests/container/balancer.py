@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import http.client
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 Address = tuple[str, int]
 
-_CONNECT_SECONDS = 1.0
+_CONNECT_SECONDS = 20.0
 _CHECK_SECONDS = 0.25
 _CHUNK = 64 * 1024
 
@@ -23,39 +23,31 @@ _CHUNK = 64 * 1024
 class Target:
     """A server of the balancer."""
 
-    def __init__(self, address: Callable[[], Address]) -> None:
-        """:param address: gives its current address; raises OSError while it has none."""
-        self._find = address
-        self._address: Address | None = None
-
-    @property
-    def is_in(self) -> bool:
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self.is_in = False
         """Whether it gets connections."""
-        return self._address is not None
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         """Open a connection, or take the server out."""
-        if self._address is None:
+        if not self.is_in:
             return None
         try:
             return await asyncio.wait_for(asyncio.open_connection(*self._address), _CONNECT_SECONDS)
         except (OSError, asyncio.TimeoutError):
-            self._address = None
+            self.is_in = False
             return None
 
     async def check(self) -> None:
         """Take the server in if it answers a request."""
-        address = None
         with contextlib.suppress(OSError, http.client.HTTPException):
-            address = await asyncio.to_thread(self._probe)
-        self._address = address
+            self.is_in = await asyncio.to_thread(self._answers)
 
-    def _probe(self) -> Address | None:
-        address = self._find()
-        connection = http.client.HTTPConnection(*address, timeout=_CONNECT_SECONDS)
+    def _answers(self) -> bool:
+        connection = http.client.HTTPConnection(*self._address, timeout=_CONNECT_SECONDS)
         try:
             connection.request("GET", "/", headers={"connection": "close"})
-            return address if connection.getresponse().status == http.HTTPStatus.OK else None
+            return connection.getresponse().status == http.HTTPStatus.OK
         finally:
             connection.close()
 

@@ -160,6 +160,7 @@ class Launcher:
         expected: Iterable[Expected] = (),
         image: str | None = None,
         index: bool = False,
+        network: str | None = None,
     ) -> Kong:
         """Start Kong without a database.
 
@@ -167,6 +168,7 @@ class Launcher:
         :param config: the content of its kong.yml.
         :param expected: warnings and errors that its log may have.
         :param index: let pip in it reach a package index as this machine does.
+        :param network: another one than that of the upstream.
         """
         mounts = [] if plugins is None else [f"--volume={plugins}:{PLUGINS}:ro"]
         if config is not None:
@@ -177,7 +179,7 @@ class Launcher:
             image or self.image,
             *command,
             env={**DB_LESS, **(index_settings() if index else {}), **(env or {})},
-            options=[f"--network={self._network}", NO_HEALTH_CHECKS, *mounts, *options],
+            options=[f"--network={network or self._network}", NO_HEALTH_CHECKS, *mounts, *options],
             ports=ports,
         )
         assert isinstance(container, Kong)

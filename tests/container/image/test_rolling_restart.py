@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections import Counter
+from pathlib import Path
 
 import pytest
-from container.balancer import Address, Target, balance
+from container.balancer import Target, balance
 from container.load import under_load
 from container.log_lines import DANGLING_SOCKETS
 from container.product import TEST_PLUGINS, Kong, Launcher, declarative
@@ -14,24 +17,28 @@ REQUESTS = 10_000
 RESTARTS = 20
 
 
-def address(container: Kong) -> Address:
-    """Give its address on the network of the tests: at a published port, the engine accepts in its place."""
-    (network,) = container.inspect()["NetworkSettings"]["Networks"].values()
-    if not network["IPAddress"]:
-        raise ConnectionRefusedError("it has ended")
-    return network["IPAddress"], 8000
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as opened:
+        sockets = [opened.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
+def start_node(kong: Launcher, plugins: Path, number: int, port: int) -> Kong:
+    """Start a container that listens on this machine: at a published port, the engine accepts in its place."""
+    env = {"NODE": f"node{number}", "KONG_PROXY_LISTEN": f"127.0.0.1:{port}"}
+    env |= dict.fromkeys(("KONG_ADMIN_LISTEN", "KONG_ADMIN_GUI_LISTEN", "KONG_STATUS_LISTEN"), "off")
+    return kong.start(
+        plugins=plugins, config=declarative("names"), env=env, network="host", ports=(), expected=[DANGLING_SOCKETS]
+    )
 
 
 @pytest.mark.timeout(1200)
 def test_no_request_fails_while_containers_are_restarted_in_turn(kong: Launcher) -> None:
     """10,000 requests and 20 times `docker restart`: each request gets the plugin's answer."""
     plugins = kong.folder({"names.py": TEST_PLUGINS / "names.py"})
-    containers = [
-        kong.start(plugins=plugins, config=declarative("names"), expected=[DANGLING_SOCKETS]) for _ in range(2)
-    ]
-    for container in containers:
-        container.wait_until_serving()
-    targets = [Target(lambda container=container: address(container)) for container in containers]
+    ports = free_ports(2)
+    containers = [start_node(kong, plugins, number, port) for number, port in enumerate(ports)]
+    targets = [Target(("127.0.0.1", port)) for port in ports]
 
     with balance(*targets) as balancer:
         containers[0].wait_for(lambda: all(target.is_in for target in targets), "the balancer has both containers")
@@ -43,7 +50,7 @@ def test_no_request_fails_while_containers_are_restarted_in_turn(kong: Launcher)
             containers[0].wait_for(lambda: len(load.replies) >= REQUESTS, "enough requests are sent")
 
     answers = Counter((reply.status, reply.text) for reply in load.replies)
-    assert set(answers) == {(200, container.inspect()["Config"]["Hostname"]) for container in containers}, answers
+    assert set(answers) == {(200, "node0"), (200, "node1")}, answers
     for container in containers:
         assert container.logs().count("every plugin server answers (1), starting Kong") == 1 + RESTARTS // 2
         assert container.stop() == 0

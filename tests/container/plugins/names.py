@@ -1,6 +1,6 @@
-"""Answers every request with the name of its container, after a moment in which the request is in flight."""
+"""Answers every request with the name of its node, after a moment in which the request is in flight."""
 
-import socket
+import os
 import time
 
 import kong_pdk.pdk.plain as kong
@@ -16,4 +16,4 @@ class Plugin:
 
     def access(self, kong: kong.kong):
         time.sleep(0.02)
-        kong.response.exit(200, socket.gethostname())
+        kong.response.exit(200, os.environ["NODE"])
