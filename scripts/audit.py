@@ -5,7 +5,7 @@ The packages are those of the image's bill of materials, or of a file of Cyclone
 own, asks PyPI, and OSV where PyPI has no answer; OPTIONs are for pip-audit, such as ``--ignore-vuln ID``, or
 ``--vulnerability-service osv --osv-url URL`` for a mirror. Nothing here takes longer than its limit.
 
-Exit status: 0 no advisory is known, 1 some are, 75 no database has answered for all packages, 2 anything else.
+Exit status: 0 no advisory is known, 1 some are, 75 no database answers for all packages, 2 anything else.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Ended(Exception):
 
 
 def run(command: Sequence[str | Path], seconds: float) -> subprocess.CompletedProcess[str] | None:
-    """Run a program; None where it has not ended in time."""
+    """Run a program; None where it does not end in time."""
     try:
         return subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
@@ -59,7 +59,7 @@ def bill_of_materials(place: str) -> Any:
     else:
         done = run(["docker", "run", "--rm", "--network=none", "--entrypoint=cat", place, SBOM], IMAGE_SECONDS)
         if done is None or done.returncode:
-            reason = done.stderr.strip() if done else f"docker has not answered in {IMAGE_SECONDS} s"
+            reason = done.stderr.strip() if done else f"docker does not answer within {IMAGE_SECONDS} s"
             raise Ended(FAULT, f"{place}: {SBOM} cannot be read: {reason}")
         text = done.stdout
     return json.loads(text)
@@ -98,7 +98,7 @@ def _install() -> Path:
 def audit(program: Path, wanted: Sequence[str], options: Sequence[str]) -> Any:
     """Ask a database; give what pip-audit reports for each package.
 
-    :raises Ended: the database has not answered, for one package at least.
+    :raises Ended: the database gives no answer, for one package at least.
     """
     with tempfile.TemporaryDirectory() as folder:
         requirements, report = Path(folder, "requirements.txt"), Path(folder, "report.json")
@@ -107,7 +107,7 @@ def audit(program: Path, wanted: Sequence[str], options: Sequence[str]) -> Any:
         command += [f"--timeout={SOCKET_SECONDS}", f"--cache-dir={folder}/cache", "--format=json", f"--output={report}"]
         done = run([*command, *options], AUDIT_SECONDS)
         if done is None:
-            raise Ended(UNKNOWN, f"the database has not answered in {AUDIT_SECONDS} s")
+            raise Ended(UNKNOWN, f"the database does not answer within {AUDIT_SECONDS} s")
         if not report.exists():
             raise Ended(
                 UNKNOWN, (done.stderr.strip().splitlines() or ["pip-audit wrote nothing"])[-1][:MOST_CHARACTERS]

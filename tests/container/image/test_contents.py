@@ -82,6 +82,7 @@ def test_the_bill_of_materials_has_every_package(sbom: str, installed: dict[str,
     # A purl of PyPI keeps the dot of zope.event.
     assert {purl.name.replace(".", "-"): purl.version for purl in components.values()} == installed
     assert {purl.type for purl in components.values()} == {"pypi"}
+    assert [each["version"] for each in content["components"]] == [purl.version for purl in components.values()]
     needed = {each["ref"]: each.get("dependsOn", ()) for each in content["dependencies"]}
     assert set(needed) == set(components)
     [ours] = [ref for ref, purl in components.items() if purl.name == "kong-python"]
