@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import threading
 from pathlib import Path
@@ -160,6 +161,9 @@ class Client(threading.Thread):
     def run(self) -> None:
         kong = self._kind(self._served.socket)
         while not self.stopped:
+            if select.select([kong.socket], [], [], 0)[0]:  # Kong's pool closes an idle connection that can be read
+                kong.close()
+                kong = self._kind(self._served.socket)
             try:
                 passed = kong.event(self._instance, "access")
                 self.statuses.append("passed" if passed else last_call(kong)[1])
