@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fake_kong import Closed, FakeKong, MsgpackKong, RpcError
+from kong_pdk.wire.wire_errors import WireError
 from server_process import PAIR, Connect, Serve, Served
 from waiting import DEADLINE, wait_for
 
@@ -167,8 +168,10 @@ class Client(threading.Thread):
             try:
                 passed = kong.event(self._instance, "access")
                 self.statuses.append("passed" if passed else last_call(kong)[1])
-            except (Closed, ConnectionError, RpcError) as error:  # Kong repeats the event over ProtoBuf:1
-                self.statuses.append(type(error).__name__ if self._kind is MsgpackKong else "repeated")
+            except (Closed, ConnectionError, RpcError, WireError) as error:  # Kong repeats the event over ProtoBuf:1
+                what = type(error).__name__ if self._kind is MsgpackKong else "repeated"
+                # An answer that the master repeats, in the moment of the next request: Kong expects another one.
+                self.statuses.append(500 if isinstance(error, WireError) else what)
                 kong.close()
                 kong = self._kind(self._served.socket)
                 continue
