@@ -83,7 +83,7 @@ def limits(monkeypatch):
 
 
 def waiting(server: Any) -> int:
-    return sum(len(engine._waiting) for engine in server._engines)
+    return sum(len(engine._waiting) for engine in {*server._engines})
 
 
 def test_what_is_over_the_limits_gets_503_at_once(serve, connect, limits, caplog):
@@ -151,11 +151,14 @@ def test_refused_events_are_counted(serve, connect, limits, tmp_path, monkeypatc
 
 
 @pytest.mark.skipif(ON_GEVENT, reason="the test's own threads would wait for the handler that holds the hub")
-def test_events_that_are_not_read_yet_wait_as_well(serve, limits, engine, monkeypatch):
+@pytest.mark.parametrize(("running", "waiting", "served"), [(1, 3, 4), (4, 3, 7), (8, 3, 11), (9, 3, 12), (1, 11, 12)])
+def test_events_that_are_not_read_yet_wait_as_well(  # noqa: PLR0913, PLR0917
+    serve, limits, engine, monkeypatch, running, waiting, served
+):
     """While a handler computes, events wait in the sockets: the loop finds them all at once, and counts them first."""
     if engine == "threads":
         pytest.skip("there, no handler holds the loop")
-    limits(1024, 3)
+    limits(running, waiting)
     monkeypatch.setenv("KONG_PYTHON_BLOCKING_MILLISECONDS", "60000")
     begun, go_on = threading.Event(), threading.Event()
 
@@ -168,7 +171,7 @@ def test_events_that_are_not_read_yet_wait_as_well(serve, limits, engine, monkey
             assert go_on.wait(DEADLINE)
 
         def rewrite(self, kong):
-            pass
+            kong.request.get_path()
 
     path = serve(Plugin)
     first = ProtobufKong(path)
@@ -176,17 +179,25 @@ def test_events_that_are_not_read_yet_wait_as_well(serve, limits, engine, monkey
     others = [ProtobufKong(path) for _ in range(12)]
     for each in others:
         assert each.start("probe") == instance
+    answer = threading.Event()
+
+    def get_path() -> str:
+        assert answer.wait(DEADLINE)
+        return "/"
+
     with ThreadPoolExecutor(13) as threads:
         holds = threads.submit(first.event, instance, "access")
         assert begun.wait(DEADLINE)
-        asked = [threads.submit(each.event, instance, "rewrite") for each in others]
+        calls = {"kong.request.get_path": get_path}
+        asked = [threads.submit(each.event, instance, "rewrite", calls) for each in others]
         epoll = serve.server(path).loop._epoll
         wait_for(lambda: len(epoll.poll(0)) == 12)
         go_on.set()
         assert holds.result(DEADLINE)
+        wait_for(lambda: sum(each.done() for each in asked) == 12 - served)
+        answer.set()
         counted = Counter(each.result(DEADLINE) for each in asked)
-    # At the first one that is served, three are behind it.
-    assert counted == {False: 8, True: 4}
-    assert all(overloaded(each) for each in others if each.made)
+    assert (counted[True], counted[False]) == (served, 12 - served)
+    assert all(overloaded(each) for each in others if each.made[-1][0] != "kong.request.get_path")
     for each in [first, *others]:
         each.close()

@@ -113,12 +113,18 @@ class Greenlets(Engine):
         """See :class:`Engine`."""
         if get_ident() != self._loop.thread:  # the loop that read the event was replaced at this moment
             self._loop.call(lambda: self.run(job, refuse))
-        elif self._loop.behind > self._limits.waiting:
+        elif self._loop.behind and self._loop.behind >= self._room:
             self._refuse(refuse)
         elif self._free and not self._waiting:
             self._free.pop().switch(job)
         else:
             super().run(job, refuse)
+
+    @property
+    def _room(self) -> int:
+        """How many more jobs may run and wait, if those that wait in the engine's own queue are left out."""
+        running, waiting = self._limits
+        return running - (self._count - len(self._free)) + waiting
 
     def _start(self, job: Job) -> bool:
         if self._free:
