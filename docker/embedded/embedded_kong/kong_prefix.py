@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from kong_pdk.gateway.gateway_settings import DEFAULTS
+
 from embedded_kong.console import CommandError
 from embedded_kong.kong_conf import prefix_of, write_kong_env
 
@@ -33,7 +35,8 @@ def prepare(values: Mapping[str, str]) -> Path:
             (prefix / name).mkdir(exist_ok=True)
         for name in _LOGS:
             _make_log(prefix / "logs" / name)
-        write_kong_env(prefix, values)
+        # As Kong does, with its defaults; an empty value is none.
+        write_kong_env(prefix, DEFAULTS | {name: value for name, value in values.items() if value})
     except OSError as error:
         raise CommandError(
             f"could not prepare Kong prefix at {prefix}: {error.strerror} ({error.filename}); "

@@ -28,11 +28,41 @@ def test_a_stopped_server_makes_the_container_unhealthy(kong: Launcher) -> None:
     pids = container.pids_of_server("py-hello")
     container.kill("STOP", *pids)
     container.wait_for(lambda: container.health == "unhealthy", "unhealthy")
-    assert "py-hello" in last_report(container)
+    assert last_report(container) == "py-hello: its plugin server does not answer within 1 s\n"
     container.kill("CONT", *pids)
 
     container.wait_until_healthy()
     assert container.request().status == 200
+
+
+def test_a_kong_that_does_not_answer_makes_the_container_unhealthy(kong: Launcher) -> None:
+    """``kong health`` finds nginx's process; the check also asks Kong itself, for an answer of any kind."""
+    container = start(kong, *CHECKED_BY_THE_ENGINE)
+    container.wait_until_healthy()
+    nginx = container.exec("supervisorctl", "pid", "kong").stdout.strip()
+    children = container.exec("cat", f"/proc/{nginx}/task/{nginx}/children").stdout.split()
+    pids = [int(nginx), *map(int, children)]
+    container.kill("STOP", *pids)
+    container.wait_for(lambda: container.health == "unhealthy", "unhealthy")
+    assert last_report(container) == "kong: its status listener does not answer on 127.0.0.1:8007: timed out\n"
+    container.kill("CONT", *pids)
+
+    container.wait_until_healthy()
+    assert container.request().status == 200
+
+
+def test_all_that_is_wrong_is_on_one_line(kong: Launcher) -> None:
+    container = start(kong)
+    for name in ("py-hello", "raises"):
+        container.exec("supervisorctl", "stop", f"plugins:{name}")
+    for options in ([], ["--ready"]):
+        report = container.exec("kong-python", "health", *options, check=False)
+        assert report.exit_code == 1
+        of_each = sorted(line.partition(" cannot be reached at ")[0] for line in report.stderr.rstrip("\n").split("; "))
+        assert of_each == ["py-hello: its plugin server", "raises: its plugin server"]
+    container.exec("supervisorctl", "start", "plugins:py-hello", "plugins:raises")
+    container.wait_until_check_passes()
+    assert container.exec("kong-python", "health", "--ready").output == ""
 
 
 def test_a_killed_server_comes_back(kong: Launcher) -> None:

@@ -14,6 +14,7 @@ import pytest
 from kong_pdk.image import health
 from kong_pdk.image.ping import write_servers
 from kong_pdk.image.run_directory import RunDirectory
+from kong_pdk.server.workers import liveness
 from kong_pdk.wire.msgpack_codec import encode_response
 from process_states import pause
 from waiting import DEADLINE, wait_for
@@ -55,8 +56,8 @@ def test_a_worker_that_hangs_is_noticed_beside_one_that_serves(
     command += ["--socket-name", "a.sock", "--engine", engine, "--workers", "2"]
     process = subprocess.Popen(command)
     try:
-        wait_for(run.socket("a").exists)
-        assert health.main([]) == 0
+        wait_for(lambda: health.main([]) == 0)
+        capsys.readouterr()
         [hangs, _] = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
         pause(hangs)
         assert health.main([]) == 1
@@ -80,13 +81,58 @@ def test_a_wrong_setting_does_not_make_it_unhealthy(
     assert health.main([]) == 0
 
 
-def test_each_fault_has_a_line(container: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_faults_are_on_one_line(container: Path, capsys: pytest.CaptureFixture[str]) -> None:
     container.write_text('#!/bin/sh\necho "Error: Kong is not running\n  Run with --v" >&2\nexit 1\n')
     assert health.main([]) == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "kong: `kong health` ends with status 1: Error: Kong is not running Run with --v"
-    assert lines[1].startswith("a: its plugin server cannot be reached at ")
-    assert len(lines) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    of_kong, of_a = line.split("; ")
+    assert of_kong == "kong: `kong health` ends with status 1: Error: Kong is not running Run with --v"
+    assert of_a.startswith("a: its plugin server cannot be reached at ")
+
+
+def test_the_line_fits_in_what_docker_keeps(
+    container: Path, run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_servers(run, [f"plugin-{number}" for number in range(100)])
+    assert health.main([]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith("plugin-0: its plugin server cannot be reached at ")
+    assert line.endswith("; and 80 more\n")
+    assert len(line) < 4096
+
+
+def test_a_server_has_a_second(
+    container: Path, run: RunDirectory, serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(run.socket("a"), lambda connection, data: connection.recv(1) and None)
+    assert health.main([]) == 1
+    assert capsys.readouterr().err == "a: its plugin server does not answer within 1 s\n"
+
+
+def test_a_server_has_less_time_for_its_workers() -> None:
+    assert liveness.ANSWER_SECONDS < health._SERVER_SECONDS
+
+
+def test_a_kong_that_does_not_answer_is_not_healthy(
+    container: Path,
+    run: RunDirectory,
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """``kong health`` looks at nginx's process alone, which may be there and do nothing."""
+    serve(run.socket("a"), healthy)
+    monkeypatch.setenv("KONG_STATUS_LISTEN", "127.0.0.1:1")
+    assert health.main([]) == 1
+    assert capsys.readouterr().err.startswith("kong: its status listener does not answer on 127.0.0.1:1: ")
+
+
+@pytest.mark.parametrize("argv", [["--redy"], ["--ready", "now"]])
+def test_wrong_arguments(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        health.main(argv)
+    assert ended.value.code == 2
+    assert "usage: kong-python health" in capsys.readouterr().err
 
 
 def test_a_kong_that_cannot_be_run_is_named(

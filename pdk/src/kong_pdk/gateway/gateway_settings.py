@@ -16,8 +16,12 @@ from kong_pdk.settings import LOG_LEVELS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_PROXY_LISTEN = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384"
-_STATUS_LISTEN = "127.0.0.1:8007 reuseport backlog=16384"
+DEFAULTS = {
+    "proxy_listen": "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384",
+    "status_listen": "127.0.0.1:8007 reuseport backlog=16384",
+}
+"""Kong's own defaults of the listeners, as Kong spells them."""
+
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):(?P<port>\d{1,5})(?P<flags>(?:\s+\S+)*)")
 _FLAGS = {"ssl", "http2", "proxy_protocol", "deferred", "bind", "reuseport"}
 _STREAM_FLAGS = {"ssl", "udp", "proxy_protocol", "deferred", "bind", "reuseport"}
@@ -133,8 +137,8 @@ class _Reader:
             prefix=prefix,
             declarative_config=Path(declarative) if declarative else None,
             declarative_config_string=self._text("declarative_config_string") or None,
-            proxy_listen=self._listeners("proxy_listen", _PROXY_LISTEN),
-            status_listen=self._listeners("status_listen", _STATUS_LISTEN),
+            proxy_listen=self._listeners("proxy_listen", DEFAULTS["proxy_listen"]),
+            status_listen=self._listeners("status_listen", DEFAULTS["status_listen"]),
             stream_listen=self._stream_listeners(),
             stream_half_close=self._stream_half_close(),
             admin_listen=self._text("admin_listen") or None,

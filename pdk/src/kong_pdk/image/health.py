@@ -1,4 +1,4 @@
-"""The health check: runs ``kong health``, and calls every plugin server, which asks its workers."""
+"""The health check: asks Kong, and every plugin server, which asks its workers, for a sign of life."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kong_pdk.exit_status import StartError
+from kong_pdk.image import status_listener
 from kong_pdk.image.ping import Server, at_once, ping_all, read_servers
 from kong_pdk.image.run_directory import locate
 
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
 _KONG_SECONDS = 6.0
-_SERVER_SECONDS = 5.0  # a server waits three of them for its workers
+_SERVER_SECONDS = 1.0  # a server waits a little less for its workers
+_MOST_PROBLEMS = 20  # Docker keeps 4096 bytes of what a check prints
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print a line for each problem; nothing if there is none. It takes about 6 s at most.
+    """Print one line with all problems; nothing if there is none. It takes about 6 s at most.
 
-    :return: the exit status for Docker, 0 or 1.
+    :return: the exit status for Docker and other orchestrators: 0, or 1 if there is a problem.
     """
     ready = bool(argv) and _parse(argv).ready
     try:
@@ -32,20 +34,28 @@ def main(argv: Sequence[str]) -> int:
         problems = [str(error)]
     else:
         # All at once: Docker allows ten seconds for a health check.
-        checks: list[Callable[[], list[str]]] = [_kong, functools.partial(_servers, servers)]
-        if ready:
-            checks.insert(1, _readiness)
-        problems = [problem for found in at_once(checks) for problem in found]
-    for line in problems:
-        print(line, file=sys.stderr)
+        checks: list[Callable[[], list[str]]] = [_kong, _unreadiness if ready else _silence]
+        checks.append(functools.partial(_servers, servers))
+        not_running, silent, stuck = at_once(checks)
+        problems = [*(not_running or silent), *stuck]
+    if problems:
+        print(_line(problems), file=sys.stderr)
     return 1 if problems else 0
+
+
+def _line(problems: list[str]) -> str:
+    more = len(problems) - _MOST_PROBLEMS
+    shown = problems[:_MOST_PROBLEMS] + [f"and {more} more"] * (more > 0)
+    return "; ".join(" ".join(problem.split()) for problem in shown)
 
 
 def _parse(argv: Sequence[str]) -> Namespace:
     import argparse  # the health check of the image, every ten seconds, has no arguments
 
     parser = argparse.ArgumentParser(
-        prog="kong-python health", description="Ask Kong and every plugin server for a sign of life; 0 if all is well."
+        prog="kong-python health",
+        description="Ask Kong and every plugin server for a sign of life.",
+        epilog="Exit status: 0, all is well; 1, something is not, and one line says what; 2, wrong arguments.",
     )
     parser.add_argument(
         "--ready", action="store_true", help="ask Kong's status listener, too, whether it has a configuration to serve"
@@ -53,12 +63,18 @@ def _parse(argv: Sequence[str]) -> Namespace:
     return parser.parse_args(list(argv))
 
 
-def _readiness() -> list[str]:
-    from kong_pdk.image import readiness
+def _silence() -> list[str]:
+    return _status_listener(status_listener.silence)
 
+
+def _unreadiness() -> list[str]:
+    return _status_listener(status_listener.unreadiness)
+
+
+def _status_listener(ask: Callable[[Mapping[str, str]], list[str]]) -> list[str]:
     try:
-        return readiness.problems(os.environ)
-    except StartError as error:
+        return ask(os.environ)
+    except StartError as error:  # a setting has two forms, for example
         return [str(error)]
 
 

@@ -9,8 +9,9 @@ from kong_pdk.server.instances.instance_store import WorkerState
 from kong_pdk.server.workers.worker_process import WorkerProcess
 from kong_pdk.settings import START_SECONDS
 
-ANSWER_SECONDS = 3.0
-"""A worker that does not answer a ping within this time counts as hanging, for the health check."""
+ANSWER_SECONDS = 0.8
+"""A worker that does not answer a ping within this time counts as hanging, for the health check, which waits for the
+master's answer for one second."""
 
 PING_SECONDS = 5.0
 """The master pings its workers so often, and looks whether one of their events is overdue."""
