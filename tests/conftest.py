@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
+import tried_inputs
 from greenlet import enable_optional_cleanup  # type: ignore[import-untyped, unused-ignore]
 from kong_pdk import logs, masking
 
@@ -50,13 +51,15 @@ def say(record_property: Callable[[str, object], None]) -> Callable[[str], None]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what tests have said."""
+    """Show what tests have said, and how many inputs they have tried."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
-    said = [text for report in reports for name, text in report.user_properties if name == _SAID]
-    if said:
-        terminalreporter.section("measured")
-        for text in sorted(said):
-            terminalreporter.line(text)
+    properties = [each for report in reports for each in report.user_properties]
+    said = sorted(str(text) for name, text in properties if name == _SAID)
+    for title, lines in (("measured", said), ("inputs tried", tried_inputs.total(properties))):
+        if lines:
+            terminalreporter.section(title)
+            for text in lines:
+                terminalreporter.line(text)
 
 
 @pytest.fixture(autouse=True)

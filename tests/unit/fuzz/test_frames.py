@@ -11,6 +11,8 @@ from kong_pdk.wire.protobuf_codec import MAX_FRAME, Frames, frame
 from kong_pdk.wire.wire_errors import WireError
 from unit.fuzz.strategies import pieces
 
+INPUTS = "frames and pieces of them"
+
 payloads = st.lists(st.binary(max_size=300), max_size=6)
 
 

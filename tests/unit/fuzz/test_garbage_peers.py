@@ -22,6 +22,8 @@ from server_process import MODES, Served, serving
 from unit.fuzz.strategies import damaged
 from waiting import DEADLINE, wait_for
 
+INPUTS = "damaged conversations with a plugin server"
+
 PLUGIN = """
 import gc
 import sys

@@ -29,6 +29,8 @@ from unit.fuzz.strategies import damaged, json_values, msgpack_values, raw_text,
 from unit.gateway.pdk.exchanges import Scene, scene
 from unit.gateway.servers.scripted_servers import MsgPackServer, ProtoBufServer, Streams, returned, serving
 
+INPUTS = "damaged answers of a plugin server"
+
 FEW = settings(max_examples=max(10, settings.default.max_examples // 4))
 EXPECTED = (PluginFailed, Refused, Exit)
 """What the gateway makes a 500, an answer, or a line of the log of."""

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from kong_pdk.wire.interface import extend, read
 from kong_pdk.wire.wire_errors import InterfaceError
 
+INPUTS = "interface files"
+
 TOKENS = [
     "service", "Kong", "{", "}", "rpc", "X", "(Empty)", "(", "returns", "(String)", ";", '"', "'", "//", "/*", "*/",
     "\n", "option", "(MethodName)", "=", '"kong.x"', "rpc Vault_Get(Empty) returns (String);",

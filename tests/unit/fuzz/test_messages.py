@@ -27,6 +27,8 @@ from kong_pdk.wire.protobuf_codec import decode_call, decode_return, encode_call
 from kong_pdk.wire.wire_errors import WireError
 from unit.fuzz.strategies import damaged, int32, int64, json_values, raw_text
 
+INPUTS = "messages of ProtoBuf"
+
 NAMES = sorted(messages._MESSAGES)
 _DEPTH = 4
 

@@ -17,6 +17,8 @@ from kong_pdk.wire.text import encode
 from kong_pdk.wire.wire_errors import ArgumentError, WireError
 from unit.fuzz.strategies import damaged, doubles, int32, int64, json_values, msgpack_values, raw_text, unicode_text
 
+INPUTS = "calls and answers of the PDK"
+
 EACH = settings(max_examples=max(10, settings.default.max_examples // 8))
 """There are many methods of few kinds."""
 

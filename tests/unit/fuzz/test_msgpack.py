@@ -23,6 +23,8 @@ from kong_pdk.wire.text import encode
 from kong_pdk.wire.wire_errors import WireError
 from unit.fuzz.strategies import damaged, msgpack_values, pieces, raw_text
 
+INPUTS = "messages of MessagePack-RPC"
+
 MIB = 2**20
 
 ids = st.integers(-(2**31), 2**32 - 1)

@@ -21,6 +21,8 @@ from kong_pdk.wire.protobuf_codec import parse
 from kong_pdk.wire.wire_errors import WireError
 from unit.fuzz.strategies import damaged, json_values, raw_text, unicode_text
 
+INPUTS = "values on the wire"
+
 
 def packed(name, fill, value):
     message = message_class(name)()
