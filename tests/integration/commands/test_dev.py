@@ -231,6 +231,21 @@ class Plugin:
 """
 
 
+@pytest.fixture
+def nohup() -> Iterator[None]:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_hang_up_is_ignored_under_nohup_and_its_end_is_that_of_its_servers(start, folder, nohup):
+    dev = start(str(folder))
+    dev.process.send_signal(signal.SIGHUP)
+    pid = int(dev.get().value("x-python-pid"))
+    assert dev.stop(signal.SIGKILL) == -signal.SIGKILL
+    wait_for(lambda: not is_alive(pid))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_frozen_worker_ends_with_it(start, folder, number):
     """A regular expression holds Python's lock for good: no thread of the worker runs any more."""

@@ -201,9 +201,11 @@ def _works_without_config(plugin: Description) -> bool:
 
 async def _run(setup: Configuration, settings: Settings, verbose: bool) -> int:
     stop = asyncio.Event()
-    hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)  # nohup ignores it
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, *hang_up):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        # nohup ignores SIGHUP. A server that ignores it outlives this process, so do not let it inherit that.
+        ignored = number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
+        loop.add_signal_handler(number, _do_nothing if ignored else stop.set)
     servers = [Server(name, setup.run.socket(name)) for name in setup.changes.servers]
     tasks = [asyncio.create_task(_keep_running(each, setup, settings.interface_file, verbose)) for each in servers]
     gateway = Gateway(settings)
@@ -226,6 +228,9 @@ async def _run(setup: Configuration, settings: Settings, verbose: bool) -> int:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _do_nothing() -> None: ...
+
+
 async def _keep_running(server: Server, setup: Configuration, interface_file: Path, verbose: bool) -> None:
     """Run a plugin's server until this task is cancelled; start it again when it ends."""
     command = [sys.executable, "-m", "kong_pdk.server", "-d", str(setup.options.folder), "--plugin", server.name]
@@ -239,7 +244,12 @@ async def _keep_running(server: Server, setup: Configuration, interface_file: Pa
         variables.INTERFACE_FILE.name: str(interface_file),
     }
     while True:
-        process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, env=environ)
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            env=environ,
+            start_new_session=True,  # signals of the terminal are for this process, which then stops its servers
+        )
         try:
             status = await process.wait()
         except asyncio.CancelledError:
