@@ -23,7 +23,7 @@ def test_an_option_can_come_from_a_file(start_node: StartNode, folder: Folder) -
 def test_the_prefix_says_where_kong_listens(start_node: StartNode) -> None:
     """.kong_env has Kong's defaults, too: the health check finds the status listener there."""
     lines = kong_env(start_node())
-    assert [line for line in lines if line.startswith("status_listen = 127.0.0.1:8007")]
+    assert [line for line in lines if line.startswith("proxy_listen = 0.0.0.0:8000")]
 
 
 def test_the_password_of_the_first_admin_can_come_from_a_file(kong_image: str, folder: Folder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import http.client
 import socket
 import stat
@@ -97,6 +98,19 @@ def test_a_stream_of_events_is_not_held_back(simple: Running, upstream: Upstream
         while piece := connection.recv(4096):
             data += piece
     assert data.endswith(b"data: 2\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("body", [b"no length\r\n", b"5T\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\r\n0\r\n\r\n"])
+def test_an_invalid_chunk(simple: Running, caplog: pytest.LogCaptureFixture, body: bytes) -> None:
+    """The client gets 400. The request ends without another answer, and without a traceback."""
+    for _ in range(5):
+        with simple.connect() as connection:
+            connection.sendall(b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+            assert read_reply(connection).status == 400
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+    gc.collect()  # asyncio writes of a task's exception when the task is deleted
+    assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
 def test_a_chunked_request_gets_a_length_as_nginx_gives_it(simple: Running, upstream: Upstream) -> None:

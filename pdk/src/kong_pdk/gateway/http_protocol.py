@@ -234,6 +234,9 @@ class Protocol(H11Protocol):
             # A response to an earlier request of this connection is being sent.
             self.transport.abort()
             return
+        if self.cycle is not None:  # a request whose body is invalid: its application can send nothing any more
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.close()
 
     def _should_upgrade(self) -> bool:

@@ -137,7 +137,7 @@ class Connections:
         return context
 
 
-_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+_NOT_REPEATED = frozenset({"POST", "LOCK", "PATCH"})  # nginx repeats a request with any other method
 _BEFORE_SENDING = (httpcore.ConnectError, httpcore.ConnectTimeout)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -226,7 +226,7 @@ class Sender:
     def _may_retry(self, error: Exception) -> bool:
         if not self.body.replayable and self.exchange.upstream.body is None:
             return False
-        return isinstance(error, _BEFORE_SENDING) or self.exchange.upstream.method in _IDEMPOTENT
+        return isinstance(error, _BEFORE_SENDING) or self.exchange.upstream.method not in _NOT_REPEATED
 
     def _log_failure(self, address: Address, error: Exception) -> None:
         self.exchange.tries[-1]["state"] = "failed"
