@@ -14,15 +14,18 @@ from urllib.parse import quote, unquote, urlsplit
 
 MASK = "****"
 
-# Up to the next white space: a password may hold quotes, brackets and any other character.
-_URL = re.compile(r"([A-Za-z][\w+.-]*)://(\S+)")
+# Names have an end: without it, the search in a very long word would take minutes.
+_URL = re.compile(r"([A-Za-z][\w+.-]{0,50})://(\S+)")  # to the next white space: a password may hold any character
 _WORDS = r"(?:token|passw(?:or)?d|passphrase|pwd|secret|credential|signature|(?:api|access|private)[-_]?key)"
 _PARAMETER = re.compile(
-    rf"(?i)(?<=[?&;#])([^\s=&;#?]*?{_WORDS}[^\s=&;#?]*|(?:[\w-]*[-_])?(?:key|auth|sig|jwt|pass))=[^\s&;#'\"<>]+"
+    rf"(?i)(?<=[?&;#])"
+    rf"([^\s=&;#?]{{0,100}}?{_WORDS}[^\s=&;#?]{{0,100}}|(?:[\w-]{{0,100}}[-_])?(?:key|auth|sig|jwt|pass))=[^\s&;#'\"<>]+"
 )
 # --token=..., --token ..., API_TOKEN=...
 _OPTION = re.compile(
-    rf"(?i)(?<![^\s'\"])(--?[\w-]*{_WORDS}[\w-]*(?:=| +(?!-))|\w*{_WORDS}\w*=)(?:'[^']*'|\"[^\"]*\"|[^\s'\"]+)"
+    rf"(?i)(?<![^\s'\"])"
+    rf"(--?[\w-]{{0,100}}{_WORDS}[\w-]{{0,100}}(?:=| {{1,10}}(?!-))|\w{{0,100}}{_WORDS}\w{{0,100}}=)"
+    rf"(?:'[^']*'|\"[^\"]*\"|[^\s'\"]+)"
 )
 _NAME = re.compile(_WORDS, re.IGNORECASE)
 _NOT_SECRET_NAMES = frozenset({"PWD", "OLDPWD"})

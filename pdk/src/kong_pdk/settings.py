@@ -33,6 +33,9 @@ _OF_SERVICES = re.compile(
 _OF_SCRIPTS = "KONG_PYTHON_IMAGE"  # names the image for make and compose, so shells and .env files have it
 
 
+_MOST_SHOWN = 200
+
+
 class SettingError(Exception):
     """A variable has an invalid value; the message names the variable and its allowed values."""
 
@@ -75,7 +78,7 @@ class Variable(Generic[_Value_co]):
         try:
             return self.parse(text)
         except ValueError:
-            raise SettingError(f"{self.name} is {masked(text)!r}; set it to {self.kind}") from None
+            raise SettingError(f"{self.name} is {shown(repr(masked(text)))}; set it to {self.kind}") from None
 
     def text(self, environ: Mapping[str, str]) -> str:
         """Give the text of the value in force, valid or not."""
@@ -116,9 +119,16 @@ def _unknown(name: str) -> str:
     import difflib  # every command imports this module, few of them this one
 
     known = [other.removeprefix(PREFIX) for other in _BY_NAME]
-    guess = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
+    # No name is longer than this, and the comparison of long ones would take minutes.
+    guess = difflib.get_close_matches(name.removeprefix(PREFIX)[:_MOST_SHOWN], known, n=1)
     hint = f"did you mean {PREFIX}{guess[0]}?" if guess else "unset it; kong-python settings lists all settings"
-    return f"there is no setting {name}; {hint}"
+    return f"there is no setting {shown(name)}; {hint}"
+
+
+def shown(text: str) -> str:
+    """Give a name or value of the user as a message shows it: on one line, and not all of a very long one."""
+    line = text if text.isprintable() else repr(text)
+    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}..."
 
 
 def _choice(*choices: str) -> Callable[[str], str]:
