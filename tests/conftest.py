@@ -75,6 +75,7 @@ def _logging_of_no_program() -> Iterator[None]:
 def _no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each test begin with no secret that this process knows."""
     monkeypatch.setattr(masking, "_known", {})
+    monkeypatch.setattr(masking, "_kept", {})
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,8 +10,10 @@ from kong_pdk.masking import (
     has_unparsable_url,
     masked,
     remember,
+    remember_environment,
     secrets_of,
     secrets_of_environment,
+    without_long_secrets,
     without_secrets,
 )
 
@@ -68,7 +70,13 @@ def test_everything_else_stays(text: str) -> None:
 
 
 def test_a_secret_is_masked_everywhere() -> None:
-    secrets = secrets_of(["http://me:pass/word@host/ https://tok%3Den@host/", "plain", "ssh://git@host/x"])
+    secrets = secrets_of(
+        [
+            "http://me:pass/word@host/ https://tok%3Den@host/",
+            "plain",
+            "ssh://git@host/x",
+        ]
+    )
     text = "connection to me:pass failed: Max retries exceeded with url: /word@host/, tok=en, tok%3Den, pass/word"
     assert masked(text, secrets) == (
         "connection to me:**** failed: Max retries exceeded with url: /****@host/, ****, ****, ****"
@@ -99,7 +107,10 @@ def test_a_password_that_is_cut(url: str, expected: bool) -> None:
     [
         ("--index-url 'https://index.invalid:8443'", False),
         ('--index-url="https://bob:s3c%2Fr%40t@index.invalid:8443/simple"', False),
-        ("alpha @ https://index.invalid/@scope/alpha@1.0-py3-none-any.whl#sha256=0", False),
+        (
+            "alpha @ https://index.invalid/@scope/alpha@1.0-py3-none-any.whl#sha256=0",
+            False,
+        ),
         ("git+ssh://git@host.invalid:org/alpha.git", False),
         ("git+https://host.invalid/org/alpha.git@feature/x", False),
         ("https://[::1]:8080/simple", False),
@@ -115,7 +126,11 @@ def test_a_url_that_pip_can_use_is_parsable(text: str, found: bool) -> None:
     ("secret", "text", "expected"),
     [
         ("a-long-secret", "xa-long-secretx, a-long-secret.", "x****x, ****."),
-        ("kong", "kong-python reads /etc/kong/kong.conf as kong: the password is 'kong'.", None),
+        (
+            "kong",
+            "kong-python reads /etc/kong/kong.conf as kong: the password is 'kong'.",
+            None,
+        ),
         ("abc", "abc", "abc"),
     ],
 )
@@ -134,6 +149,36 @@ def test_the_longer_of_two_secrets_is_masked_first() -> None:
 def test_the_oldest_secret_is_forgotten_when_there_are_too_many() -> None:
     remember(f"secret-{number:06}" for number in range(10_001))
     assert without_secrets("secret-000000 secret-000001 secret-010000") == "secret-000000 **** ****"
+
+
+def test_the_secrets_of_the_environment_are_not_forgotten() -> None:
+    remember_environment({"API_TOKEN": "of-the-environment"})
+    remember(f"secret-{number:06}" for number in range(10_001))
+    assert without_secrets("of-the-environment secret-010000") == "**** ****"
+
+
+def test_each_line_of_a_secret_is_masked_for_itself() -> None:
+    """A log has lines; the frame of a key is in every key, and short lines are parts of other words."""
+    remember(["-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n  kqhkiG9w0BAQEF\nAA==\n-----END PRIVATE KEY-----"])
+    assert without_secrets("MIIEvQIBADANBg") == without_secrets("kqhkiG9w0BAQEF") == "****"
+    assert without_long_secrets(b"  kqhkiG9w0BAQEF") == b"  ****"
+    for text in ("-----BEGIN PRIVATE KEY-----", "AA=="):
+        assert without_secrets(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 10**6,
+        "a1" * 10**5,
+        "?" + "token" * 10**5,
+        "--" + "token" * 10**5,
+        "@" * 10**5,
+    ],
+)
+def test_a_very_long_word_is_searched_in_a_moment(text: str) -> None:
+    """In minutes, it was: the test's own timeout is enough to tell."""
+    assert masked(text) == text
 
 
 def test_secrets_of_an_environment(tmp_path: Path) -> None:

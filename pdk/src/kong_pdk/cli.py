@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from kong_pdk import __version__
 from kong_pdk.exit_status import CONFIGURATION_STATUS
-from kong_pdk.masking import remember, secrets_of_environment
+from kong_pdk.masking import remember_environment
 from kong_pdk.settings import SettingError
 
 __all__ = ["main", "pluginserver_main", "start_dedicated_server", "start_server"]
@@ -88,7 +88,7 @@ def _is_only_imported() -> bool:
 
 def _run(program: str, function: Callable[[], int]) -> int:
     """Run a program; a variable with an invalid value becomes a message and exit status 78."""
-    remember(secrets_of_environment(os.environ))
+    remember_environment(os.environ)
     try:
         return function()
     except SettingError as error:

@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TextIO
 
 from kong_pdk import json_log
@@ -244,6 +245,10 @@ def configure(
     logging.lastResort = logging.NullHandler()  # _call_handlers shows lines without a handler
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = _log_error_of_thread
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _log_last_error
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _log_ignored_error
     restore()
 
 
@@ -251,8 +256,29 @@ def _log_error_of_thread(arguments: threading.ExceptHookArgs) -> None:
     """Replace ``threading.excepthook``, which writes a traceback without the log's form, and with secrets in it."""
     error, name = arguments.exc_value, arguments.thread.name if arguments.thread else "that has ended"
     if error is not None and not isinstance(error, SystemExit):
+        log_error(f"the thread {name}", error)
+
+
+def log_error(what: str, error: BaseException) -> None:
+    """Log an exception that nobody handles, which Python and gevent write to standard error themselves."""
+    with contextlib.suppress(Exception):  # the process ends, and logging with it
         exc_info = (type(error), error, error.__traceback__)
-        logging.getLogger(__name__).error("the thread %s raised %s", name, describe(error), exc_info=exc_info)
+        logging.getLogger(__name__).error("%s raised %s", what, describe(error), exc_info=exc_info)
+
+
+def _log_last_error(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Replace ``sys.excepthook``, for the same reasons."""
+    if isinstance(error, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        log_error("the process ends: its code", error)
+
+
+def _log_ignored_error(arguments: sys.UnraisableHookArgs) -> None:
+    """Replace ``sys.unraisablehook``, which writes what ``__del__`` and functions of ``atexit`` raise."""
+    if arguments.exc_value is not None:
+        name = getattr(arguments.object, "__qualname__", type(arguments.object).__name__)
+        log_error(f"{name}, whose exceptions are ignored,", arguments.exc_value)
 
 
 def _make_tolerant(stream: object) -> None:

@@ -40,6 +40,8 @@ _SHORTEST_SECRET = 4
 # Secrets that are shorter are masked where they are a word: "kong" is in many words, paths and names.
 _SHORTEST_EVERYWHERE = 8
 _MOST_KNOWN = 10_000
+# The frame of a key in a PEM file.
+_PUBLIC_LINE = re.compile(r"-----.*")
 # User names that are not a token: the token is in the place of the password, or there is none.
 _NOT_SECRET = frozenset({"git", "oauth2", "token", "__token__", "x-access-token", "x-token-auth", "pypi", "user"})
 
@@ -57,22 +59,43 @@ def masked(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 _known: dict[str, None] = {}
+_kept: dict[str, None] = {}
 
 
 def remember(secrets: Iterable[str]) -> None:
     """Remember secrets of this process, which :func:`without_secrets` masks. Safe to use from many threads."""
     for secret in secrets:
-        if len(secret) >= _SHORTEST_SECRET and secret not in _known:
-            _known[secret] = None
-            if len(_known) > _MOST_KNOWN:
+        if secret not in _known:
+            for part in _parts(secret):
+                _known[part] = None
+            while len(_known) > _MOST_KNOWN:
                 # Another thread may be at the same.
                 with contextlib.suppress(RuntimeError, StopIteration, KeyError):
                     del _known[next(iter(_known))]
 
 
+def remember_environment(environ: Mapping[str, str]) -> None:
+    """Remember the secrets of an environment, for good: those of configurations give way to newer ones."""
+    for secret in secrets_of_environment(environ):
+        _kept.update(dict.fromkeys(_parts(secret)))
+
+
+def _parts(secret: str) -> Iterator[str]:
+    """Give a secret and the lines of it: a log has lines."""
+    if len(secret) >= _SHORTEST_SECRET:
+        yield secret
+    lines = [line.strip() for line in secret.splitlines()]
+    if len(lines) > 1:
+        yield from (line for line in lines if _is_long(line) and not _PUBLIC_LINE.fullmatch(line))
+
+
+def _longest_first() -> list[str]:
+    return sorted({**_kept, **_known}, key=len, reverse=True)
+
+
 def without_secrets(text: str) -> str:
     """Mask the secrets that this process remembers; everything else stays."""
-    for secret in sorted(_known, key=len, reverse=True):
+    for secret in _longest_first():
         if secret not in text:
             continue
         if _is_long(secret):
@@ -84,8 +107,7 @@ def without_secrets(text: str) -> str:
 
 def without_long_secrets(line: bytes) -> bytes:
     """Mask the secrets that this process remembers in a line of any program, except for those that may be words."""
-    long = [secret for secret in _known if _is_long(secret)]
-    for secret in sorted(long, key=len, reverse=True):
+    for secret in filter(_is_long, _longest_first()):
         line = line.replace(secret.encode("utf-8", "surrogateescape"), MASK.encode())
     return line
 

@@ -26,28 +26,133 @@ MORE = settings(max_examples=settings.default.max_examples * 5)
 
 OWN = {each.name: each for each in variables.VARIABLES}
 OF_THE_GATEWAY = [
-    "admin_listen", "database", "declarative_config", "declarative_config_string", "error_default_type", "headers",
-    "headers_upstream", "log_level", "nginx_http_client_body_buffer_size", "node_id", "plugins",
-    "pluginserver_names", "pluginserver_a_socket", "pluginserver_a_start_cmd", "pluginserver_a_query_cmd", "prefix",
-    "proxy_access_log", "proxy_error_log", "proxy_listen", "proxy_stream_access_log", "real_ip_header",
-    "real_ip_recursive", "role", "ssl_cert", "ssl_cert_key", "status_listen", "stream_listen", "trusted_ips",
-    "vaults", "nginx_main_user", "nginx_user", "nginx_stream_proxy_half_close", "resolver_hosts_file",
-]  # fmt: skip
-OF_THE_IMAGE = ["plugins", "pluginserver_names", "pluginserver_good_socket", "pluginserver_good_query_cmd", "role",
-                "pluginserver_py-x_socket", "proxy_listen", "status_listen", "log_level", "nginx_main_user",
-                "pluginserver_a_socket", "pluginserver_a_query_cmd", "prefix", "database"]  # fmt: skip
+    "admin_listen",
+    "database",
+    "declarative_config",
+    "declarative_config_string",
+    "error_default_type",
+    "headers",
+    "headers_upstream",
+    "log_level",
+    "nginx_http_client_body_buffer_size",
+    "node_id",
+    "plugins",
+    "pluginserver_names",
+    "pluginserver_a_socket",
+    "pluginserver_a_start_cmd",
+    "pluginserver_a_query_cmd",
+    "prefix",
+    "proxy_access_log",
+    "proxy_error_log",
+    "proxy_listen",
+    "proxy_stream_access_log",
+    "real_ip_header",
+    "real_ip_recursive",
+    "role",
+    "ssl_cert",
+    "ssl_cert_key",
+    "status_listen",
+    "stream_listen",
+    "trusted_ips",
+    "vaults",
+    "nginx_main_user",
+    "nginx_user",
+    "nginx_stream_proxy_half_close",
+    "resolver_hosts_file",
+]
+OF_THE_IMAGE = [
+    "plugins",
+    "pluginserver_names",
+    "pluginserver_good_socket",
+    "pluginserver_good_query_cmd",
+    "role",
+    "pluginserver_py-x_socket",
+    "proxy_listen",
+    "status_listen",
+    "log_level",
+    "nginx_main_user",
+    "pluginserver_a_socket",
+    "pluginserver_a_query_cmd",
+    "prefix",
+    "database",
+]
 
 plausible = st.sampled_from(
     [
-        "", " ", "0", "1", "-1", "65536", "1e999", "nan", "inf", "0.1", "\u0663", "9" * 5000, "on", "off", "auto", "ON",
-        "a", "a,b", ",", "a,,b", "a b", "bundled,a", "bundled, a ,a", "open:a", "open:", "127.0.0.1:80", "[::]:8000 ssl",
-        "0.0.0.0:0", "host:99999", "::", "[::1", "127.0.0.1:8000 reuseport backlog=x", "0.0.0.0/0", "10.0.0.0/99",
-        "/", "/dev/null", "/proc/self/mem", "relative/path", "/" + "x" * 300, "/x/" * 1000, "~", "$HOME", "${A}", "`id`",
-        "{}", "[]", "{vault://env/x}", "1.2.3", "ProtoBuf:1", "msgpack:1", "warn", "json", "good", "good,py-x",
-        "a" * 9_000, "\n", "a\nb", "a\r\n", "\t", "'", '"', "\\", "#", "a#b", "%s", "%", "=", "\x1b[31m", "\udcff",
-        "\udc80:\udcff", "\ufeff", "\U0001f600",
+        "",
+        " ",
+        "0",
+        "1",
+        "-1",
+        "65536",
+        "1e999",
+        "nan",
+        "inf",
+        "0.1",
+        "\u0663",
+        "9" * 5000,
+        "on",
+        "off",
+        "auto",
+        "ON",
+        "a",
+        "a,b",
+        ",",
+        "a,,b",
+        "a b",
+        "bundled,a",
+        "bundled, a ,a",
+        "open:a",
+        "open:",
+        "127.0.0.1:80",
+        "[::]:8000 ssl",
+        "0.0.0.0:0",
+        "host:99999",
+        "::",
+        "[::1",
+        "127.0.0.1:8000 reuseport backlog=x",
+        "0.0.0.0/0",
+        "10.0.0.0/99",
+        "/",
+        "/dev/null",
+        "/proc/self/mem",
+        "relative/path",
+        "/" + "x" * 300,
+        "/x/" * 1000,
+        "~",
+        "$HOME",
+        "${A}",
+        "`id`",
+        "{}",
+        "[]",
+        "{vault://env/x}",
+        "1.2.3",
+        "ProtoBuf:1",
+        "msgpack:1",
+        "warn",
+        "json",
+        "good",
+        "good,py-x",
+        "a" * 9_000,
+        "\n",
+        "a\nb",
+        "a\r\n",
+        "\t",
+        "'",
+        '"',
+        "\\",
+        "#",
+        "a#b",
+        "%s",
+        "%",
+        "=",
+        "\x1b[31m",
+        "\udcff",
+        "\udc80:\udcff",
+        "\ufeff",
+        "\U0001f600",
     ]
-)  # fmt: skip
+)
 PLUGIN = "class Plugin:\n    def __init__(self, config): pass\n    def access(self, kong): pass\n"
 values = st.one_of(
     plausible,
@@ -65,7 +170,12 @@ def is_one_line(text: str) -> bool:
 
 
 @MORE
-@given(st.one_of(environments(sorted(OWN)), st.dictionaries(values.map("KONG_PYTHON_{}".format), values, max_size=3)))
+@given(
+    st.one_of(
+        environments(sorted(OWN)),
+        st.dictionaries(values.map("KONG_PYTHON_{}".format), values, max_size=3),
+    )
+)
 def test_a_setting_of_ours_is_read_or_named(environ: dict[str, str]) -> None:
     messages = variables.check(environ)
     for name, variable in OWN.items():
@@ -100,7 +210,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_image_starts_or_says_why_not(place: Path, environ: dict[str, str]) -> None:
     environ = {**environ, "KONG_PYTHON_PLUGINS_DIR": str(place / "plugins")}
     try:
-        setup = configuration.read(environ, (), RunDirectory(Path("/nowhere")))  # a path that is short enough for a socket
+        setup = configuration.read(
+            environ, (), RunDirectory(Path("/nowhere"))
+        )  # a path that is short enough for a socket
     except (StartError, SettingError) as error:
         assert str(error)
     else:
@@ -112,13 +224,21 @@ def test_the_image_starts_or_says_why_not(place: Path, environ: dict[str, str]) 
 def run(place: Path, environ: Mapping[str, str], *words: str) -> tuple[int, str]:
     """Run a command in this process; give its status and all that it wrote."""
     written = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
-    places = {"KONG_PYTHON_PLUGINS_DIR": str(place / "plugins"), "PATH": os.environ["PATH"], "TMPDIR": str(place)}
+    places = {
+        "KONG_PYTHON_PLUGINS_DIR": str(place / "plugins"),
+        "PATH": os.environ["PATH"],
+        "TMPDIR": str(place),
+    }
     here = Path.cwd()
     os.chdir(place / "cwd")
     try:
-        with mock.patch.dict(os.environ, {**environ, **places}, clear=True):
-            with contextlib.redirect_stdout(written), contextlib.redirect_stderr(written):
-                status = cli.main(words)
+        environment = mock.patch.dict(os.environ, {**environ, **places}, clear=True)
+        with (
+            environment,
+            contextlib.redirect_stdout(written),
+            contextlib.redirect_stderr(written),
+        ):
+            status = cli.main(words)
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else 1
     finally:
@@ -127,9 +247,22 @@ def run(place: Path, environ: Mapping[str, str], *words: str) -> tuple[int, str]
     return status, written.buffer.getvalue().decode()
 
 
-@given(environments([*sorted({*OWN} - {"KONG_PYTHON_PLUGINS_DIR"}), *(f"KONG_{name.upper()}" for name in OF_THE_IMAGE)]))
+@given(
+    environments(
+        [
+            *sorted({*OWN} - {"KONG_PYTHON_PLUGINS_DIR"}),
+            *(f"KONG_{name.upper()}" for name in OF_THE_IMAGE),
+        ]
+    )
+)
 def test_a_command_ends_with_a_message(place: Path, environ: dict[str, str]) -> None:
-    for words in (["settings"], ["env"], ["plugins", "--json"], ["check", str(place / "none.yml")], ["health"]):
+    for words in (
+        ["settings"],
+        ["env"],
+        ["plugins", "--json"],
+        ["check", str(place / "none.yml")],
+        ["health"],
+    ):
         status, written = run(place, environ, *words)
         assert status in {0, 1, 2, 78}, written
         assert written or status == 0

@@ -1,4 +1,4 @@
-"""Clients and services that send garbage to the embedded gateway: an answer or a closed connection, and no traceback."""
+"""Clients and services that send garbage to the gateway: an answer or a closed connection, and no traceback."""
 
 from __future__ import annotations
 
@@ -48,26 +48,90 @@ CLOSING = [each.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) for each in RE
 GOOD = b"GET /good HTTP/1.1\r\nHost: good\r\nConnection: close\r\n\r\n"
 
 tokens = st.sampled_from([b"GET", b"get", b"POST", b"", b"G\x00T", b"A" * 40, b"\xc3\xa4", b"GET\t"])
-targets = st.sampled_from([b"/", b"", b"*", b"a", b"/%", b"/%zz", b"/%00", b"//", b"/?", b"/\xff", b"/a b", b"/" * 9000])
-versions = st.sampled_from([b"HTTP/1.1", b"HTTP/1.0", b"HTTP/0.9", b"HTTP/2", b"HTTP/1.11", b"http/1.1", b"", b"HTTP/x"])
+targets = st.sampled_from(
+    [
+        b"/",
+        b"",
+        b"*",
+        b"a",
+        b"/%",
+        b"/%zz",
+        b"/%00",
+        b"//",
+        b"/?",
+        b"/\xff",
+        b"/a b",
+        b"/" * 9000,
+    ]
+)
+versions = st.sampled_from(
+    [
+        b"HTTP/1.1",
+        b"HTTP/1.0",
+        b"HTTP/0.9",
+        b"HTTP/2",
+        b"HTTP/1.11",
+        b"http/1.1",
+        b"",
+        b"HTTP/x",
+    ]
+)
 headers = st.sampled_from(
     [
-        b"Host: a", b"Host: a\r\nHost: b", b"Host:", b"Host: a b", b"Host: \xff", b"Host: a:99999", b"Host: [::",
-        b"Content-Length: 3", b"Content-Length: -1", b"Content-Length: x", b"Content-Length: 3, 3",
-        b"Content-Length: 3\r\nContent-Length: 4", b"Content-Length: 99999999999999999999999999",
-        b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked, chunked",
-        b"Connection: close", b"Connection: \x00", b"Connection: upgrade\r\nUpgrade: h2c", b"Expect: nothing",
-        b"X", b" folded", b": no name", b"X y: 1", b"X: " + b"z" * 9000, b"X:\xff\xfe", b"X: a\x00b", b"X: a\rb",
-        b"Accept: application/json", b"Content-Type: application/grpc", b"Te: trailers", b"Forwarded: \"",
+        b"Host: a",
+        b"Host: a\r\nHost: b",
+        b"Host:",
+        b"Host: a b",
+        b"Host: \xff",
+        b"Host: a:99999",
+        b"Host: [::",
+        b"Content-Length: 3",
+        b"Content-Length: -1",
+        b"Content-Length: x",
+        b"Content-Length: 3, 3",
+        b"Content-Length: 3\r\nContent-Length: 4",
+        b"Content-Length: 99999999999999999999999999",
+        b"Transfer-Encoding: chunked",
+        b"Transfer-Encoding: gzip",
+        b"Transfer-Encoding: chunked, chunked",
+        b"Connection: close",
+        b"Connection: \x00",
+        b"Connection: upgrade\r\nUpgrade: h2c",
+        b"Expect: nothing",
+        b"X",
+        b" folded",
+        b": no name",
+        b"X y: 1",
+        b"X: " + b"z" * 9000,
+        b"X:\xff\xfe",
+        b"X: a\x00b",
+        b"X: a\rb",
+        b"Accept: application/json",
+        b"Content-Type: application/grpc",
+        b"Te: trailers",
+        b'Forwarded: "',
     ]
-)  # fmt: skip
-bodies = st.sampled_from([b"", b"abc", b"3\r\nabc\r\n0\r\n\r\n", b"zz\r\n", b"3\r\nabcd\r\n", b"-1\r\n\r\n", b"fffffffffffffffff\r\n"])
+)
+bodies = st.sampled_from(
+    [
+        b"",
+        b"abc",
+        b"3\r\nabc\r\n0\r\n\r\n",
+        b"zz\r\n",
+        b"3\r\nabcd\r\n",
+        b"-1\r\n\r\n",
+        b"fffffffffffffffff\r\n",
+    ]
+)
 
 
 @st.composite
 def built(draw: st.DrawFn) -> bytes:
     """A request of parts that are each wrong in some way, or right."""
-    lines = [b" ".join([draw(tokens), draw(targets), draw(versions)]), *draw(st.lists(headers, max_size=5))]
+    lines = [
+        b" ".join([draw(tokens), draw(targets), draw(versions)]),
+        *draw(st.lists(headers, max_size=5)),
+    ]
     end = draw(st.sampled_from([b"\r\n", b"\r\n", b"\n"]))
     return end.join([*lines, b"", b""]) + draw(bodies)
 
@@ -109,9 +173,12 @@ def gateway(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("gateway")
     (folder / "kong.yml").write_text(
         '_format_version: "3.0"\n'
-        f"services: [{{name: s, url: 'http://127.0.0.1:{service.port}', read_timeout: 5000, routes: [{{paths: [/]}}]}}]\n"
+        f"services: [{{name: s, url: 'http://127.0.0.1:{service.port}', routes: [{{paths: [/]}}]}}]\n"
     )
-    with RunningGateway(folder, {"KONG_DECLARATIVE_CONFIG": str(folder / "kong.yml")}) as gateway, unseen_by_asyncio():
+    with (
+        RunningGateway(folder, {"KONG_DECLARATIVE_CONFIG": str(folder / "kong.yml")}) as gateway,
+        unseen_by_asyncio(),
+    ):
         yield gateway
 
 
@@ -155,10 +222,15 @@ def statuses(received: bytes) -> list[int]:
 
 @MORE
 @given(st.data())
-def test_a_client_that_sends_garbage_gets_an_answer_or_the_end(gateway: RunningGateway, service: Service, data) -> None:
+def test_a_client_that_sends_garbage_gets_an_answer_or_the_end(
+    gateway: RunningGateway, service: Service, data: st.DataObject
+) -> None:
     service.answer = ENDING
     request = st.one_of(anything(REQUESTS), built())
-    received = talk(gateway, data.draw(pieces(b"".join(data.draw(st.lists(request, min_size=1, max_size=3))))))
+    received = talk(
+        gateway,
+        data.draw(pieces(b"".join(data.draw(st.lists(request, min_size=1, max_size=3))))),
+    )
     assert not received or received.startswith(b"HTTP/1.")
     assert not {status for status in statuses(received) if status >= 500} - {501, 505}
     serves(gateway)
@@ -167,7 +239,7 @@ def test_a_client_that_sends_garbage_gets_an_answer_or_the_end(gateway: RunningG
 @MORE
 @given(st.data())
 def test_a_service_that_answers_with_garbage_costs_its_own_request_alone(
-    gateway: RunningGateway, service: Service, data
+    gateway: RunningGateway, service: Service, data: st.DataObject
 ) -> None:
     service.answer = b"".join(data.draw(st.lists(anything(ANSWERS), min_size=1, max_size=2)))
     received = gateway.send(data.draw(st.sampled_from(CLOSING)))

@@ -80,7 +80,7 @@ def test_a_time_out(serve: Serve, upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize(("method", "tries"), [("GET", 3), ("PURGE", 3), ("POST", 1), ("PATCH", 1), ("LOCK", 1)])
-def test_only_requests_that_nginx_repeats_are_sent_again(serve: Serve, upstream: Upstream, method: str, tries: int) -> None:
+def test_what_nginx_repeats_is_sent_again(serve: Serve, upstream: Upstream, method: str, tries: int) -> None:
     upstream.answer = lambda seen, connection: connection.shutdown(socket.SHUT_RDWR)
     reply = serve(service(f"127.0.0.1:{upstream.port}", "retries: 2")).request(method, "/")
     assert (reply.status, len(upstream.seen)) == (502, tries)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -332,7 +334,7 @@ def test_handlers_that_log_are_interrupted_without_harm(serve, connect, seen):
 def test_what_is_stuck_is_told_once(serve, connect, seen, monkeypatch):
     if ON_GEVENT:
         pytest.skip("a handler that swallows all exceptions holds gevent's hub")
-    monkeypatch.setattr("kong_pdk.server.server.MOST_STUCK", 3)
+    monkeypatch.setattr("kong_pdk.server.deadlines.MOST_STUCK", 3)
     told: list[tuple[str, bool]] = []
     go_on = threading.Event()
 
@@ -355,3 +357,84 @@ def test_what_is_stuck_is_told_once(serve, connect, seen, monkeypatch):
     wait_for(lambda: told)
     go_on.set()
     assert told == [("has too many handlers that do not end", False)]
+
+
+@pytest.mark.parametrize("how", ["plain", "async"])
+def test_time_in_the_queue_is_not_the_handlers(serve, connect, seen, monkeypatch, how):
+    """The last of five events begins after twice the timeout."""
+    monkeypatch.setenv("KONG_PYTHON_CONCURRENCY", "1")
+
+    class Plain:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            time.sleep(TIMEOUT * 0.6)
+
+    class Async(Plain):
+        async def access(self, kong):
+            await asyncio.sleep(TIMEOUT * 0.6)
+
+    path = serve({"plain": Plain, "async": Async}[how], timeout=TIMEOUT * 2)
+    kongs = [connect(path) for _ in range(5)]
+    instance = kongs[0].start("probe")
+    with ThreadPoolExecutor(5) as threads:
+        assert [*threads.map(lambda kong: kong.event(instance, "access"), kongs)] == [True] * 5
+
+
+def test_where_few_handlers_run_half_of_them_are_enough(serve, connect, seen, monkeypatch):
+    if ON_GEVENT:
+        pytest.skip("a handler that swallows all exceptions holds gevent's hub")
+    monkeypatch.setenv("KONG_PYTHON_CONCURRENCY", "4")
+    told: list[tuple[str, bool]] = []
+    go_on = threading.Event()
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        async def access(self, kong):
+            while not go_on.is_set():
+                with contextlib.suppress(BaseException):
+                    await asyncio.sleep(0.01)
+
+    path = serve(Plugin, timeout=TIMEOUT)
+    serve.server(path)._on_stuck = lambda *said: told.append(said)
+    instance = connect(path).start("probe")
+    for _ in range(2):
+        assert not connect(path).event(instance, "access")
+    wait_for(lambda: told)
+    go_on.set()
+    assert told == [("has too many handlers that do not end", False)]
+
+
+def test_a_handler_that_goes_on_after_its_answer_is_interrupted_as_others_are(serve, connect, seen, monkeypatch):
+    """Kong has its answer. At each further look it would be interrupted in what it does to end."""
+    if ON_GEVENT:
+        pytest.skip("a handler that swallows all exceptions holds gevent's hub")
+    go_on = threading.Event()
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            try:
+                kong.response.exit(403)
+            finally:
+                while not go_on.is_set():
+                    try:
+                        go_on.wait(0.01)
+                    except BaseException as error:  # noqa: PERF203
+                        seen.raised.append(error)
+
+    path = serve(Plugin, timeout=TIMEOUT)
+    instance = connect(path).start("probe")
+    assert not connect(path).event(instance, "access")
+    server = serve.server(path)
+    wait_for(lambda: server._deadlines.stuck == 1)
+    looks = server._deadlines._looked_at
+    wait_for(lambda: server._deadlines._looked_at > looks + 10 * 0.05)
+    assert len(seen.raised) == 1
+    go_on.set()
+    wait_for(lambda: server._deadlines.stuck == 0)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 
 import pytest
+from fake_kong import MsgpackKong
 from kong_pdk.server.call_plan import Plans, plan_over_msgpack
 from kong_pdk.server.protocols.msgpack_event import Events
 from kong_pdk.server.server import EngineOptions, Server
@@ -106,6 +107,25 @@ def test_a_step_that_cannot_be_handed_on_ends_the_request(pair, engine, monkeypa
     serving.join(DEADLINE)
     assert isinstance(response, Response)
     assert response.result == {"Data": {"Method": "kong.response.error", "Args": [500]}, "EventId": id}
+
+
+@pytest.mark.parametrize(("policies", "is_open"), [("open", True), ("closed", False)])
+def test_a_step_without_its_event_follows_the_policy_of_the_plugins(serve, policies, is_open):
+    """The worker that had it was killed while Kong made a call. All plugins of a server fail open, or it does not."""
+
+    class Probe:
+        def __init__(self, config):
+            pass
+
+        def access(self, kong):
+            pass
+
+    kong = MsgpackKong(serve(Probe, on_error=policies))
+    id = Events(0).begin("access", Plans(lambda function: plan_over_msgpack(function, "access"))).id
+    answer = kong.ask("plugin.Step", {"EventId": id, "Data": "x"})
+    ends = {"Method": "kong.response.error", "Args": [500]}
+    assert answer == {"Data": "ret" if is_open else ends, "EventId": id}
+    kong.close()
 
 
 def test_the_worker_with_the_fewest_connections_has_the_turn(pair):

@@ -3,8 +3,8 @@
 import os
 import sys
 
-from kong_pdk.masking import remember, secrets_of_environment
+from kong_pdk.masking import remember_environment
 from kong_pdk.server.command_line import folder_main
 
-remember(secrets_of_environment(os.environ))
+remember_environment(os.environ)
 sys.exit(folder_main())

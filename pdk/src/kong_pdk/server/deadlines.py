@@ -30,11 +30,15 @@ LONGEST_PAUSE = 1.0
 FIRST_PAUSE = 5.0
 """Seconds until a handler that goes on is interrupted once more; then twice as many, and so on."""
 
+_GOES_ON_SECONDS = 1.0
+"""A handler that does not end counts as stuck when it has gone on for so long after its first interruption."""
+
 HELD_SECONDS = 3.0
 """A handler that goes on, and holds the thread of a loop for so long, costs its worker."""
 
 MOST_STUCK = 32
-"""So many handlers that do not end hold too many threads: the worker is replaced."""
+"""So many handlers that do not end hold too many threads: the worker is replaced. Where few run at once, it is half of
+those, since the others have no room."""
 
 
 class UnderWay(ABC):
@@ -78,6 +82,18 @@ class EventUnderWay(UnderWay):
         engine: Engine
         bridge: Bridge | None
         """The calls of the handler; None while it does not run."""
+
+        is_queued: bool
+        """Whether it has waited for room, which does not count as its time."""
+
+    def queued(self) -> None:
+        """Note that it waits for room. That is limited by the engine."""
+        self.is_queued = True  # type: ignore[misc]
+        self.due = math.inf  # type: ignore[misc]
+
+    def begin(self) -> None:
+        """Note that its handler begins, after it has waited for room."""
+        self.due = time.monotonic() + self.timeout  # type: ignore[misc]
 
     def describe(self) -> str:
         """See :class:`UnderWay`."""
@@ -128,9 +144,13 @@ class _Stuck:
 class Deadlines:
     """Looks at what is under way at a server."""
 
-    def __init__(self, timeouts: Iterable[float], errors: ErrorLog) -> None:
-        """:param timeouts: those of the plugins, in seconds."""
+    def __init__(self, timeouts: Iterable[float], errors: ErrorLog, running: int) -> None:
+        """:param timeouts: those of the plugins, in seconds.
+
+        :param running: how many handlers run at once.
+        """
         self._errors = errors
+        self._most = min(MOST_STUCK, (running + 1) // 2)
         self.pause = max(min(LONGEST_PAUSE, min(timeouts, default=math.inf) / 10), _SHORTEST_PAUSE)
         """The seconds between two looks."""
         self._looked_at = 0.0
@@ -142,6 +162,12 @@ class Deadlines:
     def stuck(self) -> int:
         """How many handlers go on although their events were ended."""
         return len(self._stuck) + len(self._late_calls)
+
+    @property
+    def are_many(self) -> bool:
+        """Whether so many go on that the worker is to be replaced."""
+        latest = time.monotonic() - _GOES_ON_SECONDS
+        return len(self._late_calls) >= MOST_STUCK or sum(each.since <= latest for each in self._stuck) >= self._most
 
     @property
     def is_hopeless(self) -> bool:
@@ -174,7 +200,9 @@ class Deadlines:
         bridge = call.bridge if isinstance(call, EventUnderWay) else None
         if not call.claim():
             if isinstance(call, EventUnderWay) and bridge is not None and bridge.ended:  # Kong has its answer
-                bridge.interrupt(call.engine)
+                running.discard(call)
+                call.due = math.inf  # type: ignore[misc]
+                self._stuck.append(_Stuck(bridge, call.engine))
             return
         running.discard(call)
         place = ""

@@ -155,10 +155,12 @@ class Loop(ABC):
 
     def _ready_in_turn(self, found: Sequence[tuple[int, int]]) -> None:
         """Handle the descriptors of a crowd that can be read. Events wait there as they do in an engine's queue."""
-        self.behind = sum(fd in self.idle for fd, _ in found)
+        # Not those that Kong has closed, or that bring what is owed to an event that has ended.
+        events = {fd for fd, flags in found if fd in self.idle and fd not in self.owed and not flags & select.EPOLLHUP}
+        self.behind = len(events)
         try:
             for fd, _ in found:
-                self.behind -= fd in self.idle
+                self.behind -= fd in events
                 self._safely(self.ready, fd)
         finally:
             self.behind = 0

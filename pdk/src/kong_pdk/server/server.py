@@ -21,7 +21,7 @@ from kong_pdk.logs import NOTICE, report
 from kong_pdk.mode import GEVENT, LOOP, THREADS
 from kong_pdk.plugin import Plugin
 from kong_pdk.server.connection import Connection, ConnectionClosed
-from kong_pdk.server.deadlines import MOST_STUCK, Deadlines, UnderWay
+from kong_pdk.server.deadlines import Deadlines, UnderWay
 from kong_pdk.server.engines import Engine, Limits
 from kong_pdk.server.engines.greenlets import Greenlets
 from kong_pdk.server.engines.threads import ThreadPool
@@ -100,7 +100,6 @@ class Server(Serving):
         self._held = held
         self.instances = Instances(plugins, store, self._wake, os.environ)
         timeouts = [policy.timeout for policy in self.instances.policies.values()]
-        self._deadlines = Deadlines(timeouts, self.instances.errors)
         self.longest_timeout = max(timeouts, default=math.inf)
         self.is_idle = True
         """Whether all handlers had ended when :meth:`run` returned."""
@@ -109,6 +108,7 @@ class Server(Serving):
         self._on_blocking = engines.on_blocking
         self._watchdog: Watchdog | None = None
         self._limits = Limits(CONCURRENCY.read(os.environ), QUEUE.read(os.environ))
+        self._deadlines = Deadlines(timeouts, self.instances.errors, self._limits.running)
         self._open(engines.name)
         self._tasks: Tasks | None = None
         self._asyncio: AsyncioLoop | None = None
@@ -231,10 +231,10 @@ class Server(Serving):
             signal.set_wakeup_fd(-1)
         self.is_stopping = True
         self.loop.call(self._close_listening)
-        self.loop.call(self._refuse_waiting)
         self._abandon_if_alone()
         self._drain(stop_times.EVENTS * _SERVED_PART)
         self.begins_nothing = True
+        self.loop.call(self._refuse_waiting)
         self._drain(stop_times.EVENTS * (1 - _SERVED_PART))
         if self.running and self._asyncio is not None:
             self._asyncio.cancel()
@@ -520,7 +520,7 @@ class Server(Serving):
         self._deadlines.look(self.running)
         if self._deadlines.is_hopeless:
             self._be_replaced("has a handler that goes on after its timeout and holds up others", is_hopeless=True)
-        elif self._deadlines.stuck >= MOST_STUCK:
+        elif self._deadlines.are_many:
             self._be_replaced("has too many handlers that do not end")
         errors = self.instances.errors
         errors.count()

@@ -67,6 +67,10 @@ class CoroutineRunner(ABC):
         """See :meth:`Engine.holds_loop`."""
 
 
+def do_nothing() -> None:
+    """Stand for a job where nothing is to be done."""
+
+
 class Limits(NamedTuple):
     """How much an engine takes."""
 
@@ -83,6 +87,7 @@ DEFAULT_LIMITS = Limits()
 class _Waiting(NamedTuple):
     job: Job
     refuse: Job
+    queued: Job
     deadline: float
 
 
@@ -124,19 +129,21 @@ class Engine(ABC):
     def _start(self, job: Job) -> bool:
         """Start a job, which raises nothing; False where there is no room for it."""
 
-    def run(self, job: Job, refuse: Job) -> None:
+    def run(self, job: Job, refuse: Job, queued: Job = do_nothing) -> None:
         """Run a job now, or when there is room for it.
 
         :param job: raises nothing.
         :param refuse: called in place of the job if too many wait, there is no room for ``FREE_SECONDS``, or the
             server stops.
+        :param queued: called before the job waits for room.
         """
         if not self._waiting and self._start(job):
             return
         if len(self._waiting) >= self._limits.waiting:
             self._refuse(refuse)
         else:
-            self._waiting.append(_Waiting(job, refuse, time.monotonic() + FREE_SECONDS))
+            queued()
+            self._waiting.append(_Waiting(job, refuse, queued, time.monotonic() + FREE_SECONDS))
 
     def next_job(self) -> Job | None:
         """Take the job that has waited longest; None where none waits."""
@@ -152,7 +159,7 @@ class Engine(ABC):
         with contextlib.suppress(IndexError):
             while True:
                 waiting = self._waiting.popleft()
-                other.run(waiting.job, waiting.refuse)
+                other.run(waiting.job, waiting.refuse, waiting.queued)
 
     @property
     def is_full(self) -> bool:

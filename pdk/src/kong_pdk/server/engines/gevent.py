@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from kong_pdk.logs import log_error
 from kong_pdk.server.engines.separate_asyncio import separate
 from kong_pdk.server.loop import WatchingLoop, get_ident
 
@@ -52,11 +53,21 @@ class GeventLoop(WatchingLoop):
         self._safely(function)
 
 
+def _log_error_of_greenlet(
+    hub: object, context: object, kind: type[BaseException], error: BaseException | None, traceback: object
+) -> None:
+    """Replace ``Hub.print_exception``, which writes a traceback without the log's form, and with secrets in it."""
+    if error is not None:
+        log_error("a greenlet of the plugin", error)
+
+
 def patch() -> None:
     """Let gevent replace what blocks in this process, a worker that was just forked."""
     from gevent import monkey
+    from gevent.hub import Hub
 
     monkey.patch_all()
+    Hub.print_exception = _log_error_of_greenlet
     # With this function asyncio watches a subprocess by a descriptor of it, but gevent may have reaped the process
     # already. Without it, asyncio waits for each subprocess in a thread.
     with contextlib.suppress(AttributeError):

@@ -16,7 +16,16 @@ from kong_pdk.logs import report
 from kong_pdk.server.bridge import Bridge, EventExpired
 from kong_pdk.server.connection import BLOCKING, Connection
 from kong_pdk.server.deadlines import raise_in_thread
-from kong_pdk.server.engines import DEFAULT_LIMITS, Engine, Job, Limits, Parking, frames_of_thread, outwards
+from kong_pdk.server.engines import (
+    DEFAULT_LIMITS,
+    Engine,
+    Job,
+    Limits,
+    Parking,
+    do_nothing,
+    frames_of_thread,
+    outwards,
+)
 from kong_pdk.server.engines.separate_asyncio import separate
 from kong_pdk.server.engines.threads import ThreadParking
 from kong_pdk.server.loop import EpollLoop, Loop, get_ident
@@ -109,16 +118,16 @@ class Greenlets(Engine):
         if not bridge.is_closed and bridge.where.gr_frame is not None:
             bridge.where.throw(EventExpired)
 
-    def run(self, job: Job, refuse: Job) -> None:
+    def run(self, job: Job, refuse: Job, queued: Job = do_nothing) -> None:
         """See :class:`Engine`."""
         if get_ident() != self._loop.thread:  # the loop that read the event was replaced at this moment
-            self._loop.call(lambda: self.run(job, refuse))
+            self._loop.call(lambda: self.run(job, refuse, queued))
         elif self._loop.behind and self._loop.behind >= self._room:
             self._refuse(refuse)
         elif self._free and not self._waiting:
             self._free.pop().switch(job)
         else:
-            super().run(job, refuse)
+            super().run(job, refuse, queued)
 
     @property
     def _room(self) -> int:

@@ -31,7 +31,7 @@ from kong_pdk.server.event_record import (
     note_msgpack_request,
     set_due,
 )
-from kong_pdk.server.failure_answers import NO_EVENT, OVERLOAD, failure_over_msgpack
+from kong_pdk.server.failure_answers import NO_EVENT, OVERLOAD, failure_over_msgpack, lets_pass
 from kong_pdk.server.handler import fail, log_refusal, run_handler
 from kong_pdk.server.instances import Instance, InstanceError, administration
 from kong_pdk.server.protocols import REFUSE_SECONDS, Serving
@@ -56,6 +56,7 @@ from kong_pdk.wire.wire_errors import WireError
 
 _log = logging.getLogger(__name__)
 _HEAD = 40
+_RELAY_SECONDS = 10.0
 _SPECIALS = {"kong.request.get_raw_body": call_get_raw_body, SET_BODY: call_set_body}
 
 
@@ -72,6 +73,9 @@ class MsgpackServer:
         self.peers = peers
         self.events = Events(peers.slot if peers else 0)
         self.plans = PlansByPhase(_plan)
+        policies = serving.instances.policies.values()
+        self.is_open = bool(policies) and all(policy.is_open for policy in policies)
+        """Whether an event whose plugin is not known any more fails open: each plugin does."""
 
     def serve(self, connection: Connection) -> None:
         """Serve a connection from now on."""
@@ -193,13 +197,20 @@ class _Session:
         except (ConnectionClosed, TimeoutError):
             self._serving.forget(self._connection)
 
-    def _help(self, request: Request, job: Callable[[], bytes | Instance], event: MsgpackEvent | None = None) -> None:
+    def _help(
+        self,
+        request: Request,
+        job: Callable[[], bytes | Instance],
+        event: MsgpackEvent | None = None,
+        more_seconds: float = 0.0,
+    ) -> None:
         """Do what may block on a thread of its own, which responds with its result.
 
         :param event: its handler runs next if the result is an instance.
+        :param more_seconds: how much longer it may take than an event.
         """
         serving = self._serving
-        call = _Help(request, functools.partial(self._late, request), serving.longest_timeout)
+        call = _Help(request, functools.partial(self._late, request), serving.longest_timeout + more_seconds)
         set_due(self._connection.record, call.due)
         serving.running.add(call)
 
@@ -240,7 +251,11 @@ class _Session:
         if phase is None:
             self._respond(request, encode_response(request.id, "the plugin server's timeout is over", None))
         else:
-            self._respond(request, encode_output(request.id, NO_EVENT, failure_over_msgpack(phase)))
+            self._respond(request, encode_output(request.id, NO_EVENT, self._failure(phase)))
+
+    def _failure(self, phase: str) -> bytes:
+        """Give the failure of an event whose plugin is not known."""
+        return failure_over_msgpack(phase, self._server.is_open)
 
     # Events
 
@@ -282,7 +297,8 @@ class _Session:
         self._note_policy(event)
         engine = event.engine = self._serving.engine_of(instance, event.phase)
         self._serving.running.add(event)
-        engine.run(functools.partial(self._handle, event), functools.partial(self._refuse, event))
+        jobs = (functools.partial(job, event) for job in (self._handle, self._refuse, self._queued))
+        engine.run(*jobs)
         if engine.is_full or not self._serving.is_watching:
             self._serving.look_soon()
 
@@ -306,7 +322,14 @@ class _Session:
         finally:
             self._end(event)
 
+    def _queued(self, event: MsgpackEvent) -> None:
+        event.queued()
+        self._note_policy(event)
+
     def _handle(self, event: MsgpackEvent) -> None:
+        if event.is_queued and not event.gone:
+            event.begin()
+            self._note_policy(event)
         try:
             if not event.gone and run_handler(event.instance, event, event.engine):
                 event.finish()
@@ -326,9 +349,13 @@ class _Session:
         self._serving.ended(event)
 
     def _refuse(self, event: MsgpackEvent) -> None:
-        """Answer an event for which there is no room."""
-        log_refusal(event.instance, event.phase)
-        event.failure = OVERLOAD
+        """Answer an event for which there is no room, or no time before the end of the server."""
+        if self._serving.begins_nothing:
+            plugin = event.instance.plugin.name
+            report(_log, logging.ERROR, "%s: %s has not begun when the server ends", plugin, event.phase)
+        else:
+            log_refusal(event.instance, event.phase)
+            event.failure = OVERLOAD
         connection = self._connection
         connection.seconds = REFUSE_SECONDS
         try:
@@ -341,25 +368,34 @@ class _Session:
         argument = _mapping(request)
         id = _integer(argument, "EventId")
         if self._server.peers is not None and self._server.peers.is_elsewhere(id):
-            self._help(request, functools.partial(self._relay, self._server.peers, id, request))
+            # The other worker ends its event at the timeout.
+            relay = functools.partial(self._relay, self._server.peers, id, request)
+            self._help(request, relay, more_seconds=_RELAY_SECONDS)
             return
         event = self._server.events.get(id)
         if event is not None:
             self._note_policy(event)
         error = argument.get("Error") if request.method == "plugin.StepError" else None
         if event is None or not event.deliver(self, request.id, argument.get("Data"), error):
-            self._respond(request, encode_output(request.id, id, _lost(id)))
+            self._respond(request, encode_output(request.id, id, self._lost(id)))
 
-    @staticmethod
-    def _relay(peers: Peers, id: int, request: Request) -> bytes:
+    def _relay(self, peers: Peers, id: int, request: Request) -> bytes:
         try:
             return peers.relay(id, encode_request(request.id, request.method, request.args))
         except PeerGone:
-            return encode_output(request.id, id, _lost(id))
+            return encode_output(request.id, id, self._lost(id))
         except Exception as error:  # noqa: BLE001  # at an RPC error Kong lets the request pass
             text = "an event of %s is answered by a failure: %s"
             report(_log, logging.ERROR, text, phase_of(id), describe(error))
-            return encode_output(request.id, id, failure_over_msgpack(phase_of(id)))
+            return encode_output(request.id, id, self._failure(phase_of(id)))
+
+    def _lost(self, id: int) -> bytes:
+        """Log that a step has no event any more, and give a failure: at an RPC error Kong lets the request pass."""
+        phase = phase_of(id)
+        end = "" if lets_pass(phase, self._server.is_open) else "; its request ends with 500"
+        text = "Kong answered a call of a %s handler that was killed or waits no longer%s"
+        report(_log, logging.ERROR, text, phase, end)
+        return self._failure(phase)
 
     # Calls about plugins and instances
 
@@ -432,14 +468,6 @@ class _Help(CallUnderWay):
     def give_up(self) -> None:
         """See :class:`~kong_pdk.server.deadlines.UnderWay`."""
         self.give_up_by()
-
-
-def _lost(id: int) -> bytes:
-    """Log that a step has no event any more, and give a failure: at an RPC error Kong lets the request pass."""
-    phase = phase_of(id)
-    end = "" if phase == "log" else "; its request ends with 500"
-    report(_log, logging.ERROR, "Kong answered a call of a %s handler that was killed or waits no longer%s", phase, end)
-    return failure_over_msgpack(phase_of(id))
 
 
 def _encode(request: Request, result: Any) -> bytes:

@@ -58,7 +58,7 @@ class MsgpackEvent(EventUnderWay):
 
     __slots__ = (
         "_delivering", "_parking", "_value", "asker", "bridge", "due", "engine", "failure", "gone", "id", "instance",
-        "interrupted", "is_claimed", "on_expired", "patience", "phase", "plans", "request_id",
+        "interrupted", "is_claimed", "is_queued", "on_expired", "patience", "phase", "plans", "request_id",
         "unanswered", "waits_since",
     )  # fmt: skip
 
@@ -73,6 +73,7 @@ class MsgpackEvent(EventUnderWay):
         self.bridge: Bridge | None = None
         self.due = math.inf
         self.is_claimed = False
+        self.is_queued = False
         self.on_expired: Callable[[], object] = lambda: None
         """Answers in the place of the handler."""
         self.asker: Asker | None = None

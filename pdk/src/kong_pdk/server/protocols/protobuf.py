@@ -142,7 +142,7 @@ class ProtobufChannel:
 class ProtobufEvent(ProtobufChannel, EventUnderWay):
     """An event whose instance is known."""
 
-    __slots__ = ("_session", "engine", "instance", "sequence")
+    __slots__ = ("_session", "engine", "instance", "is_queued", "sequence")
 
     def __init__(self, session: _Session, phase: str, sequence: bytes, instance: Instance, engine: Engine) -> None:
         """:param sequence: the field of the sequence number, as it came.
@@ -155,10 +155,13 @@ class ProtobufEvent(ProtobufChannel, EventUnderWay):
         self.sequence = sequence
         self.instance = instance
         self.engine = engine
+        self.is_queued = False
 
     def run(self) -> None:
         """Run the handler, and answer Kong. Raises nothing."""
         session, is_open = self._session, False
+        if self.is_queued:
+            self.begin()
         try:
             if run_handler(self.instance, self, self.engine):
                 session.end_event(self.sequence)
@@ -310,7 +313,7 @@ class _Session:
         under_way = ProtobufEvent(self, phase, sequence, instance, engine)
         serving.running.add(under_way)
         self._give(engine)
-        engine.run(under_way.run, under_way.refuse)
+        engine.run(under_way.run, under_way.refuse, under_way.queued)
         if engine.is_full or not serving.is_watching:
             serving.look_soon()
 

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from kong_pdk import logs
+from kong_pdk.masking import remember_environment
 from kong_pdk.mode import Mode
 from kong_pdk.plugin import Plugin, PluginError, Source, import_problem
 from kong_pdk.server.serving import serve_by_workers
@@ -58,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     end = words.index("--")
     options = parser.parse_args(words[:end])
     options.arguments = words[end + 1 :]
+    remember_environment(os.environ)
     logs.configure(options.name, options.verbose, form=LOG_FORMAT.read(os.environ), level=log_level(os.environ))
     mode = Mode(options.engine, options.workers)
     return serve_by_workers(lambda: _load(options), mode, options.listen, queue_size=options.listen_queue_size)
