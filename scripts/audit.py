@@ -55,19 +55,25 @@ def run(command: Sequence[str | Path], seconds: float) -> subprocess.CompletedPr
 def bill_of_materials(place: str) -> Any:
     """Read the bill of materials of an image, or a file."""
     if Path(place).is_file():
-        text = Path(place).read_text(encoding="utf-8")
+        text = Path(place).read_text(encoding="utf-8", errors="replace")
     else:
         done = run(["docker", "run", "--rm", "--network=none", "--entrypoint=cat", place, SBOM], IMAGE_SECONDS)
         if done is None or done.returncode:
             reason = done.stderr.strip() if done else f"docker does not answer within {IMAGE_SECONDS} s"
             raise Ended(FAULT, f"{place}: {SBOM} cannot be read: {reason}")
         text = done.stdout
-    return json.loads(text)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Ended(FAULT, f"{place}: this is no bill of materials: {error}") from None
 
 
 def packages(sbom: Any) -> list[str]:
     """Give ``NAME==VERSION`` for each package but our own, which nobody else has published."""
-    purls = [unquote(each["purl"].removeprefix("pkg:pypi/").partition("?")[0]) for each in sbom["components"]]
+    try:
+        purls = [unquote(each["purl"].removeprefix("pkg:pypi/").partition("?")[0]) for each in sbom["components"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Ended(FAULT, f"this is no bill of materials of Python packages: {error!r}") from None
     return sorted(purl.replace("@", "==") for purl in purls if not purl.startswith(f"{OURS}@"))
 
 

@@ -44,6 +44,15 @@ def sbom(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.parametrize("content", ["", "no JSON", "[]", "{}", '{"components": [{"name": "x"}]}', '{"components": 1}'])
+def test_what_is_no_bill_of_materials(sbom: Path, content: str) -> None:
+    sbom.write_text(content)
+    done = subprocess.run([sys.executable, SCRIPT, sbom], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no bill of materials" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.fixture
 def audit(sbom: Path) -> Audit:
     """Run the script. Skip the test where pip-audit cannot be installed."""

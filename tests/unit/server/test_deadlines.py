@@ -359,6 +359,29 @@ def test_what_is_stuck_is_told_once(serve, connect, seen, monkeypatch):
     assert told == [("has too many handlers that do not end", False)]
 
 
+@pytest.mark.parametrize("work", [lambda: asyncio.sleep(DEADLINE), lambda: time.sleep(0.01)])
+def test_what_an_async_handler_does_to_end_is_not_cancelled(serve, connect, seen, work):
+    if ON_GEVENT:
+        pytest.skip("a handler that holds asyncio's loop holds gevent's hub")
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        async def access(self, kong):
+            try:
+                while True:
+                    if (awaited := work()) is not None:
+                        await awaited
+            finally:
+                await asyncio.sleep(0.05)
+                seen.unwound.append("access")
+
+    kong = connect(serve(Plugin, timeout=TIMEOUT))
+    assert not kong.event(kong.start("probe"), "access")
+    wait_for(lambda: seen.unwound == ["access"])
+
+
 @pytest.mark.parametrize("how", ["plain", "async"])
 def test_time_in_the_queue_is_not_the_handlers(serve, connect, seen, monkeypatch, how):
     """The last of five events begins after twice the timeout."""

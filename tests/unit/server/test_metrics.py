@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from kong_pdk.metrics.counter_layout import OUTCOMES
 from kong_pdk.metrics.recorder import record_worker, write_all
 from unit.metrics.conftest import Value, counting_ends, directory, value
 from unit.server.conftest import Serve
-from waiting import DEADLINE
+from waiting import DEADLINE, wait_for
 
 __all__ = ["counting_ends", "directory", "value"]
 
@@ -31,6 +32,14 @@ class Probe:
             raise ValueError(wish)
         if wish == "exit":
             kong.response.exit(403)
+        if wish in ("late", "late and swallow"):
+            try:
+                while True:
+                    time.sleep(0.01)
+            except BaseException:
+                if wish == "late":
+                    raise
+            return
         if wish == "swallow":
             with contextlib.suppress(BaseException):
                 kong.response.exit(403)
@@ -44,7 +53,7 @@ class Probe:
 def outcomes(serve: Serve, connect: Connect, directory: Path, value: Value) -> Outcomes:
     """Give a function that runs an access handler and says how often it ended in each way so far."""
     record_worker(directory, {"probe": ("access", "log")}, 0, 1)
-    path = serve(Probe)
+    path = serve(Probe, timeout=0.2)
 
     def run(wish: object) -> dict[str, float | None]:
         kong = connect(path)
@@ -52,16 +61,27 @@ def outcomes(serve: Serve, connect: Connect, directory: Path, value: Value) -> O
         # In MsgPack:1 Kong says nothing of a call that it refuses; the end of its connections does.
         kong.close()
         assert serve.stop(path)
+        return wait_for(counted)  # a handler that is late is counted when it ends
+
+    def counted() -> dict[str, float | None]:
         write_all()
-        counted = {name: value("events_total", plugin="probe", phase="access", outcome=name) for name in OUTCOMES}
-        return {name: count for name, count in counted.items() if count}
+        counts = {name: value("events_total", plugin="probe", phase="access", outcome=name) for name in OUTCOMES}
+        return {name: count for name, count in counts.items() if count}
 
     return run
 
 
 @pytest.mark.parametrize(
     ("wish", "outcome"),
-    [("nothing", "ok"), ("raise", "error"), ("exit", "exit"), ("swallow", "exit"), (lambda name: REFUSED, "aborted")],
+    [
+        ("nothing", "ok"),
+        ("raise", "error"),
+        ("late", "error"),
+        ("late and swallow", "error"),
+        ("exit", "exit"),
+        ("swallow", "exit"),
+        (lambda name: REFUSED, "aborted"),
+    ],
 )
 def test_events_are_counted_by_how_they_ended(outcomes: Outcomes, wish: object, outcome: str) -> None:
     assert outcomes(wish) == {outcome: 1}

@@ -68,7 +68,8 @@ def _run(instance: Instance, channel: Channel, bridge: Bridge) -> bool:
     if is_timed:
         seconds = perf_counter() - started
         if recorder is not None:
-            outcome = OK if error is None and not bridge.ended else _outcome(bridge, error)
+            is_ok = error is None and not bridge.ended and not bridge.is_expired
+            outcome = OK if is_ok else _outcome(bridge, error)
             recorder.add((channel.phase, outcome, seconds, bridge.waited, bridge.calls or ()))
         if is_shown:
             report(_log, logging.DEBUG, "%s %s, %.3f ms", instance.plugin.name, channel.phase, seconds * 1000)
@@ -215,7 +216,7 @@ def _unfinished(result: object) -> tuple[str, str]:
 
 def _outcome(bridge: Bridge, error: BaseException | None) -> int:
     """Classify an event that did not end normally."""
-    if error is not None and not isinstance(error, EventEnded):
+    if bridge.is_expired or (error is not None and not isinstance(error, EventEnded)):
         return ERROR
     return EXIT if bridge.exited else ABORTED
 

@@ -227,6 +227,7 @@ class TaskRunner(CoroutineRunner):
             return
         if self.holds_loop:
             raise_in_thread(self._thread, EventExpired)
+            return
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(task.cancel)
 

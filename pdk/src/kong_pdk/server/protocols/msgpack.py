@@ -237,6 +237,8 @@ class _Session:
         def refuse() -> None:
             if call.claim():
                 call.is_done = True
+                if event is not None:
+                    self._server.events.end(event)
                 self._late(request)
                 serving.ended(call)
 

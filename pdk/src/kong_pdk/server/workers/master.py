@@ -296,7 +296,8 @@ class Master:
         self._unserved_since = None
         if not self._stands_in:
             return
-        _log.log(NOTICE, "a worker serves again")
+        if self._status is None:
+            _log.log(NOTICE, "a worker serves again")
         self._stands_in = False
         for listening in self._listeners.sockets:
             self._selector.unregister(listening)
@@ -317,8 +318,7 @@ class Master:
         self._status = status
         self._connections.end_at_requests()
         self._due.clear()
-        if self._stands_in:
-            self._stand_back()
+        self._stand_back()
         self._listeners.close()
         for worker in self._workers.values():
             worker.kill_at = time.monotonic() + stop_times.WORKER
