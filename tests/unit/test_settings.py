@@ -50,7 +50,14 @@ def test_a_value_is_what_it_says(variable: Variable[object], text: str, value: o
 def test_a_value_without_meaning_is_refused(variable: Variable[object], text: str, kind: str) -> None:
     with pytest.raises(SettingError) as raised:
         variable.read({variable.name: text})
-    assert str(raised.value) == f"{variable.name} is {text!r}; set it to {kind}"
+    assert str(raised.value) == f"{variable.name} is {settings.shown(repr(text))}; set it to {kind}"
+
+
+def test_a_message_shows_no_more_than_the_beginning_of_a_long_text() -> None:
+    assert settings.shown("9" * 201) == "9" * 200 + "..."
+    assert settings.shown("two\nlines") == "'two\\nlines'"
+    [message] = settings.check({"KONG_PYTHON_" + "x" * 100_000: "1"})
+    assert len(message) < 400
 
 
 def test_a_relative_path_where_the_working_directory_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

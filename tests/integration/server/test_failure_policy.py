@@ -280,15 +280,16 @@ def test_overload(  # noqa: PLR0913, PLR0917
     opened = client(served.socket, {"phase": "none", "how": "none"}, phase)
     assert opened.outcome(phase) == PASSES
     end, begun = tmp_path / "end", tmp_path / "end.begun"
-    kong = ProtobufKong(served.socket)
-    instance = kong.start("probe", {"phase": "rewrite", "how": "hold", "file": str(end)})
+    with contextlib.closing(ProtobufKong(served.socket)) as kong:
+        instance = kong.start("probe", {"phase": "rewrite", "how": "hold", "file": str(end)})
 
     def hold() -> bool:
         """Have an event run until the end; it is refused as long as the event before it is not quite over."""
         while True:
-            result = kong.event(instance, "rewrite")
-            if begun.exists():
-                return result
+            with contextlib.closing(ProtobufKong(served.socket)) as kong:
+                result = kong.event(instance, "rewrite")
+                if begun.exists():
+                    return result
 
     with ThreadPoolExecutor(1) as threads:
         holds = threads.submit(hold)
@@ -298,7 +299,6 @@ def test_overload(  # noqa: PLR0913, PLR0917
         end.touch()
         assert holds.result(DEADLINE)
     wait_for(lambda: opened.outcome(phase, failed=503) == PASSES)
-    kong.close()
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -58,7 +58,7 @@ targets = st.sampled_from(
         b"/%zz",
         b"/%00",
         b"//",
-        b"/?",
+        b"/?", b"/?\xff=\xc3\xa4",
         b"/\xff",
         b"/a b",
         b"/" * 9000,

@@ -86,6 +86,18 @@ def test_what_nginx_repeats_is_sent_again(serve: Serve, upstream: Upstream, meth
     assert (reply.status, len(upstream.seen)) == (502, tries)
 
 
+@pytest.mark.parametrize("method", ["get", "G%41", "G\xc3", "G.T", "G/T", "1"])
+def test_a_method_that_nginx_refuses(simple: Running, method: str) -> None:
+    assert simple.request(method, "/").status == 400
+
+
+@pytest.mark.parametrize(("query", "sent"), [("?\xff=\xc3\xa4", "?%FF=%C3%A4"), ("?a%-41", "?a%-41")])
+def test_a_query_with_any_bytes(simple: Running, upstream: Upstream, query: str, sent: str) -> None:
+    reply = simple.request("GET", f"/{query}")
+    assert (reply.status, reply.json()["path"]) == (200, f"/{sent}")
+    assert "Traceback" not in simple.errors.getvalue()
+
+
 def test_an_answer_that_is_not_http(simple: Running, upstream: Upstream) -> None:
     upstream.answer = lambda seen, connection: connection.sendall(b"SSH-2.0-OpenSSH\r\n\r\n")
     assert simple.request("POST", "/").status == 502

@@ -81,7 +81,8 @@ STATUS_PHRASES.update(dict.fromkeys(range(600, 1000), b""))
 
 _NON_ASCII = re.compile(rb"[\x80-\xff]")
 # "%-" begins no valid escape, so these escapes cannot be confused with those of the client.
-_ESCAPED_BYTE = re.compile(rb"%-([0-9A-F]{2})")
+_ESCAPED_BYTE = re.compile(rb"%-([89A-F][0-9A-F])")
+_METHOD = re.compile(rb"[A-Z_-]+")
 
 
 def _silent_logger() -> logging.Logger:
@@ -112,6 +113,8 @@ class Connection(h11.Connection):
         """The next event. A request's target and headers are kept as the client sent them."""
         event = super().next_event()
         if isinstance(event, h11.Request):
+            if not _METHOD.fullmatch(event.method):  # by nginx's rule, which is stricter than HTTP's
+                raise h11.RemoteProtocolError("an invalid method")
             self._in_request_line = True
             self.target = _ESCAPED_BYTE.sub(lambda match: bytes((int(match[1], 16),)), event.target)
             self.headers = event.headers.raw_items()
