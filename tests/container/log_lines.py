@@ -147,6 +147,20 @@ KONG_WAITS_FOR_ITS_SERVER = Expected(
 KILLED_KONG = Expected("supervisord", "error", r"Kong ended with status 137", "the test killed Kong itself")
 
 
+LOST_SERVER = Expected(
+    "kong",
+    "error|crit",
+    r"connect\(\) to unix:\S+\.sock failed \((111|2): |recv\(\) failed \(104: ",
+    "nginx's line about a connection to a server that the test kills, or whose socket it removes",
+)
+CUT_REQUEST = Expected(
+    "kong",
+    "alert",
+    r"open socket #\d+ left in connection|: aborting$",
+    "nginx's worker is told to end at once, with a request open",
+)
+
+
 def failed_events(plugin: str) -> Expected:
     """Kong's lines about events of a plugin whose server or worker the test ends."""
     pattern = rf"\[({plugin}|rpc|pb_rpc|mp_rpc)|plugin_servers?/"

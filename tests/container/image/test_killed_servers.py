@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from container.load import CLIENTS, Load, under_load
-from container.log_lines import Expected, failed_events
+from container.log_lines import LOST_SERVER, Expected, failed_events
 from container.product import PY_HELLO, TEST_PLUGINS, Kong, Launcher, declarative, declarative_routes
 
 TROUBLE = (
@@ -15,6 +15,7 @@ TROUBLE = (
     Expected("py-hello", "error", r"sockets", "the test removes the directory of its socket"),
     Expected("supervisord", "warn|error", r"turns", "the test kills and breaks the plugin's server"),
     failed_events("turns"),
+    LOST_SERVER,
 )
 
 # Prints the ids of the instances of a plugin's worker.
@@ -54,9 +55,9 @@ def test_a_process_that_is_killed_under_load_is_back_and_lets_nothing_pass(
     node: Kong, victim: str, say: Callable[[str], None]
 ) -> None:
     """Requests get the plugin's answer or a 500. The instances are those that Kong knows."""
-    known = ids(node)
     with under_load(node.address(), "/turns") as load:
         node.wait_for(lambda: len(load.replies) > 10 * CLIENTS, "the load has begun")
+        known = ids(node)  # each worker of Kong starts an instance of its own
         master, worker = node.pids_of_server("turns")
         node.kill("KILL", master if victim == "master" else worker)
         node.wait_for(lambda: worker not in node.pids_of_server("turns"), "it has ended")

@@ -7,7 +7,7 @@ from functools import partial
 from http.client import HTTPException
 
 import pytest
-from container.log_lines import KILLED_KONG, Expected, failed_events
+from container.log_lines import CUT_REQUEST, KILLED_KONG, Expected, failed_events
 from container.product import PY_HELLO, TEST_PLUGINS, Kong, Launcher, declarative
 
 
@@ -67,6 +67,7 @@ def test_a_request_that_does_not_end_is_cut_off(kong: Launcher) -> None:
         Expected("supervisord", "warn", r"Kong still runs after 1 s|waits", "the test lets a request wait without end"),
         Expected("waits", "warn|error", r"", "its handler does not end"),
         failed_events("waits"),
+        CUT_REQUEST,
     )
     with ThreadPoolExecutor(1) as threads:
         request = threads.submit(container.request, "/wait")
