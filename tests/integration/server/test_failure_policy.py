@@ -280,13 +280,13 @@ def test_overload(  # noqa: PLR0913, PLR0917
     opened = client(served.socket, {"phase": "none", "how": "none"}, phase)
     assert opened.outcome(phase) == PASSES
     end, begun = tmp_path / "end", tmp_path / "end.begun"
-    with contextlib.closing(ProtobufKong(served.socket)) as kong:
+    with contextlib.closing(ProtobufKong(served.socket, EXTENDED)) as kong:
         instance = kong.start("probe", {"phase": "rewrite", "how": "hold", "file": str(end)})
 
     def hold() -> bool:
         """Have an event run until the end; it is refused as long as the event before it is not quite over."""
         while True:
-            with contextlib.closing(ProtobufKong(served.socket)) as kong:
+            with contextlib.closing(ProtobufKong(served.socket, EXTENDED)) as kong:
                 result = kong.event(instance, "rewrite")
                 if begun.exists():
                     return result
