@@ -56,8 +56,11 @@ def plugin_of(seen, work):
     return Plugin
 
 
-def async_plugin_of(seen, work):
-    """The same with handlers that are coroutines."""
+def async_plugin_of(seen, work, ending_seconds=0):
+    """The same with handlers that are coroutines.
+
+    :param ending_seconds: how long they await something at their end.
+    """
 
     class Plugin:
         def __init__(self, config):
@@ -69,6 +72,7 @@ def async_plugin_of(seen, work):
                     if (awaited := work()) is not None:
                         await awaited
             finally:
+                await asyncio.sleep(ending_seconds)
                 seen.unwound.append("access")
 
         log = access
@@ -363,21 +367,7 @@ def test_what_is_stuck_is_told_once(serve, connect, seen, monkeypatch):
 def test_what_an_async_handler_does_to_end_is_not_cancelled(serve, connect, seen, work):
     if ON_GEVENT:
         pytest.skip("a handler that holds asyncio's loop holds gevent's hub")
-
-    class Plugin:
-        def __init__(self, config):
-            pass
-
-        async def access(self, kong):
-            try:
-                while True:
-                    if (awaited := work()) is not None:
-                        await awaited
-            finally:
-                await asyncio.sleep(0.05)
-                seen.unwound.append("access")
-
-    kong = connect(serve(Plugin, timeout=TIMEOUT))
+    kong = connect(serve(async_plugin_of(seen, work, 0.05), timeout=TIMEOUT))
     assert not kong.event(kong.start("probe"), "access")
     wait_for(lambda: seen.unwound == ["access"])
 

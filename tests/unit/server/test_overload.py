@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -156,45 +157,70 @@ def test_refused_events_are_counted(serve, connect, limits, tmp_path, monkeypatc
     assert numbers[BLOCKS["access"] + REFUSED] == 3
 
 
-@pytest.mark.skipif(
-    ON_GEVENT,
-    reason="the test's own threads would wait for the handler that holds the hub",
-)
-def test_connections_that_kong_closes_are_no_events(serve, limits, engine, monkeypatch):
-    if engine == "threads":
-        pytest.skip("there, no handler holds the loop")
-    limits(1, 1)
+@pytest.fixture
+def hold_loop(serve, engine, monkeypatch):
+    """Start a server, a handler that computes on its loop until it is told to go on, and more connections."""
+    if engine == "threads" or ON_GEVENT:
+        pytest.skip("no handler holds the loop, or the test's own threads would wait for it")
     monkeypatch.setenv("KONG_PYTHON_BLOCKING_MILLISECONDS", "60000")
     begun, go_on = threading.Event(), threading.Event()
+    opened: list[ProtobufKong] = []
 
-    class Plugin:
-        def __init__(self, config):
-            pass
-
+    class Plugin(Holding):
         def access(self, kong):
             begun.set()
             assert go_on.wait(DEADLINE)
 
-        def rewrite(self, kong):
-            pass
-
-    path = serve(Plugin)
-    first, second, *others = (ProtobufKong(path) for _ in range(14))
-    instance = first.start("probe")
-    for each in (second, *others):
-        assert each.start("probe") == instance
-    with ThreadPoolExecutor(2) as threads:
-        holds = threads.submit(first.event, instance, "access")
-        assert begun.wait(DEADLINE)
-        asked = threads.submit(second.event, instance, "rewrite")
-        for each in others:
-            each.close()
+    @contextmanager
+    def held(connections):
+        """Give the connections, the instance, and a function that waits until the loop has so many to read."""
+        path = serve(Plugin)
+        opened.extend(ProtobufKong(path) for _ in range(connections + 1))
+        ids = {each.start("probe") for each in opened}
         epoll = serve.server(path).loop._epoll
-        wait_for(lambda: len(epoll.poll(0)) == 13)
-        go_on.set()
-        assert holds.result(DEADLINE)
+        with ThreadPoolExecutor(1) as thread:
+            holds = thread.submit(opened[0].event, *ids, "access")
+            assert begun.wait(DEADLINE)
+            yield opened[1:], *ids, lambda number: wait_for(lambda: len(epoll.poll(0)) == number)
+            go_on.set()
+            assert holds.result(DEADLINE)
+
+    yield held
+    for each in opened:
+        each.close()
+
+
+def test_connections_that_kong_closes_are_no_events(hold_loop, limits):
+    limits(1, 1)
+    with ThreadPoolExecutor(1) as thread:
+        with hold_loop(13) as ((first, *others), instance, until_readable):
+            asked = thread.submit(first.event, instance, "rewrite", {"kong.request.get_path": "/"})
+            for each in others:
+                each.close()
+            until_readable(13)
         assert asked.result(DEADLINE)
-    first.close(), second.close()
+
+
+@pytest.mark.parametrize(("running", "waiting", "served"), [(1, 3, 4), (4, 3, 7), (8, 3, 11), (9, 3, 12), (1, 11, 12)])
+def test_events_that_are_not_read_yet_wait_as_well(hold_loop, limits, running, waiting, served):
+    """While a handler computes, events wait in the sockets: the loop finds them all at once, and counts them first."""
+    limits(running, waiting)
+    answer = threading.Event()
+
+    def get_path() -> str:
+        assert answer.wait(DEADLINE)
+        return "/"
+
+    with ThreadPoolExecutor(12) as threads:
+        with hold_loop(12) as (others, instance, until_readable):
+            calls = {"kong.request.get_path": get_path}
+            asked = [threads.submit(each.event, instance, "rewrite", calls) for each in others]
+            until_readable(12)
+        wait_for(lambda: sum(each.done() for each in asked) == 12 - served)
+        answer.set()
+        counted = Counter(each.result(DEADLINE) for each in asked)
+    assert (counted[True], counted[False]) == (served, 12 - served)
+    assert all(overloaded(each) for each in others if each.made[-1][0] != "kong.request.get_path")
 
 
 def test_what_waits_at_a_stop_is_served_while_there_is_time(serve, connect, limits):
@@ -208,62 +234,3 @@ def test_what_waits_at_a_stop_is_served_while_there_is_time(serve, connect, limi
     server.stop()
     wait_for(lambda: server.is_stopping)
     assert held.end() == [True] * 3
-
-
-@pytest.mark.skipif(
-    ON_GEVENT,
-    reason="the test's own threads would wait for the handler that holds the hub",
-)
-@pytest.mark.parametrize(
-    ("running", "waiting", "served"),
-    [(1, 3, 4), (4, 3, 7), (8, 3, 11), (9, 3, 12), (1, 11, 12)],
-)
-def test_events_that_are_not_read_yet_wait_as_well(  # noqa: PLR0913, PLR0917
-    serve, limits, engine, monkeypatch, running, waiting, served
-):
-    """While a handler computes, events wait in the sockets: the loop finds them all at once, and counts them first."""
-    if engine == "threads":
-        pytest.skip("there, no handler holds the loop")
-    limits(running, waiting)
-    monkeypatch.setenv("KONG_PYTHON_BLOCKING_MILLISECONDS", "60000")
-    begun, go_on = threading.Event(), threading.Event()
-
-    class Plugin:
-        def __init__(self, config):
-            pass
-
-        def access(self, kong):
-            begun.set()
-            assert go_on.wait(DEADLINE)
-
-        def rewrite(self, kong):
-            kong.request.get_path()
-
-    path = serve(Plugin)
-    first = ProtobufKong(path)
-    instance = first.start("probe")
-    others = [ProtobufKong(path) for _ in range(12)]
-    for each in others:
-        assert each.start("probe") == instance
-    answer = threading.Event()
-
-    def get_path() -> str:
-        assert answer.wait(DEADLINE)
-        return "/"
-
-    with ThreadPoolExecutor(13) as threads:
-        holds = threads.submit(first.event, instance, "access")
-        assert begun.wait(DEADLINE)
-        calls = {"kong.request.get_path": get_path}
-        asked = [threads.submit(each.event, instance, "rewrite", calls) for each in others]
-        epoll = serve.server(path).loop._epoll
-        wait_for(lambda: len(epoll.poll(0)) == 12)
-        go_on.set()
-        assert holds.result(DEADLINE)
-        wait_for(lambda: sum(each.done() for each in asked) == 12 - served)
-        answer.set()
-        counted = Counter(each.result(DEADLINE) for each in asked)
-    assert (counted[True], counted[False]) == (served, 12 - served)
-    assert all(overloaded(each) for each in others if each.made[-1][0] != "kong.request.get_path")
-    for each in [first, *others]:
-        each.close()
