@@ -1,4 +1,4 @@
-"""Signals of supervisord: when it forks, and while it waits."""
+"""supervisord: its signals when it forks and while it waits, its clock, and the time that it gives to servers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+from kong_pdk.image import supervision
 from kong_pdk.image.supervision import SteadyTime, Wakeup
 from supervisor import process, rpcinterface, supervisord
 
@@ -71,3 +73,15 @@ def test_a_wakeup_is_readable_until_it_is_read() -> None:
             os.read(wakeup.fd, 1)
     finally:
         wakeup.close()
+
+
+@pytest.mark.parametrize(("stopping", "seconds"), [(False, 7), (True, 2)])
+def test_the_time_of_the_servers_is_less_only_where_the_container_stops(stopping: bool, seconds: float) -> None:
+    """`supervisorctl restart kong` may take as long as a stop; the servers run on."""
+    server = SimpleNamespace(config=SimpleNamespace(stopwaitsecs=7))
+    told = supervision._Supervision.__new__(supervision._Supervision)
+    told.process_groups = {supervision.SERVERS: SimpleNamespace(processes={"a": server})}
+    told._stop_ends = time.monotonic() - 60
+    told.stopping = stopping
+    told._limit_stop_of_servers()
+    assert server.config.stopwaitsecs == seconds

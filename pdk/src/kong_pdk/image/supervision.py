@@ -354,9 +354,12 @@ class _Supervision(Supervisor):  # type: ignore[misc]
             os.killpg(self._kong.pid, signal.SIGTERM)
 
     def _limit_stop_of_servers(self) -> None:
-        """Give the servers the time that Kong did not need to stop: many servers on a busy machine need it."""
+        """Give the servers the time that Kong did not need to stop: many servers on a busy machine need it.
+
+        Not where Kong alone is restarted by hand.
+        """
         group = self.process_groups.get(SERVERS)
-        if group is None or self._stop_ends is None:
+        if group is None or self._stop_ends is None or not self.stopping:
             return
         seconds = max(self._stop_ends - time.monotonic(), stop_times.LEAST_SERVER)
         for process in group.processes.values():
