@@ -7,6 +7,7 @@ closed and one that fails open.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
 import shlex
@@ -94,7 +95,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def serve(start: Start, folder: Path, policy: str, **environment: str) -> Served:
     """Run the server of the plugin."""
-    environment = {"KONG_PYTHON_TIMEOUT": "0.3", **environment}
     return start(
         PLUGINSERVER, "-d", folder / "plugins", "--plugin", "probe", KONG_PYTHON_ON_ERROR=policy,
         KONG_PYTHON_INTERFACE_FILE=str(folder / "interface"), **environment,
@@ -102,14 +102,16 @@ def serve(start: Start, folder: Path, policy: str, **environment: str) -> Served
 
 
 @pytest.fixture(scope="module")
-def servers(folder: Path) -> Iterator[dict[str, Served]]:
-    """A server for each policy, for the failures that it survives."""
+def servers(folder: Path) -> Iterator[dict[tuple[str, bool], Served]]:
+    """A server for each policy, for the failures that it survives; and one with a short timeout, for what is late."""
     with contextlib.ExitStack() as running:
         served = {}
-        for policy in ("closed", "open"):
-            prefix = folder / policy
+        for policy, is_late in itertools.product(("closed", "open"), (False, True)):
+            prefix = folder / f"{policy}-{is_late}"
             prefix.mkdir()
-            served[policy] = serve(running.enter_context(starting(prefix)), folder, policy)
+            timeout = "0.3" if is_late else "30"
+            start = running.enter_context(starting(prefix))
+            served[policy, is_late] = serve(start, folder, policy, KONG_PYTHON_TIMEOUT=timeout)
         yield served
 
 
@@ -241,9 +243,9 @@ def expected(phase: str, policy: str) -> str:
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("failure", FAILURES)
 def test_failure_of_a_plugin(
-    servers: dict[str, Served], client: Connect, failure: str, phase: str, policy: str
+    servers: dict[tuple[str, bool], Served], client: Connect, failure: str, phase: str, policy: str
 ) -> None:
-    served = servers[policy]
+    served = servers[policy, failure == "late"]
     opened = client(served.socket, {"phase": phase, "how": failure})
     for _ in range(2):
         assert opened.outcome(phase) == expected(phase, policy)
