@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,13 @@ def test_the_secrets_of_the_environment_are_not_forgotten() -> None:
     assert without_secrets("of-the-environment secret-010000") == "**** ****"
 
 
+@pytest.mark.parametrize("secret", ["pa\\ss-word", "tab\tin-it", "both'and\"quotes", "p\u00e4ssw\u00f6rter"])
+def test_a_secret_in_the_form_of_python_and_json(secret: str) -> None:
+    remember([secret])
+    for text in (repr(secret), json.dumps(secret), json.dumps(secret, ensure_ascii=False), str(KeyError(secret))):
+        assert without_secrets(text)[1:-1] == "****"
+
+
 def test_each_line_of_a_secret_is_masked_for_itself() -> None:
     """A log has lines; the frame of a key is in every key, and short lines are parts of other words."""
     remember(["-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n  kqhkiG9w0BAQEF\nAA==\n-----END PRIVATE KEY-----"])
@@ -187,11 +195,16 @@ def test_secrets_of_an_environment(tmp_path: Path) -> None:
     environ = {
         "KONG_PG_PASSWORD": "of a variable",
         "MY_API_KEY": "of an API",
+        "AWS_SECRET_ACCESS_KEY": "/begins+like/a+path",
+        "KONG_SSL_CERT_KEY": "of a key",
+        "DB_PASS": "of a database",
         "DATABASE": "postgres://me:of-a-url@db/kong",
         "KONG_PG_RO_PASSWORD_FILE": str(file),
     }
     others = {
         "PWD": str(tmp_path),
+        "TOKEN_OF_A_FILE": str(file),
+        "SECRETS_DIR": "/nowhere",
         "OTHER_PASSWORD_FILE": str(file),
         "KONG_CLUSTER_TOKEN": "{vault://env/token}",
         "TOKEN_TTL": "3600",
@@ -200,4 +213,5 @@ def test_secrets_of_an_environment(tmp_path: Path) -> None:
         "KONG_PLUGINS": "bundled",
     }
     secrets = {"of a variable", "of an API", "of-a-url", "of a file"}
+    secrets |= {"/begins+like/a+path", "of a key", "of a database"}
     assert {*secrets_of_environment({**environ, **others})} == secrets

@@ -7,6 +7,8 @@ as a process knows them: those of its environment, and those in the configuratio
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -27,10 +29,11 @@ _OPTION = re.compile(
     rf"(--?[\w-]{{0,100}}{_WORDS}[\w-]{{0,100}}(?:=| {{1,10}}(?!-))|\w{{0,100}}{_WORDS}\w{{0,100}}=)"
     rf"(?:'[^']*'|\"[^\"]*\"|[^\s'\"]+)"
 )
-_NAME = re.compile(_WORDS, re.IGNORECASE)
+_NAME = re.compile(rf"{_WORDS}|(?:cert|encryption)[-_]?key|_pass$|session_conf", re.IGNORECASE)
+_NAME_OF_PATH = re.compile(r"_(?:FILE|PATH|DIR|DIRECTORY)$", re.IGNORECASE)
 _NOT_SECRET_NAMES = frozenset({"PWD", "OLDPWD"})
-# A path is no secret, nor is a number, a switch, or a reference to a secret.
-_NOT_SECRET_VALUE = re.compile(r"/.*|\d+|true|false|on|off|none|\{vault:.*", re.IGNORECASE | re.DOTALL)
+# A number is no secret, nor is a switch, or a reference to a secret.
+_NOT_SECRET_VALUE = re.compile(r"\d+|true|false|on|off|none|\{vault:.*", re.IGNORECASE | re.DOTALL)
 # What these files hold is in messages, and is no secret.
 _PLAIN_FILES = frozenset({"KONG_PLUGINS_FILE", "KONG_PLUGINSERVER_NAMES_FILE", "KONG_ROLE_FILE", "KONG_LOG_LEVEL_FILE"})
 _MOST_OF_FILE = 64 * 1024
@@ -81,9 +84,9 @@ def remember_environment(environ: Mapping[str, str]) -> None:
 
 
 def _parts(secret: str) -> Iterator[str]:
-    """Give a secret and the lines of it: a log has lines."""
+    """Give a secret, what Python's ``repr`` and JSON make of it, and the lines of it: a log has lines."""
     if len(secret) >= _SHORTEST_SECRET:
-        yield secret
+        yield from dict.fromkeys((secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]))
     lines = [line.strip() for line in secret.splitlines()]
     if len(lines) > 1:
         yield from (line for line in lines if _is_long(line) and not _PUBLIC_LINE.fullmatch(line))
@@ -127,8 +130,15 @@ def secrets_of_environment(environ: Mapping[str, str]) -> Iterator[str]:
         if name.startswith("KONG_") and name.endswith("_FILE"):
             if name not in _PLAIN_FILES:
                 yield from _content(value)
-        elif _NAME.search(name) and name not in _NOT_SECRET_NAMES and not _NOT_SECRET_VALUE.fullmatch(value):
+        elif _NAME.search(name) and name not in _NOT_SECRET_NAMES and not _is_plain(name, value):
             yield value
+
+
+def _is_plain(name: str, value: str) -> bool:
+    """Whether a variable whose name is that of a secret has a value that is none, the path of a file for example."""
+    if _NOT_SECRET_VALUE.fullmatch(value) or _NAME_OF_PATH.search(name):
+        return True
+    return value.startswith("/") and "\0" not in value and os.path.lexists(value)
 
 
 def _content(file: str) -> Iterator[str]:

@@ -451,3 +451,55 @@ def test_a_handler_that_goes_on_after_its_answer_is_interrupted_as_others_are(se
     assert len(seen.raised) == 1
     go_on.set()
     wait_for(lambda: server._deadlines.stuck == 0)
+
+
+def test_looks_do_not_multiply(serve, connect, monkeypatch):
+    """Each moment in which an engine is full asks for an earlier look. The later one must not take place as well."""
+    monkeypatch.setenv("KONG_PYTHON_CONCURRENCY", "2")
+    go_on = threading.Event()
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        async def access(self, kong):
+            await asyncio.sleep(0.02)
+
+        async def rewrite(self, kong):
+            while not go_on.is_set():
+                await asyncio.sleep(0.01)
+
+    path = serve(Plugin, timeout=DEADLINE)
+    kongs = [connect(path) for _ in range(4)]
+    instance = kongs[0].start("probe")
+    with ThreadPoolExecutor(5) as threads:
+        holds = threads.submit(connect(path).event, instance, "rewrite")
+        for _ in range(20):
+            assert all(threads.map(lambda kong: kong.event(instance, "access"), kongs))
+        timers = serve.server(path).loop._timers
+        wait_for(lambda: len(timers) <= 1, lambda: f"{len(timers)} timers")
+        go_on.set()
+        assert holds.result(DEADLINE)
+
+
+def test_a_stop_says_that_a_handler_goes_on_after_its_timeout(serve, connect, seen, monkeypatch):
+    """The interpreter must not be finalized under it."""
+    if ON_GEVENT:
+        pytest.skip("a handler that swallows all exceptions holds gevent's hub")
+    go_on = threading.Event()
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        async def access(self, kong):
+            while not go_on.is_set():
+                with contextlib.suppress(BaseException):
+                    await asyncio.sleep(0.01)
+
+    path = serve(Plugin, timeout=TIMEOUT)
+    kong = connect(path)
+    assert not kong.event(kong.start("probe"), "access")
+    wait_for(lambda: serve.server(path)._deadlines.stuck == 1)
+    assert not serve.stop(path)
+    go_on.set()

@@ -45,6 +45,20 @@ def test_an_old_server_does_not_remove_the_path_of_the_new_one(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_second_close_removes_nothing(tmp_path, monkeypatch):
+    """The inode of a socket that is gone may be that of a new server's socket."""
+    path = tmp_path / "s"
+    first = Listener(path)
+    first.publish()
+    first.close()
+    second = Listener(path)
+    second.publish()
+    monkeypatch.setattr(first, "_identity", second._identity)
+    first.close()
+    assert path.exists()
+    second.close()
+
+
 def test_a_removed_path_is_listened_on_again(tmp_path):
     paths = [tmp_path / "a.sock", tmp_path / "b.sock"]
     with Listeners(paths) as listeners:

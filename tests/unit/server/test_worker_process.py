@@ -8,7 +8,7 @@ import socket
 import time
 
 import pytest
-from kong_pdk.server.event_record import RecordTable
+from kong_pdk.server.event_record import RecordTable, note_protobuf_event, set_due
 from kong_pdk.server.workers import worker_process
 from kong_pdk.server.workers.worker_process import (
     MOST_PAUSE,
@@ -113,3 +113,20 @@ def test_a_worker_that_takes_something_now_and_then_does_not(monkeypatch):
         its.recv(1 << 20)
         worker.send(b"")
         assert worker.hangs_at is None or worker.hangs_at > before
+
+
+def test_a_moment_that_is_being_written_is_not_taken_for_one_that_is_over():
+    """The worker's bytes are zero for an instant: the worker would be killed."""
+    mine, its = socket.socketpair()
+    with mine, its:
+        worker = seen(os.getpid(), mine)
+        records = [worker.records.of(number) for number in (3, 4)]
+        worker.held.update(dict.fromkeys((3, 4)))
+        for record in records:
+            note_protobuf_event(record, 30.0, 1, b"")
+        due = worker.earliest_due()
+        assert due > time.monotonic()
+        for written in range(8):  # its highest bytes are the last ones
+            set_due(records[1], time.monotonic() + 40.0)
+            records[1][written:8] = bytes(8 - written)
+            assert worker.earliest_due() == due

@@ -163,6 +163,12 @@ class Deadlines:
         """How many handlers go on although their events were ended."""
         return len(self._stuck) + len(self._late_calls)
 
+    def count_stuck(self) -> int:
+        """Forget what has ended meanwhile, and give :attr:`stuck`."""
+        self._stuck = [stuck for stuck in self._stuck if not stuck.bridge.is_closed]
+        self._late_calls = [late for late in self._late_calls if not late.is_done]
+        return self.stuck
+
     @property
     def are_many(self) -> bool:
         """Whether so many go on that the worker is to be replaced."""
@@ -191,8 +197,7 @@ class Deadlines:
                 call.due += passed  # type: ignore[misc]
             elif call.due <= now:
                 self._end(call, running)
-        self._stuck = [stuck for stuck in self._stuck if not stuck.bridge.is_closed]
-        self._late_calls = [late for late in self._late_calls if not late.is_done]
+        self.count_stuck()
         for stuck in self._stuck:
             stuck.look(now)
 

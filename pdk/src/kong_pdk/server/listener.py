@@ -76,7 +76,9 @@ class Listener:
         return not os.path.lexists(self.path)
 
     def close(self) -> None:
-        """Stop listening, and remove the path if it still belongs to this socket."""
+        """Stop listening, and remove the path if it still belongs to this socket. A second time does nothing."""
+        if self.socket.fileno() < 0:  # another socket may have the inode by now
+            return
         self.socket.close()
         for path in (self._temporary, self.path):
             with contextlib.suppress(OSError):

@@ -126,6 +126,7 @@ class Server(Serving):
         self._on_stuck = on_stuck
         self._has_waited = False
         self._look_at = math.inf
+        self._next_look: object = None
         self._connections_of_kong: set[Connection] = set()
         self._told_to_stop = False
         self._takes_signals = False
@@ -239,7 +240,8 @@ class Server(Serving):
         if self.running and self._asyncio is not None:
             self._asyncio.cancel()
             self._drain(_CANCEL_SECONDS)
-        self.is_idle = not self.running
+        # A handler that goes on after its timeout is a thread of this process, too.
+        self.is_idle = not self.running and not self._deadlines.count_stuck()
         if not self.is_idle:
             _log.warning("stopped with handlers still running after %g seconds", stop_times.EVENTS)
         self._close()
@@ -504,12 +506,18 @@ class Server(Serving):
         due = now + (min(_SHORT_LOOK_SECONDS, self._deadlines.pause) if is_full else self._deadlines.pause)
         if due < self._look_at:
             self._look_at = due
-            self.loop.call_later(due - now, self._look)
+            self._next_look = look = object()
+            self.loop.call_later(due - now, functools.partial(self._look, look))
 
-    def _look(self) -> None:
-        """Look after what waits for room, or for Kong."""
+    def _look(self, look: object) -> None:
+        """Look after what waits for room, or for Kong.
+
+        :param look: which one; only the last that was planned takes place, else they would multiply.
+        """
+        if look is not self._next_look:
+            return
         if get_ident() != self.loop.thread:  # a timer of a loop that was replaced
-            self.loop.call(self._look)
+            self.loop.call(functools.partial(self._look, look))
             return
         self._look_at = math.inf
         for engine in self._engines:

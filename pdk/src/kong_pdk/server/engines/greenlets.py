@@ -148,7 +148,12 @@ class Greenlets(Engine):
     def _work(self, job: Job) -> None:
         me, free = getcurrent(), self._free
         while True:
-            job()
+            try:
+                job()
+            except GreenletExit:  # the interpreter ends
+                return
+            except BaseException as error:  # noqa: BLE001  # the greenlet serves other events
+                report(_log, logging.ERROR, "the end of an event was interrupted: %s", describe(error))
             next_job = self.next_job()
             if next_job is None:
                 free.append(me)

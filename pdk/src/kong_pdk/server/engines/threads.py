@@ -108,7 +108,10 @@ class ThreadPool(Engine):
     def _work(self, worker: _Worker) -> None:
         while worker.job is not None:
             job, worker.job = worker.job, None  # else the worker holds the event and the instance
-            job()
+            try:
+                job()
+            except BaseException as error:  # noqa: BLE001  # the end of an event was interrupted; the thread serves others
+                report(_log, logging.ERROR, "the end of an event was interrupted: %s", describe(error))
             del job
             worker.job = self.next_job()
             if worker.job is None:

@@ -42,6 +42,9 @@ _CHUNK = 64 * 1024
 FREE_DESCRIPTORS = 64
 """So many descriptors of the master stay free of connections: a start of a worker needs some."""
 
+DESCRIPTORS_OF_WORKER = 4
+"""So many descriptors the master has for each worker."""
+
 SETTLE_SECONDS = 0.2
 """How long the master waits for a sign that Kong has got an answer that its worker was sending when it ended."""
 
@@ -89,10 +92,13 @@ class Held:
 class HeldConnections:
     """All connections of a server."""
 
-    def __init__(self, answers: FailureAnswers, descriptors: int) -> None:
-        """:param descriptors: how many this process may have open. It keeps some free, to start workers."""
+    def __init__(self, answers: FailureAnswers, descriptors: int, workers: int = 1) -> None:
+        """:param descriptors: how many this process may have open. It keeps some free, to start workers.
+
+        :param workers: how many workers it has.
+        """
         self._answers = answers
-        self._most = descriptors - FREE_DESCRIPTORS
+        self._most = max(descriptors - FREE_DESCRIPTORS - DESCRIPTORS_OF_WORKER * (workers - 1), 1)
         self._is_full = False
         self._epoll = select.epoll()
         self._by_fd: dict[int, Held] = {}

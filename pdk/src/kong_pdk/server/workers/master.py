@@ -107,7 +107,9 @@ class Master:
             control_channel.READY: self._note_ready,
         }
         self._listeners = Listeners(paths, queue_size)
-        self._connections = HeldConnections(FailureAnswers(interface), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._connections = HeldConnections(
+            FailureAnswers(interface), resource.getrlimit(resource.RLIMIT_NOFILE)[0], mode.workers
+        )
 
     def run(self) -> WorkerSockets | int:
         """Keep the workers running until a signal stops the server, or the parent ends.

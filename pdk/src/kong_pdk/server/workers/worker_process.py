@@ -134,7 +134,11 @@ class WorkerProcess:
         """Give when the first of its events is due, by ``time.monotonic``; infinite where none is."""
         records = (self.records.of(number) for number in self.held)
         dues = (due_of(record) for record in records if record is not None and record[STATE] in UNDER_WAY)
-        return min(dues, default=math.inf)
+        # While the worker writes a moment, there are zeros in the place of its highest bytes, or of all.
+        return min((due for due in dues if due > _BEING_WRITTEN), default=math.inf)
+
+
+_BEING_WRITTEN = 1e-9
 
 
 def how_it_ended(code: int) -> str:
