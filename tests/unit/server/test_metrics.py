@@ -60,9 +60,8 @@ def outcomes(serve: Serve, connect: Connect, directory: Path, value: Value) -> O
         kong.event(kong.start("probe"), "access", {"kong.request.get_header": wish})
         # In MsgPack:1 Kong says nothing of a call that it refuses; the end of its connections does.
         kong.close()
-        counts = wait_for(counted)  # a handler that is late is counted when it ends
         serve.stop(path)
-        return counts
+        return wait_for(counted)  # a handler that is late is counted when it ends
 
     def counted() -> dict[str, float | None]:
         write_all()
