@@ -14,6 +14,7 @@ from pathlib import Path
 from kong_pdk.gateway.gateway import Gateway, GatewayError
 from kong_pdk.gateway.gateway_settings import Settings
 from kong_pdk.gateway.nginx_logs import ErrorLog, open_stream
+from kong_pdk.settings import KONG_PREFIX
 
 from embedded_kong import kong_conf
 from embedded_kong.console import CommandError
@@ -175,7 +176,7 @@ def _bind(path: Path) -> socket.socket:
 def main(arguments: Sequence[str]) -> int:
     """Run the node of a prefix that ``kong prepare`` made."""
     parser = ArgumentParser(prog="kong-embedded-gateway", allow_abbrev=False)
-    parser.add_argument("-p", "--prefix", type=Path, default=Path(kong_conf.DEFAULT_PREFIX))
+    parser.add_argument("-p", "--prefix", type=Path, default=Path(KONG_PREFIX))
     return asyncio.run(Node(parser.parse_args(arguments).prefix.absolute()).run())
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kong_pdk.gateway.gateway_settings import Settings, SettingsError
+from kong_pdk.settings import KONG_PREFIX
 
 from embedded_kong.console import CommandError
 
-DEFAULT_PREFIX = "/usr/local/kong"
 DEFAULT_FILES = (Path("/etc/kong/kong.conf"), Path("/etc/kong.conf"))
 KONG_ENV = ".kong_env"
 
@@ -62,7 +62,7 @@ def check(values: Mapping[str, str]) -> Settings:
 
 def prefix_of(values: Mapping[str, str]) -> Path:
     """Give the prefix of a configuration as an absolute path."""
-    return Path(values.get("prefix", "").strip() or DEFAULT_PREFIX).absolute()
+    return Path(values.get("prefix", "").strip() or KONG_PREFIX).absolute()
 
 
 def as_environment(values: Mapping[str, str]) -> dict[str, str]:

@@ -22,6 +22,9 @@ LOG_LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emer
 
 KONG_LOG_LEVEL = "KONG_LOG_LEVEL"
 
+KONG_PREFIX = "/usr/local/kong"
+"""Kong's default prefix, the directory of a node's configuration, logs and sockets."""
+
 _Value_co = TypeVar("_Value_co", covariant=True)
 _DAY_SECONDS = 24 * 3600
 # Kubernetes sets variables for every Service of the namespace, and a Service may be called kong-python.

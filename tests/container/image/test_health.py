@@ -21,34 +21,32 @@ def last_report(container: Kong) -> str:
     return str(container.inspect()["State"]["Health"]["Log"][-1]["Output"])
 
 
-def test_a_stopped_server_makes_the_container_unhealthy(kong: Launcher) -> None:
-    """A plugin server that does not answer makes the container unhealthy and is named; later it is healthy again."""
-    container = start(kong, *CHECKED_BY_THE_ENGINE)
+def check_that_it_is_noticed(container: Kong, pids: list[int], reason: str) -> None:
+    """Stop processes: the engine says that the container is unhealthy, and why; afterwards it is healthy again."""
     container.wait_until_healthy()
-    pids = container.pids_of_server("py-hello")
     container.kill("STOP", *pids)
     container.wait_for(lambda: container.health == "unhealthy", "unhealthy")
-    assert last_report(container) == "py-hello: its plugin server does not answer within 1 s\n"
+    assert last_report(container) == f"{reason}\n"
     container.kill("CONT", *pids)
 
     container.wait_until_healthy()
     assert container.request().status == 200
+
+
+def test_a_stopped_server_makes_the_container_unhealthy(kong: Launcher) -> None:
+    """A plugin server that does not answer makes the container unhealthy and is named; later it is healthy again."""
+    container = start(kong, *CHECKED_BY_THE_ENGINE)
+    pids = container.pids_of_server("py-hello")
+    check_that_it_is_noticed(container, pids, "py-hello: its plugin server does not answer within 1 s")
 
 
 def test_a_kong_that_does_not_answer_makes_the_container_unhealthy(kong: Launcher) -> None:
     """``kong health`` finds nginx's process; the check also asks Kong itself, for an answer of any kind."""
     container = start(kong, *CHECKED_BY_THE_ENGINE)
-    container.wait_until_healthy()
     nginx = container.exec("supervisorctl", "pid", "kong").stdout.strip()
     children = container.exec("cat", f"/proc/{nginx}/task/{nginx}/children").stdout.split()
     pids = [int(nginx), *map(int, children)]
-    container.kill("STOP", *pids)
-    container.wait_for(lambda: container.health == "unhealthy", "unhealthy")
-    assert last_report(container) == "kong: its status listener does not answer on 127.0.0.1:8007: timed out\n"
-    container.kill("CONT", *pids)
-
-    container.wait_until_healthy()
-    assert container.request().status == 200
+    check_that_it_is_noticed(container, pids, "kong: its status listener does not answer on 127.0.0.1:8007: timed out")
 
 
 def test_all_that_is_wrong_is_on_one_line(kong: Launcher) -> None:

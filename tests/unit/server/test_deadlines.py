@@ -80,6 +80,21 @@ def async_plugin_of(seen, work, ending_seconds=0):
     return Plugin
 
 
+def goes_on(told_to_end):
+    """A plugin whose handlers go on, whatever is raised in them, until they are told to end."""
+
+    class Plugin:
+        def __init__(self, config):
+            pass
+
+        async def access(self, kong):
+            while not told_to_end.is_set():
+                with contextlib.suppress(BaseException):
+                    await asyncio.sleep(0.01)
+
+    return Plugin
+
+
 def sleeps(seen):
     return plugin_of(seen, lambda: time.sleep(0.01))
 
@@ -400,28 +415,18 @@ def test_where_few_handlers_run_half_of_them_are_enough(serve, connect, seen, mo
         pytest.skip("a handler that swallows all exceptions holds gevent's hub")
     monkeypatch.setenv("KONG_PYTHON_CONCURRENCY", "4")
     told: list[tuple[str, bool]] = []
-    go_on = threading.Event()
-
-    class Plugin:
-        def __init__(self, config):
-            pass
-
-        async def access(self, kong):
-            while not go_on.is_set():
-                with contextlib.suppress(BaseException):
-                    await asyncio.sleep(0.01)
-
-    path = serve(Plugin, timeout=TIMEOUT)
+    told_to_end = threading.Event()
+    path = serve(goes_on(told_to_end), timeout=TIMEOUT)
     serve.server(path)._on_stuck = lambda *said: told.append(said)
     instance = connect(path).start("probe")
     for _ in range(2):
         assert not connect(path).event(instance, "access")
     wait_for(lambda: told)
-    go_on.set()
+    told_to_end.set()
     assert told == [("has too many handlers that do not end", False)]
 
 
-def test_a_handler_that_goes_on_after_its_answer_is_interrupted_as_others_are(serve, connect, seen, monkeypatch):
+def test_a_handler_that_goes_on_after_its_answer_is_interrupted_as_others_are(serve, connect, seen):
     """Kong has its answer. At each further look it would be interrupted in what it does to end."""
     if ON_GEVENT:
         pytest.skip("a handler that swallows all exceptions holds gevent's hub")
@@ -482,24 +487,14 @@ def test_looks_do_not_multiply(serve, connect, monkeypatch):
         assert holds.result(DEADLINE)
 
 
-def test_a_stop_says_that_a_handler_goes_on_after_its_timeout(serve, connect, seen, monkeypatch):
+def test_a_stop_says_that_a_handler_goes_on_after_its_timeout(serve, connect, seen):
     """The interpreter must not be finalized under it."""
     if ON_GEVENT:
         pytest.skip("a handler that swallows all exceptions holds gevent's hub")
-    go_on = threading.Event()
-
-    class Plugin:
-        def __init__(self, config):
-            pass
-
-        async def access(self, kong):
-            while not go_on.is_set():
-                with contextlib.suppress(BaseException):
-                    await asyncio.sleep(0.01)
-
-    path = serve(Plugin, timeout=TIMEOUT)
+    told_to_end = threading.Event()
+    path = serve(goes_on(told_to_end), timeout=TIMEOUT)
     kong = connect(path)
     assert not kong.event(kong.start("probe"), "access")
     wait_for(lambda: serve.server(path)._deadlines.stuck == 1)
     assert not serve.stop(path)
-    go_on.set()
+    told_to_end.set()

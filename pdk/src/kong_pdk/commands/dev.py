@@ -205,7 +205,7 @@ async def _run(setup: Configuration, settings: Settings, verbose: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         # nohup ignores SIGHUP. A server that ignores it outlives this process, so do not let it inherit that.
         ignored = number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
-        loop.add_signal_handler(number, _do_nothing if ignored else stop.set)
+        loop.add_signal_handler(number, (lambda: None) if ignored else stop.set)
     servers = [Server(name, setup.run.socket(name)) for name in setup.changes.servers]
     tasks = [asyncio.create_task(_keep_running(each, setup, settings.interface_file, verbose)) for each in servers]
     gateway = Gateway(settings)
@@ -226,9 +226,6 @@ async def _run(setup: Configuration, settings: Settings, verbose: bool) -> int:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _do_nothing() -> None: ...
 
 
 async def _keep_running(server: Server, setup: Configuration, interface_file: Path, verbose: bool) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from kong_pdk.interface_file import PATH
 from kong_pdk.plugin import bundled, server_name
 from kong_pdk.plugin.names import key_of
-from kong_pdk.settings import LOG_LEVELS
+from kong_pdk.settings import KONG_PREFIX, LOG_LEVELS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -78,7 +78,7 @@ class Settings:
     ``proxy_listen`` asks for HTTP/2, which this gateway does not have.
     """
 
-    prefix: Path = Path("/usr/local/kong")
+    prefix: Path = Path(KONG_PREFIX)
     declarative_config: Path | None = None
     declarative_config_string: str | None = None
     proxy_listen: tuple[Listener, ...] = ()
@@ -131,7 +131,7 @@ class _Reader:
 
     def read(self) -> Settings:
         self._refuse_databases()
-        prefix = Path(self._text("prefix", "/usr/local/kong"))
+        prefix = Path(self._text("prefix", KONG_PREFIX))
         declarative = self._text("declarative_config")
         return Settings(
             prefix=prefix,

@@ -140,7 +140,8 @@ class Connections:
 
 _NOT_REPEATED = frozenset({"POST", "LOCK", "PATCH"})  # nginx repeats a request with any other method
 _BEFORE_SENDING = (httpcore.ConnectError, httpcore.ConnectTimeout)
-_NON_ASCII = re.compile(rb"[\x7f-\xff]")
+# httpcore refuses these bytes of a target, which nginx sends as they are.
+_UNSENDABLE = re.compile(rb"[\x7f-\xff]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Failure = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.RemoteProtocolError)
@@ -183,8 +184,7 @@ class Sender:
         host = self._host_header(address)
         size, content = await self._content()
         target = upstream.path + (b"?" + upstream.raw_query if upstream.raw_query else b"")
-        # httpcore refuses these bytes, which nginx sends as they are.
-        target = _NON_ASCII.sub(lambda found: b"%%%02X" % found[0][0], target)
+        target = _UNSENDABLE.sub(lambda found: b"%%%02X" % found[0][0], target)
         name = host.decode("latin-1").rsplit(":", 1)[0]
         tls = upstream.scheme == "https"
         verify = tls and bool(upstream.tls_verify)

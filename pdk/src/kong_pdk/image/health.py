@@ -34,8 +34,9 @@ def main(argv: Sequence[str]) -> int:
         problems = [str(error)]
     else:
         # All at once: Docker allows ten seconds for a health check.
-        checks: list[Callable[[], list[str]]] = [_kong, _unreadiness if ready else _silence]
-        checks.append(functools.partial(_servers, servers))
+        ask = status_listener.unreadiness if ready else status_listener.silence
+        checks: list[Callable[[], list[str]]] = [_kong]
+        checks += [functools.partial(_status_listener, ask), functools.partial(_servers, servers)]
         not_running, silent, stuck = at_once(checks)
         problems = [*(not_running or silent), *stuck]
     if problems:
@@ -61,14 +62,6 @@ def _parse(argv: Sequence[str]) -> Namespace:
         "--ready", action="store_true", help="ask Kong's status listener, too, whether it has a configuration to serve"
     )
     return parser.parse_args(list(argv))
-
-
-def _silence() -> list[str]:
-    return _status_listener(status_listener.silence)
-
-
-def _unreadiness() -> list[str]:
-    return _status_listener(status_listener.unreadiness)
 
 
 def _status_listener(ask: Callable[[Mapping[str, str]], list[str]]) -> list[str]:

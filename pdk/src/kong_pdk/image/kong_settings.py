@@ -13,9 +13,6 @@ from kong_pdk.settings import LOG_LEVEL, LOG_LEVELS, Address
 DEFAULT_FILES = (Path("/etc/kong/kong.conf"), Path("/etc/kong.conf"))
 """Where Kong looks for kong.conf; it reads the first file that exists."""
 
-PREFIX = "/usr/local/kong"
-"""Kong's default prefix."""
-
 _CHANGED = ("plugins", "pluginserver_names")
 """Options that the image changes. It reads their ``_FILE`` form before the base image's entrypoint does."""
 

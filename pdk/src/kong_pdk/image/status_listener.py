@@ -10,7 +10,8 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import NamedTuple
 
-from kong_pdk.image.kong_settings import PREFIX, Settings, read_conf
+from kong_pdk.image.kong_settings import Settings, read_conf
+from kong_pdk.settings import KONG_PREFIX
 
 _SECONDS = 5.0
 _HINT = "set it to an address, such as 0.0.0.0:8100"
@@ -59,7 +60,7 @@ def unreadiness(environ: Mapping[str, str]) -> list[str]:
 def _status_listen(environ: Mapping[str, str]) -> str:
     """Give the setting of the Kong that runs, which knows its default; else what the user has set."""
     settings = Settings(environ, read_conf(()))
-    prefix = Path((settings.get("prefix") or "").strip() or PREFIX)
+    prefix = Path((settings.get("prefix") or "").strip() or KONG_PREFIX)
     running = read_conf(("--conf", str(prefix / ".kong_env")))
     return (running.get("status_listen") or settings.get("status_listen") or "").strip()
 

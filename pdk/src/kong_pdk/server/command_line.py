@@ -34,10 +34,9 @@ from kong_pdk.server.listener import QUEUE_SIZE
 from kong_pdk.server.serving import serve_by_workers
 from kong_pdk.server.workers.single_file import become_master
 from kong_pdk.server.workers.worker import Load, Loaded, hand_over
-from kong_pdk.settings import LOG_FORMAT, log_level
+from kong_pdk.settings import KONG_PREFIX, LOG_FORMAT, log_level
 
 _log = logging.getLogger(__name__)
-_PREFIX = "/usr/local/kong"
 _FOLDER_SOCKET = "python_pluginserver.sock"
 _Load = Callable[[Source], Plugin]
 
@@ -46,7 +45,7 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(program, description=description, allow_abbrev=False)
     parser.add_argument("--version", "-version", action="version", version=f"kong-python {__version__}")
     parser.add_argument(
-        "-p", "--kong-prefix", "-kong-prefix", metavar="DIR", default=os.environ.get("KONG_PREFIX") or _PREFIX,
+        "-p", "--kong-prefix", "-kong-prefix", metavar="DIR", default=os.environ.get("KONG_PREFIX") or KONG_PREFIX,
         help="the directory of the socket: Kong's prefix (default: KONG_PREFIX, else %(default)s)",
     )  # fmt: skip
     parser.add_argument("--socket-name", "-socket-name", metavar="FILE", help="the socket's name in that directory")

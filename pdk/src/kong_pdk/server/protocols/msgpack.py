@@ -299,8 +299,11 @@ class _Session:
         self._note_policy(event)
         engine = event.engine = self._serving.engine_of(instance, event.phase)
         self._serving.running.add(event)
-        jobs = (functools.partial(job, event) for job in (self._handle, self._refuse, self._queued))
-        engine.run(*jobs)
+        engine.run(
+            functools.partial(self._handle, event),
+            functools.partial(self._refuse, event),
+            functools.partial(self._queued, event),
+        )
         if engine.is_full or not self._serving.is_watching:
             self._serving.look_soon()
 

@@ -15,6 +15,8 @@ from kong_pdk.server.workers.held_connections import Held
 from kong_pdk.wire.msgpack_codec import Message, Messages
 
 _CHUNK = 64 * 1024
+# The zeros of a moment that a worker is writing, in all of its bytes or in the highest ones, read as less than that.
+_BEING_WRITTEN = 1e-9
 
 MOST_PAUSE = 5.0
 """Seconds at most between the starts of a worker that ends again and again."""
@@ -134,11 +136,7 @@ class WorkerProcess:
         """Give when the first of its events is due, by ``time.monotonic``; infinite where none is."""
         records = (self.records.of(number) for number in self.held)
         dues = (due_of(record) for record in records if record is not None and record[STATE] in UNDER_WAY)
-        # While the worker writes a moment, there are zeros in the place of its highest bytes, or of all.
         return min((due for due in dues if due > _BEING_WRITTEN), default=math.inf)
-
-
-_BEING_WRITTEN = 1e-9
 
 
 def how_it_ended(code: int) -> str:
